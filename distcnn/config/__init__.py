@@ -1,0 +1,43 @@
+"""Configuration: one frozen, validated model per room."""
+
+from distcnn.config.base import Bytes, Frozen
+from distcnn.config.cluster import ClusterConfig
+from distcnn.config.ingest import (
+    CutConfig,
+    FilesConfig,
+    GridConfig,
+    IngestConfig,
+    LabelsConfig,
+    PrepareConfig,
+    StoreConfig,
+)
+from distcnn.config.load import Config, conf_folder, load_config
+from distcnn.config.predict import PredictConfig, QualityConfig
+from distcnn.config.report import ReportConfig
+from distcnn.config.simulate import SimulateConfig, TroubleConfig
+from distcnn.config.train import AugmentConfig, NetworkConfig, SplitConfig, TrainConfig
+
+__all__ = [
+    "AugmentConfig",
+    "Bytes",
+    "ClusterConfig",
+    "Config",
+    "CutConfig",
+    "FilesConfig",
+    "Frozen",
+    "GridConfig",
+    "IngestConfig",
+    "LabelsConfig",
+    "NetworkConfig",
+    "PredictConfig",
+    "PrepareConfig",
+    "QualityConfig",
+    "ReportConfig",
+    "SimulateConfig",
+    "SplitConfig",
+    "StoreConfig",
+    "TrainConfig",
+    "TroubleConfig",
+    "conf_folder",
+    "load_config",
+]

@@ -1,0 +1,35 @@
+"""Configuration is a value: frozen, validated, every field documented with its unit."""
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+class Frozen(BaseModel):
+    """A section of the configuration: immutable, unknown keys are errors."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+    )
+
+
+def parse_bytes(value: object) -> object:
+    """``"4 GiB"`` -> 4294967296; integers pass.
+
+    Raises
+    ------
+    ValueError : the text is not a number followed by a unit of bytes.
+    """
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*([\d.]+)\s*([A-Za-z]*)\s*", value)
+    if match is None or match.group(2).upper() not in _UNITS:
+        raise ValueError(f"{value!r} is not a size such as '4 GiB' or '500 MB'")
+    return int(float(match.group(1)) * _UNITS[match.group(2).upper()])
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]

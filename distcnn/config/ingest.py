@@ -1,0 +1,146 @@
+"""Settings of ingest: which files, which grid, how a spectrum is prepared, how it is stored."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from distcnn.config.base import Frozen
+
+
+class FilesConfig(Frozen):
+    """Files of one kind in the archive folder and the reader that knows their format."""
+
+    reader: str
+    """Name of a reader: gaia_rvs, gaia_rvs_datalink, gaia_xp, gaia_source, apogee, table."""
+    files: str | tuple[str, ...]
+    """File name pattern(s) below the archive folder."""
+    columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    """For reader ``table``: variable -> column(s), e.g. source_id, flux, snr, photometry."""
+    hdu: int | str = 1
+    """For FITS tables: number or name of the table extension."""
+
+
+class CutConfig(Frozen):
+    """One quality cut on the label table: a star that fails it gets no label."""
+
+    column: str
+    """Column of the label table."""
+    minimum: float | None = None
+    """Smallest value kept."""
+    maximum: float | None = None
+    """Largest value kept."""
+    forbidden_bits: tuple[int, ...] = ()
+    """Bits (0 = lowest) none of which may be set."""
+
+
+class LabelsConfig(FilesConfig):
+    """The reference labels and the cuts on them."""
+
+    labels: tuple[str, ...] = (
+        "teff",
+        "logg",
+        "mh",
+        "alpham",
+        "feh",
+    )
+    """Labels to take, in the order of the ``label`` dimension."""
+    cuts: tuple[CutConfig, ...] = ()
+    """Quality cuts; stars that fail stay in the survey without labels."""
+
+
+class GridConfig(Frozen):
+    """The wavelength grid of the input spectra. Metadata of the dataset, never constants."""
+
+    start: float | None = None
+    """First wavelength; None = taken from the files, which must then all agree."""
+    step: float | None = None
+    """Step between pixels, in ``unit`` (or in log10 for ``spacing: log``)."""
+    size: int | None = None
+    """Number of pixels."""
+    spacing: Literal["linear", "log"] = "linear"
+    """Linear in wavelength, or in its decimal logarithm."""
+    unit: str = "nm"
+    """Unit of wavelength (VOUnit)."""
+    medium: Literal["vacuum", "air"] = "vacuum"
+    """Medium of the wavelengths."""
+    frame: str = "stellar rest"
+    """Frame of the wavelengths: ``stellar rest``, ``barycentric``, ``topocentric``."""
+
+
+class PrepareConfig(Frozen):
+    """What is done to every spectrum before it is stored."""
+
+    normalisation: Literal["none", "median", "running_quantile"] = "none"
+    """``none`` keeps the archive's continuum; ``median`` divides by the median flux;
+    ``running_quantile`` divides by a running quantile of the flux."""
+    continuum_window: int = Field(301, ge=3)
+    """Width of the running quantile [input pixels]."""
+    continuum_quantile: float = Field(0.9, gt=0, lt=1)
+    """The quantile taken as continuum."""
+    trim: tuple[int, int] = (0, 0)
+    """Input pixels dropped at the blue and at the red end."""
+    rebin: int = Field(1, ge=1)
+    """Input pixels per stored pixel when no ``target`` grid is given; flux and error kept."""
+    target: GridConfig | None = None
+    """Common grid to rebin every spectrum onto (surveys whose files have grids of their own)."""
+    outlier_sigma: float | None = 8.0
+    """A pixel this many of its errors above a running median is masked; None = no such test."""
+    outlier_window: int = Field(15, ge=3)
+    """Width of that running median [input pixels]."""
+    outlier_floor: float = Field(0.15, ge=0)
+    """An outlier must also stand this far above the median (normalised flux)."""
+    noise_correlation: float = Field(1.0, ge=1)
+    """Correlation length of the noise [input pixels]; errors of rebinned pixels grow with its
+    square root (Gaia RVS: 2.45, because 0.0245 nm detector pixels are resampled to 0.01 nm)."""
+    minimum_coverage: float = Field(0.5, ge=0, le=1)
+    """Least fraction of a stored pixel that good input pixels must cover."""
+
+
+class StoreConfig(Frozen):
+    """How the survey lies on disk (Zarr v3, sharded, crc32c on every chunk)."""
+
+    chunk_stars: int = Field(512, ge=1)
+    """Stars in one inner chunk, the least that can be read."""
+    shard_stars: int = Field(16384, ge=1)
+    """Stars in one shard file, the least that can be written; a multiple of chunk_stars."""
+    flux_encoding: Literal["int16", "float16", "float32"] = "int16"
+    """int16 holds (flux - 1) / flux_step; the largest error is half a step."""
+    flux_step: float = Field(1e-4, gt=0)
+    """Step of the int16 encoding in units of normalised flux."""
+    keep_flux_error: bool = True
+    """Store flux_error too (float16)."""
+
+
+class IngestConfig(Frozen):
+    """From archive files to one survey store."""
+
+    survey: str = "gaia_rvs"
+    """Name of the dataset, kept as metadata."""
+    release: str = "DR3"
+    """Data release, kept as metadata; packages are tagged with it."""
+    spectra: FilesConfig | None = FilesConfig(reader="gaia_rvs", files="RvsMeanSpectrum_*.csv.gz")
+    """The spectra; None for a survey of photometry alone, whose rows then come from ``source``."""
+    source: FilesConfig | None = FilesConfig(reader="gaia_source", files="GaiaSource_*.csv.gz")
+    """Positions, magnitudes, parallax."""
+    source_required: bool = True
+    """Whether a spectrum without a row in ``source`` is put aside (else its inputs are missing)."""
+    xp: FilesConfig | None = FilesConfig(
+        reader="gaia_xp", files="XpContinuousMeanSpectrum_*.csv.gz"
+    )
+    """XP coefficients."""
+    labels: LabelsConfig | None = LabelsConfig(reader="apogee", files="allStar*.fits")
+    """Reference labels."""
+    bands: tuple[str, ...] = (
+        "phot_g_mean_mag",
+        "phot_bp_mean_mag",
+        "phot_rp_mean_mag",
+    )
+    """Magnitudes to take from ``source``; the first is the reference band of the colours."""
+    grid: GridConfig = GridConfig(start=846.0, step=0.01, size=2401)
+    """Grid of the input spectra."""
+    prepare: PrepareConfig = PrepareConfig()
+    """Preparation of every spectrum."""
+    store: StoreConfig = StoreConfig()
+    """Layout on disk."""
+    block_rows: int = Field(256, ge=1)
+    """Rows parsed at a time; bounds the memory of a worker."""

@@ -1,0 +1,160 @@
+"""Reading configuration: YAML file, then ``--set key=value``; errors name file, line and key."""
+
+import difflib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from distcnn.config.base import Frozen
+from distcnn.config.cluster import ClusterConfig
+from distcnn.config.ingest import IngestConfig
+from distcnn.config.predict import PredictConfig, QualityConfig
+from distcnn.config.report import ReportConfig
+from distcnn.config.simulate import SimulateConfig
+from distcnn.config.train import TrainConfig
+from distcnn.errors import ConfigError
+
+
+class Config(Frozen):
+    """The whole configuration: one section per room. A room receives its own section only."""
+
+    simulate: SimulateConfig = SimulateConfig()
+    """``distcnn simulate``."""
+    ingest: IngestConfig = IngestConfig()
+    """``distcnn ingest``."""
+    train: TrainConfig = TrainConfig()
+    """``distcnn train``."""
+    quality: QualityConfig = QualityConfig()
+    """Limits, novelty and calibration, fitted by ``distcnn train``."""
+    predict: PredictConfig = PredictConfig()
+    """``distcnn predict`` and ``distcnn verify``."""
+    report: ReportConfig = ReportConfig()
+    """``distcnn report``."""
+    cluster: ClusterConfig = ClusterConfig()
+    """``--cluster``."""
+
+
+def conf_folder() -> Path:
+    """Folder of the configurations that come with distcnn (wheel or checkout)."""
+    package = Path(str(resources.files("distcnn")))
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def load_config(path: Path | None = None, sets: Iterable[str] = ()) -> Config:
+    """Read a configuration and override single values.
+
+    Parameters
+    ----------
+    path : YAML file, or the bare name of one that comes with distcnn (``demo``); None = defaults.
+    sets : ``section.key=value`` texts; values are YAML.
+
+    Raises
+    ------
+    ConfigError : file unreadable, unknown key, or value out of range; names file, line and key.
+    """
+    tree: dict[str, Any] = {}
+    lines: dict[str, int] = {}
+    origin = "defaults"
+    if path is not None:
+        found = _find(path)
+        origin = str(found)
+        tree, lines = _read(found)
+    for text in sets:
+        _override(tree, text)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(error, origin, lines) from None
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    shipped = conf_folder() / f"{path.name.removesuffix('.yaml')}.yaml"
+    if path.parent == Path() and shipped.is_file():
+        return shipped
+    names = sorted(file.stem for file in conf_folder().glob("*.yaml"))
+    raise ConfigError(
+        f"there is no configuration file {str(path)!r}",
+        expected=f"a YAML file, or one of {', '.join(names)}",
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text)
+        tree = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not readable as YAML ({error})") from None
+    lines: dict[str, int] = {}
+    if node is not None:
+        _note_lines(node, "", lines)
+    if tree is None:
+        return {}, lines
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}", expected="sections of keys")
+    return tree, lines
+
+
+def _note_lines(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = f"{prefix}{key.value}"
+            lines[name] = key.start_mark.line + 1
+            _note_lines(value, f"{name}.", lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _note_lines(value, f"{prefix}{index}.", lines)
+
+
+def _override(tree: dict[str, Any], text: str) -> None:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise ConfigError(f"--set {text!r} has no '='", expected="--set section.key=value")
+    *parents, last = key.strip().split(".")
+    place = tree
+    for name in parents:
+        below = place.setdefault(name, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"--set {text!r}: {name!r} is a value, not a section")
+        place = below
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r} is not readable as YAML ({error})") from None
+
+
+def _explain(error: ValidationError, origin: str, lines: dict[str, int]) -> ConfigError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    line = lines.get(key)
+    where = f"{origin}, line {line}" if line else origin
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] != "extra_forbidden":
+        message = first["msg"][0].lower() + first["msg"][1:]
+        return ConfigError(f"{where}: {key} = {first['input']!r}{more}", expected=message)
+    names = sorted(_fields_at(first["loc"][:-1]))
+    near = difflib.get_close_matches(str(first["loc"][-1]), names, n=1)
+    cure = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(names)}."
+    return ConfigError(f"{where}: unknown key {key!r}{more}", cure=cure)
+
+
+def _fields_at(path: tuple[int | str, ...]) -> set[str]:
+    """Names of the fields of the section at ``path``, following its type annotations."""
+    models: list[Any] = [Config]
+    for part in path:
+        fields = [m.model_fields[part] for m in models if str(part) in m.model_fields]
+        models = [m for field in fields for m in _models_in(field.annotation)] or models
+    return {name for model in models for name in model.model_fields}
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        return [annotation]
+    return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]

@@ -1,0 +1,46 @@
+"""Settings of prediction and of the flags that come with it."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from distcnn.config.base import Bytes, Frozen
+
+
+class PredictConfig(Frozen):
+    """From package and survey to predictions."""
+
+    batch: int = Field(256, ge=1)
+    """Stars per forward pass; halved by itself when memory runs out, and said so once."""
+    engine: Literal["torchscript", "eager"] = "torchscript"
+    """How the network is run; every engine must reproduce the package's fixtures first."""
+    parity: float = Field(0.01, gt=0)
+    """Largest rms difference from the fixtures, in units of a label's calibrated error."""
+    worker_memory: Bytes = 1_500_000_000
+    """What one worker may use; a plan that needs more is refused before it starts."""
+    attempts: int = Field(3, ge=1)
+    """Tries per region before its stars are marked failed."""
+    verify_sample: int = Field(256, ge=1)
+    """Stars that ``verify`` computes again."""
+
+
+class QualityConfig(Frozen):
+    """Limits of trust, fitted at training and shipped in the package."""
+
+    minimum_valid_pixels: float = Field(0.7, ge=0, le=1)
+    """Below this fraction of valid pixels a star is flagged FEW_PIXELS."""
+    novelty_components: int = Field(32, ge=1)
+    """Principal components of the training spectra in the novelty score."""
+    novelty_quantile: float = Field(0.99, gt=0, lt=1)
+    """Quantile of the calibration split's novelty that becomes 1, the limit."""
+    limit_quantile: float = Field(0.001, ge=0, lt=0.5)
+    """Tail of the training labels, magnitudes and parallax left outside the limits on each side."""
+    disagreement_quantile: float = Field(0.995, gt=0, lt=1)
+    """Quantile of member scatter in the calibration split above which members disagree."""
+    snr_edges: tuple[float, ...] = (
+        15.0,
+        25.0,
+        50.0,
+        100.0,
+    )
+    """Edges of the S/N bins of the calibration and of the published coverage."""

@@ -1,0 +1,39 @@
+"""Settings of the simulator."""
+
+from pydantic import Field
+
+from distcnn.config.base import Frozen
+
+
+class TroubleConfig(Frozen):
+    """Fraction of stars that each kind of injected trouble strikes."""
+
+    nan_pixels: float = Field(0.10, ge=0, le=1)
+    """Stars with runs of missing pixels, mostly at the edges."""
+    cosmic: float = Field(0.02, ge=0, le=1)
+    """Stars with one to three unremoved cosmic hits."""
+    no_xp: float = Field(0.03, ge=0, le=1)
+    """Stars without XP coefficients."""
+    no_parallax: float = Field(0.02, ge=0, le=1)
+    """Stars without a parallax."""
+    hot: float = Field(0.01, ge=0, le=1)
+    """Stars of 8,000-14,000 K, outside the labelled range."""
+    binary: float = Field(0.015, ge=0, le=1)
+    """Double-lined binaries."""
+    wrong_rv: float = Field(0.01, ge=0, le=1)
+    """Spectra shifted to the wrong rest frame (20-200 km/s)."""
+    duplicate: float = Field(0.002, ge=0, le=1)
+    """Stars whose row stands twice in the archive."""
+
+
+class SimulateConfig(Frozen):
+    """A survey with known truth, written in the archive's own file layout."""
+
+    stars_per_file: int = Field(1000, ge=1)
+    """Stars in one archive file (Gaia DR3: about 300 spectra a file)."""
+    labelled_fraction: float = Field(0.7, ge=0, le=1)
+    """Fraction of the stars that the APOGEE-like table gives labels for."""
+    label_error: tuple[float, float, float, float, float] = (25.0, 0.04, 0.02, 0.015, 0.02)
+    """Standard errors of those labels: teff [K], logg, mh, alpham, feh [dex]."""
+    trouble: TroubleConfig = TroubleConfig()
+    """Injected trouble."""

@@ -1,0 +1,83 @@
+"""Settings of training: split, network, ensemble, loop."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from distcnn.config.base import Frozen
+
+
+class SplitConfig(Frozen):
+    """Fractions of the labelled stars, by a hash of source_id: the rest is the test split."""
+
+    train: float = Field(0.65, gt=0, lt=1)
+    """Fits the weights."""
+    validation: float = Field(0.10, gt=0, lt=1)
+    """Stops training and selects members."""
+    calibration: float = Field(0.15, gt=0, lt=1)
+    """Fits calibration and thresholds of flags."""
+    seed: int = 0
+    """Seed of the hash."""
+
+
+class NetworkConfig(Frozen):
+    """Which network, and which branches it has."""
+
+    preset: Literal["hybrid", "rave2020", "hr15n2023"] = "hybrid"
+    """``hybrid`` is our reconstruction of the Guiglion et al. (2024) design, whose layers are not
+    public; ``rave2020`` and ``hr15n2023`` have the published layers of Guiglion et al. (2020)
+    and Nepal et al. (2023)."""
+    spectrum: bool = True
+    """Use the spectrum."""
+    xp: bool = True
+    """Use XP coefficients."""
+    photometry: bool = True
+    """Use magnitudes and parallax."""
+    width: int = Field(32, ge=4)
+    """Channels of the last convolution; the first has half. Multiples of 16 suit matrix units."""
+    hidden: int = Field(128, ge=4)
+    """Neurons of the joined dense layers."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Drop-out in the dense layers."""
+
+
+class AugmentConfig(Frozen):
+    """What is done to training inputs afresh in every epoch."""
+
+    noise: float = Field(0.0, ge=0)
+    """Extra Gaussian noise, in units of a pixel's own error."""
+    drop_xp: float = Field(0.1, ge=0, lt=1)
+    """Probability to hide the XP coefficients of a star."""
+    drop_parallax: float = Field(0.1, ge=0, lt=1)
+    """Probability to hide the parallax of a star."""
+    drop_pixels: float = Field(0.02, ge=0, lt=1)
+    """Fraction of pixels hidden, in runs."""
+
+
+class TrainConfig(Frozen):
+    """One ensemble: members differ in seed only."""
+
+    members: int = Field(8, ge=1)
+    """Networks in the ensemble (Guiglion et al. 2024: 28)."""
+    seed: int = 0
+    """Seed of everything; member k uses a seed derived from it and k."""
+    network: NetworkConfig = NetworkConfig()
+    """The network."""
+    split: SplitConfig = SplitConfig()
+    """Who is trained on and who is not."""
+    augment: AugmentConfig = AugmentConfig()
+    """Augmentation."""
+    epochs: int = Field(60, ge=1)
+    """Most epochs."""
+    patience: int = Field(15, ge=1)
+    """Stop after this many epochs without a better validation loss; best weights are kept."""
+    batch: int = Field(256, ge=1)
+    """Stars per optimiser step."""
+    learning_rate: float = Field(3e-3, gt=0)
+    """Peak of the one-cycle schedule (AdamW)."""
+    weight_decay: float = Field(1e-2, ge=0)
+    """AdamW weight decay."""
+    keep: float = Field(1.0, gt=0, le=1)
+    """Fraction of members kept, best validation loss first (published practice: 0.8)."""
+    labels: tuple[str, ...] | None = None
+    """Labels to learn; None = all that the survey has."""

@@ -1,0 +1,136 @@
+"""Every error a user can meet, in one tree.
+
+    DistcnnError
+    ├── UsageError            the command line cannot be carried out as written
+    ├── ConfigError           a configuration file or --set value is wrong
+    ├── InputError            a file given by the user cannot be used
+    │   ├── FileBroken        truncated, unreadable, empty
+    │   ├── ColumnMissing     a column that is needed is not there
+    │   └── GridMismatch      spectra on a grid other than the declared one
+    ├── StoreError            a survey or prediction store cannot be used
+    │   ├── StoreCorrupt      stored bytes do not match their checksum
+    │   ├── RegionError       a region does not cover whole shards
+    │   └── FingerprintMismatch   the store was begun from other input or settings
+    ├── PackageError          a trained package cannot be used
+    │   ├── DigestMismatch    a file is not the one the manifest names
+    │   └── ParityError       the network does not reproduce its own fixtures
+    ├── TrainingError         training cannot begin or cannot go on
+    ├── PlanRefused           the work cannot finish as asked, so it is not begun
+    ├── ClusterError          workers cannot be had, or were lost for good
+    ├── VerificationFailed    a finished store is not what its ledger says
+    └── MissingExtra          an optional dependency is not installed
+
+Every message has the value met, what was expected, and the cure.
+"""
+
+
+class DistcnnError(Exception):
+    """Root of the tree.
+
+    Parameters
+    ----------
+    problem : what was met, with the value and where (file, row, field).
+    expected : what should have stood there; may be empty.
+    cure : what the user can do about it; may be empty.
+    """
+
+    def __init__(self, problem: str, *, expected: str = "", cure: str = "") -> None:
+        self.problem = problem
+        self.expected = expected
+        self.cure = cure
+        super().__init__(problem, expected, cure)
+
+    def __str__(self) -> str:
+        parts = [self.problem.rstrip(".")]
+        if self.expected:
+            parts.append(f"expected {self.expected.rstrip('.')}")
+        text = ": ".join(parts) + "."
+        return f"{text} {self.cure}" if self.cure else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors travel between processes; keyword-only arguments need this to unpickle.
+        return _rebuild, (type(self), self.problem, self.expected, self.cure)
+
+
+def _rebuild(kind: type[DistcnnError], problem: str, expected: str, cure: str) -> DistcnnError:
+    return kind(problem, expected=expected, cure=cure)
+
+
+class UsageError(DistcnnError):
+    """The command line cannot be carried out as written."""
+
+
+class ConfigError(DistcnnError):
+    """A configuration file or a ``--set`` value is wrong."""
+
+
+class InputError(DistcnnError):
+    """A file given by the user cannot be used."""
+
+
+class FileBroken(InputError):
+    """A file is truncated, unreadable or empty."""
+
+
+class ColumnMissing(InputError):
+    """A column that is needed is not in the file."""
+
+
+class GridMismatch(InputError):
+    """Spectra stand on a grid other than the declared one."""
+
+
+class StoreError(DistcnnError):
+    """A survey or prediction store cannot be used."""
+
+
+class StoreCorrupt(StoreError):
+    """Stored bytes do not match their checksum."""
+
+
+class RegionError(StoreError):
+    """A region does not cover whole shards of its store."""
+
+
+class FingerprintMismatch(StoreError):
+    """The store was begun from other input, settings or code."""
+
+
+class PackageError(DistcnnError):
+    """A trained package cannot be used."""
+
+
+class DigestMismatch(PackageError):
+    """A file is not the one that the manifest names."""
+
+
+class ParityError(PackageError):
+    """The network does not reproduce the fixtures stored with it."""
+
+
+class TrainingError(DistcnnError):
+    """Training cannot begin or cannot go on."""
+
+
+class PlanRefused(DistcnnError):
+    """The work cannot finish as asked, so it is not begun."""
+
+
+class ClusterError(DistcnnError):
+    """Workers cannot be had, or were lost for good."""
+
+
+class VerificationFailed(DistcnnError):
+    """A finished store is not what its ledger says."""
+
+
+class MissingExtra(DistcnnError):
+    """An optional dependency is not installed."""
+
+    @classmethod
+    def of(cls, feature: str, package: str, extra: str) -> "MissingExtra":
+        """``Slurm clusters need dask-jobqueue. Install it with: pip install 'distcnn[slurm]'.``"""
+        return cls(
+            f"{feature} need {package}",
+            cure=f"Install it with: pip install 'distcnn[{extra}]'.",
+        )
