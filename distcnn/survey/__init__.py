@@ -1,0 +1,17 @@
+"""Data at rest: regions, stores, ledgers. The only room that knows Zarr."""
+
+from distcnn.survey.layout import Coordinate, Layout, Quantised
+from distcnn.survey.ledger import Ledger
+from distcnn.survey.regions import Region, tile
+from distcnn.survey.store import Store, create_store
+
+__all__ = [
+    "Coordinate",
+    "Layout",
+    "Ledger",
+    "Quantised",
+    "Region",
+    "Store",
+    "create_store",
+    "tile",
+]

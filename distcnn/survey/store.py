@@ -1,0 +1,333 @@
+"""Stores: sharded Zarr v3 groups with a crc32c on every chunk, readable by xarray.
+
+A store exists whole, filled with nothing, before the first row is computed; workers then
+fill whole regions. Encoding (int16 flux, float16 errors) happens at this door only: what is
+read is float32 with NaN for missing.
+"""
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.errors import ZarrUserWarning
+
+from distcnn import digests
+from distcnn.errors import StoreCorrupt, StoreError
+from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT, Variable
+from distcnn.survey.layout import INT16_FILL, Coordinate, Layout, Quantised
+from distcnn.survey.regions import Region, check_whole_shards, tile
+
+Array = NDArray[Any]
+FORMATS = {"survey": SURVEY_FORMAT, "predictions": PREDICTIONS_FORMAT}
+PRIVATE = ".distcnn"
+# The variable ``label`` holds the values, so on disk the dimension takes another name:
+# xarray reads a variable named like its own dimension as a coordinate.
+_ON_DISK = {"label": "label_name"}
+
+
+def create_store(path: Path, layout: Layout) -> "Store":
+    """Make a whole store of missing values; it appears under ``path`` complete or not at all.
+
+    Raises
+    ------
+    StoreError : the path exists, or the disk refuses.
+    """
+    if path.exists():
+        raise StoreError(f"{path} exists", cure="Give another path or remove it.")
+    draft = path.with_name(f"{path.name}.creating-{os.getpid()}")
+    try:
+        _create(draft, layout)
+        draft.rename(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error})") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Store.open(path, layout.kind)
+
+
+def _create(path: Path, layout: Layout) -> None:
+    names = [_ON_DISK.get(name, name) for name in layout.coordinates]
+    attrs = {"format": FORMATS[layout.kind], "kind": layout.kind, **layout.attrs}
+    attrs["coordinates"] = " ".join([*names, "source_id"])
+    with _settings():
+        group = zarr.create_group(path, zarr_format=3, attributes=attrs)
+        for variable in layout.variables:
+            _create_variable(group, variable, layout)
+        for name, coordinate in layout.coordinates.items():
+            _create_coordinate(group, name, coordinate)
+        _consolidate(path)
+    (path / PRIVATE).mkdir()
+
+
+def _create_variable(group: zarr.Group, variable: Variable, layout: Layout) -> None:
+    shape = tuple(layout.sizes[dim] for dim in variable.dims)
+    rest = shape[1:]
+    quantised = layout.quantised.get(variable.name)
+    dtype = np.dtype("int16") if quantised else np.dtype(variable.dtype)
+    fill: Any = np.nan if dtype.kind == "f" else INT16_FILL if quantised else 0
+    attrs: dict[str, Any] = {"description": variable.description}
+    if variable.unit:
+        attrs["units"] = variable.unit
+    if quantised:
+        attrs |= {"scale_factor": quantised.step, "add_offset": quantised.offset}
+        attrs |= {"_FillValue": INT16_FILL, "largest_error": quantised.step / 2}
+    group.create_array(
+        variable.name,
+        shape=shape,
+        dtype=dtype,
+        chunks=(layout.chunk_stars, *rest),
+        shards=(layout.shard_stars, *rest),
+        compressors=[BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()],
+        fill_value=fill,
+        dimension_names=[_ON_DISK.get(dim, dim) for dim in variable.dims],
+        attributes=attrs,
+    )
+
+
+def _create_coordinate(group: zarr.Group, name: str, coordinate: Coordinate) -> None:
+    texts = coordinate.values.dtype.kind in "UO"
+    array = group.create_array(
+        _ON_DISK.get(name, name),
+        shape=coordinate.values.shape,
+        chunks=coordinate.values.shape,
+        dtype=str if texts else coordinate.values.dtype,
+        compressors=[Crc32cCodec()],
+        dimension_names=(_ON_DISK.get(coordinate.dim, coordinate.dim),),
+        attributes=coordinate.attrs,
+    )
+    array[:] = coordinate.values.astype(object) if texts else coordinate.values
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    # Empty chunks are written too: a missing file must mean a missing result. Low concurrency
+    # is the faster one for compressed chunks.
+    with zarr.config.set({"array.write_empty_chunks": True, "async.concurrency": 2}):
+        yield
+
+
+def _consolidate(path: Path) -> None:
+    with warnings.catch_warnings():
+        # Zarr warns that consolidated metadata is younger than the v3 specification, and of
+        # our own folder beside the arrays.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(path)
+
+
+class Store:
+    """An open store. Cheap to open, holds no data, safe to open in many processes."""
+
+    def __init__(self, path: Path, group: zarr.Group) -> None:
+        self.path = path
+        self.private = path / PRIVATE
+        self.attrs: dict[str, Any] = dict(group.attrs)
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._coordinates: dict[str, zarr.Array[Any]] = {}
+        self.sizes: dict[str, int] = {}
+        for name, array in group.arrays():
+            self._sort_in(name, array)
+        self.variables = tuple(sorted(self._arrays))
+
+    def _sort_in(self, name: str, array: "zarr.Array[Any]") -> None:
+        dims: tuple[str, ...] = tuple(getattr(array.metadata, "dimension_names", None) or ("?",))
+        known = {disk: dim for dim, disk in _ON_DISK.items()}
+        self.sizes.update(zip((known.get(d, d) for d in dims), array.shape, strict=True))
+        (self._arrays if dims[0] == STAR else self._coordinates)[name] = array
+
+    @classmethod
+    def open(cls, path: Path, kind: str | None = None) -> "Store":
+        """Open the store at ``path``, of the ``kind`` given if any.
+
+        Raises
+        ------
+        StoreError : no store there, another kind, or a format of another distcnn version.
+        """
+        try:
+            with _settings():
+                store = cls(path, zarr.open_group(path, mode="r+", use_consolidated=True))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{path} is not a store of distcnn ({type(error).__name__}: {error})",
+                expected=f"a {kind or 'survey or prediction'} store",
+                cure="`distcnn inspect PATH` tells what a path is.",
+            ) from None
+        found = store.attrs.get("kind")
+        if found not in FORMATS or (kind and found != kind):
+            raise StoreError(f"{path} is a {found} store", expected=f"a {kind or 'known'} store")
+        if store.attrs.get("format") != FORMATS[found]:
+            raise StoreError(
+                f"{path} has format {store.attrs.get('format')}",
+                expected=f"format {FORMATS[found]}",
+                cure="It was written by another version of distcnn; make it again.",
+            )
+        return store
+
+    @property
+    def stars(self) -> int:
+        """Number of rows."""
+        return self.sizes[STAR]
+
+    @property
+    def shard_stars(self) -> int:
+        """Rows in one shard, the least that can be written."""
+        return int((self._arrays[self.variables[0]].shards or (self.stars,))[0])
+
+    @property
+    def chunk_stars(self) -> int:
+        """Rows in one inner chunk, the least that can be read."""
+        return int(self._arrays[self.variables[0]].chunks[0])
+
+    def regions(self, shards: int = 1) -> list[Region]:
+        """The store cut into regions of whole shards."""
+        return tile(self.stars, shard=self.shard_stars, shards=shards)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a variable."""
+        return tuple(self._arrays[name].shape)
+
+    def units(self, name: str) -> str:
+        """Unit of a variable (VOUnit); empty if it has none."""
+        return str(self._arrays[name].attrs.get("units", ""))
+
+    def coordinate(self, name: str) -> Array:
+        """Values of a coordinate: float64, or texts.
+
+        Raises
+        ------
+        StoreError : there is no such coordinate.
+        """
+        values = np.asarray(self._coordinate(name)[:])
+        return values if values.dtype.kind == "f" else values.astype(str)
+
+    def _coordinate(self, name: str) -> "zarr.Array[Any]":
+        key = _ON_DISK.get(name, name)
+        if key in self._coordinates:
+            return self._coordinates[key]
+        raise StoreError(
+            f"{self.path} has no coordinate {name!r}",
+            expected=f"one of {', '.join(sorted(self._coordinates))}",
+        )
+
+    def coordinate_attrs(self, name: str) -> dict[str, Any]:
+        """Attributes of a coordinate, such as unit, medium and frame of ``wavelength``."""
+        return dict(self._coordinate(name).attrs)
+
+    def read(self, region: Region, names: Sequence[str] | None = None) -> dict[str, Array]:
+        """Values of a region, decoded: real variables are float32 or float64 with NaN.
+
+        Raises
+        ------
+        StoreCorrupt : a chunk does not match its checksum, or a shard of a finished store is gone.
+        StoreError : an unknown variable.
+        """
+        raw = self._read_raw(region, self.variables if names is None else names)
+        return {name: self._decode(name, values) for name, values in raw.items()}
+
+    def _read_raw(self, region: Region, names: Sequence[str]) -> dict[str, Array]:
+        for name in names:
+            if name not in self._arrays:
+                raise StoreError(
+                    f"{self.path} has no variable {name!r}",
+                    expected=f"one of {', '.join(self.variables)}",
+                )
+        with _settings():
+            return {name: self._read_one(name, region) for name in names}
+
+    def _read_one(self, name: str, region: Region) -> Array:
+        if self.attrs.get("complete"):
+            self._require_shards(name, region)
+        try:
+            return np.asarray(self._arrays[name][region.slice])
+        except (ValueError, RuntimeError, OSError, IndexError, TypeError) as error:
+            raise StoreCorrupt(
+                f"{self.path}: {name} of region {region.name} cannot be read ({error})",
+                expected="bytes that match their checksum",
+                cure="Restore the file from a copy, or make the store again.",
+            ) from None
+
+    def _require_shards(self, name: str, region: Region) -> None:
+        # Zarr reads a missing file as missing values without a word.
+        shard = self.shard_stars
+        zeros = ["0"] * (len(self._arrays[name].shape) - 1)
+        for index in range(region.start // shard, -(-region.stop // shard)):
+            file = self.path.joinpath(name, "c", str(index), *zeros)
+            if not file.exists():
+                raise StoreCorrupt(
+                    f"{file} is missing", cure="Restore it from a copy, or make the store again."
+                )
+
+    def _decode(self, name: str, values: Array) -> Array:
+        quantised = self._quantised(name)
+        if quantised is not None:
+            return quantised.decode(values)
+        return values.astype(np.float32) if values.dtype == np.float16 else values
+
+    def _quantised(self, name: str) -> Quantised | None:
+        attrs = self._arrays[name].attrs
+        if "scale_factor" not in attrs:
+            return None
+        step, offset = attrs["scale_factor"], attrs["add_offset"]
+        return Quantised(float(str(step)), float(str(offset)))
+
+    def write(self, region: Region, arrays: Mapping[str, Array]) -> str:
+        """Store every variable of a region of whole shards; returns the digest of what was stored.
+
+        Raises
+        ------
+        RegionError : the region does not cover whole shards.
+        StoreError : a variable is missing or has another shape, or the disk is full.
+        """
+        check_whole_shards(region, stars=self.stars, shard=self.shard_stars)
+        self._check_arrays(region, arrays)
+        encoded = {name: self._encode(name, np.asarray(arrays[name])) for name in self.variables}
+        try:
+            with _settings():
+                for name, values in encoded.items():
+                    self._arrays[name][region.slice] = values
+        except OSError as error:
+            raise StoreError(
+                f"{self.path}: region {region.name} cannot be written ({error})",
+                cure="Free space or choose another disk, then run the same command again.",
+            ) from None
+        return digests.of_arrays(encoded)
+
+    def _check_arrays(self, region: Region, arrays: Mapping[str, Array]) -> None:
+        if set(arrays) != set(self.variables):
+            odd = sorted(set(arrays) ^ set(self.variables))
+            raise StoreError(f"variables {odd} are missing or unknown", expected=str(self.path))
+        for name in self.variables:
+            shape = (region.size, *self._arrays[name].shape[1:])
+            if np.shape(arrays[name]) != shape:
+                raise StoreError(f"{name} has shape {np.shape(arrays[name])}", expected=f"{shape}")
+
+    def _encode(self, name: str, values: Array) -> Array:
+        quantised = self._quantised(name)
+        if quantised is not None:
+            return quantised.encode(values)
+        with np.errstate(over="ignore"):
+            return values.astype(self._arrays[name].dtype)
+
+    def digest(self, region: Region) -> str:
+        """Digest of a region as it stands on disk; equals what ``write`` returned.
+
+        Raises
+        ------
+        StoreCorrupt : a chunk does not match its checksum.
+        """
+        return digests.of_arrays(self._read_raw(region, self.variables))
+
+    def annotate(self, attrs: Mapping[str, Any]) -> None:
+        """Merge attributes into the store's own."""
+        with _settings():
+            group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+            group.update_attributes(dict(attrs))
+            _consolidate(self.path)
+        self.attrs |= dict(attrs)
