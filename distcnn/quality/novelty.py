@@ -1,0 +1,262 @@
+"""Novelty: how unlike every training spectrum a spectrum is, one star at a time.
+
+Training spectra are described by a mean, a few principal components and a floor: the residual
+of each pixel that noise does not explain. A star is fitted with the components (maximum a
+posteriori, missing pixels left out); what remains in units of its noise, and how far its
+components lie from the training stars', are each compared with training stars of the same
+noise. The larger of the two is the score. Probabilistic PCA: Tipping & Bishop 1999, JRSS B 61.
+"""
+
+import itertools
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+_BLOCK = 1024  # stars at once: keeps the weighted normal equations in cache
+_SAMPLE = 20_000  # training stars that the components are fitted to
+_CUT = 0.97  # of the training stars are kept for the second pass: the rest may be damaged
+_NOISE_BINS = 8
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """Reference for spectra.
+
+    Attributes
+    ----------
+    mean, floor : [P] mean spectrum; standard deviation of a pixel beyond the components and noise.
+    noise : [P] typical error of a pixel, used where a star has flux but no error.
+    components : [k, P] principal components times the standard deviation of training stars.
+    grid : [G] ln of the typical weight (1 / variance) of a pixel at which ``usual`` holds.
+    usual : [G, 2, 2] median and spread (axis 1) of the two measures (axis 2) in training.
+    threshold : raw score that counts as 1.
+    """
+
+    mean: Array
+    floor: Array
+    noise: Array
+    components: Array
+    grid: Array
+    usual: Array
+    threshold: float = 1.0
+
+    @classmethod
+    def fit(
+        cls, flux: Array, flux_error: Array | None, components: int, *, seed: int = 0
+    ) -> "Novelty":
+        """Fit to training spectra [N, P], NaN = missing, in two passes.
+
+        The second pass fills missing pixels from the first fit and leaves out the most
+        unusual 3 %, so that damaged spectra in training do not become the norm.
+        """
+        rows = np.random.default_rng(seed).permutation(len(flux))[:_SAMPLE]
+        rows.sort()
+        flux = flux[rows].astype(np.float32)
+        error = _rows(flux_error, rows)
+        components = max(1, min(components, len(flux) // 8, flux.shape[1] // 2))
+        first = _principal(flux, error, first=None, k=components, seed=seed)
+        first = _with_usual(first, flux, error)
+        score = first.score(flux, error)
+        usable = np.isfinite(score)
+        kept = usable & (score <= np.quantile(score[usable], _CUT))
+        flux, error = flux[kept], _rows(error, kept)
+        second = _principal(flux, error, first=first, k=components, seed=seed)
+        return _with_usual(second, flux, error)
+
+    def measures(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array, Array]:
+        """Per star: ln reduced chi2 of the residual, ln distance per component, ln weight."""
+        parts = [
+            self._block(
+                flux[start : start + _BLOCK],
+                _rows(flux_error, slice(start, start + _BLOCK)),
+            )
+            for start in range(0, max(len(flux), 1), _BLOCK)
+        ]
+        chi2, distance, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return chi2, distance, weight
+
+    def _block(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array, Array]:
+        weight, gap = self._weights(flux, flux_error)
+        fitted = self._fit(weight, gap)
+        rest = gap - fitted @ self.components
+        valid = (weight > 0).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            chi2 = np.log((weight * rest * rest).sum(axis=1) / valid)
+            typical = np.log(weight.sum(axis=1) / valid)
+            distance = np.log((fitted**2).mean(axis=1))
+        return np.where(valid > 0, chi2, np.nan), np.where(valid > 0, distance, np.nan), typical
+
+    def _weights(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
+        """Weights (0 = missing) and flux minus mean (0 = missing), float32 [N, P]."""
+        error = self.noise if flux_error is None else flux_error
+        error = np.where(np.isfinite(error) & (error > 0), error, self.noise)
+        good = np.isfinite(flux)
+        weight = np.where(good, 1.0 / (error * error + self.floor * self.floor), 0.0)
+        gap = np.where(good, flux - self.mean, 0.0)
+        return weight.astype(np.float32), gap.astype(np.float32)
+
+    def _fit(self, weight: Array, gap: Array) -> Array:
+        """[N, k] components of each star in units of their spread, given a unit Gaussian prior."""
+        k = len(self.components)
+        upper = np.triu_indices(k)
+        pairs = self.components[upper[0]] * self.components[upper[1]]
+        normal = np.empty((len(weight), k, k))
+        normal[:, upper[0], upper[1]] = weight @ pairs.T
+        normal[:, upper[1], upper[0]] = normal[:, upper[0], upper[1]]
+        normal[:, range(k), range(k)] += 1.0
+        right = (weight * gap) @ self.components.T
+        fitted: Array = np.linalg.solve(normal, right[..., None].astype(float))[..., 0]
+        return np.asarray(fitted, np.float32)
+
+    def score(self, flux: Array, flux_error: Array | None) -> Array:
+        """Raw score, float32 [N]: standard deviations from usual; NaN without a valid pixel."""
+        chi2, distance, weight = self.measures(flux, flux_error)
+        at = np.nan_to_num(weight)
+        deviations = []
+        for number, measure in enumerate((chi2, distance)):
+            middle = np.interp(at, self.grid, self.usual[:, 0, number])
+            spread = np.interp(at, self.grid, self.usual[:, 1, number])
+            deviations.append((measure - middle) / spread)
+        # A spectrum more usual than most is not novel at all: never below zero.
+        return np.asarray(np.maximum(np.maximum(*deviations), 0.0), np.float32)
+
+    def with_threshold(self, score: Array, quantile: float) -> "Novelty":
+        """The limit from raw scores of stars outside training.
+
+        The smaller of their quantile and of what the body of the distribution leads one to
+        expect: a calibration split may itself hold damaged spectra, more than 1 - quantile.
+        """
+        good = score[np.isfinite(score)]
+        if not good.size:
+            return self
+        from_body = np.median(good) + _upper_spread(good) * _tail(quantile)
+        return replace(self, threshold=float(min(np.quantile(good, quantile), from_body)))
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Arrays that say everything; undone by ``from_arrays``."""
+        names = ("mean", "floor", "noise", "components", "grid", "usual")
+        return {name: getattr(self, name) for name in names} | {
+            "threshold": np.array([self.threshold])
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> "Novelty":
+        """The reference that ``to_arrays`` described."""
+        rest = {name: value for name, value in arrays.items() if name != "threshold"}
+        return cls(**rest, threshold=float(arrays["threshold"][0]))
+
+
+def _rows(array: Array | None, rows: Array | slice) -> Array | None:
+    return None if array is None else array[rows]
+
+
+def _tail(quantile: float) -> float:
+    """Where a quantile lies in spreads; half as much again, as real tails are not Gaussian."""
+    return 1.5 * max(NormalDist().inv_cdf(quantile), 0.5)
+
+
+def _upper_spread(values: Array) -> float:
+    middle, upper = np.quantile(values, [0.5, 0.8413])
+    return max(float(upper - middle), 1e-3)
+
+
+def _principal(
+    flux: Array, error: Array | None, *, first: Novelty | None, k: int, seed: int
+) -> Novelty:
+    """Mean, components and floor of spectra; the comparison with others is still empty."""
+    trust, noise = _trust(error, flux)
+    mean = _mean(flux, trust) if first is None else first.mean
+    gap = _filled(flux, error, mean, first)
+    mean = mean + trust @ gap
+    gap -= trust @ gap
+    vectors = _leading(gap * np.sqrt(trust)[:, None], k, seed)
+    place = gap @ vectors.T
+    variance = trust @ place**2
+    square = 0.0 if error is None else np.where(np.isfinite(error), error, noise) ** 2
+    if error is not None:
+        variance = np.maximum(variance - trust @ (square @ (vectors**2).T), 0.01 * variance)
+    rest = np.where(np.isfinite(flux), (gap - place @ vectors) ** 2 - square, 0.0)
+    seen = np.maximum(trust @ np.isfinite(flux), 1e-6)
+    # No model of flux is believed to better than one part in a thousand.
+    least = 1e-3 * max(float(np.median(np.abs(mean))), 1e-30)
+    return Novelty(
+        mean=mean.astype(np.float32),
+        floor=np.sqrt(np.maximum(trust @ rest / seen, least**2)).astype(np.float32),
+        noise=noise.astype(np.float32),
+        components=(vectors * np.sqrt(np.maximum(variance, least**2))[:, None]).astype(np.float32),
+        grid=np.zeros(1),
+        usual=np.stack([np.zeros((1, 2)), np.ones((1, 2))], axis=1),
+    )
+
+
+def _trust(error: Array | None, flux: Array) -> tuple[Array, Array]:
+    """[N] weights of stars, summing to one: the less noisy count more; [P] typical errors."""
+    if error is None:
+        return np.full(len(flux), 1 / len(flux), np.float32), np.zeros(flux.shape[1], np.float32)
+    with warnings.catch_warnings():
+        # A pixel or star that is always missing has no median; it gets none of the weight below.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        star, noise = np.nanmedian(error, axis=1), np.nanmedian(error, axis=0)
+    usual = float(np.nanmedian(star))
+    noise = np.where(np.isfinite(noise), noise, usual)
+    star = np.where(np.isfinite(star), star, np.inf)
+    weight = 1 / (star**2 + float(np.quantile(star, 0.2)) ** 2)
+    return (weight / weight.sum()).astype(np.float32), noise
+
+
+def _mean(flux: Array, trust: Array) -> Array:
+    good = np.isfinite(flux)
+    seen = trust @ good
+    total = trust @ np.where(good, flux, 0.0)
+    known = seen > 0
+    fallback = float((total[known] / seen[known]).mean())
+    return np.where(known, total / np.maximum(seen, 1e-30), fallback).astype(np.float32)
+
+
+def _filled(flux: Array, error: Array | None, mean: Array, first: Novelty | None) -> Array:
+    """Flux minus mean, with the first fit (or nothing) where a pixel is missing."""
+    good = np.isfinite(flux)
+    gap = np.where(good, flux - mean, 0.0).astype(np.float32)
+    if first is None:
+        return gap
+    for start in range(0, len(flux), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        weight, block = first._weights(flux[rows], _rows(error, rows))
+        model = first._fit(weight, block) @ first.components
+        gap[rows] = np.where(good[rows], gap[rows], model)
+    return gap
+
+
+def _leading(matrix: Array, k: int, seed: int) -> Array:
+    """[k, P] leading right singular vectors, by subspace iteration (Halko et al. 2011)."""
+    extra = min(k + 16, *matrix.shape)
+    basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], extra))
+    basis = basis.astype(np.float32)
+    for _ in range(5):
+        basis = np.linalg.qr(matrix.T @ (matrix @ basis))[0]
+    _, _, turned = np.linalg.svd(matrix @ basis, full_matrices=False)
+    vectors: Array = (turned @ basis.T)[:k]
+    return vectors
+
+
+def _with_usual(novelty: Novelty, flux: Array, error: Array | None) -> Novelty:
+    """Median and spread of the two measures along the typical weight of training stars."""
+    chi2, distance, weight = novelty.measures(flux, error)
+    good = np.isfinite(chi2) & np.isfinite(distance)
+    count = int(np.clip(good.sum() // 100, 1, _NOISE_BINS))
+    edges = np.quantile(weight[good], np.linspace(0, 1, count + 1))
+    if edges[-1] - edges[0] < 0.05:
+        edges = edges[[0, -1]]
+    grid, usual = [], []
+    for low, high in itertools.pairwise(edges):
+        inside = good & (weight >= low) & (weight <= high)
+        pair = (chi2[inside], distance[inside])
+        grid.append(np.median(weight[inside]))
+        usual.append([[np.median(v) for v in pair], [_upper_spread(v) for v in pair]])
+    return replace(novelty, grid=np.array(grid), usual=np.array(usual))
