@@ -1,0 +1,26 @@
+"""Networks, ensembles and the packages that carry them. The room of torch."""
+
+from distcnn.model.ensemble import Ensemble, Prediction, fixture_stars
+from distcnn.model.inputs import Batch, InputSpec, StarInputs, grid_digest, star_inputs
+from distcnn.model.network import Hybrid, Network, build_network, fit_scaling
+from distcnn.model.package import Package, write_evaluation, write_package
+from distcnn.model.scaling import Features
+
+__all__ = [
+    "Batch",
+    "Ensemble",
+    "Features",
+    "Hybrid",
+    "InputSpec",
+    "Network",
+    "Package",
+    "Prediction",
+    "StarInputs",
+    "build_network",
+    "fit_scaling",
+    "fixture_stars",
+    "grid_digest",
+    "star_inputs",
+    "write_evaluation",
+    "write_package",
+]

@@ -1,0 +1,104 @@
+"""Ensemble: the members of a package as one network, and the check that they are themselves.
+
+Legend: B star, L label, M member.
+"""
+
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distcnn.errors import ParityError
+from distcnn.model.inputs import Array, Batch, StarInputs
+from distcnn.model.package import Engine, Package
+
+
+class Prediction(NamedTuple):
+    """Labels of N stars, float32 [N,L] in label units.
+
+    ``label``: mean over members; ``noise``: root mean square of their learned sigma;
+    ``scatter``: standard deviation between members (0 for a single one).
+    """
+
+    label: Array
+    noise: Array
+    scatter: Array
+
+
+class Ensemble:
+    """All members of a package on one device, run by one engine."""
+
+    def __init__(self, package: Package, engine: Engine = "eager", device: str = "cpu") -> None:
+        self.package = package
+        self.engine = engine
+        self.device = device
+        self._members: list[Any] = list(package.members(engine, device))
+
+    def predict(self, stars: StarInputs, batch: int = 256) -> Prediction:
+        """Labels of all stars, ``batch`` at a time."""
+        parts = [self.combine(*self.outputs(b)) for b in stars.batches(batch, self.device)]
+        if not parts:
+            empty = np.empty((0, len(self.package.labels)), np.float32)
+            return Prediction(empty, empty, empty)
+        return Prediction(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def outputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean and sigma of every member [M,B,L]."""
+        with torch.inference_mode():
+            # The members share their scalings, so the inputs are scaled once for all.
+            scaled = self._members[0].inputs(*batch)
+            pairs = [member.labels(*member.layers(*scaled)) for member in self._members]
+            return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
+
+    def combine(self, mean: Tensor, sigma: Tensor) -> Prediction:
+        """The ensemble's opinion from its members'."""
+        scatter = mean.std(dim=0) if len(mean) > 1 else torch.zeros_like(mean[0])
+        noise = sigma.square().mean(dim=0).sqrt()
+        parts = (mean.mean(dim=0), noise, scatter)
+        return Prediction(*(cast(Array, part.float().cpu().numpy()) for part in parts))
+
+    def check_parity(self, tolerance: float) -> float:
+        """Run the package's fixtures; returns the largest rms difference of any label.
+
+        Parameters
+        ----------
+        tolerance : largest allowed difference, in units of a label's typical total error.
+
+        Raises
+        ------
+        ParityError : a member's mean or sigma differs by more, or is not finite.
+        """
+        stars, mean, sigma = self.package.fixtures()
+        met = self.outputs(stars.tensors(device=self.device))
+        unit = np.asarray(self.package.manifest["label_sigma"])
+        worst = 0.0
+        for found, wanted in zip(met, (mean, sigma), strict=True):
+            difference = (found.float().cpu().numpy().astype(np.float64) - wanted) / unit
+            # Per member and label over the stars: a single bad member must not average out.
+            rms = np.sqrt(np.square(difference).mean(axis=1))
+            worst = max(worst, float(np.nan_to_num(rms, nan=np.inf).max()))
+        if worst > tolerance:
+            raise ParityError(
+                f"engine {self.engine} on {self.device} differs from the package's fixtures by "
+                f"{worst:.3g} label errors",
+                expected=f"at most {tolerance:g}",
+                cure="Use another engine (predict.engine=eager), and report this machine.",
+            )
+        return worst
+
+
+def fixture_stars(stars: StarInputs, each: int = 8) -> StarInputs:
+    """Stars for parity checks: ``each`` as they are, and again with each modality taken away."""
+    base = stars.take(slice(0, each))
+    names = [name for name, array in base.arrays().items() if array.shape[1]]
+    variants = [base.arrays()]
+    for gone in (*([name] for name in names), names):
+        blank = {name: np.full_like(base.arrays()[name], np.nan) for name in gone}
+        variants.append(base.arrays() | blank)
+    if base.flux.shape[1]:
+        holes = base.flux.copy()
+        holes[:, :: holes.shape[1] // 7 or 1] = np.nan
+        holes[:, : holes.shape[1] // 10] = np.nan
+        variants.append(base.arrays() | {"flux": holes})
+    return StarInputs(*(np.concatenate([v[name] for v in variants]) for name in Batch._fields))

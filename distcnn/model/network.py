@@ -1,0 +1,145 @@
+"""Network: from a star's inputs to labels and their noise, in physical units.
+
+Legend: B star, P pixel, C XP coefficient, S scalar feature, L label.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distcnn.config import NetworkConfig
+from distcnn.errors import TrainingError
+from distcnn.model.inputs import Array, InputSpec, StarInputs
+from distcnn.model.presets import Hr15n2023, Rave2020, WithConstantNoise
+from distcnn.model.scaling import Features, InputScaling, LabelScaling, fit_inputs, fit_labels
+
+SLOPE = 0.1
+
+
+class Hybrid(nn.Module):
+    """Spectrum, XP and scalars in three branches, joined; mean and noise per label.
+
+    Our reconstruction of the design of Guiglion et al. 2024 (A&A 682, A9), whose layers are
+    not public; it is not their network. Two strided convolutions take the place of pooling:
+    no sample is computed to be thrown away, channels are multiples of 16, and in_channels x
+    kernel is neither 64 nor 128, the shapes that some CPUs compute wrongly in bfloat16.
+    """
+
+    def __init__(self, spec: InputSpec, config: NetworkConfig) -> None:
+        super().__init__()
+        self.with_spectrum = spec.pixels > 0
+        self.with_xp = spec.coefficients > 0
+        hidden, side = config.hidden, config.hidden // 2
+        width = side
+        self.spectrum: nn.Module = nn.Identity()
+        self.xp: nn.Module = nn.Identity()
+        if self.with_spectrum:
+            self.spectrum = _spectrum_branch(spec.pixels, config)
+            width += hidden
+        if self.with_xp:
+            self.xp = _dense(spec.coefficients, hidden, side)
+            width += side
+        self.scalars = _dense(len(Features.of(spec).names), side, side)
+        self.join = nn.Sequential(
+            nn.Dropout(config.dropout), _dense(width, hidden, side), nn.Dropout(config.dropout)
+        )
+        self.mean = nn.Linear(side, len(spec.labels))
+        self.noise = nn.Linear(side, len(spec.labels))
+
+    def forward(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
+        branches = [self.scalars(scalars)]
+        if self.with_spectrum:
+            branches.append(self.spectrum(spectrum.unsqueeze(1)))
+        if self.with_xp:
+            branches.append(self.xp(xp))
+        x = self.join(torch.cat(branches, dim=1))
+        return self.mean(x), functional.softplus(self.noise(x)) + 1e-3
+
+
+class Network(nn.Module):
+    """Layers between scalings: physical units in, physical units out.
+
+    ``forward(flux [B,P], xp [B,C], photometry [B,K], astrometry [B,2], snr [B,1])`` gives
+    ``mean [B,L]`` and ``sigma [B,L]``, the learned noise; NaN inputs are missing ones.
+    """
+
+    def __init__(self, spec: InputSpec, layers: nn.Module) -> None:
+        super().__init__()
+        self.inputs = InputScaling(spec)
+        self.layers = layers
+        self.labels = LabelScaling(len(spec.labels))
+
+    def forward(
+        self, flux: Tensor, xp: Tensor, photometry: Tensor, astrometry: Tensor, snr: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        spectrum, coefficients, scalars = self.inputs(flux, xp, photometry, astrometry, snr)
+        mean, sigma = self.layers(spectrum, coefficients, scalars)
+        out: tuple[Tensor, Tensor] = self.labels(mean, sigma)
+        return out
+
+
+def build_network(spec: InputSpec, config: NetworkConfig, seed: int) -> Network:
+    """A new network with weights drawn from ``seed``; the global random state is untouched.
+
+    Raises
+    ------
+    TrainingError : the preset needs a spectrum, or a longer one, than the survey has.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(spec, _layers(spec, config))
+
+
+def fit_scaling(network: Network, stars: StarInputs, labels: Array) -> None:
+    """Set the scalings of a network from training stars and their labels [N,L] (NaN = missing)."""
+    fit_inputs(network.inputs, stars)
+    fit_labels(network.labels, labels)
+
+
+def _layers(spec: InputSpec, config: NetworkConfig) -> nn.Module:
+    labels = len(spec.labels)
+    if config.preset == "hybrid":
+        _check_pixels(spec.pixels or FEWEST_PIXELS, FEWEST_PIXELS, "hybrid")
+        return Hybrid(spec, config)
+    if config.preset == "rave2020":
+        _check_pixels(spec.pixels, Rave2020.fewest_pixels, "rave2020")
+        scalars = len(Features.of(spec).names)
+        return WithConstantNoise(Rave2020(spec.pixels, scalars, labels), labels)
+    _check_pixels(spec.pixels, Hr15n2023.fewest_pixels, "hr15n2023")
+    return WithConstantNoise(Hr15n2023(spec.pixels, labels), labels)
+
+
+FIRST, SECOND = (16, 8), (6, 4)
+"""Kernel and stride of the two convolutions of ``hybrid``."""
+FEWEST_PIXELS = FIRST[0] + FIRST[1] * (SECOND[0] - 1)
+
+
+def _check_pixels(met: int, fewest: int, preset: str) -> None:
+    if met < fewest:
+        raise TrainingError(
+            f"the network {preset} was given spectra of {met} pixels",
+            expected=f"at least {fewest} pixels",
+            cure="Set train.network.spectrum=false to train on XP and photometry alone."
+            if preset == "hybrid"
+            else "Use train.network.preset=hybrid.",
+        )
+
+
+def _spectrum_branch(pixels: int, config: NetworkConfig) -> nn.Sequential:
+    narrow, wide = config.width // 2, config.width
+    samples = pixels
+    for kernel, stride in (FIRST, SECOND):
+        samples = (samples - kernel) // stride + 1
+    return nn.Sequential(
+        *(nn.Conv1d(1, narrow, FIRST[0], FIRST[1]), nn.LeakyReLU(SLOPE)),
+        *(nn.Conv1d(narrow, wide, SECOND[0], SECOND[1]), nn.LeakyReLU(SLOPE)),
+        *(nn.Flatten(), nn.Dropout(config.dropout)),
+        *(nn.Linear(wide * samples, config.hidden), nn.LeakyReLU(SLOPE)),
+    )
+
+
+def _dense(width: int, hidden: int, out: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Linear(width, hidden), nn.LeakyReLU(SLOPE)),
+        *(nn.Linear(hidden, out), nn.LeakyReLU(SLOPE)),
+    )

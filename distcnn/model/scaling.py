@@ -1,0 +1,208 @@
+"""Scaling: from physical inputs to numbers of order one, and labels back again.
+
+Everything is held in buffers, so a network takes and returns physical units wherever it
+runs. NaN becomes zero, which is the training median, and an indicator says so.
+
+Legend: B star, P pixel, C XP coefficient, K band, S scalar feature, L label.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distcnn.model.inputs import Array, InputSpec, StarInputs
+
+LARGEST = 8.0
+"""Scaled spectra, coefficients and features are cut here, in units of their spread."""
+SAMPLE = 20_000
+"""Most stars that the scaling is fitted on, taken evenly from the training split."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Names of the S scalar features, in order; augmentation finds them here."""
+
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, spec: InputSpec) -> "Features":
+        names = ["valid_pixels", "log_snr", "has_snr"] if spec.pixels else []
+        names += ["xp_norm", "has_xp"] if spec.coefficients else []
+        names += ["magnitude"] if spec.bands else []
+        names += [f"colour_{band}" for band in spec.bands[1:]]
+        names += [f"has_{band}" for band in spec.bands]
+        if spec.astrometry:
+            names += ["parallax_snr", "log_parallax_error", "has_parallax"]
+            names += ["luminosity", "asinh_luminosity"] if spec.bands else []
+        return cls(tuple(names))
+
+    def at(self, *names: str) -> list[int]:
+        """Positions of the features that exist among ``names``."""
+        return [self.names.index(name) for name in names if name in self.names]
+
+    @property
+    def of_parallax(self) -> list[int]:
+        """What vanishes with the parallax."""
+        return self.at(
+            "parallax_snr",
+            "log_parallax_error",
+            "has_parallax",
+            "luminosity",
+            "asinh_luminosity",
+        )
+
+
+class InputScaling(nn.Module):
+    """Physical inputs -> scaled spectrum [B,P], scaled XP [B,C], scalar features [B,S]."""
+
+    spectrum_centre: Tensor
+    spectrum_scale: Tensor
+    xp_centre: Tensor
+    xp_scale: Tensor
+    feature_centre: Tensor
+    feature_scale: Tensor
+
+    def __init__(self, spec: InputSpec) -> None:
+        super().__init__()
+        self.pixels = spec.pixels
+        self.coefficients = spec.coefficients
+        self.bands = len(spec.bands)
+        self.astrometry = spec.astrometry
+        self.largest = LARGEST
+        self.names = Features.of(spec).names
+        widths = {"spectrum": spec.pixels, "xp": spec.coefficients, "feature": len(self.names)}
+        for name, width in widths.items():
+            self.register_buffer(f"{name}_centre", torch.zeros(width))
+            self.register_buffer(f"{name}_scale", torch.ones(width))
+
+    def forward(
+        self, flux: Tensor, xp: Tensor, photometry: Tensor, astrometry: Tensor, snr: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        spectrum = self.scaled(flux, self.spectrum_centre, self.spectrum_scale)
+        shape, _ = self.xp_shape(xp)
+        raw = self.raw_features(flux, xp, photometry, astrometry, snr)
+        return (
+            spectrum,
+            self.scaled(shape, self.xp_centre, self.xp_scale),
+            self.scaled(raw, self.feature_centre, self.feature_scale),
+        )
+
+    def scaled(self, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+        """Of order one; zero where not finite."""
+        cut = torch.clamp((values - centre) / scale, -self.largest, self.largest)
+        return torch.nan_to_num(cut, nan=0.0)
+
+    def xp_shape(self, xp: Tensor) -> tuple[Tensor, Tensor]:
+        """XP coefficients over their norm [B,C], and the norm [B,1].
+
+        A truncated series is used as it is; with a quarter of it missing (BP or RP is gone)
+        the norm would mean something else, so the whole counts as missing.
+        """
+        there = torch.isfinite(xp)
+        norm = torch.nan_to_num(xp, nan=0.0).square().sum(dim=1, keepdim=True).sqrt()
+        good = (norm > 0) & (there.to(xp.dtype).mean(dim=1, keepdim=True) > 0.75)
+        norm = torch.where(good, norm, torch.full_like(norm, float("nan")))
+        return xp / norm, norm
+
+    def raw_features(
+        self, flux: Tensor, xp: Tensor, photometry: Tensor, astrometry: Tensor, snr: Tensor
+    ) -> Tensor:
+        """Scalar features [B,S] before scaling, NaN where missing; order of ``Features``."""
+        columns = [torch.empty((snr.shape[0], 0), dtype=snr.dtype, device=snr.device)]
+        if self.pixels > 0:
+            valid = torch.isfinite(flux).to(snr.dtype).mean(dim=1, keepdim=True)
+            columns += [valid, _log10(snr), _present(snr)]
+        if self.coefficients > 0:
+            norm = self.xp_shape(xp)[1]
+            columns += [_log10(norm), _present(norm)]
+        if self.bands > 0:
+            columns += [photometry[:, :1], photometry[:, 1:] - photometry[:, :1]]
+            columns += [_present(photometry)]
+        if self.astrometry:
+            columns += self.parallax_features(photometry, astrometry)
+        return torch.cat(columns, dim=1)
+
+    def parallax_features(self, photometry: Tensor, astrometry: Tensor) -> list[Tensor]:
+        """Parallax over its error, and the astrometry-based luminosity (Arenou & Luri 1999).
+
+        ``parallax[mas] 10^(0.2 G - 2)`` = ``10^(0.2 M_G)`` is linear in the parallax, so its
+        noise is Gaussian and a negative parallax is as good as any.
+        """
+        parallax, error = astrometry[:, :1], astrometry[:, 1:]
+        there = torch.isfinite(parallax) & (error > 0)
+        parallax = torch.where(there, parallax, torch.full_like(parallax, float("nan")))
+        columns = [torch.asinh(parallax / error), _log10(error), _present(parallax)]
+        if self.bands > 0:
+            luminosity = parallax * torch.pow(10.0, 0.2 * photometry[:, :1] - 2.0)
+            columns += [luminosity, torch.asinh(luminosity)]
+        return columns
+
+
+class LabelScaling(nn.Module):
+    """Scaled mean and sigma [B,L] -> physical units."""
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(labels))
+        self.register_buffer("scale", torch.ones(labels))
+
+    def forward(self, mean: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return self.centre + self.scale * mean, self.scale * sigma
+
+
+def fit_inputs(scaling: InputScaling, stars: StarInputs) -> None:
+    """Set the buffers from training stars: median and half the 16-84 % range of each number.
+
+    A pixel's spread is at least the median spread of all, so that pixels of pure noise are
+    not blown up.
+    """
+    sample = stars.take(slice(None, None, max(1, -(-len(stars) // SAMPLE))))
+    batch = sample.tensors()
+    centre, scale = _median_and_spread(sample.flux)
+    if scale.size:
+        scale = np.maximum(scale, np.median(scale))
+    _set(scaling, "spectrum", centre, scale)
+    _set(scaling, "xp", *_median_and_spread(scaling.xp_shape(batch.xp)[0].numpy()))
+    centre, scale = _median_and_spread(scaling.raw_features(*batch).numpy())
+    # Indicators stay as they are: 0 means missing.
+    named = np.array([name.startswith("has_") for name in scaling.names], bool)
+    _set(scaling, "feature", np.where(named, 0, centre), np.where(named, 1, scale))
+
+
+def fit_labels(scaling: LabelScaling, y: Array) -> None:
+    """Set mean and standard deviation of labels [N,L]; NaN = missing."""
+    good = np.isfinite(y)
+    count = np.maximum(good.sum(0), 1)
+    mean = np.where(good, y, 0).sum(0, dtype=np.float64) / count
+    variance = (np.where(good, y - mean, 0).astype(np.float64) ** 2).sum(0) / count
+    scaling.centre.copy_(torch.from_numpy(mean))
+    scaling.scale.copy_(torch.from_numpy(np.sqrt(np.where(variance > 0, variance, 1.0))))
+
+
+def _set(module: nn.Module, name: str, centre: Array, scale: Array) -> None:
+    module.get_buffer(f"{name}_centre").copy_(torch.from_numpy(centre))
+    module.get_buffer(f"{name}_scale").copy_(torch.from_numpy(scale))
+
+
+def _median_and_spread(values: Array) -> tuple[Array, Array]:
+    centre, scale = np.zeros(values.shape[1]), np.ones(values.shape[1])
+    for column in range(values.shape[1]):
+        finite = values[:, column][np.isfinite(values[:, column])]
+        if finite.size:
+            low, centre[column], high = np.quantile(finite, (0.16, 0.5, 0.84))
+            scale[column] = (high - low) / 2
+    return centre, np.where(scale > 0, scale, 1.0)
+
+
+def _log10(values: Tensor) -> Tensor:
+    """NaN where not positive."""
+    return torch.log10(torch.where(values > 0, values, torch.full_like(values, float("nan"))))
+
+
+def _present(values: Tensor) -> Tensor:
+    return torch.isfinite(values).to(values.dtype)
