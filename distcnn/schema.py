@@ -59,6 +59,8 @@ PREDICTION_VARIABLES = _table(
     ("ra", (STAR,), "float64", "deg", "right ascension (ICRS), copied from the survey"),
     ("dec", (STAR,), "float64", "deg", "declination (ICRS), copied from the survey"),
     ("snr", (STAR,), "float32", "", "signal to noise per pixel, copied from the survey"),
+    ("parallax", (STAR,), "float32", "mas", "parallax, copied from the survey; NaN if missing"),
+    ("reference_magnitude", (STAR,), "float32", "mag", "first photometric band, from the survey"),
     ("label", (STAR, LABEL), "float32", "", "mean of the ensemble; NaN if not computed"),
     ("label_error", (STAR, LABEL), "float32", "", "calibrated standard error (68 % interval)"),
     ("label_noise", (STAR, LABEL), "float32", "", "noise learned by the network, uncalibrated"),
@@ -129,6 +131,7 @@ class Flag(IntFlag):
     MEMBERS_DISAGREE = 256
     NON_FINITE = 512
     UNCALIBRATED = 1024
+    NOT_COMPUTED = 2048
 
 
 FLAG_TEXT = {
@@ -143,6 +146,7 @@ FLAG_TEXT = {
     Flag.MEMBERS_DISAGREE: "the members of the ensemble disagree more than in training",
     Flag.NON_FINITE: "the network gave a value that is not finite; no label is published",
     Flag.UNCALIBRATED: "the error could not be calibrated for stars like this one",
+    Flag.NOT_COMPUTED: "the star could not be computed; the list of dead letters says why",
 }
 
 

@@ -2,6 +2,7 @@
 
 from distcnn.config.base import Bytes, Frozen
 from distcnn.config.cluster import ClusterConfig
+from distcnn.config.demo import DemoConfig
 from distcnn.config.ingest import (
     CutConfig,
     FilesConfig,
@@ -23,6 +24,7 @@ __all__ = [
     "ClusterConfig",
     "Config",
     "CutConfig",
+    "DemoConfig",
     "FilesConfig",
     "Frozen",
     "GridConfig",

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from distcnn.config.base import Frozen
 from distcnn.config.cluster import ClusterConfig
+from distcnn.config.demo import DemoConfig
 from distcnn.config.ingest import IngestConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.report import ReportConfig
@@ -36,6 +37,8 @@ class Config(Frozen):
     """``distcnn report``."""
     cluster: ClusterConfig = ClusterConfig()
     """``--cluster``."""
+    demo: DemoConfig = DemoConfig()
+    """``distcnn demo``."""
 
 
 def conf_folder() -> Path:

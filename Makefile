@@ -1,0 +1,36 @@
+# make demo: the main job.  make test: the tests.  Both set everything up by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.PHONY: demo test check real install clean
+
+demo: install
+	$(BIN)/distcnn demo runs/demo
+
+test: install
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: install
+	$(BIN)/ruff check distcnn tests benchmarks
+	$(BIN)/ruff format --check distcnn tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	PYTHON=$(BIN)/python sh tests/checks/wheel.sh
+
+real: install
+	$(BIN)/python benchmarks/real.py
+
+install: $(STAMP)
+
+# The constraints file pins the whole development set; torch comes first so that no other
+# package can ask for a larger build of it.
+$(STAMP): pyproject.toml deploy/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c deploy/constraints.txt torch -e '.[dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

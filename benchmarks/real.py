@@ -1,0 +1,212 @@
+"""Validation on real data, in one table: data set, label, stars, std, 1.48 MAD, the peer's.
+
+    DISTCNN_DATA=folder python benchmarks/real.py [--package runs/demo/package] [--json FILE]
+
+Expects below the folder: ``miles/miles_750.fits`` (750 spectra, 5-fold),
+``rave_apogee/rave_apogee_train_3669.csv`` (magnitudes and parallax, 5-fold),
+``gaia_rvs_datalink/*.csv`` and ``gaia_xp_continuous/`` (predicted with the package given, which
+is trained on simulated stars: its flags must say what it cannot know).
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from distcnn.training.split import TEST, assign
+
+from distcnn import pipeline
+from distcnn.config import Config, load_config
+from distcnn.errors import DistcnnError
+from distcnn.events import Event, Notice
+from distcnn.schema import FLAG_TEXT, LABELS, Flag
+from distcnn.survey import Region, Store
+
+FOLDS = 5
+SMALL = ["demo.stars=4000", "train.members=3", "train.epochs=20"]
+# std / 1.48 MAD on held-out stars, from the README of the data folder.
+PEERS = {
+    "MILES": {
+        "teff": (222, 112, "PCA + Gaussian process"),
+        "logg": (0.45, 0.27, "PCA + Gaussian process"),
+        "feh": (0.246, 0.141, "PCA + Gaussian process"),
+    },
+    "RAVE photometry": {
+        "teff": (92, 81, "gradient boosting"),
+        "logg": (0.125, 0.096, "gradient boosting"),
+        "mh": (0.161, 0.126, "gradient boosting"),
+        "alpham": (0.062, 0.043, "gradient boosting"),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: residuals of stars that their own network never saw."""
+
+    data: str
+    label: str
+    stars: int
+    std: float
+    mad: float
+    within_68: float
+    peer_std: float | None
+    peer_mad: float | None
+    peer: str
+
+
+def quiet(event: Event) -> None:
+    """Print notices only."""
+    if isinstance(event, Notice) and event.level == "warning":
+        print(f"  {event.text}", file=sys.stderr)
+
+
+def cross_validate(name: str, archive: Path, conf: str, work: Path) -> list[Row]:
+    """Five trainings, each tested on another fifth of the stars; rows of the table."""
+    config = load_config(Path(conf))
+    survey = work / f"{conf}.zarr"
+    done = pipeline.ingest_archive(archive, survey, config, quiet)
+    print(f"{name}: {done.stars} stars, {done.quarantined} put aside", flush=True)
+    store = Store.open(survey)
+    everything = Region(0, store.stars)
+    known = store.read(everything, ["source_id", "label", "label_error"])
+    labels = [str(label) for label in store.coordinate("label")]
+    found = np.full(known["label"].shape, np.nan)
+    error = np.full(known["label"].shape, np.nan)
+    for fold in range(FOLDS):
+        chosen = load_config(Path(conf), [f"train.split.rotate={fold / FOLDS}"])
+        test = assign(known["source_id"], chosen.train.split) == TEST
+        answer = predict_fold(survey, chosen, work / f"{conf}-{fold}")
+        found[test], error[test] = answer["label"][test], answer["label_error"][test]
+        print(f"  fold {fold + 1} of {FOLDS}: {test.sum()} stars tested", flush=True)
+    residual = found - known["label"]
+    total = np.hypot(error, np.nan_to_num(known["label_error"]))
+    return [row(name, label, residual[:, k], total[:, k]) for k, label in enumerate(labels)]
+
+
+def predict_fold(survey: Path, config: Config, folder: Path) -> dict[str, np.ndarray]:
+    """Train and predict one fold; the folder is removed afterwards."""
+    package, predictions = folder / "package", folder / "predictions.zarr"
+    folder.mkdir()
+    pipeline.train_package(survey, package, config, quiet)
+    pipeline.predict_survey(package, survey, predictions, config, lambda event: None)
+    store = Store.open(predictions)
+    answer = store.read(Region(0, store.stars), ["label", "label_error"])
+    shutil.rmtree(folder)
+    return answer
+
+
+def row(name: str, label: str, residual: np.ndarray, total: np.ndarray) -> Row:
+    """Statistics of one label."""
+    good = np.isfinite(residual)
+    kept = residual[good]
+    peer = PEERS[name].get(label, (None, None, ""))
+    return Row(
+        name,
+        label,
+        int(good.sum()),
+        float(kept.std()),
+        float(1.4826 * np.median(np.abs(kept - np.median(kept)))),
+        float((np.abs(kept) < total[good]).mean()),
+        *peer,
+    )
+
+
+def print_table(rows: list[Row]) -> None:
+    """The one table."""
+    head = ("data set", "label", "stars", "std", "1.48 MAD", "in 68 %", "peer std / MAD")
+    print("\n{:16s} {:7s} {:>6s} {:>9s} {:>9s} {:>8s}   {}".format(*head))
+    for r in rows:
+        peer = "-" if r.peer_std is None else f"{r.peer_std:g} / {r.peer_mad:g} ({r.peer})"
+        print(
+            f"{r.data:16s} {r.label:7s} {r.stars:6d} {r.std:9.3g} {r.mad:9.3g} "
+            f"{r.within_68:8.2f}   {peer}"
+        )
+
+
+def apply_package(name: str, archive: Path, conf: str, package: Path, work: Path) -> None:
+    """Take real Gaia files through ingest and predict; print labels, errors and flags."""
+    config = load_config(Path(conf))
+    survey, predictions = work / f"{conf}.zarr", work / f"{conf}-predictions.zarr"
+    done = pipeline.ingest_archive(archive, survey, config, quiet)
+    pipeline.predict_survey(package, survey, predictions, config, lambda event: None)
+    print(f"\n{name}: {done.stars} stars, {done.quarantined} put aside; {package}")
+    store = Store.open(predictions)
+    for line in describe(store, limit=6):
+        print(line)
+
+
+def describe(store: Store, limit: int) -> Iterator[str]:
+    """Labels with errors and the flags' sentences, star by star; then counts of all."""
+    rows = store.read(Region(0, store.stars))
+    labels = [str(label) for label in store.coordinate("label")]
+    for k in range(min(limit, store.stars)):
+        parts = [
+            f"{label} {rows['label'][k, i]:.4g}+-{rows['label_error'][k, i]:.2g}"
+            + (f" {LABELS[label].unit}" if label == "teff" else "")
+            for i, label in enumerate(labels)
+        ]
+        flags = Flag(int(rows["flags"][k]))
+        yield f"  {rows['source_id'][k]}  S/N {rows['snr'][k]:.0f}  {', '.join(parts)}"
+        yield f"    novelty {rows['novelty'][k]:.1f}; flags: {'; '.join(texts(flags)) or 'none'}"
+    finite = np.isfinite(rows["label"]).all(axis=1).sum()
+    flagged = (rows["flags"] != 0).sum()
+    yield f"  all {store.stars} stars: {finite} with finite labels, {flagged} flagged"
+
+
+def texts(flags: Flag) -> list[str]:
+    """The sentences of the bits that are set."""
+    return [FLAG_TEXT[flag] for flag in FLAG_TEXT if flag in flags]
+
+
+def the_package(asked: Path, work: Path) -> Path:
+    """The demo's package; a smaller one is made where the demo has not been run."""
+    if (asked / "manifest.json").is_file():
+        return asked
+    print(f"{asked} is not there (make demo makes it); training a small stand-in", flush=True)
+    config = load_config(Path("demo"), SMALL)
+    archive, survey = work / "archive", work / "simulated.zarr"
+    pipeline.simulate_archive(archive, config.demo.stars, config.demo.seed, config)
+    pipeline.ingest_archive(archive, survey, config)
+    pipeline.train_package(survey, work / "package", config)
+    return work / "package"
+
+
+def main() -> int:
+    """Run everything that the data folder has."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--package", type=Path, default=Path("runs/demo/package"))
+    parser.add_argument("--json", type=Path, help="write the table here")
+    options = parser.parse_args()
+    data = Path(os.environ.get("DISTCNN_DATA", ""))
+    if not os.environ.get("DISTCNN_DATA") or not data.is_dir():
+        print(
+            "make real needs the folder of real data: set DISTCNN_DATA to one that has "
+            "miles/, rave_apogee/, gaia_rvs_datalink/ and gaia_xp_continuous/."
+        )
+        return 1
+    with tempfile.TemporaryDirectory(prefix="distcnn-real-") as scratch:
+        work = Path(scratch)
+        rows = cross_validate("MILES", data / "miles", "miles", work)
+        rows += cross_validate("RAVE photometry", data / "rave_apogee", "rave_photometry", work)
+        package = the_package(options.package, work)
+        rvs, xp = data / "gaia_rvs_datalink", data / "gaia_xp_continuous" / "xp_table"
+        apply_package("Real Gaia RVS spectra", rvs, "gaia_rvs_datalink", package, work)
+        apply_package("Real Gaia XP coefficients", xp, "gaia_xp", package, work)
+    print_table(rows)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(r) for r in rows], indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except DistcnnError as error:
+        sys.exit(f"real: {error}")

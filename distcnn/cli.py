@@ -1,0 +1,248 @@
+"""The command line: one thin command per function of the pipeline.
+
+Nothing heavy is imported before a command runs, so that ``distcnn --help`` answers at once.
+Exit codes: 0 done, 1 a clear error, 2 wrong usage, 3 finished with stars put aside.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from distcnn import __version__
+from distcnn.errors import DistcnnError, UsageError
+
+if TYPE_CHECKING:
+    from distcnn.config import Config
+    from distcnn.events import Listener
+
+DONE, ERROR, USAGE, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class _Guard(TyperGroup):
+    """Turns every clear error into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            code, text = USAGE, str(error)
+        except (DistcnnError, OSError) as error:
+            code, text = ERROR, str(error)
+        except KeyboardInterrupt:
+            code, text = INTERRUPTED, "stopped. The same command again goes on from here."
+        print(f"distcnn: {text}", file=sys.stderr)
+        raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=_Guard,
+    name="distcnn",
+    help="Stellar labels for millions of spectra: archive files -> survey -> package -> "
+    "predictions -> catalogue and report.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Conf = Annotated[
+    Path | None,
+    typer.Option(help="YAML configuration, or the name of one that comes along (demo)."),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one value: train.members=4."),
+]
+Cluster = Annotated[str | None, typer.Option(help="Where the work runs: local or serial.")]
+
+
+def _configure(conf: Path | None, sets: list[str] | None, cluster: str | None = None) -> Config:
+    from distcnn.config import load_config
+
+    chosen = [f"cluster.backend={cluster}"] if cluster else []
+    return load_config(conf, [*(sets or []), *chosen])
+
+
+def _listener() -> Listener:
+    from distcnn.monitor import console_listener
+
+    return console_listener()
+
+
+def _code(put_aside: int) -> int:
+    return QUARANTINED if put_aside else DONE
+
+
+@app.command()
+def simulate(
+    out_dir: Path,
+    stars: Annotated[int, typer.Option(min=1, help="Number of stars.")],
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same files.")] = 1,
+    conf: Conf = None,
+    sets: Sets = None,
+    cluster: Cluster = None,
+) -> None:
+    """Write a survey with known truth as archive files (Gaia bulk layout, APOGEE-like labels)."""
+    from distcnn import pipeline
+
+    pipeline.simulate_archive(out_dir, stars, seed, _configure(conf, sets, cluster), _listener())
+
+
+@app.command()
+def ingest(
+    archive_dir: Path,
+    survey: Path,
+    conf: Conf = None,
+    sets: Sets = None,
+    cluster: Cluster = None,
+) -> None:
+    """Turn archive files into one survey store (sharded Zarr); bad rows are listed, not lost."""
+    from distcnn import pipeline
+
+    done = pipeline.ingest_archive(
+        archive_dir, survey, _configure(conf, sets, cluster), _listener()
+    )
+    raise typer.Exit(_code(done.quarantined))
+
+
+@app.command()
+def train(
+    survey: Path,
+    package: Path,
+    conf: Conf = None,
+    sets: Sets = None,
+    cluster: Cluster = None,
+) -> None:
+    """Train an ensemble on the labelled stars; the same command again resumes."""
+    from distcnn import pipeline
+
+    pipeline.train_package(survey, package, _configure(conf, sets, cluster), _listener())
+
+
+@app.command()
+def predict(
+    package: Path,
+    survey: Path,
+    predictions: Path,
+    conf: Conf = None,
+    sets: Sets = None,
+    cluster: Cluster = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
+) -> None:
+    """Compute labels, calibrated errors and flags for every star; resumes where it stopped."""
+    from distcnn import pipeline
+
+    config = _configure(conf, sets, cluster)
+    if dry_run:
+        print(pipeline.plan_predictions(package, survey, predictions, config))
+        return
+    done = pipeline.predict_survey(package, survey, predictions, config, _listener())
+    raise typer.Exit(_code(done.failed))
+
+
+@app.command()
+def verify(
+    predictions: Path,
+    package: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
+    survey: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
+    conf: Conf = None,
+    sets: Sets = None,
+) -> None:
+    """Re-read ledger, checksums and counts; compute a sample again."""
+    from distcnn import pipeline
+
+    config = _configure(conf, sets)
+    print(
+        pipeline.verify_predictions(
+            predictions, config, _listener(), package=package, survey=survey
+        )
+    )
+
+
+@app.command()
+def export(predictions: Path, catalogue: Path) -> None:
+    """Write the catalogue: CATALOGUE.fits, .parquet or .vot, with units, UCDs and sentences."""
+    from distcnn import pipeline
+
+    pipeline.export_catalogue(predictions, catalogue, _listener())
+
+
+@app.command()
+def report(
+    predictions: Path,
+    report_dir: Path,
+    survey: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
+    package: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="truth.parquet of a simulation.")] = None,
+    conf: Conf = None,
+    sets: Sets = None,
+) -> None:
+    """Write one self-contained page of figures and tables, and its numbers as JSON."""
+    from distcnn import pipeline
+
+    pipeline.write_report(
+        predictions,
+        report_dir,
+        _configure(conf, sets),
+        _listener(),
+        survey=survey,
+        package=package,
+        truth=truth,
+    )
+
+
+@app.command()
+def inspect(path: Path) -> None:
+    """Tell what a store, package, archive or catalogue is, from what, and how complete."""
+    from distcnn import pipeline
+
+    print(pipeline.inspect_path(path))
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: versions, cores, memory, disk, storage round trip."""
+    from distcnn import pipeline
+
+    print(pipeline.check_machine())
+
+
+@app.command()
+def demo(
+    out_dir: Annotated[Path, typer.Argument()] = Path("runs/demo"),
+    conf: Conf = None,
+    sets: Sets = None,
+    cluster: Cluster = None,
+) -> None:
+    """Run the whole river on simulated stars: from archive files to catalogue and report."""
+    from distcnn import pipeline
+
+    config = _configure(conf or Path("demo"), sets, cluster)
+    for line in pipeline.run_demo(out_dir, config, _listener()):
+        print(line)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"distcnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the ``distcnn`` command."""
+    app()

@@ -1,0 +1,99 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = [
+    "simulate",
+    "ingest",
+    "train",
+    "predict",
+    "verify",
+    "export",
+    "report",
+    "inspect",
+    "doctor",
+    "demo",
+]
+
+
+def distcnn(*words, cwd=None):
+    command = [sys.executable, "-m", "distcnn", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def top_help():
+    return distcnn("--help").stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_stands_in_the_readme(command, top_help):
+    assert re.search(rf"^  {command} ", top_help, re.MULTILINE)
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text()
+    assert f"distcnn {command}" in readme or f"make {command}" in readme
+
+
+def test_a_typing_error_is_wrong_usage_and_names_the_nearest_command():
+    done = distcnn("predikt")
+    assert done.returncode == 2
+    assert "Did you mean" in done.stderr
+    assert "predict" in done.stderr
+
+
+def test_a_missing_argument_is_wrong_usage():
+    assert distcnn("train", "survey.zarr").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ingest", "nowhere", "s.zarr"], "nowhere does not exist"),
+        (["train", "no.zarr", "package"], "no.zarr does not exist"),
+        (["verify", "no.zarr"], "no.zarr does not exist"),
+        (["inspect", "no.zarr"], "no.zarr does not exist"),
+    ],
+)
+def test_a_path_that_is_not_there_is_wrong_usage_in_one_line(words, message, tmp_path):
+    done = distcnn(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "train.epocs=3"], "Did you mean 'epochs'"),
+        (["--set", "train.epochs=0"], "greater than or equal to 1"),
+        (["--set", "train"], "has no '='"),
+        (["--conf", "nothing"], "no configuration file 'nothing'"),
+        (["--cluster", "slrm"], "backend"),
+    ],
+)
+def test_a_wrong_setting_is_a_clear_error(words, message, tmp_path):
+    done = distcnn("train", tmp_path, "package", *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_no_store_is_told_so(tmp_path):
+    (tmp_path / "a.txt").write_text("nothing")
+    done = distcnn("verify", tmp_path)
+    assert done.returncode == 1
+    assert "is not a store of distcnn" in done.stderr
+    assert "a folder of 1 files" in distcnn("inspect", tmp_path).stdout
+
+
+def test_version_is_printed():
+    assert distcnn("--version").stdout.startswith("distcnn 0.")
+
+
+def test_doctor_finds_this_machine_fit():
+    done = distcnn("doctor")
+    assert done.returncode == 0
+    assert "storage: round trip right" in done.stdout
