@@ -19,3 +19,7 @@ class ReportConfig(Frozen):
         100.0,
     )
     """Edges of the S/N bins in tables and figures."""
+    sample: int = Field(200_000, ge=1000)
+    """Stars kept in memory for figures and accuracy; counts are always of all stars."""
+    coverage_band: tuple[float, float] = (0.64, 0.72)
+    """Fraction of residuals within the quoted 68 % interval that counts as calibrated."""
