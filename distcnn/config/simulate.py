@@ -16,6 +16,8 @@ class TroubleConfig(Frozen):
     """Stars without XP coefficients."""
     no_parallax: float = Field(0.02, ge=0, le=1)
     """Stars without a parallax."""
+    negative_parallax: float = Field(0.005, ge=0, le=1)
+    """Stars with bad astrometry: a large error and a negative parallax."""
     hot: float = Field(0.01, ge=0, le=1)
     """Stars of 8,000-14,000 K, outside the labelled range."""
     binary: float = Field(0.015, ge=0, le=1)
@@ -23,7 +25,7 @@ class TroubleConfig(Frozen):
     wrong_rv: float = Field(0.01, ge=0, le=1)
     """Spectra shifted to the wrong rest frame (20-200 km/s)."""
     duplicate: float = Field(0.002, ge=0, le=1)
-    """Stars whose row stands twice in the archive."""
+    """Stars whose row stands twice in the archive's spectrum table."""
 
 
 class SimulateConfig(Frozen):
@@ -32,8 +34,18 @@ class SimulateConfig(Frozen):
     stars_per_file: int = Field(1000, ge=1)
     """Stars in one archive file (Gaia DR3: about 300 spectra a file)."""
     labelled_fraction: float = Field(0.7, ge=0, le=1)
-    """Fraction of the stars that the APOGEE-like table gives labels for."""
+    """Fraction of the stars of 3,500-7,500 K that the APOGEE-like table gives labels for."""
     label_error: tuple[float, float, float, float, float] = (25.0, 0.04, 0.02, 0.015, 0.02)
     """Standard errors of those labels: teff [K], logg, mh, alpham, feh [dex]."""
+    repeat_fraction: float = Field(0.02, ge=0, le=1)
+    """Labelled stars that stand twice in the table, the second time from a poorer spectrum."""
+    bad_fraction: float = Field(0.015, ge=0, le=1)
+    """Labelled stars whose labels are wrong, with the quality bits that say so."""
+    element_scatter: float = Field(0.02, ge=0)
+    """Scatter of single elements about what the labels imply, dex."""
+    xp_systematic: float = Field(0.01, ge=0)
+    """Relative size of the colour-dependent wiggles in XP spectra."""
+    spectrumless: float = Field(0.03, ge=0)
+    """Sources without RVS spectrum in the source table, relative to those with one."""
     trouble: TroubleConfig = TroubleConfig()
     """Injected trouble."""

@@ -1,0 +1,195 @@
+"""A whole archive with known truth: one work item per HEALPix range, three files each.
+
+Random numbers of a range come from (seed, index of the range), so the archive is the same to
+the last byte for any number of workers, and an interrupted run goes on where it stopped.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from pyarrow import Table, concat_tables
+
+from distcnn import __version__, digests
+from distcnn.config import SimulateConfig
+from distcnn.errors import UsageError
+from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
+from distcnn.flow import Flow
+from distcnn.simulate import apogee, ecsv, products
+from distcnn.simulate.apogee import draw_labelled, write_all_star
+from distcnn.simulate.instrument import REGIME_SWITCH
+from distcnn.simulate.observe import spectra
+from distcnn.simulate.populations import POPULATIONS
+from distcnn.simulate.sky import SkyRange, split_sky
+from distcnn.simulate.stars import Stars, draw_stars
+from distcnn.simulate.tables import COLUMNS, FILE_STEMS
+from distcnn.simulate.trouble import names
+
+BLOCK = 250
+"""Stars synthesised at a time: memory stays small whatever the size of a file."""
+PARTS, RECORD, SUMS, TRUTH = ".parts", "simulation.json", "_MD5SUM.txt", "truth.parquet"
+
+
+@dataclass(frozen=True)
+class Written:
+    """Facts about one range: stars, rows per table, md5 per file name."""
+
+    index: int
+    stars: int
+    labelled: int
+    md5: dict[str, str]
+
+
+def write_archive(
+    out: Path,
+    stars: int,
+    seed: int,
+    config: SimulateConfig,
+    *,
+    flow: Flow,
+    listener: Listener = silent,
+) -> dict[str, Any]:
+    """Write the archive files, the reference labels and the truth of a simulated survey.
+
+    Returns
+    -------
+    Counts: stars, files, labelled, rows of the label table, and seconds.
+
+    Raises
+    ------
+    UsageError : no stars asked for, or the folder holds an archive made from other settings.
+    """
+    begin = time.perf_counter()
+    ranges = split_sky(stars, config.stars_per_file)
+    settings = {"stars": stars, "seed": seed, "config": config.model_dump(mode="json")}
+    digest = digests.of_value({**settings, "version": __version__})
+    _claim(out, digest)
+    listener(StageStarted("simulate", stars, "stars"))
+    sums: dict[str, str] = {}
+    work = partial(write_range, out=out, seed=seed, config=config, digest=digest)
+    for outcome in flow(work, ranges):
+        written = outcome.result()
+        sums |= written.md5
+        listener(Advanced("simulate", written.stars, outcome.item.name))
+    counts = _finish(out, ranges, sums, {**settings, "digest": digest, "version": __version__})
+    facts = {**counts, "seconds": round(time.perf_counter() - begin, 1)}
+    listener(StageEnded("simulate", facts))
+    return facts
+
+
+def _claim(out: Path, digest: str) -> None:
+    """Refuse a folder that holds another archive; mark this one as begun."""
+    record = out / PARTS / RECORD
+    for known in (out / RECORD, record):
+        if known.exists() and json.loads(known.read_text()).get("digest") != digest:
+            raise UsageError(
+                f"{out} holds a simulated archive made with another seed, size or settings",
+                cure="Choose an empty folder, or remove that one.",
+            )
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps({"digest": digest}))
+
+
+def write_range(
+    where: SkyRange, *, out: Path, seed: int, config: SimulateConfig, digest: str
+) -> Written:
+    """Write the three files of one range and its part of truth and labels; skip what is done."""
+    note = out / PARTS / f"{where.index:06d}.json"
+    if note.exists():
+        written = Written(**json.loads(note.read_text()))
+        if all((out / name).exists() for name in written.md5):
+            return written
+    rng = np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence([seed, where.index])))
+    stars = draw_stars(rng, where, config)
+    labelled, table = draw_labelled(rng, stars, config)
+    md5 = {}
+    for kind, pieces in (
+        ("source", products.source_rows(rng, stars)),
+        ("xp", products.xp_rows(rng, stars, config.xp_systematic)),
+        ("rvs", _spectrum_rows(rng, stars)),
+    ):
+        name = f"{FILE_STEMS[kind]}_{where.name}.csv.gz"
+        data = ecsv.compress(_with_header(kind, pieces))
+        ecsv.replace_file(out / name, data)
+        md5[name] = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    _save(_truth(stars, labelled), note.with_suffix(".truth.parquet"))
+    _save(table, note.with_suffix(".labels.parquet"))
+    written = Written(where.index, where.stars, int(labelled.sum()), md5)
+    ecsv.replace_file(note, json.dumps(written.__dict__).encode())
+    return written
+
+
+def _with_header(kind: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield ecsv.header(COLUMNS[kind])
+    yield from pieces
+
+
+def _spectrum_rows(rng: np.random.Generator, stars: Stars) -> Iterator[bytes]:
+    rows = np.flatnonzero(stars.has_spectrum)
+    for begin in range(0, rows.size, BLOCK):
+        block = rows[begin : begin + BLOCK]
+        flux, error = spectra(rng, stars, block)
+        yield products.spectrum_rows(rng, stars, block, flux, error)
+
+
+def _truth(stars: Stars, labelled: np.ndarray) -> pd.DataFrame:
+    labels, exposure = stars.labels, stars.exposure
+    table = pd.DataFrame(
+        {
+            "source_id": stars.source_id,
+            "teff": labels.teff,
+            "logg": labels.logg,
+            "mh": labels.mh,
+            "alpham": labels.alpham,
+            "feh": labels.feh,
+            "population": np.array(POPULATIONS)[stars.population],
+            "labelled": labelled,
+            "snr": exposure.snr,
+            "distance_pc": 1000.0 * stars.distance,
+            "ebv": stars.ebv,
+            "vsini": stars.vsini,
+            "grvs": exposure.grvs,
+            "regime": np.where(exposure.grvs > REGIME_SWITCH, "faint", "bright"),
+            "trouble": names(stars.struck),
+        }
+    )
+    return table[stars.has_spectrum].reset_index(drop=True)
+
+
+def _save(table: pd.DataFrame, path: Path) -> None:
+    pq.write_table(Table.from_pandas(table, preserve_index=False), path)
+
+
+def _finish(
+    out: Path, ranges: list[SkyRange], sums: dict[str, str], record: dict[str, Any]
+) -> dict[str, int]:
+    """Join the parts in order, write sums and record, remove the parts."""
+    parts = [out / PARTS / f"{where.index:06d}" for where in ranges]
+    truth = concat_tables([pq.read_table(part.with_suffix(".truth.parquet")) for part in parts])
+    labels = concat_tables([pq.read_table(part.with_suffix(".labels.parquet")) for part in parts])
+    beside = out / f".{TRUTH}.part"
+    pq.write_table(truth, beside)
+    beside.replace(out / TRUTH)
+    origin = {"ORIGIN": "distcnn simulate", "SEED": record["seed"], "STARS": record["stars"]}
+    write_all_star(out / apogee.FILE_NAME, labels.to_pandas(), origin)
+    lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+    ecsv.replace_file(out / SUMS, lines.encode())
+    counts = {
+        "stars": truth.num_rows,
+        "files": len(ranges),
+        "labelled": int(truth["labelled"].to_numpy().sum()),
+        "label_rows": labels.num_rows,
+    }
+    ecsv.replace_file(out / RECORD, json.dumps({**record, "counts": counts}, indent=2).encode())
+    for part in (out / PARTS).iterdir():
+        part.unlink()
+    (out / PARTS).rmdir()
+    return counts
