@@ -205,7 +205,7 @@ class Store:
         StoreError : there is no such coordinate.
         """
         values = np.asarray(self._coordinate(name)[:])
-        return values if values.dtype.kind == "f" else values.astype(str)
+        return values if values.dtype.kind == "f" else np.array(values.tolist(), dtype=str)
 
     def _coordinate(self, name: str) -> "zarr.Array[Any]":
         key = _ON_DISK.get(name, name)
