@@ -44,8 +44,8 @@ class NetworkConfig(Frozen):
 class AugmentConfig(Frozen):
     """What is done to training inputs afresh in every epoch."""
 
-    noise: float = Field(0.0, ge=0)
-    """Extra Gaussian noise, in units of a pixel's own error."""
+    noise: float = Field(0.5, ge=0, le=1)
+    """Probability to add the noise that lowers a spectrum to another training star's S/N."""
     drop_xp: float = Field(0.1, ge=0, lt=1)
     """Probability to hide the XP coefficients of a star."""
     drop_parallax: float = Field(0.1, ge=0, lt=1)

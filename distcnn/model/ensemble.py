@@ -3,6 +3,7 @@
 Legend: B star, L label, M member.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -37,26 +38,11 @@ class Ensemble:
 
     def predict(self, stars: StarInputs, batch: int = 256) -> Prediction:
         """Labels of all stars, ``batch`` at a time."""
-        parts = [self.combine(*self.outputs(b)) for b in stars.batches(batch, self.device)]
-        if not parts:
-            empty = np.empty((0, len(self.package.labels)), np.float32)
-            return Prediction(empty, empty, empty)
-        return Prediction(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return predict_members(self._members, stars, batch, self.device)
 
     def outputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and sigma of every member [M,B,L]."""
-        with torch.inference_mode():
-            # The members share their scalings, so the inputs are scaled once for all.
-            scaled = self._members[0].inputs(*batch)
-            pairs = [member.labels(*member.layers(*scaled)) for member in self._members]
-            return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
-
-    def combine(self, mean: Tensor, sigma: Tensor) -> Prediction:
-        """The ensemble's opinion from its members'."""
-        scatter = mean.std(dim=0) if len(mean) > 1 else torch.zeros_like(mean[0])
-        noise = sigma.square().mean(dim=0).sqrt()
-        parts = (mean.mean(dim=0), noise, scatter)
-        return Prediction(*(cast(Array, part.float().cpu().numpy()) for part in parts))
+        return _outputs(self._members, batch)
 
     def check_parity(self, tolerance: float) -> float:
         """Run the package's fixtures; returns the largest rms difference of any label.
@@ -86,6 +72,32 @@ class Ensemble:
                 cure="Use another engine (predict.engine=eager), and report this machine.",
             )
         return worst
+
+
+def predict_members(
+    members: Sequence[Any], stars: StarInputs, batch: int = 256, device: str = "cpu"
+) -> Prediction:
+    """Labels of all stars from networks that share their scalings."""
+    parts = [_combine(*_outputs(members, b)) for b in stars.batches(batch, device)]
+    if not parts:
+        empty = np.empty((0, members[0].labels.centre.shape[0]), np.float32)
+        return Prediction(empty, empty, empty)
+    return Prediction(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _outputs(members: Sequence[Any], batch: Batch) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode():
+        # The members share their scalings, so the inputs are scaled once for all.
+        scaled = members[0].inputs(*batch)
+        pairs = [member.labels(*member.layers(*scaled)) for member in members]
+        return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
+
+
+def _combine(mean: Tensor, sigma: Tensor) -> Prediction:
+    scatter = mean.std(dim=0) if len(mean) > 1 else torch.zeros_like(mean[0])
+    noise = sigma.square().mean(dim=0).sqrt()
+    parts = (mean.mean(dim=0), noise, scatter)
+    return Prediction(*(cast(Array, part.float().cpu().numpy()) for part in parts))
 
 
 def fixture_stars(stars: StarInputs, each: int = 8) -> StarInputs:

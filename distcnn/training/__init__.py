@@ -1,0 +1,6 @@
+"""From a survey's labelled stars to a package: split, loop, members, calibration."""
+
+from distcnn.training.run import TrainSummary, train_package
+from distcnn.training.split import Part, assign
+
+__all__ = ["Part", "TrainSummary", "assign", "train_package"]

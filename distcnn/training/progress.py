@@ -1,0 +1,75 @@
+"""Progress: follows the files that members write, and tells the listener while they train."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from distcnn.events import Advanced, EpochEnded, Event, Listener
+
+STAGE = "train"
+PERIOD = 0.5
+"""Seconds between looks."""
+
+
+class Follower:
+    """Reads new lines of every member's progress file and tells them as events."""
+
+    def __init__(self, files: Mapping[int, Path], epochs: int, listener: Listener) -> None:
+        self.files = files
+        self.epochs = epochs
+        self.listener = listener
+        # A file that is there already belongs to an earlier run.
+        self._read = {n: p.stat().st_size if p.exists() else 0 for n, p in files.items()}
+        self._told = dict.fromkeys(files, 0)
+        self._lock = threading.Lock()
+
+    def tell(self, event: Event) -> None:
+        """Pass an event on; one at a time, whichever thread it comes from."""
+        with self._lock:
+            self.listener(event)
+
+    def look(self) -> None:
+        """Tell whatever is new."""
+        for member, path in self.files.items():
+            for line in self._new_lines(member, path):
+                self._told[member] += 1
+                self.tell(EpochEnded(member=member, epochs=self.epochs, **json.loads(line)))
+                self.tell(Advanced(STAGE, 1))
+
+    def finish(self, member: int, before: int) -> None:
+        """Count the epochs that a member did not need, so that the stage adds up."""
+        self.look()
+        left = self.epochs - before - self._told.get(member, 0)
+        if left > 0:
+            self.tell(Advanced(STAGE, left, note=f"member {member} has stopped"))
+
+    def _new_lines(self, member: int, path: Path) -> list[str]:
+        if not path.exists():
+            return []
+        with path.open("rb") as stream:
+            stream.seek(self._read[member])
+            data = stream.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read[member] += len(whole)
+        return whole.decode().splitlines()
+
+
+@contextmanager
+def following(follower: Follower) -> Iterator[Follower]:
+    """Look every half second while the block runs, and once more at its end."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(PERIOD):
+            follower.look()
+
+    thread = threading.Thread(target=watch, name="training progress", daemon=True)
+    thread.start()
+    try:
+        yield follower
+    finally:
+        stop.set()
+        thread.join()
+        follower.look()

@@ -1,0 +1,54 @@
+"""Split: who is trained on, decided by a hash of source_id and nothing else.
+
+A star falls into the same part whatever survey, release or order it comes in, so no star can
+leak from training into test by being ingested again.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from distcnn import digests
+from distcnn.config import SplitConfig
+
+Array = np.ndarray[Any, Any]
+
+
+class Part(IntEnum):
+    """Parts of the labelled stars."""
+
+    TRAIN = 0
+    VALIDATION = 1
+    CALIBRATION = 2
+    TEST = 3
+
+
+def assign(source_id: Array, split: SplitConfig) -> Array:
+    """The ``Part`` of each star, int8 [N]."""
+    edges = np.cumsum([split.train, split.validation, split.calibration])
+    # Sums of decimal fractions may end at 0.9999...; without a test split nobody is in it.
+    edges = np.where(edges > 1 - 1e-9, 1.0, edges)
+    return np.searchsorted(edges, uniform(source_id, split.seed), side="right").astype(np.int8)
+
+
+def uniform(source_id: Array, seed: int) -> Array:
+    """A number in [0, 1) per identifier: splitmix64 (Steele et al. 2014) of seed and identifier."""
+    with np.errstate(over="ignore"):
+        start = _mix(np.asarray([seed], np.int64).view(np.uint64))
+        mixed = _mix(np.asarray(source_id, np.int64).view(np.uint64) ^ start)
+    return np.asarray((mixed >> np.uint64(11)) * 2.0**-53)
+
+
+def identity(source_id: Iterable[int] | Array) -> str:
+    """Digest of a set of stars, whatever their order."""
+    ids = np.sort(np.asarray(source_id, np.int64))
+    return digests.of_arrays({"source_id": ids})
+
+
+def _mix(z: Array) -> Array:
+    z = z + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(z ^ (z >> np.uint64(31)))
