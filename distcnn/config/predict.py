@@ -22,6 +22,9 @@ class PredictConfig(Frozen):
     """Tries per region before its stars are marked failed."""
     verify_sample: int = Field(256, ge=1)
     """Stars that ``verify`` computes again."""
+    verify_tolerance: float = Field(0.001, ge=0)
+    """Largest difference from the stored value that ``verify`` accepts for them, in units of the
+    star's own error; on the machine that predicted, the values are the same to the bit."""
 
 
 class QualityConfig(Frozen):

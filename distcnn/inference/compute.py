@@ -1,0 +1,186 @@
+"""Compute: rows of a survey to rows of a prediction store, a block at a time.
+
+Rows are computed in blocks of whole chunks from the start of a region, and in batches of one
+size from the start of each block. So every star always stands in the same batch, whoever
+computes it and whenever, and results are the same to the bit.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from distcnn.errors import StoreCorrupt
+from distcnn.inference.match import band_names, reference_column
+from distcnn.inference.predictor import Predictor, one_thread
+from distcnn.schema import Flag, Status
+from distcnn.survey import Region, Store
+
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
+
+COPIED = ("ra", "dec", "snr", "parallax")
+LABELLED = ("label", "label_error", "label_noise", "label_scatter")
+NOT_FINITE = "the network gave a value that is not finite"
+
+
+@dataclass(frozen=True)
+class RegionTask:
+    """One region to compute.
+
+    ``lenient``: stars whose data cannot be read fail, instead of the region.
+    ``failed``: rows known to break the computation, with the reason; they are left out.
+    """
+
+    region: Region
+    lenient: bool = False
+    failed: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass
+class Computed:
+    """Rows of a prediction store, why some of them failed, and seconds spent."""
+
+    arrays: Arrays
+    reasons: dict[int, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Block:
+    """Rows as read: variables of the survey, and the rows that could not be read."""
+
+    rows: Region
+    arrays: Arrays
+    reasons: dict[int, str]
+    seconds: float
+
+
+def block_rows(chunk: int, batch: int) -> int:
+    """Stars read at a time: whole chunks that hold at least one batch."""
+    return chunk * -(-batch // chunk)
+
+
+def blocks(region: Region, step: int) -> list[Region]:
+    """A region in pieces of ``step`` rows from its start."""
+    starts = range(region.start, region.stop, step)
+    return [Region(start, min(start + step, region.stop)) for start in starts]
+
+
+def compute(
+    predictor: Predictor, survey: Store, task: RegionTask, batch: int, planned: int
+) -> Computed:
+    """Every variable of the prediction store for the rows of a task.
+
+    Parameters
+    ----------
+    batch : stars per forward pass.
+    planned : the batch before any halving; it sets the blocks.
+
+    Raises
+    ------
+    StoreCorrupt : the survey cannot be read there (``lenient``: only if source_id cannot).
+    """
+    parts = []
+    with one_thread():
+        for block in _read_ahead(predictor, survey, task, planned):
+            start = perf_counter()
+            part = _compute_block(predictor, survey, block, dict(task.failed), batch)
+            part.seconds["infer"] = perf_counter() - start
+            parts.append(part)
+    joined = {name: np.concatenate([p.arrays[name] for p in parts]) for name in parts[0].arrays}
+    reasons = {row: text for part in parts for row, text in part.reasons.items()}
+    spent = {name: sum(p.seconds[name] for p in parts) for name in ("read", "infer")}
+    return Computed(joined, reasons, spent)
+
+
+def _read_ahead(
+    predictor: Predictor, survey: Store, task: RegionTask, planned: int
+) -> Iterator[_Block]:
+    """Blocks in order; the next one is read while the caller works on the present one."""
+    wanted = dict.fromkeys((*predictor.variables, *COPIED, "photometry"))
+    names = tuple(name for name in wanted if name in survey.variables)
+
+    def read(rows: Region) -> _Block:
+        start = perf_counter()
+        arrays = survey.read(rows, ["source_id"])
+        more, reasons = _read(survey, rows, names, lenient=task.lenient)
+        return _Block(rows, arrays | more, reasons, perf_counter() - start)
+
+    todo = blocks(task.region, block_rows(survey.chunk_stars, planned))
+    with ThreadPoolExecutor(1, "read-ahead") as pool:
+        coming: Future[_Block] = pool.submit(read, todo[0])
+        for rows in todo[1:]:
+            block, coming = coming.result(), pool.submit(read, rows)
+            yield block
+        yield coming.result()
+
+
+def _read(
+    survey: Store, rows: Region, names: tuple[str, ...], *, lenient: bool
+) -> tuple[Arrays, dict[int, str]]:
+    try:
+        return survey.read(rows, names), {}
+    except StoreCorrupt:
+        if not lenient:
+            raise
+    pieces = [_read_chunk(survey, chunk, names) for chunk in blocks(rows, survey.chunk_stars)]
+    arrays = {name: np.concatenate([piece[name] for piece, _ in pieces]) for name in names}
+    return arrays, {row: text for _, reasons in pieces for row, text in reasons.items()}
+
+
+def _read_chunk(
+    survey: Store, rows: Region, names: tuple[str, ...]
+) -> tuple[Arrays, dict[int, str]]:
+    arrays: Arrays = {}
+    lost = []
+    for name in names:
+        try:
+            arrays |= survey.read(rows, [name])
+        except StoreCorrupt:
+            lost.append(name)
+            arrays[name] = np.full((rows.size, *survey.shape(name)[1:]), np.nan, np.float32)
+    text = f"{', '.join(lost)} of rows {rows.name} of the survey cannot be read"
+    return arrays, dict.fromkeys(range(rows.start, rows.stop), text) if lost else {}
+
+
+def _compute_block(
+    predictor: Predictor, survey: Store, block: _Block, known: dict[int, str], batch: int
+) -> Computed:
+    arrays, first = block.arrays, block.rows.start
+    reasons = block.reasons | {r: why for r, why in known.items() if first <= r < block.rows.stop}
+    left_out = np.array(sorted(reasons), np.intp) - first
+    copies = _copies(arrays, block.rows.size, reference_column(predictor.spec, survey))
+    for name in predictor.variables:
+        # Hidden, not removed: the other stars of the batch must keep their places.
+        if name in arrays and left_out.size:
+            arrays[name][left_out] = np.nan
+    out = predictor.predict(arrays, band_names(survey), batch)
+    failed = ~np.isfinite(np.hstack([out[name] for name in LABELLED])).all(axis=1)
+    reasons |= {
+        int(row) + first: NOT_FINITE
+        for row in np.flatnonzero(failed)
+        if int(row) + first not in reasons
+    }
+    failed[left_out] = True
+    _blank(out, failed, left_out)
+    out["status"] = np.where(failed, Status.FAILED, Status.DONE).astype(np.uint8)
+    return Computed(out | copies, reasons, {"read": block.seconds})
+
+
+def _blank(out: Arrays, failed: Array, left_out: Array) -> None:
+    for name in LABELLED:
+        out[name][failed] = np.nan
+    for name in ("novelty", "valid_pixels"):
+        out[name][left_out] = np.nan
+    out["flags"][left_out] = np.uint32(Flag.NOT_COMPUTED)
+
+
+def _copies(arrays: Arrays, stars: int, column: int | None) -> Arrays:
+    missing = np.full(stars, np.nan, np.float32)
+    copies = {name: arrays.get(name, missing).copy() for name in COPIED}
+    magnitude = missing if column is None else arrays["photometry"][:, column].copy()
+    return {"source_id": arrays["source_id"], "reference_magnitude": magnitude} | copies

@@ -1,0 +1,217 @@
+"""Plan: what a run would do, in numbers, before it does anything."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from distcnn.config import PredictConfig
+from distcnn.errors import PlanRefused
+from distcnn.inference.compute import block_rows
+from distcnn.inference.match import check_fit
+from distcnn.inference.target import fingerprint, finished_regions
+from distcnn.model import Package
+from distcnn.schema import LABEL, PREDICTION_VARIABLES, Variable
+from distcnn.survey import Store
+
+# Upper bounds from measurements of whole workers: an idle one with torch loaded; float32
+# values per input of a star alive in a forward pass, and in the novelty score of a block.
+_PROCESS = 450_000_000
+_FORWARD = 120
+_NOVELTY = 12
+_BLOCKS = 3  # read ahead, in work, and its raw bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The run as it would be; ``str(plan)`` is a page to read.
+
+    Sizes in bytes. ``memory_needed`` is for one worker, an upper bound;
+    ``memory_available`` what this machine has free now, for all workers.
+    """
+
+    package: Path
+    survey: Path
+    predictions: Path
+    stars: int
+    labels: tuple[str, ...]
+    regions: int
+    done: int
+    stars_waiting: int
+    bytes_to_read: int
+    bytes_to_write: int
+    disk_free: int
+    workers: int
+    memory_needed: int
+    memory_allowed: int
+    memory_available: int
+    engine: str
+    members: int
+    batch: int
+    missing: tuple[str, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def waiting(self) -> int:
+        """Regions still to be computed."""
+        return self.regions - self.done
+
+    def check(self) -> None:
+        """Refuse a run that cannot finish.
+
+        Raises
+        ------
+        PlanRefused : too little disk or memory.
+        """
+        if self.problems:
+            raise PlanRefused(
+                "; ".join(self.problems),
+                cure="Free what is short, choose another output path or a smaller predict.batch, "
+                "or raise predict.worker_memory if the workers have it.",
+            )
+
+    def __str__(self) -> str:
+        lines = [f"{name:12s}{text}" for name, text in self._lines()]
+        return "\n".join(["Plan of prediction", *(f"  {line}" for line in lines)])
+
+    def _lines(self) -> Iterable[tuple[str, str]]:
+        yield "survey", f"{self.survey}: {self.stars:,} stars"
+        yield "package", f"{self.package}: {self.members} members, {', '.join(self.labels)}"
+        yield "writes to", str(self.predictions)
+        yield "regions", f"{self.regions:,}: {self.done:,} done, {self.waiting:,} waiting"
+        yield "stars", f"{self.stars_waiting:,} to compute"
+        yield "engine", f"{self.engine}, float32, batches of {self.batch}"
+        yield "workers", str(self.workers)
+        yield "reads", _size(self.bytes_to_read)
+        yield "writes", f"{_size(self.bytes_to_write)} at most; {_size(self.disk_free)} free"
+        yield (
+            "memory",
+            f"{_size(self.memory_needed)} a worker at most; {_size(self.memory_allowed)} allowed, "
+            f"{_size(self.memory_available)} free here",
+        )
+        if self.missing:
+            yield "missing", f"the survey has no {', '.join(self.missing)}: every star is flagged"
+        yield from (("refused", problem) for problem in self.problems)
+
+
+def plan(
+    package: Path, survey: Path, predictions: Path, config: PredictConfig, workers: int = 1
+) -> Plan:
+    """What ``predict`` would do. Changes nothing.
+
+    Raises
+    ------
+    PackageError : the package cannot be used, or does not fit the survey.
+    StoreError : the survey or the prediction store cannot be used.
+    FingerprintMismatch : the prediction store was begun from other input or settings.
+    """
+    return make_plan(
+        Package.load(package), Store.open(survey, "survey"), predictions, config, workers
+    )
+
+
+def make_plan(
+    package: Package, survey: Store, predictions: Path, config: PredictConfig, workers: int
+) -> Plan:
+    """The same, for a package and a survey that are open."""
+    missing = check_fit(package.spec, survey)
+    done = finished_regions(predictions, fingerprint(package, survey, config))
+    regions = survey.regions()
+    waiting = sum(region.size for region in regions if region.name not in done)
+    per_star = _bytes_per_star(PREDICTION_VARIABLES.values(), {LABEL: len(package.labels)})
+    numbers: dict[str, Any] = {
+        "bytes_to_write": waiting * per_star,
+        "disk_free": _disk_free(predictions),
+        "memory_needed": _memory(package, survey, config, per_star),
+        "memory_allowed": config.worker_memory,
+        "memory_available": psutil.virtual_memory().available,
+    }
+    return Plan(
+        package=package.path,
+        survey=survey.path,
+        predictions=predictions,
+        stars=survey.stars,
+        labels=tuple(package.labels),
+        regions=len(regions),
+        done=len(done),
+        stars_waiting=waiting,
+        bytes_to_read=_bytes_to_read(package, survey, waiting),
+        workers=workers,
+        engine=config.engine,
+        members=package.size,
+        batch=config.batch,
+        missing=tuple(missing),
+        problems=tuple(_problems(workers=workers if waiting else 0, **numbers)),
+        **numbers,
+    )
+
+
+def _problems(
+    *,
+    workers: int,
+    bytes_to_write: int,
+    disk_free: int,
+    memory_needed: int,
+    memory_allowed: int,
+    memory_available: int,
+) -> Iterable[str]:
+    if not workers:
+        return
+    if bytes_to_write > disk_free:
+        yield f"{_size(bytes_to_write)} to write, {_size(disk_free)} free on that disk"
+    if memory_needed > memory_allowed:
+        yield (
+            f"a worker may need {_size(memory_needed)}, "
+            f"predict.worker_memory allows {_size(memory_allowed)}"
+        )
+    if memory_needed > memory_available:
+        yield f"a worker may need {_size(memory_needed)}, {_size(memory_available)} are free here"
+
+
+def _bytes_per_star(variables: Iterable[Variable], sizes: dict[str, int]) -> int:
+    return sum(
+        np.dtype(variable.dtype).itemsize * int(np.prod([sizes[d] for d in variable.dims[1:]]))
+        for variable in variables
+    )
+
+
+def _inputs_per_star(package: Package, survey: Store) -> int:
+    """Values read for one star."""
+    names = {*package.spec.variables, "flux_error", "source_id", "ra", "dec", "photometry"}
+    shapes = [survey.shape(name)[1:] for name in names if name in survey.variables]
+    return sum(int(np.prod(shape)) for shape in shapes)
+
+
+def _bytes_to_read(package: Package, survey: Store, stars: int) -> int:
+    names = {*package.spec.variables, "flux_error", "source_id", "ra", "dec", "photometry"}
+    folders = [survey.path / name for name in names if name in survey.variables]
+    stored = sum(f.stat().st_size for folder in folders for f in folder.rglob("*") if f.is_file())
+    return stored * stars // max(survey.stars, 1)
+
+
+def _memory(package: Package, survey: Store, config: PredictConfig, per_star: int) -> int:
+    files = (package.path / name for name in package.manifest["files"])
+    weights = sum(file.stat().st_size for file in files)
+    values = _inputs_per_star(package, survey)
+    block = block_rows(survey.chunk_stars, config.batch)
+    in_work = values * 4 * (block * (_BLOCKS + _NOVELTY) + config.batch * _FORWARD)
+    region = min(survey.shard_stars, survey.stars) * per_star
+    return int(_PROCESS + 2 * weights + in_work + 3 * region)
+
+
+def _disk_free(path: Path) -> int:
+    folder = path.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _size(count: int) -> str:
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.3g} {units[0]}"

@@ -1,0 +1,133 @@
+"""Predictor: a package ready to compute, loaded once per process and kept by its digest.
+
+A package is never shipped with a task: tasks name its path and digest, and the first one in
+a process loads it, proves it against its own fixtures, and leaves it for the next.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distcnn.errors import DigestMismatch
+from distcnn.model import Ensemble, InputSpec, Package, star_inputs
+from distcnn.model.package import Engine
+from distcnn.quality import Quality
+
+Array = np.ndarray[Any, Any]
+
+_held: dict["PackageKey", "Predictor"] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class PackageKey:
+    """Which package, run how: all that a worker must know to load it.
+
+    ``parity`` is the largest rms difference from the fixtures, in units of a label's error.
+    """
+
+    path: str
+    digest: str
+    engine: Engine
+    parity: float
+
+
+@dataclass
+class Predictor:
+    """An ensemble with its quality. ``batch`` is the largest that fitted in memory so far."""
+
+    spec: InputSpec
+    ensemble: Ensemble
+    quality: Quality
+    parity: float
+    batch: int | None = None
+    variables: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        extra = ("flux_error",) if self.spec.pixels else ()
+        self.variables = (*self.spec.variables, *extra)
+
+    def predict(
+        self, arrays: Mapping[str, Array], bands: Sequence[str], batch: int
+    ) -> dict[str, Array]:
+        """Predict and judge N stars.
+
+        Parameters
+        ----------
+        arrays : survey variables of N stars (those of ``variables`` that the survey has).
+        bands : names of the columns of ``photometry``.
+        batch : stars per forward pass.
+
+        Returns
+        -------
+        ``label``, ``label_error``, ``label_noise``, ``label_scatter`` float32 [N, L] in label
+        units; ``novelty``, ``valid_pixels`` float32 [N]; ``flags`` uint32 [N].
+        """
+        inputs = star_inputs(arrays, self.spec, bands)
+        label, noise, scatter = self.ensemble.predict(inputs, batch)
+        known: dict[str, Array] = {"flux": inputs.flux, "xp": inputs.xp, "snr": inputs.snr[:, 0]}
+        known["photometry"] = inputs.photometry
+        if self.spec.astrometry:
+            known["parallax"] = inputs.astrometry[:, 0]
+        if self.spec.pixels and "flux_error" in arrays:
+            known["flux_error"] = arrays["flux_error"]
+        used = {name: values for name, values in known.items() if values.size}
+        judged = self.quality.assess(used, label, noise, scatter)
+        return {"label": label, "label_noise": noise, "label_scatter": scatter, **judged}
+
+
+def hold(key: PackageKey) -> Predictor:
+    """The predictor of this process for a package; loaded and proven at the first call.
+
+    Raises
+    ------
+    DigestMismatch : the package at the path is another one than named.
+    ParityError : the engine does not reproduce the package's fixtures.
+    PackageError : the package cannot be read.
+    """
+    with _lock:
+        if key not in _held:
+            _held.clear()
+            _held[key] = _load(key)
+        return _held[key]
+
+
+def _load(key: PackageKey) -> Predictor:
+    package = Package.load(Path(key.path), verify=True)
+    if package.digest != key.digest:
+        raise DigestMismatch(
+            f"{Path(key.path).name} has the digest {package.digest[:12]}",
+            expected=f"{key.digest[:12]}, as planned",
+            cure="The package was exchanged while it was in use. Run the same command again.",
+        )
+    with one_thread():
+        ensemble = Ensemble(package, key.engine, "cpu")
+        parity = ensemble.check_parity(key.parity)
+    return Predictor(package.spec, ensemble, Quality.from_arrays(package.quality_arrays), parity)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread inside: fastest with a process per core, and the same bits everywhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a failure says that memory ran out, on the host or on a device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text
+    )

@@ -1,0 +1,92 @@
+"""Rescue: what becomes of a region that fails again and again.
+
+First, what cannot be read fails star by star instead of as a region. Then the region is
+halved until the stars that break the computation stand alone; they are left out, and the
+region is computed without them. No star is lost, and every failed one has its reason.
+"""
+
+from functools import partial
+from typing import Any
+
+from distcnn.errors import ClusterError, DistcnnError, StoreCorrupt
+from distcnn.events import Listener, Notice
+from distcnn.flow import Flow, Outcome
+from distcnn.inference.compute import RegionTask, blocks
+from distcnn.inference.region import Job, predict_region, probe
+from distcnn.survey import Region
+
+# A level of the search at which so many pieces all fail does not speak of single stars.
+_ALL = 16
+
+Facts = dict[str, Any]
+Failure = Outcome[RegionTask, Any]
+
+
+def ends_the_run(error: BaseException) -> bool:
+    """Whether a failure concerns the whole run: a package, a full disk, not a few stars."""
+    return isinstance(error, DistcnnError) and not isinstance(error, StoreCorrupt | ClusterError)
+
+
+def rescue(job: Job, region: Region, flow: Flow, listener: Listener) -> Facts:
+    """Compute a region without the stars that break it; returns its facts.
+
+    Raises
+    ------
+    StoreCorrupt : the source_id of the region cannot be read from the survey.
+    Exception : the failure of the region, if no single stars are to blame.
+    """
+    outcome = _try(job, RegionTask(region, lenient=True), flow)
+    if outcome.error is not None:
+        _raise_if_hopeless(outcome.error)
+        listener(Notice(f"Region {region.name} failed; looking for the stars to blame", "warning"))
+        blamed = _search(job, region, flow)
+        if not blamed:
+            raise outcome.error
+        outcome = _try(job, RegionTask(region, lenient=True, failed=blamed), flow)
+    facts: Facts = outcome.result()
+    return facts
+
+
+def _try(job: Job, task: RegionTask, flow: Flow) -> Outcome[RegionTask, Facts]:
+    (outcome,) = flow(partial(predict_region, job), [task])
+    return outcome
+
+
+def _raise_if_hopeless(error: BaseException) -> None:
+    if ends_the_run(error) or isinstance(error, StoreCorrupt):
+        raise error
+
+
+def _search(job: Job, region: Region, flow: Flow) -> tuple[tuple[int, str], ...]:
+    """Rows that fail alone, with the reason."""
+    blamed: list[tuple[int, str]] = []
+    pieces = _halves(region)
+    while pieces:
+        failures = _failures(job, pieces, flow)
+        if len(failures) == len(pieces) >= _ALL:
+            raise failures[0].result()
+        alone = [failure for failure in failures if failure.item.region.size == 1]
+        blamed += [(failure.item.region.start, _reason(failure)) for failure in alone]
+        broken = [failure.item.region for failure in failures if failure.item.region.size > 1]
+        pieces = [half for piece in broken for half in _halves(piece)]
+    return tuple(sorted(blamed))
+
+
+def _failures(job: Job, pieces: list[Region], flow: Flow) -> list[Failure]:
+    tasks = [RegionTask(piece, lenient=True) for piece in pieces]
+    outcomes = list(flow(partial(probe, job), tasks))
+    for outcome in outcomes:
+        if outcome.error is not None:
+            _raise_if_hopeless(outcome.error)
+    return sorted((o for o in outcomes if o.error is not None), key=lambda o: o.item.region)
+
+
+def _halves(region: Region) -> list[Region]:
+    return blocks(region, -(-region.size // 2))
+
+
+def _reason(failure: Failure) -> str:
+    error = failure.error
+    if isinstance(error, ClusterError):
+        return "the worker dies while computing this star"
+    return f"the computation fails with {type(error).__name__}: {error}"

@@ -1,0 +1,207 @@
+"""Run: from package and survey to predictions, region by region.
+
+The driver hands out regions, notes in the ledger what is stored, and never touches a star
+itself. The same command again goes on where the ledger ends.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from distcnn.config import PredictConfig
+from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
+from distcnn.flow import Flow
+from distcnn.inference.compute import RegionTask
+from distcnn.inference.plan import Plan, make_plan
+from distcnn.inference.predictor import PackageKey
+from distcnn.inference.region import Job, predict_region
+from distcnn.inference.rescue import ends_the_run, rescue
+from distcnn.inference.target import DEAD_LETTERS, open_target
+from distcnn.model import Package
+from distcnn.survey import Ledger, Region, Store
+
+Facts = dict[str, Any]
+STAGE = "predict"
+
+
+@dataclass(frozen=True)
+class PredictSummary:
+    """What a run did and what the store holds now.
+
+    ``failed``: stars without labels; ``resumed``: regions that an earlier run had stored;
+    ``flagged``: stars per flag; ``parity``: largest difference from the package's fixtures,
+    in units of a label's error; ``batch``: smallest batch used.
+    """
+
+    predictions: Path
+    stars: int
+    failed: int
+    seconds: float
+    regions: int
+    resumed: int
+    engine: str
+    parity: float
+    batch: int
+    flagged: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.predictions}: {self.stars:,} stars in {self.regions:,} regions, "
+            f"{self.failed:,} failed, {self.resumed:,} regions from an earlier run, "
+            f"{self.seconds:.1f} s",
+            f"engine {self.engine}, within {self.parity:.2g} label errors of the package",
+            *(f"{count:10,d}  {name.lower()}" for name, count in self.flagged.items()),
+        ]
+        return "\n".join(lines)
+
+
+def predict(
+    package: Path,
+    survey: Path,
+    predictions: Path,
+    config: PredictConfig,
+    *,
+    flow: Flow,
+    listener: Listener = silent,
+) -> PredictSummary:
+    """Compute every star of a survey; the same call again resumes, and ends at once when done.
+
+    Raises
+    ------
+    PackageError : the package cannot be used, or does not fit the survey.
+    FingerprintMismatch : the prediction store was begun from other input or settings.
+    PlanRefused : too little disk or memory.
+    StoreCorrupt : source_ids of the survey cannot be read.
+    ClusterError : the workers are lost.
+    """
+    start = perf_counter()
+    opened, source = Package.load(package), Store.open(survey, "survey")
+    plan = make_plan(opened, source, predictions, config, flow.workers)
+    plan.check()
+    with open_target(opened, source, predictions, config) as (store, ledger):
+        if store.attrs.get("complete") and not plan.waiting:
+            listener(Notice(f"{predictions.name} is complete already; nothing to do"))
+        else:
+            _tell(plan, listener)
+            job = _job(opened, source, store, config)
+            waiting = [region for region in store.regions() if region.name not in ledger.done]
+            note = _Recorder(ledger, config.batch, listener)
+            _run(job, waiting, flow, note, attempts=config.attempts)
+            _finish(store, ledger, listener)
+        return _summary(store, ledger, plan, perf_counter() - start)
+
+
+def _tell(plan: Plan, listener: Listener) -> None:
+    done = plan.stars - plan.stars_waiting
+    listener(StageStarted(STAGE, plan.stars, "stars", done))
+    if plan.done:
+        listener(Notice(f"{plan.done} of {plan.regions} regions are stored from an earlier run"))
+    if plan.missing:
+        names = ", ".join(plan.missing)
+        listener(Notice(f"The survey has no {names}: every star is flagged for it", "warning"))
+
+
+def _job(package: Package, survey: Store, store: Store, config: PredictConfig) -> Job:
+    key = PackageKey(str(package.path.absolute()), package.digest, config.engine, config.parity)
+    return Job(str(survey.path.absolute()), str(store.path.absolute()), key, config.batch)
+
+
+def _run(job: Job, waiting: list[Region], flow: Flow, note: "_Recorder", *, attempts: int) -> None:
+    for attempt in range(1, attempts + 1):
+        failed = []
+        for region, error in _pass(job, waiting, flow, note):
+            failed.append(region)
+            if attempt < attempts:
+                note.listener(Notice(f"Region {region.name} failed and is tried again: {error}"))
+        waiting = sorted(failed)
+    for region in waiting:
+        note(region, rescue(job, region, flow, note.listener))
+
+
+def _pass(
+    job: Job, waiting: list[Region], flow: Flow, note: "_Recorder"
+) -> Iterator[tuple[Region, BaseException]]:
+    """Try every region once; yields those that failed."""
+    for outcome in flow(partial(predict_region, job), [RegionTask(r) for r in waiting]):
+        region = outcome.item.region
+        if outcome.error is None:
+            note(region, outcome.result())
+        elif ends_the_run(outcome.error):
+            raise outcome.error
+        else:
+            yield region, outcome.error
+
+
+@dataclass
+class _Recorder:
+    """Notes a stored region in the ledger, and tells."""
+
+    ledger: Ledger
+    batch: int
+    listener: Listener
+    told: bool = False
+
+    def __call__(self, region: Region, facts: Facts) -> None:
+        self.ledger.record(region.name, **facts)
+        if facts["batch"] < self.batch and not self.told:
+            self.told = True
+            self.listener(
+                Notice(f"Memory ran out: batches of {facts['batch']} instead of {self.batch}")
+            )
+        self.listener(Advanced(STAGE, region.size, facts["worker"]))
+
+
+def _finish(store: Store, ledger: Ledger, listener: Listener) -> None:
+    facts = ledger.done.values()
+    write_dead_letters(store.private / DEAD_LETTERS, ledger)
+    counts = {name: sum(f[name] for f in facts) for name in ("stars", "done", "failed")}
+    engine = {**store.attrs["engine"], "parity": max(f["parity"] for f in facts)}
+    flagged = _flagged(ledger)
+    store.annotate({"complete": True, "counts": {**counts, "flagged": flagged}, "engine": engine})
+    listener(StageEnded(STAGE, counts))
+
+
+def write_dead_letters(path: Path, ledger: Ledger) -> None:
+    """List the failed stars: one JSON line each with row, source_id and reason."""
+    letters = sorted(
+        (row, source, reason)
+        for facts in ledger.done.values()
+        for reason, stars in facts["reasons"].items()
+        for row, source in stars
+    )
+    lines = [
+        json.dumps({"row": row, "source_id": source, "reason": reason}) + "\n"
+        for row, source, reason in letters
+    ]
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.write_text("".join(lines), encoding="utf-8")
+    draft.replace(path)
+
+
+def _flagged(ledger: Ledger) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for facts in ledger.done.values():
+        total.update(facts["flagged"])
+    return dict(sorted(total.items()))
+
+
+def _summary(store: Store, ledger: Ledger, plan: Plan, seconds: float) -> PredictSummary:
+    facts = ledger.done.values()
+    return PredictSummary(
+        predictions=store.path,
+        stars=sum(f["stars"] for f in facts),
+        failed=sum(f["failed"] for f in facts),
+        seconds=seconds,
+        regions=len(ledger.done),
+        resumed=plan.done,
+        engine=plan.engine,
+        parity=max(f["parity"] for f in facts),
+        batch=min(f["batch"] for f in facts),
+        flagged=_flagged(ledger),
+    )

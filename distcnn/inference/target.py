@@ -1,0 +1,170 @@
+"""Target: the prediction store of a run, begun or found again, and who may write to it.
+
+The store exists whole before the first star is computed. Its fingerprint says from which
+survey, by which package and how; another fingerprint is an error, never a mixture.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distcnn import __version__
+from distcnn.config import PredictConfig
+from distcnn.errors import FingerprintMismatch, StoreError
+from distcnn.inference.match import survey_digest
+from distcnn.model import Package
+from distcnn.quality import Quality
+from distcnn.schema import FLAG_TEXT, LABEL, LABELS, PREDICTION_VARIABLES, STAR
+from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store
+
+Attrs = dict[str, Any]
+LEDGER, LOCK, DEAD_LETTERS = "ledger.jsonl", "lock", "dead_letters.jsonl"
+_CURE = "Use another output path, or remove this one to begin again."
+
+
+def fingerprint(package: Package, survey: Store, config: PredictConfig) -> Attrs:
+    """Everything that decides the bits of the result."""
+    return {
+        "survey": survey_digest(survey),
+        "package": package.digest,
+        "engine": config.engine,
+        "batch": config.batch,
+        "distcnn": __version__,
+        "torch": str(torch.__version__),
+    }
+
+
+def layout(
+    package: Package, survey: Store, predictions: Path, config: PredictConfig, asked: Attrs
+) -> Layout:
+    """The prediction store of a survey: one row per star, in the survey's order and shards."""
+    labels = np.array(package.labels)
+    units = {"units_of": {name: LABELS[name].unit for name in package.labels}}
+    return Layout(
+        kind="predictions",
+        sizes={STAR: survey.stars, LABEL: len(labels)},
+        chunk_stars=survey.chunk_stars,
+        shard_stars=survey.shard_stars,
+        variables=tuple(PREDICTION_VARIABLES.values()),
+        coordinates={LABEL: Coordinate(LABEL, labels, units)},
+        attrs=_attrs(package, survey, config) | whereabouts(package, survey, predictions, asked),
+    )
+
+
+def _attrs(package: Package, survey: Store, config: PredictConfig) -> Attrs:
+    return {
+        "complete": False,
+        "distcnn_version": __version__,
+        "labels": list(package.labels),
+        "release": survey.attrs.get("release"),
+        "bands": list(package.spec.bands),
+        "engine": {"name": config.engine, "precision": "float32", "members": package.size},
+        "settings": config.model_dump(mode="json"),
+        "flags": {flag.name: {"bit": int(flag), "text": text} for flag, text in FLAG_TEXT.items()},
+        "limits": _limits(Quality.from_arrays(package.quality_arrays)),
+    }
+
+
+def whereabouts(package: Package, survey: Store, predictions: Path, asked: Attrs) -> Attrs:
+    """Package and survey: digests, and paths relative to the prediction store."""
+    folder = predictions.absolute()
+    paths = {"package": package.path, "survey": survey.path}
+    found: Attrs = {
+        name: {"path": os.path.relpath(path.absolute(), folder), "digest": asked[name]}
+        for name, path in paths.items()
+    }
+    found["survey"]["name"] = survey.attrs.get("survey")
+    return {**found, "fingerprint": asked}
+
+
+def _limits(quality: Quality) -> dict[str, list[float | None]]:
+    # JSON has no NaN: a side without a limit is null.
+    limits = quality.limits
+    boxes = {
+        "label_low": limits.label[:, 0],
+        "label_high": limits.label[:, 1],
+        "reference_magnitude": limits.magnitude,
+        "parallax": limits.parallax,
+    }
+    return {
+        name: [float(v) if np.isfinite(v) else None for v in np.ravel(box)]
+        for name, box in boxes.items()
+    }
+
+
+def finished_regions(predictions: Path, asked: Attrs) -> dict[str, Attrs]:
+    """Facts of the regions that are done; none if nothing was begun. Changes nothing.
+
+    Raises
+    ------
+    FingerprintMismatch : the store was begun from another survey or package, or otherwise.
+    StoreError : the path holds something else.
+    """
+    if not predictions.exists():
+        return {}
+    store = Store.open(predictions, "predictions")
+    _compare(store, asked)
+    path = store.private / LEDGER
+    return Ledger.read(path).done if path.exists() else {}
+
+
+def _compare(store: Store, asked: Mapping[str, Any]) -> None:
+    found = store.attrs.get("fingerprint", {})
+    for key in sorted(set(found) | set(asked)):
+        if found.get(key) != asked.get(key):
+            raise FingerprintMismatch(
+                f"{store.path.name} was begun with {key} = {str(found.get(key))[:16]}",
+                expected=f"{key} = {str(asked.get(key))[:16]}, as asked now",
+                cure=_CURE,
+            )
+
+
+@contextmanager
+def open_target(
+    package: Package, survey: Store, predictions: Path, config: PredictConfig
+) -> Iterator[tuple[Store, Ledger]]:
+    """The prediction store and its ledger, for this process alone.
+
+    Raises
+    ------
+    FingerprintMismatch : the store was begun from another survey or package, or otherwise.
+    StoreError : another run writes to it, or the disk refuses.
+    """
+    asked = fingerprint(package, survey, config)
+    if predictions.exists():
+        store = Store.open(predictions, "predictions")
+        _compare(store, asked)
+    else:
+        store = create_store(predictions, layout(package, survey, predictions, config, asked))
+    with _alone(store):
+        ledger = Ledger.open(store.private / LEDGER, asked)
+        _refresh(store, whereabouts(package, survey, predictions, asked))
+        yield store, ledger
+
+
+def _refresh(store: Store, attrs: Attrs) -> None:
+    """Paths may have changed since the run was begun; what a killed run left half is removed."""
+    if any(store.attrs.get(name) != value for name, value in attrs.items()):
+        store.annotate(attrs)
+    for partial in store.path.rglob("*.partial"):
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    # A record lock dies with its process and is not inherited by workers that outlive it.
+    with (store.private / LOCK).open("w") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise StoreError(
+                f"{store.path.name} is being written by another run",
+                cure="Wait for it, or use another output path.",
+            ) from None
+        yield

@@ -1,0 +1,268 @@
+"""Verify: is a prediction store what its ledger says, and does the package still say the same?
+
+Nothing is believed: every region is read again and its digest compared, every source_id is
+compared with the survey's, and a sample of whole blocks is computed afresh. Differences are
+collected, and told together.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from distcnn import digests
+from distcnn.config import PredictConfig
+from distcnn.errors import PackageError, StoreError, VerificationFailed
+from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
+from distcnn.inference.compute import RegionTask, block_rows, blocks, compute
+from distcnn.inference.match import survey_digest
+from distcnn.inference.predictor import PackageKey, hold
+from distcnn.inference.target import DEAD_LETTERS, LEDGER
+from distcnn.model import Package
+from distcnn.schema import Status
+from distcnn.survey import Ledger, Region, Store
+
+Array = np.ndarray[Any, Any]
+STAGE = "verify"
+_SHOWN = 20  # differences printed in the message
+
+
+@dataclass(frozen=True)
+class VerifySummary:
+    """What was compared. ``identical``: stars of the ``recomputed`` that are equal to the bit."""
+
+    predictions: Path
+    stars: int
+    regions: int
+    failed: int
+    recomputed: int
+    identical: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.predictions} is sound: {self.regions:,} regions and {self.stars:,} stars as "
+            f"in the ledger, {self.failed:,} of them failed with a reason; {self.recomputed:,} "
+            f"computed again, {self.identical:,} equal to the bit ({self.seconds:.1f} s)"
+        )
+
+
+def verify(
+    predictions: Path,
+    config: PredictConfig,
+    listener: Listener = silent,
+    package: Path | None = None,
+    survey: Path | None = None,
+) -> VerifySummary:
+    """Check a finished prediction store.
+
+    Parameters
+    ----------
+    package, survey : where they are now; None = where the store says, relative to itself.
+
+    Raises
+    ------
+    VerificationFailed : with every difference.
+    StoreError : the path is not a prediction store, or it has no ledger.
+    """
+    start = perf_counter()
+    store = Store.open(predictions, "predictions")
+    check = _Check(store, Ledger.read(store.private / LEDGER), config)
+    listener(StageStarted(STAGE, store.stars, "stars"))
+    check.ledger_is_whole()
+    for region in check.recorded:
+        check.region_is_stored(region)
+        listener(Advanced(STAGE, region.size))
+    check.dead_letters_are_listed()
+    source = check.found("survey", survey, lambda path: Store.open(path, "survey"))
+    if source is not None:
+        check.survey_is_the_same(source)
+    opened = check.found("package", package, Package.load)
+    if opened is not None and check.package_is_the_same(opened) and source is not None:
+        check.sample_is_reproduced(opened, source)
+    listener(StageEnded(STAGE, {"stars": store.stars, "differences": len(check.differences)}))
+    check.raise_if_any()
+    return check.summary(perf_counter() - start)
+
+
+class _Check:
+    """One verification: what is known so far, and the differences met."""
+
+    def __init__(self, store: Store, ledger: Ledger, config: PredictConfig) -> None:
+        self.store, self.ledger, self.config = store, ledger, config
+        self.differences: list[str] = []
+        self.failed_rows: dict[int, str] = {}
+        self.recomputed = self.identical = 0
+        expected = {region.name for region in store.regions()}
+        self.recorded = [Region.parse(name) for name in sorted(expected & set(ledger.done))]
+        self.sound: list[Region] = []
+
+    def ledger_is_whole(self) -> None:
+        names = {region.name for region in self.store.regions()}
+        absent, odd = names - set(self.ledger.done), set(self.ledger.done) - names
+        if absent:
+            first = ", ".join(sorted(absent)[:3])
+            self.differences.append(
+                f"{len(absent)} of {len(names)} regions are not in the ledger ({first}): the run "
+                "did not end"
+            )
+        elif not self.store.attrs.get("complete"):
+            self.differences.append("all regions are in the ledger, but the run did not end")
+        self.differences += [f"the ledger has a region {name} that cannot be" for name in odd]
+        if self.ledger.fingerprint != self.store.attrs.get("fingerprint"):
+            self.differences.append("the ledger has another fingerprint than the store")
+
+    def region_is_stored(self, region: Region) -> None:
+        facts = self.ledger.done[region.name]
+        before = len(self.differences)
+        try:
+            if self.store.digest(region) != facts["digest"]:
+                self.differences.append(f"region {region.name} is not what was stored")
+            else:
+                self._counts_agree(region, facts)
+        except StoreError as error:
+            self.differences.append(f"region {region.name}: {error.problem}")
+        if len(self.differences) == before:
+            self.sound.append(region)
+
+    def _counts_agree(self, region: Region, facts: dict[str, Any]) -> None:
+        status = self.store.read(region, ["status"])["status"]
+        rows = {row: text for text, stars in facts["reasons"].items() for row, _ in stars}
+        self.failed_rows |= rows
+        failed = np.flatnonzero(status == Status.FAILED) + region.start
+        done = int(np.count_nonzero(status == Status.DONE))
+        met = {"done": done, "failed": failed.size, "stars": status.size}
+        for name, count in met.items():
+            if count != facts[name]:
+                self.differences.append(
+                    f"region {region.name} holds {count} stars {name}, "
+                    f"the ledger says {facts[name]}"
+                )
+        if set(failed.tolist()) != set(rows):
+            self.differences.append(f"region {region.name}: other stars failed than recorded")
+
+    def dead_letters_are_listed(self) -> None:
+        path = self.store.private / DEAD_LETTERS
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        listed = {letter["row"]: letter["reason"] for letter in map(json.loads, lines)}
+        if self.store.attrs.get("complete") and listed != self.failed_rows:
+            self.differences.append(
+                f"{DEAD_LETTERS} lists {len(listed)} stars, the ledger {len(self.failed_rows)}"
+            )
+
+    def found(self, what: str, given: Path | None, open_it: Callable[[Path], Any]) -> Any:
+        path = given or self.store.path / self.store.attrs[what]["path"]
+        try:
+            return open_it(path.resolve())
+        except (StoreError, PackageError) as error:
+            self.differences.append(f"the {what} cannot be used: {error.problem} (give its path)")
+            return None
+
+    def survey_is_the_same(self, survey: Store) -> None:
+        if survey.stars != self.store.stars:
+            self.differences.append(
+                f"the survey has {survey.stars} stars, the predictions {self.store.stars}"
+            )
+            return
+        try:
+            if survey_digest(survey) != self.store.attrs["survey"]["digest"]:
+                self.differences.append("the survey is not the one that was predicted")
+            for region in self.sound:
+                self._source_ids_agree(survey, region)
+        except StoreError as error:
+            self.differences.append(f"the survey: {error.problem}")
+
+    def _source_ids_agree(self, survey: Store, region: Region) -> None:
+        ours, theirs = (s.read(region, ["source_id"])["source_id"] for s in (self.store, survey))
+        other = np.flatnonzero(ours != theirs)
+        if other.size:
+            self.differences.append(
+                f"region {region.name}: {other.size} source_ids differ from the survey's, the "
+                f"first in row {region.start + other[0]}"
+            )
+
+    def package_is_the_same(self, package: Package) -> bool:
+        recorded = self.store.attrs["package"]["digest"]
+        if package.digest == recorded:
+            return True
+        self.differences.append(
+            f"the package at {package.path.name} has the digest {package.digest[:12]}, the "
+            f"predictions were made with {recorded[:12]}"
+        )
+        return False
+
+    def sample_is_reproduced(self, package: Package, survey: Store) -> None:
+        settings = self.store.attrs["settings"]
+        key = PackageKey(str(package.path), package.digest, settings["engine"], self.config.parity)
+        try:
+            predictor = hold(key)
+            for region, rows in self._sample(settings["batch"]):
+                failed = (
+                    (r, t) for r, t in self.failed_rows.items() if rows.start <= r < rows.stop
+                )
+                task = RegionTask(rows, lenient=True, failed=tuple(failed))
+                batch = self.ledger.done[region.name]["batch"]
+                computed = compute(predictor, survey, task, batch, settings["batch"])
+                self._compare(rows, computed.arrays)
+        except (StoreError, PackageError) as error:
+            self.differences.append(f"the sample cannot be computed again: {error.problem}")
+
+    def _sample(self, batch: int) -> Iterator[tuple[Region, Region]]:
+        """Whole blocks, spread over the store by a hash of its digests."""
+        step = block_rows(self.store.chunk_stars, batch)
+        pairs = [(region, rows) for region in self.sound for rows in blocks(region, step)]
+        seed = int(digests.of_value(self.ledger.fingerprint)[:8], 16)
+        order = np.random.default_rng(seed).permutation(len(pairs))
+        for number in order:
+            if self.recomputed >= self.config.verify_sample:
+                return
+            self.recomputed += pairs[number][1].size
+            yield pairs[number]
+
+    def _compare(self, rows: Region, again: dict[str, Array]) -> None:
+        stored = self.store.read(rows, list(again))
+        same = np.ones(rows.size, bool)
+        for name, values in stored.items():
+            equal = values == again[name].astype(values.dtype)
+            equal |= np.isnan(values) & np.isnan(again[name])
+            same &= equal.reshape(rows.size, -1).all(axis=1)
+        self.identical += int(same.sum())
+        unit = np.where(np.isfinite(stored["label_error"]), stored["label_error"], np.inf)
+        names = ("label", "label_error", "label_noise", "label_scatter")
+        gaps = [np.abs(stored[name] - again[name]) / unit for name in names]
+        gap = np.nan_to_num(np.max(gaps, axis=(0, 2)), nan=0.0)
+        missing = np.isnan(stored["label"]).any(axis=1) != np.isnan(again["label"]).any(axis=1)
+        wrong = np.flatnonzero((gap > self.config.verify_tolerance) | missing)
+        if wrong.size:
+            worst = "" if missing[wrong].any() else f", by up to {gap.max():.3g} of their errors"
+            self.differences.append(
+                f"rows {rows.name}: {wrong.size} stars computed again differ{worst} (first row "
+                f"{rows.start + wrong[0]})"
+            )
+
+    def raise_if_any(self) -> None:
+        if not self.differences:
+            return
+        shown = "\n".join(f"  - {text}" for text in self.differences[:_SHOWN])
+        more = len(self.differences) - _SHOWN
+        rest = f"\n  and {more} more" if more > 0 else ""
+        raise VerificationFailed(
+            f"{self.store.path} has {len(self.differences)} differences:\n{shown}{rest}\n",
+            cure="Run the same predict command again if it did not end; otherwise restore what "
+            "changed from a copy, or predict anew to another path.",
+        )
+
+    def summary(self, seconds: float) -> VerifySummary:
+        return VerifySummary(
+            predictions=self.store.path,
+            stars=self.store.stars,
+            regions=len(self.recorded),
+            failed=len(self.failed_rows),
+            recomputed=self.recomputed,
+            identical=self.identical,
+            seconds=seconds,
+        )
