@@ -1,0 +1,161 @@
+"""Style: one look for every figure, safe for the colour-blind, embedded as SVG."""
+
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from distcnn.schema import LABELS
+
+Array = np.ndarray[Any, Any]
+
+INK, FAINT_INK, GRID = "#1f2933", "#667482", "#e3e8ee"
+# Okabe & Ito (2008): distinguishable with every common colour vision.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+)
+METHOD_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
+MARKERS = "osD^vP"
+DENSITY, ORDERED = "cividis", "viridis"
+
+_SETTINGS: Any = {
+    "axes.edgecolor": FAINT_INK,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlecolor": INK,
+    "axes.labelsize": 9.5,
+    "figure.facecolor": "white",
+    "font.size": 9.5,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "mathtext.default": "regular",
+    "savefig.dpi": 160,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "distcnn",
+    "text.color": INK,
+    "xtick.color": FAINT_INK,
+    "xtick.labelcolor": INK,
+    "ytick.color": FAINT_INK,
+    "ytick.labelcolor": INK,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of the page while figures are made."""
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+def panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Figure, Array]:
+    """A figure of rows x columns axes, each ``width`` x ``height`` inches."""
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, np.asarray(axes)
+
+
+def as_uri(figure: Figure) -> str:
+    """The figure as a ``data:`` URI of an SVG; dense points inside are pixels."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def symbol(name: str) -> str:
+    """A label as astronomers write it."""
+    text = LABELS[name].symbol if name in LABELS else name
+    return text.replace("alpha", "α").replace("Teff", "$T_{eff}$").replace("log g", "log $g$")
+
+
+def axis_title(name: str, prefix: str = "") -> str:
+    """``"ΔTeff [K]"``: symbol and unit."""
+    unit = LABELS[name].unit if name in LABELS else ""
+    return f"{prefix}{symbol(name)}" + (f" [{unit}]" if unit else "")
+
+
+def number(value: float, name: str, sign: str = "") -> str:
+    """A value with the digits that mean something for its label."""
+    kelvin = name in LABELS and LABELS[name].unit == "K"
+    return f"{value:{sign}.{1 if kelvin else 4}f}"
+
+
+def bounds(values: Array, tail: float = 0.002, margin: float = 0.06) -> tuple[float, float]:
+    """Limits of an axis that leave ``tail`` of the values outside on each side."""
+    good = values[np.isfinite(values)]
+    if not good.size:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.quantile(good, [tail, 1 - tail]))
+    pad = margin * (high - low) or 0.5
+    return low - pad, high + pad
+
+
+def extent(axes: Axes) -> tuple[float, float, float, float]:
+    """Limits of both axes, the smaller first, whichever way the axes run."""
+    (left, right), (low, high) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
+    return left, right, low, high
+
+
+def cells(axes: Axes, bins: int) -> tuple[int, int]:
+    """Hexagons across and up, such that they look regular in these axes."""
+    box = axes.get_window_extent()
+    return bins, max(4, round(bins * box.height / box.width / 3**0.5))
+
+
+def density(axes: Axes, x: Array, y: Array, *, bins: int = 60) -> Any:
+    """Number of stars per cell, logarithmic; single points where there are few stars."""
+    good = np.isfinite(x) & np.isfinite(y)
+    x, y = x[good], y[good]
+    if len(x) < 400:
+        return axes.plot(x, y, ".", color=BLUE, ms=4, alpha=0.5, mew=0, rasterized=True)
+    return axes.hexbin(
+        x,
+        y,
+        gridsize=cells(axes, bins),
+        extent=extent(axes),
+        mincnt=1,
+        norm=LogNorm(),
+        cmap=DENSITY,
+        linewidths=0.15,
+        rasterized=True,
+    )
+
+
+def grid(axes: Axes, which: Literal["both", "x", "y"] = "both") -> None:
+    """Faint lines behind the data."""
+    axes.grid(visible=True, axis=which, color=GRID, lw=0.7)
+    axes.set_axisbelow(True)
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5, written as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
+
+
+def empty(axes: Axes, text: str) -> None:
+    """Say why nothing is drawn."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=FAINT_INK)
+    axes.set_xticks([])
+    axes.set_yticks([])
