@@ -80,7 +80,8 @@ class PrepareConfig(Frozen):
     trim: tuple[int, int] = (0, 0)
     """Input pixels dropped at the blue and at the red end."""
     rebin: int = Field(1, ge=1)
-    """Input pixels per stored pixel when no ``target`` grid is given; flux and error kept."""
+    """Input pixels per stored pixel when no ``target`` grid is given; flux and error are
+    conserved. Pixels that do not fill a stored one are left over at the red end."""
     target: GridConfig | None = None
     """Common grid to rebin every spectrum onto (surveys whose files have grids of their own)."""
     outlier_sigma: float | None = 8.0

@@ -1,0 +1,97 @@
+"""Wavelength grids: pixel centres and edges, units, air and vacuum."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distcnn.config import GridConfig
+from distcnn.errors import ConfigError
+
+Array = NDArray[Any]
+
+_IN_NM = {"nm": 1.0, "Angstrom": 0.1, "angstrom": 0.1, "AA": 0.1, "um": 1000.0, "m": 1e9}
+
+
+def wavelengths(grid: GridConfig) -> Array:
+    """Pixel centres of a declared grid, in its unit.
+
+    Raises
+    ------
+    ConfigError : start, step or size is not declared.
+    """
+    if grid.start is None or grid.step is None or grid.size is None:
+        raise ConfigError(
+            f"the grid has start = {grid.start}, step = {grid.step}, size = {grid.size}",
+            expected="all three, because these files do not hold wavelengths",
+            cure="Set them in ingest.grid.",
+        )
+    steps = np.arange(grid.size)
+    if grid.spacing == "log":
+        centres: Array = 10.0 ** (np.log10(grid.start) + grid.step * steps)
+    else:
+        # Steps are short decimals; rounding makes 846 + 0.01 k the number that files print.
+        centres = np.round(grid.start + grid.step * steps, 10)
+    return centres
+
+
+def is_declared(grid: GridConfig) -> bool:
+    """Whether start, step and size are all given."""
+    return None not in (grid.start, grid.step, grid.size)
+
+
+def convert_unit(wavelength: Array, unit: str, target: str) -> Array:
+    """Wavelengths in another unit.
+
+    Raises
+    ------
+    ConfigError : a unit is not one of length.
+    """
+    for name in (unit, target):
+        if name not in _IN_NM:
+            raise ConfigError(f"unit of wavelength {name!r}", expected=f"one of {list(_IN_NM)}")
+    if unit == target:
+        return wavelength
+    scaled: Array = wavelength * (_IN_NM[unit] / _IN_NM[target])
+    return scaled
+
+
+def refractivity(vacuum_nm: Array) -> Array:
+    """n - 1 of dry air at 15 C, 101325 Pa, 450 ppm CO2 (Ciddor 1996, Appl. Opt. 35, 1566, eq. 1).
+
+    Valid 230-1690 nm.
+    """
+    s2 = (1e3 / np.asarray(vacuum_nm, float)) ** 2
+    n: Array = 1e-8 * (5792105.0 / (238.0185 - s2) + 167917.0 / (57.362 - s2))
+    return n
+
+
+def to_air(vacuum_nm: Array) -> Array:
+    """Air wavelength [nm] of a vacuum wavelength [nm]."""
+    air: Array = vacuum_nm / (1.0 + refractivity(vacuum_nm))
+    return air
+
+
+def to_vacuum(air_nm: Array) -> Array:
+    """Vacuum wavelength [nm] of an air wavelength [nm], the inverse of ``to_air``."""
+    vacuum = np.asarray(air_nm, float)
+    for _ in range(3):  # converges by a factor of 1e5 each time
+        vacuum = air_nm * (1.0 + refractivity(vacuum))
+    return vacuum
+
+
+def convert_medium(wavelength: Array, unit: str, medium: str, target: str) -> Array:
+    """Wavelengths in another medium, ``air`` or ``vacuum``, in the same unit."""
+    if medium == target:
+        return wavelength
+    nanometres = convert_unit(wavelength, unit, "nm")
+    moved = to_air(nanometres) if target == "air" else to_vacuum(nanometres)
+    return convert_unit(moved, "nm", unit)
+
+
+def edges(centres: Array) -> Array:
+    """Pixel edges: half-way between centres, the outer ones extended alike."""
+    middle = (centres[1:] + centres[:-1]) / 2
+    first = centres[0] - (middle[0] - centres[0])
+    last = centres[-1] + (centres[-1] - middle[-1])
+    return np.concatenate([[first], middle, [last]])

@@ -1,0 +1,58 @@
+"""APOGEE allStar and allStarLite tables as reference labels.
+
+Column names of the DR17 data model (allStar-dr17-synspec_rev1.fits): GAIAEDR3_SOURCE_ID, SNR,
+TEFF, LOGG, M_H, ALPHA_M, FE_H, X_FE, each with ``_ERR``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from distcnn.config import FilesConfig
+from distcnn.ingest.readers.base import Array, Block, Wanted
+from distcnn.ingest.readers.binary import documents
+from distcnn.ingest.readers.labels import label_blocks, label_selection
+from distcnn.schema import Reason
+
+COLUMNS = {
+    "source_id": "GAIAEDR3_SOURCE_ID",
+    "label_snr": "SNR",
+    "teff": "TEFF",
+    "logg": "LOGG",
+    "mh": "M_H",
+    "alpham": "ALPHA_M",
+    "feh": "FE_H",
+    "sife": "SI_FE",
+    "alfe": "AL_FE",
+    "mgfe": "MG_FE",
+    "nife": "NI_FE",
+}
+
+
+class Apogee:
+    """Reader ``apogee``."""
+
+    def __init__(self, files: FilesConfig, wanted: Wanted) -> None:
+        errors = {f"{name}_error": f"{column}_ERR" for name, column in COLUMNS.items()}
+        columns = errors | COLUMNS | {k: str(v) for k, v in files.columns.items()}
+        self.labels = wanted.labels
+        self.selection = label_selection(
+            wanted.labels,
+            wanted.cuts,
+            columns,
+            identifier=columns["source_id"],
+            texts=False,
+            hdu=files.hdu,
+        )
+
+    def wavelength(self, path: Path) -> None:
+        """No spectra here."""
+        return
+
+    def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
+        """Blocks with source_id, label, label_error, label_snr and the columns cut on."""
+        for document in documents(path):
+            for block in label_blocks(document, self.selection, self.labels, rows=rows, ids=ids):
+                # Targets without a Gaia counterpart have 0 there; that is no fault of the file.
+                kept = tuple(r for r in block.rejected if r.reason is not Reason.BAD_ID)
+                yield replace(block, rejected=kept)

@@ -1,0 +1,141 @@
+"""Gaia RVS spectra as DataLink delivers them: one row per pixel, one or more stars per file.
+
+Columns ``source_id, wavelength, flux, flux_error`` (and ``ra, dec``); csv, ecsv, fits or
+votable, also inside the zip that DataLink sends. Missing pixels are empty fields.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from distcnn.config import FilesConfig
+from distcnn.ingest.grids import is_declared, wavelengths
+from distcnn.ingest.readers.base import Array, Block, Rejected, Wanted, broken
+from distcnn.ingest.readers.binary import documents
+from distcnn.ingest.readers.scalars import Selection, scalar_blocks
+from distcnn.schema import Reason
+
+_PIECE_ROWS = 65536
+
+
+class GaiaRvsDatalink:
+    """Reader ``gaia_rvs_datalink``."""
+
+    def __init__(self, files: FilesConfig, wanted: Wanted) -> None:
+        given = {k: str(v) for k, v in files.columns.items()}
+        names = {n: given.get(n, n) for n in ("wavelength", "flux", "flux_error", "ra", "dec")}
+        identifier = given.get("source_id", "source_id")
+        self.selection = Selection(identifier, names, frozenset({"ra", "dec"}), hdu=files.hdu)
+        self.grid = wanted.grid
+
+    def wavelength(self, path: Path) -> Array:
+        """The declared grid, or else that of the first star in the file."""
+        if is_declared(self.grid):
+            return wavelengths(self.grid)
+        return next(self._stars(path, None)).columns["wavelength"]
+
+    def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
+        """Blocks with source_id, ra, dec, flux, flux_error; ``rows`` of Block = first pixel's."""
+        grid = self.wavelength(path)
+        block = _Stars(str(path), grid)
+        for star in self._stars(path, ids):
+            block.add(star)
+            if len(block.rows) == rows:
+                yield block.block()
+        if block.rows or block.rejected:
+            yield block.block()
+
+    def _stars(self, path: Path, ids: Array | None) -> Iterator[Block]:
+        """One block per star, its rows being pixels."""
+        for document in documents(path, "RVS"):
+            rest: Block | None = None
+            seen = False
+            for piece in scalar_blocks(document, self.selection, rows=_PIECE_ROWS, ids=ids):
+                stars = _split(_join(rest, piece))
+                seen = seen or bool(stars)
+                yield from stars[:-1]
+                rest = stars[-1] if stars else None
+            if rest is not None:
+                yield rest
+            if not seen and ids is None:
+                raise broken(document.name, "no row has a source_id", row=1)
+
+
+def _join(first: Block | None, second: Block) -> Block:
+    if first is None:
+        return second
+    rows = np.concatenate([first.rows, second.rows])
+    columns = {k: np.concatenate([v, second.columns[k]]) for k, v in first.columns.items()}
+    return Block(rows, columns, first.rejected + second.rejected)
+
+
+def _split(block: Block) -> list[Block]:
+    """One block per run of equal source_id; a star whose pixels have a bad row carries it."""
+    source_id = block.columns["source_id"]
+    if not len(source_id) and not block.rejected:
+        return []
+    cuts = np.flatnonzero(np.diff(source_id)) + 1
+    bad: dict[int, list[Rejected]] = {}
+    for rejected in block.rejected:
+        bad.setdefault(rejected.source_id, []).append(rejected)
+    pieces = np.split(np.arange(len(source_id)), cuts) if len(source_id) else []
+    stars = []
+    for piece in pieces:
+        own = tuple(bad.pop(int(source_id[piece[0]]), []))
+        stars.append(block.take(piece, own))
+    if bad:
+        orphans = tuple(rejected for several in bad.values() for rejected in several)
+        stars.insert(0, block.take(np.arange(0), orphans))
+    return stars
+
+
+@dataclass
+class _Stars:
+    """The block being filled with whole stars."""
+
+    file: str
+    grid: Array
+    rows: list[int] = field(default_factory=list)
+    stars: list[dict[str, Array]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    def add(self, star: Block) -> None:
+        """Take a star, or put it aside for its first problem."""
+        if star.rejected:
+            self.rejected.append(star.rejected[0])
+            return
+        problem = self._problem(star)
+        row, source_id = int(star.rows[0]), int(star.columns["source_id"][0])
+        if problem is not None:
+            self.rejected.append(Rejected(self.file, row, source_id, *problem))
+            return
+        self.rows.append(row)
+        self.stars.append(dict(star.columns))
+
+    def _problem(self, star: Block) -> tuple[Reason, str] | None:
+        found = star.columns["wavelength"]
+        if len(found) != len(self.grid):
+            detail = f"the star has {len(found)} pixels, the configuration {len(self.grid)}"
+            return Reason.ARRAY_LENGTH, detail
+        tolerance = 0.1 * abs(self.grid[1] - self.grid[0])
+        if not np.allclose(found, self.grid, rtol=0, atol=tolerance):
+            worst = int(np.nanargmax(np.abs(found - self.grid)))
+            detail = f"pixel {worst} is at {found[worst]:.6g}, the grid has {self.grid[worst]:.6g}"
+            return Reason.GRID, detail
+        return None
+
+    def block(self) -> Block:
+        """What was gathered, as one block."""
+        columns: dict[str, Array] = {}
+        shape = (len(self.stars), len(self.grid))
+        for name in ("flux", "flux_error"):
+            rows = [star[name] for star in self.stars]
+            columns[name] = np.array(rows, np.float32).reshape(shape)
+        for name in ("source_id", "ra", "dec"):
+            columns[name] = np.array([star[name][0] for star in self.stars])
+        columns["source_id"] = columns["source_id"].astype(np.int64)
+        block = Block(np.array(self.rows, np.int64), columns, tuple(self.rejected))
+        self.rows, self.stars, self.rejected = [], [], []
+        return block

@@ -1,0 +1,54 @@
+"""Gaia source table: ``GaiaSource_aaaaaa-bbbbbb.csv.gz`` or a query's csv, ecsv or votable.
+
+Column names and units of the Gaia DR3 data model, table gaia_source.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from distcnn.config import FilesConfig
+from distcnn.ingest.readers.base import Array, Block, Wanted
+from distcnn.ingest.readers.binary import documents
+from distcnn.ingest.readers.scalars import Selection, scalar_blocks
+
+COLUMNS = {
+    "ra": "ra",
+    "dec": "dec",
+    "parallax": "parallax",
+    "parallax_error": "parallax_error",
+    "snr": "rvs_spec_sig_to_noise",
+}
+
+
+class GaiaSource:
+    """Reader ``gaia_source``."""
+
+    def __init__(self, files: FilesConfig, wanted: Wanted) -> None:
+        given = {k: str(v) for k, v in files.columns.items()}
+        self.bands = wanted.bands
+        names = {k: given.get(k, v) for k, v in COLUMNS.items()}
+        names |= {f"band/{band}": given.get(band, band) for band in wanted.bands}
+        identifier = given.get("source_id", "source_id")
+        optional = frozenset({"snr"})
+        self.selection = Selection(identifier, names, optional, hdu=files.hdu)
+
+    def wavelength(self, path: Path) -> None:
+        """No spectra here."""
+        return
+
+    def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
+        """Blocks with source_id, ra, dec, parallax, parallax_error, snr, photometry."""
+        for document in documents(path):
+            for block in scalar_blocks(document, self.selection, rows=rows, ids=ids):
+                yield gather_bands(block, self.bands)
+
+
+def gather_bands(block: Block, bands: tuple[str, ...]) -> Block:
+    """Columns ``band/NAME`` joined to ``photometry [n, K]`` in the order of the bands."""
+    columns = {k: v for k, v in block.columns.items() if not k.startswith("band/")}
+    magnitudes = [block.columns[f"band/{band}"] for band in bands]
+    if bands:
+        columns["photometry"] = np.stack(magnitudes, axis=1)
+    return Block(block.rows, columns, block.rejected)

@@ -1,0 +1,211 @@
+"""Any survey by configuration: a FITS, Parquet, VOTable or CSV table of one row per star.
+
+``columns`` names the file's column of each variable; a table may serve as spectra, source and
+labels at once. Identifiers may be texts. The wavelength grid is declared, or stands in the
+header (CRVAL1 and CDELT1, COEFF0 and COEFF1, WAVE0 and DWAVE), or in a column.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distcnn.config import FilesConfig
+from distcnn.errors import ConfigError, GridMismatch
+from distcnn.ingest.grids import is_declared, wavelengths
+from distcnn.ingest.readers.base import (
+    XP_COEFFICIENTS,
+    Array,
+    Block,
+    Rejected,
+    Wanted,
+    find_column,
+    look_for,
+)
+from distcnn.ingest.readers.binary import BinaryTable, Document, as_matrix, documents, open_table
+from distcnn.ingest.readers.gaia_rvs import GaiaRvs
+from distcnn.ingest.readers.gaia_source import gather_bands
+from distcnn.ingest.readers.labels import label_blocks, label_selection
+from distcnn.ingest.readers.scalars import Selection, identify, scalar_blocks
+from distcnn.schema import Reason
+
+_HEADER_GRIDS = (  # first value, step, reference pixel, log10 of wavelength
+    ("COEFF0", "COEFF1", None, True),
+    ("CRVAL1", "CDELT1", "CRPIX1", False),
+    ("CRVAL1", "CD1_1", "CRPIX1", False),
+    ("WAVE0", "DWAVE", None, False),
+)
+
+
+class Table:
+    """Reader ``table``."""
+
+    def __init__(self, files: FilesConfig, wanted: Wanted) -> None:
+        self.files, self.wanted = files, wanted
+        self.given = dict(files.columns)
+
+    def _name(self, variable: str) -> str:
+        name = self.given.get(variable, variable)
+        if isinstance(name, tuple):
+            raise ConfigError(f"columns.{variable} = {name}", expected="one column")
+        return name
+
+    def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
+        """Blocks with the variables of the kind that was asked for."""
+        for document in documents(path):
+            if self.wanted.kind == "spectra":
+                yield from self._spectra(document, rows, ids)
+            elif self.wanted.kind == "labels":
+                columns = {k: v for k, v in self.given.items() if isinstance(v, str)}
+                selection = label_selection(
+                    self.wanted.labels,
+                    self.wanted.cuts,
+                    columns,
+                    identifier=self._name("source_id"),
+                    texts=True,
+                    hdu=self.files.hdu,
+                )
+                labels = self.wanted.labels
+                yield from label_blocks(document, selection, labels, rows=rows, ids=ids)
+            elif self.wanted.kind == "source":
+                selection = self._source_selection()
+                for block in scalar_blocks(document, selection, rows=rows, ids=ids):
+                    yield gather_bands(block, self.wanted.bands)
+            else:
+                yield from self._xp(document, rows, ids)
+
+    def _source_selection(self) -> Selection:
+        names = {n: self._name(n) for n in ("ra", "dec", "parallax", "parallax_error", "snr")}
+        bands = self.given.get("photometry", self.wanted.bands)
+        bands = (bands,) if isinstance(bands, str) else bands
+        if len(bands) != len(self.wanted.bands):
+            raise ConfigError(
+                f"columns.photometry names {len(bands)} columns",
+                expected=f"{len(self.wanted.bands)}, one for each of ingest.bands",
+            )
+        optional = frozenset(name for name in names if name not in self.given)
+        for band, column in zip(self.wanted.bands, bands, strict=True):
+            names[f"band/{band}"] = column
+        return Selection(self._name("source_id"), names, optional, True, self.files.hdu)
+
+    def wavelength(self, path: Path) -> Array | None:
+        """The grid of a file of spectra: declared, of the header, or of the first row's column."""
+        if self.wanted.kind != "spectra":
+            return None
+        declared = wavelengths(self.wanted.grid) if is_declared(self.wanted.grid) else None
+        document = documents(path)[0]
+        if document.format == "text":
+            return declared if declared is not None else wavelengths(self.wanted.grid)
+        table = open_table(document, self.files.hdu)
+        if "wavelength" in self.given:
+            column = find_column(table.columns, self._name("wavelength"), path)
+            _, first = next(table.blocks(1, [column]))
+            return np.asarray(first[column][0], float)
+        found = header_grid(table.header, self._pixels(table, path))
+        if declared is not None and found is not None:
+            _check_grid(path, found, declared)
+        grid = found if declared is None else declared
+        return grid if grid is not None else wavelengths(self.wanted.grid)
+
+    def _flux_columns(self, table: BinaryTable, path: Path, variable: str) -> list[str]:
+        names = self.given.get(variable, variable)
+        names = (names,) if isinstance(names, str) else names
+        return [find_column(table.columns, name, path) for name in names]
+
+    def _pixels(self, table: BinaryTable, path: Path) -> int:
+        columns = self._flux_columns(table, path, "flux")
+        if len(columns) > 1:
+            return len(columns)
+        return int(np.size(next(table.blocks(1, columns))[1][columns[0]][0]))
+
+    def _spectra(self, document: Document, rows: int, ids: Array | None) -> Iterator[Block]:
+        optional = [n for n in ("flux_error", "ra", "dec", "snr") if n in self.given]
+        if document.format == "text":
+            names = ("source_id", "flux", *optional)
+            reader = GaiaRvs(self.files, self.wanted, names, texts=True)
+            yield from reader.blocks(document.path, rows=rows, ids=ids)
+            return
+        table = open_table(document, self.files.hdu)
+        grid = self.wavelength(document.path)
+        assert grid is not None
+        identifier = find_column(table.columns, self._name("source_id"), document.path)
+        arrays = ["flux", *(n for n in ("flux_error", "wavelength") if n in self.given)]
+        if look_for(table.columns, "flux_error") and "flux_error" not in arrays:
+            arrays.append("flux_error")
+        columns = {n: self._flux_columns(table, document.path, n) for n in arrays}
+        for name in (n for n in optional if n != "flux_error"):
+            columns[name] = [find_column(table.columns, self._name(name), document.path)]
+        every = [identifier, *dict.fromkeys(c for several in columns.values() for c in several)]
+        for numbers, values in table.blocks(rows, every):
+            source_id, rejected = identify(values[identifier], numbers, document, texts=True)
+            block = Block(numbers, {"source_id": source_id}, tuple(rejected))
+            yield _spectra_block(block, values, columns, len(grid), document, ids)
+
+    def _xp(self, document: Document, rows: int, ids: Array | None) -> Iterator[Block]:
+        table = open_table(document, self.files.hdu)
+        identifier = find_column(table.columns, self._name("source_id"), document.path)
+        columns = {n: self._flux_columns(table, document.path, n) for n in ("xp", "xp_error")}
+        every = [identifier, *(c for several in columns.values() for c in several)]
+        for numbers, values in table.blocks(rows, every):
+            source_id, rejected = identify(values[identifier], numbers, document, texts=True)
+            block = Block(numbers, {"source_id": source_id}, tuple(rejected))
+            yield _spectra_block(block, values, columns, 2 * XP_COEFFICIENTS, document, ids)
+
+
+def _spectra_block(
+    block: Block,
+    values: Mapping[str, Array],
+    columns: Mapping[str, list[str]],
+    pixels: int,
+    document: Document,
+    ids: Array | None,
+) -> Block:
+    from distcnn.ingest.readers.base import member_of
+
+    source_id = block.columns["source_id"].copy()
+    rejected, out = list(block.rejected), {}
+    for name, several in columns.items():
+        if name in ("ra", "dec", "snr"):
+            out[name] = values[several[0]].astype(float)
+            continue
+        if len(several) > 1:
+            out[name] = np.stack([values[column] for column in several], axis=1)
+            continue
+        out[name], lengths = as_matrix(values[several[0]], pixels)
+        for index in np.flatnonzero((lengths != pixels) & (source_id > 0)):
+            detail = f"{name} has {lengths[index]} values, the grid {pixels}"
+            star, row = int(source_id[index]), int(block.rows[index])
+            rejected.append(Rejected(document.name, row, star, Reason.ARRAY_LENGTH, detail))
+            source_id[index] = 0
+    for name in ("flux", "flux_error", "xp", "xp_error"):
+        if name in out:
+            out[name] = out[name].astype(np.float32)
+    keep = (source_id > 0) & member_of(source_id, ids)
+    return Block(block.rows, {"source_id": source_id, **out}).take(keep, tuple(rejected))
+
+
+def header_grid(header: Mapping[str, Any], pixels: int) -> Array | None:
+    """Wavelengths from a table's header or metadata; None if it has no known pair of keys."""
+    for first, step, reference, log in _HEADER_GRIDS:
+        if first in header and step in header:
+            origin = float(header.get(reference, 1)) - 1 if reference else 0.0
+            values = float(header[first]) + float(header[step]) * (np.arange(pixels) - origin)
+            log = log or int(header.get("DC-FLAG", 0)) == 1
+            grid: Array = 10.0**values if log else values
+            return grid
+    return None
+
+
+def _check_grid(path: Path, found: Array, declared: Array) -> None:
+    if len(found) == len(declared):
+        tolerance = 0.1 * abs(declared[1] - declared[0])
+        if np.allclose(found, declared, rtol=0, atol=tolerance):
+            return
+    raise GridMismatch(
+        f"{path}, row 0 (header): the spectra have {len(found)} pixels from {found[0]:.6g} to "
+        f"{found[-1]:.6g}",
+        expected=f"{len(declared)} pixels from {declared[0]:.6g} to {declared[-1]:.6g}",
+        cure="Correct ingest.grid, or leave its start, step and size out and give "
+        "ingest.prepare.target, a common grid.",
+    )
