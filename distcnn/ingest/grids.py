@@ -57,7 +57,7 @@ def convert_unit(wavelength: Array, unit: str, target: str) -> Array:
 
 
 def refractivity(vacuum_nm: Array) -> Array:
-    """n - 1 of dry air at 15 C, 101325 Pa, 450 ppm CO2 (Ciddor 1996, Appl. Opt. 35, 1566, eq. 1).
+    """N - 1 of dry air at 15 C, 101325 Pa, 450 ppm CO2 (Ciddor 1996, Appl. Opt. 35, 1566, eq. 1).
 
     Valid 230-1690 nm.
     """

@@ -9,9 +9,9 @@ import numpy as np
 
 from distcnn.config import GridConfig, IngestConfig
 from distcnn.ingest.grids import Array
-from distcnn.ingest.readers.base import XP_COEFFICIENTS
-from distcnn.ingest.staging import Part
-from distcnn.schema import BAND, COEFFICIENT, LABEL, LABELS, PIXEL, STAR, SURVEY_VARIABLES
+from distcnn.ingest.readers.base import XP_COEFFICIENTS, Rejected
+from distcnn.ingest.staging import Part, to_lines
+from distcnn.schema import BAND, COEFFICIENT, LABEL, LABELS, PIXEL, STAR, SURVEY_VARIABLES, Reason
 from distcnn.survey import Coordinate, Layout, Quantised, Region
 
 _IDS_AT_ONCE = 4_000_000
@@ -36,13 +36,13 @@ def kept_rows(part: Part) -> Array:
     return np.flatnonzero(keep)
 
 
-def drop_duplicates(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def drop_duplicates(folder: Path, facts: Mapping[str, Mapping[str, Any]], again: Path) -> int:
     """Find stars that stand in more than one part; the first part in order keeps them.
 
-    Writes the dropped rows beside each part and returns one rejected row for each. Only parts
-    whose ranges of source_id overlap are looked at, some millions of identifiers at a time.
+    Notes the dropped rows beside each part, writes them to ``again`` as rejected rows, and
+    returns their number. Only parts whose ranges of source_id overlap are looked at, some
+    millions of identifiers at a time.
     """
-    rejected: list[dict[str, Any]] = []
     order = {name: number for number, name in enumerate(facts)}
     dropped: dict[str, list[Array]] = {}
     for group in _overlapping(facts):
@@ -52,14 +52,17 @@ def drop_duplicates(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> lis
         for found in _repeats(parts, low, high):
             for name, rows in found.items():
                 dropped.setdefault(name, []).append(rows)
-    for name in order:
-        marker = folder / name / _DROPPED
-        marker.unlink(missing_ok=True)
-        if name in dropped:
-            rows = np.sort(np.concatenate(dropped[name]))
-            np.save(marker, rows)
-            rejected += _rejections(Part(folder / name), rows)
-    return rejected
+    count = 0
+    with again.open("wb") as stream:
+        for name in order:
+            marker = folder / name / _DROPPED
+            marker.unlink(missing_ok=True)
+            if name in dropped:
+                rows = np.sort(np.concatenate(dropped[name]))
+                np.save(marker, rows)
+                stream.write(_rejections(Part(folder / name), rows))
+                count += len(rows)
+    return count
 
 
 def _overlapping(facts: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
@@ -101,20 +104,15 @@ def _repeats(parts: Mapping[str, Part], low: int, high: int) -> Iterator[dict[st
     yield {name: row[mask] for name, row, mask in found if mask.any()}
 
 
-def _rejections(part: Part, rows: Array) -> list[dict[str, Any]]:
+def _rejections(part: Part, rows: Array) -> bytes:
     source_id, number, file = (part.read(name) for name in ("source_id", "row", "file"))
-    names = part.files()
-    return [
-        {
-            "kind": part.kind(),
-            "file": names[int(file[row])],
-            "row": int(number[row]),
-            "source_id": int(source_id[row]),
-            "reason": "duplicate_source_id",
-            "detail": "this star stands in an earlier file already",
-        }
-        for row in rows
-    ]
+    kind, files = part.origin()
+    detail = "this star stands in an earlier file already"
+    rejected = (
+        Rejected(files[file[r]], int(number[r]), int(source_id[r]), Reason.DUPLICATE, detail)
+        for r in rows
+    )
+    return to_lines(kind, rejected)
 
 
 def pieces(folder: Path, counts: Mapping[str, int], region: Region) -> tuple[Piece, ...]:
@@ -229,6 +227,4 @@ def _wavelength_attrs(config: IngestConfig, grid: GridConfig) -> dict[str, Any]:
 
 def _units(config: IngestConfig) -> dict[str, Any]:
     assert config.labels is not None
-    return {
-        "unit_of": {name: LABELS[name].unit for name in config.labels.labels if name in LABELS}
-    }
+    return {"unit_of": {name: LABELS[name].unit for name in config.labels.labels if name in LABELS}}

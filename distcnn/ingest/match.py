@@ -79,7 +79,7 @@ class LabelTable:
     label_snr: Array
 
     def look_up(self, source_id: Array) -> tuple[Array, Array, Array]:
-        """label [n, L], label_error [n, L] and label_snr [n] of stars; NaN without a match."""
+        """Label [n, L], label_error [n, L] and label_snr [n] of stars; NaN without a match."""
         width = self.label.shape[1]
         label = np.full((len(source_id), width), np.nan, np.float32)
         error, snr = label.copy(), np.full(len(source_id), np.nan, np.float32)
@@ -133,7 +133,7 @@ def _passes(block: Block, cuts: Iterable[CutConfig]) -> Array:
             forbidden = np.int64(sum(1 << bit for bit in cut.forbidden_bits))
             bits = np.nan_to_num(values, nan=0.0).astype(np.int64)
             passes &= (bits & forbidden) == 0
-    return passes
+    return np.asarray(passes)
 
 
 def _best_of_each(columns: dict[str, Array]) -> LabelTable:

@@ -102,7 +102,7 @@ class Preparation:
         mask = missing * np.uint8(MaskBit.MISSING) + outlier * np.uint8(MaskBit.OUTLIER)
         if self.weights is None:
             return _blank(flux, error, mask)
-        return rebin(flux, error, mask, self.weights, self.widths, config)
+        return rebin(_blank(flux, error, mask), self.weights, self.widths, config)
 
 
 def _blank(flux: Array, error: Array | None, mask: Array) -> Spectra:
@@ -211,18 +211,14 @@ def overlap(source: Array, target: Array) -> "sparse.csr_array":
 
 
 def rebin(
-    flux: Array,
-    error: Array | None,
-    mask: Array,
-    weights: "sparse.csr_array",
-    widths: Array,
-    config: PrepareConfig,
+    spectra: Spectra, weights: "sparse.csr_array", widths: Array, config: PrepareConfig
 ) -> Spectra:
     """Overlap-weighted means of the good pixels; flux density, hence total flux, is conserved.
 
     The error of a mean of n pixels is that of white noise times the square root of the noise's
     correlation length, which cannot make it larger than the error of one pixel.
     """
+    flux, error, mask = spectra.flux, spectra.error, spectra.mask
     good = mask == 0
     covered = _project(weights, good)
     with np.errstate(invalid="ignore", divide="ignore"):

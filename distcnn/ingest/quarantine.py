@@ -1,6 +1,7 @@
 """The list of rows that were put aside: ``quarantine.parquet`` in the store."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -8,44 +9,30 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distcnn.ingest.staging import Part
-
-SCHEMA = pa.schema(
-    [
-        ("kind", pa.string()),
-        ("file", pa.string()),
-        ("row", pa.int64()),
-        ("source_id", pa.int64()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-    ]
-)
+_TEXTS, _NUMBERS = ("kind", "file", "reason", "detail"), ("row", "source_id")
+_ROWS_AT_ONCE = 20_000
+SCHEMA = pa.schema([(n, pa.string()) for n in _TEXTS] + [(n, pa.int64()) for n in _NUMBERS])
 
 
-def write_quarantine(
-    path: Path, parts: Iterable[Path], labels: Path, again: Sequence[Mapping[str, Any]]
-) -> dict[str, int]:
-    """Write the rejected rows of all parts, of the label table and across files.
+def write_quarantine(path: Path, lists: Iterable[Path], archive: Path) -> dict[str, int]:
+    """Join lists of rejected rows (JSON lines) to one table; files are named within the archive.
 
-    Returns the number of rows by reason. Streams: the list may be long.
+    Returns the number of rows by reason. Streams: the lists may be long.
     """
     draft = path.with_suffix(".draft")
     reasons: dict[str, int] = {}
     with pq.ParquetWriter(draft, SCHEMA) as writer:
-        for rows in _lists(parts, labels, again):
+        for rows in _batches(lists):
             for row in rows:
+                row["file"] = row["file"].removeprefix(f"{archive}/")
                 reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
-            if rows:
-                writer.write_table(pa.Table.from_pylist([dict(row) for row in rows], SCHEMA))
+            writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
     draft.replace(path)
     return dict(sorted(reasons.items()))
 
 
-def _lists(
-    parts: Iterable[Path], labels: Path, again: Sequence[Mapping[str, Any]]
-) -> Iterator[Sequence[Mapping[str, Any]]]:
-    for part in parts:
-        yield Part(part).rejected()
-    if labels.exists():
-        yield [orjson.loads(line) for line in labels.read_bytes().splitlines()]
-    yield again
+def _batches(lists: Iterable[Path]) -> Iterator[list[dict[str, Any]]]:
+    for path in lists:
+        with path.open("rb") as stream:
+            while lines := list(islice(stream, _ROWS_AT_ONCE)):
+                yield [orjson.loads(line) for line in lines]

@@ -62,6 +62,12 @@ class PartWriter:
         values = np.fromfile(self.draft / name, meta["dtype"])
         return values.reshape(meta["rows"], *meta["shape"])
 
+    def remove(self, *names: str) -> None:
+        """Forget columns."""
+        for name in names:
+            (self.draft / name).unlink()
+            del self.columns[name]
+
     def close(self) -> str:
         """Make the part appear; returns its digest."""
         meta = {name: self.columns[name] for name in sorted(self.columns)}
@@ -100,15 +106,12 @@ class Part:
             values = np.fromfile(stream, dtype, (stop - start) * width)
         return values.reshape(stop - start, *shape)
 
-    def files(self) -> list[str]:
-        """The files that its rows come from, by the numbers in column ``file``."""
-        return list(orjson.loads((self.path / _FILES).read_bytes())["files"])
+    def origin(self) -> tuple[str, list[str]]:
+        """Kind and names of the files that its rows come from, by the numbers in ``file``."""
+        about = orjson.loads((self.path / _FILES).read_bytes())
+        return about["kind"], about["files"]
 
-    def kind(self) -> str:
-        """What kind of files these are."""
-        return str(orjson.loads((self.path / _FILES).read_bytes())["kind"])
-
-    def rejected(self) -> list[dict[str, Any]]:
-        """Rows that were put aside."""
-        lines = (self.path / _REJECTED).read_bytes().splitlines()
-        return [orjson.loads(line) for line in lines]
+    @property
+    def rejected(self) -> Path:
+        """The file of rows that were put aside, one JSON object a line."""
+        return self.path / _REJECTED

@@ -6,7 +6,7 @@ cannot be used at all raises, naming the file, the row and the cure.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -61,7 +61,7 @@ class Wanted:
     """What a reader is asked for: the kind of file and the parts of the settings it may know."""
 
     kind: Kind
-    grid: GridConfig = GridConfig()
+    grid: GridConfig = field(default_factory=GridConfig)
     bands: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     cuts: tuple[CutConfig, ...] = ()

@@ -47,8 +47,11 @@ class Document:
         for kind, suffixes in table:
             if suffix in suffixes:
                 return kind
-        raise broken(self.name, f"{suffix!r} is no known format", cure="Known: csv, ecsv, fits, "
-                     "xml, vot, parquet, each also gzipped, and zip with these inside.")  # fmt: skip
+        raise broken(
+            self.name,
+            f"{suffix!r} is no known format",
+            cure="Known: csv, ecsv, fits, xml, vot, parquet, each also gzipped, and zip with these.",
+        )
 
     def text(self) -> TextTable:
         """The document as a text table."""

@@ -23,14 +23,8 @@ from distcnn.ingest.readers.base import (
     find_column,
 )
 from distcnn.ingest.readers.binary import documents
-from distcnn.ingest.readers.text import (
-    TextTable,
-    check_fields,
-    name_to_id,
-    to_array,
-    to_float,
-    to_id,
-)
+from distcnn.ingest.readers.fields import name_to_id, to_array, to_float, to_id
+from distcnn.ingest.readers.text import TextTable, check_fields
 
 COLUMNS = ("source_id", "ra", "dec", "flux", "flux_error")
 
@@ -105,9 +99,11 @@ class _Work:
         shape = (self.rows, self.pixels)
         self.count = 0
         self.numbers = np.empty(self.rows, np.int64)
-        self.scalars = {"source_id": np.empty(self.rows, np.int64)}
+        self.scalars: dict[str, Array] = {"source_id": np.empty(self.rows, np.int64)}
         arrays = {"flux", "flux_error"} & set(self.names)
-        self.arrays = {name: np.empty(shape, np.float32) for name in sorted(arrays)}
+        self.arrays: dict[str, Array] = {
+            name: np.empty(shape, np.float32) for name in sorted(arrays)
+        }
         for name in set(self.names) - arrays - {"source_id"}:
             self.scalars[name] = np.empty(self.rows)
         self.rejected: list[Rejected] = []

@@ -30,8 +30,9 @@ from distcnn.ingest.readers.binary import (
     documents,
     open_table,
 )
+from distcnn.ingest.readers.fields import to_array, to_id
 from distcnn.ingest.readers.scalars import identify
-from distcnn.ingest.readers.text import TextTable, check_fields, to_array, to_id
+from distcnn.ingest.readers.text import TextTable, check_fields
 from distcnn.schema import Reason
 
 N = XP_COEFFICIENTS

@@ -16,7 +16,8 @@ from distcnn.ingest.readers.base import (
     member_of,
 )
 from distcnn.ingest.readers.binary import BinaryTable, Document, open_table
-from distcnn.ingest.readers.text import Scalars, TextTable, name_to_id, scalar_columns
+from distcnn.ingest.readers.fields import name_to_id
+from distcnn.ingest.readers.text import Scalars, TextTable, scalar_columns
 from distcnn.schema import Reason
 
 
@@ -105,7 +106,9 @@ def _named(
 
 def _cut(block: Block, rejected: list[Rejected], rows: int) -> Iterator[Block]:
     for start in range(0, max(len(block), 1), rows):
-        yield block.take(np.s_[start : start + rows], tuple(rejected if start == 0 else ()))
+        yield block.take(
+            np.arange(start, min(start + rows, len(block))), tuple(rejected if start == 0 else ())
+        )
 
 
 def _from_binary(
@@ -146,8 +149,8 @@ def identify(
                 source_id[index] = name_to_id(text) if texts or text.strip().isdecimal() else 0
             except RowProblem:
                 continue
-    for index in np.flatnonzero(source_id <= 0):
-        detail = f"source_id is {column[index]!r}, not a positive integer"
-        row = int(numbers[index])
+    for bad in np.flatnonzero(source_id <= 0):
+        detail = f"source_id is {column[bad]!r}, not a positive integer"
+        row = int(numbers[bad])
         rejected.append(Rejected(document.name, row, 0, Reason.BAD_ID, detail))
     return np.maximum(source_id, 0), rejected

@@ -22,6 +22,7 @@ from distcnn.ingest.readers.base import (
     Wanted,
     find_column,
     look_for,
+    member_of,
 )
 from distcnn.ingest.readers.binary import BinaryTable, Document, as_matrix, documents, open_table
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
@@ -140,7 +141,9 @@ class Table:
         for numbers, values in table.blocks(rows, every):
             source_id, rejected = identify(values[identifier], numbers, document, texts=True)
             block = Block(numbers, {"source_id": source_id}, tuple(rejected))
-            yield _spectra_block(block, values, columns, len(grid), document, ids)
+            yield _arrays_of(
+                block, values, columns, pixels=len(grid), name_of_file=document.name, ids=ids
+            )
 
     def _xp(self, document: Document, rows: int, ids: Array | None) -> Iterator[Block]:
         table = open_table(document, self.files.hdu)
@@ -150,19 +153,26 @@ class Table:
         for numbers, values in table.blocks(rows, every):
             source_id, rejected = identify(values[identifier], numbers, document, texts=True)
             block = Block(numbers, {"source_id": source_id}, tuple(rejected))
-            yield _spectra_block(block, values, columns, 2 * XP_COEFFICIENTS, document, ids)
+            yield _arrays_of(
+                block,
+                values,
+                columns,
+                pixels=2 * XP_COEFFICIENTS,
+                name_of_file=document.name,
+                ids=ids,
+            )
 
 
-def _spectra_block(
+def _arrays_of(
     block: Block,
     values: Mapping[str, Array],
     columns: Mapping[str, list[str]],
+    *,
     pixels: int,
-    document: Document,
+    name_of_file: str,
     ids: Array | None,
 ) -> Block:
-    from distcnn.ingest.readers.base import member_of
-
+    """The block with its arrays; rows with an array of another length are put aside."""
     source_id = block.columns["source_id"].copy()
     rejected, out = list(block.rejected), {}
     for name, several in columns.items():
@@ -176,7 +186,7 @@ def _spectra_block(
         for index in np.flatnonzero((lengths != pixels) & (source_id > 0)):
             detail = f"{name} has {lengths[index]} values, the grid {pixels}"
             star, row = int(source_id[index]), int(block.rows[index])
-            rejected.append(Rejected(document.name, row, star, Reason.ARRAY_LENGTH, detail))
+            rejected.append(Rejected(name_of_file, row, star, Reason.ARRAY_LENGTH, detail))
             source_id[index] = 0
     for name in ("flux", "flux_error", "xp", "xp_error"):
         if name in out:
@@ -191,8 +201,7 @@ def header_grid(header: Mapping[str, Any], pixels: int) -> Array | None:
         if first in header and step in header:
             origin = float(header.get(reference, 1)) - 1 if reference else 0.0
             values = float(header[first]) + float(header[step]) * (np.arange(pixels) - origin)
-            log = log or int(header.get("DC-FLAG", 0)) == 1
-            grid: Array = 10.0**values if log else values
+            grid: Array = 10.0**values if log or int(header.get("DC-FLAG", 0)) == 1 else values
             return grid
     return None
 

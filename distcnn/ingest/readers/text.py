@@ -4,28 +4,22 @@ Fields hold numbers, texts, or whole arrays as quoted ``"[...]"`` or ``"(...)"``
 ``null`` or nothing for a missing value, as the Gaia archive writes them.
 """
 
-import csv
-import hashlib
 import io
-import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
-import orjson
 import pandas as pd
 from isal import igzip, isal_zlib
 
 from distcnn.ingest.readers.base import Array, Rejected, RowProblem, broken
+from distcnn.ingest.readers.fields import MISSING, name_to_id, split_row, to_float, to_id
 from distcnn.schema import Reason
 
 PIECE = 4 << 20
-_MISSING = ("", "null", "NaN", "nan", "NULL", "--")
-_HOLE = -1e308  # stands for a missing value between orjson, which has no NaN, and numpy
 
 
 @dataclass
@@ -104,7 +98,7 @@ class _Guard:
         if issubclass(kind, EOFError):
             problem = "the gzip stream ends too early; the file is truncated"
             raise broken(self.table.path, problem, row=self.table.row + 1) from None
-        if issubclass(kind, (OSError, zlib.error, isal_zlib.error)):
+        if issubclass(kind, (OSError, zlib.error, cast(type[Exception], isal_zlib.error))):
             problem = f"the file cannot be unpacked ({error})"
             raise broken(self.table.path, problem, row=self.table.row + 1) from None
 
@@ -126,124 +120,8 @@ def open_bytes(path: Path) -> IO[bytes]:
         raise broken(path, "the file is empty (0 bytes)", row=0)
     if magic == b"\x1f\x8b":
         stream.close()
-        unpacked: IO[bytes] = igzip.open(path, "rb")
-        return unpacked
+        return cast(IO[bytes], igzip.IGzipFile(path, "rb"))  # type: ignore[no-untyped-call]
     return stream
-
-
-def split_row(line: bytes, delimiter: bytes = b",") -> list[bytes]:
-    """Fields of a line; quoted ones lose their quotes."""
-    if b'"' not in line:
-        return line.split(delimiter)
-    parts = line.split(b'"')
-    last = len(parts) - 1
-    if last % 2 or b"" in parts[2:last:2]:  # torn or doubled quotes: let csv decide
-        text = line.decode("utf-8", "replace")
-        row = next(csv.reader([text], delimiter=delimiter.decode()))
-        return [value.encode() for value in row]
-    fields: list[bytes] = []
-    for number, part in enumerate(parts):
-        if number % 2:
-            fields.append(part)
-        elif number == 0:
-            fields += part[:-1].split(delimiter) if part else []
-        elif number == last:
-            fields += part[1:].split(delimiter) if part else []
-        elif len(part) > 1:
-            fields += part[1:-1].split(delimiter)
-    return fields
-
-
-def to_id(text: bytes) -> int:
-    """A source_id.
-
-    Raises
-    ------
-    RowProblem : not a positive integer of 63 bits.
-    """
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < 2**63:
-        shown = text[:40].decode("utf-8", "replace")
-        raise RowProblem(Reason.BAD_ID, f"source_id is {shown!r}, not a positive integer")
-    return value
-
-
-def to_float(text: bytes, name: str) -> float:
-    """A number; missing texts give NaN.
-
-    Raises
-    ------
-    RowProblem : any other text.
-    """
-    try:
-        return float(text)
-    except ValueError:
-        shown = text[:40].decode("utf-8", "replace")
-        if shown.strip() in _MISSING:
-            return float("nan")
-    raise RowProblem(Reason.NOT_A_NUMBER, f"{name} is {shown!r}, not a number")
-
-
-def name_to_id(text: str) -> int:
-    """A text identifier as a source_id: itself if it is a positive integer, else its hash.
-
-    The hash is the first 63 bits of BLAKE2b, so it is the same everywhere and always positive.
-
-    Raises
-    ------
-    RowProblem : the text is empty.
-    """
-    text = text.strip()
-    if text.isdecimal() and 0 < int(text) < 2**63:
-        return int(text)
-    if not text:
-        raise RowProblem(Reason.BAD_ID, "the identifier is empty")
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 1) or 1
-
-
-@lru_cache(maxsize=32)
-def _packer(size: int) -> struct.Struct:
-    return struct.Struct(f"{size}d")
-
-
-def to_array(text: bytes, size: int, name: str) -> Array:
-    """An array field as float64 [size]; ``NaN`` and ``null`` give NaN.
-
-    Raises
-    ------
-    RowProblem : another length, or an element that is not a number.
-    """
-    body = text
-    if body[:1] == b"(":
-        body = b"[" + body[1:-1] + b"]"
-    holes = b"N" in body or b"n" in body
-    if holes:
-        for token in (b"NaN", b"null", b"nan"):
-            body = body.replace(token, b"-1e308")
-    try:
-        values = orjson.loads(body)
-        array = np.frombuffer(_packer(size).pack(*values))
-    except (orjson.JSONDecodeError, struct.error, TypeError):
-        return _to_array_slowly(text, size, name)
-    return np.where(array == _HOLE, np.nan, array) if holes else array
-
-
-def _to_array_slowly(text: bytes, size: int, name: str) -> Array:
-    # Numbers that JSON has no notation for ("1.", "inf") come here, and all that is wrong.
-    tokens = text.strip().strip(b"[]()").split(b",")
-    tokens = [] if tokens == [b""] else tokens
-    if text.strip()[-1:] not in (b"]", b")"):
-        problem = f"{name} ends without a bracket after {len(tokens)} values"
-        raise RowProblem(Reason.MALFORMED, problem)
-    values = [to_float(token, f"{name}[{index}]") for index, token in enumerate(tokens)]
-    if len(values) != size:
-        problem = f"{name} has {len(values)} values, the configuration declares {size}"
-        raise RowProblem(Reason.ARRAY_LENGTH, problem, length=len(values))
-    return np.array(values)
 
 
 @dataclass(frozen=True)
@@ -300,7 +178,7 @@ def _parse(table: TextTable, piece: bytes, wanted: Scalars) -> dict[str, Array]:
         names=table.columns,
         usecols=names,
         dtype=types,
-        na_values=dict.fromkeys(wanted.numbers, list(_MISSING)),
+        na_values={name: list(MISSING) for name in wanted.numbers},
         keep_default_na=False,
         skip_blank_lines=False,
         float_precision="round_trip",
