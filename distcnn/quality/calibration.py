@@ -5,11 +5,12 @@ s and c are fitted on stars that were not trained on, so that 68.3 % of the resi
 the total error and the error e of the reference, in quadrature. Few stars in a bin pull it to the
 value of all stars (empirical Bayes), so a thin bin can never invent a scale of its own.
 g is the part of the reference's own variance that the network learned as noise of its own
-(0 if its loss knew the errors of the references, 1 if not): what fits best with a single s.
+(0 if its loss knew the errors of the references, 1 if not): what explains the residuals best
+with the most even s.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,33 +78,44 @@ class Calibration:
         edges : increasing S/N edges; stars beyond the ends form bins of their own.
         label, names : [N, L] predictions and their names; without them there are no cells.
         """
-        error = np.nan_to_num(label_error)
-        spread = np.hypot(noise, scatter)
-        part = np.array(
-            [_part(*columns) for columns in zip(residual.T, spread.T, error.T, strict=True)]
-        )
-        need = _needed(residual, spread, error, part)
+        stars = _Residuals(residual, np.hypot(noise, scatter), np.nan_to_num(label_error), snr)
+        losses = [cls._of_part(stars, part, edges)._loss(stars) for part in _PARTS]
+        part = np.array(_PARTS)[np.argmin(losses, axis=0)]
+        fitted = replace(cls._of_part(stars, part, edges), index=_positions(names))
+        return fitted if label is None else fitted._with_cells(stars.needed(part), snr, label)
+
+    @classmethod
+    def _of_part(
+        cls, stars: "_Residuals", part: Array | float, edges: Sequence[float]
+    ) -> "Calibration":
+        """With a given part of the references' variance in the learned noise; no cells."""
+        need, snr = stars.needed(part), stars.snr
         bins = snr_bins(snr, edges)
         used = np.unique(bins[(bins >= 0) & np.isfinite(need).any(axis=1)])
-        overall = np.array([_quantile(column) for column in need.T])
         inside = [bins == number for number in used]
-        counts = np.array([np.isfinite(need[rows]).sum(axis=0) for rows in inside])
+        counts = np.array([np.isfinite(need[rows]).sum(axis=0) for rows in inside], np.int64)
         counts = counts.reshape(len(used), need.shape[1])
-        scale = _fit_nodes(need, snr, inside, overall, counts)
-        index = _positions(names)
+        overall = np.array([_quantile(column) for column in need.T])
         known = snr[np.isfinite(snr) & (snr > 0)]
-        fitted = cls(
-            _centres(snr, inside),
-            scale,
-            overall,
-            np.sqrt(part) * np.median(error, axis=0),
-            np.ones((len(CELLS), need.shape[1])),
-            index,
-            (float(known.min()), float(known.max())) if known.size else (np.nan, np.nan),
-            bool((~(snr > 0)).any()),
-            counts,
+        return cls(
+            centres=_centres(snr, inside),
+            scale=_fit_nodes(need, snr, inside, overall, counts),
+            overall=overall,
+            learned=np.sqrt(part) * stars.typical_error(),
+            cell=np.ones((len(CELLS), need.shape[1])),
+            index=(-1, -1),
+            snr_range=(float(known.min()), float(known.max())) if known.size else (np.nan, np.nan),
+            unknown_snr=bool((~(snr > 0)).any()),
+            counts=counts,
         )
-        return fitted if label is None else fitted._with_cells(need, snr, label)
+
+    def _loss(self, stars: "_Residuals") -> Array:
+        """[L] minus the log probability of the residuals, and of scales that differ with S/N."""
+        variance = self._total(stars.spread, stars.snr, None) ** 2 + stars.error**2
+        # Student t with 5 degrees of freedom: outliers must not decide.
+        loss = np.log(variance) / 2 + 3 * np.log1p(stars.residual**2 / variance / 5)
+        uneven = (np.log(self.scale / self.overall) ** 2).sum(axis=0) / (2 * _PRIOR_SPREAD**2)
+        return np.asarray(np.where(np.isfinite(loss), loss, 0.0).sum(axis=0) + uneven)
 
     def _with_cells(self, need: Array, snr: Array, label: Array) -> "Calibration":
         left = need / self._factor(snr, None)
@@ -115,7 +127,7 @@ class Calibration:
             log = np.log([_quantile(column) for column in inside.T])
             weight = count / (count + _VARIANCE / _PRIOR_SPREAD**2)
             factor[number] = np.where(count >= _FEWEST, np.exp(weight * log), 1.0)
-        return Calibration(**{**self.__dict__, "cell": factor})
+        return replace(self, cell=factor)
 
     def _factor(self, snr: Array, label: Array | None) -> Array:
         good = np.isfinite(snr) & (snr > 0)
@@ -130,9 +142,11 @@ class Calibration:
 
     def apply(self, noise: Array, scatter: Array, snr: Array, label: Array | None = None) -> Array:
         """Total standard errors, float32 [N, L], in label units; ``label`` selects the cell."""
-        first = (self._factor(snr, label) * np.hypot(noise, scatter)) ** 2
-        total = np.sqrt(np.maximum(first - self.learned**2, _LEAST**2 * first))
-        return np.asarray(total, np.float32)
+        return np.asarray(self._total(np.hypot(noise, scatter), snr, label), np.float32)
+
+    def _total(self, spread: Array, snr: Array, label: Array | None) -> Array:
+        first = (self._factor(snr, label) * spread) ** 2
+        return np.asarray(np.sqrt(np.maximum(first - self.learned**2, _LEAST**2 * first)))
 
     def supported(self, snr: Array) -> Array:
         """[N] bool: S/N within the range that was calibrated, every label calibrated."""
@@ -252,28 +266,25 @@ def _coverage(pull: Array, residual: Array) -> dict[str, Any]:
     }
 
 
-def _needed(residual: Array, spread: Array, error: Array, part: Array | float) -> Array:
-    """The factor with which each residual would lie exactly on the edge of its interval."""
-    excess = np.maximum(residual**2 - (1 - part) * error**2, 0.0)
-    return np.asarray(np.sqrt(excess) / spread, float)
+@dataclass(frozen=True)
+class _Residuals:
+    """Stars to calibrate with: [N, L] residual, uncalibrated error, reference error; [N] S/N."""
 
+    residual: Array
+    spread: Array
+    error: Array
+    snr: Array
 
-def _part(residual: Array, spread: Array, error: Array) -> float:
-    """The part of the references' variance in the learned noise that one scale fits best."""
-    good = np.isfinite(residual) & np.isfinite(spread)
-    if good.sum() < _FEWEST or not error[good].any():
-        return 0.0
-    residual, spread, error = residual[good], spread[good], error[good]
-    losses = []
-    for part in _PARTS:
-        scale = _quantile(_needed(residual, spread, error, part))
-        first = (scale * spread) ** 2
-        variance = np.maximum(first - part * error**2, _LEAST**2 * first) + error**2
-        # Student t with 5 degrees of freedom: outliers must not decide.
-        losses.append(
-            float(np.mean(np.log(variance) / 2 + 3 * np.log1p(residual**2 / variance / 5)))
-        )
-    return _PARTS[int(np.argmin(losses))]
+    def needed(self, part: Array | float) -> Array:
+        """[N, L] the factor with which each residual would lie on the edge of its interval."""
+        excess = np.maximum(self.residual**2 - (1 - part) * self.error**2, 0.0)
+        return np.asarray(np.sqrt(excess) / self.spread, float)
+
+    def typical_error(self) -> Array:
+        """[L] median error of the references; 0 where there are none."""
+        known = np.isfinite(self.residual)
+        columns = zip(self.error.T, known.T, strict=True)
+        return np.array([np.median(error[good]) if good.any() else 0.0 for error, good in columns])
 
 
 def _quantile(need: Array) -> float:

@@ -29,9 +29,10 @@ class ReportData:
     truth : parquet table of a simulated survey: ``source_id``, labels by name, ``trouble``.
     seen : source_ids that training, stopping or calibration used; none of them is judged.
     manifest : manifest of the package; printed as provenance.
-    curves : learning curves, rows with ``member``, ``epoch``, ``loss``, ``validation``.
+    curves : learning curves as in the package: ``member``, and ``epochs`` as pairs of training
+        and validation loss.
     rivals : name -> labels of other methods on stars outside training.
-    ledger : ledger of the predictions; facts per region: ``seconds``, optionally ``stars``.
+    ledger : ledger of the predictions with ``seconds`` per region; None = the store's own.
     """
 
     predictions: Path

@@ -150,14 +150,18 @@ def quarantine_rows(path: Path) -> list[Row]:
     return rows
 
 
-def throughput(path: Path | None) -> list[Row]:
-    """Seconds and stars per finished region, in the order in which they finished."""
-    if path is None or not path.exists():
+def throughput(path: Path) -> list[Row]:
+    """Regions in the order in which they finished: stars, and seconds by part of the work.
+
+    ``seconds`` has ``total`` and, where the ledger tells, ``load``, ``read``, ``infer``, ``write``.
+    """
+    if not path.exists():
         return []
     rows = []
     for name, facts in Ledger.read(path).done.items():
         if "seconds" in facts:
+            seconds = facts["seconds"]
+            parts = seconds if isinstance(seconds, dict) else {"total": float(seconds)}
             stars = int(facts.get("stars", Region.parse(name).size))
-            seconds = float(facts["seconds"])
-            rows.append({"region": name, "stars": stars, "seconds": seconds})
+            rows.append({"region": name, "stars": stars, "seconds": parts})
     return rows

@@ -86,8 +86,8 @@ def _numbers(
     data: ReportData, stars: Stars, counts: Counts, names: tuple[str, ...], config: ReportConfig
 ) -> dict[str, Any]:
     """Everything the page states as a number, as JSON-like values."""
-    regions = throughput(data.ledger)
-    seconds = sum(row["seconds"] for row in regions)
+    regions = throughput(data.ledger or Store.open(data.predictions).private / "ledger.jsonl")
+    seconds = sum(row["seconds"]["total"] for row in regions)
     quarantine = []
     if data.survey:
         store = Store.open(data.survey, "survey")

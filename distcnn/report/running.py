@@ -4,32 +4,44 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from distcnn.report.metrics import Row
 from distcnn.report.stars import Stars
-from distcnn.report.style import BLUE, FAINT_INK, GREEN, INK, ORANGE, RED, grid, panels, plain_ticks
+from distcnn.report.style import (
+    BLUE,
+    FAINT_INK,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    RED,
+    grid,
+    panels,
+    plain_ticks,
+)
+
+Array = np.ndarray[Any, Any]
 
 
 def learning(curves: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Loss of training and validation per epoch, one pair of lines per member."""
+    curves = [curve for curve in curves if curve["epochs"]]
     if not curves:
         return None
     figure, axes = panels(1, 1, width=7, height=3.2)
     ax = axes[0, 0]
-    members = sorted({int(row["member"]) for row in curves})
-    for member in members:
-        mine = sorted((r for r in curves if r["member"] == member), key=lambda r: int(r["epoch"]))
-        epoch = [row["epoch"] for row in mine]
-        loss, validation = (
-            np.array([row[key] for row in mine], float) for key in ("loss", "validation")
-        )
+    for curve in curves:
+        loss, validation = np.array(curve["epochs"], float).reshape(-1, 2).T
+        epoch = np.arange(1, len(loss) + 1)
         ax.plot(epoch, loss, color=BLUE, lw=0.9, alpha=0.55)
         ax.plot(epoch, validation, color=ORANGE, lw=1.1, alpha=0.8)
         best = int(np.nanargmin(validation))
         ax.plot(epoch[best], validation[best], "o", color=RED, ms=4)
-    values = np.array([[row["loss"], row["validation"]] for row in curves], float)
+    values = np.concatenate([np.array(curve["epochs"], float).ravel() for curve in curves])
     low, high = np.nanmin(values), np.nanquantile(values, 0.97)
     ax.set_ylim(low - 0.08 * (high - low), high + 0.05 * (high - low))
     ax.set_xlabel("epoch")
@@ -39,38 +51,47 @@ def learning(curves: Sequence[Mapping[str, Any]]) -> Figure | None:
         Line2D([], [], color=ORANGE, label="validation"),
         Line2D([], [], color=RED, marker="o", ls="", ms=4, label="weights kept"),
     ]
-    ax.legend(handles=handles, title=f"{len(members)} members", loc="upper right")
+    ax.legend(handles=handles, title=f"{len(curves)} members", loc="upper right")
     grid(ax)
     return figure
 
 
 def speed(rows: Sequence[Row]) -> Figure | None:
-    """Stars per second of every region, in the order in which they finished."""
+    """Stars per second of every region, and where its time went."""
     if not rows:
         return None
-    figure, axes = panels(1, 1, width=7, height=2.8)
-    ax = axes[0, 0]
-    rate = np.array([row["stars"] / max(row["seconds"], 1e-9) for row in rows])
-    if len(rate) <= 60:
-        ax.bar(range(1, len(rate) + 1), rate, color=BLUE, width=0.8)
-    else:
-        ax.plot(range(1, len(rate) + 1), rate, ".", color=BLUE, ms=3, rasterized=True)
+    figure, axes = panels(1, 2, width=5.4, height=2.8)
+    number = np.arange(1, len(rows) + 1)
+    rate = np.array([row["stars"] / max(row["seconds"]["total"], 1e-9) for row in rows])
+    axes[0, 0].plot(number, rate, "o", color=BLUE, ms=4 if len(rows) < 200 else 2)
     typical = float(np.median(rate))
-    ax.axhline(typical, color=INK, lw=1, ls="--")
-    ax.annotate(
-        f"median {typical:,.0f} stars/s",
-        (1, typical),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8.5,
-    )
-    ax.set_ylim(0, 1.15 * float(rate.max()))
-    ax.set_xlabel("region, in the order of finishing")
-    ax.set_ylabel("stars/s on its worker")
-    grid(ax, "y")
+    axes[0, 0].axhline(typical, color=INK, lw=1, ls="--")
+    axes[0, 0].set_title(f"median {typical:,.0f} stars/s", loc="right", fontweight="normal")
+    axes[0, 0].set_ylim(0, 1.15 * float(rate.max()))
+    axes[0, 0].set_ylabel("stars/s on its worker")
+    _parts(axes[0, 1], number, [row["seconds"] for row in rows])
+    for ax in axes[0]:
+        ax.set_xlabel("region, in the order of finishing")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        grid(ax, "y")
     return figure
+
+
+def _parts(ax: Axes, number: Array, seconds: Sequence[Mapping[str, float]]) -> None:
+    """Stacked seconds per region."""
+    known = [part for part in ("load", "read", "infer", "write") if part in seconds[0]]
+    table = {part: [one.get(part, 0.0) for one in seconds] for part in known}
+    if not known:
+        table = {"total": [one["total"] for one in seconds]}
+    colours = (PURPLE, GREEN, BLUE, ORANGE)
+    ax.stackplot(number, *table.values(), colors=colours, labels=list(table), step="mid", lw=0)
+    if len(number) == 1:
+        ax.clear()
+        ax.bar(list(table), [value[0] for value in table.values()], color=colours)
+    else:
+        ax.legend(loc="upper right", ncols=len(table))
+        ax.set_ylim(0, 1.3 * max(one["total"] for one in seconds))
+    ax.set_ylabel("seconds")
 
 
 def novelty(stars: Stars) -> Figure | None:

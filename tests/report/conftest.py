@@ -125,11 +125,12 @@ def make_products(folder: Path, stars: int = 1500, pixels: int = 80, seed: int =
     ).to_parquet(survey.private / "quarantine.parquet")
     ledger = Ledger.open(predictions.private / "ledger.jsonl", {"package": "abc"})
     for region in predictions.regions():
-        ledger.record(region.name, "0", seconds=0.5 + 0.1 * rng.random(), stars=region.size)
+        infer = 0.5 + 0.1 * rng.random()
+        seconds = {"load": 0.01, "read": 0.05, "infer": infer, "write": 0.04, "total": infer + 0.1}
+        ledger.record(region.name, "0", seconds=seconds, stars=region.size)
     curves = [
-        {"member": m, "epoch": e, "loss": 2 / (e + 1) - 1, "validation": 2.2 / (e + 1) - 1}
+        {"member": m, "epochs": [(2 / (e + 1) - 1, 2.2 / (e + 1) - 1) for e in range(20)]}
         for m in range(3)
-        for e in range(20)
     ]
     data = ReportData(
         predictions=predictions.path,
@@ -142,7 +143,6 @@ def make_products(folder: Path, stars: int = 1500, pixels: int = 80, seed: int =
             "ridge": Rival(ids, truth + 2 * sigma * rng.standard_normal(truth.shape)),
             "photometry alone": Rival(ids, truth + 4 * SIGMA * rng.standard_normal(truth.shape)),
         },
-        ledger=ledger.path,
     )
     return Products(data, truth, label, ids, trouble, snr)
 

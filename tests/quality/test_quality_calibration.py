@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distcnn.quality import CELLS, Calibration, bin_name, cells, coverage_table, snr_bins
+
+EDGES = (15.0, 25.0, 50.0, 100.0)
+
+
+def _survey(rng, stars, *, belief=1.0, knows_reference=True, reference=0.02, labels=2):
+    """Residuals, the network's noise and scatter, reference errors, S/N and the true error."""
+    snr = np.minimum(15 * rng.random(stars) ** (-1 / 0.794), 600)
+    sigma = 0.1 * (20 / snr[:, None]) ** 0.5 * np.ones((1, labels))
+    error = np.full((stars, labels), reference)
+    residual = np.hypot(sigma, error) * rng.standard_normal((stars, labels))
+    learned = sigma if knows_reference else np.hypot(sigma, error)
+    scatter = 0.2 * learned
+    noise = learned / belief * np.sqrt(1 - 0.04)
+    return residual, noise, scatter / belief, error, snr, sigma
+
+
+def _coverage_of_truth(rng, fitted, **kind):
+    _, noise, scatter, _, snr, sigma = _survey(rng, 20_000, **kind)
+    truth = sigma * rng.standard_normal(sigma.shape)
+    return np.abs(truth) <= fitted.apply(noise, scatter, snr), snr
+
+
+@pytest.mark.parametrize("belief", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("knows_reference", [True, False])
+def test_two_thirds_of_true_errors_lie_within_the_calibrated_one(rng, belief, knows_reference):
+    kind = {"belief": belief, "knows_reference": knows_reference}
+    residual, noise, scatter, error, snr, _ = _survey(rng, 2000, **kind)
+    fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    inside, snr = _coverage_of_truth(rng, fitted, **kind)
+    assert inside.mean(axis=0) == pytest.approx(0.683, abs=0.035)
+    assert inside[(snr > 15) & (snr < 25)].mean(axis=0) == pytest.approx(0.683, abs=0.035)
+
+
+def test_noise_of_the_references_is_not_charged_to_the_star(rng):
+    kind = {"reference": 0.1, "knows_reference": False}
+    fitted = Calibration.fit(*_survey(rng, 5000, **kind)[:5], edges=EDGES)
+    residual, noise, scatter, _, snr, sigma = _survey(rng, 5000, **kind)
+    faint = snr < 25
+    quoted = fitted.apply(noise, scatter, snr)[faint]
+    assert np.median(quoted / sigma[faint]) == pytest.approx(1.0, abs=0.12)
+    assert np.median(quoted / residual[faint].std()) < 0.85
+
+
+def test_scale_follows_the_snr_where_belief_is_wrong_for_faint_stars_only(rng):
+    residual, noise, scatter, error, snr, _ = _survey(rng, 6000)
+    faint = snr < 25
+    noise[faint] /= 2
+    scatter[faint] /= 2
+    fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    assert fitted.scale[0] == pytest.approx(2.0, abs=0.35)
+    assert fitted.scale[-1] == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_thin_bin_takes_the_value_of_all_stars(rng):
+    residual, noise, scatter, error, _, _ = _survey(rng, 1010)
+    snr = np.concatenate([np.full(1000, 20.0), np.full(10, 200.0)])
+    residual[1000:] *= 10
+    fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    assert fitted.scale[-1] == pytest.approx(fitted.overall)
+
+
+def test_a_cell_with_larger_errors_is_given_them(rng):
+    residual, noise, scatter, error, snr, _ = _survey(rng, 6000)
+    label = np.stack([np.where(rng.random(6000) < 0.3, 2.0, 4.5), np.zeros(6000)], axis=1)
+    residual[label[:, 0] < 3.5] *= 2
+    fitted = Calibration.fit(
+        residual, noise, scatter, error, snr, edges=EDGES, label=label, names=("logg", "mh")
+    )
+    giant, dwarf = CELLS.index("giant"), CELLS.index("dwarf")
+    assert (fitted.cell[giant] > 1.3 * fitted.cell[dwarf]).all()
+    assert (fitted.cell[CELLS.index("metal-poor")] == 1).all()
+    total = fitted.apply(noise, scatter, snr, label)
+    plain = fitted.apply(noise, scatter, snr)
+    assert (total[label[:, 0] < 3.5] > plain[label[:, 0] < 3.5]).all()
+
+
+def test_cells_are_those_of_gravity_and_metallicity():
+    label = np.array([[4.5, 0.0], [2.0, 0.0], [2.0, -1.5]])
+    assert cells(label, (0, 1)).tolist() == [0, 1, 2]
+    assert cells(label, (-1, -1)).tolist() == [0, 0, 0]
+
+
+def test_stars_outside_the_calibrated_snr_are_not_supported(rng):
+    fitted = Calibration.fit(*_survey(rng, 500)[:5], edges=EDGES)
+    low, high = fitted.snr_range
+    snr = np.array([low / 2, low, high, 2 * high, np.nan])
+    assert fitted.supported(snr).tolist() == [False, True, True, False, False]
+
+
+def test_a_survey_without_snr_is_calibrated_as_a_whole(rng):
+    residual, noise, scatter, error, _, _ = _survey(rng, 500)
+    snr = np.full(500, np.nan)
+    fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    assert fitted.supported(snr).all()
+    _, noise, scatter, _, _, sigma = _survey(rng, 20_000)
+    truth = sigma * rng.standard_normal(sigma.shape)
+    inside = np.abs(truth) <= fitted.apply(noise, scatter, np.full(20_000, np.nan))
+    assert inside.mean(axis=0) == pytest.approx(0.683, abs=0.05)
+
+
+def test_a_label_without_references_is_never_supported(rng):
+    residual, noise, scatter, error, snr, _ = _survey(rng, 500)
+    residual[:, 1] = np.nan
+    fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    assert not fitted.supported(snr).any()
+    assert np.isfinite(fitted.apply(noise, scatter, snr)[:, 0]).all()
+
+
+def test_a_calibration_survives_its_arrays(rng):
+    residual, noise, scatter, error, snr, _ = _survey(rng, 800)
+    label = rng.uniform(-2, 5, residual.shape)
+    fitted = Calibration.fit(
+        residual, noise, scatter, error, snr, edges=EDGES, label=label, names=("logg", "mh")
+    )
+    again = Calibration.from_arrays(fitted.to_arrays())
+    assert np.array_equal(
+        again.apply(noise, scatter, snr, label), fitted.apply(noise, scatter, snr, label)
+    )
+    assert np.array_equal(again.supported(snr), fitted.supported(snr))
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.floats(1e-3, 1e4), st.integers(0, 1000))
+def test_errors_have_the_unit_of_their_label(factor, seed):
+    rng = np.random.default_rng(seed)
+    residual, noise, scatter, error, snr, _ = _survey(rng, 300)
+    one = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    two = Calibration.fit(
+        factor * residual, factor * noise, factor * scatter, factor * error, snr, edges=EDGES
+    )
+    assert two.apply(factor * noise, factor * scatter, snr) == pytest.approx(
+        factor * one.apply(noise, scatter, snr), rel=1e-4
+    )
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.floats(1.0, 5.0), st.integers(0, 1000))
+def test_larger_residuals_never_make_smaller_errors(factor, seed):
+    rng = np.random.default_rng(seed)
+    residual, noise, scatter, _, snr, _ = _survey(rng, 300)
+    none = np.zeros_like(residual)
+    one = Calibration.fit(residual, noise, scatter, none, snr, edges=EDGES)
+    two = Calibration.fit(factor * residual, noise, scatter, none, snr, edges=EDGES)
+    assert (two.overall >= one.overall * (1 - 1e-12)).all()
+
+
+def test_bins_of_snr_have_names():
+    snr = np.array([10.0, 15.0, 24.9, 300.0, np.nan, 0.0])
+    assert snr_bins(snr, EDGES).tolist() == [0, 1, 1, 4, -1, -1]
+    assert [bin_name(n, EDGES) for n in (-1, 0, 1, 4)] == ["unknown", "< 15", "15-25", ">= 100"]
+
+
+def test_the_coverage_table_tells_true_errors_from_small_ones(rng):
+    error = np.full((4000, 2), 0.1)
+    residual = error * rng.standard_normal(error.shape) * [1, 3]
+    table = coverage_table(
+        residual, error, np.zeros_like(error), np.full(4000, 20.0), edges=EDGES, names=("a", "b")
+    )
+    rows = {(row["label"], row["snr"]): row for row in table}
+    assert rows["a", "all"]["within_68"] == pytest.approx(0.683, abs=0.03)
+    assert rows["a", "15-25"]["within_95"] == pytest.approx(0.954, abs=0.02)
+    assert rows["b", "all"]["within_68"] < 0.35
+    assert rows["b", "all"]["pull_mad"] == pytest.approx(3, rel=0.1)
+
+
+def test_the_coverage_table_counts_nothing_where_nothing_is_known():
+    nothing = np.full((5, 1), np.nan)
+    table = coverage_table(
+        nothing, np.ones((5, 1)), nothing, np.full(5, 20.0), edges=EDGES, names=("a",)
+    )
+    assert [row["stars"] for row in table] == [0, 0]

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+
+from distcnn.quality import Novelty
+
+PIXELS, COMPONENTS = 240, 8
+
+
+def _sky(seed=3):
+    rng = np.random.default_rng(seed)
+    at = np.arange(PIXELS)
+    lines = np.exp(-0.5 * ((at - rng.uniform(10, 230, 25)[:, None]) / 2.0) ** 2)
+    return lines * rng.uniform(0.05, 0.4, 25)[:, None], rng.standard_normal((4, 25)) * 0.25
+
+
+def _stars(rng, stars, *, missing=0.01):
+    lines, mixing = _sky()
+    depth = np.exp(rng.standard_normal((stars, 4)) @ mixing)
+    snr = np.minimum(15 * rng.random(stars) ** (-1 / 0.794), 500)
+    error = np.repeat(1 / snr[:, None], PIXELS, axis=1)
+    flux = 1 - np.clip(depth, 0, 3) @ lines / 2 + error * rng.standard_normal((stars, PIXELS))
+    flux[rng.random(flux.shape) < missing] = np.nan
+    return flux.astype(np.float32), error.astype(np.float32), snr
+
+
+@pytest.fixture(scope="module")
+def novelty():
+    rng = np.random.default_rng(11)
+    flux, error, _ = _stars(rng, 3000)
+    fitted = Novelty.fit(flux, error, COMPONENTS)
+    flux, error, _ = _stars(rng, 1500)
+    return fitted.with_threshold(fitted.score(flux, error), 0.99)
+
+
+def _flagged(novelty, flux, error):
+    return novelty.score(flux, error) > novelty.threshold
+
+
+def test_stars_like_those_of_training_are_rarely_novel(novelty, rng):
+    flux, error, snr = _stars(rng, 2000)
+    novel = _flagged(novelty, flux, error)
+    assert novel.mean() < 0.03
+    assert novel[snr > 60].mean() < 0.05
+    assert novel[snr < 25].mean() < 0.05
+
+
+@pytest.mark.parametrize(("kind", "least"), [("shift", 0.9), ("cosmic", 0.95), ("flat", 0.9)])
+def test_damaged_spectra_are_found(novelty, rng, kind, least):
+    flux, error, _ = _stars(rng, 500)
+    if kind == "shift":
+        flux = np.roll(flux, 5, axis=1)
+    elif kind == "cosmic":
+        flux[:, 100] = 1 + 20 * error[:, 100] + 0.05
+    else:
+        flux = (1 + error * rng.standard_normal(flux.shape)).astype(np.float32)
+    assert _flagged(novelty, flux, error).mean() >= least
+
+
+def test_missing_pixels_do_not_make_a_star_novel(novelty, rng):
+    flux, error, _ = _stars(rng, 1000)
+    flux[:, 150:] = error[:, 150:] = np.nan
+    assert _flagged(novelty, flux, error).mean() < 0.06
+
+
+def test_what_stands_in_masked_pixels_does_not_matter(novelty, rng):
+    flux, error, _ = _stars(rng, 50, missing=0.0)
+    flux[:, ::7] = np.nan
+    other = error.copy()
+    other[:, ::7] = np.nan
+    assert np.array_equal(novelty.score(flux, error), novelty.score(flux, other))
+
+
+def test_a_star_without_pixels_has_no_score(novelty):
+    flux = np.full((2, PIXELS), np.nan, np.float32)
+    assert np.isnan(novelty.score(flux, flux)).all()
+    assert novelty.score(flux[:0], flux[:0]).shape == (0,)
+
+
+def test_scores_do_not_depend_on_the_company(novelty, rng):
+    flux, error, _ = _stars(rng, 300)
+    together = novelty.score(flux, error)
+    alone = np.concatenate(
+        [novelty.score(flux[i : i + 7], error[i : i + 7]) for i in range(0, 300, 7)]
+    )
+    assert alone == pytest.approx(together, rel=2e-3, abs=2e-3)
+
+
+def test_the_same_training_gives_the_same_novelty(rng):
+    flux, error, _ = _stars(rng, 400)
+    one, two = (Novelty.fit(flux, error, COMPONENTS, seed=4).to_arrays() for _ in range(2))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_novelty_survives_its_arrays(novelty, rng):
+    flux, error, _ = _stars(rng, 100)
+    again = Novelty.from_arrays(novelty.to_arrays())
+    assert np.array_equal(again.score(flux, error), novelty.score(flux, error))
+    assert again.threshold == novelty.threshold
+
+
+def test_spectra_without_errors_are_judged_by_the_scatter_of_training(rng):
+    flux, _, _ = _stars(rng, 1500)
+    fitted = Novelty.fit(flux, None, COMPONENTS)
+    flux, _, _ = _stars(rng, 800)
+    fitted = fitted.with_threshold(fitted.score(flux, None), 0.99)
+    good, _, snr = _stars(rng, 500)
+    assert _flagged(fitted, good[snr > 40], None).mean() < 0.05
+    assert _flagged(fitted, 1 - 3 * (1 - np.roll(good, 5, axis=1)), None).mean() > 0.9
+
+
+def test_damaged_spectra_in_training_do_not_become_the_norm(rng):
+    flux, error, _ = _stars(rng, 3000)
+    flux[:75] = np.roll(flux[:75], 5, axis=1)
+    fitted = Novelty.fit(flux, error, COMPONENTS)
+    flux, error, _ = _stars(rng, 1500)
+    flux[:60] = np.roll(flux[:60], 5, axis=1)
+    fitted = fitted.with_threshold(fitted.score(flux, error), 0.99)
+    flux, error, _ = _stars(rng, 600)
+    assert _flagged(fitted, np.roll(flux, 5, axis=1), error).mean() > 0.75
+    assert _flagged(fitted, flux, error).mean() < 0.05
+
+
+def test_a_pixel_that_is_never_seen_is_no_trouble(rng):
+    flux, error, _ = _stars(rng, 400)
+    flux[:, :5] = error[:, :5] = np.nan
+    fitted = Novelty.fit(flux, error, COMPONENTS)
+    assert np.isfinite(fitted.score(flux, error)).all()
+
+
+def test_few_training_stars_give_few_components(rng):
+    flux, error, _ = _stars(rng, 40)
+    assert len(Novelty.fit(flux, error, 32).components) == 5
