@@ -1,0 +1,52 @@
+"""Clusters: where workers come from. Only this room starts them, and it leaves none behind.
+
+``open_cluster`` gives a flow (see ``distcnn.flow``). A backend is imported when it is asked
+for, so that nobody pays for one that is not used.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
+from typing import Protocol, cast
+
+from distcnn.config import ClusterConfig
+from distcnn.errors import ClusterError
+from distcnn.flow import Flow
+
+__all__ = ["BACKENDS", "ClusterFlow", "open_cluster"]
+
+BACKENDS = {
+    "local": "distcnn.clusters.local",
+    "serial": "distcnn.clusters.serial",
+}
+
+
+class ClusterFlow(Flow, Protocol):
+    """A flow with the workers behind it."""
+
+    @property
+    def dashboard(self) -> str | None:
+        """Address of the Dask dashboard, if there is one."""
+        ...
+
+
+class _Backend(Protocol):
+    def open_flow(self, config: ClusterConfig) -> AbstractContextManager[ClusterFlow]: ...
+
+
+@contextmanager
+def open_cluster(config: ClusterConfig) -> Iterator[ClusterFlow]:
+    """Start workers as configured; stop them and remove their files at exit.
+
+    Raises
+    ------
+    ClusterError : the backend is unknown, or its workers do not start.
+    """
+    if config.backend not in BACKENDS:
+        raise ClusterError(
+            f"there is no cluster backend {config.backend!r}",
+            expected=f"one of {', '.join(BACKENDS)}",
+        )
+    backend = cast(_Backend, import_module(BACKENDS[config.backend]))
+    with backend.open_flow(config) as flow:
+        yield flow

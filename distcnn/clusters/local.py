@@ -1,0 +1,71 @@
+"""The default backend: Dask workers on this machine, one process and one thread each."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster
+
+from distcnn.clusters.dask_flow import DaskFlow
+from distcnn.clusters.scratch import scratch_folder
+from distcnn.clusters.settings import ONE_THREAD, dask_settings
+from distcnn.config import ClusterConfig
+from distcnn.errors import ClusterError
+
+START_TIMEOUT = 60.0
+
+
+@contextmanager
+def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
+    """Workers on the loopback interface.
+
+    Raises
+    ------
+    ClusterError : the workers do not start within a minute.
+    """
+    workers = config.workers or CPU_COUNT
+    with scratch_folder() as folder, dask.config.set(dask_settings(folder)):
+        with _start(config, workers, folder) as cluster, _connect(cluster, workers) as client:
+            link = cluster.dashboard_link if config.dashboard is not None else None
+            yield DaskFlow(client, config, workers=workers, dashboard=link)
+
+
+def _start(config: ClusterConfig, workers: int, folder: Path) -> Any:
+    # A scheduler told to have no dashboard still listens on port 8787: name any free port.
+    page = {"dashboard": config.dashboard is not None}
+    page |= {"dashboard_address": config.dashboard or "127.0.0.1:0"}
+    try:
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            memory_limit=config.memory_limit,
+            scheduler_kwargs=page,
+            env=ONE_THREAD,
+            local_directory=str(folder),
+            silence_logs=logging.CRITICAL,
+        )
+    except (OSError, RuntimeError, TimeoutError) as error:
+        raise _no_workers(workers, error) from error
+
+
+def _connect(cluster: Any, workers: int) -> Any:
+    client = Client(cluster, set_as_default=False, timeout=START_TIMEOUT)
+    try:
+        client.wait_for_workers(workers, timeout=START_TIMEOUT)
+    except TimeoutError as error:
+        client.close()
+        raise _no_workers(workers, error) from error
+    return client
+
+
+def _no_workers(workers: int, error: Exception) -> ClusterError:
+    return ClusterError(
+        f"{workers} local workers did not start ({error})",
+        cure="Ask for fewer with --set cluster.workers=N, or run with --cluster serial.",
+    )

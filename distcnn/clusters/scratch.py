@@ -1,0 +1,52 @@
+"""Scratch: one temporary folder per cluster, removed at exit.
+
+A run that was killed cannot remove its own folder, so the next one does it: a folder whose
+lock is free belongs to nobody. Locks, unlike process numbers, hold across containers.
+"""
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+
+PREFIX = "distcnn-workers-"
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A new folder for the files of one cluster's workers; gone afterwards."""
+    remove_abandoned(Path(tempfile.gettempdir()))
+    folder, lock = _claim_new()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+
+
+def remove_abandoned(base: Path) -> list[Path]:
+    """Remove the folders below ``base`` that killed runs left behind; returns them."""
+    return [lock.parent for lock in base.glob(f"{PREFIX}*/lock") if _remove_if_free(lock)]
+
+
+def _remove_if_free(lock: Path) -> bool:
+    try:
+        with lock.open("r+") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    except OSError:  # in use, another user's, or just removed by someone else
+        return False
+    return True
+
+
+def _claim_new() -> tuple[Path, TextIOWrapper]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        stream = (folder / "lock").open("w")
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if folder.exists():  # another run may have taken it for abandoned just before the lock
+            return folder, stream
+        stream.close()
