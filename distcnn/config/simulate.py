@@ -43,7 +43,7 @@ class SimulateConfig(Frozen):
     """Labelled stars whose labels are wrong, with the quality bits that say so."""
     element_scatter: float = Field(0.02, ge=0)
     """Scatter of single elements about what the labels imply, dex."""
-    xp_systematic: float = Field(0.01, ge=0)
+    xp_systematic: float = Field(0.02, ge=0)
     """Relative size of the colour-dependent wiggles in XP spectra."""
     spectrumless: float = Field(0.03, ge=0)
     """Sources without RVS spectrum in the source table, relative to those with one."""

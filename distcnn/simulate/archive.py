@@ -71,7 +71,10 @@ def write_archive(
     ranges = split_sky(stars, config.stars_per_file)
     settings = {"stars": stars, "seed": seed, "config": config.model_dump(mode="json")}
     digest = digests.of_value({**settings, "version": __version__})
-    _claim(out, digest)
+    known = _claim(out, digest)
+    if known is not None:
+        listener(StageEnded("simulate", {**known, "note": "complete before"}))
+        return known
     listener(StageStarted("simulate", stars, "stars"))
     sums: dict[str, str] = {}
     work = partial(write_range, out=out, seed=seed, config=config, digest=digest)
@@ -85,17 +88,39 @@ def write_archive(
     return facts
 
 
-def _claim(out: Path, digest: str) -> None:
-    """Refuse a folder that holds another archive; mark this one as begun."""
-    record = out / PARTS / RECORD
-    for known in (out / RECORD, record):
-        if known.exists() and json.loads(known.read_text()).get("digest") != digest:
+def _claim(out: Path, digest: str) -> dict[str, Any] | None:
+    """Counts of the archive if it is complete; else mark the folder as begun.
+
+    Raises
+    ------
+    UsageError : another archive stands, or was begun, here.
+    """
+    finished, begun = out / RECORD, out / PARTS / RECORD
+    for record in (finished, begun):
+        if record.exists() and json.loads(record.read_text()).get("digest") != digest:
             raise UsageError(
                 f"{out} holds a simulated archive made with another seed, size or settings",
                 cure="Choose an empty folder, or remove that one.",
             )
-    record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps({"digest": digest}))
+    if finished.exists() and _intact(out):
+        return {**json.loads(finished.read_text())["counts"], "seconds": 0.0}
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    begun.write_text(json.dumps({"digest": digest}))
+    return None
+
+
+def _intact(out: Path) -> bool:
+    """Whether every file that the sums name is there, whole."""
+    if not (out / SUMS).exists() or (out / PARTS).exists():
+        return False
+    rows = (line.split() for line in (out / SUMS).read_text().splitlines())
+    return all(
+        (out / name).exists() and _md5((out / name).read_bytes()) == md5 for md5, name in rows
+    )
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def write_range(
@@ -119,7 +144,7 @@ def write_range(
         name = f"{FILE_STEMS[kind]}_{where.name}.csv.gz"
         data = ecsv.compress(_with_header(kind, pieces))
         ecsv.replace_file(out / name, data)
-        md5[name] = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        md5[name] = _md5(data)
     _save(_truth(stars, labelled), note.with_suffix(".truth.parquet"))
     _save(table, note.with_suffix(".labels.parquet"))
     written = Written(where.index, where.stars, int(labelled.sum()), md5)
@@ -180,6 +205,7 @@ def _finish(
     beside.replace(out / TRUTH)
     origin = {"ORIGIN": "distcnn simulate", "SEED": record["seed"], "STARS": record["stars"]}
     write_all_star(out / apogee.FILE_NAME, labels.to_pandas(), origin)
+    sums |= {name: _md5((out / name).read_bytes()) for name in (TRUTH, apogee.FILE_NAME)}
     lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
     ecsv.replace_file(out / SUMS, lines.encode())
     counts = {

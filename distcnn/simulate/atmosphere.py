@@ -1,7 +1,8 @@
 """Textbook atmosphere: how many absorbers stand in front of how much continuum.
 
-One layer at the effective temperature. Electron pressure grows with gravity and metallicity
-to the power 1/3; the continuum is H- plus hydrogen in hot stars; ionisation follows Saha.
+One layer, somewhat cooler than the effective temperature. Electron pressure grows with
+gravity and metallicity to the power 1/3; the continuum is H- plus hydrogen in hot stars;
+ionisation follows Saha.
 (Gray, "The Observation and Analysis of Stellar Photospheres", ch. 8, 13 and 16.)
 """
 
@@ -13,6 +14,8 @@ from scipy.special import wofz
 
 SOLAR = (5772.0, 4.438, 0.0, 0.0, 0.0)
 """teff [K], logg, mh, alpham, feh of the Sun."""
+LAYER = 0.90
+"""Temperature of the layer where lines form, over the effective temperature."""
 CORE_DEPTH = 0.75
 """Depth that a saturated metal line tends to (Minnaert's R_c)."""
 
@@ -35,8 +38,13 @@ class Layer:
 
 def layer(teff: np.ndarray, logg: np.ndarray, mh: np.ndarray) -> Layer:
     """Line-forming layer for teff [K], logg [dex], mh [dex]."""
-    theta = 5040.0 / teff
-    log_pe = 1.45 + (logg - 4.438) / 3 + np.clip(mh, -2.5, 0.6) / 3 - 4.0 * (theta - 0.873)
+    theta = 5040.0 / (LAYER * teff)
+    log_pe = (
+        1.45
+        + (logg - 4.438) / 3
+        + np.clip(mh, -2.5, 0.6) / 3
+        - 4.0 * (theta - 5040.0 / (LAYER * SOLAR[0]))
+    )
     ten = np.log(10.0)
     h_minus = np.log(1.66e-26) + ten * (log_pe + 2.5 * np.log10(theta) + 0.754 * theta)
     hydrogen = np.log(1.6e-16) - ten * 12.75 * theta
@@ -44,21 +52,23 @@ def layer(teff: np.ndarray, logg: np.ndarray, mh: np.ndarray) -> Layer:
         theta=theta,
         log_pe=log_pe,
         log_kappa=np.logaddexp(h_minus, hydrogen) / ten,
-        log_damping=-1.35 + 0.5 * (logg - 4.438) + 0.1 * mh,
-        turbulence=np.clip(1.1 + 0.2 * (4.438 - logg) + 2e-4 * (teff - 5772.0), 0.8, 4.0),
+        log_damping=-1.35 + 0.65 * (logg - 4.438) + 0.1 * mh,
+        turbulence=np.clip(1.1 + 0.40 * (4.438 - logg) + 2e-4 * (teff - 5772.0), 0.8, 4.0),
     )
 
 
 def log_ion_ratio(where: Layer, ionisation: np.ndarray | float) -> np.ndarray:
     """log10 of (next stage / this stage) by Saha; ionisation in eV, broadcast against ``[N]``."""
     log_t = np.log10(5040.0 / where.theta)
-    return -ionisation * where.theta + 2.5 * log_t + 0.02 - where.log_pe
+    ratio: np.ndarray = -ionisation * where.theta + 2.5 * log_t + 0.02 - where.log_pe
+    return ratio
 
 
 def log_neutral(where: Layer, ionisation: np.ndarray | float) -> np.ndarray:
     """log10 of the neutral fraction."""
     ratio = log_ion_ratio(where, ionisation)
-    return -np.logaddexp(0.0, np.log(10.0) * ratio) / np.log(10.0)
+    share: np.ndarray = -np.logaddexp(0.0, np.log(10.0) * ratio) / np.log(10.0)
+    return share
 
 
 _TAU = np.linspace(-5.0, 6.0, 221)
@@ -95,10 +105,11 @@ def growth(log_tau: np.ndarray, log_damping: np.ndarray) -> np.ndarray:
     base = di * _TAU.size + ti
     low = flat[base] * (1 - t) + flat[base + 1] * t
     high = flat[base + _TAU.size] * (1 - t) + flat[base + _TAU.size + 1] * t
-    return np.exp(np.log(10.0) * (low * (1 - d) + high * d))
+    width: np.ndarray = np.exp(np.log(10.0) * (low * (1 - d) + high * d))
+    return width
 
 
 def growth_inverse(width: np.ndarray, log_damping: float) -> np.ndarray:
-    """log tau0 that gives a width (in Doppler widths) at one damping."""
+    """Log tau0 that gives a width (in Doppler widths) at one damping."""
     curve = growth(_TAU[None, :], np.full((1, 1), log_damping))[0]
-    return np.interp(np.log10(width), np.log10(curve), _TAU)
+    return np.asarray(np.interp(np.log10(width), np.log10(curve), _TAU))

@@ -85,10 +85,10 @@ def _forest() -> list[tuple[str, float, float, float]]:
     rng = np.random.default_rng(FOREST_SEED)
     rows = []
     for element, count, typical, chi in (
-        ("Fe", 90, 5.0, (2.0, 5.2)),
-        ("Ti", 25, 3.0, (0.8, 3.0)),
+        ("Fe", 110, 6.0, (2.0, 5.2)),
+        ("Ti", 45, 4.0, (0.8, 2.6)),
         ("Ni", 15, 3.0, (2.0, 5.2)),
-        ("CN", 150, 2.2, (0.0, 1.0)),
+        ("CN", 170, 1.4, (0.0, 1.0)),
     ):
         wavelength = rng.uniform(8440.0, 8720.0, count)
         energy = rng.uniform(*chi, count)

@@ -18,6 +18,8 @@ from distcnn.simulate.linelist import ALPHA_ELEMENTS, IRON_PEAK, line_list
 
 LIGHT_SPEED = 299_792.458
 """km/s."""
+WING_POWER = 0.42
+"""Width of the Ca II wings as a power of absorbers times damping."""
 CALCIUM_CHI, CALCIUM_IONISATION = 1.70, (6.11, 11.87)
 
 
@@ -39,7 +41,8 @@ class Labels:
     def of(cls, values: np.ndarray) -> "Labels":
         """From an array ``[N, 5]`` in the order teff, logg, mh, alpham, feh."""
         columns = np.asarray(values, dtype=np.float64).reshape(-1, 5).T
-        return cls(*columns, elements={})
+        teff, logg, mh, alpham, feh = columns
+        return cls(teff, logg, mh, alpham, feh, {})
 
     def abundance(self, element: str) -> np.ndarray:
         """[X/H] of an element: iron peak follows [Fe/H], alpha elements [M/H] + [alpha/M]."""
@@ -47,25 +50,25 @@ class Labels:
             base = self.mh + self.alpham
         else:
             base = self.feh if element in IRON_PEAK else self.mh
-        return base + self.elements.get(element, 0.0)
+        return np.asarray(base + self.elements.get(element, 0.0))
 
 
 def _molecular(where: Layer, labels: Labels) -> np.ndarray:
-    """log strength of CN: grows with cooling until CO binds the carbon, and in giants."""
-    growing = 4.5 * (where.theta - 0.873)
-    bound = 2.2 * np.logaddexp(0.0, 20.0 * (where.theta - 1.25)) / 20.0
-    gravity = -0.22 * (labels.logg - 4.438)
-    return growing - bound + gravity + 1.5 * labels.abundance("CN")
+    """Log strength of CN: grows with cooling until CO binds the carbon, and in giants."""
+    growing = 4.0 * (where.theta - 0.970)
+    bound = 2.6 * np.logaddexp(0.0, 20.0 * (where.theta - 1.39)) / 20.0
+    gravity = -0.40 * (labels.logg - 4.438)
+    return np.asarray(growing - bound + gravity + 1.5 * labels.abundance("CN"))
 
 
 def _doppler(where: Layer, teff: np.ndarray) -> np.ndarray:
     """Doppler width in km/s per star and line, ``[N, n]``."""
     thermal = 0.01663 * teff[:, None] / line_list().mass  # 2kT/m in km2/s2
-    return np.sqrt(thermal + where.turbulence[:, None] ** 2)
+    return np.asarray(np.sqrt(thermal + where.turbulence[:, None] ** 2))
 
 
 def _log_absorbers(where: Layer, labels: Labels) -> np.ndarray:
-    """log absorbers over continuum opacity, up to a constant per line, ``[N, n]``."""
+    """Log absorbers over continuum opacity, up to a constant per line, ``[N, n]``."""
     lines = line_list()
     result = np.empty((labels.teff.size, len(lines)))
     for element in np.unique(lines.element):
@@ -106,7 +109,7 @@ def _log_calcium(where: Layer, labels: Labels) -> np.ndarray:
     ten = np.log(10.0)
     # Share of Ca II among Ca I : Ca II : Ca III = 1 : r1 : r1 r2.
     share = -np.logaddexp(np.logaddexp(-ten * first, 0.0), ten * second) / ten
-    return labels.abundance("Ca") + share - CALCIUM_CHI * where.theta - where.log_kappa
+    return np.asarray(labels.abundance("Ca") + share - CALCIUM_CHI * where.theta - where.log_kappa)
 
 
 @lru_cache(maxsize=1)
@@ -116,14 +119,15 @@ def _solar_calcium() -> float:
 
 
 def calcium_wings(labels: Labels) -> np.ndarray:
-    """Damping wings of the Ca II triplet relative to the Sun: width goes as (N gamma)^1/2, ``[N]``.
+    """Damping wings of the Ca II triplet relative to the Sun: ``[N]``.
 
-    Damping grows with gas pressure; the weak power stands for the shallow line-forming layer.
+    Pure damping makes the width go as (N gamma)^1/2; real giants show somewhat less. Damping
+    grows with gas pressure, weakly, since the layer is shallow.
     """
     where = layer(labels.teff, labels.logg, labels.mh)
-    pressure = 0.2 * (labels.logg - SOLAR[1])
+    pressure = 0.10 * (labels.logg - SOLAR[1])
     excess = _log_calcium(where, labels) - _solar_calcium() + pressure
-    return np.exp(np.log(10.0) * 0.5 * excess)
+    return np.asarray(np.exp(np.log(10.0) * WING_POWER * excess))
 
 
 def paschen_depth(labels: Labels) -> np.ndarray:
@@ -132,4 +136,4 @@ def paschen_depth(labels: Labels) -> np.ndarray:
     anchor = layer(np.array([9000.0]), np.array([4.0]), np.array([0.0]))
     log_tau = -12.09 * (where.theta - anchor.theta) - where.log_kappa + anchor.log_kappa
     neutral = log_neutral(where, 13.598) - log_neutral(anchor, 13.598)
-    return np.exp(np.log(10.0) * (log_tau + neutral))
+    return np.asarray(np.exp(np.log(10.0) * (log_tau + neutral)))

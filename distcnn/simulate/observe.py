@@ -4,8 +4,9 @@ import numpy as np
 
 from distcnn.schema import Trouble
 from distcnn.simulate import instrument, trouble
+from distcnn.simulate.linelist import CALCIUM_TRIPLET
 from distcnn.simulate.lines import Labels
-from distcnn.simulate.spectra import CALCIUM_TRIPLET, FINE, broaden, intrinsic
+from distcnn.simulate.spectra import FINE, broaden, intrinsic
 from distcnn.simulate.stars import Stars
 
 DTYPE = np.float32
@@ -16,8 +17,12 @@ ACTIVE_SHARE = 0.05
 def take(labels: Labels, rows: np.ndarray) -> Labels:
     """The labels of some stars."""
     return Labels(
-        *(getattr(labels, name)[rows] for name in ("teff", "logg", "mh", "alpham", "feh")),
-        elements={name: value[rows] for name, value in labels.elements.items()},
+        labels.teff[rows],
+        labels.logg[rows],
+        labels.mh[rows],
+        labels.alpham[rows],
+        labels.feh[rows],
+        {name: value[rows] for name, value in labels.elements.items()},
     )
 
 

@@ -27,7 +27,7 @@ def _invert(coefficients: tuple[float, ...], theta: np.ndarray, feh: np.ndarray)
     linear = b1 + b5 * feh
     constant = b0 + b3 * feh + b4 * feh**2 - theta
     root = np.sqrt(np.maximum(linear**2 - 4 * b2 * constant, 0.0))
-    return -2 * constant / (linear + root)
+    return np.asarray(-2 * constant / (linear + root))
 
 
 def intrinsic_colours(
@@ -82,15 +82,16 @@ def reddening(distance: np.ndarray, latitude: np.ndarray, patchiness: np.ndarray
     """E(B-V) in mag behind a dust layer of 0.125 kpc; distance in kpc, latitude in degrees."""
     sine = np.maximum(np.abs(np.sin(np.deg2rad(latitude))), 1e-3)
     column = 0.22 * 0.125 / sine * (1 - np.exp(-distance * sine / 0.125))
-    return np.clip(column * patchiness, 0.0, 1.5)
+    return np.asarray(np.clip(column * patchiness, 0.0, 1.5))
 
 
 def magnitude_error(g: np.ndarray, band: str) -> np.ndarray:
     """Standard error of a mean magnitude (mag): a floor and photon noise."""
     floor, photon = {"g": (3e-4, 2e-4), "bp": (1.5e-3, 2e-3), "rp": (1.5e-3, 1.2e-3)}[band]
-    return np.sqrt(floor**2 + (photon * 10 ** (0.2 * (g - 13.0))) ** 2)
+    return np.asarray(np.sqrt(floor**2 + (photon * 10 ** (0.2 * (g - 13.0))) ** 2))
 
 
 def draw_parallax_error(rng: np.random.Generator, g: np.ndarray) -> np.ndarray:
     """Standard error of parallax in mas at G < 14: about 0.017, with scatter by scanning."""
-    return (0.015 + 0.002 * np.maximum(g - 12.5, 0)) * rng.lognormal(0.1, 0.3, g.size)
+    typical = 0.015 + 0.002 * np.maximum(g - 12.5, 0)
+    return np.asarray(typical * rng.lognormal(0.1, 0.3, g.size))

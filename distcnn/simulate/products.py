@@ -136,13 +136,11 @@ def _xp_band(
 ) -> dict[str, list[bytes]]:
     labels = stars.labels
     true = (labels.teff, labels.logg, labels.mh, labels.alpham, stars.ebv)
-    inputs = tuple(values[block] for values in true)
     found = draw_coefficients(
         rng,
         band,
-        (inputs[0], inputs[1], inputs[2], inputs[3], inputs[4]),
-        stars.magnitude[band][block],
-        stars.colour[block],
+        np.stack(true)[:, block],
+        (stars.magnitude[band][block], stars.colour[block]),
         systematic,
     )
     count = block.size

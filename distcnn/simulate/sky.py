@@ -90,6 +90,11 @@ def _cumulative() -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(density) / density.sum()])
 
 
+def _boundaries() -> np.ndarray:
+    """Level-8 pixel at each coarse boundary."""
+    return np.linspace(0, LEVEL_8_PIXELS, _cumulative().size)
+
+
 def split_sky(stars: int, per_file: int) -> list[SkyRange]:
     """Ranges of level-8 pixels that cover the sky once, with about equally many stars each.
 
@@ -100,41 +105,30 @@ def split_sky(stars: int, per_file: int) -> list[SkyRange]:
     if stars < 1:
         raise UsageError(f"{stars} stars asked for", expected="at least 1")
     files = -(-stars // per_file)
-    share = np.interp(
-        np.arange(files + 1) / files, _cumulative(), np.linspace(0, 1, _cumulative().size)
-    )
-    edges = np.round(share * LEVEL_8_PIXELS).astype(np.int64)
+    even = np.arange(files + 1) / files
+    edges = np.round(np.interp(even, _cumulative(), _boundaries())).astype(np.int64)
     if np.any(np.diff(edges) < 1):
         raise UsageError(
             f"{stars} stars in files of {per_file} make {files} files",
             expected="at most about 300,000 files",
             cure="Raise stars_per_file.",
         )
-    counts = np.diff(np.round(np.arange(files + 1) * stars / files).astype(np.int64))
+    counts = np.diff(np.round(even * stars).astype(np.int64))
     rows = enumerate(zip(edges[:-1], edges[1:], counts, strict=True))
     return [SkyRange(i, int(a), int(b) - 1, int(n)) for i, (a, b, n) in rows]
 
 
 def draw_identifiers(rng: np.random.Generator, where: SkyRange, stars: int) -> np.ndarray:
     """``stars`` different source_ids inside a range, ascending, int64."""
+    share = np.interp([where.first, where.last + 1], _boundaries(), _cumulative())
     chosen = np.empty(0, np.int64)
     while chosen.size < stars:
         missing = stars - chosen.size
-        cumulative = _cumulative()
-        edges = np.interp(
-            [where.first, where.last + 1],
-            np.linspace(0, LEVEL_8_PIXELS, cumulative.size),
-            cumulative,
-        )
-        level_8 = np.interp(
-            rng.uniform(*edges, missing),
-            cumulative,
-            np.linspace(0, LEVEL_8_PIXELS, cumulative.size),
-        )
-        level_8 = np.clip(level_8.astype(np.int64), where.first, where.last)
+        place = np.interp(rng.uniform(share[0], share[1], missing), _cumulative(), _boundaries())
+        level_8 = np.clip(place.astype(np.int64), where.first, where.last)
         level_12 = level_8 * 256 + rng.integers(0, 256, missing)
-        number = rng.integers(1, 1 << 28, missing) << 7
-        chosen = np.unique(np.concatenate([chosen, (level_12 << 35) | number]))
+        number = rng.integers(1, 1 << 28, missing) * 128
+        chosen = np.unique(np.concatenate([chosen, level_12 * (1 << 35) + number]))
     return chosen
 
 

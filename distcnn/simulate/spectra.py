@@ -41,9 +41,9 @@ NATIVE_PIXELS = 979
 CCDS = 3
 """CCD strips per transit; their pixels fall at different phases."""
 
-CALCIUM_WIDTH = 0.105
+CALCIUM_WIDTH = 0.117
 """Half width at half depth of Ca II 854.4 in the Sun, nm."""
-CALCIUM_POWER = 1.6
+CALCIUM_POWER = 1.4
 """Fall of the wings: depth goes as distance to this power."""
 
 
@@ -66,7 +66,9 @@ def _calcium(labels: Labels, dtype: type[np.floating]) -> np.ndarray:
     """Transmission of the Ca II triplet, ``[N, fine]``."""
     wings = calcium_wings(labels)
     giant = np.clip(4.438 - labels.logg, 0.0, 4.0)
-    depth = np.clip(0.70 + 0.035 * giant, 0.0, 0.92)[:, None].astype(dtype)
+    # Cores are darker in giants and cool stars, whose upper layers emit less.
+    depth = 0.715 + 0.018 * giant + 4e-5 * np.clip(5600.0 - labels.teff, -3000.0, 2000.0)
+    depth = np.clip(depth, 0.0, 0.83)[:, None].astype(dtype)
     transmission = np.ones((labels.teff.size, FINE.size), dtype)
     for centre, log_gf in zip(CALCIUM_TRIPLET, CALCIUM_LOG_GF, strict=True):
         strength = 10.0 ** (0.5 * (log_gf - CALCIUM_LOG_GF[1]))
@@ -95,7 +97,8 @@ def intrinsic(labels: Labels, dtype: type[np.floating] = np.float64) -> np.ndarr
     metals = _line_profiles(np.dtype(dtype).name) @ widths
     transmission = _calcium(labels, dtype)
     _paschen(labels, transmission)
-    transmission *= 1 - metals.T
+    # Inside a strong line little light is left for a metal line to take.
+    transmission *= 1 - metals.T * transmission
     return transmission
 
 
@@ -184,7 +187,7 @@ def jacobian(
     vsini: float = 4.0,
     steps: tuple[float, ...] = (5.0, 0.02, 0.01, 0.01, 0.01),
 ) -> np.ndarray:
-    """d flux / d label by central differences, ``[N, 5, 2401]``, in 1/K and 1/dex."""
+    """Derivatives of flux by label, by central differences, ``[N, 5, 2401]``, in 1/K and 1/dex."""
     values = np.asarray(values, dtype=np.float64).reshape(-1, 5)
     slopes = []
     for column, step in enumerate(steps):

@@ -42,9 +42,30 @@ class Stars:
         return self.source_id.size
 
 
+@dataclass(frozen=True)
+class Sightline:
+    """Where the stars are seen: G_RVS (mag), longitude and latitude (deg), dust patchiness."""
+
+    grvs: np.ndarray
+    longitude: np.ndarray
+    latitude: np.ndarray
+    dust: np.ndarray
+
+
+@dataclass(frozen=True)
+class Nature:
+    """What stars are, before anything is measured; distance in kpc, true magnitudes."""
+
+    labels: Labels
+    population: np.ndarray
+    distance: np.ndarray
+    ebv: np.ndarray
+    magnitude: dict[str, np.ndarray]
+
+
 def draw_stars(rng: np.random.Generator, where: sky.SkyRange, config: SimulateConfig) -> Stars:
     """All sources of one sky range; ``where.stars`` of them have a spectrum."""
-    extra = int(round(config.spectrumless * where.stars))
+    extra = round(config.spectrumless * where.stars)
     total = where.stars + extra
     source_id = sky.draw_identifiers(rng, where, total)
     ra, dec = sky.positions(rng, source_id)
@@ -52,79 +73,66 @@ def draw_stars(rng: np.random.Generator, where: sky.SkyRange, config: SimulateCo
     has_spectrum[rng.choice(total, extra, replace=False)] = False
     exposure = draw_exposure(rng, total)
     struck = trouble.draw_trouble(rng, total, config.trouble)
-    return _with_physics(rng, (source_id, ra, dec), has_spectrum, exposure, struck, config)
-
-
-def _with_physics(
-    rng: np.random.Generator,
-    place: tuple[np.ndarray, np.ndarray, np.ndarray],
-    has_spectrum: np.ndarray,
-    exposure: Exposure,
-    struck: trouble.Struck,
-    config: SimulateConfig,
-) -> Stars:
-    source_id, ra, dec = place
-    total = source_id.size
-    longitude, latitude = sky.to_galactic(ra, dec)
-    state = populations.draw_states(rng, total)
-    dice = populations.draw_dice(rng, total)
-    # A first guess at the distance with typical chemistry tells where in the Galaxy the star is.
-    guess = np.full(total, -0.15)
-    teff, logg = populations.kiel(dice, state, guess)
-    mass = populations.draw_mass(rng, state, teff, np.zeros(total, int))
-    dust = photometry.draw_patchiness(rng, total)
-    distance = _luminosity(teff, logg, guess, mass, exposure.grvs, latitude, dust)[0]
-    chemistry = populations.draw_chemistry(
-        rng, *populations.galactic_place(longitude, latitude, distance)
+    sight = Sightline(
+        exposure.grvs, *sky.to_galactic(ra, dec), dust=photometry.draw_patchiness(rng, total)
     )
-    teff, logg = populations.kiel(dice, state, chemistry.mh)
-    trouble.heat(rng, teff, logg, struck[Trouble.HOT])
-    mass = populations.draw_mass(rng, state, teff, chemistry.population)
-    distance, ebv, truth = _luminosity(
-        teff, logg, chemistry.feh, mass, exposure.grvs, latitude, dust
-    )
-    error = {band: photometry.magnitude_error(truth["g"], band) for band in BANDS}
-    parallax_error = photometry.draw_parallax_error(rng, truth["g"])
-    parallax, parallax_error = _astrometry(rng, distance, parallax_error, struck)
+    nature = _draw_nature(rng, sight, struck[Trouble.HOT], config)
+    true = nature.magnitude
+    error = {band: photometry.magnitude_error(true["g"], band) for band in BANDS}
+    parallax, parallax_error = _astrometry(rng, nature.distance, true["g"], struck)
     return Stars(
         source_id=source_id,
         ra=ra,
         dec=dec,
-        labels=_labels(rng, teff, logg, chemistry, config.element_scatter),
-        population=chemistry.population,
-        distance=distance,
-        ebv=ebv,
-        vsini=populations.draw_vsini(rng, teff, logg),
+        labels=nature.labels,
+        population=nature.population,
+        distance=nature.distance,
+        ebv=nature.ebv,
+        vsini=populations.draw_vsini(rng, nature.labels.teff, nature.labels.logg),
         exposure=exposure,
         has_spectrum=has_spectrum,
-        magnitude={b: truth[b] + error[b] * rng.standard_normal(total) for b in BANDS},
+        magnitude={b: true[b] + error[b] * rng.standard_normal(total) for b in BANDS},
         magnitude_error=error,
-        colour=truth["bp"] - truth["rp"],
+        colour=true["bp"] - true["rp"],
         parallax=parallax,
         parallax_error=parallax_error,
         struck=struck,
     )
 
 
-def _luminosity(
-    teff: np.ndarray,
-    logg: np.ndarray,
-    feh: np.ndarray,
-    mass: np.ndarray,
-    grvs: np.ndarray,
-    latitude: np.ndarray,
-    dust: np.ndarray,
+def _draw_nature(
+    rng: np.random.Generator, sight: Sightline, hot: np.ndarray, config: SimulateConfig
+) -> Nature:
+    total = hot.size
+    state = populations.draw_states(rng, total)
+    dice = populations.draw_dice(rng, total)
+    # A first guess at the distance with typical chemistry tells where in the Galaxy the star is.
+    guess = np.full(total, -0.15)
+    typical = Labels(*populations.kiel(dice, state, guess), guess, 0 * guess, guess, {})
+    mass = populations.draw_mass(rng, state, typical.teff, np.zeros(total, int))
+    distance = _place(typical, mass, sight)[0]
+    place = populations.galactic_place(sight.longitude, sight.latitude, distance)
+    chemistry = populations.draw_chemistry(rng, *place)
+    teff, logg = populations.kiel(dice, state, chemistry.mh)
+    trouble.heat(rng, teff, logg, hot)
+    mass = populations.draw_mass(rng, state, teff, chemistry.population)
+    labels = _labels(rng, teff, logg, chemistry, config.element_scatter)
+    return Nature(labels, chemistry.population, *_place(labels, mass, sight))
+
+
+def _place(
+    labels: Labels, mass: np.ndarray, sight: Sightline
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """(distance [kpc], E(B-V), true magnitudes) that make the star as bright as ``grvs``."""
-    bp_rp, g_rp = photometry.intrinsic_colours(teff, logg, feh)
-    absolute = photometry.absolute_magnitude(teff, logg, mass)
-    ebv = np.full(teff.size, 0.05)
+    """(distance [kpc], E(B-V), true magnitudes) that make the stars as bright as they are seen."""
+    bp_rp, g_rp = photometry.intrinsic_colours(labels.teff, labels.logg, labels.feh)
+    absolute = photometry.absolute_magnitude(labels.teff, labels.logg, mass)
+    ebv = np.full(mass.size, 0.05)
     for _ in range(4):
         loss = {band: photometry.extinction(band, bp_rp, 3.1 * ebv) for band in BANDS}
         red = g_rp + loss["g"] - loss["rp"]
-        g = grvs - photometry.grvs_minus_rp(red) + red
+        g = sight.grvs - photometry.grvs_minus_rp(red) + red
         distance = 10 ** (0.2 * (g - loss["g"] - absolute - 10.0))
-        ebv = photometry.reddening(distance, latitude, dust)
+        ebv = photometry.reddening(distance, sight.latitude, sight.dust)
     bp = g - red + bp_rp + loss["bp"] - loss["rp"]
     return distance, ebv, {"g": g, "bp": bp, "rp": g - red}
 
@@ -144,9 +152,10 @@ def _labels(
 
 
 def _astrometry(
-    rng: np.random.Generator, distance: np.ndarray, error: np.ndarray, struck: trouble.Struck
+    rng: np.random.Generator, distance: np.ndarray, g: np.ndarray, struck: trouble.Struck
 ) -> tuple[np.ndarray, np.ndarray]:
     """(parallax, error) in mas, NaN where struck so; a negative one is a bad solution."""
+    error = photometry.draw_parallax_error(rng, g)
     error = np.where(struck[Trouble.NEGATIVE_PARALLAX], rng.uniform(0.3, 1.5, error.size), error)
     parallax = 1 / distance + PARALLAX_OFFSET + error * rng.standard_normal(error.size)
     below = -error * rng.uniform(0.1, 2.0, error.size)

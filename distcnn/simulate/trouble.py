@@ -34,7 +34,7 @@ def heat(rng: np.random.Generator, teff: np.ndarray, logg: np.ndarray, hot: np.n
 
 def wrong_velocity(rng: np.random.Generator, stars: int) -> np.ndarray:
     """Shift in km/s of a spectrum put to the wrong rest frame: 20 to 200, either way."""
-    return rng.uniform(20.0, 200.0, stars) * rng.choice([-1.0, 1.0], stars)
+    return np.asarray(rng.uniform(20.0, 200.0, stars) * rng.choice([-1.0, 1.0], stars))
 
 
 def strike_cosmics(
@@ -70,7 +70,7 @@ def blank_pixels(
     for star in np.flatnonzero(stars):
         for _ in range(rng.integers(1, 4)):
             length = int(rng.integers(5, 130))
-            begin = int(rng.choice([0, rng.integers(0, PIXELS - length), PIXELS - length]))
+            begin = (0, int(rng.integers(0, PIXELS - length)), PIXELS - length)[rng.integers(0, 3)]
             missing[star, begin : begin + length] = True
     flux[missing] = np.nan
     error[missing] = np.nan

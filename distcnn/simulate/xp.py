@@ -35,6 +35,14 @@ FEATURES = (
     (920.0, 18.0, 0.03, 3.0, 0.40, 0.00, -0.06),  # CN
 )
 TITANIUM_OXIDE = ((617.0, 9.0), (671.0, 12.0), (710.0, 14.0), (765.0, 16.0), (850.0, 12.0))
+TYPICAL = (
+    (4800.0, 2.5, -0.1, 0.05, 0.10),
+    (5800.0, 4.3, 0.0, 0.05, 0.03),
+    (4200.0, 1.5, -0.4, 0.10, 0.20),
+    (6800.0, 4.2, 0.0, 0.00, 0.05),
+    (5000.0, 2.2, -1.5, 0.25, 0.10),
+)
+"""Stars that the first rotated coefficients describe: teff, logg, mh, alpham, E(B-V)."""
 BALMER = ((434.1, 4.0), (486.1, 4.5), (656.3, 4.0))
 
 
@@ -62,20 +70,16 @@ def _hermite(band: str) -> np.ndarray:
     rows.append(np.sqrt(2.0) * x * rows[0])
     for n in range(1, COEFFICIENTS - 1):
         rows.append(np.sqrt(2 / (n + 1)) * x * rows[n] - np.sqrt(n / (n + 1)) * rows[n - 1])
-    return np.stack(rows) * np.sqrt((high - low) / SAMPLES)
+    return np.asarray(np.stack(rows) * np.sqrt((high - low) / SAMPLES))
 
 
-def energy(
-    band: str,
-    teff: np.ndarray,
-    logg: np.ndarray,
-    mh: np.ndarray,
-    alpham: np.ndarray,
-    ebv: np.ndarray,
-) -> np.ndarray:
-    """Photon distribution at the samples, ``[N, SAMPLES]``, arbitrary scale."""
+def energy(band: str, truth: np.ndarray) -> np.ndarray:
+    """Photon distribution at the samples, ``[N, SAMPLES]``, arbitrary scale.
+
+    truth: ``[5, N]`` teff [K], logg, mh, alpham [dex], E(B-V) [mag].
+    """
     wave = wavelengths(band)[None, :]
-    t, g, m, a, e = (np.asarray(v)[:, None] for v in (teff, logg, mh, alpham, ebv))
+    t, g, m, a, e = np.asarray(truth, dtype=np.float64)[:, :, None]
     theta = 5040.0 / t
     light = wave**-4.0 / np.expm1(1.438777e7 / (wave * t))
     blanket = 0.55 * 10 ** (0.35 * np.clip(m, -2.5, 0.5)) * theta**1.5
@@ -91,26 +95,21 @@ def energy(
     for centre, sigma in BALMER:
         tau = tau + balmer * np.exp(-0.5 * ((wave - centre) / sigma) ** 2)
     dust = 0.921 * 3.1 * e * (wave / 550.0) ** -1.35
-    result: np.ndarray = light * np.exp(-tau - dust)
-    return result
+    return np.asarray(light * np.exp(-tau - dust))
 
 
 @lru_cache(maxsize=2)
 def _projection(band: str) -> np.ndarray:
-    """Samples -> rotated coefficients, ``[55, SAMPLES]``: response, line spread, Hermite, rotation."""
+    """Response, line spread, Hermite functions and rotation in one matrix, ``[55, SAMPLES]``."""
     distance = PSEUDO[:, None] - PSEUDO[None, :]
     spread = np.exp(-0.5 * (distance / LSF[band]) ** 2)
     spread /= spread.sum(axis=0, keepdims=True)
     edge = np.exp(-(np.abs((PSEUDO - 29.5) / 27.0) ** 8))
     smoothed = np.einsum("hs,st->ht", _hermite(band), spread * edge[None, :])
-    reference = np.array(
-        [[4800.0, 2.5, -0.1, 0.05, 0.10], [5800.0, 4.3, 0.0, 0.05, 0.03], [4200.0, 1.5, -0.4, 0.1, 0.2],
-         [6800.0, 4.2, 0.0, 0.0, 0.05], [5000.0, 2.2, -1.5, 0.25, 0.10]]
-    )  # fmt: skip
-    typical = energy(band, *reference.T)
+    typical = energy(band, np.array(TYPICAL).T)
     typical /= typical.sum(axis=1, keepdims=True)
     start = np.einsum("hs,ns->nh", smoothed, typical)
-    return np.einsum("kh,hs->ks", _rotation(start), smoothed)
+    return np.asarray(np.einsum("kh,hs->ks", _rotation(start), smoothed))
 
 
 def _rotation(typical: np.ndarray) -> np.ndarray:
@@ -143,20 +142,20 @@ def _wiggles(
 def draw_coefficients(
     rng: np.random.Generator,
     band: str,
-    stars: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    magnitude: np.ndarray,
-    colour: np.ndarray,
+    truth: np.ndarray,
+    seen: tuple[np.ndarray, np.ndarray],
     amplitude: float,
 ) -> Coefficients:
     """Observed coefficients of one band.
 
     Parameters
     ----------
-    stars : teff, logg, mh, alpham, ebv, each ``[N]``.
-    magnitude, colour : apparent magnitude in the band and BP-RP, mag.
+    truth : ``[5, N]`` as for ``energy``.
+    seen : apparent magnitude in the band and BP-RP, mag.
     amplitude : relative size of the systematic wiggles.
     """
-    light = energy(band, *stars)
+    magnitude, colour = seen
+    light = energy(band, truth)
     light /= light.sum(axis=1, keepdims=True)
     light *= 1 + _wiggles(rng, band, colour, amplitude)
     shape = np.einsum("ns,ks->nk", light, _projection(band), optimize=False)
