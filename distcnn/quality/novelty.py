@@ -2,9 +2,10 @@
 
 Training spectra are described by a mean, a few principal components and a floor: the residual
 of each pixel that noise does not explain. A star is fitted with the components (maximum a
-posteriori, missing pixels left out); what remains in units of its noise, and how far its
-components lie from the training stars', are each compared with training stars of the same
-noise. The larger of the two is the score. Probabilistic PCA: Tipping & Bishop 1999, JRSS B 61.
+posteriori, missing pixels left out); what remains in units of its noise, its worst pixel, and
+how far its components lie from the training stars', are each compared with training stars of
+the same noise. The largest of the three is the score. Probabilistic PCA: Tipping & Bishop
+1999, JRSS B 61.
 """
 
 import itertools
@@ -21,7 +22,8 @@ Array = np.ndarray[Any, Any]
 _BLOCK = 1024  # stars at once: keeps the weighted normal equations in cache
 _SAMPLE = 20_000  # training stars that the components are fitted to
 _CUT = 0.97  # of the training stars are kept for the second pass: the rest may be damaged
-_NOISE_BINS = 8
+# Quantiles of the typical weight: fine at the end where the floor outweighs the noise.
+_NOISE_BINS = (0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.85, 0.92, 0.97, 1)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Novelty:
     noise : [P] typical error of a pixel, used where a star has flux but no error.
     components : [k, P] principal components times the standard deviation of training stars.
     grid : [G] ln of the typical weight (1 / variance) of a pixel at which ``usual`` holds.
-    usual : [G, 2, 2] median and spread (axis 1) of the two measures (axis 2) in training.
+    usual : [G, 2, 3] median and spread (axis 1) of the three measures (axis 2) in training.
     threshold : raw score that counts as 1.
     """
 
@@ -69,62 +71,66 @@ class Novelty:
         second = _principal(flux, error, first=first, k=components, seed=seed)
         return _with_usual(second, flux, error)
 
-    def measures(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array, Array]:
-        """Per star: ln reduced chi2 of the residual, ln distance per component, ln weight."""
-        parts = [
+    def measures(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
+        """[N, 3] ln of reduced chi2, of worst pixel, of distance per component; [N] ln weight."""
+        blocks = [
             self._block(
-                flux[start : start + _BLOCK],
-                _rows(flux_error, slice(start, start + _BLOCK)),
+                flux[start : start + _BLOCK], _rows(flux_error, slice(start, start + _BLOCK))
             )
             for start in range(0, max(len(flux), 1), _BLOCK)
         ]
-        chi2, distance, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return chi2, distance, weight
+        measures, weight = (np.concatenate(part) for part in zip(*blocks, strict=True))
+        return measures, weight
 
-    def _block(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array, Array]:
+    def _block(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
         weight, gap = self._weights(flux, flux_error)
         fitted = self._fit(weight, gap)
-        rest = gap - fitted @ self.components
+        square = gap - fitted @ self.components
+        square *= square
+        square *= weight
         valid = (weight > 0).sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            chi2 = np.log((weight * rest * rest).sum(axis=1) / valid)
+            means = (square.sum(axis=1) / valid, square.max(axis=1), (fitted**2).mean(axis=1))
+            measures = np.log(np.stack(means, axis=1))
             typical = np.log(weight.sum(axis=1) / valid)
-            distance = np.log((fitted**2).mean(axis=1))
-        return np.where(valid > 0, chi2, np.nan), np.where(valid > 0, distance, np.nan), typical
+        measures[valid == 0] = np.nan
+        return measures, typical
 
     def _weights(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
         """Weights (0 = missing) and flux minus mean (0 = missing), float32 [N, P]."""
         error = self.noise if flux_error is None else flux_error
-        error = np.where(np.isfinite(error) & (error > 0), error, self.noise)
+        variance = np.where(error > 0, error, self.noise).astype(np.float32, copy=False)
+        variance = variance * variance
+        variance += self.floor * self.floor
         good = np.isfinite(flux)
-        weight = np.where(good, 1.0 / (error * error + self.floor * self.floor), 0.0)
-        gap = np.where(good, flux - self.mean, 0.0)
-        return weight.astype(np.float32), gap.astype(np.float32)
+        weight = np.where(good, np.float32(1) / variance, np.float32(0))
+        gap = np.where(good, flux - self.mean, np.float32(0))
+        return weight.astype(np.float32, copy=False), gap.astype(np.float32, copy=False)
 
     def _fit(self, weight: Array, gap: Array) -> Array:
         """[N, k] components of each star in units of their spread, given a unit Gaussian prior."""
         k = len(self.components)
-        upper = np.triu_indices(k)
-        pairs = self.components[upper[0]] * self.components[upper[1]]
-        normal = np.empty((len(weight), k, k))
-        normal[:, upper[0], upper[1]] = weight @ pairs.T
-        normal[:, upper[1], upper[0]] = normal[:, upper[0], upper[1]]
+        first, second = np.triu_indices(k)
+        sums = weight @ (self.components[first] * self.components[second]).T
+        place = np.zeros((k, k), np.intp)
+        place[first, second] = place[second, first] = np.arange(len(first))
+        normal = np.take(sums, place.ravel(), axis=1).astype(float).reshape(-1, k, k)
         normal[:, range(k), range(k)] += 1.0
         right = (weight * gap) @ self.components.T
-        fitted: Array = np.linalg.solve(normal, right[..., None].astype(float))[..., 0]
+        fitted = np.linalg.solve(normal, right[..., None].astype(float))[..., 0]
         return np.asarray(fitted, np.float32)
 
     def score(self, flux: Array, flux_error: Array | None) -> Array:
         """Raw score, float32 [N]: standard deviations from usual; NaN without a valid pixel."""
-        chi2, distance, weight = self.measures(flux, flux_error)
+        measures, weight = self.measures(flux, flux_error)
         at = np.nan_to_num(weight)
-        deviations = []
-        for number, measure in enumerate((chi2, distance)):
-            middle = np.interp(at, self.grid, self.usual[:, 0, number])
-            spread = np.interp(at, self.grid, self.usual[:, 1, number])
-            deviations.append((measure - middle) / spread)
+        middle, spread = (
+            np.stack([np.interp(at, self.grid, column) for column in table.T], axis=1)
+            for table in (self.usual[:, 0], self.usual[:, 1])
+        )
         # A spectrum more usual than most is not novel at all: never below zero.
-        return np.asarray(np.maximum(np.maximum(*deviations), 0.0), np.float32)
+        deviation = np.maximum(((measures - middle) / spread).max(axis=1), 0.0)
+        return np.asarray(deviation, np.float32)
 
     def with_threshold(self, score: Array, quantile: float) -> "Novelty":
         """The limit from raw scores of stars outside training.
@@ -157,8 +163,8 @@ def _rows(array: Array | None, rows: Array | slice) -> Array | None:
 
 
 def _tail(quantile: float) -> float:
-    """Where a quantile lies in spreads; half as much again, as real tails are not Gaussian."""
-    return 1.5 * max(NormalDist().inv_cdf(quantile), 0.5)
+    """Where a quantile lies in spreads; a quarter more, as real tails are not Gaussian."""
+    return 1.25 * max(NormalDist().inv_cdf(quantile), 0.5)
 
 
 def _upper_spread(values: Array) -> float:
@@ -191,7 +197,7 @@ def _principal(
         noise=noise.astype(np.float32),
         components=(vectors * np.sqrt(np.maximum(variance, least**2))[:, None]).astype(np.float32),
         grid=np.zeros(1),
-        usual=np.stack([np.zeros((1, 2)), np.ones((1, 2))], axis=1),
+        usual=np.stack([np.zeros((1, 3)), np.ones((1, 3))], axis=1),
     )
 
 
@@ -246,17 +252,17 @@ def _leading(matrix: Array, k: int, seed: int) -> Array:
 
 
 def _with_usual(novelty: Novelty, flux: Array, error: Array | None) -> Novelty:
-    """Median and spread of the two measures along the typical weight of training stars."""
-    chi2, distance, weight = novelty.measures(flux, error)
-    good = np.isfinite(chi2) & np.isfinite(distance)
-    count = int(np.clip(good.sum() // 100, 1, _NOISE_BINS))
-    edges = np.quantile(weight[good], np.linspace(0, 1, count + 1))
+    """Median and spread of the measures along the typical weight of training stars."""
+    measures, weight = novelty.measures(flux, error)
+    good = np.isfinite(measures).all(axis=1)
+    measures, weight = measures[good], weight[good]
+    edges = np.quantile(weight, _NOISE_BINS if len(weight) > 1500 else [0, 0.5, 1])
     if edges[-1] - edges[0] < 0.05:
         edges = edges[[0, -1]]
     grid, usual = [], []
     for low, high in itertools.pairwise(edges):
-        inside = good & (weight >= low) & (weight <= high)
-        pair = (chi2[inside], distance[inside])
+        inside = (weight >= low) & (weight <= high)
+        columns = measures[inside].T
         grid.append(np.median(weight[inside]))
-        usual.append([[np.median(v) for v in pair], [_upper_spread(v) for v in pair]])
+        usual.append([[np.median(c) for c in columns], [_upper_spread(c) for c in columns]])
     return replace(novelty, grid=np.array(grid), usual=np.array(usual))
