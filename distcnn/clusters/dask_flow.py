@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from itertools import count
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from dask._task_spec import Task
-from distributed import Client, Future, KilledWorker
+from distributed import Future, KilledWorker
 
+from distcnn.clusters import preload
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError, DistcnnError
 from distcnn.flow import Item, Outcome, Result
@@ -29,14 +30,14 @@ class DaskFlow:
 
     Parameters
     ----------
-    client : a connected client; the caller closes it.
+    client : a connected ``distributed.Client`` (untyped upstream); the caller closes it.
     config : in_flight [items per worker], attempts, patience [s].
     workers : how many items run at the same time.
     dashboard : address of the dashboard, if any.
     """
 
     def __init__(
-        self, client: Client, config: ClusterConfig, *, workers: int, dashboard: str | None = None
+        self, client: Any, config: ClusterConfig, *, workers: int, dashboard: str | None = None
     ) -> None:
         self.client = client
         self.config = config
@@ -72,7 +73,8 @@ class DaskFlow:
 class _Try(Generic[Item]):
     item: Item
     attempt: int
-    future: Future
+    key: str
+    future: Future[bytes]
 
 
 class _Window(Generic[Item, Result]):
@@ -100,15 +102,15 @@ class _Window(Generic[Item, Result]):
         # Only tasks marked as producers wait at the scheduler when few are in flight.
         task = Task(key, _attempt, self.function, item, _data_producer=True)
         (future,) = self.client.get({key: task}, [key], sync=False)
-        self.tries[key] = _Try(item, attempt, future)
-        future.add_done_callback(lambda ended: self.done.put(ended.key))
+        self.tries[key] = _Try(item, attempt, key, future)
+        future.add_done_callback(lambda _: self.done.put(key))
 
     def next_outcome(self) -> Outcome[Item, Result] | None:
         """Wait for an item to end; None if its worker died and it is to be done again."""
         ended = self.tries[self._next_key()]
         outcome = self._outcome(ended)
-        del self.tries[ended.future.key]
-        ended.future.release()
+        del self.tries[ended.key]
+        ended.future.release()  # type: ignore[no-untyped-call]
         if not isinstance(outcome.error, KilledWorker):
             return outcome
         if ended.attempt < self.config.attempts:
@@ -170,6 +172,7 @@ class _Window(Generic[Item, Result]):
 
 def _attempt(function: Callable[[Item], Result], item: Item) -> bytes:
     """Run on a worker: ``(value, None)`` or ``(None, error)``, pickled where it can be mended."""
+    preload.settle()
     try:
         return pickle.dumps((function(item), None))
     except (Exception, SystemExit) as error:  # an outcome carries any failure of its item

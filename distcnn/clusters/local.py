@@ -1,8 +1,10 @@
 """The default backend: Dask workers on this machine, one process and one thread each."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
 START_TIMEOUT = 60.0
+STOP_TIMEOUT = 30.0
 
 
 @contextmanager
@@ -28,40 +31,56 @@ def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
     ClusterError : the workers do not start within a minute.
     """
     workers = config.workers or CPU_COUNT
-    with scratch_folder() as folder, dask.config.set(dask_settings(folder)):
-        with _start(config, workers, folder) as cluster, _connect(cluster, workers) as client:
-            link = cluster.dashboard_link if config.dashboard is not None else None
-            yield DaskFlow(client, config, workers=workers, dashboard=link)
+    with scratch_folder() as folder, dask.config.set(dask_settings(folder)), ExitStack() as stack:
+        cluster = _start(config, workers, folder)
+        stack.callback(_stop, cluster)
+        client = _connect(cluster, workers)
+        stack.callback(client.close)
+        link = cluster.dashboard_link if config.dashboard is not None else None
+        yield DaskFlow(client, config, workers=workers, dashboard=link)
 
 
 def _start(config: ClusterConfig, workers: int, folder: Path) -> Any:
-    # A scheduler told to have no dashboard still listens on port 8787: name any free port.
-    page = {"dashboard": config.dashboard is not None}
-    page |= {"dashboard_address": config.dashboard or "127.0.0.1:0"}
+    start: Callable[..., Any] = LocalCluster
     try:
-        return LocalCluster(
+        return start(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
             memory_limit=config.memory_limit,
-            scheduler_kwargs=page,
+            # A scheduler told to have no dashboard still listens on port 8787: name any free one.
+            scheduler_kwargs={
+                "dashboard": config.dashboard is not None,
+                "dashboard_address": config.dashboard or "127.0.0.1:0",
+            },
             env=ONE_THREAD,
             local_directory=str(folder),
             silence_logs=logging.CRITICAL,
         )
-    except (OSError, RuntimeError, TimeoutError) as error:
+    except (OSError, RuntimeError, TimeoutError, ValueError) as error:
         raise _no_workers(workers, error) from error
 
 
 def _connect(cluster: Any, workers: int) -> Any:
-    client = Client(cluster, set_as_default=False, timeout=START_TIMEOUT)
+    connect: Callable[..., Any] = Client
+    client = connect(cluster, set_as_default=False, timeout=START_TIMEOUT)
     try:
         client.wait_for_workers(workers, timeout=START_TIMEOUT)
     except TimeoutError as error:
         client.close()
         raise _no_workers(workers, error) from error
     return client
+
+
+def _stop(cluster: Any) -> None:
+    nannies = list(cluster.workers.values())
+    try:
+        cluster.close(timeout=STOP_TIMEOUT)
+    except TimeoutError:  # a worker that dies while it starts or stops can leave Dask waiting
+        for process_id in filter(None, (nanny.pid for nanny in nannies)):
+            with suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
 
 
 def _no_workers(workers: int, error: Exception) -> ClusterError:

@@ -1,6 +1,10 @@
-"""What Dask runs in every worker process as it starts."""
+"""What runs in every Dask worker process as it starts."""
 
 import signal
+from time import monotonic, sleep
+
+STARTED = monotonic()
+SETTLING = 0.5
 
 
 def dask_setup(worker: object) -> None:
@@ -8,3 +12,12 @@ def dask_setup(worker: object) -> None:
     knows how to stop in order.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def settle() -> None:
+    """Let the first half second of a worker's life pass before it works.
+
+    Dask's nanny looks every 50 ms whether its worker has started. A worker that an item kills
+    before that look is taken for one that never started, and is not started anew.
+    """
+    sleep(max(0.0, STARTED + SETTLING - monotonic()))

@@ -1,0 +1,11 @@
+"""Monitoring: listeners that tell people and files what the rooms report, and the doctor.
+
+Listeners watch. They never slow or stop the work: one that fails is left out, and said so.
+"""
+
+from distcnn.monitor.console import console_listener
+from distcnn.monitor.doctor import examine
+from distcnn.monitor.journal import Journal
+from distcnn.monitor.tee import Tee
+
+__all__ = ["Journal", "Tee", "console_listener", "examine"]
