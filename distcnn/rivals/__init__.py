@@ -5,11 +5,12 @@
 are [N, L] with NaN where a star has none.
 """
 
+from distcnn.rivals.compare import Answer, compare
 from distcnn.rivals.features import Array, Inputs
 from distcnn.rivals.photometry import PhotometryOnly
 from distcnn.rivals.ridge import Ridge
 
-__all__ = ["PhotometryOnly", "Ridge", "photometry_only", "ridge"]
+__all__ = ["Answer", "PhotometryOnly", "Ridge", "compare", "photometry_only", "ridge"]
 
 
 def ridge(

@@ -1,0 +1,230 @@
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distcnn.config import ReportConfig
+from distcnn.errors import ColumnMissing, FileBroken, StoreError
+from distcnn.events import Advanced, StageEnded, StageStarted
+from distcnn.report import ReportData, Rival, write_report
+from distcnn.survey import Store
+
+CONFIG = ReportConfig(spectra=3)
+EVERY_FIGURE = {
+    "Kiel diagram",
+    "Alpha elements against metallicity",
+    "Residuals",
+    "Precision against S/N",
+    "Are the quoted errors true?",
+    "Pulls",
+    "Novelty of the spectra",
+    "Example spectra",
+    "Learning curves",
+    "Throughput",
+}
+
+
+class _Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.links, self.tags, self.open = {}, [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.append(tag)
+        if tag == "img":
+            self.images[values["alt"]] = values["src"]
+        self.links += [values[name] for name in ("href", "src") if name in values]
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def _numbers(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def written(products, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "new"
+    events = []
+    page = write_report(products.data, folder, CONFIG, events.append)
+    return page.read_text(), _numbers(folder), events
+
+
+def _rows(numbers, table, **wanted):
+    return [row for row in numbers[table] if all(row[k] == v for k, v in wanted.items())]
+
+
+def _judged(products):
+    seen = np.isin(products.ids, products.data.seen)
+    return ~seen & (products.trouble == "") & np.isfinite(products.label).all(axis=1)
+
+
+def test_the_page_has_every_figure_and_needs_no_other_file(written):
+    page = _Page(written[0])
+    assert set(page.images) == EVERY_FIGURE
+    assert not page.open
+    assert all(link.startswith(("#", "data:image/svg+xml;base64,")) for link in page.links)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert not re.search(r"url\(|@import|https?://", written[0])
+
+
+def test_accuracy_is_that_of_undamaged_stars_outside_training(written, products):
+    judged = _judged(products)
+    residual = (products.label - products.truth)[judged]
+    (row,) = _rows(written[1], "accuracy", label="teff", snr="all", method="network")
+    assert row["stars"] == judged.sum() == written[1]["judged"]
+    assert row["std"] == pytest.approx(residual[:, 0].std(), rel=1e-4)
+    assert row["bias"] == pytest.approx(residual[:, 0].mean(), abs=1e-2)
+    assert row["mad"] == pytest.approx(
+        1.4826 * np.median(np.abs(residual[:, 0] - np.median(residual[:, 0]))), rel=1e-4
+    )
+
+
+def test_the_faint_stars_are_compared_with_the_rivals(written, products):
+    faint = _judged(products) & (products.snr >= 15) & (products.snr < 25)
+    (row,) = _rows(written[1], "comparison", label="mh", snr="15-25")
+    assert row["stars"] == faint.sum()
+    assert set(row["methods"]) == {"network", "ridge", "photometry alone"}
+    assert row["network_wins"]
+    assert row["methods"]["ridge"]["std"] > 1.5 * row["methods"]["network"]["std"]
+
+
+def test_right_errors_are_called_calibrated(written):
+    for row in _rows(written[1], "coverage", snr="all"):
+        assert row["within_68"] == pytest.approx(0.683, abs=0.06)
+        assert row["within_95"] == pytest.approx(0.954, abs=0.03)
+
+
+def test_flags_are_counted_over_every_star(written, products):
+    store = Store.open(products.data.predictions)
+    flags = np.concatenate([store.read(r, ["flags"])["flags"] for r in store.regions()])
+    (novel,) = _rows(written[1], "flags", flag="NOVEL_SPECTRUM")
+    assert novel["stars"] == (flags & 4 != 0).sum()
+    assert written[1]["unflagged"] == (flags == 0).sum()
+    assert written[1]["status"] == {"waiting": 0, "done": 1499, "failed": 1}
+
+
+def test_trouble_is_set_against_clean_stars(written):
+    rows = {row["trouble"]: row for row in written[1]["trouble"]}
+    assert set(rows) == {"clean", "wrong_rv", "binary", "cosmic"}
+    assert rows["wrong_rv"]["any"] == 1.0
+    assert rows["clean"]["flags"]["NOVEL_SPECTRUM"] < 0.05
+    assert rows["cosmic"]["stars"] < rows["binary"]["stars"]
+
+
+def test_the_quarantine_is_listed_by_reason(written):
+    rows = {row["reason"]: row for row in written[1]["quarantine"]}
+    assert rows["duplicate_source_id"]["rows"] == 2
+    assert "the first row is kept" in rows["duplicate_source_id"]["meaning"]
+    assert "row 4" in rows["wrong_array_length"]["example"]
+
+
+def test_throughput_comes_from_the_ledger(written):
+    speed = written[1]["throughput"]
+    assert len(speed["regions"]) == 3
+    total = sum(row["seconds"]["total"] for row in speed["regions"])
+    assert speed["stars_per_second"] == pytest.approx(1500 / total)
+
+
+def test_the_listener_hears_of_every_star(written):
+    events = written[2]
+    assert isinstance(events[0], StageStarted)
+    assert sum(event.count for event in events if isinstance(event, Advanced)) == events[0].total
+    assert isinstance(events[-1], StageEnded)
+
+
+def test_the_same_input_gives_the_same_page(written, products, tmp_path):
+    assert write_report(products.data, tmp_path, CONFIG).read_text() == written[0]
+
+
+def test_real_surveys_are_judged_by_their_references(products, tmp_path):
+    write_report(replace(products.data, truth=None), tmp_path, CONFIG)
+    numbers = _numbers(tmp_path)
+    assert numbers["judged_against"] == "references"
+    assert numbers["trouble"] == []
+    assert 100 < numbers["judged"] < _judged(products).sum()
+    (row,) = _rows(numbers, "coverage", label="logg", snr="all")
+    assert row["within_68"] == pytest.approx(0.66, abs=0.12)
+
+
+def test_predictions_alone_make_a_page(products, tmp_path):
+    page = write_report(ReportData(products.data.predictions), tmp_path, CONFIG).read_text()
+    assert set(_Page(page).images) == {
+        "Kiel diagram",
+        "Alpha elements against metallicity",
+        "Novelty of the spectra",
+        "Throughput",
+    }
+    assert _numbers(tmp_path)["judged"] == 0
+    assert "nothing is judged here" in page
+
+
+def test_a_rival_that_knows_few_stars_narrows_the_comparison(products, tmp_path):
+    few = np.flatnonzero(_judged(products))[:50]
+    rivals = {"few": Rival(products.ids[few], products.truth[few])}
+    write_report(replace(products.data, rivals=rivals), tmp_path, CONFIG)
+    rows = _rows(_numbers(tmp_path), "accuracy", label="teff", snr="all")
+    assert {row["stars"] for row in rows} == {50}
+    assert not rows[0]["best_std"]
+
+
+def test_a_survey_larger_than_the_sample_is_sampled_and_fully_counted(make, tmp_path):
+    small = make(tmp_path, stars=4000, pixels=10)
+    write_report(small.data, tmp_path / "report", ReportConfig(spectra=1, sample=1000))
+    numbers = _numbers(tmp_path / "report")
+    assert numbers["stars"] == 4000
+    assert sum(numbers["status"].values()) == 4000
+    assert numbers["judged"] == pytest.approx(_judged(small).sum() / 4, rel=0.15)
+
+
+def test_tiny_surveys_make_a_page(make, tmp_path):
+    tiny = make(tmp_path, stars=8, pixels=10)
+    page = write_report(tiny.data, tmp_path / "report", CONFIG).read_text()
+    assert "8 stars, 5 labels" in page
+
+
+def test_provenance_is_printed_and_escaped(products, tmp_path):
+    manifest = {"note": "<script>alert(1)</script>", "files": {"a": "x" * 300}, "seed": 5}
+    page = write_report(replace(products.data, manifest=manifest), tmp_path, CONFIG).read_text()
+    assert "<script>" not in page
+    assert "files.a" in page
+    assert "x" * 300 not in page
+
+
+def test_another_survey_is_refused(make, products, tmp_path):
+    other = make(tmp_path, stars=600, pixels=10, seed=9)
+    with pytest.raises(StoreError, match="600"):
+        write_report(replace(products.data, survey=other.data.survey), tmp_path / "r", CONFIG)
+
+
+def test_a_survey_of_other_stars_is_refused(make, products, tmp_path):
+    other = make(tmp_path, stars=1500, pixels=10, seed=9)
+    data = replace(products.data, survey=other.data.survey, truth=None)
+    with pytest.raises(StoreError, match="other stars"):
+        write_report(data, tmp_path / "r", CONFIG)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_truth_table_that_cannot_be_used_is_named(products, tmp_path):
+    broken = tmp_path / "truth.parquet"
+    broken.write_text("no parquet")
+    with pytest.raises(FileBroken, match=r"truth\.parquet"):
+        write_report(replace(products.data, truth=broken), tmp_path / "r", CONFIG)
+    pd.DataFrame({"source_id": [1]}).to_parquet(broken)
+    with pytest.raises(ColumnMissing, match="trouble"):
+        write_report(replace(products.data, truth=broken), tmp_path / "r", CONFIG)
+
+
+def test_a_folder_that_cannot_be_written_is_named(products, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="file"):
+        write_report(ReportData(products.data.predictions), tmp_path / "file", CONFIG)
