@@ -98,14 +98,8 @@ class InputSpec:
                     expected=f"the wavelength grid of the training survey ({self.pixels} pixels)",
                     cure="Ingest the archive with the settings of the training survey.",
                 )
-        bands = set(map(str, store.coordinate("band"))) if "photometry" in store.variables else None
-        missing = [] if bands is None else [band for band in self.bands if band not in bands]
-        if missing:
-            raise PackageError(
-                f"{store.path.name} has no band {', '.join(missing)}",
-                expected=f"the bands {', '.join(self.bands)}",
-                cure="Name them in ingest, or train on the bands that exist.",
-            )
+        if self.bands and "photometry" in store.variables:
+            _columns(self.bands, [str(band) for band in store.coordinate("band")])
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"bands": list(self.bands), "labels": list(self.labels)}
@@ -177,8 +171,7 @@ def star_inputs(
     stars = len(next(iter(arrays.values())))
     photometry = arrays.get("photometry")
     if photometry is not None and bands is not None:
-        names = list(map(str, bands))
-        photometry = photometry[:, [names.index(band) for band in spec.bands]]
+        photometry = photometry[:, _columns(spec.bands, [str(band) for band in bands])]
     missing = np.full(stars, np.nan, np.float32)
     columns = [arrays.get(name, missing) for name in ("parallax", "parallax_error")]
     return StarInputs(
@@ -193,6 +186,17 @@ def star_inputs(
 def grid_digest(wavelength: Array) -> str:
     """Digest of a wavelength grid, as in package manifests."""
     return digests.of_arrays({"wavelength": np.asarray(wavelength, np.float64)})
+
+
+def _columns(wanted: Sequence[str], known: list[str]) -> list[int]:
+    missing = [band for band in wanted if band not in known]
+    if missing:
+        raise PackageError(
+            f"the survey has no band {', '.join(missing)}",
+            expected=f"the bands {', '.join(wanted)}",
+            cure="Name them in ingest, or train on the bands that exist.",
+        )
+    return [known.index(band) for band in wanted]
 
 
 def _wide(array: Array | None, stars: int, width: int, name: str) -> Array:

@@ -121,6 +121,16 @@ def take_census(store: Store, spec: InputSpec, split: SplitConfig) -> Census:
     )
 
 
+def seen_stars(store: Store, split: SplitConfig) -> Array:
+    """source_ids [N] of labelled stars that training, stopping or calibration uses."""
+    found = [np.empty(0, np.int64)]
+    for region in store.regions():
+        rows = store.read(region, ["source_id", "label"])
+        labelled = np.isfinite(rows["label"]).any(axis=1)
+        found.append(rows["source_id"][labelled & (assign(rows["source_id"], split) != Part.TEST)])
+    return np.concatenate(found)
+
+
 def _require(found: dict[Part, Array], path: Path) -> None:
     empty = [part for part in Part if part != Part.TEST and not len(found[part])]
     if empty:

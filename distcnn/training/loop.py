@@ -29,6 +29,8 @@ WARM_UP, FIRST, LAST = 0.15, 0.04, 1e-3
 """One cycle: part of the steps that the learning rate rises, where it begins and ends."""
 CLIP = 1.0
 """Largest norm of a gradient."""
+BETA = 0.5
+"""Power of the variance that the training loss is weighted with (Seitzer et al. 2022)."""
 Report = Callable[[dict[str, float]], None]
 
 
@@ -93,14 +95,17 @@ def train_member(
     return progress
 
 
-def gaussian_loss(mean: Tensor, sigma: Tensor, stars: Scaled) -> Tensor:
+def gaussian_loss(mean: Tensor, sigma: Tensor, stars: Scaled, beta: float = 0.0) -> Tensor:
     """Negative log likelihood in nats per known label; the references' errors are added.
 
     ``mean``, ``sigma`` [B,L] in scaled units. sigma becomes the error against the truth, not
-    against a noisy reference.
+    against a noisy reference. With ``beta`` > 0 each term is weighted by its variance to that
+    power: else labels that are learned first silence those that are learned late.
     """
     variance = sigma.square() + stars.variance
     each = 0.5 * ((mean - stars.target).square() / variance + torch.log(variance))
+    if beta > 0:
+        each = each * variance.detach().pow(beta)
     return (each * stars.known).sum() / stars.known.sum().clamp(min=1.0)
 
 
@@ -168,12 +173,13 @@ def _epoch(
                 group["lr"] = config.learning_rate * rate
             stars = augment(train.take(rows), pool, generator)
             mean, sigma = network.layers(stars.spectrum, stars.xp, stars.scalars)
-            loss = gaussian_loss(mean, sigma, stars)
+            loss = gaussian_loss(mean, sigma, stars, BETA)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.layers.parameters(), CLIP)
             optimiser.step()
-            total += loss.detach() * len(rows)
+            with torch.no_grad():
+                total += gaussian_loss(mean, sigma, stars) * len(rows)
     return _finite(float(total) / len(train), epoch)
 
 

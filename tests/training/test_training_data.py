@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from simple_survey import LABELS, PIXELS, build_survey
+
+from distcnn.config import NetworkConfig, SplitConfig
+from distcnn.errors import TrainingError
+from distcnn.model import InputSpec, build_network, fit_scaling
+from distcnn.survey import Store
+from distcnn.training import Part, assign
+from distcnn.training.batches import scale_stars
+from distcnn.training.data import read_labelled, take_census
+
+
+def spec_of(store, **network):
+    return InputSpec.of_survey(store, NetworkConfig(**network))
+
+
+def test_parts_hold_every_labelled_star_once(survey, simple, config):
+    store = Store.open(survey)
+    met = [read_labelled(store, spec_of(store), config.split, part).source_id for part in Part]
+    labelled = simple["source_id"][np.isfinite(simple["label"]).any(1)]
+    assert sorted(np.concatenate(met)) == sorted(labelled)
+    for part, ids in zip(Part, met, strict=True):
+        assert (assign(ids, config.split) == part).all()
+
+
+def test_rows_keep_their_values_together(survey, simple, config):
+    store = Store.open(survey)
+    stars = read_labelled(store, spec_of(store), config.split, Part.TRAIN, Part.TEST)
+    place = {source_id: row for row, source_id in enumerate(simple["source_id"])}
+    rows = [place[source_id] for source_id in stars.source_id]
+    np.testing.assert_allclose(stars.label, simple["label"][rows], rtol=1e-6)
+    np.testing.assert_allclose(stars.inputs.flux, simple["flux"][rows], rtol=1e-6)
+    np.testing.assert_allclose(stars.inputs.astrometry[:, 0], simple["parallax"][rows], rtol=1e-6)
+    assert stars.take(slice(0, 3)).label.shape == (3, 3)
+
+
+def test_a_subset_of_the_labels_in_another_order(survey, config):
+    store = Store.open(survey)
+    some = InputSpec.of_survey(store, NetworkConfig(), ("mh", "teff"))
+    stars = read_labelled(store, some, config.split, Part.TRAIN)
+    whole = read_labelled(store, spec_of(store), config.split, Part.TRAIN)
+    rows = np.isin(whole.source_id, stars.source_id)
+    np.testing.assert_array_equal(stars.label, whole.label[rows][:, [2, 0]])
+
+
+def test_a_survey_that_is_not_complete_is_not_trained_on(tmp_path, simple, config):
+    path = build_survey(tmp_path / "s.zarr", simple, complete=False)
+    store = Store.open(path)
+    with pytest.raises(TrainingError, match="not complete"):
+        take_census(store, spec_of(store), config.split)
+
+
+def test_too_few_stars_are_said_with_their_numbers(tmp_path, simple, config):
+    few = {name: array[:3] for name, array in simple.items()}
+    store = Store.open(build_survey(tmp_path / "s.zarr", few))
+    with pytest.raises(TrainingError, match=r"no labelled star in .*train \d"):
+        take_census(store, spec_of(store), config.split)
+    nobody = SplitConfig(train=1e-9, validation=1e-9, calibration=1e-9)
+    with pytest.raises(TrainingError, match="no labelled star in train:"):
+        read_labelled(store, spec_of(store), nobody, Part.TRAIN)
+
+
+def test_the_census_sees_every_value_but_those_of_the_test_split(tmp_path, simple, config):
+    def census(name, **changed):
+        path = build_survey(tmp_path / name, simple | changed)
+        store = Store.open(path)
+        return take_census(store, spec_of(store), config.split)
+
+    part = assign(simple["source_id"], config.split)
+    labelled = np.isfinite(simple["label"]).any(1)
+    test, train = (np.flatnonzero(labelled & (part == p))[0] for p in (Part.TEST, Part.TRAIN))
+    before = census("a")
+    label = simple["label"].copy()
+    label[test] += 1000
+    assert census("b", label=label) == before
+    flux = simple["flux"].copy()
+    flux[train, 5] += 0.1
+    assert census("c", flux=flux).data != before.data
+    assert sum(before.counts.values()) == labelled.sum()
+
+
+@pytest.mark.parametrize("without", [("flux_error",), ("flux_error", "xp"), ("photometry",)])
+def test_scaled_stars_have_no_nan_whatever_the_survey_lacks(tmp_path, simple, config, without):
+    store = Store.open(build_survey(tmp_path / "s.zarr", simple, without=without))
+    spec = spec_of(store)
+    stars = read_labelled(store, spec, config.split, Part.TRAIN)
+    network = build_network(spec, NetworkConfig(hidden=16), 1)
+    fit_scaling(network, stars.inputs, stars.label)
+    scaled = scale_stars(network, stars)
+    for name, tensor in vars(scaled).items():
+        assert np.isfinite(tensor.numpy()).all(), name
+    assert scaled.noise.shape == (len(stars), PIXELS)
+    assert scaled.known.mean() < 1
+    # Without errors the noise is taken from the S/N: here they are the same.
+    there = scaled.noise > 0
+    error = (1 / scaled.snr) / network.inputs.spectrum_scale
+    np.testing.assert_allclose(scaled.noise[there], error.expand_as(there)[there], rtol=2e-3)
+    assert set(stars.for_quality()) >= {"reference", "snr", "flux"}
+    assert "xp" not in stars.for_quality() or "xp" not in without
+    assert spec.labels == LABELS
