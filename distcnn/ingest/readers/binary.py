@@ -50,7 +50,7 @@ class Document:
         raise broken(
             self.name,
             f"{suffix!r} is no known format",
-            cure="Known: csv, ecsv, fits, xml, vot, parquet, each also gzipped, and zip with these.",
+            cure="Known: csv, ecsv, fits, xml, vot, parquet, also gzipped, and zip with these.",
         )
 
     def text(self) -> TextTable:

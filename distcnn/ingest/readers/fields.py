@@ -109,8 +109,9 @@ def to_array(text: bytes, size: int, name: str) -> Array:
         body = b"[" + body[1:-1] + b"]"
     holes = b"N" in body or b"n" in body
     if holes:
-        for token in (b"NaN", b"null", b"nan"):
-            body = body.replace(token, b"-1e308")
+        body = body.replace(b"NaN", b"-1e308")
+        if b"n" in body:
+            body = body.replace(b"null", b"-1e308").replace(b"nan", b"-1e308")
     try:
         values = orjson.loads(body)
         array = np.frombuffer(_packer(size).pack(*values))

@@ -120,9 +120,10 @@ class _Stars:
             detail = f"the star has {len(found)} pixels, the configuration {len(self.grid)}"
             return Reason.ARRAY_LENGTH, detail
         tolerance = 0.1 * abs(self.grid[1] - self.grid[0])
-        if not np.allclose(found, self.grid, rtol=0, atol=tolerance):
-            worst = int(np.nanargmax(np.abs(found - self.grid)))
-            detail = f"pixel {worst} is at {found[worst]:.6g}, the grid has {self.grid[worst]:.6g}"
+        off = ~(np.abs(found - self.grid) <= tolerance)
+        if off.any():
+            first = int(np.argmax(off))
+            detail = f"pixel {first} is at {found[first]:.7g}, the grid has {self.grid[first]:.7g}"
             return Reason.GRID, detail
         return None
 

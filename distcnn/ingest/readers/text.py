@@ -181,7 +181,6 @@ def _parse(table: TextTable, piece: bytes, wanted: Scalars) -> dict[str, Array]:
         na_values={name: list(MISSING) for name in wanted.numbers},
         keep_default_na=False,
         skip_blank_lines=False,
-        float_precision="round_trip",
         engine="c",
         index_col=False,
     )
