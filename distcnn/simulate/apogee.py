@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from astropy.io import fits
 
 from distcnn.config import SimulateConfig
@@ -16,6 +17,7 @@ STAR_BAD, TEFF_BAD, LOGG_BAD, M_H_BAD, STAR_WARN = 1 << 23, 1 << 16, 1 << 17, 1 
 LABELLED_TEFF = (3500.0, 7500.0)
 FILE_NAME = "allStar-dr17-simulated.fits"
 
+_ARROW = {"18A": pa.string(), "K": pa.int64(), "D": pa.float64(), "E": pa.float32()}
 # column, FITS format, unit
 _LAYOUT = (
     ("APOGEE_ID", "18A", ""),
@@ -36,6 +38,10 @@ _LAYOUT = (
     ("FE_H", "E", "dex"),
     ("FE_H_ERR", "E", "dex"),
 )
+
+
+SCHEMA = pa.schema([(name, _ARROW[form]) for name, form, _ in _LAYOUT])
+"""Types of the table, so that a file without labelled stars has them too."""
 
 
 def draw_labelled(

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import Table, concat_tables
 
 from distcnn import __version__, digests
 from distcnn.config import SimulateConfig
@@ -36,6 +36,17 @@ from distcnn.simulate.trouble import names
 BLOCK = 250
 """Stars synthesised at a time: memory stays small whatever the size of a file."""
 PARTS, RECORD, SUMS, TRUTH = ".parts", "simulation.json", "_MD5SUM.txt", "truth.parquet"
+
+_FLOATS = ("teff", "logg", "mh", "alpham", "feh", "snr", "distance_pc", "ebv", "vsini", "grvs")
+TRUTH_SCHEMA = pa.schema(
+    [
+        ("source_id", pa.int64()),
+        *((name, pa.float64()) for name in _FLOATS),
+        *((name, pa.string()) for name in ("population", "regime", "trouble")),
+        ("labelled", pa.bool_()),
+    ]
+)
+"""Columns of truth.parquet: teff in K, logg and abundances in dex, vsini in km/s, grvs in mag."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +156,8 @@ def write_range(
         data = ecsv.compress(_with_header(kind, pieces))
         ecsv.replace_file(out / name, data)
         md5[name] = _md5(data)
-    _save(_truth(stars, labelled), note.with_suffix(".truth.parquet"))
-    _save(table, note.with_suffix(".labels.parquet"))
+    _save(_truth(stars, labelled), note.with_suffix(".truth.parquet"), TRUTH_SCHEMA)
+    _save(table, note.with_suffix(".labels.parquet"), apogee.SCHEMA)
     written = Written(where.index, where.stars, int(labelled.sum()), md5)
     ecsv.replace_file(note, json.dumps(written.__dict__).encode())
     return written
@@ -189,8 +200,8 @@ def _truth(stars: Stars, labelled: np.ndarray) -> pd.DataFrame:
     return table[stars.has_spectrum].reset_index(drop=True)
 
 
-def _save(table: pd.DataFrame, path: Path) -> None:
-    pq.write_table(Table.from_pandas(table, preserve_index=False), path)
+def _save(table: pd.DataFrame, path: Path, schema: pa.Schema) -> None:
+    pq.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False), path)
 
 
 def _finish(
@@ -198,8 +209,10 @@ def _finish(
 ) -> dict[str, int]:
     """Join the parts in order, write sums and record, remove the parts."""
     parts = [out / PARTS / f"{where.index:06d}" for where in ranges]
-    truth = concat_tables([pq.read_table(part.with_suffix(".truth.parquet")) for part in parts])
-    labels = concat_tables([pq.read_table(part.with_suffix(".labels.parquet")) for part in parts])
+    truth = pa.concat_tables([pq.read_table(part.with_suffix(".truth.parquet")) for part in parts])
+    labels = pa.concat_tables(
+        [pq.read_table(part.with_suffix(".labels.parquet")) for part in parts]
+    )
     beside = out / f".{TRUTH}.part"
     pq.write_table(truth, beside)
     beside.replace(out / TRUTH)

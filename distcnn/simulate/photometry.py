@@ -18,6 +18,9 @@ EXTINCTION = {
     "bp": (1.1517, -0.0871, -0.0333, 0.0173, -0.0230, 0.0006, 0.0043),
     "rp": (0.6104, -0.0170, -0.0026, -0.0017, -0.0078, 0.00005, 0.0006),
 }
+COLOUR_SCATTER = (0.028, 0.5, 0.008)
+"""Scatter of real stars about the colour relations (60-80 K): BP-RP in mag, the share of it that
+G-RP has, and what G-RP has on its own."""
 SUN_TEFF, SUN_LOGG, SUN_MAGNITUDE = 5772.0, 4.438, 4.74
 
 
@@ -43,6 +46,13 @@ def intrinsic_colours(
         GIANT_G_RP, theta, metal
     )
     return bp_rp, g_rp
+
+
+def draw_colour_offsets(rng: np.random.Generator, stars: int) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets of single stars from the relations: (BP-RP, G-RP) in mag."""
+    common, shared, own = COLOUR_SCATTER
+    offset = common * rng.standard_normal(stars)
+    return offset, shared * offset + own * rng.standard_normal(stars)
 
 
 def absolute_magnitude(teff: np.ndarray, logg: np.ndarray, mass: np.ndarray) -> np.ndarray:

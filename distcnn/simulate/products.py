@@ -105,7 +105,7 @@ def _velocity(rng: np.random.Generator, stars: Stars) -> dict[str, np.ndarray]:
 def spectrum_rows(
     rng: np.random.Generator, stars: Stars, block: np.ndarray, flux: np.ndarray, error: np.ndarray
 ) -> bytes:
-    """RvsMeanSpectrum: the stars ``block``; a struck one stands twice, its copy at the end."""
+    """RvsMeanSpectrum: the stars ``block``; copies of the struck ones follow."""
     transits = stars.exposure.transits[block]
     ccds = 3 * transits - rng.integers(0, 2, block.size)
     deblended = np.where(rng.random(block.size) < 0.25, rng.binomial(ccds, 0.4), 0)

@@ -41,6 +41,8 @@ NATIVE_PIXELS = 979
 CCDS = 3
 """CCD strips per transit; their pixels fall at different phases."""
 
+SATURATION = 1.3
+"""Depth, before the instrument, that blended lines cannot exceed."""
 CALCIUM_WIDTH = 0.117
 """Half width at half depth of Ca II 854.4 in the Sun, nm."""
 CALCIUM_POWER = 1.4
@@ -97,7 +99,8 @@ def intrinsic(labels: Labels, dtype: type[np.floating] = np.float64) -> np.ndarr
     metals = _line_profiles(np.dtype(dtype).name) @ widths
     transmission = _calcium(labels, dtype)
     _paschen(labels, transmission)
-    # Inside a strong line little light is left for a metal line to take.
+    # Blends saturate, and inside a strong line little light is left for a metal line to take.
+    metals /= np.sqrt(np.sqrt(1 + (metals / dtype(SATURATION)) ** 4))
     transmission *= 1 - metals.T * transmission
     return transmission
 

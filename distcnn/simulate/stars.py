@@ -44,12 +44,15 @@ class Stars:
 
 @dataclass(frozen=True)
 class Sightline:
-    """Where the stars are seen: G_RVS (mag), longitude and latitude (deg), dust patchiness."""
+    """How the stars are seen: G_RVS (mag), longitude and latitude (deg), dust patchiness, and
+    offsets of (BP-RP, G-RP) from the colour relations (mag).
+    """
 
     grvs: np.ndarray
     longitude: np.ndarray
     latitude: np.ndarray
     dust: np.ndarray
+    offsets: tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,10 @@ def draw_stars(rng: np.random.Generator, where: sky.SkyRange, config: SimulateCo
     exposure = draw_exposure(rng, total)
     struck = trouble.draw_trouble(rng, total, config.trouble)
     sight = Sightline(
-        exposure.grvs, *sky.to_galactic(ra, dec), dust=photometry.draw_patchiness(rng, total)
+        exposure.grvs,
+        *sky.to_galactic(ra, dec),
+        dust=photometry.draw_patchiness(rng, total),
+        offsets=photometry.draw_colour_offsets(rng, total),
     )
     nature = _draw_nature(rng, sight, struck[Trouble.HOT], config)
     true = nature.magnitude
@@ -125,6 +131,7 @@ def _place(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """(distance [kpc], E(B-V), true magnitudes) that make the stars as bright as they are seen."""
     bp_rp, g_rp = photometry.intrinsic_colours(labels.teff, labels.logg, labels.feh)
+    bp_rp, g_rp = bp_rp + sight.offsets[0], g_rp + sight.offsets[1]
     absolute = photometry.absolute_magnitude(labels.teff, labels.logg, mass)
     ebv = np.full(mass.size, 0.05)
     for _ in range(4):
