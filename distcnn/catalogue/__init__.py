@@ -1,0 +1,10 @@
+"""The catalogue: a finished prediction store as one table that astronomers' tools read.
+
+A file appears complete or not at all. Rows stream through; memory does not grow with them.
+"""
+
+from distcnn.catalogue.columns import BOUNDARY_TESTS, Column, columns
+from distcnn.catalogue.export import export, writers
+from distcnn.catalogue.sheet import Fact, Sheet, sheet_of
+
+__all__ = ["BOUNDARY_TESTS", "Column", "Fact", "Sheet", "columns", "export", "sheet_of", "writers"]
