@@ -8,6 +8,8 @@ Stages meet in stores only: none calls another, and each can be run again from t
 before it. Here, and nowhere else, clusters are opened and rooms are put together.
 """
 
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ from distcnn.events import Listener, Notice, silent
 if TYPE_CHECKING:
     from distcnn.inference import Plan, PredictSummary, VerifySummary
     from distcnn.ingest import IngestSummary
+    from distcnn.report import ReportData
+    from distcnn.survey import Store
     from distcnn.training import TrainSummary
 
 
@@ -60,14 +64,13 @@ def train_package(
 
 def plan_predictions(package: Path, survey: Path, predictions: Path, config: Config) -> "Plan":
     """What ``predict`` would do; prints as text."""
-    from distcnn.clusters import worker_count
     from distcnn.inference import plan as make_plan
 
     _must_exist(package, "a package")
     _must_exist(survey, "a survey store")
-    return make_plan(
-        package, survey, predictions, config.predict, workers=worker_count(config.cluster)
-    )
+    serial = config.cluster.backend == "serial"
+    workers = 1 if serial else config.cluster.workers or os.cpu_count() or 1
+    return make_plan(package, survey, predictions, config.predict, workers=workers)
 
 
 def predict_survey(
@@ -106,9 +109,32 @@ def export_catalogue(predictions: Path, catalogue: Path, listener: Listener = si
     return write(predictions, catalogue, listener)
 
 
+def write_report(
+    predictions: Path,
+    folder: Path,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    survey: Path | None = None,
+    package: Path | None = None,
+    truth: Path | None = None,
+) -> Path:
+    """Write the page and its numbers; returns the page.
+
+    Survey, package and truth are looked for where the products say, unless given.
+    """
+    from distcnn.report import write_report as write
+    from distcnn.survey import Store
+
+    _must_exist(predictions, "a prediction store")
+    store = Store.open(predictions, "predictions")
+    found = _Sources.of(store, survey, package, truth)
+    return write(_report_data(store, found, config, listener), folder, config.report, listener)
+
+
 def inspect_path(path: Path) -> str:
     """Text telling what a path is, from what it was made, and how complete it is."""
-    from distcnn.report import describe
+    from distcnn.report.inspect import describe
 
     _must_exist(path, "a store, package, catalogue or folder")
     return describe(path)
@@ -116,7 +142,7 @@ def inspect_path(path: Path) -> str:
 
 def check_machine() -> str:
     """Text telling whether this machine is fit for work."""
-    from distcnn.monitor import examine
+    from distcnn.monitor.doctor import examine
 
     return examine()
 
@@ -137,6 +163,75 @@ def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[
 
 _DEMO = ("archive", "survey.zarr", "package", "predictions.zarr", "report")
 _CATALOGUES = ("catalogue.fits", "catalogue.parquet", "catalogue.vot")
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Where the products that predictions were made from lie now; None = not found."""
+
+    survey: Path | None
+    package: Path | None
+    truth: Path | None
+
+    @classmethod
+    def of(
+        cls, store: "Store", survey: Path | None, package: Path | None, truth: Path | None
+    ) -> "_Sources":
+        survey = survey or _beside(store.path, store.attrs["survey"].get("path"))
+        package = package or _beside(store.path, store.attrs["package"].get("path"))
+        if truth is None and survey is not None:
+            archive = _beside(survey, _attrs_of(survey).get("archive"))
+            truth = _existing(archive / "truth.parquet" if archive else None)
+        return cls(survey, package, truth)
+
+
+def _report_data(
+    store: "Store", found: _Sources, config: Config, listener: Listener
+) -> "ReportData":
+    from distcnn.config import SplitConfig
+    from distcnn.model import Package
+    from distcnn.report import ReportData, Rival
+    from distcnn.rivals import compare
+    from distcnn.survey import Store
+    from distcnn.training import assign, seen_stars
+
+    data = ReportData(
+        store.path,
+        survey=found.survey,
+        truth=found.truth,
+        ledger=_existing(store.private / "ledger.jsonl"),
+    )
+    if found.package is None:
+        listener(Notice("the package was not found: no curves, no baselines", "warning"))
+        return data
+    package = Package.load(found.package)
+    data = replace(data, manifest=package.manifest, curves=package.curves)
+    if found.survey is None or "label" not in Store.open(found.survey).variables:
+        return data
+    split = SplitConfig.model_validate(package.manifest["train"]["split"])
+    origin = Store.open(found.survey, "survey")
+    data = replace(data, seen=seen_stars(origin, split))
+    if not config.report.baselines:
+        return data
+    listener(Notice("training the baselines on the same split"))
+    answers = compare(origin, package.labels, lambda ids: assign(ids, split))
+    rivals = {name: Rival(a.source_id, a.label) for name, a in answers.items()}
+    return replace(data, rivals=rivals)
+
+
+def _beside(path: Path, relative: object) -> Path | None:
+    """A path that a store keeps relative to itself."""
+    return _existing(path / relative) if isinstance(relative, str) else None
+
+
+def _existing(path: Path | None) -> Path | None:
+    return path if path is not None and path.exists() else None
+
+
+def _attrs_of(path: Path) -> dict[str, object]:
+    from distcnn.survey import Store
+
+    return Store.open(path).attrs
 
 
 def _must_exist(path: Path, what: str) -> None:
