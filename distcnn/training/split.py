@@ -25,6 +25,10 @@ class Part(IntEnum):
     TEST = 3
 
 
+TEST = Part.TEST
+"""The part that is opened once, when everything else is done."""
+
+
 def assign(source_id: Array, split: SplitConfig) -> Array:
     """The ``Part`` of each star, int8 [N]."""
     edges = np.cumsum([split.train, split.validation, split.calibration])

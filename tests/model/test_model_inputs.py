@@ -77,7 +77,7 @@ def test_spectra_on_another_grid_are_refused(tmp_path, store):
     spec = InputSpec.of_survey(store, NetworkConfig())
     spec.check_survey(store)
     other = make_survey(tmp_path / "other.zarr", grid=GRID + 0.01)
-    with pytest.raises(GridMismatch, match="20 pixels from 846.01"):
+    with pytest.raises(GridMismatch, match=r"20 pixels from 846\.01"):
         spec.check_survey(other)
 
 

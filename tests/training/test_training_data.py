@@ -6,7 +6,7 @@ from distcnn.config import NetworkConfig, SplitConfig
 from distcnn.errors import TrainingError
 from distcnn.model import InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
-from distcnn.training import Part, assign
+from distcnn.training import Part, assign, seen_stars
 from distcnn.training.batches import scale_stars
 from distcnn.training.data import read_labelled, take_census
 
@@ -22,6 +22,12 @@ def test_parts_hold_every_labelled_star_once(survey, simple, config):
     assert sorted(np.concatenate(met)) == sorted(labelled)
     for part, ids in zip(Part, met, strict=True):
         assert (assign(ids, config.split) == part).all()
+
+
+def test_seen_stars_are_all_that_is_labelled_but_the_test_split(survey, simple, config):
+    labelled = simple["source_id"][np.isfinite(simple["label"]).any(1)]
+    seen = seen_stars(Store.open(survey), config.split)
+    assert set(seen) == set(labelled[assign(labelled, config.split) != Part.TEST])
 
 
 def test_rows_keep_their_values_together(survey, simple, config):
