@@ -1,13 +1,30 @@
 """Settings of the report page."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from distcnn.config.base import Frozen
+
+FigureName = Literal[
+    "kiel",
+    "alpha",
+    "residuals",
+    "precision",
+    "coverage",
+    "pulls",
+    "novelty",
+    "spectra",
+    "learning",
+    "speed",
+]
 
 
 class ReportConfig(Frozen):
     """One self-contained HTML page."""
 
+    figures: tuple[FigureName, ...] | None = None
+    """Figures shown, each where the data allow it; None = all."""
     spectra: int = Field(6, ge=0)
     """Example spectra shown."""
     baselines: bool = True

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from distcnn.config import ReportConfig
+from distcnn.config.report import FigureName
 from distcnn.errors import StoreError
 from distcnn.events import Listener, StageEnded, silent
 from distcnn.report import figures, judgement, running
@@ -136,7 +137,7 @@ def _figures(
     config: ReportConfig,
 ) -> Iterator[Shown]:
     names, edges = tuple(numbers["labels"]), config.snr_edges
-    makers: dict[str, Callable[[], Figure | None]] = {
+    makers: dict[FigureName, Callable[[], Figure | None]] = {
         "kiel": lambda: figures.kiel(stars, names),
         "alpha": lambda: figures.alpha_plane(stars, names, edges),
         "residuals": lambda: judgement.residuals(stars, names, edges),
@@ -150,13 +151,14 @@ def _figures(
         "learning": lambda: running.learning(data.curves),
         "speed": lambda: running.speed(numbers["throughput"]["regions"]),
     }
+    wanted = makers if config.figures is None else config.figures
     for key, make in makers.items():
-        figure = make()
+        figure = make() if key in wanted else None
         if figure is not None:
             yield Shown(key, *_CAPTIONS[key], as_uri(figure))
 
 
-_CAPTIONS = {
+_CAPTIONS: dict[FigureName, tuple[str, str]] = {
     "kiel": (
         "Kiel diagram",
         "Stars without any flag. Left: number of stars per cell. Right: median metallicity.",
