@@ -9,6 +9,7 @@ Ours is ``training.loop`` as it runs in a member's task, augmentation included.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -95,20 +96,17 @@ def our_loop(spec: InputSpec, stars: Labelled, config: TrainConfig, seconds: flo
             raise Enough
 
     settings = config.model_copy(update={"epochs": 1000, "patience": 1000})
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            train_member(
-                network,
-                train,
-                held_out,
-                spec=spec,
-                config=settings,
-                seed=0,
-                folder=Path(folder),
-                report=report,
-            )
-        except Enough:
-            pass
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Enough):
+        train_member(
+            network,
+            train,
+            held_out,
+            spec=spec,
+            config=settings,
+            seed=0,
+            folder=Path(folder),
+            report=report,
+        )
     return len(stars) * (len(clock) - 1) / (clock[-1] - clock[0])
 
 

@@ -79,16 +79,6 @@ def read_labelled(store: Store, spec: InputSpec, split: SplitConfig, *parts: Par
     )
 
 
-def seen_stars(store: Store, split: SplitConfig) -> Array:
-    """Identifiers of the stars that training, stopping or calibration may use, sorted."""
-    found = [np.empty(0, np.int64)]
-    for region in store.regions():
-        block = store.read(region, ["source_id", "label"])
-        used = assign(block["source_id"], split) != Part.TEST
-        found.append(block["source_id"][used & np.isfinite(block["label"]).any(axis=1)])
-    return np.sort(np.concatenate(found))
-
-
 @dataclass(frozen=True)
 class Census:
     """Counts and digests of the parts; what was read of the test split is its identifiers."""
