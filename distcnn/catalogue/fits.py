@@ -5,18 +5,20 @@ numbers are NaN. ``dex`` is not a FITS unit but is what catalogues use: astropy 
 it reads the file, and keeps it.
 """
 
-from collections.abc import Callable
+import io
+import textwrap
+import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 
 from distcnn.catalogue.sheet import Sheet, flag_table
+from distcnn.catalogue.template import empty_table
 
 SUFFIXES = (".fits",)
 _BLOCK = 2880
-_CODES = {"int64": "K", "int32": "J", "int16": "I", "float64": "D", "float32": "E"}
 
 
 def write(path: Path, sheet: Sheet) -> int:
@@ -36,24 +38,33 @@ def write(path: Path, sheet: Sheet) -> int:
 
 
 def _header(sheet: Sheet) -> Any:
-    make: Callable[..., Any] = fits.Column
-    cells = [
-        make(name=c.name, format=_format(c.dtype), unit=c.unit or None, disp=c.format)
-        for c in sheet.columns
-    ]
-    table = fits.BinTableHDU.from_columns(cells, nrows=0, name="CATALOGUE")
-    header = table.header
+    header = _native_header(sheet)
+    header["EXTNAME"] = "CATALOGUE"
     header["NAXIS2"] = sheet.rows
     for number, column in enumerate(sheet.columns, start=1):
-        header[f"TUCD{number}"] = column.ucd
-        header[f"TCOMM{number}"] = column.description
+        # Cards of one column stay together.
+        after = f"TFORM{number}"
+        header.set(f"TCOMM{number}", column.description, after=after)
+        header.set(f"TUCD{number}", column.ucd, after=after)
+        header.set(f"TDISP{number}", column.format, after=after)
+        if column.unit:
+            header.set(f"TUNIT{number}", column.unit, after=after)
     for fact in sheet.facts:
-        header[fact.name] = (fact.value, fact.description)
+        fits_in = len(fact.value) + len(fact.description) < 64
+        header[fact.name] = (fact.value, fact.description if fits_in else None)
     for name, bit, sentence in flag_table():
-        header.add_comment(f"flags & {bit}: {name}: {sentence}")
+        for line in textwrap.wrap(f"flags & {bit}: {name}: {sentence}", 70):
+            header.add_comment(line)
     return header
 
 
-def _format(dtype: str) -> str:
-    kind = np.dtype(dtype)
-    return f"{kind.itemsize}A" if kind.kind == "S" else _CODES[dtype]
+def _native_header(sheet: Sheet) -> Any:
+    """Names and types, and astropy's own comments, from which it reads sentences and dex."""
+    with warnings.catch_warnings():
+        # Astropy tells that dex goes into those comments.
+        warnings.simplefilter("ignore", AstropyUserWarning)
+        table = empty_table(sheet)
+        table.meta.clear()
+        file = io.BytesIO()
+        table.write(file, format="fits")
+        return fits.getheader(io.BytesIO(file.getvalue()), 1)

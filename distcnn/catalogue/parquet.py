@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from astropy import units
-from astropy.table import Column as AstropyColumn
-from astropy.table import Table
 from astropy.table.meta import get_yaml_from_table
 
 from distcnn.catalogue.sheet import Sheet, flag_table
+from distcnn.catalogue.template import empty_table
 from distcnn.catalogue.votable import frame
 
 SUFFIXES = (".parquet",)
@@ -58,21 +56,8 @@ def _metadata(sheet: Sheet) -> dict[str, str]:
     return {
         **{fact.name: fact.value for fact in sheet.facts},
         "flags": json.dumps(flags),
-        "table_meta_yaml": _astropy_header(sheet),
+        "table_meta_yaml": "\n".join(get_yaml_from_table(empty_table(sheet))),
         **{f"table::len::{c.name}": str(np.dtype(c.dtype).itemsize) for c in texts},
         "IVOA.VOTable-Parquet.version": "1.0",
         "IVOA.VOTable-Parquet.content": frame(sheet, data=False),
     }
-
-
-def _astropy_header(sheet: Sheet) -> str:
-    table = Table(meta={fact.name: fact.value for fact in sheet.facts})
-    for column in sheet.columns:
-        kind = np.dtype(column.dtype)
-        table[column.name] = AstropyColumn(
-            np.empty(0, f"U{kind.itemsize}" if kind.kind == "S" else kind),
-            unit=units.Unit(column.unit) if column.unit else None,
-            description=column.description,
-            meta={"ucd": column.ucd},
-        )
-    return "\n".join(get_yaml_from_table(table))
