@@ -24,7 +24,9 @@ Failure = Outcome[RegionTask, Any]
 
 def ends_the_run(error: BaseException) -> bool:
     """Whether a failure concerns the whole run: a package, a full disk, not a few stars."""
-    return isinstance(error, DistcnnError) and not isinstance(error, StoreCorrupt | ClusterError)
+    # The root class stands for an error that could not travel from its worker: anything.
+    known = isinstance(error, DistcnnError) and type(error) is not DistcnnError
+    return known and not isinstance(error, StoreCorrupt | ClusterError)
 
 
 def rescue(job: Job, region: Region, flow: Flow, listener: Listener) -> Facts:

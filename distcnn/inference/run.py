@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from distcnn.config import PredictConfig
+from distcnn.errors import ClusterError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.flow import Flow
 from distcnn.inference.compute import RegionTask
@@ -22,7 +23,7 @@ from distcnn.inference.plan import Plan, make_plan
 from distcnn.inference.predictor import PackageKey
 from distcnn.inference.region import Job, predict_region
 from distcnn.inference.rescue import ends_the_run, rescue
-from distcnn.inference.target import DEAD_LETTERS, open_target
+from distcnn.inference.target import DEAD_LETTERS, open_target, remove_partials
 from distcnn.model import Package
 from distcnn.survey import Ledger, Region, Store
 
@@ -113,14 +114,16 @@ def _job(package: Package, survey: Store, store: Store, config: PredictConfig) -
 
 
 def _run(job: Job, waiting: list[Region], flow: Flow, note: "_Recorder", *, attempts: int) -> None:
+    given_up = []
     for attempt in range(1, attempts + 1):
-        failed = []
+        again = []
         for region, error in _pass(job, waiting, flow, note):
-            failed.append(region)
-            if attempt < attempts:
-                note.listener(Notice(f"Region {region.name} failed and is tried again: {error}"))
-        waiting = sorted(failed)
-    for region in waiting:
+            # A flow has its own attempts where workers die.
+            last = attempt == attempts or isinstance(error, ClusterError)
+            (given_up if last else again).append(region)
+            note.listener(Notice(f"Region {region.name} failed: {error}", "warning"))
+        waiting = sorted(again)
+    for region in sorted(given_up):
         note(region, rescue(job, region, flow, note.listener))
 
 
@@ -159,6 +162,7 @@ class _Recorder:
 
 def _finish(store: Store, ledger: Ledger, listener: Listener) -> None:
     facts = ledger.done.values()
+    remove_partials(store)
     write_dead_letters(store.private / DEAD_LETTERS, ledger)
     counts = {name: sum(f[name] for f in facts) for name in ("stars", "done", "failed")}
     engine = {**store.attrs["engine"], "parity": max(f["parity"] for f in facts)}

@@ -5,7 +5,9 @@ survey, by which package and how; another fingerprint is an error, never a mixtu
 """
 
 import fcntl
+import glob
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,17 +143,25 @@ def open_target(
         store = Store.open(predictions, "predictions")
         _compare(store, asked)
     else:
+        _remove_drafts(predictions)
         store = create_store(predictions, layout(package, survey, predictions, config, asked))
     with _alone(store):
         ledger = Ledger.open(store.private / LEDGER, asked)
-        _refresh(store, whereabouts(package, survey, predictions, asked))
+        attrs = whereabouts(package, survey, predictions, asked)
+        if any(store.attrs.get(name) != value for name, value in attrs.items()):
+            store.annotate(attrs)  # package or survey were moved since
+        remove_partials(store)
         yield store, ledger
 
 
-def _refresh(store: Store, attrs: Attrs) -> None:
-    """Paths may have changed since the run was begun; what a killed run left half is removed."""
-    if any(store.attrs.get(name) != value for name, value in attrs.items()):
-        store.annotate(attrs)
+def _remove_drafts(predictions: Path) -> None:
+    """Remove what runs killed while they created this store have left beside it."""
+    for draft in predictions.parent.glob(f"{glob.escape(predictions.name)}.creating-*"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def remove_partials(store: Store) -> None:
+    """Remove files that workers killed while they wrote have left."""
     for partial in store.path.rglob("*.partial"):
         partial.unlink(missing_ok=True)
 

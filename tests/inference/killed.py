@@ -1,0 +1,144 @@
+"""Runs that are killed on purpose: scripts of test_inference_kill, each in a process of its own.
+
+killed.py again FOLDER SEED     one process, killed at one disk operation after another
+killed.py client FOLDER         two workers; the client is killed after the second region
+killed.py worker FOLDER         two workers; one is killed in the middle of storing a region
+killed.py run FOLDER WORKERS    nobody is killed
+"""
+
+import json
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import zarr.storage._local as local_store
+
+from distcnn.clusters import open_cluster
+from distcnn.config import ClusterConfig
+from distcnn.events import Advanced
+from distcnn.survey import Ledger
+from tests.inference.small import go
+
+# A life ends at the latest after so many disk operations: making the store takes about 60,
+# storing a region 16.
+BEFORE_STORE, AFTER = 100, 30
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Mortal:
+    """Counts disk operations of this process, and dies in the middle of the last one."""
+
+    def __init__(self, operations):
+        self.left = operations
+
+    def __enter__(self):
+        def append(ledger, entry):
+            self.torn_append(ledger, entry)
+
+        self.put, self.append = local_store._put, Ledger._append
+        local_store._put, Ledger._append = self.torn_put, append
+        return self
+
+    def __exit__(self, *error):
+        local_store._put, Ledger._append = self.put, self.append
+
+    def last(self):
+        self.left -= 1
+        return self.left == 0
+
+    def torn_put(self, path, value, exclusive=False):
+        if self.last():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            data = bytes(value.as_buffer_like())
+            path.with_suffix(".torn.partial").write_bytes(data[: len(data) // 2])
+            die()
+        return self.put(path, value, exclusive)
+
+    def torn_append(self, ledger, entry):
+        if self.last():
+            whole = Path(f"{ledger.path}.whole")
+            self.append(Ledger(whole, {}, {}), entry)
+            line = whole.read_bytes()
+            whole.unlink()
+            with ledger.path.open("ab") as stream:
+                stream.write(line[: len(line) // 2])
+            die()
+        self.append(ledger, entry)
+
+
+def again(folder, seed):
+    """Live, die, live again, until the work is done; prints how many lives that took."""
+    rng = np.random.default_rng(int(seed))
+    lives = 0
+    while True:
+        lives += 1
+        begun = (folder / "predictions.zarr").exists()
+        operations = int(rng.integers(1, AFTER if begun else BEFORE_STORE))
+        child = os.fork()
+        if child == 0:
+            with Mortal(operations):
+                go(folder)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status == 0:
+            print(lives)
+            return
+        if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+            sys.exit(f"life {lives} ended with status {status}")
+
+
+def client(folder):
+    """Die with two workers at work; the parent of this process finds their numbers in a file."""
+    stored = []
+
+    def listen(event):
+        if isinstance(event, Advanced):
+            stored.append(event)
+        if len(stored) == 2:
+            workers = [child.pid for child in psutil.Process().children(recursive=True)]
+            (folder / "workers.json").write_text(json.dumps(workers))
+            die()
+
+    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as flow:
+        go(folder, flow=flow, listener=listen)
+
+
+class Haunted:
+    """A flow whose workers do ``function`` in a haunted way."""
+
+    def __init__(self, flow, haunt):
+        self.flow, self.haunt, self.workers = flow, haunt, flow.workers
+
+    def __call__(self, function, items):
+        return self.flow(partial(self.haunt, function), items)
+
+
+def die_once(marker, function, task):
+    """Do the work; die in the middle of the fifth file of region 2, the first time."""
+    if task.region.start == 64 and not marker.exists():
+        marker.touch()
+        with Mortal(5):
+            return function(task)
+    return function(task)
+
+
+def worker(folder):
+    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as flow:
+        print(go(folder, flow=Haunted(flow, partial(die_once, folder / "marker"))).failed)
+
+
+def run(folder, workers):
+    with open_cluster(ClusterConfig(workers=int(workers), dashboard=None)) as flow:
+        print(go(folder, flow=flow).resumed)
+
+
+if __name__ == "__main__":
+    what = {"again": again, "client": client, "worker": worker, "run": run}[sys.argv[1]]
+    what(Path(sys.argv[2]), *sys.argv[3:])

@@ -1,0 +1,246 @@
+import errno
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from distcnn.errors import ClusterError, StoreCorrupt, StoreError
+from distcnn.events import Notice
+from distcnn.inference import verify
+from distcnn.inference.predictor import _held, out_of_memory
+from distcnn.model import Ensemble
+from distcnn.quality import Quality
+from distcnn.schema import Flag, Status
+from distcnn.survey import Region, Store
+from tests.inference.small import CHUNK, CONFIG, STARS, go, recorded
+
+POISON = 70  # a row inside the third of five regions
+UNREADABLE = slice(64, 72)
+
+
+@pytest.fixture(autouse=True)
+def fresh_predictors():
+    """Predictors of other tests have their own idea of a safe batch."""
+    _held.clear()
+    yield
+    _held.clear()
+
+
+def rows(folder, name="predictions.zarr", names=None):
+    store = Store.open(folder / name)
+    return store.read(Region(0, store.stars), names)
+
+
+def letters(folder):
+    path = folder / "predictions.zarr" / ".distcnn" / "dead_letters.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def damage(folder, variable, row):
+    """Flip a byte inside the chunk that holds ``row`` (of a variable stored in 5 shards)."""
+    rest = ["0"] * (len(Store.open(folder / "survey.zarr").shape(variable)) - 1)
+    file = (folder / "survey.zarr").joinpath(variable, "c", str(row // 32), *rest)
+    data = bytearray(file.read_bytes())
+    # The index at the end of a shard has offset and length of each of its chunks, and a crc32c.
+    chunks = 32 // CHUNK
+    index = np.frombuffer(bytes(data[-16 * chunks - 4 : -4]), "<u8").reshape(chunks, 2)
+    offset, length = index[row % 32 // CHUNK]
+    data[int(offset + length // 2)] ^= 0x40
+    file.write_bytes(bytes(data))
+
+
+def poison(monkeypatch, folder, error, row=POISON):
+    """Let the computation break on one star."""
+    snr = rows(folder, "survey.zarr", ["snr"])["snr"][row]
+    right = Quality.assess
+
+    def assess(self, inputs, *rest):
+        if (inputs["snr"] == snr).any():
+            raise error
+        return right(self, inputs, *rest)
+
+    monkeypatch.setattr(Quality, "assess", assess)
+
+
+def test_stars_that_cannot_be_read_fail_and_the_others_are_the_same_to_the_bit(made, place):
+    damage(place, "flux", POISON)
+    summary = go(place)
+    met, wanted = rows(place), rows(made)
+    assert summary.failed == CHUNK
+    lost = np.zeros(STARS, bool)
+    lost[UNREADABLE] = True
+    for name, values in wanted.items():
+        assert np.array_equal(met[name][~lost], values[~lost], equal_nan=True)
+    assert (met["status"][lost] == Status.FAILED).all()
+    assert (met["flags"][lost] == np.uint32(Flag.NOT_COMPUTED)).all()
+    assert np.isnan(met["label"][lost]).all()
+    assert np.array_equal(met["source_id"], wanted["source_id"])
+    assert np.array_equal(met["ra"], wanted["ra"])
+
+
+def test_failed_stars_are_listed_with_their_reason_and_pass_verification(place):
+    damage(place, "flux", POISON)
+    go(place)
+    listed = letters(place)
+    ids = rows(place, "survey.zarr", ["source_id"])["source_id"][UNREADABLE]
+    assert [letter["source_id"] for letter in listed] == ids.tolist()
+    assert [letter["row"] for letter in listed] == list(range(64, 72))
+    reason = "flux of rows 000000064-000000072 of the survey cannot be read"
+    assert {letter["reason"] for letter in listed} == {reason}
+    config = CONFIG.model_copy(update={"verify_sample": STARS})
+    checked = verify(place / "predictions.zarr", config)
+    assert (checked.failed, checked.identical) == (CHUNK, STARS)
+
+
+def test_a_damaged_copy_column_fails_its_stars_too(place):
+    damage(place, "ra", POISON)
+    assert go(place).failed == CHUNK
+    met = rows(place)
+    assert np.isnan(met["ra"][UNREADABLE]).all()
+    assert np.isfinite(met["dec"][UNREADABLE]).all()
+
+
+def test_unreadable_source_ids_stop_the_run(place):
+    damage(place, "source_id", 140)
+    with pytest.raises(StoreCorrupt, match="source_id of region"):
+        go(place)
+    assert not (place / "predictions.zarr").exists()
+
+
+def test_source_ids_damaged_after_the_plan_stop_the_run_and_nothing_is_lost(place):
+    # With a ledger in the survey nobody reads all source_ids before the regions do.
+    from distcnn.survey import Ledger
+
+    Ledger.open(place / "survey.zarr" / ".distcnn" / "ledger.jsonl", {"by": "test"})
+    damage(place, "source_id", POISON)
+    with pytest.raises(StoreCorrupt, match="source_id of region"):
+        go(place)
+    assert len(recorded(place)) == 4
+    assert Store.open(place / "predictions.zarr").attrs["complete"] is False
+
+
+@pytest.mark.parametrize("error", [np.linalg.LinAlgError("singular matrix"), ClusterError("dead")])
+def test_a_star_that_breaks_the_computation_is_found_and_left_out(made, place, monkeypatch, error):
+    poison(monkeypatch, place, error)
+    heard = []
+    summary = go(place, listener=heard.append)
+    assert summary.failed == 1
+    (letter,) = letters(place)
+    assert letter["row"] == POISON
+    died = isinstance(error, ClusterError)
+    assert letter["reason"] == (
+        "the worker dies while computing this star"
+        if died
+        else "the computation fails with LinAlgError: singular matrix"
+    )
+    met, wanted = rows(place), rows(made)
+    others = np.arange(STARS) != POISON
+    for name, values in wanted.items():
+        assert np.array_equal(met[name][others], values[others], equal_nan=True)
+    failures = [e for e in heard if isinstance(e, Notice) and " failed: " in e.text]
+    assert len(failures) == (1 if died else CONFIG.attempts)
+
+
+def test_a_failure_that_passes_leaves_no_trace(made, place, monkeypatch):
+    right = Ensemble.predict
+    calls = []
+
+    def predict(self, *rest):
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError(errno.EIO, "the network drive was away for a moment")
+        return right(self, *rest)
+
+    monkeypatch.setattr(Ensemble, "predict", predict)
+    assert go(place).failed == 0
+    assert recorded(place) == recorded(made)
+
+
+def test_a_failure_of_every_star_stops_the_run_and_is_not_blamed_on_them(place, monkeypatch):
+    def broken(self, *rest):
+        raise TypeError("a mistake in the program")
+
+    monkeypatch.setattr(Ensemble, "predict", broken)
+    with pytest.raises(TypeError, match="a mistake in the program"):
+        go(place)
+    assert recorded(place) == {}
+
+
+def test_a_network_that_gives_nan_for_a_star_costs_that_star_only(made, place, monkeypatch):
+    snr = rows(place, "survey.zarr", ["snr"])["snr"][POISON]
+    right = Ensemble.predict
+
+    def predict(self, stars, batch):
+        label, noise, scatter = right(self, stars, batch)
+        label[stars.snr[:, 0] == snr, 1] = np.nan
+        return label, noise, scatter
+
+    monkeypatch.setattr(Ensemble, "predict", predict)
+    assert go(place).failed == 1
+    met, wanted = rows(place), rows(made)
+    assert met["flags"][POISON] & np.uint32(Flag.NON_FINITE)
+    assert np.isnan(met["label"][POISON]).all()
+    assert met["novelty"][POISON] == wanted["novelty"][POISON]
+    assert letters(place)[0]["reason"] == "the network gave a value that is not finite"
+    others = np.arange(STARS) != POISON
+    assert np.array_equal(met["label"][others], wanted["label"][others])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_batches_are_halved_until_they_fit_and_it_is_said_once(made, place, monkeypatch, error):
+    right = Ensemble.predict
+
+    def predict(self, stars, batch):
+        if batch > 4:
+            raise error
+        return right(self, stars, batch)
+
+    monkeypatch.setattr(Ensemble, "predict", predict)
+    heard = []
+    summary = go(place, listener=heard.append)
+    assert (summary.batch, summary.failed) == (4, 0)
+    texts = [e.text for e in heard if isinstance(e, Notice)]
+    assert texts == ["Memory ran out: batches of 4 instead of 16"]
+    met, wanted = rows(place), rows(made)
+    assert (np.abs(met["label"] - wanted["label"]) < 1e-3 * wanted["label_error"]).all()
+    assert verify(place / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
+
+
+def test_memory_that_suffices_for_no_star_ends_in_that_error(place, monkeypatch):
+    def predict(self, stars, batch):
+        raise MemoryError
+
+    monkeypatch.setattr(Ensemble, "predict", predict)
+    with pytest.raises(MemoryError):
+        go(place)
+
+
+def test_other_runtime_errors_are_not_taken_for_a_lack_of_memory():
+    assert not out_of_memory(RuntimeError("shape mismatch"))
+    assert not out_of_memory(ValueError("out of memory"))
+
+
+def test_a_full_disk_stops_the_run_at_once_and_the_same_command_ends_it(made, place, monkeypatch):
+    right = Store.write
+    calls = []
+
+    def write(self, region, arrays):
+        calls.append(region)
+        if len(calls) == 3:
+            raise StoreError("no space left on device", cure="Free space.")
+        return right(self, region, arrays)
+
+    monkeypatch.setattr(Store, "write", write)
+    with pytest.raises(StoreError, match="no space left"):
+        go(place)
+    assert len(calls) == 3
+    assert go(place).resumed == 2
+    assert recorded(place) == recorded(made)

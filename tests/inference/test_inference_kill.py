@@ -1,0 +1,67 @@
+"""Processes are really killed (SIGKILL), and the same command again gives the same bits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import psutil
+
+from distcnn.inference import verify
+from distcnn.survey import Region, Store
+from tests.inference.small import CONFIG, STARS, recorded
+
+
+def killed(*arguments, code=0):
+    """Run a script of ``killed.py``; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.inference.killed", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout.strip()
+
+
+def assert_undisturbed(folder, made):
+    """The same digests as a run that nobody killed, and every star once."""
+    assert recorded(folder) == recorded(made)
+    store = Store.open(folder / "predictions.zarr")
+    assert {r.name: store.digest(r) for r in store.regions()} == recorded(made)
+    ids = [s.read(Region(0, STARS), ["source_id"])["source_id"] for s in (store, survey_of(made))]
+    assert np.array_equal(*ids)
+    assert verify(folder / "predictions.zarr", CONFIG).failed == 0
+    assert not list(folder.rglob("*.partial"))
+    assert not list(folder.glob("*.creating-*"))
+
+
+def survey_of(folder):
+    return Store.open(folder / "survey.zarr")
+
+
+def test_a_run_killed_at_any_moment_again_and_again_ends_with_the_same_bits(made, place):
+    lives = int(killed("again", place, 3))
+    assert lives > 4
+    assert_undisturbed(place, made)
+
+
+def test_a_client_killed_over_two_workers_is_continued_by_one(made, place):
+    killed("client", place, code=-signal.SIGKILL)
+    orphans = json.loads((place / "workers.json").read_text())
+    alive = [psutil.Process(pid) for pid in orphans if psutil.pid_exists(pid)]
+    assert len(recorded(place)) == 2
+    assert killed("run", place, 1) == "2"
+    assert_undisturbed(place, made)
+    _, left = psutil.wait_procs(alive, timeout=60)
+    assert left == []
+
+
+def test_a_worker_killed_while_it_stores_a_region_costs_nothing(made, place):
+    assert killed("worker", place) == "0"
+    assert (place / "marker").exists()
+    assert_undisturbed(place, made)

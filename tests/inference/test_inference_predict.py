@@ -1,0 +1,338 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray
+
+from distcnn.config import NetworkConfig, PredictConfig
+from distcnn.errors import (
+    DigestMismatch,
+    FingerprintMismatch,
+    PackageError,
+    ParityError,
+    PlanRefused,
+    StoreError,
+)
+from distcnn.events import Advanced, Notice, StageEnded, StageStarted
+from distcnn.inference import plan
+from distcnn.inference.predictor import PackageKey, hold
+from distcnn.model import Ensemble, Package, star_inputs
+from distcnn.quality import Quality
+from distcnn.schema import Flag, Status
+from distcnn.survey import Ledger, Region, Store
+from tests.inference.small import (
+    BANDS,
+    CONFIG,
+    LABELS,
+    NAMES,
+    STARS,
+    go,
+    make_package,
+    make_survey,
+    recorded,
+)
+
+
+def rows(folder, name="predictions.zarr", names=None):
+    store = Store.open(folder / name)
+    return store.read(Region(0, store.stars), names)
+
+
+def without(*names):
+    return [name for name in NAMES if name not in names]
+
+
+def test_every_star_has_one_row_in_the_surveys_order(made):
+    predicted, survey = rows(made), rows(made, "survey.zarr")
+    for name in ("source_id", "ra", "dec", "snr", "parallax"):
+        assert np.array_equal(predicted[name], survey[name])
+    assert np.array_equal(predicted["reference_magnitude"], survey["photometry"][:, 0])
+    assert set(predicted["status"]) == {Status.DONE}
+    assert np.isfinite(predicted["label"]).all()
+
+
+def test_the_labels_are_those_of_the_ensemble_and_its_quality(made):
+    package = Package.load(made / "package")
+    survey = rows(made, "survey.zarr")
+    inputs = star_inputs(survey, package.spec)
+    label, noise, scatter = Ensemble(package, "eager").predict(inputs)
+    known = {n: survey[n] for n in ("flux", "flux_error", "xp", "photometry", "parallax", "snr")}
+    quality = Quality.from_arrays(package.quality_arrays).assess(known, label, noise, scatter)
+    met = rows(made)
+    tolerance = 1e-4 * np.median(met["label_error"], axis=0)
+    assert (np.abs(met["label"] - label) < tolerance).all()
+    assert (np.abs(met["label_noise"] - noise) < tolerance).all()
+    assert (np.abs(met["label_scatter"] - scatter) < tolerance).all()
+    assert (np.abs(met["label_error"] - quality["label_error"]) < tolerance).all()
+    np.testing.assert_allclose(met["novelty"], quality["novelty"], atol=1e-3)
+    assert np.mean(met["flags"] == quality["flags"]) > 0.98
+    assert (met["flags"][::17] & np.uint32(Flag.NO_XP)).all()
+
+
+def test_both_engines_agree_within_a_thousandth_of_an_error(made, place):
+    go(place, PredictConfig(batch=16, engine="eager"))
+    met, reference = rows(made), rows(place)
+    assert (np.abs(met["label"] - reference["label"]) < 1e-3 * met["label_error"]).all()
+
+
+def test_the_store_tells_from_what_it_was_made_without_a_machine_path(made):
+    store = Store.open(made / "predictions.zarr", "predictions")
+    assert store.attrs["complete"] is True
+    assert store.attrs["package"]["path"] == "../package"
+    assert store.attrs["package"]["digest"] == Package.load(made / "package").digest
+    assert store.attrs["survey"]["path"] == "../survey.zarr"
+    assert store.attrs["labels"] == list(LABELS)
+    assert store.attrs["counts"]["done"] == STARS
+    assert store.attrs["engine"]["name"] == "torchscript"
+    assert store.attrs["engine"]["parity"] < CONFIG.parity
+    limits = store.attrs["limits"]
+    assert len(limits["label_low"]) == len(limits["label_high"]) == 3
+    assert limits["parallax"][0] < limits["parallax"][1]
+    assert str(made) not in json.dumps(store.attrs)
+    ledger = (store.private / "ledger.jsonl").read_text()
+    assert str(made) not in ledger
+
+
+def test_xarray_reads_the_labels_by_name(made):
+    with xarray.open_zarr(made / "predictions.zarr") as data:
+        assert data.sizes["star"] == STARS
+        teff = data.label.sel(label_name="teff")
+        assert np.array_equal(teff, rows(made)["label"][:, 0])
+
+
+def test_a_listener_hears_every_star_once(place):
+    heard = []
+    summary = go(place, listener=heard.append)
+    assert heard[0] == StageStarted("predict", STARS, "stars", 0)
+    assert sum(e.count for e in heard if isinstance(e, Advanced)) == STARS
+    assert isinstance(heard[-1], StageEnded)
+    assert summary.stars == STARS
+    assert summary.failed == summary.resumed == 0
+    assert "150 stars in 5 regions, 0 failed" in str(summary)
+
+
+def test_a_finished_store_is_left_as_it_is(done):
+    def no_flow(function, items):
+        raise AssertionError("nothing is to be computed")
+
+    no_flow.workers = 1
+    heard = []
+    summary = go(done, flow=no_flow, listener=heard.append)
+    assert [type(e) for e in heard] == [Notice]
+    assert "complete already" in heard[0].text
+    assert summary.resumed == summary.regions == 5
+
+
+def test_regions_missing_from_the_ledger_are_computed_again_to_the_same_bits(made, done):
+    path = done / "predictions.zarr" / ".distcnn" / "ledger.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:1] + lines[3:4]) + lines[4][:30])
+    heard = []
+    summary = go(done, listener=heard.append)
+    assert summary.resumed == 1
+    assert heard[0].done == 32
+    assert recorded(done) == recorded(made)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"), [({"batch": 8}, "batch"), ({"engine": "eager"}, "engine")]
+)
+def test_other_settings_may_not_continue_a_run(done, change, key):
+    with pytest.raises(FingerprintMismatch, match=f"begun with {key} = "):
+        go(done, CONFIG.model_copy(update=change))
+
+
+def test_another_package_may_not_continue_a_run(done):
+    store = Store.open(done / "survey.zarr")
+    make_package(done / "other", store, seed=9)
+    with pytest.raises(FingerprintMismatch, match="package = "):
+        go(done, package=done / "other")
+
+
+def test_another_survey_may_not_continue_a_run(done):
+    make_survey(done / "other.zarr", seed=6)
+    with pytest.raises(FingerprintMismatch, match="survey = "):
+        go(done, survey=done / "other.zarr")
+
+
+def test_a_run_without_ledger_goes_on_only_with_the_same_input(done):
+    (done / "predictions.zarr" / ".distcnn" / "ledger.jsonl").unlink()
+    with pytest.raises(FingerprintMismatch, match="batch"):
+        go(done, CONFIG.model_copy(update={"batch": 8}))
+    assert go(done).resumed == 0
+
+
+def test_a_moved_package_and_survey_are_found_at_their_new_place(done):
+    (done / "deep").mkdir()
+    for name in ("package", "survey.zarr"):
+        shutil.move(done / name, done / "deep" / name)
+    go(done, package=done / "deep" / "package", survey=done / "deep" / "survey.zarr")
+    assert Store.open(done / "predictions.zarr").attrs["package"]["path"] == "../deep/package"
+
+
+def test_two_runs_may_not_write_one_store(place):
+    class SecondRun(Exception):
+        pass
+
+    def run_again(event):
+        if isinstance(event, Advanced):
+            code = f"""
+from pathlib import Path
+from distcnn.errors import StoreError
+from tests.inference.small import go
+try:
+    go(Path({str(place)!r}))
+except StoreError as error:
+    print(error.problem)
+"""
+            told.append(run_python(code))
+            raise SecondRun
+
+    told = []
+    with pytest.raises(SecondRun):
+        go(place, listener=run_again)
+    assert told == ["predictions.zarr is being written by another run"]
+    assert go(place).resumed == 1
+
+
+def run_python(code):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.strip()
+
+
+def test_another_wavelength_grid_is_refused_with_both_grids(place):
+    make_survey(place / "other.zarr", wavelength=(846.0, 869.0))
+    with pytest.raises(PackageError, match=r"60 pixels from 846 to 869 \(grid .*60 pixels of grid"):
+        go(place, survey=place / "other.zarr")
+    assert not (place / "predictions.zarr").exists()
+
+
+def test_other_bands_are_refused_and_other_order_is_not(place, made):
+    make_survey(place / "other.zarr", bands=("g", "bp", "w1"))
+    with pytest.raises(PackageError, match=r"bands g, bp, w1: expected g, bp, rp"):
+        go(place, survey=place / "other.zarr")
+    make_survey(place / "turned.zarr", bands=BANDS[::-1])
+    go(place, survey=place / "turned.zarr")
+    met, wanted = rows(place), rows(made)
+    for name in ("label", "flags", "reference_magnitude"):
+        assert np.array_equal(met[name], wanted[name])
+
+
+def test_a_survey_without_spectra_is_refused_for_a_network_that_uses_them(place):
+    make_survey(place / "other.zarr", names=without("flux", "flux_error"))
+    with pytest.raises(PackageError, match=r"has no spectra.*train.network.spectrum=false"):
+        go(place, survey=place / "other.zarr")
+
+
+def test_another_number_of_coefficients_is_refused(place, monkeypatch):
+    monkeypatch.setattr("tests.inference.small.XP", 4)
+    make_survey(place / "other.zarr")
+    with pytest.raises(PackageError, match="has 4 XP coefficients: expected 6"):
+        go(place, survey=place / "other.zarr")
+
+
+def test_a_survey_without_xp_and_parallax_is_predicted_and_every_star_flagged(place):
+    make_survey(place / "other.zarr", names=without("xp", "parallax", "parallax_error"))
+    heard = []
+    go(place, survey=place / "other.zarr", listener=heard.append)
+    wanted = np.uint32(Flag.NO_XP | Flag.NO_PARALLAX)
+    met = rows(place)
+    assert ((met["flags"] & wanted) == wanted).all()
+    assert np.isfinite(met["label"]).all()
+    assert any("no xp, parallax" in e.text for e in heard if isinstance(e, Notice))
+
+
+def test_a_network_of_magnitudes_alone_needs_no_spectrum(place):
+    survey = make_survey(place / "other.zarr", names=without("flux", "flux_error", "xp"))
+    network = NetworkConfig(spectrum=False, xp=False, hidden=8)
+    shutil.rmtree(place / "package")
+    make_package(place / "package", survey, network=network)
+    go(place, survey=place / "other.zarr")
+    met = rows(place)
+    assert np.isfinite(met["label"]).all()
+    assert not (met["flags"] & np.uint32(Flag.NO_SPECTRUM | Flag.NO_XP)).any()
+
+
+def test_an_incomplete_survey_is_refused(place):
+    Store.open(place / "survey.zarr").annotate({"complete": False})
+    with pytest.raises(StoreError, match="is not complete"):
+        go(place)
+
+
+def test_a_folder_that_is_no_prediction_store_is_not_touched(place):
+    (place / "predictions.zarr").mkdir()
+    (place / "predictions.zarr" / "letter.txt").write_text("keep me")
+    with pytest.raises(StoreError, match="is not a store"):
+        go(place)
+    assert (place / "predictions.zarr" / "letter.txt").read_text() == "keep me"
+
+
+def test_a_package_that_changed_since_the_plan_is_refused_by_the_worker(place):
+    digest = Package.load(place / "package").digest
+    hold(PackageKey(str(place / "package"), digest, "eager", 0.01))
+    with pytest.raises(DigestMismatch, match="as planned"):
+        hold(PackageKey(str(place / "package"), "0" * 64, "eager", 0.01))
+
+
+def test_an_engine_that_does_not_reproduce_the_fixtures_ends_the_run(place, monkeypatch):
+    right = Ensemble.outputs
+
+    def wrong(self, batch):
+        mean, sigma = right(self, batch)
+        return mean + 10.0, sigma
+
+    monkeypatch.setattr(Ensemble, "outputs", wrong)
+    with pytest.raises(ParityError):
+        go(place)
+    ledger = Ledger.read(place / "predictions.zarr" / ".distcnn" / "ledger.jsonl")
+    assert ledger.done == {}
+
+
+def test_a_plan_names_the_numbers_and_changes_nothing(place):
+    before = sorted(place.rglob("*"))
+    made = plan(place / "package", place / "survey.zarr", place / "predictions.zarr", CONFIG, 2)
+    assert sorted(place.rglob("*")) == before
+    text = str(made)
+    assert "150 stars" in text
+    assert "5: 0 done, 5 waiting" in text
+    assert "2 members, teff, logg, mh" in text
+    assert "torchscript, float32, batches of 16" in text
+    # 8 + 2 x 8 + 3 x 4 + 4 x 3 x 4 + 2 x 4 + 4 + 1 bytes a star
+    assert made.bytes_to_write == STARS * 97
+    assert 0 < made.bytes_to_read < 200_000
+    assert made.workers == 2
+    made.check()
+
+
+def test_a_plan_counts_what_is_done(done):
+    path = done / "predictions.zarr" / ".distcnn" / "ledger.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    made = plan(done / "package", done / "survey.zarr", done / "predictions.zarr", CONFIG)
+    assert (made.done, made.waiting, made.stars_waiting) == (2, 3, STARS - 64)
+
+
+def test_a_plan_without_room_on_disk_is_refused_before_anything_is_made(place, monkeypatch):
+    usage = shutil.disk_usage(place)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10_000))
+    with pytest.raises(PlanRefused, match=r"14\.6 kB to write, 10 kB free"):
+        go(place)
+    assert not (place / "predictions.zarr").exists()
+
+
+def test_a_plan_that_needs_more_memory_than_allowed_is_refused(place):
+    config = CONFIG.model_copy(update={"worker_memory": 100_000_000})
+    with pytest.raises(PlanRefused, match=r"predict\.worker_memory allows 100 MB"):
+        go(place, config)
+    made = plan(place / "package", place / "survey.zarr", place / "predictions.zarr", config)
+    assert "refused" in str(made)
+
+
+def test_a_finished_store_needs_no_room(done, monkeypatch):
+    usage = shutil.disk_usage(done)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
+    assert go(done).stars == STARS
