@@ -42,11 +42,15 @@ def ingest_archive(
     """Turn the archive files in ``archive`` into the store ``survey``."""
     from distcnn.clusters import open_cluster
     from distcnn.ingest import build_survey
+    from distcnn.survey import Store
 
     _must_exist(archive, "an archive folder")
     with open_cluster(config.cluster) as flow:
         _tell_dashboard(flow, listener)
-        return build_survey(archive, survey, config.ingest, flow=flow, listener=listener)
+        done = build_survey(archive, survey, config.ingest, flow=flow, listener=listener)
+    # A hint for reports, not an identity: both may be moved together.
+    Store.open(survey).annotate({"archive": os.path.relpath(archive, survey)})
+    return done
 
 
 def train_package(
