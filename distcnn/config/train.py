@@ -37,20 +37,20 @@ class NetworkConfig(Frozen):
     """Channels of the last convolution; the first has half. Multiples of 16 suit matrix units."""
     hidden: int = Field(128, ge=4)
     """Neurons of the joined dense layers."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Drop-out in the dense layers."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Drop-out inside the spectrum and XP branches of ``hybrid``."""
 
 
 class AugmentConfig(Frozen):
     """What is done to training inputs afresh in every epoch."""
 
-    noise: float = Field(0.5, ge=0, le=1)
+    noise: float = Field(0.7, ge=0, le=1)
     """Probability to add the noise that lowers a spectrum to another training star's S/N."""
-    drop_xp: float = Field(0.1, ge=0, lt=1)
+    drop_xp: float = Field(0.05, ge=0, lt=1)
     """Probability to hide the XP coefficients of a star."""
-    drop_parallax: float = Field(0.1, ge=0, lt=1)
+    drop_parallax: float = Field(0.05, ge=0, lt=1)
     """Probability to hide the parallax of a star."""
-    drop_pixels: float = Field(0.02, ge=0, lt=1)
+    drop_pixels: float = Field(0.05, ge=0, lt=1)
     """Fraction of pixels hidden, in runs."""
 
 
@@ -67,15 +67,15 @@ class TrainConfig(Frozen):
     """Who is trained on and who is not."""
     augment: AugmentConfig = AugmentConfig()
     """Augmentation."""
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(40, ge=1)
     """Most epochs."""
     patience: int = Field(15, ge=1)
     """Stop after this many epochs without a better validation loss; best weights are kept."""
-    batch: int = Field(256, ge=1)
+    batch: int = Field(128, ge=1)
     """Stars per optimiser step."""
     learning_rate: float = Field(3e-3, gt=0)
     """Peak of the one-cycle schedule (AdamW)."""
-    weight_decay: float = Field(1e-2, ge=0)
+    weight_decay: float = Field(0.5, ge=0)
     """AdamW weight decay."""
     keep: float = Field(1.0, gt=0, le=1)
     """Fraction of members kept, best validation loss first (published practice: 0.8)."""

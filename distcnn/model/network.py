@@ -37,12 +37,11 @@ class Hybrid(nn.Module):
             self.spectrum = _spectrum_branch(spec.pixels, config)
             width += hidden
         if self.with_xp:
-            self.xp = _dense(spec.coefficients, hidden, side)
+            self.xp = _dense(spec.coefficients, hidden, side, config.dropout)
             width += side
         self.scalars = _dense(len(Features.of(spec).names), side, side)
-        self.join = nn.Sequential(
-            nn.Dropout(config.dropout), _dense(width, hidden, side), nn.Dropout(config.dropout)
-        )
+        # No drop-out from here on: it would come back as noise of the labels themselves.
+        self.join = _dense(width, hidden, side)
         self.mean = nn.Linear(side, len(spec.labels))
         self.noise = nn.Linear(side, len(spec.labels))
 
@@ -138,8 +137,8 @@ def _spectrum_branch(pixels: int, config: NetworkConfig) -> nn.Sequential:
     )
 
 
-def _dense(width: int, hidden: int, out: int) -> nn.Sequential:
+def _dense(width: int, hidden: int, out: int, dropout: float = 0.0) -> nn.Sequential:
     return nn.Sequential(
-        *(nn.Linear(width, hidden), nn.LeakyReLU(SLOPE)),
+        *(nn.Linear(width, hidden), nn.LeakyReLU(SLOPE), nn.Dropout(dropout)),
         *(nn.Linear(hidden, out), nn.LeakyReLU(SLOPE)),
     )

@@ -312,6 +312,8 @@ def _json(value: Any) -> bytes:
 
 
 def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    for left in path.parent.glob(f"{path.name}.writing-*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     draft = path.with_name(f"{path.name}.writing-{os.getpid()}")
     try:
         for name, data in files.items():

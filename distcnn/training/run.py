@@ -78,10 +78,10 @@ def train_package(
     fingerprint = _fingerprint(spec, census, config)
     whole = fingerprint | config.model_dump(mode="json", include={"members", "keep"})
     whole |= {"quality": quality.model_dump(mode="json")}
+    partial = package.with_name(f"{package.name}.partial")
     if package.exists():
         made = _reopen(package, whole)
     else:
-        partial = package.with_name(f"{package.name}.partial")
         ledger = Ledger.open(partial / "ledger.jsonl", fingerprint)
         tasks = [
             MemberTask(survey.absolute(), partial.absolute(), number, spec, config, census.data)
@@ -91,7 +91,7 @@ def train_package(
         made = _assemble(
             package, tasks, ledger, store, census=census, fingerprint=whole, settings=quality
         )
-        shutil.rmtree(partial)
+    shutil.rmtree(partial, ignore_errors=True)
     if not made.evaluation and census.counts["test"]:
         _evaluate(made, store, config)
     return _summary(made, census, time.perf_counter() - clock, listener)
