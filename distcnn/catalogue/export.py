@@ -1,6 +1,7 @@
 """Export: choose the writer by the suffix, write beside the target, then put it in place."""
 
 import os
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -83,5 +84,6 @@ def _replace(target: Path, writer: Writer, sheet: Sheet) -> int:
     except OSError as error:
         raise StoreError(f"{target} cannot be written ({error.strerror or error})") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
     return rows

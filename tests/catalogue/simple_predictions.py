@@ -1,0 +1,86 @@
+"""A finished prediction store of any size, made without a network."""
+
+from pathlib import Path
+
+import numpy as np
+
+from distcnn.schema import LABEL, PREDICTION_VARIABLES, STAR, Flag, Status
+from distcnn.survey import Coordinate, Layout, Store, create_store
+
+FIVE = ("teff", "logg", "mh", "alpham", "feh")
+CENTRE = {"teff": (5000, 600), "logg": (3.0, 1.0)}
+LIMITS = {
+    "label_low": [4000.0, 0.5, -1.0, -0.2, -1.0],
+    "label_high": [6500.0, 5.0, 0.5, 0.5, 0.5],
+    "reference_magnitude": [7.0, 14.0],
+    "parallax": [None, 10.0],
+}
+
+
+def make_predictions(
+    path: Path,
+    stars: int = 300,
+    labels: tuple[str, ...] = FIVE,
+    *,
+    shard: int = 128,
+    limits: dict | None = LIMITS,
+    complete: bool = True,
+    seed: int = 1,
+) -> Store:
+    """Random but plausible rows; the first star could not be computed."""
+    layout = Layout(
+        kind="predictions",
+        sizes={STAR: stars, LABEL: len(labels)},
+        chunk_stars=shard // 2,
+        shard_stars=shard,
+        variables=tuple(PREDICTION_VARIABLES.values()),
+        coordinates={LABEL: Coordinate(LABEL, np.array(labels), {})},
+        attrs={
+            "complete": False,
+            "distcnn_version": "0.0.test",
+            "release": "DR3",
+            "bands": ["phot_g_mean_mag"],
+            "engine": {"name": "torchscript", "precision": "float32", "members": 8},
+            "package": {"path": "../package", "digest": "a" * 64},
+            "survey": {"path": "../survey.zarr", "digest": "b" * 64, "name": "gaia_rvs"},
+            "counts": {"stars": stars, "done": stars - 1, "failed": 1},
+            **({"limits": limits} if limits else {}),
+        },
+    )
+    store = create_store(path, layout)
+    rng = np.random.default_rng(seed)
+    for region in store.regions():
+        store.write(region, rows(rng, region.start, region.size, labels))
+    store.annotate({"complete": complete})
+    return Store.open(path, "predictions")
+
+
+def rows(
+    rng: np.random.Generator, start: int, size: int, labels: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """Arrays of one region."""
+    centre, width = np.array([CENTRE.get(name, (-0.2, 0.4)) for name in labels]).T
+    label = rng.normal(centre, width, (size, len(labels))).astype("f4")
+    error = rng.uniform(0.01, 0.1, (3, size, len(labels))).astype("f4")
+    novelty = rng.gamma(2, 0.3, size).astype("f4")
+    flags = np.where(novelty > 1, int(Flag.NOVEL_SPECTRUM), 0).astype("u4")
+    status = np.full(size, Status.DONE, "u1")
+    if start == 0:
+        label[0], error[:, 0], novelty[0] = np.nan, np.nan, np.nan
+        flags[0], status[0] = Flag.NON_FINITE, Status.FAILED
+    return {
+        "source_id": (np.arange(start, start + size, dtype="i8") + 1) * 4_000_000_007,
+        "ra": rng.uniform(0, 360, size),
+        "dec": rng.uniform(-90, 90, size),
+        "snr": rng.uniform(15, 200, size).astype("f4"),
+        "parallax": rng.normal(3, 4, size).astype("f4"),
+        "reference_magnitude": rng.uniform(6, 15, size).astype("f4"),
+        "label": label,
+        "label_error": error[0],
+        "label_noise": error[1],
+        "label_scatter": error[2],
+        "novelty": novelty,
+        "valid_pixels": rng.uniform(0.5, 1, size).astype("f4"),
+        "flags": flags,
+        "status": status,
+    }

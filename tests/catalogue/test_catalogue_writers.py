@@ -1,0 +1,123 @@
+"""The writers pass the kit, and follow the conventions of their format."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+from astropy.io.votable import parse
+from astropy.io.votable.ucd import check_ucd
+from checks.writer_checks import WriterChecks
+from simple_predictions import make_predictions
+
+from distcnn.catalogue import columns, export
+from distcnn.schema import LABELS, Flag
+from distcnn.survey import Region
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_predictions(tmp_path_factory.mktemp("store") / "predictions.zarr")
+
+
+@pytest.fixture(scope="module")
+def stored(store):
+    return store.read(Region(0, store.stars))
+
+
+class TestFits(WriterChecks):
+    suffix = ".fits"
+
+    def test_the_file_obeys_the_standard(self, path):
+        with fits.open(path) as file:
+            file.verify("exception")
+            assert file["CATALOGUE"].data["teff"].shape == (300,)
+        assert path.stat().st_size % 2880 == 0
+
+    def test_topcat_finds_units_ucds_and_sentences(self, path, labels):
+        header = fits.getheader(path, 1)
+        for number, column in enumerate(columns(labels), start=1):
+            assert header[f"TTYPE{number}"] == column.name
+            assert header[f"TUCD{number}"] == column.ucd
+            assert header[f"TCOMM{number}"] == column.description
+            assert header.get(f"TUNIT{number}", "") == column.unit
+
+    def test_the_header_names_origin_and_bits(self, path):
+        header = fits.getheader(path, 1)
+        assert (header["SURVEY"], header["RELEASE"]) == ("gaia_rvs", "DR3")
+        comments = " ".join(header["COMMENT"])
+        for flag in Flag:
+            assert f"flags & {int(flag)}: {flag.name}:" in comments
+
+
+class TestParquet(WriterChecks):
+    suffix = ".parquet"
+
+    def test_fields_carry_unit_ucd_and_sentence(self, path, labels):
+        schema = pq.read_schema(path)
+        for column in columns(labels):
+            meaning = schema.field(column.name).metadata
+            assert meaning[b"unit"].decode() == column.unit
+            assert meaning[b"ucd"].decode() == column.ucd
+            assert meaning[b"description"].decode() == column.description
+
+    def test_the_file_names_origin_and_bits(self, path):
+        metadata = pq.read_schema(path).metadata
+        assert metadata[b"SURVEY"] == b"gaia_rvs"
+        assert json.loads(metadata[b"flags"])["NO_XP"]["bit"] == int(Flag.NO_XP)
+        assert b"<VOTABLE" in metadata[b"IVOA.VOTable-Parquet.content"]
+
+    def test_row_groups_are_small(self, path):
+        file = pq.ParquetFile(path)
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        assert sum(sizes) == 300
+        assert max(sizes) <= 100_000
+
+
+class TestVOTable(WriterChecks):
+    suffix = ".vot"
+
+    def test_the_file_is_valid_and_binary(self, path):
+        document = parse(path, verify="exception")
+        table = document.get_first_table()
+        assert "<BINARY2>" in path.read_text()
+        assert table.nrows == 300
+
+    def test_fields_and_parameters_carry_their_meaning(self, path, labels):
+        table = parse(path).get_first_table()
+        for field, column in zip(table.fields, columns(labels), strict=True):
+            assert (field.name, field.ucd) == (column.name, column.ucd)
+            assert field.description == column.description
+        parameters = {parameter.name: parameter for parameter in table.params}
+        assert parameters["SURVEY"].value == "gaia_rvs"
+        assert parameters["FLAG_NO_XP"].value == int(Flag.NO_XP)
+        assert parameters["FLAG_NO_XP"].description
+
+
+def test_every_ucd_is_in_the_controlled_vocabulary():
+    for column in columns(list(LABELS)):
+        assert check_ucd(column.ucd, check_controlled_vocabulary=True, has_colon=True), column
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".parquet", ".vot"])
+def test_any_set_of_labels_can_be_exported(tmp_path, suffix):
+    store = make_predictions(tmp_path / "p.zarr", 40, ("teff", "ali"), limits=None)
+    target = tmp_path / f"c{suffix}"
+    assert export(store.path, target) == 40
+    names = [column.name for column in columns(("teff", "ali"))]
+    assert {"ali", "ali_error", "eteff"} <= set(names)
+    assert not {"eali", "logg", "elogg"} & set(names)
+
+
+def test_more_stars_than_one_block_are_all_written(tmp_path, monkeypatch):
+    store = make_predictions(tmp_path / "p.zarr", 1000, ("teff", "logg"), limits=None)
+    monkeypatch.setattr("distcnn.catalogue.sheet.BLOCK_ROWS", 130)
+    export(store.path, tmp_path / "c.parquet")
+    file = pq.ParquetFile(tmp_path / "c.parquet")
+    assert file.num_row_groups == 8
+    ids = file.read(["source_id"])["source_id"].to_numpy()
+    np.testing.assert_array_equal(ids, store.read(Region(0, 1000), ["source_id"])["source_id"])
+    export(store.path, tmp_path / "c.vot")
+    table = parse(tmp_path / "c.vot").get_first_table()
+    np.testing.assert_array_equal(table.array["source_id"].data, ids)

@@ -1,0 +1,133 @@
+"""Conformance kit of catalogue writers: a writer is finished when these pass.
+
+A subclass gives ``suffix``, and the fixtures ``store`` (finished predictions with labels teff
+and more) and ``stored`` (its arrays).
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import MaskedColumn, Table
+from astropy.units import UnitsWarning
+
+from distcnn.catalogue import columns, export, sheet_of, writers
+
+
+def read(path: Path) -> Table:
+    """The file as astropy reads it; dex is not a FITS unit, and astropy says so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnitsWarning)
+        return Table.read(path)
+
+
+def plain(column) -> np.ndarray:
+    """Values with NaN where a reader masks them, text as str."""
+    floats = column.dtype.kind == "f" and isinstance(column, MaskedColumn)
+    values = np.asarray(column.filled(np.nan) if floats else column)
+    return values.astype(str) if values.dtype.kind in "SUO" else values
+
+
+class WriterChecks:
+    """What every writer does."""
+
+    suffix: str
+
+    @pytest.fixture
+    def path(self, store, tmp_path):
+        target = tmp_path / f"catalogue{self.suffix}"
+        assert export(store.path, target) == store.stars
+        return target
+
+    @pytest.fixture
+    def table(self, path):
+        return read(path)
+
+    @pytest.fixture
+    def labels(self, store):
+        return list(map(str, store.coordinate("label")))
+
+    def test_every_column_of_the_table_of_columns_is_there_in_order(self, table, labels):
+        assert table.colnames == [column.name for column in columns(labels)]
+
+    def test_every_star_comes_once_in_order(self, table, stored):
+        np.testing.assert_array_equal(plain(table["source_id"]), stored["source_id"])
+
+    def test_values_are_those_of_the_store_bit_for_bit(self, table, stored, labels):
+        for name in ("ra", "dec", "snr", "parallax", "novelty", "flags", "status"):
+            np.testing.assert_array_equal(plain(table[name]), stored[name])
+        for number, label in enumerate(labels):
+            np.testing.assert_array_equal(plain(table[label]), stored["label"][:, number])
+            for part in ("error", "noise", "scatter"):
+                found = plain(table[f"{label}_{part}"])
+                np.testing.assert_array_equal(found, stored[f"label_{part}"][:, number])
+
+    def test_numbers_keep_their_types(self, table, store):
+        for column in sheet_of(store).columns:
+            kind = table[column.name].dtype
+            assert (
+                kind.kind in "SU"
+                if column.dtype == "S8"
+                else kind.newbyteorder("=") == column.dtype
+            )
+
+    def test_published_names_stand_beside_ours(self, table, labels):
+        for label in set(labels) & {"teff", "logg", "mh", "feh", "alpham"}:
+            np.testing.assert_array_equal(plain(table[f"e{label}"]), plain(table[f"{label}_error"]))
+        assert {len(text) for text in plain(table["flag_boundary"])} == {8}
+
+    def test_every_column_has_its_unit_and_sentence(self, table, labels):
+        for column in columns(labels):
+            unit = table[column.name].unit
+            assert ("" if unit is None else unit.to_string()) == column.unit
+            assert table[column.name].description == column.description
+
+    def test_the_format_says_where_it_comes_from(self, path):
+        text = path.read_bytes()
+        assert b"a" * 64 in text, "digest of the package"
+        assert b"b" * 64 in text, "digest of the survey"
+        for known in (b"distcnn 0.0.test", b"DR3", b"MEMBERS_DISAGREE"):
+            assert known in text
+
+    def test_a_file_that_exists_is_replaced_whole(self, store, path):
+        before = path.read_bytes()
+        path.write_bytes(b"old")
+        export(store.path, path)
+        assert path.read_bytes() == before
+        assert [found.name for found in path.parent.iterdir() if found.is_file()] == [path.name]
+
+    def test_rows_are_asked_for_block_by_block_and_not_kept(self, store, tmp_path):
+        sheet = sheet_of(store)
+        alive = []
+
+        def blocks():
+            for start in range(0, sheet.rows, 50):
+                block = next(sheet.blocks())[start : start + 50]
+                alive.append(start)
+                yield block
+
+        small = type(sheet)(sheet.columns, sheet.rows, sheet.facts, blocks)
+        target = tmp_path / f"small{self.suffix}"
+        assert writers()[self.suffix].write(target, small) == sheet.rows
+        assert len(alive) == -(-sheet.rows // 50)
+        export(store.path, tmp_path / f"whole{self.suffix}")
+        assert read(target).colnames == read(tmp_path / f"whole{self.suffix}").colnames
+        np.testing.assert_array_equal(
+            plain(read(target)["teff"]), plain(read(tmp_path / f"whole{self.suffix}")["teff"])
+        )
+
+    def test_a_disk_that_refuses_leaves_the_old_file(self, store, path, monkeypatch):
+        before = path.read_bytes()
+        writer = writers()[self.suffix]
+        write = writer.write
+
+        def half(target, sheet):
+            write(target, sheet)
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(writer, "write", half)
+        with pytest.raises(Exception, match="No space left on device"):
+            export(store.path, path)
+        assert path.read_bytes() == before
+        assert list(path.parent.glob(".*")) == []
