@@ -1,6 +1,7 @@
 """Several listeners as one, each kept from harming the work and the others."""
 
 import sys
+from contextlib import suppress
 from threading import Lock
 
 from distcnn.events import Event, Listener, Notice
@@ -15,18 +16,22 @@ class Tee:
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            for listener in list(self._listeners):
-                self._tell(listener, event)
+            self._tell_all(event)
 
-    def _tell(self, listener: Listener, event: Event) -> None:
-        try:
-            listener(event)
-        except Exception as error:  # whatever it is, the work must go on
-            self._listeners.remove(listener)
-            self._report(f"{type(listener).__name__} failed and is left out: {error!r}")
+    def _tell_all(self, event: Event) -> None:
+        failed: dict[int, tuple[Listener, str]] = {}
+        for number, listener in enumerate(self._listeners):
+            try:
+                listener(event)
+            except Exception as error:  # whatever it is, the work must go on
+                failed[number] = listener, repr(error)
+        self._listeners = [x for n, x in enumerate(self._listeners) if n not in failed]
+        for listener, why in failed.values():
+            self._report(f"{type(listener).__name__} failed and is left out: {why}")
 
     def _report(self, text: str) -> None:
-        if not self._listeners:
-            print(f"warning: {text}", file=sys.__stderr__)
-        for other in list(self._listeners):
-            self._tell(other, Notice(text, "warning"))
+        if self._listeners:
+            self._tell_all(Notice(text, "warning"))
+        else:
+            with suppress(OSError):  # standard error may be what failed
+                print(f"warning: {text}", file=sys.stderr)

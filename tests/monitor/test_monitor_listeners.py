@@ -1,0 +1,257 @@
+"""Every listener passes the kit; each says what it should."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from checks.listener_checks import ORDERLY, ListenerChecks, tell
+
+from distcnn.errors import UsageError
+from distcnn.events import Advanced, EpochEnded, Notice, StageEnded, StageStarted
+from distcnn.monitor import Journal, Tee, console_listener
+from distcnn.monitor.bars import Bars
+from distcnn.monitor.lines import Lines
+
+
+class Terminal(io.StringIO):
+    """A text stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """Time that passes when told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class TestLines(ListenerChecks):
+    @pytest.fixture
+    def listener(self):
+        return Lines(io.StringIO())
+
+
+class TestBars(ListenerChecks):
+    @pytest.fixture
+    def listener(self):
+        bars = Bars(Terminal())
+        yield bars
+        bars.stop()
+
+
+class TestJournal(ListenerChecks):
+    @pytest.fixture
+    def listener(self, tmp_path):
+        with Journal(tmp_path / "journal.jsonl") as journal:
+            yield journal
+
+
+class TestTee(ListenerChecks):
+    @pytest.fixture
+    def listener(self):
+        return Tee(Lines(io.StringIO()), Lines(io.StringIO()))
+
+
+class TestLinesInTime:
+    @pytest.fixture
+    def clock(self):
+        return Clock()
+
+    @pytest.fixture
+    def stream(self):
+        return io.StringIO()
+
+    @pytest.fixture
+    def lines(self, stream, clock):
+        return Lines(stream, clock=clock)
+
+    def texts(self, stream):
+        """What was written, without the date and time before every line."""
+        return [line.split(" ", 2)[2] for line in stream.getvalue().splitlines()]
+
+    def test_a_line_tells_count_speed_and_time_left(self, lines, stream, clock):
+        lines(StageStarted("predict", 21_000, "stars", done=1_000))
+        clock.now += 10
+        lines(Advanced("predict", 5_000))
+        clock.now += 90
+        lines(StageEnded("predict", {"stars": 21_000, "failed": 3, "mean_speed": 512.3}))
+        assert self.texts(stream) == [
+            "predict: begins, 1,000 of 21,000 stars (5 %)",
+            "predict: 6,000 of 21,000 stars (29 %), 500 stars/s, 30 s left",
+            "predict: done after 1 min 40 s; stars 21,000, failed 3, mean speed 512",
+        ]
+
+    def test_lines_between_start_and_end_are_rare_and_lose_no_count(self, lines, stream, clock):
+        lines(StageStarted("ingest", 1000, "files"))
+        for _ in range(100):
+            clock.now += 0.25
+            lines(Advanced("ingest", 10))
+        texts = self.texts(stream)
+        assert len(texts) == 1 + 5
+        assert texts[-1] == "ingest: 1,000 of 1,000 files (100 %), 40 files/s"
+
+    def test_stages_do_not_share_their_rate(self, lines, stream, clock):
+        tell(lines, StageStarted("a", 2, "x"), StageStarted("b", 2, "x"))
+        clock.now += 6
+        tell(lines, Advanced("a", 1), Advanced("b", 1))
+        assert len(self.texts(stream)) == 4
+
+    def test_epochs_are_told_per_member_and_the_last_always(self, lines, stream, clock):
+        for epoch in range(1, 11):
+            for member in (0, 1):
+                lines(EpochEnded(member, epoch, 10, -1.5, -1.25, 2246.0))
+            clock.now += 1
+        texts = self.texts(stream)
+        assert texts[0] == (
+            "member 0: epoch 1 of 10, loss -1.5000, validation -1.2500, 2,246 stars/s"
+        )
+        assert sum("epoch 10 of 10" in text for text in texts) == 2
+        assert len(texts) == 6
+
+    def test_notices_are_told_at_once_with_their_level(self, lines, stream):
+        tell(lines, Notice("first\nsecond"), Notice("beware", "warning"))
+        assert self.texts(stream) == ["first", "second", "warning: beware"]
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [
+            (0.04, "0.0 s"),
+            (59.4, "59 s"),
+            (59.9, "1 min 00 s"),
+            (3600, "1 h 00 min"),
+            (7505, "2 h 05 min"),
+        ],
+    )
+    def test_durations_are_said_as_people_do(self, lines, stream, clock, seconds, text):
+        lines(StageStarted("report", 1, "pages"))
+        clock.now += seconds
+        lines(StageEnded("report"))
+        assert self.texts(stream)[-1] == f"report: done after {text}"
+
+
+class TestTheConsole:
+    def test_bars_are_drawn_on_a_terminal_and_taken_away_at_the_end(self, monkeypatch):
+        monkeypatch.setenv("TERM", "xterm")
+        screen = Terminal()
+        bars = Bars(screen)
+        tell(bars, StageStarted("predict", 100, "stars"), Advanced("predict", 40))
+        bars.progress.refresh()
+        assert "predict" in screen.getvalue()
+        assert "40/100" in screen.getvalue()
+        tell(bars, Notice("[M/H] is kept"), StageEnded("predict", {"stars": 100}))
+        assert bars.progress is None
+        assert "[M/H] is kept" in screen.getvalue()
+        assert "✓" in screen.getvalue()
+        assert "stars 100" in screen.getvalue()
+
+    def test_members_have_bars_with_their_losses(self, monkeypatch):
+        monkeypatch.setenv("TERM", "xterm")
+        screen = Terminal()
+        bars = Bars(screen)
+        bars.console.width = 150
+        tell(bars, StageStarted("train", 20, "epochs"), EpochEnded(3, 7, 10, -1.5, -1.25, 2246.0))
+        bars.progress.refresh()
+        for text in ("member 3", "-1.500 / -1.250", "7/10", "2,246 stars/s"):
+            assert text in screen.getvalue()
+        bars(StageEnded("train"))
+        assert bars.members == {}
+
+    def test_a_log_gets_lines_and_a_terminal_gets_bars(self):
+        log, screen = io.StringIO(), Terminal()
+        tell(console_listener(log), *ORDERLY)
+        assert "\x1b" not in log.getvalue()
+        assert "predict: done" in log.getvalue()
+        tell(console_listener(screen), *ORDERLY)
+        assert "✓" in screen.getvalue()
+
+    def test_it_speaks_on_standard_error(self, capsys):
+        tell(console_listener(), *ORDERLY)
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert "predict: begins, 20 of 100 stars (20 %)" in output.err
+
+
+class TestTheJournal:
+    def test_every_event_is_one_line_of_json(self, tmp_path):
+        path = tmp_path / "journal.jsonl"
+        with Journal(path) as journal:
+            tell(journal, *ORDERLY)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [line["event"] for line in lines] == [type(event).__name__ for event in ORDERLY]
+        assert lines[0]["total"] == 100
+        assert lines[-1]["facts"] == {"stars": 100, "seconds": 1.5}
+        assert all(line["time"].endswith("+00:00") for line in lines)
+
+    def test_lines_are_there_while_the_run_goes_on(self, tmp_path):
+        with Journal(tmp_path / "j") as journal:
+            journal(Notice("now"))
+            assert "now" in (tmp_path / "j").read_text()
+
+    def test_a_second_run_is_appended(self, tmp_path):
+        for _ in range(2):
+            with Journal(tmp_path / "j") as journal:
+                journal(Notice("again"))
+        assert len((tmp_path / "j").read_text().splitlines()) == 2
+
+    def test_values_that_json_lacks_are_written_plainly(self, tmp_path):
+        facts = {
+            "nan": float("nan"),
+            "array": np.array([1, 2]),
+            "path": tmp_path,
+            "half": np.float16(0.5),
+        }
+        with Journal(tmp_path / "j") as journal:
+            journal(StageEnded("x", facts))
+        found = json.loads((tmp_path / "j").read_text())["facts"]
+        assert found == {"nan": None, "array": [1, 2], "path": str(tmp_path), "half": 0.5}
+
+    def test_a_journal_that_cannot_be_written_is_a_usage_error(self, tmp_path):
+        with pytest.raises(UsageError, match="cannot be written"):
+            Journal(tmp_path / "no" / "journal.jsonl")
+
+
+class TestATeeGuards:
+    def test_a_failing_listener_is_left_out_and_the_others_hear_why_once(self):
+        heard = []
+
+        def broken(event):
+            raise RuntimeError("the disk is full")
+
+        tee = Tee(broken, heard.append)
+        tell(tee, *ORDERLY)
+        reports = [event for event in heard if event not in ORDERLY]
+        assert [event for event in heard if event in ORDERLY] == list(ORDERLY)
+        assert len(reports) == 1
+        assert "the disk is full" in reports[0].text
+        assert reports[0].level == "warning"
+
+    def test_when_nobody_is_left_standard_error_hears_it_once(self, capfd, monkeypatch):
+        def broken(event):
+            raise OSError("gone")
+
+        tell(Tee(broken), *ORDERLY)
+        assert capfd.readouterr().err.count("gone") == 1
+
+    def test_two_failures_at_once_do_not_stop_it(self, capfd):
+        def first(event):
+            raise ValueError("first")
+
+        def second(event):
+            raise KeyError("second")
+
+        tell(Tee(first, second), *ORDERLY)
+        error = capfd.readouterr().err
+        assert error.count("ValueError") == error.count("KeyError") == 1
+
+    def test_control_c_is_not_swallowed(self):
+        def interrupted(event):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            Tee(interrupted)(Notice("x"))
