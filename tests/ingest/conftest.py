@@ -1,48 +1,11 @@
-"""The small archive, and whoever ingests it."""
+"""The small archive, fresh for every test."""
 
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 from tiny_archive import TinyArchive
-
-from distcnn.flow import Outcome
-from distcnn.survey import Region, Store
 
 
 @pytest.fixture
 def archive(tmp_path: Path) -> TinyArchive:
     return TinyArchive(tmp_path / "archive")
-
-
-class DyingFlow:
-    """Runs items here until so many are done, then dies as a killed process would."""
-
-    workers = 1
-
-    def __init__(self, survives: int) -> None:
-        self.survives = survives
-        self.done = 0
-
-    def __call__(
-        self, function: Callable[[Any], Any], items: Iterable[Any]
-    ) -> Iterator[Outcome[Any, Any]]:
-        for item in items:
-            if self.done == self.survives:
-                raise KeyboardInterrupt
-            self.done += 1
-            yield Outcome(item, function(item))
-
-
-def contents(path: Path) -> dict[str, np.ndarray]:
-    """All that a survey holds."""
-    store = Store.open(path, "survey")
-    return store.read(Region(0, store.stars))
-
-
-def quarantine(path: Path) -> pd.DataFrame:
-    """The rows that a survey lists as put aside."""
-    return pd.read_parquet(Store.open(path).private / "quarantine.parquet")

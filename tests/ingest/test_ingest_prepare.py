@@ -109,9 +109,9 @@ def test_masked_pixels_do_not_reach_the_stored_flux():
     out = plan(rebin=3, outlier_sigma=8.0).apply(flux, error)
     np.testing.assert_allclose(out.flux[out.mask == 0], 1, rtol=1e-6)
     assert out.mask[0, 33] == 0
-    assert plan(rebin=3, outlier_sigma=8.0, minimum_coverage=0.9).apply(flux, error).mask[0, 33] == (
-        MaskBit.OUTLIER | MaskBit.EDGE
-    )
+    assert plan(rebin=3, outlier_sigma=8.0, minimum_coverage=0.9).apply(flux, error).mask[
+        0, 33
+    ] == (MaskBit.OUTLIER | MaskBit.EDGE)
 
 
 @settings(deadline=None, max_examples=30)

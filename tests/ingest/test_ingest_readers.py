@@ -304,7 +304,9 @@ def test_text_identifiers_get_the_same_number_everywhere(tmp_path):
     wanted = Wanted("labels", labels=("teff",))
     files = FilesConfig(reader="table", files="*", columns={"source_id": "star"})
     reader = make_reader(files, wanted)
-    fits, csv = (read_all(reader, tmp_path / name).columns["source_id"] for name in ("a.fits", "a.csv"))
+    fits, csv = (
+        read_all(reader, tmp_path / name).columns["source_id"] for name in ("a.fits", "a.csv")
+    )
     assert fits.tolist() == csv.tolist()
     assert fits[2] == 17
     assert fits[0] == fits[3] == 7104055018443921519

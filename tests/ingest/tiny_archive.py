@@ -99,7 +99,11 @@ class TinyArchive:
             self.lines[source].append(f'163,"Gaia DR3 {star + 1}",{star + 1},{place},,,,,,,False')
             if i != 3:
                 coefficients = rng.standard_normal((2, 55)) * 100
-                bp = "null,null" if i == 4 else f"{array_text(coefficients[0])},{array_text(abs(coefficients[0]))}"
+                bp = (
+                    "null,null"
+                    if i == 4
+                    else f"{array_text(coefficients[0])},{array_text(abs(coefficients[0]))}"
+                )
                 rp = f"{array_text(coefficients[1])},{array_text(abs(coefficients[1]))}"
                 self.lines[xp].append(f"{star},59,{bp},{rp},40")
 

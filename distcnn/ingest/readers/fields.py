@@ -104,20 +104,33 @@ def to_array(text: bytes, size: int, name: str) -> Array:
     ------
     RowProblem : another length, or an element that is not a number.
     """
-    body = text
-    if body[:1] == b"(":
-        body = b"[" + body[1:-1] + b"]"
-    holes = b"N" in body or b"n" in body
-    if holes:
-        body = body.replace(b"NaN", b"-1e308")
-        if b"n" in body:
-            body = body.replace(b"null", b"-1e308").replace(b"nan", b"-1e308")
-    try:
-        values = orjson.loads(body)
-        array = np.frombuffer(_packer(size).pack(*values))
-    except (orjson.JSONDecodeError, struct.error, TypeError):
+    inner = text[1:-1]
+    if text[:1] + text[-1:] not in (b"[]", b"()"):
         return _to_array_slowly(text, size, name)
-    return np.where(array == _HOLE, np.nan, array) if holes else array
+    core, lead, trail = _strip_holes(inner) if b"N" in inner else (inner, 0, 0)
+    holes = b"N" in core
+    if holes:
+        core = core.replace(b"NaN", b"-1e308")
+    try:
+        values = orjson.loads(b"[%b]" % core)
+        array = np.frombuffer(_packer(size - lead - trail).pack(*values))
+    except (ValueError, struct.error, TypeError):
+        # With nulls, and with whatever is wrong.
+        return _to_array_slowly(text, size, name)
+    array = np.where(array == _HOLE, np.nan, array) if holes else array
+    return np.pad(array, (lead, trail), constant_values=np.nan) if lead or trail else array
+
+
+def _strip_holes(inner: bytes) -> tuple[bytes, int, int]:
+    """An array's text without the NaN at both ends, where most are, and how many there were."""
+    core = inner.lstrip(b"NaN,")
+    lead = inner[: len(inner) - len(core)]
+    kept = core.rstrip(b",NaN")
+    trail = core[len(kept) :]
+    n, m = len(lead) // 4, len(trail) // 4
+    if not kept or lead != b"NaN," * n or trail != b",NaN" * m:
+        return inner, 0, 0
+    return kept, n, m
 
 
 def _to_array_slowly(text: bytes, size: int, name: str) -> Array:
@@ -127,7 +140,11 @@ def _to_array_slowly(text: bytes, size: int, name: str) -> Array:
     if text.strip()[-1:] not in (b"]", b")"):
         problem = f"{name} ends without a bracket after {len(tokens)} values"
         raise RowProblem(Reason.MALFORMED, problem)
-    values = [to_float(token, f"{name}[{index}]") for index, token in enumerate(tokens)]
+    plain = [b"nan" if token == b"null" else token for token in tokens]
+    try:
+        values = list(map(float, plain))
+    except ValueError:
+        values = [to_float(token, f"{name}[{index}]") for index, token in enumerate(tokens)]
     if len(values) != size:
         problem = f"{name} has {len(values)} values, the configuration declares {size}"
         raise RowProblem(Reason.ARRAY_LENGTH, problem, length=len(values))

@@ -20,6 +20,7 @@ from distcnn.ingest.readers.fields import MISSING, name_to_id, split_row, to_flo
 from distcnn.schema import Reason
 
 PIECE = 4 << 20
+_LINES = 1 << 19
 
 
 @dataclass
@@ -78,11 +79,16 @@ class TextTable:
             self.row += 1
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Row number (from 1) and line without its end, one by one; empty lines are left out."""
-        for piece in self.pieces():
-            for number, line in enumerate(piece.split(b"\n")[:-1], self.row + 1):
-                if line.strip():
-                    yield number, line.rstrip(b"\r")
+        """Row number (from 1) and line, one by one; empty lines are left out."""
+        while True:
+            with self.guard():
+                lines = self.stream.readlines(_LINES)
+            if not lines:
+                return
+            for line in lines:
+                self.row += 1
+                if not line.isspace():
+                    yield self.row, line
 
 
 @dataclass
@@ -207,7 +213,7 @@ def _diagnose(
         if not line.strip():
             continue
         try:
-            fields = check_fields(line.rstrip(b"\r"), table)
+            fields = check_fields(line, table)
             source_id = wanted.identify(fields[place])
             for name, index in places.items():
                 to_float(fields[index], name)
@@ -231,4 +237,5 @@ def check_fields(line: bytes, table: TextTable) -> list[bytes]:
     if len(fields) != len(table.columns):
         detail = f"the row has {len(fields)} fields, the header {len(table.columns)}"
         raise RowProblem(Reason.MALFORMED, detail)
+    fields[-1] = fields[-1].rstrip(b"\r\n")
     return fields
