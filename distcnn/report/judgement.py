@@ -130,6 +130,8 @@ def coverage_figure(
     if not shown:
         return None
     figure, axes = panels(1, len(shown), width=max(2.2, 10.8 / len(shown)), height=2.8)
+    found = [row["within_68"] for row in rows if row["stars"] >= 20] or [WITHIN_68]
+    limits = min(0.58, *found) - 0.05, max(0.78, *found) + 0.05
     for ax, name in zip(axes[0], shown, strict=True):
         mine = [row for row in rows if row["label"] == name]
         value = np.array([row["within_68"] for row in mine])
@@ -140,7 +142,7 @@ def coverage_figure(
         ax.errorbar(range(len(mine)), value, error, fmt="o", color=BLUE, ms=5, capsize=2)
         ax.set_xticks(range(len(mine)), [row["snr"].replace(">=", "≥") for row in mine])
         ax.tick_params(axis="x", labelrotation=35)
-        ax.set_ylim(min(0.55, value.min() - 0.05), max(0.8, value.max() + 0.05))
+        ax.set_ylim(*limits)
         ax.set_title(symbol(name))
         ax.set_xlabel("S/N")
         grid(ax, "y")
