@@ -13,6 +13,8 @@ import pytest
 from distcnn.errors import FileBroken, InputError
 from distcnn.ingest.readers import Block, Reader
 
+PLAIN_TEXT = {".csv", ".ecsv"}
+
 
 def read_all(reader: Reader, path: Path, rows: int = 1000, ids: np.ndarray | None = None) -> Block:
     """All blocks of a file as one."""
@@ -82,14 +84,16 @@ class ReaderChecks:
         cut = tmp_path / good.name
         data = good.read_bytes()
         cut.write_bytes(data[: int(len(data) * 0.7)])
-        try:
+        if (
+            good.suffix in PLAIN_TEXT
+        ):  # cannot tell that whole lines are missing, half a line it can
             block = read_all(reader, cut)
-        except InputError as error:
-            assert good.name in str(error)
-            assert error.cure
-        else:  # plain text cannot tell that whole lines are missing, but half a line it can
             assert len(block.rejected) == 1
             assert len(block) + 1 < len(stars)
+            return
+        with pytest.raises(InputError, match=good.name) as caught:
+            read_all(reader, cut)
+        assert caught.value.cure
 
     def test_noise_instead_of_a_file_is_named(self, reader, good, tmp_path):
         noise = tmp_path / good.name

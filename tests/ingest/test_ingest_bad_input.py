@@ -254,7 +254,7 @@ def test_files_on_different_grids_need_a_common_one(tmp_path, survey):
     spectra = {"reader": "table", "files": "*.fits", "columns": {"source_id": "star"}}
     lone = {"source": None, "source_required": False, "xp": None, "labels": None}
     changes = {"spectra": spectra, "grid": {}, **lone, "prepare__rebin": 1}
-    with pytest.raises(GridMismatch, match="846.1 to") as caught:
+    with pytest.raises(GridMismatch, match=r"846\.1 to") as caught:
         build_survey(folder, survey, settings(**changes), flow=FLOW)
     assert "ingest.prepare.target" in caught.value.cure
     target = {"start": 846.15, "step": 0.02, "size": 10}

@@ -118,14 +118,18 @@ def to_array(text: bytes, size: int, name: str) -> Array:
         # With nulls, and with whatever is wrong.
         return _to_array_slowly(text, size, name)
     array = np.where(array == _HOLE, np.nan, array) if holes else array
-    return np.pad(array, (lead, trail), constant_values=np.nan) if lead or trail else array
+    if not lead and not trail:
+        return array
+    whole = np.full(size, np.nan)
+    whole[lead : size - trail] = array
+    return whole
 
 
 def _strip_holes(inner: bytes) -> tuple[bytes, int, int]:
     """An array's text without the NaN at both ends, where most are, and how many there were."""
-    core = inner.lstrip(b"NaN,")
+    core = inner.lstrip(b"Na,")
     lead = inner[: len(inner) - len(core)]
-    kept = core.rstrip(b",NaN")
+    kept = core.rstrip(b",Na")
     trail = core[len(kept) :]
     n, m = len(lead) // 4, len(trail) // 4
     if not kept or lead != b"NaN," * n or trail != b",NaN" * m:
