@@ -45,6 +45,7 @@ def learning(curves: Sequence[Mapping[str, Any]]) -> Figure | None:
     low, high = np.nanmin(values), np.nanquantile(values, 0.97)
     ax.set_ylim(low - 0.08 * (high - low), high + 0.05 * (high - low))
     ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("loss [nat per label]")
     handles = [
         Line2D([], [], color=BLUE, label="training"),
@@ -67,12 +68,13 @@ def speed(rows: Sequence[Row]) -> Figure | None:
     typical = float(np.median(rate))
     axes[0, 0].axhline(typical, color=INK, lw=1, ls="--")
     axes[0, 0].set_title(f"median {typical:,.0f} stars/s", loc="right", fontweight="normal")
+    axes[0, 0].set_xlim(0.5, len(rows) + 0.5)
     axes[0, 0].set_ylim(0, 1.15 * float(rate.max()))
     axes[0, 0].set_ylabel("stars/s on its worker")
     _parts(axes[0, 1], number, [row["seconds"] for row in rows])
-    for ax in axes[0]:
+    for ax in axes[0, : 1 if len(rows) == 1 else 2]:
         ax.set_xlabel("region, in the order of finishing")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         grid(ax, "y")
     return figure
 
