@@ -138,10 +138,12 @@ def write_report(
 
 def inspect_path(path: Path) -> str:
     """Text telling what a path is, from what it was made, and how complete it is."""
+    from distcnn.catalogue import describe as describe_catalogue
+    from distcnn.catalogue import is_catalogue
     from distcnn.report.inspect import describe
 
     _must_exist(path, "a store, package, catalogue or folder")
-    return describe(path)
+    return describe_catalogue(path) if is_catalogue(path) else describe(path)
 
 
 def check_machine() -> str:

@@ -4,7 +4,19 @@ A file appears complete or not at all. Rows stream through; memory does not grow
 """
 
 from distcnn.catalogue.columns import BOUNDARY_TESTS, Column, columns
+from distcnn.catalogue.describe import describe, is_catalogue
 from distcnn.catalogue.export import export, writers
 from distcnn.catalogue.sheet import Fact, Sheet, sheet_of
 
-__all__ = ["BOUNDARY_TESTS", "Column", "Fact", "Sheet", "columns", "export", "sheet_of", "writers"]
+__all__ = [
+    "BOUNDARY_TESTS",
+    "Column",
+    "Fact",
+    "Sheet",
+    "columns",
+    "describe",
+    "export",
+    "is_catalogue",
+    "sheet_of",
+    "writers",
+]

@@ -69,8 +69,21 @@ def _attributes(attrs: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = _plain(value)
     return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{key} ({_plain(inner)})" if isinstance(inner, Mapping) else f"{key} {_plain(inner)}"
+            for key, inner in value.items()
+        )
+    if isinstance(value, list) and not any(isinstance(inner, Mapping) for inner in value):
+        return " ".join(_plain(inner) for inner in value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _size(path: Path) -> str:

@@ -1,0 +1,141 @@
+"""The whole river on few stars, through the command line, as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import xarray
+from astropy.table import Table
+
+SMALL = [
+    *("--set", "demo.stars=500", "--set", "simulate.stars_per_file=250"),
+    *("--set", "ingest.store.shard_stars=256", "--set", "ingest.store.chunk_stars=128"),
+    *("--set", "train.members=2", "--set", "train.epochs=3"),
+    *("--set", "cluster.workers=2"),
+]
+
+
+def distcnn(*words, cwd):
+    command = [sys.executable, "-m", "distcnn", *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=cwd, env=environment
+    )
+
+
+@pytest.fixture(scope="module")
+def river(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("river")
+    done = distcnn("demo", "demo", *SMALL, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "demo", done
+
+
+@pytest.mark.timeout(600)
+def test_the_demo_makes_every_product_and_says_where(river):
+    demo, done = river
+    for name in ("catalogue.fits", "catalogue.parquet", "catalogue.vot", "report/index.html"):
+        assert (demo / name).stat().st_size > 1000
+        assert f"demo/{name}" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_no_star_is_lost_between_archive_and_catalogue(river):
+    demo, _ = river
+    truth = pq.read_table(demo / "archive" / "truth.parquet").to_pandas()
+    with xarray.open_zarr(demo / "survey.zarr") as survey:
+        stars = set(survey.source_id.values.tolist())
+    put_aside = pq.read_table(demo / "survey.zarr" / ".distcnn" / "quarantine.parquet").to_pandas()
+    assert stars == set(truth.source_id) == set(Table.read(demo / "catalogue.fits")["source_id"])
+    assert len(put_aside) == truth.trouble.str.contains("duplicate").sum()
+
+
+def test_the_three_catalogues_agree(river):
+    demo, _ = river
+    fits = Table.read(demo / "catalogue.fits")
+    votable = Table.read(demo / "catalogue.vot")
+    parquet = Table.read(demo / "catalogue.parquet")
+    for name in ("source_id", "teff", "eteff", "flags"):
+        assert np.array_equal(np.asarray(fits[name]), np.asarray(votable[name]), equal_nan=True)
+        assert np.array_equal(np.asarray(fits[name]), np.asarray(parquet[name]), equal_nan=True)
+    assert {"teff", "eteff", "logg", "elogg", "mh", "emh", "feh", "efeh"} <= set(fits.colnames)
+    assert {"alpham", "ealpham", "flag_boundary"} <= set(fits.colnames)
+
+
+def test_the_report_has_its_numbers_beside_it(river):
+    numbers = json.loads((river[0] / "report" / "metrics.json").read_text())
+    assert numbers["simulated"] is True
+    methods = {row["method"] for row in numbers["accuracy"]}
+    assert len(methods) == 3
+
+
+def test_the_same_command_again_finds_everything_done(river):
+    demo, _ = river
+    before = {p: p.read_bytes() for p in (demo / "package").rglob("*") if p.is_file()}
+    done = distcnn("demo", "demo", *SMALL, cwd=demo.parent)
+    assert done.returncode == 0, done.stderr
+    assert {p: p.read_bytes() for p in (demo / "package").rglob("*") if p.is_file()} == before
+    assert "epoch 1 of" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("archive", ["RvsMeanSpectrum", "files"]),
+        ("survey.zarr", ["a survey of 500 stars", "complete      yes", "labelled"]),
+        ("package", ["a package of 2 members", "complete      yes", "split"]),
+        ("predictions.zarr", ["a prediction store of 500 stars", "complete      yes", "digest"]),
+        ("catalogue.fits", ["a catalogue of 500 stars", "teff"]),
+        ("catalogue.parquet", ["a catalogue of 500 stars", "teff"]),
+        ("catalogue.vot", ["a catalogue of 500 stars", "teff"]),
+    ],
+)
+def test_inspect_tells_what_each_product_is(river, name, texts):
+    done = distcnn("inspect", river[0] / name, cwd=river[0])
+    assert done.returncode == 0, done.stderr
+    for text in texts:
+        assert text in done.stdout
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(river):
+    demo, _ = river
+    words = ("predict", "package", "survey.zarr", "other.zarr", "--cluster", "local", "--dry-run")
+    done = distcnn(*words, cwd=demo)
+    assert done.returncode == 0, done.stderr
+    assert "500" in done.stdout
+    assert not (demo / "other.zarr").exists()
+
+
+def test_predict_over_other_settings_is_refused(river):
+    demo, _ = river
+    words = ("predict", "package", "survey.zarr", "predictions.zarr", "--set", "predict.batch=64")
+    done = distcnn(*words, "--cluster", "serial", cwd=demo)
+    assert done.returncode == 1
+    assert "batch" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_verify_finds_a_byte_that_was_changed(river):
+    demo, _ = river
+    assert distcnn("verify", "predictions.zarr", cwd=demo).returncode == 0
+    shard = next((demo / "predictions.zarr" / "label" / "c").rglob("0"))
+    shard = shard if shard.is_file() else next(p for p in shard.rglob("*") if p.is_file())
+    good = shard.read_bytes()
+    bad = bytearray(good)
+    bad[len(bad) // 2] ^= 1
+    shard.write_bytes(bytes(bad))
+    done = distcnn("verify", "predictions.zarr", cwd=demo)
+    shard.write_bytes(good)
+    assert done.returncode == 1
+    assert "000000000-" in done.stderr
+
+
+def test_the_readmes_first_lines_are_the_two_commands():
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text().splitlines()
+    commands = [line.split("#")[0].strip() for line in readme if line.startswith("    make")]
+    assert commands[:2] == ["make demo", "make test"]
