@@ -18,6 +18,9 @@ class SplitConfig(Frozen):
     """Fits calibration and thresholds of flags."""
     seed: int = 0
     """Seed of the hash."""
+    rotate: float = Field(0.0, ge=0, lt=1)
+    """Turns the parts around the circle of hashes: k runs turned by 1/k, with a test split of
+    1/k, test every star once (cross-validation)."""
 
 
 class NetworkConfig(Frozen):

@@ -128,11 +128,13 @@ class InputScaling(nn.Module):
         """Parallax over its error, and the astrometry-based luminosity (Arenou & Luri 1999).
 
         ``parallax[mas] 10^(0.2 G - 2)`` = ``10^(0.2 M_G)`` is linear in the parallax, so its
-        noise is Gaussian and a negative parallax is as good as any.
+        noise is Gaussian and a negative parallax is as good as any. A survey without parallax
+        errors loses the first two features only.
         """
         parallax, error = astrometry[:, :1], astrometry[:, 1:]
-        there = torch.isfinite(parallax) & (error > 0)
-        parallax = torch.where(there, parallax, torch.full_like(parallax, float("nan")))
+        parallax = torch.where(
+            torch.isfinite(parallax), parallax, torch.full_like(parallax, float("nan"))
+        )
         columns = [torch.asinh(parallax / error), _log10(error), _present(parallax)]
         if self.bands > 0:
             luminosity = parallax * torch.pow(10.0, 0.2 * photometry[:, :1] - 2.0)

@@ -34,7 +34,8 @@ def assign(source_id: Array, split: SplitConfig) -> Array:
     edges = np.cumsum([split.train, split.validation, split.calibration])
     # Sums of decimal fractions may end at 0.9999...; without a test split nobody is in it.
     edges = np.where(edges > 1 - 1e-9, 1.0, edges)
-    return np.searchsorted(edges, uniform(source_id, split.seed), side="right").astype(np.int8)
+    place = (uniform(source_id, split.seed) + split.rotate) % 1.0
+    return np.searchsorted(edges, place, side="right").astype(np.int8)
 
 
 def uniform(source_id: Array, seed: int) -> Array:

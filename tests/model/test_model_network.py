@@ -204,6 +204,19 @@ def test_luminosity_is_linear_in_the_parallax_even_below_zero():
     np.testing.assert_allclose(raw, parallax * 10 ** (0.2 * 10 - 2), rtol=1e-6)
 
 
+def test_a_parallax_without_an_error_is_still_a_parallax():
+    spec = InputSpec(**(WHOLE | {"pixels": 0, "coefficients": 0, "wavelength_digest": ""}))
+    network, stars = make_network(spec)
+    blind = stars.astrometry.copy()
+    blind[:, 1] = np.nan
+    batch = StarInputs(stars.flux, stars.xp, stars.photometry, blind, stars.snr).tensors()
+    names = Features.of(spec).names
+    with_error, without = network.inputs(*stars.tensors())[2], network.inputs(*batch)[2]
+    for name in ("has_parallax", "luminosity", "asinh_luminosity"):
+        place = names.index(name)
+        torch.testing.assert_close(without[:, place], with_error[:, place])
+
+
 def test_xp_coefficients_keep_their_shape_whatever_the_brightness():
     network, stars = make_network(InputSpec(**WHOLE), "hybrid")
     xp = torch.from_numpy(np.nan_to_num(stars.xp, nan=1.0))

@@ -53,3 +53,12 @@ def test_fractions_that_fill_everything_leave_no_test_star():
 def test_the_identity_of_a_set_knows_no_order():
     assert identity(np.array([3, 1, 2])) == identity([1, 2, 3])
     assert identity([1, 2]) != identity([1, 2, 3])
+
+
+def test_turning_the_split_tests_every_star_once():
+    ids = np.arange(5000) * 7919
+    fifth = SplitConfig(train=0.6, validation=0.1, calibration=0.1)
+    tested = [
+        assign(ids, fifth.model_copy(update={"rotate": k / 5})) == Part.TEST for k in range(5)
+    ]
+    np.testing.assert_array_equal(np.sum(tested, axis=0), 1)
