@@ -18,11 +18,11 @@ from distcnn.model import Package
 from distcnn.schema import LABEL, PREDICTION_VARIABLES, Variable
 from distcnn.survey import Store
 
-# Upper bounds from measurements of whole workers: an idle one with torch loaded; float32
+# Upper bounds, about twice what was measured: an idle worker with torch loaded; float32
 # values per input of a star alive in a forward pass, and in the novelty score of a block.
 _PROCESS = 450_000_000
-_FORWARD = 120
-_NOVELTY = 12
+_FORWARD = 40
+_NOVELTY = 10
 _BLOCKS = 3  # read ahead, in work, and its raw bytes
 
 

@@ -114,9 +114,9 @@ def _job(package: Package, survey: Store, store: Store, config: PredictConfig) -
 
 
 def _run(job: Job, waiting: list[Region], flow: Flow, note: "_Recorder", *, attempts: int) -> None:
-    given_up = []
+    given_up: list[Region] = []
     for attempt in range(1, attempts + 1):
-        again = []
+        again: list[Region] = []
         for region, error in _pass(job, waiting, flow, note):
             # A flow has its own attempts where workers die.
             last = attempt == attempts or isinstance(error, ClusterError)

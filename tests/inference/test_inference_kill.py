@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import psutil
+import pytest
 
 from distcnn.inference import verify
 from distcnn.survey import Region, Store
@@ -50,6 +51,7 @@ def test_a_run_killed_at_any_moment_again_and_again_ends_with_the_same_bits(made
     assert_undisturbed(place, made)
 
 
+@pytest.mark.slow
 def test_a_client_killed_over_two_workers_is_continued_by_one(made, place):
     killed("client", place, code=-signal.SIGKILL)
     orphans = json.loads((place / "workers.json").read_text())
@@ -61,6 +63,7 @@ def test_a_client_killed_over_two_workers_is_continued_by_one(made, place):
     assert left == []
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_it_stores_a_region_costs_nothing(made, place):
     assert killed("worker", place) == "0"
     assert (place / "marker").exists()
