@@ -140,7 +140,9 @@ def predict(
 
     config = _configure(conf, sets, cluster)
     if dry_run:
-        print(pipeline.plan_predictions(package, survey, predictions, config))
+        plan = pipeline.plan_predictions(package, survey, predictions, config)
+        print(plan)
+        plan.check()
         return
     done = pipeline.predict_survey(package, survey, predictions, config, _listener())
     raise typer.Exit(_code(done.failed))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distcnn.config import Config
+from distcnn.config import ClusterConfig, Config
 from distcnn.errors import UsageError
 from distcnn.events import Listener, Notice, silent
 
@@ -84,8 +84,12 @@ def predict_survey(
     from distcnn.clusters import open_cluster
     from distcnn.inference import predict as run
 
-    listener(Notice(str(plan_predictions(package, survey, predictions, config))))
-    with open_cluster(config.cluster) as flow:
+    plan = plan_predictions(package, survey, predictions, config)
+    listener(Notice(str(plan)))
+    plan.check()
+    # A finished store needs no workers.
+    where = config.cluster if plan.waiting else ClusterConfig(backend="serial")
+    with open_cluster(where) as flow:
         _tell_dashboard(flow, listener)
         return run(package, survey, predictions, config.predict, flow=flow, listener=listener)
 

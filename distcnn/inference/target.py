@@ -5,9 +5,7 @@ survey, by which package and how; another fingerprint is an error, never a mixtu
 """
 
 import fcntl
-import glob
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,7 +141,6 @@ def open_target(
         store = Store.open(predictions, "predictions")
         _compare(store, asked)
     else:
-        _remove_drafts(predictions)
         store = create_store(predictions, layout(package, survey, predictions, config, asked))
     with _alone(store):
         ledger = Ledger.open(store.private / LEDGER, asked)
@@ -152,12 +149,6 @@ def open_target(
             store.annotate(attrs)  # package or survey were moved since
         remove_partials(store)
         yield store, ledger
-
-
-def _remove_drafts(predictions: Path) -> None:
-    """Remove what runs killed while they created this store have left beside it."""
-    for draft in predictions.parent.glob(f"{glob.escape(predictions.name)}.creating-*"):
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def remove_partials(store: Store) -> None:

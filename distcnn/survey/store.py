@@ -5,6 +5,7 @@ fill whole regions. Encoding (int16 flux, float16 errors) happens at this door o
 read is float32 with NaN for missing.
 """
 
+import glob
 import os
 import shutil
 import warnings
@@ -40,9 +41,12 @@ def create_store(path: Path, layout: Layout) -> "Store":
     ------
     StoreError : the path exists, or the disk refuses.
     """
+    # Two that make the same store at once are the caller's to keep apart.
     if path.exists():
         raise StoreError(f"{path} exists", cure="Give another path or remove it.")
     draft = path.with_name(f"{path.name}.creating-{os.getpid()}")
+    for abandoned in path.parent.glob(f"{glob.escape(path.name)}.creating-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)  # of a process that was killed
     try:
         _create(draft, layout)
         draft.rename(path)
@@ -108,9 +112,8 @@ def _create_coordinate(group: zarr.Group, name: str, coordinate: Coordinate) -> 
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    # Empty chunks are written too: a missing file must mean a missing result. Low concurrency
-    # is the faster one for compressed chunks.
-    with zarr.config.set({"array.write_empty_chunks": True, "async.concurrency": 2}):
+    # Low concurrency is the faster one for compressed chunks.
+    with zarr.config.set({"async.concurrency": 2}):
         yield
 
 
@@ -140,7 +143,11 @@ class Store:
         dims: tuple[str, ...] = tuple(getattr(array.metadata, "dimension_names", None) or ("?",))
         known = {disk: dim for dim, disk in _ON_DISK.items()}
         self.sizes.update(zip((known.get(d, d) for d in dims), array.shape, strict=True))
-        (self._arrays if dims[0] == STAR else self._coordinates)[name] = array
+        if dims[0] == STAR:
+            # Empty chunks are written too: a missing file must mean a missing result.
+            self._arrays[name] = array.with_config({"write_empty_chunks": True})
+        else:
+            self._coordinates[name] = array
 
     @classmethod
     def open(cls, path: Path, kind: str | None = None) -> "Store":
