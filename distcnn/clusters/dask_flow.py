@@ -14,6 +14,8 @@ from uuid import uuid4
 
 from dask._task_spec import Task
 from distributed import Future, KilledWorker
+from distributed.client import ClosedClientError
+from distributed.protocol import pickle as dask_pickle
 
 from distcnn.clusters import preload
 from distcnn.config import ClusterConfig
@@ -22,6 +24,9 @@ from distcnn.flow import Item, Outcome, Result
 
 Answer = TypeVar("Answer")
 POLL = 2.0
+# Plain pickle, or by value where the workers cannot import (functions of ``__main__``).
+dumps: Callable[[Any], bytes] = dask_pickle.dumps
+loads: Callable[[bytes], Any] = dask_pickle.loads
 RERUN = "Run the same command again: what is stored is kept and not computed twice."
 
 
@@ -83,7 +88,7 @@ class _Window(Generic[Item, Result]):
     def __init__(self, flow: DaskFlow, function: Callable[[Item], Result]) -> None:
         self.client, self.config = flow.client, flow.config
         self.size = flow.workers * flow.config.in_flight
-        self.function = function
+        self.function = dumps(function)
         self.tries: dict[str, _Try[Item]] = {}
         self.done: SimpleQueue[str] = SimpleQueue()
         name = getattr(function, "__name__", type(function).__name__)
@@ -100,8 +105,11 @@ class _Window(Generic[Item, Result]):
     def begin(self, item: Item, attempt: int) -> None:
         key = next(self.keys)
         # Only tasks marked as producers wait at the scheduler when few are in flight.
-        task = Task(key, _attempt, self.function, item, _data_producer=True)
-        (future,) = self.client.get({key: task}, [key], sync=False)
+        task = Task(key, _attempt, self.function, dumps(item), _data_producer=True)
+        try:
+            (future,) = self.client.get({key: task}, [key], sync=False)
+        except ClosedClientError as lost:
+            raise ClusterError(f"the scheduler is gone ({lost})", cure=RERUN) from lost
         self.tries[key] = _Try(item, attempt, key, future)
         future.add_done_callback(lambda _: self.done.put(key))
 
@@ -170,11 +178,15 @@ class _Window(Generic[Item, Result]):
         )
 
 
-def _attempt(function: Callable[[Item], Result], item: Item) -> bytes:
-    """Run on a worker: ``(value, None)`` or ``(None, error)``, pickled where it can be mended."""
+def _attempt(function: bytes, item: bytes) -> bytes:
+    """Run on a worker: ``(value, None)`` or ``(None, error)``.
+
+    Pickled here at both ends, so that what cannot be pickled is an outcome too, and Dask,
+    which would hash arguments and refuse some, sees bytes.
+    """
     preload.settle()
     try:
-        return pickle.dumps((function(item), None))
+        return pickle.dumps((loads(function)(loads(item)), None))
     except (Exception, SystemExit) as error:  # an outcome carries any failure of its item
         return pickle.dumps((None, _portable(error)))
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,9 +29,10 @@ def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
 
     Raises
     ------
-    ClusterError : the workers do not start within a minute.
+    ClusterError : the workers do not start within a minute, or the dashboard cannot listen.
     """
     workers = config.workers or CPU_COUNT
+    _check_address(config.dashboard)
     with scratch_folder() as folder, dask.config.set(dask_settings(folder)), ExitStack() as stack:
         cluster = _start(config, workers, folder)
         stack.callback(_stop, cluster)
@@ -38,6 +40,23 @@ def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
         stack.callback(client.close)
         link = cluster.dashboard_link if config.dashboard is not None else None
         yield DaskFlow(client, config, workers=workers, dashboard=link)
+
+
+def _check_address(dashboard: str | None) -> None:
+    # Dask would begin a cluster, fail, and leave a socket open.
+    if dashboard is None:
+        return
+    host, _, port = dashboard.rpartition(":")
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, int(port)))
+    except (OSError, ValueError, OverflowError) as error:
+        raise ClusterError(
+            f"the dashboard cannot listen at {dashboard!r} ({error})",
+            expected="address:port of this machine, such as 127.0.0.1:8787, port 0 for any free",
+            cure="Set cluster.dashboard, or cluster.dashboard=null for none.",
+        ) from None
 
 
 def _start(config: ClusterConfig, workers: int, folder: Path) -> Any:

@@ -1,0 +1,190 @@
+"""Conformance kit of clusters: a backend is finished when these pass.
+
+A subclass gives the fixture ``flow`` (an open cluster, at best shared by the module).
+``WorkerChecks`` are for backends whose workers are processes of their own.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from distcnn.errors import ClusterError, DistcnnError, StoreError
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def refuse_odd(number: int) -> int:
+    if number % 2:
+        raise StoreError(f"{number} is odd", cure="Take an even one.")
+    return number
+
+
+def fail(kind: str) -> int:
+    if kind == "value":
+        raise ValueError("not this one")
+    if kind == "exit":
+        raise SystemExit(3)
+    if kind == "unpicklable":
+        raise Unpicklable(threading.Lock())
+    return int(kind)
+
+
+class Unpicklable(Exception):
+    """Cannot leave its process."""
+
+    def __init__(self, lock: object) -> None:
+        super().__init__("holds a lock")
+        self.lock = lock
+
+
+def die_first(marker: Path) -> int:
+    """Kill this very process unless the marker is there already."""
+    if not marker.exists():
+        marker.write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def die_if(number: int) -> int:
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def give_lock(number: int) -> object:
+    return threading.Lock()
+
+
+class Trap:
+    """An item that no worker can unpack."""
+
+    def __reduce__(self) -> tuple:
+        return int, ("not a number",)
+
+
+def environment(name: str) -> str:
+    return os.environ.get(name, "")
+
+
+def process(number: int) -> int:
+    return os.getpid()
+
+
+class Numbers:
+    """A lazy series that knows how many were asked for."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[int]:
+        for number in range(self.count):
+            self.taken += 1
+            yield number
+
+
+class ClusterChecks:
+    """What every backend does."""
+
+    def test_every_item_comes_once(self, flow):
+        outcomes = list(flow(square, range(20)))
+        assert sorted(outcome.item for outcome in outcomes) == list(range(20))
+        assert all(outcome.result() == outcome.item**2 for outcome in outcomes)
+        assert all(outcome.attempts == 1 for outcome in outcomes)
+
+    def test_nothing_to_do_ends_at_once(self, flow):
+        assert list(flow(square, [])) == []
+
+    def test_exceptions_come_as_outcomes_and_the_rest_goes_on(self, flow):
+        outcomes = {outcome.item: outcome for outcome in flow(refuse_odd, range(6))}
+        assert len(outcomes) == 6
+        assert outcomes[4].result() == 4
+        assert isinstance(outcomes[3].error, StoreError)
+        assert outcomes[3].error.cure == "Take an even one."
+        with pytest.raises(StoreError, match="5 is odd"):
+            outcomes[5].result()
+
+    def test_items_are_taken_as_workers_need_them(self, flow):
+        numbers = Numbers(1_000_000)
+        outcomes = flow(square, numbers)
+        for _ in range(5):
+            next(outcomes)
+        outcomes.close()
+        assert numbers.taken <= 5 + 4 * flow.workers
+
+    def test_the_cluster_works_on_after_a_cancelled_call(self, flow):
+        outcomes = flow(square, Numbers(1_000_000))
+        next(outcomes)
+        outcomes.close()
+        assert [outcome.value for outcome in flow(square, [7])] == [49]
+
+    def test_an_error_in_the_items_comes_out(self, flow):
+        def items():
+            yield 1
+            raise RuntimeError("no more")
+
+        with pytest.raises(RuntimeError, match="no more"):
+            list(flow(square, items()))
+
+    def test_two_calls_may_take_turns(self, flow):
+        first, second = flow(square, range(6)), flow(refuse_odd, range(0, 12, 2))
+        both = [(a.item, b.item) for a, b in zip(first, second, strict=True)]
+        assert sorted(a for a, _ in both) == list(range(6))
+        assert sorted(b for _, b in both) == list(range(0, 12, 2))
+
+
+class WorkerChecks(ClusterChecks):
+    """What a backend does whose workers are processes of their own."""
+
+    def test_work_is_done_elsewhere_by_one_thread(self, flow):
+        assert os.getpid() not in {o.result() for o in flow(process, range(4))}
+        (threads,) = flow(environment, ["OMP_NUM_THREADS"])
+        assert threads.result() == "1"
+
+    def test_an_unexpected_exception_tells_where_it_was_raised(self, flow):
+        (outcome,) = flow(fail, ["value"])
+        assert isinstance(outcome.error, ValueError)
+        assert 'raise ValueError("not this one")' in "".join(outcome.error.__notes__)
+
+    def test_what_cannot_travel_comes_as_text(self, flow):
+        (failed,) = flow(fail, ["unpicklable"])
+        assert type(failed.error) is DistcnnError
+        assert "Unpicklable: holds a lock" in str(failed.error)
+        (value,) = flow(give_lock, [1])
+        assert value.value is None
+        assert "pickle" in str(value.error)
+
+    def test_an_item_that_cannot_be_unpacked_is_an_outcome(self, flow):
+        first, second = sorted(flow(str, [Trap(), "a"]), key=lambda outcome: outcome.value or "z")
+        assert first.value == "a"
+        assert isinstance(second.error, Exception)
+        assert second.value is None
+
+    def test_an_item_that_leaves_does_not_take_its_worker_along(self, flow):
+        (outcome,) = flow(fail, ["exit"])
+        assert isinstance(outcome.error, SystemExit)
+
+    def test_the_item_of_a_killed_worker_is_done_again(self, flow, tmp_path):
+        markers = [tmp_path / "killed", *(tmp_path / f"{i}" for i in range(4))]
+        for marker in markers[1:]:
+            marker.write_text("")
+        outcomes = {outcome.item: outcome for outcome in flow(die_first, markers)}
+        assert len(outcomes) == 5
+        again = outcomes.pop(markers[0])
+        assert again.attempts == 2
+        assert again.result() != int(markers[0].read_text())
+        assert {outcome.attempts for outcome in outcomes.values()} == {1}
+
+    def test_an_item_that_always_kills_is_given_up_and_others_are_not_blamed(self, flow):
+        outcomes = {outcome.item: outcome for outcome in flow(die_if, [1, 2, -1, 3, 4, 5])}
+        assert isinstance(outcomes[-1].error, ClusterError)
+        assert "died 3 times while it ran -1" in str(outcomes[-1].error)
+        assert outcomes.pop(-1).attempts == 3
+        assert sorted(outcome.result() for outcome in outcomes.values()) == [1, 2, 3, 4, 5]
+        assert {outcome.attempts for outcome in outcomes.values()} == {1}

@@ -1,0 +1,188 @@
+"""Local and serial clusters pass the kit; local ones leave nothing behind, however they end."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+from checks.cluster_checks import ClusterChecks, Numbers, WorkerChecks, process, square
+
+from distcnn.clusters import open_cluster
+from distcnn.config import ClusterConfig
+from distcnn.errors import ClusterError
+
+ROOT = Path(__file__).parents[2]
+
+
+class TestSerial(ClusterChecks):
+    @pytest.fixture
+    def flow(self):
+        with open_cluster(ClusterConfig(backend="serial")) as flow:
+            yield flow
+
+    def test_it_works_here_alone_without_a_dashboard(self, flow):
+        assert [outcome.value for outcome in flow(process, [1])] == [os.getpid()]
+        assert (flow.workers, flow.dashboard) == (1, None)
+
+
+@pytest.fixture(scope="module")
+def local():
+    with open_cluster(ClusterConfig(workers=2)) as flow:
+        yield flow
+
+
+class TestLocal(WorkerChecks):
+    @pytest.fixture
+    def flow(self, local):
+        return local
+
+    def test_the_dashboard_is_on_the_loopback_interface(self, flow):
+        assert flow.workers == 2
+        assert flow.dashboard.startswith("http://127.0.0.1:")
+
+    def test_nothing_listens_beyond_the_loopback_interface(self, flow):
+        me = psutil.Process()
+        family = [me, *me.children(recursive=True)]
+        listening = [
+            c.laddr.ip
+            for one in family
+            for c in one.net_connections()
+            if c.status == psutil.CONN_LISTEN and c.type == socket.SOCK_STREAM
+        ]
+        assert listening
+        assert set(listening) == {"127.0.0.1"}
+
+    def test_the_window_stays_bounded_over_many_items(self, flow):
+        numbers = Numbers(150)
+        for done, outcome in enumerate(flow(square, numbers), start=1):
+            assert outcome.error is None
+            assert numbers.taken - done <= 2 * flow.workers
+        assert done == 150
+
+    def test_nothing_is_kept_after_a_call(self, flow):
+        list(flow(square, range(10)))
+        flow.client.nthreads()  # an answer comes after everything asked for before
+        assert flow.client.futures == {}
+
+    def test_results_that_die_with_their_worker_are_computed_again(self, flow):
+        outcomes = flow(process, range(40))
+        first = next(outcomes)
+        os.kill(first.result(), signal.SIGKILL)
+        found = [first, *outcomes]
+        assert sorted(outcome.item for outcome in found) == list(range(40))
+        assert all(outcome.error is None for outcome in found)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """Temporary files go to a folder that can be looked at."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def interrupted(workers: list) -> None:
+    """Begin a lot of work and stop at the first result, as Ctrl-C does."""
+    with open_cluster(ClusterConfig(workers=1, dashboard=None)) as flow:
+        for outcome in flow(process, Numbers(1_000_000)):
+            workers.append(outcome.result())
+            raise KeyboardInterrupt
+
+
+def start_client(folder: Path, *, session: bool = False) -> tuple[subprocess.Popen, list]:
+    """A client in a process of its own, and its two workers."""
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    script = Path(__file__).with_name("client_run.py")
+    client = subprocess.Popen(
+        [sys.executable, script, folder / "files"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=session,
+    )
+    workers = [psutil.Process(int(client.stdout.readline())) for _ in range(2)]
+    return client, workers
+
+
+class TestNothingIsLeftBehind:
+    def test_by_an_orderly_end(self, temporary):
+        before = set(multiprocessing.active_children())
+        with open_cluster(ClusterConfig(workers=1, dashboard=None)) as flow:
+            assert flow.dashboard is None
+            (outcome,) = flow(process, [1])
+            assert list(temporary.iterdir()) != []
+        assert not psutil.pid_exists(outcome.result())
+        assert set(multiprocessing.active_children()) <= before
+        assert list(temporary.iterdir()) == []
+
+    def test_by_an_error_in_the_middle(self, temporary):
+        workers = []
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(workers)
+        assert not psutil.pid_exists(workers[0])
+        assert list(temporary.iterdir()) == []
+
+    def test_by_a_stop_that_takes_too_long(self, temporary, monkeypatch):
+        monkeypatch.setattr("distcnn.clusters.local.STOP_TIMEOUT", 1e-6)
+        with open_cluster(ClusterConfig(workers=1, dashboard=None)) as flow:
+            (outcome,) = flow(process, [1])
+            worker = psutil.Process(outcome.result())
+        worker.wait(timeout=20)
+
+    def test_by_a_client_that_is_killed(self, temporary):
+        (temporary / "files").mkdir()
+        client, workers = start_client(temporary)
+        client.kill()
+        client.communicate()
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert alive == []
+        assert list(temporary.glob("distcnn-workers-*")) != []
+        with open_cluster(ClusterConfig(workers=1, dashboard=None)):
+            assert len(list(temporary.glob("distcnn-workers-*"))) == 1
+        assert list(temporary.glob("distcnn-workers-*")) == []
+
+    def test_by_control_c_in_a_terminal(self, temporary):
+        (temporary / "files").mkdir()
+        client, workers = start_client(temporary, session=True)
+        os.killpg(client.pid, signal.SIGINT)
+        _, errors = client.communicate(timeout=60)
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert alive == []
+        assert list(temporary.glob("distcnn-workers-*")) == []
+        assert errors.rstrip().endswith("KeyboardInterrupt")
+        assert "nanny" not in errors
+        assert "worker.py" not in errors
+
+
+class TestClearErrors:
+    def test_an_unknown_backend_is_refused_with_the_known_ones(self):
+        config = ClusterConfig.model_construct(backend="moon")
+        with pytest.raises(ClusterError, match="'moon': expected one of local, serial"):
+            open_cluster(config).__enter__()
+
+    @pytest.mark.parametrize("address", ["192.0.2.1:0", "127.0.0.1", "127.0.0.1:123456"])
+    def test_a_dashboard_that_cannot_be_opened(self, address):
+        config = ClusterConfig(workers=1, dashboard=address)
+        with pytest.raises(ClusterError, match="cannot listen at"), open_cluster(config):
+            pass
+
+    def test_workers_gone_for_good(self):
+        config = ClusterConfig(workers=1, dashboard=None, patience=0.5)
+        with open_cluster(config) as flow:
+            flow.client.cluster.scale(0)
+            with pytest.raises(ClusterError, match=r"alive for 0\.5 s.*same command again"):
+                list(flow(square, [1]))
+
+    def test_a_scheduler_that_is_gone(self):
+        with open_cluster(ClusterConfig(workers=1, dashboard=None)) as flow:
+            outcomes = flow(square, range(10))
+            next(outcomes)
+            flow.client.close()
+            with pytest.raises(ClusterError, match="same command again"):
+                list(outcomes)
