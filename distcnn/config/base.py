@@ -26,7 +26,7 @@ def parse_bytes(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*([\d.]+)\s*([A-Za-z]*)\s*", value)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([A-Za-z]*)\s*", value)
     if match is None or match.group(2).upper() not in _UNITS:
         raise ValueError(f"{value!r} is not a size such as '4 GiB' or '500 MB'")
     return int(float(match.group(1)) * _UNITS[match.group(2).upper()])

@@ -60,6 +60,7 @@ def load_config(path: Path | None = None, sets: Iterable[str] = ()) -> Config:
     ------
     ConfigError : file unreadable, unknown key, or value out of range; names file, line and key.
     """
+    sets = tuple(sets)
     tree: dict[str, Any] = {}
     lines: dict[str, int] = {}
     origin = "defaults"
@@ -72,7 +73,7 @@ def load_config(path: Path | None = None, sets: Iterable[str] = ()) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise _explain(error, origin, lines) from None
+        raise _explain(error, origin, lines, sets) from None
 
 
 def _find(path: Path) -> Path:
@@ -133,19 +134,36 @@ def _override(tree: dict[str, Any], text: str) -> None:
         raise ConfigError(f"--set {text!r} is not readable as YAML ({error})") from None
 
 
-def _explain(error: ValidationError, origin: str, lines: dict[str, int]) -> ConfigError:
-    first = error.errors()[0]
+def _explain(
+    error: ValidationError, origin: str, lines: dict[str, int], sets: tuple[str, ...]
+) -> ConfigError:
+    # A misspelt key often makes another one missing: the misspelling is the cause.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
-    line = lines.get(key)
-    where = f"{origin}, line {line}" if line else origin
+    where = _place_of(first["loc"], origin, lines, sets)
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] != "extra_forbidden":
-        message = first["msg"][0].lower() + first["msg"][1:]
+        message = first["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
         return ConfigError(f"{where}: {key} = {first['input']!r}{more}", expected=message)
     names = sorted(_fields_at(first["loc"][:-1]))
     near = difflib.get_close_matches(str(first["loc"][-1]), names, n=1)
     cure = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(names)}."
     return ConfigError(f"{where}: unknown key {key!r}{more}", cure=cure)
+
+
+def _place_of(
+    path: tuple[int | str, ...], origin: str, lines: dict[str, int], sets: tuple[str, ...]
+) -> str:
+    """The --set, or file and line, of the key; of its section where the key is missing."""
+    given = {text.partition("=")[0].strip(): text for text in sets}
+    for length in range(len(path), 0, -1):
+        name = ".".join(map(str, path[:length]))
+        if name in given:
+            return f"--set {given[name]}"
+        if name in lines:
+            return f"{origin}, line {lines[name]}"
+    return origin
 
 
 def _fields_at(path: tuple[int | str, ...]) -> set[str]:

@@ -1,0 +1,104 @@
+"""The reference of all settings, printed from the models: ``python -m distcnn.config.describe``."""
+
+import json
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from distcnn.config.base import Frozen
+from distcnn.config.load import Config
+
+HEAD = """# Settings
+
+Printed from the code by `python -m distcnn.config.describe > conf/README.md`.
+
+A command reads a YAML file with these sections (`--conf FILE`; the name of a file in this
+folder will do, `--conf demo`), then single values (`--set train.members=4`). What neither
+names has the default below. A key that is not listed here is an error.
+"""
+
+
+def describe() -> str:
+    """All settings of every section as Markdown: name, type, default, meaning."""
+    return "\n".join([HEAD, *_sections(Config, "")])
+
+
+def _sections(model: type[Frozen], prefix: str) -> Iterator[str]:
+    fields = model.model_fields.items()
+    rows = {name: field for name, field in fields if _below(field) is None or _is_list(field)}
+    if rows:
+        yield from _table(rows)
+    for name, field in fields:
+        below = _below(field)
+        if below is not None:
+            yield f"## `{prefix}{name}`{_remark(field)}\n\n{_sentence(field)}\n"
+            yield from _sections(below, f"{prefix}{name}.")
+
+
+def _table(rows: dict[str, FieldInfo]) -> Iterator[str]:
+    yield "| key | type | default | meaning |\n|---|---|---|---|"
+    for name, field in rows.items():
+        yield f"| `{name}` | {_kind(field.annotation)} | {_default(field)} | {_sentence(field)} |"
+    yield ""
+
+
+def _below(field: FieldInfo) -> type[Frozen] | None:
+    """The model of a field that is a section of its own, or a list of them."""
+    for part in (field.annotation, *get_args(field.annotation)):
+        if isinstance(part, type) and issubclass(part, Frozen):
+            return part
+    return None
+
+
+def _is_list(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is tuple
+
+
+def _remark(field: FieldInfo) -> str:
+    if _is_list(field):
+        return ", each entry"
+    return " (may be null)" if type(None) in get_args(field.annotation) else ""
+
+
+def _sentence(field: FieldInfo) -> str:
+    text = " ".join((field.description or "").split()).replace("|", "\\|")
+    return text.replace("``", "`")
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is PydanticUndefined:
+        return "required"
+    return f"`{json.dumps(value, ensure_ascii=False)}`"
+
+
+def _kind(annotation: Any) -> str:
+    """The type in words that a writer of YAML understands."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{part}`" for part in parts)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_kind(part) for part in parts)
+    if origin is tuple:
+        named = [_kind(part) for part in parts if part is not Ellipsis]
+        return f"list of {named[0]}" if Ellipsis in parts else f"[{', '.join(named)}]"
+    if origin is dict:
+        return f"{_kind(parts[0])}: {_kind(parts[1])}"
+    return _WORDS.get(annotation, "section")
+
+
+_WORDS = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(describe())

@@ -1,0 +1,221 @@
+"""Configuration: errors name file, line, key and the nearest name; the reference is current."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distcnn.config import Config, Frozen, conf_folder, load_config
+from distcnn.config.base import parse_bytes
+from distcnn.config.describe import describe
+from distcnn.errors import ConfigError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(text: str) -> Path:
+        path = tmp_path / "my.yaml"
+        path.write_text(text)
+        return path
+
+    return _write
+
+
+def message(path=None, sets=()) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, sets)
+    return str(caught.value)
+
+
+def models(model: type[Frozen] = Config) -> set[type[Frozen]]:
+    found = {model}
+    for field in model.model_fields.values():
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, Frozen):
+                found |= models(part)
+    return found
+
+
+def test_no_file_means_the_defaults():
+    assert load_config() == Config()
+
+
+def test_a_file_changes_what_it_names_and_nothing_else(write):
+    config = load_config(write("train:\n  members: 3\n  network:\n    width: 16\n"))
+    assert (config.train.members, config.train.network.width) == (3, 16)
+    assert config.train.network.hidden == Config().train.network.hidden
+    assert config.predict == Config().predict
+
+
+def test_an_empty_file_means_the_defaults(write):
+    assert load_config(write("# nothing\n")) == Config()
+
+
+def test_an_unknown_key_names_file_line_and_nearest_name(write):
+    path = write("train:\n  members: 3\n  epoch: 5\n")
+    text = message(path)
+    assert f"{path}, line 3" in text
+    assert "unknown key 'train.epoch'" in text
+    assert "Did you mean 'epochs'?" in text
+
+
+def test_an_unknown_section_names_the_nearest_one(write):
+    assert "Did you mean 'predict'?" in message(write("\npredikt:\n  batch: 1\n"))
+    assert "line 2" in message(write("\npredikt:\n  batch: 1\n"))
+
+
+def test_an_unknown_key_like_no_other_lists_what_is_known(write):
+    text = message(write("cluster:\n  zzzz: 1\n"))
+    assert "Known here:" in text
+    assert "in_flight" in text
+
+
+def test_a_key_in_an_optional_section_or_a_list_is_found_too(write):
+    text = message(write("ingest:\n  prepare:\n    target:\n      stat: 846.0\n"))
+    assert "line 4" in text
+    assert "Did you mean 'start'?" in text
+    cuts = "ingest:\n  labels:\n    reader: apogee\n    files: a\n    cuts:\n      - colum: SNR\n"
+    text = message(write(cuts))
+    assert "ingest.labels.cuts.0.colum" in text
+    assert "line 6" in text
+
+
+def test_a_key_that_is_missing_names_the_line_of_its_section(write):
+    text = message(write("ingest:\n  xp:\n    reader: gaia_xp\n"))
+    assert "line 2" in text
+    assert "ingest.xp.files" in text
+    assert "field required" in text
+
+
+def test_a_value_out_of_range_names_line_value_and_range(write):
+    text = message(write("train:\n\n  members: 0\n"))
+    assert "line 3" in text
+    assert "train.members = 0" in text
+    assert "greater than or equal to 1" in text
+
+
+def test_a_value_of_the_wrong_type_is_refused(write):
+    assert "train.members = 'many'" in message(write("train:\n  members: many\n"))
+    assert "train" in message(write("train: 5\n"))
+
+
+def test_several_errors_are_counted(write):
+    assert "(1 more)" in message(write("train:\n  members: 0\n  batch: 0\n"))
+
+
+def test_a_file_that_is_not_yaml_says_where(write):
+    text = message(write("train: [1, 2\n"))
+    assert "not readable as YAML" in text
+    assert "line 2" in text
+
+
+def test_a_file_that_holds_no_sections_is_refused(write):
+    assert "expected sections of keys" in message(write("- 1\n- 2\n"))
+
+
+def test_a_missing_file_lists_those_that_come_with_us():
+    text = message(Path("nowhere.yaml"))
+    assert "'nowhere.yaml'" in text
+    assert "demo" in text
+
+
+def test_a_configuration_that_comes_with_us_is_found_by_its_name():
+    assert load_config(Path("demo")) == load_config(conf_folder() / "demo.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(conf_folder().glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_that_comes_with_us_can_be_read(path):
+    load_config(path)
+
+
+def test_set_overrides_the_file_which_overrides_the_default(write):
+    path = write("train:\n  members: 3\n  epochs: 4\n")
+    config = load_config(path, ["train.members=5", "cluster.dashboard=null"])
+    assert (config.train.members, config.train.epochs) == (5, 4)
+    assert config.cluster.dashboard is None
+
+
+def test_the_last_of_two_sets_counts():
+    assert load_config(None, ["train.members=5", "train.members=6"]).train.members == 6
+
+
+def test_set_takes_lists_and_texts_as_yaml_does():
+    config = load_config(None, ["quality.snr_edges=[10, 20]", "ingest.prepare.trim=[5, 5]"])
+    assert config.quality.snr_edges == (10.0, 20.0)
+    assert config.ingest.prepare.trim == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train.members", "has no '='"),
+        ("train.member=3", "Did you mean 'members'?"),
+        ("train.members.more=3", "train.members = {'more': 3}"),
+        ("train.members=[", "not readable as YAML"),
+        ("train.members=0", "train.members = 0"),
+    ],
+)
+def test_a_wrong_set_is_one_clear_error(text, expected):
+    assert expected in message(None, [text])
+
+
+def test_a_wrong_set_is_not_blamed_on_the_file(write):
+    path = write("train:\n  members: 3\n")
+    text = message(path, ["train.epoch=3"])
+    assert text.startswith("--set train.epoch=3: unknown key")
+    assert "my.yaml" not in text
+
+
+def test_set_below_a_value_of_the_file_is_refused(write):
+    assert "is a value, not a section" in message(write("train: 5\n"), ["train.members=1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4 GiB", 4 * 2**30),
+        ("1.5 GB", 1_500_000_000),
+        ("500MB", 500_000_000),
+        ("7", 7),
+        ("2 kib", 2048),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text, size):
+    assert load_config(None, [f"cluster.memory_limit='{text}'"]).cluster.memory_limit == size
+
+
+@given(st.integers(0, 2**50))
+def test_a_size_in_bytes_is_itself(size):
+    assert parse_bytes(size) == size
+    assert parse_bytes(f"{size} B") == size
+
+
+@pytest.mark.parametrize("text", ["lots", "4 GX", "GiB", "1.2.3 GB"])
+def test_a_size_that_is_none_is_refused_with_an_example(text):
+    assert "not a size such as '4 GiB'" in message(None, [f"cluster.memory_limit='{text}'"])
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        Config().train.members = 3
+
+
+@pytest.mark.parametrize("model", sorted(models(), key=lambda model: model.__name__))
+def test_every_field_has_a_sentence(model):
+    for name, field in model.model_fields.items():
+        assert field.description, f"{model.__name__}.{name}"
+        assert field.description.rstrip().endswith("."), f"{model.__name__}.{name}"
+
+
+def test_the_printed_reference_is_current():
+    printed = conf_folder() / "README.md"
+    assert printed.read_text() == describe(), "python -m distcnn.config.describe > conf/README.md"
+
+
+def test_the_reference_names_every_section_and_key():
+    text = describe()
+    for model in models() - {Config}:
+        for name, field in model.model_fields.items():
+            assert f"| `{name}` |" in text or f".{name}`" in text, f"{model.__name__}.{name}"
+            assert " ".join(field.description.split())[:20].replace("``", "`") in text
