@@ -66,7 +66,7 @@ class Network(nn.Module):
         super().__init__()
         self.inputs = InputScaling(spec)
         self.layers = layers
-        self.labels = LabelScaling(len(spec.labels))
+        self.labels = LabelScaling(spec.labels)
 
     def forward(
         self, flux: Tensor, xp: Tensor, photometry: Tensor, astrometry: Tensor, snr: Tensor

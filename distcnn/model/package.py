@@ -293,6 +293,7 @@ def _scaling(networks: Sequence[Network]) -> dict[str, Any]:
     labels = networks[0].labels
     return {
         "digest": found[0],
+        "label_logarithm": [bool(value) for value in labels.logarithm],
         "label_centre": labels.centre.tolist(),
         "label_scale": labels.scale.tolist(),
     }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from distcnn.model.inputs import Array, InputSpec, StarInputs
+from distcnn.schema import LABELS
 
 LARGEST = 8.0
 """Scaled spectra, coefficients and features are cut here, in units of their spread."""
@@ -143,18 +144,39 @@ class InputScaling(nn.Module):
 
 
 class LabelScaling(nn.Module):
-    """Scaled mean and sigma [B,L] -> physical units."""
+    """Scaled mean and sigma [B,L] <-> physical units.
+
+    Temperatures are learned as logarithms: their errors grow with them, and a survey may
+    hold stars of 3,000 and of 30,000 K.
+    """
 
     centre: Tensor
     scale: Tensor
+    logarithm: Tensor
 
-    def __init__(self, labels: int) -> None:
+    def __init__(self, labels: tuple[str, ...]) -> None:
         super().__init__()
-        self.register_buffer("centre", torch.zeros(labels))
-        self.register_buffer("scale", torch.ones(labels))
+        hot = [1.0 if name in LABELS and LABELS[name].unit == "K" else 0.0 for name in labels]
+        self.register_buffer("centre", torch.zeros(len(labels)))
+        self.register_buffer("scale", torch.ones(len(labels)))
+        self.register_buffer("logarithm", torch.tensor(hot))
 
     def forward(self, mean: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        return self.centre + self.scale * mean, self.scale * sigma
+        linear = self.centre + self.scale * mean
+        # The cut is far above any temperature; it keeps the unused branch finite.
+        value = torch.where(self.logarithm > 0, torch.exp(torch.clamp(linear, max=20.0)), linear)
+        slope = torch.where(self.logarithm > 0, value, torch.ones_like(value))
+        return value, self.scale * sigma * slope
+
+    def transformed(self, y: Tensor) -> Tensor:
+        """Labels [N,L], temperatures as their logarithms; NaN where that is not finite."""
+        out = torch.where(self.logarithm > 0, torch.log(y), y)
+        return torch.where(torch.isfinite(out), out, torch.full_like(out, float("nan")))
+
+    def scaled(self, y: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels and their errors [N,L] in scaled units."""
+        slope = torch.where(self.logarithm > 0, y, torch.ones_like(y))
+        return (self.transformed(y) - self.centre) / self.scale, error / slope / self.scale
 
 
 def fit_inputs(scaling: InputScaling, stars: StarInputs) -> None:
@@ -178,10 +200,11 @@ def fit_inputs(scaling: InputScaling, stars: StarInputs) -> None:
 
 def fit_labels(scaling: LabelScaling, y: Array) -> None:
     """Set mean and standard deviation of labels [N,L]; NaN = missing."""
-    good = np.isfinite(y)
+    values = scaling.transformed(torch.tensor(y, dtype=torch.float64)).numpy()
+    good = np.isfinite(values)
     count = np.maximum(good.sum(0), 1)
-    mean = np.where(good, y, 0).sum(0, dtype=np.float64) / count
-    variance = (np.where(good, y - mean, 0).astype(np.float64) ** 2).sum(0) / count
+    mean = np.where(good, values, 0).sum(0) / count
+    variance = (np.where(good, values - mean, 0) ** 2).sum(0) / count
     scaling.centre.copy_(torch.from_numpy(mean))
     scaling.scale.copy_(torch.from_numpy(np.sqrt(np.where(variance > 0, variance, 1.0))))
 

@@ -51,8 +51,9 @@ def scale_stars(network: Network, stars: Labelled) -> Scaled:
     with torch.no_grad():
         parts = [inputs(*batch) for batch in stars.inputs.batches(BLOCK)]
         spectrum, xp, scalars = (torch.cat(column) for column in zip(*parts, strict=True))
-        target = (torch.from_numpy(stars.label) - labels.centre) / labels.scale
-        error = torch.from_numpy(stars.label_error) / labels.scale
+        target, error = labels.scaled(
+            torch.from_numpy(stars.label), torch.from_numpy(stars.label_error)
+        )
         known = torch.isfinite(target)
         return Scaled(
             spectrum=spectrum,

@@ -172,9 +172,24 @@ def test_labels_come_out_in_their_own_units():
     network, stars = make_network(InputSpec(**WHOLE))
     mean, sigma = network(*stars.tensors())
     scaled, noise = network.layers(*network.inputs(*stars.tensors()))
-    torch.testing.assert_close(mean, scaled * network.labels.scale + network.labels.centre)
-    torch.testing.assert_close(sigma, noise * network.labels.scale)
+    linear = scaled * network.labels.scale + network.labels.centre
+    torch.testing.assert_close(mean[:, 1:], linear[:, 1:])
+    torch.testing.assert_close(sigma[:, 1:], (noise * network.labels.scale)[:, 1:])
     assert 4000 < mean[:, 0].mean() < 6000
+    assert 100 < sigma[:, 0].mean() < 1000
+
+
+def test_temperatures_are_learned_as_logarithms_and_come_back_as_temperatures():
+    network, _ = make_network(InputSpec(**WHOLE))
+    labels = network.labels
+    assert labels.logarithm.tolist() == [1, 0, 0]
+    y = torch.tensor([[3000.0, 1.0, -2.0], [30000.0, 4.0, 0.3]])
+    error = torch.tensor([[30.0, 0.1, 0.05], [300.0, 0.1, 0.05]])
+    scaled, scaled_error = labels.scaled(y, error)
+    torch.testing.assert_close(scaled_error[0], scaled_error[1])
+    torch.testing.assert_close(labels(scaled, scaled_error), (y, error), rtol=1e-4, atol=1e-5)
+    impossible = torch.tensor([[-5.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    assert labels.scaled(impossible, error)[0][:, 0].isnan().all()
 
 
 def test_scaled_inputs_are_of_order_one():
