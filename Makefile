@@ -11,7 +11,7 @@ demo: install
 	$(BIN)/distcnn demo runs/demo
 
 test: install
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: install
 	$(BIN)/ruff check distcnn tests benchmarks
