@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from distcnn.model.inputs import Array, InputSpec, StarInputs
 from distcnn.schema import LABELS
 
-LARGEST = 8.0
-"""Scaled spectra, coefficients and features are cut here, in units of their spread."""
+LINEAR, LARGEST = 4.0, 16.0
+"""Scaled inputs grow as logarithms beyond the first and are cut at the second, in units of
+their spread: a hot star's blue pixel still says how hot, a spike says little more than that."""
 SAMPLE = 20_000
 """Most stars that the scaling is fitted on, taken evenly from the training split."""
 
@@ -71,7 +72,7 @@ class InputScaling(nn.Module):
         self.coefficients = spec.coefficients
         self.bands = len(spec.bands)
         self.astrometry = spec.astrometry
-        self.largest = LARGEST
+        self.linear, self.largest = LINEAR, LARGEST
         self.names = Features.of(spec).names
         widths = {"spectrum": spec.pixels, "xp": spec.coefficients, "feature": len(self.names)}
         for name, width in widths.items():
@@ -91,9 +92,12 @@ class InputScaling(nn.Module):
         )
 
     def scaled(self, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
-        """Of order one; zero where not finite."""
-        cut = torch.clamp((values - centre) / scale, -self.largest, self.largest)
-        return torch.nan_to_num(cut, nan=0.0)
+        """Of order one; logarithmic far from the centre; zero where not finite."""
+        linear = (values - centre) / scale
+        size = torch.abs(linear)
+        beyond = torch.log1p(torch.clamp(size - self.linear, min=0.0))
+        soft = torch.sign(linear) * (torch.clamp(size, max=self.linear) + beyond)
+        return torch.nan_to_num(torch.clamp(soft, -self.largest, self.largest), nan=0.0)
 
     def xp_shape(self, xp: Tensor) -> tuple[Tensor, Tensor]:
         """XP coefficients over their norm [B,C], and the norm [B,1].

@@ -197,9 +197,21 @@ def test_scaled_inputs_are_of_order_one():
     network, stars = make_network(spec)
     spectrum, xp, scalars = network.inputs(*stars.tensors())
     for part in (spectrum, xp, scalars):
-        assert part.abs().max() <= 8
+        assert part.abs().max() <= 16
         assert part.abs().mean() < 2
     assert scalars.shape[1] == len(Features.of(spec).names)
+
+
+def test_far_inputs_keep_their_order_but_lose_their_weight():
+    spec = InputSpec(**WHOLE)
+    network, _ = make_network(spec)
+    centre, scale = torch.zeros(1), torch.ones(1)
+    steps = torch.tensor([-1e9, -100.0, -5.0, -4.0, -1.0, 0.0, 1.0, 4.0, 5.0, 100.0, 1e9])
+    met = network.inputs.scaled(steps[:, None], centre, scale)[:, 0]
+    assert (met.diff() > 0).all()
+    torch.testing.assert_close(met[3:8], steps[3:8])
+    assert float(met.max()) == 16
+    torch.testing.assert_close(met, -met.flip(0))
 
 
 def test_luminosity_is_linear_in_the_parallax_even_below_zero():
