@@ -8,7 +8,7 @@ everything large goes to a store. Items must be safe to run again.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,8 +27,7 @@ class Outcome(Generic[Item, Result]):
         """The value; raises the error of the last attempt instead if there is one."""
         if self.error is not None:
             raise self.error
-        assert self.value is not None
-        return self.value
+        return cast(Result, self.value)
 
 
 class Flow(Protocol):

@@ -12,6 +12,9 @@ import pytest
 import xarray
 from astropy.table import Table
 
+# FITS knows no dex; astropy warns of it and keeps it.
+pytestmark = pytest.mark.filterwarnings("ignore::astropy.units.UnitsWarning")
+
 SMALL = [
     *("--set", "demo.stars=500", "--set", "simulate.stars_per_file=250"),
     *("--set", "ingest.store.shard_stars=256", "--set", "ingest.store.chunk_stars=128"),
