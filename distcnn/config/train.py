@@ -36,6 +36,9 @@ class NetworkConfig(Frozen):
     """Use XP coefficients."""
     photometry: bool = True
     """Use magnitudes and parallax."""
+    flux: Literal["linear", "log"] = "linear"
+    """How the network sees the flux; ``log`` suits flux-calibrated spectra, whose slope over the
+    whole range is information."""
     width: int = Field(32, ge=4)
     """Channels of the last convolution; the first has half. Multiples of 16 suit matrix units."""
     hidden: int = Field(128, ge=4)

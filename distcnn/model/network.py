@@ -62,9 +62,9 @@ class Network(nn.Module):
     ``mean [B,L]`` and ``sigma [B,L]``, the learned noise; NaN inputs are missing ones.
     """
 
-    def __init__(self, spec: InputSpec, layers: nn.Module) -> None:
+    def __init__(self, spec: InputSpec, layers: nn.Module, *, log_flux: bool = False) -> None:
         super().__init__()
-        self.inputs = InputScaling(spec)
+        self.inputs = InputScaling(spec, log_flux=log_flux)
         self.layers = layers
         self.labels = LabelScaling(spec.labels)
 
@@ -86,7 +86,7 @@ def build_network(spec: InputSpec, config: NetworkConfig, seed: int) -> Network:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Network(spec, _layers(spec, config))
+        return Network(spec, _layers(spec, config), log_flux=config.flux == "log")
 
 
 def fit_scaling(network: Network, stars: StarInputs, labels: Array) -> None:

@@ -18,6 +18,8 @@ from distcnn.schema import LABELS
 LINEAR, LARGEST = 4.0, 16.0
 """Scaled inputs grow as logarithms beyond the first and are cut at the second, in units of
 their spread: a hot star's blue pixel still says how hot, a spike says little more than that."""
+FAINTEST = 0.01
+"""Flux, in units of the normalisation, below which its logarithm is cut."""
 SAMPLE = 20_000
 """Most stars that the scaling is fitted on, taken evenly from the training split."""
 
@@ -66,9 +68,11 @@ class InputScaling(nn.Module):
     feature_centre: Tensor
     feature_scale: Tensor
 
-    def __init__(self, spec: InputSpec) -> None:
+    def __init__(self, spec: InputSpec, *, log_flux: bool = False) -> None:
         super().__init__()
         self.pixels = spec.pixels
+        self.log_flux = log_flux
+        self.faintest = FAINTEST
         self.coefficients = spec.coefficients
         self.bands = len(spec.bands)
         self.astrometry = spec.astrometry
@@ -82,7 +86,7 @@ class InputScaling(nn.Module):
     def forward(
         self, flux: Tensor, xp: Tensor, photometry: Tensor, astrometry: Tensor, snr: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        spectrum = self.scaled(flux, self.spectrum_centre, self.spectrum_scale)
+        spectrum = self.scaled(self.spectral(flux), self.spectrum_centre, self.spectrum_scale)
         shape, _ = self.xp_shape(xp)
         raw = self.raw_features(flux, xp, photometry, astrometry, snr)
         return (
@@ -90,6 +94,12 @@ class InputScaling(nn.Module):
             self.scaled(shape, self.xp_centre, self.xp_scale),
             self.scaled(raw, self.feature_centre, self.feature_scale),
         )
+
+    def spectral(self, flux: Tensor) -> Tensor:
+        """Flux [B,P] as the network sees it: itself, or its natural logarithm."""
+        if self.log_flux:
+            return torch.log(torch.clamp(flux, min=self.faintest))
+        return flux
 
     def scaled(self, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
         """Of order one; logarithmic far from the centre; zero where not finite."""
@@ -191,7 +201,7 @@ def fit_inputs(scaling: InputScaling, stars: StarInputs) -> None:
     """
     sample = stars.take(slice(None, None, max(1, -(-len(stars) // SAMPLE))))
     batch = sample.tensors()
-    centre, scale = _median_and_spread(sample.flux)
+    centre, scale = _median_and_spread(scaling.spectral(batch.flux).numpy())
     if scale.size:
         scale = np.maximum(scale, np.median(scale))
     _set(scaling, "spectrum", centre, scale)

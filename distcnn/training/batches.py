@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distcnn.config import AugmentConfig
 from distcnn.model import Features, InputSpec, Network
+from distcnn.model.scaling import FAINTEST
 from distcnn.training.data import Labelled
 
 BLOCK = 2048
@@ -57,7 +58,7 @@ def scale_stars(network: Network, stars: Labelled) -> Scaled:
         known = torch.isfinite(target)
         return Scaled(
             spectrum=spectrum,
-            noise=_pixel_noise(stars, inputs.spectrum_scale),
+            noise=_pixel_noise(stars, network),
             xp=xp,
             scalars=scalars,
             target=torch.nan_to_num(target),
@@ -67,14 +68,16 @@ def scale_stars(network: Network, stars: Labelled) -> Scaled:
         )
 
 
-def _pixel_noise(stars: Labelled, scale: Tensor) -> Tensor:
+def _pixel_noise(stars: Labelled, network: Network) -> Tensor:
     """Errors of scaled pixels, 0 where a pixel is missing; from the S/N if there are none."""
     flux = torch.from_numpy(stars.inputs.flux)
     error = torch.from_numpy(stars.flux_error)
     if not error.shape[1] and flux.shape[1]:
         error = (1.0 / torch.from_numpy(stars.inputs.snr)).expand_as(flux)
     good = torch.isfinite(error) & torch.isfinite(flux)
-    return torch.where(good, error / scale, torch.zeros_like(flux))
+    if network.inputs.log_flux:
+        error = error / torch.clamp(flux, min=FAINTEST)
+    return torch.where(good, error / network.inputs.spectrum_scale, torch.zeros_like(flux))
 
 
 def shuffled(stars: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
