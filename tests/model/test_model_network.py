@@ -262,3 +262,23 @@ def test_a_spectrum_of_bp_alone_counts_as_no_xp():
     _, xp, scalars = network.inputs(*batch)
     assert not xp.any()
     assert not scalars[:, Features.of(spec).names.index("has_xp")].any()
+
+
+def test_a_network_that_sees_logarithms_does_not_mind_flux_at_or_below_zero():
+    spec = InputSpec(**WHOLE)
+    network = build_network(spec, NetworkConfig(flux="log", hidden=32), 1)
+    stars = make_stars(spec)
+    rng = np.random.default_rng(2)
+    fit_scaling(network, stars, rng.normal((5000, 3, 0), (500, 1, 0.3), (len(stars), 3)))
+    batch = stars.tensors()
+    batch.flux[:, :5] = torch.tensor([0.0, -1.0, 1e-6, 50.0, float("nan")])
+    mean, sigma = network.eval()(*batch)
+    assert torch.isfinite(mean).all()
+    assert (sigma > 0).all()
+
+
+def test_logarithms_turn_a_factor_into_a_shift():
+    scaling = build_network(InputSpec(**WHOLE), NetworkConfig(flux="log"), 1).inputs
+    flux = torch.rand(4, 100) + 0.5
+    shift = scaling.spectral(3 * flux) - scaling.spectral(flux)
+    assert torch.allclose(shift, torch.log(torch.tensor(3.0)).expand_as(shift), atol=1e-5)

@@ -105,3 +105,14 @@ def test_scaled_stars_have_no_nan_whatever_the_survey_lacks(tmp_path, simple, co
     assert set(stars.for_quality()) >= {"reference", "snr", "flux"}
     assert "xp" not in stars.for_quality() or "xp" not in without
     assert spec.labels == LABELS
+
+
+def test_noise_of_a_logarithm_is_the_error_over_the_flux(survey, config):
+    store = Store.open(survey)
+    stars = read_labelled(store, spec_of(store), config.split, Part.TRAIN)
+    network = build_network(spec_of(store), NetworkConfig(hidden=16, flux="log"), 1)
+    fit_scaling(network, stars.inputs, stars.label)
+    scaled = scale_stars(network, stars)
+    good = np.isfinite(stars.inputs.flux) & (stars.inputs.flux > 0.1)
+    expected = stars.flux_error / stars.inputs.flux / network.inputs.spectrum_scale.numpy()
+    assert np.allclose(scaled.noise.numpy()[good], expected[good], rtol=1e-5)
