@@ -1,5 +1,6 @@
 """What runs in every Dask worker process as it starts."""
 
+import logging
 import signal
 from time import monotonic, sleep
 
@@ -12,6 +13,9 @@ def dask_setup(worker: object) -> None:
     knows how to stop in order.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A heartbeat that finds the scheduler just gone prints a traceback; what concerns the
+    # user comes back as the outcome of an item.
+    logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
 
 
 def settle() -> None:
