@@ -10,8 +10,9 @@ PYTEST_ARGS ?=
 demo: install
 	$(BIN)/distcnn demo runs/demo
 
+# Two processes with one thread each; four threads on two cores are several times slower.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: install
 	$(BIN)/ruff check distcnn tests benchmarks

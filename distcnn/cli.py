@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a clear error, 2 wrong usage, 3 finished with stars put as
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,9 @@ class _Guard(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed at exit
+            raise typer.Exit(DONE) from None
         except UsageError as error:
             code, text = USAGE, str(error)
         except (DistcnnError, OSError) as error:
