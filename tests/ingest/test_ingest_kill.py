@@ -1,0 +1,54 @@
+"""Ingest that is killed for real, in the middle, ends with the same bits when run again."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from distcnn.config import SimulateConfig
+from distcnn.flow import SerialFlow
+from distcnn.simulate import write_archive
+from distcnn.survey import Ledger, Store
+
+SETS = ["--conf", "demo", "--cluster", "serial"]
+SETS += ["--set", "ingest.store.chunk_stars=64", "--set", "ingest.store.shard_stars=128"]
+
+
+def start(archive, survey):
+    command = [sys.executable, "-m", "distcnn", "ingest", str(archive), str(survey), *SETS]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def lines_of(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("killed") / "archive"
+    write_archive(folder, 400, 5, SimulateConfig(stars_per_file=50), flow=SerialFlow())
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("done_before", [2, 5])
+def test_ingest_killed_between_files_ends_with_the_same_bits(archive, tmp_path, done_before):
+    whole, broken = tmp_path / "whole.zarr", tmp_path / "broken.zarr"
+    assert start(archive, whole).wait() in (0, 3)
+    killed = start(archive, broken)
+    parts = tmp_path / "broken.zarr.partial" / "parts.jsonl"
+    while lines_of(parts) <= done_before and killed.poll() is None:
+        os.sched_yield()
+    os.killpg(killed.pid, signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert not broken.exists()
+    assert lines_of(parts) < 10
+    assert start(archive, broken).wait() in (0, 3)
+    first, second = (Ledger.read(Store.open(p).private / "ledger.jsonl") for p in (whole, broken))
+    assert {k: v["digest"] for k, v in first.done.items()} == {
+        k: v["digest"] for k, v in second.done.items()
+    }
+    assert Store.open(broken).attrs["counts"] == Store.open(whole).attrs["counts"]
+    assert not parts.parent.exists()
