@@ -17,7 +17,7 @@ def check_fit(spec: InputSpec, survey: Store) -> list[str]:
 
     Raises
     ------
-    PackageError : other wavelength grid, other width of XP, no such band, no spectra.
+    PackageError : other wavelength grid, other width of XP, no such band.
     StoreError : the survey is not complete.
     """
     if not survey.attrs.get("complete"):
@@ -29,19 +29,19 @@ def check_fit(spec: InputSpec, survey: Store) -> list[str]:
     _check_spectra(spec, survey)
     _check_coefficients(spec, survey)
     _check_bands(spec, survey)
-    wanted = {"xp": spec.coefficients, "photometry": len(spec.bands), "parallax": spec.astrometry}
-    return [name for name, used in wanted.items() if used and name not in survey.variables]
+    wanted = {"spectra": spec.pixels, "xp": spec.coefficients}
+    wanted |= {"photometry": len(spec.bands), "parallax": spec.astrometry}
+    stored = {"spectra": "flux"}
+    return [
+        name
+        for name, used in wanted.items()
+        if used and stored.get(name, name) not in survey.variables
+    ]
 
 
 def _check_spectra(spec: InputSpec, survey: Store) -> None:
-    if not spec.pixels:
+    if not spec.pixels or "flux" not in survey.variables:
         return
-    if "flux" not in survey.variables:
-        raise PackageError(
-            f"{survey.path.name} has no spectra",
-            expected=f"spectra of {spec.pixels} pixels, which the network was trained on",
-            cure="Train a network without them: --set train.network.spectrum=false.",
-        )
     wavelength = survey.coordinate("wavelength")
     met = grid_digest(wavelength)
     if met != spec.wavelength_digest:

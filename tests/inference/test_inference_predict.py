@@ -223,10 +223,13 @@ def test_other_bands_are_refused_and_other_order_is_not(place, made):
         assert np.array_equal(met[name], wanted[name])
 
 
-def test_a_survey_without_spectra_is_refused_for_a_network_that_uses_them(place):
+def test_a_survey_without_spectra_is_predicted_and_every_star_says_so(place):
     make_survey(place / "other.zarr", names=without("flux", "flux_error"))
-    with pytest.raises(PackageError, match=r"has no spectra.*train.network.spectrum=false"):
-        go(place, survey=place / "other.zarr")
+    go(place, survey=place / "other.zarr")
+    met = rows(place)
+    assert np.isfinite(met["label"]).all()
+    assert (met["flags"] & np.uint32(Flag.NO_SPECTRUM) != 0).all()
+    assert (met["valid_pixels"] == 0).all()
 
 
 def test_another_number_of_coefficients_is_refused(place, monkeypatch):
