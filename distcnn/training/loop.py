@@ -22,15 +22,15 @@ from distcnn.config import TrainConfig
 from distcnn.errors import TrainingError
 from distcnn.model import InputSpec, Network
 from distcnn.training import checkpoint
-from distcnn.training.batches import Augment, Scaled, shuffled
+from distcnn.training.augment import Augment
+from distcnn.training.batches import Scaled, shuffled
+from distcnn.training.loss import BETA, gaussian_loss
 
 CHECKPOINT = "checkpoint.pt"
 WARM_UP, FIRST, LAST = 0.15, 0.04, 1e-3
 """One cycle: part of the steps that the learning rate rises, where it begins and ends."""
 CLIP = 1.0
 """Largest norm of a gradient."""
-BETA = 0.5
-"""Power of the variance that the training loss is weighted with (Seitzer et al. 2022)."""
 Report = Callable[[dict[str, float]], None]
 
 
@@ -93,20 +93,6 @@ def train_member(
             )
     network.layers.load_state_dict(progress.weights)
     return progress
-
-
-def gaussian_loss(mean: Tensor, sigma: Tensor, stars: Scaled, beta: float = 0.0) -> Tensor:
-    """Negative log likelihood in nats per known label; the references' errors are added.
-
-    ``mean``, ``sigma`` [B,L] in scaled units. sigma becomes the error against the truth, not
-    against a noisy reference. With ``beta`` > 0 each term is weighted by its variance to that
-    power: else labels that are learned first silence those that are learned late.
-    """
-    variance = sigma.square() + stars.variance
-    each = 0.5 * ((mean - stars.target).square() / variance + torch.log(variance))
-    if beta > 0:
-        each = each * variance.detach().pow(beta)
-    return (each * stars.known).sum() / stars.known.sum().clamp(min=1.0)
 
 
 def evaluate(network: Network, stars: Scaled, batch: int = 1024) -> float:

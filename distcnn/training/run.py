@@ -4,7 +4,6 @@ Members are trained through a flow, one task each; then errors are calibrated on
 no member has seen, the package is written, and only then is the test split opened.
 """
 
-import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -21,22 +20,14 @@ from distcnn.events import Listener, StageEnded, StageStarted, silent
 from distcnn.flow import Flow
 from distcnn.model import (
     InputSpec,
-    Network,
     Package,
-    StarInputs,
-    fixture_stars,
-    predict_members,
-    write_evaluation,
-    write_package,
 )
-from distcnn.quality import Quality
 from distcnn.survey import Ledger, Store
-from distcnn.training.data import Array, Census, read_labelled, take_census
-from distcnn.training.evaluate import results_table
+from distcnn.training.assemble import assemble, evaluate_package
+from distcnn.training.data import Census, take_census
 from distcnn.training.loop import CHECKPOINT
-from distcnn.training.members import PROGRESS, MemberTask, read_member, run_member
+from distcnn.training.members import PROGRESS, MemberTask, run_member
 from distcnn.training.progress import STAGE, Follower, following
-from distcnn.training.split import Part
 
 
 @dataclass(frozen=True)
@@ -88,12 +79,12 @@ def train_package(
             for number in range(config.members)
         ]
         _train_members(tasks, ledger, flow, listener)
-        made = _assemble(
+        made = assemble(
             package, tasks, ledger, store, census=census, fingerprint=whole, settings=quality
         )
     shutil.rmtree(partial, ignore_errors=True)
     if not made.evaluation and census.counts["test"]:
-        _evaluate(made, store, config)
+        evaluate_package(made, store, config)
     return _summary(made, census, time.perf_counter() - clock, listener)
 
 
@@ -143,87 +134,6 @@ def _epochs_done(task: MemberTask, epochs: int) -> int:
     if not (task.folder / CHECKPOINT).exists() or not path.exists():
         return 0
     return min(path.read_bytes().count(b"\n"), epochs)
-
-
-def _assemble(
-    path: Path,
-    tasks: Sequence[MemberTask],
-    ledger: Ledger,
-    store: Store,
-    *,
-    census: Census,
-    fingerprint: Mapping[str, Any],
-    settings: QualityConfig,
-) -> Package:
-    """Select members, calibrate them on the calibration split, write the package."""
-    config, spec = tasks[0].config, tasks[0].spec
-    kept = _select(tasks, ledger, config.keep)
-    networks = [read_member(task, ledger.done[task.name]["digest"]) for task in kept]
-    train = read_labelled(store, spec, config.split, Part.TRAIN)
-    held_out = read_labelled(store, spec, config.split, Part.CALIBRATION)
-    seen = held_out.for_quality() | _predict(networks, held_out.inputs)
-    quality = Quality.fit(train.for_quality(), seen, settings, names=spec.labels, seed=config.seed)
-    judged = quality.assess(seen, seen["label"], seen["noise"], seen["scatter"])
-    return write_package(
-        path,
-        networks=networks,
-        spec=spec,
-        network_config=config.network,
-        fixtures=fixture_stars(held_out.inputs),
-        label_sigma=_typical(judged["label_error"], seen["noise"]),
-        quality_arrays=quality.to_arrays(),
-        curves=[_curve(task, ledger.done[task.name]) for task in kept],
-        manifest_extra={
-            "survey": {key: store.attrs.get(key) for key in ("survey", "release", "inputs")},
-            "split": config.split.model_dump(mode="json") | census.to_json(),
-            "train": config.model_dump(mode="json"),
-            "quality": settings.model_dump(mode="json"),
-            "bands": list(spec.bands),
-            "coverage": quality.coverage(seen, spec.labels),
-            "fingerprint": dict(fingerprint),
-        },
-    )
-
-
-def _select(tasks: Sequence[MemberTask], ledger: Ledger, keep: float) -> list[MemberTask]:
-    """The members with the lowest validation loss, in their own order."""
-    ranked = sorted(tasks, key=lambda task: ledger.done[task.name]["validation"])
-    return sorted(ranked[: max(1, math.ceil(keep * len(tasks)))], key=lambda task: task.number)
-
-
-def _predict(networks: Sequence[Network], inputs: StarInputs) -> dict[str, Array]:
-    return predict_members(networks, inputs)._asdict()
-
-
-def _typical(error: Array, noise: Array) -> Array:
-    """[L] median total error; of the learned noise where nothing could be calibrated."""
-    found = np.where(np.isfinite(error), error, noise)
-    return np.asarray(np.median(found, axis=0))
-
-
-def _curve(task: MemberTask, facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {"member": task.number, **facts}
-
-
-def _evaluate(package: Package, store: Store, config: TrainConfig) -> None:
-    """The one use of the test split: how well the finished package does on it."""
-    test = read_labelled(store, package.spec, config.split, Part.TEST)
-    seen = test.for_quality() | _predict(package.networks(), test.inputs)
-    quality = Quality.from_arrays(package.quality_arrays)
-    write_evaluation(
-        package,
-        {
-            "split": "test",
-            "stars": len(test),
-            "results": results_table(
-                seen["label"] - test.label,
-                seen["snr"],
-                edges=quality.settings.snr_edges,
-                names=package.labels,
-            ),
-            "coverage": quality.coverage(seen, package.labels),
-        },
-    )
 
 
 def _summary(package: Package, census: Census, seconds: float, listener: Listener) -> TrainSummary:

@@ -9,16 +9,17 @@ from distcnn.errors import TrainingError
 from distcnn.model import Features, InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.training import Part, checkpoint
-from distcnn.training.batches import Augment, scale_stars, shuffled
+from distcnn.training.augment import Augment
+from distcnn.training.batches import scale_stars, shuffled
 from distcnn.training.data import read_labelled
 from distcnn.training.loop import (
     CHECKPOINT,
     derived_seed,
     evaluate,
-    gaussian_loss,
     one_cycle,
     train_member,
 )
+from distcnn.training.loss import gaussian_loss
 
 
 @pytest.fixture
