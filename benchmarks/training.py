@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from distcnn.config import AugmentConfig, TrainConfig
 from distcnn.model import Batch, InputSpec, StarInputs, build_network, fit_scaling
+from distcnn.training.augment import Augment, Facts
 from distcnn.training.batches import scale_stars
 from distcnn.training.data import Labelled
 from distcnn.training.loop import one_thread, train_member
@@ -101,7 +102,7 @@ def our_loop(spec: InputSpec, stars: Labelled, config: TrainConfig, seconds: flo
             network,
             train,
             held_out,
-            spec=spec,
+            augment=Augment(config.augment, spec, network, Facts()),
             config=settings,
             seed=0,
             folder=Path(folder),

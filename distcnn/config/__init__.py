@@ -3,6 +3,7 @@
 from distcnn.config.base import Bytes, Frozen
 from distcnn.config.cluster import ClusterConfig
 from distcnn.config.demo import DemoConfig
+from distcnn.config.distribute import DistributeConfig
 from distcnn.config.ingest import (
     CutConfig,
     FilesConfig,
@@ -25,6 +26,7 @@ __all__ = [
     "Config",
     "CutConfig",
     "DemoConfig",
+    "DistributeConfig",
     "FilesConfig",
     "Frozen",
     "GridConfig",

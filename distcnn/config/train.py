@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from distcnn.config.base import Frozen
+from distcnn.config.distribute import DistributeConfig
 
 
 class SplitConfig(Frozen):
@@ -73,6 +74,8 @@ class TrainConfig(Frozen):
     """Who is trained on and who is not."""
     augment: AugmentConfig = AugmentConfig()
     """Augmentation."""
+    distribute: DistributeConfig = DistributeConfig()
+    """Who trains what, and where."""
     epochs: int = Field(40, ge=1)
     """Most epochs."""
     patience: int = Field(15, ge=1)

@@ -3,12 +3,26 @@
 Legend: N or B star, P pixel, S scalar feature.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from distcnn.config import AugmentConfig
 from distcnn.model import Features, InputSpec, Network
+from distcnn.survey import Store
 from distcnn.training.batches import Scaled
+from distcnn.training.data import Labelled
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What augmentation must know of a survey, measured once on its training stars."""
+
+    @classmethod
+    def of(cls, store: Store, stars: Labelled) -> "Facts":
+        """Facts of a survey; ``stars``: training stars, some thousands suffice."""
+        return cls()
 
 
 class Augment:
@@ -19,9 +33,11 @@ class Augment:
     - runs of pixels are hidden.
     """
 
-    def __init__(self, config: AugmentConfig, spec: InputSpec, network: Network) -> None:
+    def __init__(
+        self, config: AugmentConfig, spec: InputSpec, network: Network, facts: Facts
+    ) -> None:
         features = Features.of(spec)
-        self.config = config
+        self.config, self.facts = config, facts
         self.pixels = spec.pixels
         self.log_snr = features.at("log_snr")
         self.valid = features.at("valid_pixels")

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from distcnn.config import TrainConfig
 from distcnn.errors import TrainingError
-from distcnn.model import InputSpec, Network
+from distcnn.model import Network
 from distcnn.training import checkpoint
 from distcnn.training.augment import Augment
 from distcnn.training.batches import Scaled, shuffled
-from distcnn.training.loss import BETA, gaussian_loss
+from distcnn.training.loss import training_loss, validation_loss
 
 CHECKPOINT = "checkpoint.pt"
 WARM_UP, FIRST, LAST = 0.15, 0.04, 1e-3
@@ -53,7 +53,7 @@ def train_member(
     train: Scaled,
     validation: Scaled,
     *,
-    spec: InputSpec,
+    augment: Augment,
     config: TrainConfig,
     seed: int,
     folder: Path,
@@ -64,6 +64,7 @@ def train_member(
     Parameters
     ----------
     network : with scalings fitted; ``train`` and ``validation`` were scaled by them.
+    augment : changes a batch in place, afresh in every epoch.
     folder : holds the checkpoint; training goes on from one that is there.
     report : told after every epoch.
 
@@ -75,7 +76,6 @@ def train_member(
         _groups(network, config.weight_decay), lr=config.learning_rate, fused=True
     )
     progress = _resume(folder / CHECKPOINT, network, optimiser)
-    augment = Augment(config.augment, spec, network)
     with one_thread():
         while not _finished(progress, config):
             clock = time.perf_counter()
@@ -102,10 +102,9 @@ def evaluate(network: Network, stars: Scaled, batch: int = 1024) -> float:
     with torch.no_grad():
         for rows in torch.split(torch.arange(len(stars)), batch):
             some = stars.take(rows)
-            mean, sigma = network.layers(some.spectrum, some.xp, some.scalars)
-            known = float(some.known.sum())
-            total += float(gaussian_loss(mean, sigma, some)) * known
-            weight += known
+            outputs = network.layers(some.spectrum, some.xp, some.scalars)
+            total += float(validation_loss(outputs, some))
+            weight += float(some.known.sum())
     return total / max(weight, 1.0)
 
 
@@ -150,7 +149,7 @@ def _epoch(
     pool = pool if len(pool) else torch.full((1, 1), math.inf)
     steps = math.ceil(len(train) / config.batch)
     network.train()
-    total = torch.zeros(())
+    total, weight = torch.zeros(()), torch.zeros(())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, epoch, 1))  # for drop-out
         for number, rows in enumerate(shuffled(len(train), config.batch, generator)):
@@ -158,15 +157,17 @@ def _epoch(
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * rate
             stars = augment(train.take(rows), pool, generator)
-            mean, sigma = network.layers(stars.spectrum, stars.xp, stars.scalars)
-            loss = gaussian_loss(mean, sigma, stars, BETA)
+            outputs = network.layers(stars.spectrum, stars.xp, stars.scalars)
+            known = stars.known.sum().clamp(min=1.0)
+            loss = training_loss(outputs, stars) / known
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.layers.parameters(), CLIP)
             optimiser.step()
             with torch.no_grad():
-                total += gaussian_loss(mean, sigma, stars) * len(rows)
-    return _finite(float(total) / len(train), epoch)
+                total += validation_loss(outputs, stars)
+                weight += known
+    return _finite(float(total / weight), epoch)
 
 
 def _groups(network: Network, decay: float) -> list[dict[str, Any]]:

@@ -12,15 +12,31 @@ BETA = 0.5
 """Power of the variance that the training loss is weighted with (Seitzer et al. 2022)."""
 
 
-def gaussian_loss(mean: Tensor, sigma: Tensor, stars: Scaled, beta: float = 0.0) -> Tensor:
-    """Negative log likelihood in nats per known label; the references' errors are added.
+Outputs = tuple[Tensor, ...]
+"""What the layers of a network give: scaled mean [B,L] and sigma [B,L] first."""
 
-    ``mean``, ``sigma`` [B,L] in scaled units. sigma becomes the error against the truth, not
-    against a noisy reference. With ``beta`` > 0 each term is weighted by its variance to that
-    power: else labels that are learned first silence those that are learned late.
+
+def training_loss(outputs: Outputs, stars: Scaled) -> Tensor:
+    """What an optimiser step lowers: a sum over stars and known labels.
+
+    Divide by ``stars.known.sum()``, taken over the whole batch wherever its parts are. Each
+    term is weighted by its variance to the power ``BETA``: else labels that are learned first
+    silence those that are learned late.
     """
+    each, variance = _nats(outputs, stars)
+    return (each * variance.detach().pow(BETA) * stars.known).sum()
+
+
+def validation_loss(outputs: Outputs, stars: Scaled) -> Tensor:
+    """Negative log likelihood in nats, summed over stars and known labels."""
+    return (_nats(outputs, stars)[0] * stars.known).sum()
+
+
+def _nats(outputs: Outputs, stars: Scaled) -> tuple[Tensor, Tensor]:
+    """Nats and variance [B,L]; the references' errors are added to the variance.
+
+    sigma becomes the error against the truth, not against a noisy reference.
+    """
+    mean, sigma = outputs[0], outputs[1]
     variance = sigma.square() + stars.variance
-    each = 0.5 * ((mean - stars.target).square() / variance + torch.log(variance))
-    if beta > 0:
-        each = each * variance.detach().pow(beta)
-    return (each * stars.known).sum() / stars.known.sum().clamp(min=1.0)
+    return 0.5 * ((mean - stars.target).square() / variance + torch.log(variance)), variance

@@ -22,6 +22,7 @@ from distcnn.errors import DigestMismatch
 from distcnn.model import InputSpec, Network, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.training import checkpoint
+from distcnn.training.augment import Augment, Facts
 from distcnn.training.batches import Scaled, scale_stars
 from distcnn.training.data import read_labelled
 from distcnn.training.loop import CHECKPOINT, derived_seed, one_thread, train_member
@@ -59,14 +60,14 @@ def run_member(task: MemberTask) -> dict[str, Any]:
     """Train one member, or go on with it; returns digest, seed, best epoch and losses."""
     task.folder.mkdir(parents=True, exist_ok=True)
     with one_thread():
-        train, validation, scaling = _stars(task.survey, task.spec, task.config, task.data)
+        train, validation, scaling, facts = _stars(task.survey, task.spec, task.config, task.data)
     network = build_network(task.spec, task.config.network, task.seed)
     network.load_state_dict(scaling, strict=False)
     progress = train_member(
         network,
         train,
         validation,
-        spec=task.spec,
+        augment=Augment(task.config.augment, task.spec, network, facts),
         config=task.config,
         seed=task.seed,
         folder=task.folder,
@@ -106,15 +107,15 @@ def read_member(task: MemberTask, digest: str) -> Network:
 
 def _stars(
     survey: Path, spec: InputSpec, config: TrainConfig, data: str
-) -> tuple[Scaled, Scaled, dict[str, Tensor]]:
-    """Scaled training and validation stars and the scalings; kept for this process's next."""
+) -> tuple[Scaled, Scaled, dict[str, Tensor], Facts]:
+    """Scaled training and validation stars, scalings and facts; kept for this process's next."""
     return _scaled_stars(survey, spec, config.model_dump_json(include={"split", "network"}), data)
 
 
 @lru_cache(maxsize=1)
 def _scaled_stars(
     survey: Path, spec: InputSpec, settings: str, data: str
-) -> tuple[Scaled, Scaled, dict[str, Tensor]]:
+) -> tuple[Scaled, Scaled, dict[str, Tensor], Facts]:
     # ``data``, a digest, is part of the key: another survey under the same name is another one.
     config = TrainConfig.model_validate_json(settings)
     store = Store.open(survey, "survey")
@@ -127,4 +128,5 @@ def _scaled_stars(
         for name, tensor in network.state_dict().items()
         if name.startswith(("inputs.", "labels."))
     }
-    return scale_stars(network, train), scale_stars(network, validation), scaling
+    facts = Facts.of(store, train)
+    return scale_stars(network, train), scale_stars(network, validation), scaling, facts

@@ -90,7 +90,7 @@ def train_package(
 
 def _fingerprint(spec: InputSpec, census: Census, config: TrainConfig) -> dict[str, Any]:
     """What a member depends on; another ensemble of the same members may use them."""
-    settings = config.model_dump(mode="json", exclude={"members", "keep"})
+    settings = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
     return {"distcnn_version": __version__, "data": census.data, "spec": spec.to_json(), **settings}
 
 

@@ -9,7 +9,7 @@ from distcnn.errors import TrainingError
 from distcnn.model import Features, InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.training import Part, checkpoint
-from distcnn.training.augment import Augment
+from distcnn.training.augment import Augment, Facts
 from distcnn.training.batches import scale_stars, shuffled
 from distcnn.training.data import read_labelled
 from distcnn.training.loop import (
@@ -19,7 +19,7 @@ from distcnn.training.loop import (
     one_cycle,
     train_member,
 )
-from distcnn.training.loss import gaussian_loss
+from distcnn.training.loss import validation_loss
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def member(survey, config):
             network,
             train,
             validation,
-            spec=spec,
+            augment=Augment(config.augment, spec, network, Facts()),
             config=config.model_copy(update=changes),
             seed=5,
             folder=folder,
@@ -127,9 +127,9 @@ def test_missing_labels_have_no_say(member):
     stars = member.train.take(torch.arange(4))
     stars.known[:] = 1.0
     stars.known[1, 2] = 0.0
-    before = gaussian_loss(mean, sigma, stars)
+    before = validation_loss((mean, sigma), stars)
     stars.target[1, 2] = 1e6
-    torch.testing.assert_close(gaussian_loss(mean, sigma, stars), before)
+    torch.testing.assert_close(validation_loss((mean, sigma), stars), before)
 
 
 def test_the_loss_is_the_gaussian_likelihood_with_both_errors(member):
@@ -137,8 +137,8 @@ def test_the_loss_is_the_gaussian_likelihood_with_both_errors(member):
     stars.known[:] = 1.0
     mean, sigma = torch.rand(6, 3), torch.rand(6, 3) + 0.1
     total = (sigma.square() + stars.variance).sqrt()
-    expected = -torch.distributions.Normal(mean, total).log_prob(stars.target).mean()
-    met = gaussian_loss(mean, sigma, stars) + 0.5 * math.log(2 * math.pi)
+    expected = -torch.distributions.Normal(mean, total).log_prob(stars.target).sum()
+    met = validation_loss((mean, sigma), stars) + 18 * 0.5 * math.log(2 * math.pi)
     torch.testing.assert_close(met, expected)
 
 
@@ -152,7 +152,8 @@ def test_the_learned_noise_leaves_out_the_error_of_the_references():
     )
     grid = torch.linspace(0.3, 1.0, 71)
     losses = [
-        float(gaussian_loss(torch.zeros_like(residual), s.expand_as(residual), stars)) for s in grid
+        float(validation_loss((torch.zeros_like(residual), s.expand_as(residual)), stars))
+        for s in grid
     ]
     assert float(grid[int(np.argmin(losses))]) == pytest.approx(0.6, abs=0.02)
 
@@ -183,7 +184,7 @@ def augmented(member, config, seed=1, **changes):
     settings = config.augment.model_copy(update=nothing | changes)
     batch = member.train.take(torch.arange(len(member.train)))
     pool = member.train.snr
-    return Augment(settings, member.spec, member.network)(
+    return Augment(settings, member.spec, member.network, Facts())(
         batch, pool, torch.Generator().manual_seed(seed)
     )
 
