@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,6 +81,18 @@ def _listener() -> Listener:
     return console_listener()
 
 
+@contextmanager
+def _listening(tensorboard: Path | None) -> Iterator[Listener]:
+    """The console, and TensorBoard logs where they are asked for."""
+    if tensorboard is None:
+        yield _listener()
+        return
+    from distcnn.monitor import Tee, TensorBoard
+
+    with TensorBoard(tensorboard) as logs:
+        yield Tee(_listener(), logs)
+
+
 def _code(put_aside: int) -> int:
     return QUARANTINED if put_aside else DONE
 
@@ -122,11 +136,14 @@ def train(
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard logs.")] = None,
 ) -> None:
     """Train an ensemble on the labelled stars; the same command again resumes."""
     from distcnn import pipeline
 
-    pipeline.train_package(survey, package, _configure(conf, sets, cluster), _listener())
+    config = _configure(conf, sets, cluster)
+    with _listening(tensorboard) as listener:
+        pipeline.train_package(survey, package, config, listener)
 
 
 @app.command()

@@ -30,7 +30,11 @@ class Advanced:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """One epoch of one member: losses in nats per label, speed in stars per second."""
+    """One epoch of one member: losses in nats per label, speed in stars per second.
+
+    ``learning_rate`` is that of the epoch's last step; ``seconds_left`` until the last epoch,
+    where whoever trains knows better than a listener with a clock. None = not told.
+    """
 
     member: int
     epoch: int
@@ -38,6 +42,8 @@ class EpochEnded:
     loss: float
     validation: float
     stars_per_second: float
+    learning_rate: float | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,5 +7,6 @@ from distcnn.monitor.console import console_listener
 from distcnn.monitor.doctor import examine
 from distcnn.monitor.journal import Journal
 from distcnn.monitor.tee import Tee
+from distcnn.monitor.tensorboard import TensorBoard
 
-__all__ = ["Journal", "Tee", "console_listener", "examine"]
+__all__ = ["Journal", "Tee", "TensorBoard", "console_listener", "examine"]

@@ -5,13 +5,14 @@ from datetime import datetime
 from time import monotonic
 from typing import TextIO
 
-from distcnn.events import Advanced, EpochEnded, Event, Notice, StageEnded, StageStarted
+from distcnn.events import EpochEnded, StageEnded
+from distcnn.monitor.screen import Screen
 from distcnn.monitor.tally import Tally, duration, facts_text, number
 
 INTERVAL = 5.0
 
 
-class Lines:
+class Lines(Screen):
     """Writes at most one line per ``interval`` seconds and stage or member, beside start and end.
 
     Parameters
@@ -28,46 +29,33 @@ class Lines:
         interval: float = INTERVAL,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.stream, self.interval, self.clock = stream, interval, clock
-        self.tallies: dict[str, Tally] = {}
+        super().__init__(clock)
+        self.stream, self.interval = stream, interval
         self.last: dict[str, float] = {}
 
-    def __call__(self, event: Event) -> None:
-        match event:
-            case StageStarted():
-                self._start(event)
-            case Advanced():
-                self._advance(event)
-            case EpochEnded():
-                self._epoch(event)
-            case Notice():
-                self._write(event.text if event.level == "info" else f"{event.level}: {event.text}")
-            case StageEnded():
-                self._end(event)
+    def started(self, tally: Tally) -> None:
+        self.last[tally.stage] = self.clock()
+        self._write(f"{tally.stage}: begins, {tally.text(self.clock())}")
 
-    def _start(self, event: StageStarted) -> None:
-        tally = self.tallies[event.stage] = Tally.begin(event, self.clock())
-        self.last[event.stage] = self.clock()
-        self._write(f"{event.stage}: begins, {tally.text(self.clock())}")
+    def advanced(self, tally: Tally, count: int) -> None:
+        if self._due(tally.stage):
+            self._write(f"{tally.stage}: {tally.text(self.clock())}")
 
-    def _advance(self, event: Advanced) -> None:
-        tally = self.tallies.get(event.stage)
-        if tally is None:
+    def trained(self, event: EpochEnded, pace: Tally) -> None:
+        if not self._due(pace.stage) and event.epoch < event.epochs:
             return
-        tally.done += event.count
-        if self._due(event.stage):
-            self._write(f"{event.stage}: {tally.text(self.clock())}")
+        left = pace.left(self.clock())
+        self._write(
+            f"{pace.stage}: epoch {event.epoch} of {event.epochs}, loss {event.loss:.4f}, "
+            f"validation {event.validation:.4f}, {number(event.stars_per_second)} stars/s"
+            # Members may stop early, so this is a bound.
+            + (f", at most {duration(left)} left" if left else "")
+        )
 
-    def _epoch(self, event: EpochEnded) -> None:
-        name = f"member {event.member}"
-        if self._due(name) or event.epoch == event.epochs:
-            self._write(
-                f"{name}: epoch {event.epoch} of {event.epochs}, loss {event.loss:.4f}, "
-                f"validation {event.validation:.4f}, {number(event.stars_per_second)} stars/s"
-            )
+    def say(self, text: str, level: str) -> None:
+        self._write(text if level == "info" else f"{level}: {text}")
 
-    def _end(self, event: StageEnded) -> None:
-        tally = self.tallies.pop(event.stage, None)
+    def ended(self, event: StageEnded, tally: Tally | None) -> None:
         time = f" after {duration(self.clock() - tally.since)}" if tally else ""
         facts = facts_text(event.facts)
         self._write(f"{event.stage}: done{time}" + (f"; {facts}" if facts else ""))

@@ -1,4 +1,4 @@
-"""Tally: how far a stage is, how fast, and when it will end; and how to say it."""
+"""Tally: how far a piece of work is, how fast, and when it will end; and how to say it."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,11 @@ from distcnn.events import StageStarted
 
 @dataclass
 class Tally:
-    """Progress of one stage; ``since`` is the clock at its start [s]."""
+    """Progress of one stage or member.
+
+    ``before`` units were done when it began, at the clock's ``since`` [s], and ``done`` since
+    then; ``ends`` is the clock at its probable end [s], None before the first unit.
+    """
 
     stage: str
     total: int
@@ -15,19 +19,26 @@ class Tally:
     before: int
     since: float
     done: int = 0
+    ends: float | None = None
 
     @classmethod
     def begin(cls, event: StageStarted, now: float) -> "Tally":
         return cls(event.stage, event.total, event.unit, event.done, now)
+
+    def advance(self, count: int, now: float) -> None:
+        """``count`` units more; only now is the end guessed anew."""
+        self.done += count
+        rate = self.rate(now)
+        left = max(0, self.total - self.before - self.done)
+        self.ends = now + left / rate if rate else None
 
     def rate(self, now: float) -> float:
         """Units per second of this run; 0 before the first."""
         return self.done / (now - self.since) if now > self.since else 0.0
 
     def left(self, now: float) -> float | None:
-        """Seconds to go at that rate; None before the first unit."""
-        rate = self.rate(now)
-        return max(0, self.total - self.before - self.done) / rate if rate else None
+        """Seconds to go; None before the first unit."""
+        return None if self.ends is None else max(0.0, self.ends - now)
 
     def text(self, now: float) -> str:
         """``4,096 of 20,000 stars (20 %), 310 stars/s, 51 s left``."""

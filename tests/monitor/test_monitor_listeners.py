@@ -2,15 +2,18 @@
 
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
 from checks.listener_checks import ORDERLY, ListenerChecks, tell
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.util import tensor_util
 
-from distcnn.errors import UsageError
+from distcnn.errors import MissingExtra, UsageError
 from distcnn.events import Advanced, EpochEnded, Notice, StageEnded, StageStarted
-from distcnn.monitor import Journal, Tee, console_listener
-from distcnn.monitor.bars import Bars
+from distcnn.monitor import Journal, Tee, TensorBoard, console_listener
+from distcnn.monitor.bars import MEMBERS, Bars
 from distcnn.monitor.lines import Lines
 
 
@@ -50,6 +53,13 @@ class TestJournal(ListenerChecks):
     def listener(self, tmp_path):
         with Journal(tmp_path / "journal.jsonl") as journal:
             yield journal
+
+
+class TestTensorBoard(ListenerChecks):
+    @pytest.fixture
+    def listener(self, tmp_path):
+        with TensorBoard(tmp_path / "logs") as logs:
+            yield logs
 
 
 class TestTee(ListenerChecks):
@@ -111,8 +121,20 @@ class TestLinesInTime:
         assert texts[0] == (
             "member 0: epoch 1 of 10, loss -1.5000, validation -1.2500, 2,246 stars/s"
         )
+        assert texts[2].endswith("2,246 stars/s, at most 4.0 s left")
         assert sum("epoch 10 of 10" in text for text in texts) == 2
         assert len(texts) == 6
+
+    def test_a_member_begun_again_or_told_better_has_another_time_left(self, lines, clock):
+        def left(epoch, **told):
+            lines(EpochEnded(0, epoch, 10, 0.0, 0.0, 1.0, **told))
+            return lines.paces[0].left(clock())
+
+        assert left(4) is None
+        clock.now += 3
+        assert left(5) == 15
+        assert left(6, seconds_left=7.0) == 7
+        assert left(1) is None
 
     def test_notices_are_told_at_once_with_their_level(self, lines, stream):
         tell(lines, Notice("first\nsecond"), Notice("beware", "warning"))
@@ -161,6 +183,29 @@ class TestTheConsole:
             assert text in screen.getvalue()
         bars(StageEnded("train"))
         assert bars.members == {}
+
+    def test_time_left_is_told_per_member_and_over_all(self, monkeypatch):
+        monkeypatch.setenv("TERM", "xterm")
+        clock, screen = Clock(), Terminal()
+        bars = Bars(screen, clock=clock)
+        bars.console.width = 150
+        tell(bars, StageStarted("train", 20, "epochs"), EpochEnded(0, 1, 10, -1.5, -1.2, 2e3))
+        clock.now += 10
+        tell(bars, EpochEnded(0, 2, 10, -1.5, -1.2, 2e3), Advanced("train", 1))
+        bars.progress.refresh()
+        assert "1 min 20 s left" in screen.getvalue()
+        assert "3 min 10 s left" in screen.getvalue()
+        bars.stop()
+
+    def test_many_members_do_not_fill_the_screen(self):
+        bars = Bars(Terminal())
+        bars(StageStarted("train", 300, "epochs"))
+        for member in range(MEMBERS):
+            bars(EpochEnded(member, 1, 10, 0.0, 0.0, 1.0))
+        tell(bars, EpochEnded(0, 2, 10, 0.0, 0.0, 1.0), EpochEnded(99, 1, 10, 0.0, 0.0, 1.0))
+        assert set(bars.members) == {0, 99, *range(2, MEMBERS)}
+        assert len(bars.progress.tasks) == MEMBERS + 1
+        bars.stop()
 
     def test_a_log_gets_lines_and_a_terminal_gets_bars(self):
         log, screen = io.StringIO(), Terminal()
@@ -214,6 +259,43 @@ class TestTheJournal:
     def test_a_journal_that_cannot_be_written_is_a_usage_error(self, tmp_path):
         with pytest.raises(UsageError, match="cannot be written"):
             Journal(tmp_path / "no" / "journal.jsonl")
+
+
+class TestTensorBoardLogs:
+    def read(self, folder):
+        found = {}
+        for path in sorted(folder.glob("member_*/events*")):
+            for record in EventFileLoader(str(path)).Load():
+                for value in record.summary.value:
+                    number = float(tensor_util.make_ndarray(value.tensor))
+                    found[path.parent.name, value.tag, record.step] = number
+        return found
+
+    def test_members_are_runs_and_a_continued_run_adds_to_them(self, tmp_path):
+        with TensorBoard(tmp_path) as logs:
+            logs(EpochEnded(0, 1, 2, -1.0, -0.5, 2000.0, learning_rate=0.003))
+            assert self.read(tmp_path)["member_00", "loss/validation", 1] == -0.5
+            logs(EpochEnded(7, 1, 2, -1.0, float("nan"), 2000.0))
+        with TensorBoard(tmp_path) as logs:
+            tell(logs, EpochEnded(0, 2, 2, -1.5, -0.75, 2500.0), Notice("not for here"))
+        found = self.read(tmp_path)
+        assert found["member_00", "loss/training", 1] == -1.0
+        assert found["member_00", "loss/training", 2] == -1.5
+        assert found["member_00", "learning_rate", 1] == pytest.approx(0.003)
+        assert found["member_00", "stars_per_second", 2] == 2500
+        assert ("member_07", "learning_rate", 1) not in found
+        assert np.isnan(found["member_07", "loss/validation", 1])
+
+    def test_a_folder_that_cannot_be_written_is_a_usage_error(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UsageError, match="cannot be written"):
+            TensorBoard(tmp_path / "file" / "logs")
+
+    def test_without_the_package_the_extra_is_named(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
+        with pytest.raises(MissingExtra, match=r"pip install 'distcnn\[tensorboard\]'"):
+            TensorBoard(tmp_path / "logs")
+        assert not (tmp_path / "logs").exists()
 
 
 class TestATeeGuards:
