@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag, StrEnum
 
 SURVEY_FORMAT = 1
-PREDICTIONS_FORMAT = 1
-PACKAGE_FORMAT = 1
+PREDICTIONS_FORMAT = 2
+PACKAGE_FORMAT = 2
 
 STAR, PIXEL, COEFFICIENT, BAND, LABEL = "star", "pixel", "coefficient", "band", "label"
 DIMENSIONS = {

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distcnn.errors import ParityError
+from distcnn.model.covariance import packed, pairs
 from distcnn.model.inputs import Array, Batch, StarInputs
 from distcnn.model.package import Engine, Package
 
@@ -19,12 +20,14 @@ class Prediction(NamedTuple):
     """Labels of N stars, float32 [N,L] in label units.
 
     ``label``: mean over members; ``noise``: root mean square of their learned sigma;
-    ``scatter``: standard deviation between members (0 for a single one).
+    ``scatter``: standard deviation between members (0 for a single one); ``correlation`` [N,K]
+    of the errors of label pairs (order of ``covariance.pairs``): members' noise and scatter.
     """
 
     label: Array
     noise: Array
     scatter: Array
+    correlation: Array
 
 
 class Ensemble:
@@ -40,8 +43,8 @@ class Ensemble:
         """Labels of all stars, ``batch`` at a time."""
         return predict_members(self._members, stars, batch, self.device)
 
-    def outputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean and sigma of every member [M,B,L]."""
+    def outputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and sigma [M,B,L] and correlation [M,B,L,L] of every member."""
         return _outputs(self._members, batch)
 
     def check_parity(self, tolerance: float) -> float:
@@ -56,7 +59,7 @@ class Ensemble:
         ParityError : a member's mean or sigma differs by more, or is not finite.
         """
         stars, mean, sigma = self.package.fixtures()
-        met = self.outputs(stars.tensors(device=self.device))
+        met = self.outputs(stars.tensors(device=self.device))[:2]
         unit = np.asarray(self.package.manifest["label_sigma"])
         worst = 0.0
         for found, wanted in zip(met, (mean, sigma), strict=True):
@@ -80,24 +83,43 @@ def predict_members(
     """Labels of all stars from networks that share their scalings."""
     parts = [_combine(*_outputs(members, b)) for b in stars.batches(batch, device)]
     if not parts:
-        empty = np.empty((0, members[0].labels.centre.shape[0]), np.float32)
-        return Prediction(empty, empty, empty)
+        labels = members[0].labels.centre.shape[0]
+        empty = np.empty((0, labels), np.float32)
+        return Prediction(empty, empty, empty, np.empty((0, len(pairs(labels))), np.float32))
     return Prediction(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _outputs(members: Sequence[Any], batch: Batch) -> tuple[Tensor, Tensor]:
+def _outputs(members: Sequence[Any], batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     with torch.inference_mode():
         # The members share their scalings, so the inputs are scaled once for all.
         scaled = members[0].inputs(*batch)
-        pairs = [member.labels(*member.layers(*scaled)) for member in members]
-        return torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
+        found = []
+        for member in members:
+            mean, sigma, correlation = member.layers(*scaled)
+            found.append((*member.labels(mean, sigma), correlation))
+        mean, sigma, correlation = (torch.stack(column) for column in zip(*found, strict=True))
+        return mean, sigma, correlation
 
 
-def _combine(mean: Tensor, sigma: Tensor) -> Prediction:
+def _combine(mean: Tensor, sigma: Tensor, correlation: Tensor) -> Prediction:
     scatter = mean.std(dim=0) if len(mean) > 1 else torch.zeros_like(mean[0])
     noise = sigma.square().mean(dim=0).sqrt()
-    parts = (mean.mean(dim=0), noise, scatter)
+    parts = (mean.mean(dim=0), noise, scatter, _correlation(mean, sigma, correlation))
     return Prediction(*(cast(Array, part.float().cpu().numpy()) for part in parts))
+
+
+def _correlation(mean: Tensor, sigma: Tensor, correlation: Tensor) -> Tensor:
+    """[B,K] of the covariance of noise, averaged over members, and of the members' means."""
+    # In units of the noise, since labels of thousands and of hundredths meet here.
+    unit = sigma.square().mean(dim=0).sqrt()
+    share = sigma / unit
+    total = (correlation * share.unsqueeze(-1) * share.unsqueeze(-2)).mean(dim=0)
+    if len(mean) > 1:
+        apart = (mean - mean.mean(dim=0)) / unit
+        between = (apart.unsqueeze(-1) * apart.unsqueeze(-2)).sum(dim=0)
+        total = total + between / (len(mean) - 1)
+    size = torch.diagonal(total, dim1=-2, dim2=-1).sqrt()
+    return packed(total / size.unsqueeze(-1) / size.unsqueeze(-2))
 
 
 def fixture_stars(stars: StarInputs, each: int = 8) -> StarInputs:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from distcnn.config import NetworkConfig
 from distcnn.errors import TrainingError
+from distcnn.model.covariance import Correlation, pairs
 from distcnn.model.inputs import Array, InputSpec, StarInputs
 from distcnn.model.presets import Hr15n2023, Rave2020, WithConstantNoise
 from distcnn.model.scaling import Features, InputScaling, LabelScaling, fit_inputs, fit_labels
@@ -17,7 +18,7 @@ SLOPE = 0.1
 
 
 class Hybrid(nn.Module):
-    """Spectrum, XP and scalars in three branches, joined; mean and noise per label.
+    """Spectrum, XP and scalars in three branches, joined; mean, noise and correlations.
 
     Our reconstruction of the design of Guiglion et al. 2024 (A&A 682, A9), whose layers are
     not public; it is not their network. Two strided convolutions take the place of pooling:
@@ -44,22 +45,28 @@ class Hybrid(nn.Module):
         self.join = _dense(width, hidden, side)
         self.mean = nn.Linear(side, len(spec.labels))
         self.noise = nn.Linear(side, len(spec.labels))
+        self.pairs = nn.Linear(side, len(pairs(len(spec.labels))))
+        self.correlation = Correlation(len(spec.labels))
 
-    def forward(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, spectrum: Tensor, xp: Tensor, scalars: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         branches = [self.scalars(scalars)]
         if self.with_spectrum:
             branches.append(self.spectrum(spectrum.unsqueeze(1)))
         if self.with_xp:
             branches.append(self.xp(xp))
         x = self.join(torch.cat(branches, dim=1))
-        return self.mean(x), functional.softplus(self.noise(x)) + 1e-3
+        sigma = functional.softplus(self.noise(x)) + 1e-3
+        return self.mean(x), sigma, self.correlation(self.pairs(x.detach()))
 
 
 class Network(nn.Module):
     """Layers between scalings: physical units in, physical units out.
 
     ``forward(flux [B,P], xp [B,C], photometry [B,K], astrometry [B,2], snr [B,1])`` gives
-    ``mean [B,L]`` and ``sigma [B,L]``, the learned noise; NaN inputs are missing ones.
+    ``mean [B,L]``, ``sigma [B,L]``, the learned noise, and the correlation matrix of that noise
+    ``[B,L,L]``; NaN inputs are missing ones.
     """
 
     def __init__(self, spec: InputSpec, layers: nn.Module, *, log_flux: bool = False) -> None:
@@ -70,11 +77,11 @@ class Network(nn.Module):
 
     def forward(
         self, flux: Tensor, xp: Tensor, photometry: Tensor, astrometry: Tensor, snr: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         spectrum, coefficients, scalars = self.inputs(flux, xp, photometry, astrometry, snr)
-        mean, sigma = self.layers(spectrum, coefficients, scalars)
-        out: tuple[Tensor, Tensor] = self.labels(mean, sigma)
-        return out
+        mean, sigma, correlation = self.layers(spectrum, coefficients, scalars)
+        label, noise = self.labels(mean, sigma)
+        return label, noise, correlation
 
 
 def build_network(spec: InputSpec, config: NetworkConfig, seed: int) -> Network:

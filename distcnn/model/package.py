@@ -43,7 +43,7 @@ from distcnn.model.network import Network, build_network
 from distcnn.schema import LABELS, PACKAGE_FORMAT
 
 Engine = Literal["eager", "torchscript"]
-Member = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Member = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 MANIFEST, EVALUATION = "manifest.json", "evaluation.json"
 _CURE = "Restore the package from a copy, or train again."
 

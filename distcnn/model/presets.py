@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distcnn.model.covariance import Correlation, pairs
+
 SLOPE = 0.3
 """Negative slope of Keras' LeakyReLU, which both notebooks use."""
 
@@ -75,13 +77,18 @@ class Hr15n2023(nn.Module):
 
 
 class WithConstantNoise(nn.Module):
-    """Gives a published network the contract of ours: a learned constant sigma per label."""
+    """Gives a published network the contract of ours: learned constant errors."""
 
     def __init__(self, network: nn.Module, labels: int) -> None:
         super().__init__()
         self.network = network
         self.noise = nn.Parameter(torch.zeros(labels))
+        self.pairs = nn.Parameter(torch.zeros(len(pairs(labels))))
+        self.correlation = Correlation(labels)
 
-    def forward(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, spectrum: Tensor, xp: Tensor, scalars: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         mean = self.network(spectrum, scalars)
-        return mean, (functional.softplus(self.noise) + 1e-3).expand_as(mean)
+        sigma = (functional.softplus(self.noise) + 1e-3).expand_as(mean)
+        return mean, sigma, self.correlation(self.pairs.expand(mean.shape[0], -1))

@@ -65,6 +65,7 @@ class InputScaling(nn.Module):
     spectrum_scale: Tensor
     xp_centre: Tensor
     xp_scale: Tensor
+    xp_rotation: Tensor
     feature_centre: Tensor
     feature_scale: Tensor
 
@@ -82,6 +83,7 @@ class InputScaling(nn.Module):
         for name, width in widths.items():
             self.register_buffer(f"{name}_centre", torch.zeros(width))
             self.register_buffer(f"{name}_scale", torch.ones(width))
+        self.register_buffer("xp_rotation", torch.eye(spec.coefficients))
 
     def forward(
         self, flux: Tensor, xp: Tensor, photometry: Tensor, astrometry: Tensor, snr: Tensor
@@ -91,7 +93,7 @@ class InputScaling(nn.Module):
         raw = self.raw_features(flux, xp, photometry, astrometry, snr)
         return (
             spectrum,
-            self.scaled(shape, self.xp_centre, self.xp_scale),
+            self.soft(self.xp_components(shape)),
             self.scaled(raw, self.feature_centre, self.feature_scale),
         )
 
@@ -103,11 +105,23 @@ class InputScaling(nn.Module):
 
     def scaled(self, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
         """Of order one; logarithmic far from the centre; zero where not finite."""
-        linear = (values - centre) / scale
+        return self.soft((values - centre) / scale)
+
+    def soft(self, linear: Tensor) -> Tensor:
+        """Numbers of order one as they are, larger ones as logarithms, NaN as zero."""
         size = torch.abs(linear)
         beyond = torch.log1p(torch.clamp(size - self.linear, min=0.0))
         soft = torch.sign(linear) * (torch.clamp(size, max=self.linear) + beyond)
         return torch.nan_to_num(torch.clamp(soft, -self.largest, self.largest), nan=0.0)
+
+    def xp_components(self, shape: Tensor) -> Tensor:
+        """Principal components [B,C] of the XP shape, each with the same spread.
+
+        Colour and dust move all coefficients together, a hundred times farther than metals do:
+        without this a network spends its training on taking them apart.
+        """
+        linear = (shape - self.xp_centre) / self.xp_scale
+        return torch.nan_to_num(linear, nan=0.0) @ self.xp_rotation
 
     def xp_shape(self, xp: Tensor) -> tuple[Tensor, Tensor]:
         """XP coefficients over their norm [B,C], and the norm [B,1].
@@ -205,7 +219,10 @@ def fit_inputs(scaling: InputScaling, stars: StarInputs) -> None:
     if scale.size:
         scale = np.maximum(scale, np.median(scale))
     _set(scaling, "spectrum", centre, scale)
-    _set(scaling, "xp", *_median_and_spread(scaling.xp_shape(batch.xp)[0].numpy()))
+    shape = scaling.xp_shape(batch.xp)[0].numpy()
+    centre, scale = _median_and_spread(shape)
+    _set(scaling, "xp", centre, scale)
+    scaling.xp_rotation.copy_(torch.from_numpy(_whitening((shape - centre) / scale)))
     centre, scale = _median_and_spread(scaling.raw_features(*batch).numpy())
     # Indicators stay as they are: 0 means missing.
     named = np.array([name.startswith("has_") for name in scaling.names], bool)
@@ -221,6 +238,24 @@ def fit_labels(scaling: LabelScaling, y: Array) -> None:
     variance = (np.where(good, values - mean, 0) ** 2).sum(0) / count
     scaling.centre.copy_(torch.from_numpy(mean))
     scaling.scale.copy_(torch.from_numpy(np.sqrt(np.where(variance > 0, variance, 1.0))))
+
+
+def _whitening(values: Array) -> Array:
+    """Matrix [C,C] that turns values [N,C] into components of unit spread, widest first.
+
+    The hundredth part of the stars farthest out has no say.
+    """
+    width = values.shape[1]
+    whole = values[np.isfinite(values).all(axis=1)].astype(np.float64)
+    if not width or len(whole) <= 2 * width:
+        return np.eye(width)
+    size = np.square(whole).mean(axis=1)
+    inner = whole[size <= np.quantile(size, 0.99)]
+    variance, vectors = np.linalg.eigh(inner.T @ inner / len(inner))
+    variance, vectors = variance[::-1], vectors[:, ::-1]
+    # The sign of an eigenvector is chance; this makes it the same on every machine.
+    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(width)])
+    return np.asarray(vectors / np.sqrt(np.maximum(variance, 1e-9 * variance[0])))
 
 
 def _set(module: nn.Module, name: str, centre: Array, scale: Array) -> None:

@@ -54,8 +54,19 @@ def draw_exposure(rng: np.random.Generator, stars: int) -> Exposure:
 
 def residual_velocity(rng: np.random.Generator, grvs: np.ndarray) -> np.ndarray:
     """Error of the velocity that the archive shifted by, km/s: 1.3 at G_RVS 12, 6.4 at 14."""
-    sigma = np.clip(1.3 * 10 ** (0.346 * (grvs - 12.0)), 0.12, 8.0)
-    return sigma * rng.standard_normal(grvs.size)
+    return velocity_error(grvs) * rng.standard_normal(grvs.size)
+
+
+def velocity_error(grvs: np.ndarray) -> np.ndarray:
+    """Standard error of that velocity, km/s."""
+    return np.asarray(np.clip(1.3 * 10 ** (0.346 * (grvs - 12.0)), 0.12, 8.0))
+
+
+def dark_share(grvs: np.ndarray) -> np.ndarray:
+    """Share of the noise variance that is not the star's own photons; the same for any transits."""
+    photons = EXPOSURE * NATIVE_STEP / BAND_WIDTH * 10 ** (0.4 * (ZERO_POINT - grvs))
+    dark = BACKGROUND * 10.0 + READ_NOISE**2
+    return np.asarray(dark / (photons + dark))
 
 
 def interstellar_band(

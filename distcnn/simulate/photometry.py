@@ -103,5 +103,9 @@ def magnitude_error(g: np.ndarray, band: str) -> np.ndarray:
 
 def draw_parallax_error(rng: np.random.Generator, g: np.ndarray) -> np.ndarray:
     """Standard error of parallax in mas at G < 14: about 0.017, with scatter by scanning."""
-    typical = 0.015 + 0.002 * np.maximum(g - 12.5, 0)
-    return np.asarray(typical * rng.lognormal(0.1, 0.3, g.size))
+    return np.asarray(typical_parallax_error(g) * rng.lognormal(0.1, 0.3, g.size))
+
+
+def typical_parallax_error(g: np.ndarray) -> np.ndarray:
+    """Standard error of parallax in mas without that scatter."""
+    return np.asarray(0.015 + 0.002 * np.maximum(g - 12.5, 0))

@@ -99,7 +99,7 @@ def energy(band: str, truth: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def _projection(band: str) -> np.ndarray:
+def projection(band: str) -> np.ndarray:
     """Response, line spread, Hermite functions and rotation in one matrix, ``[55, SAMPLES]``."""
     distance = PSEUDO[:, None] - PSEUDO[None, :]
     spread = np.exp(-0.5 * (distance / LSF[band]) ** 2)
@@ -126,17 +126,37 @@ def _rotation(typical: np.ndarray) -> np.ndarray:
     return np.stack(basis)
 
 
+PERIODS, PHASE_SPREAD, SIZE_SPREAD = (17.0, 9.0, 5.5), 0.9, 0.3
+"""Waves along pseudo-wavelength; spread of their phases [rad] and of the logarithm of size."""
+
+
 def _wiggles(
     rng: np.random.Generator, band: str, colour: np.ndarray, amplitude: float
 ) -> np.ndarray:
     """Relative systematic, ``[N, SAMPLES]``: periodic, its phase turned by colour and by chance."""
     total = np.zeros((colour.size, SAMPLES))
-    for k, period in enumerate((17.0, 9.0, 5.5)):
-        random = rng.normal(0.0, 0.9, colour.size)
+    for k, period in enumerate(PERIODS):
+        random = rng.normal(0.0, PHASE_SPREAD, colour.size)
         phase = 1.7 * k + (2.0 + k) * colour + random + (band == "rp")
-        size = amplitude / (k + 1) * rng.lognormal(0.0, 0.3, colour.size)
+        size = amplitude / (k + 1) * rng.lognormal(0.0, SIZE_SPREAD, colour.size)
         total += size[:, None] * np.sin(2 * np.pi * PSEUDO / period + phase[:, None])
     return total
+
+
+def waves() -> np.ndarray:
+    """Sine and cosine of every period, ``[6, SAMPLES]``."""
+    angles = [2 * np.pi * PSEUDO / period for period in PERIODS]
+    return np.stack([wave(angle) for angle in angles for wave in (np.sin, np.cos)])
+
+
+def wave_spread() -> list[float]:
+    """Spread of those waves in units of the amplitude: what chance leaves about the mean phase.
+
+    Averaged over the mean phase, which colour turns about.
+    """
+    mean = np.exp(-0.5 * PHASE_SPREAD**2 + 0.5 * SIZE_SPREAD**2)
+    left = 0.5 * (np.exp(2 * SIZE_SPREAD**2) - mean**2)
+    return [float(np.sqrt(left)) / (k + 1) for k in range(len(PERIODS)) for _ in range(2)]
 
 
 def draw_coefficients(
@@ -158,11 +178,15 @@ def draw_coefficients(
     light = energy(band, truth)
     light /= light.sum(axis=1, keepdims=True)
     light *= 1 + _wiggles(rng, band, colour, amplitude)
-    shape = np.einsum("ns,ks->nk", light, _projection(band), optimize=False)
+    shape = np.einsum("ns,ks->nk", light, projection(band), optimize=False)
     total = ZERO_FLUX * 10 ** (-0.4 * magnitude)
     value = shape * (total / 0.25)[:, None]
-    first = np.abs(value[:, :1])
-    order = 1.0 - 0.5 * np.arange(COEFFICIENTS) / COEFFICIENTS
-    error = np.sqrt((PHOTON * np.sqrt(first)) ** 2 + (1.5e-4 * first) ** 2) * order
+    error = typical_error(np.abs(value[:, :1]))
     error = error * rng.lognormal(0.0, 0.15, error.shape)
     return Coefficients(value + error * rng.standard_normal(error.shape), error)
+
+
+def typical_error(first: np.ndarray) -> np.ndarray:
+    """Standard errors ``[N, 55]`` of the coefficients, from the first one ``[N, 1]``."""
+    order = 1.0 - 0.5 * np.arange(COEFFICIENTS) / COEFFICIENTS
+    return np.asarray(np.sqrt((PHOTON * np.sqrt(first)) ** 2 + (1.5e-4 * first) ** 2) * order)

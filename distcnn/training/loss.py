@@ -1,5 +1,11 @@
 """Loss: what a member is trained, stopped and selected by.
 
+Means and sigmas come from the Gaussian likelihood of each label; correlations from the joint
+likelihood of what is left, with means and sigmas held. Nothing is lost by the separation: all
+labels are predicted from the same inputs, and then weighting their residuals by a common
+covariance does not move the best means (Zellner 1962). What is won is that labels with strongly
+correlated errors do not fight over one ill-conditioned matrix while they are being learned.
+
 Legend: B star, L label.
 """
 
@@ -13,7 +19,11 @@ BETA = 0.5
 
 
 Outputs = tuple[Tensor, ...]
-"""What the layers of a network give: scaled mean [B,L] and sigma [B,L] first."""
+"""What the layers of a network give: scaled mean and sigma [B,L], their correlation [B,L,L]."""
+PAIRS = 0.1
+"""Weight of the correlations; only their own layer sees it, through AdamW, which rescales it."""
+FARTHEST = 5.0
+"""Residuals are cut here, in sigmas, before they tell correlations."""
 
 
 def training_loss(outputs: Outputs, stars: Scaled) -> Tensor:
@@ -24,7 +34,8 @@ def training_loss(outputs: Outputs, stars: Scaled) -> Tensor:
     silence those that are learned late.
     """
     each, variance = _nats(outputs, stars)
-    return (each * variance.detach().pow(BETA) * stars.known).sum()
+    weighted = (each * variance.detach().pow(BETA) * stars.known).sum()
+    return weighted + PAIRS * correlation_loss(outputs, stars)
 
 
 def validation_loss(outputs: Outputs, stars: Scaled) -> Tensor:
@@ -40,3 +51,21 @@ def _nats(outputs: Outputs, stars: Scaled) -> tuple[Tensor, Tensor]:
     mean, sigma = outputs[0], outputs[1]
     variance = sigma.square() + stars.variance
     return 0.5 * ((mean - stars.target).square() / variance + torch.log(variance)), variance
+
+
+def correlation_loss(outputs: Outputs, stars: Scaled) -> Tensor:
+    """Joint nats of standardised residuals, summed over stars; only correlations are learned.
+
+    The references' errors are independent, so they dilute the correlations that are seen.
+    """
+    mean, sigma, correlation = outputs[0].detach(), outputs[1].detach(), outputs[2]
+    total = (sigma.square() + stars.variance).sqrt()
+    pull = torch.clamp((stars.target - mean) / total, -FARTHEST, FARTHEST) * stars.known
+    share = sigma / total * stars.known
+    joint = correlation * share.unsqueeze(-1) * share.unsqueeze(-2)
+    # On the diagonal stands one: the network's share, the references', and a missing label.
+    rest = 1.0 - torch.diagonal(joint, dim1=-2, dim2=-1) + 1e-4
+    factor = torch.linalg.cholesky_ex(joint + torch.diag_embed(rest))[0]
+    white = torch.linalg.solve_triangular(factor, pull.unsqueeze(-1), upper=False)
+    volume = torch.log(torch.diagonal(factor, dim1=-2, dim2=-1)).sum()
+    return 0.5 * white.square().sum() + volume

@@ -72,7 +72,7 @@ def test_every_branch_may_be_absent(preset, without):
     if preset != "hybrid" and not spec.pixels:
         pytest.skip("the published networks need a spectrum")
     network, stars = make_network(spec, preset)
-    mean, sigma = network(*stars.tensors())
+    mean, sigma, _ = network(*stars.tensors())
     assert mean.shape == sigma.shape == (50, 3)
     assert torch.isfinite(mean).all()
     assert (sigma > 0).all()
@@ -90,7 +90,7 @@ def test_torchscript_gives_the_same_as_python(preset):
 def test_a_star_without_any_input_still_gets_a_finite_answer():
     network, stars = make_network(InputSpec(**WHOLE))
     empty = StarInputs(*(np.full_like(array, np.nan) for array in stars.arrays().values()))
-    mean, sigma = network(*empty.tensors())
+    mean, sigma, _ = network(*empty.tensors())
     assert torch.isfinite(mean).all()
     assert torch.isfinite(sigma).all()
 
@@ -170,8 +170,8 @@ def test_the_default_network_is_cheap():
 
 def test_labels_come_out_in_their_own_units():
     network, stars = make_network(InputSpec(**WHOLE))
-    mean, sigma = network(*stars.tensors())
-    scaled, noise = network.layers(*network.inputs(*stars.tensors()))
+    mean, sigma, _ = network(*stars.tensors())
+    scaled, noise, _ = network.layers(*network.inputs(*stars.tensors()))
     linear = scaled * network.labels.scale + network.labels.centre
     torch.testing.assert_close(mean[:, 1:], linear[:, 1:])
     torch.testing.assert_close(sigma[:, 1:], (noise * network.labels.scale)[:, 1:])
@@ -272,7 +272,7 @@ def test_a_network_that_sees_logarithms_does_not_mind_flux_at_or_below_zero():
     fit_scaling(network, stars, rng.normal((5000, 3, 0), (500, 1, 0.3), (len(stars), 3)))
     batch = stars.tensors()
     batch.flux[:, :5] = torch.tensor([0.0, -1.0, 1e-6, 50.0, float("nan")])
-    mean, sigma = network.eval()(*batch)
+    mean, sigma, _ = network.eval()(*batch)
     assert torch.isfinite(mean).all()
     assert (sigma > 0).all()
 

@@ -1,0 +1,59 @@
+"""Covariance: how the errors of a star's labels go together.
+
+A network gives, beside sigma per label, the free entries of a triangular matrix whose rows are
+then scaled to length one: its square is a correlation matrix whatever the entries are.
+
+Legend: B star, L label, K = L (L - 1) / 2 pair of labels, in the order of ``pairs``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distcnn.model.inputs import Array
+
+
+def pairs(labels: int) -> list[tuple[int, int]]:
+    """Places (row, column) of the K pairs: (1, 0), (2, 0), (2, 1), ..."""
+    return [(row, column) for row in range(labels) for column in range(row)]
+
+
+class Correlation(nn.Module):
+    """Free entries [B,K] -> correlation matrix [B,L,L]."""
+
+    places: Tensor
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.labels = labels
+        places = torch.zeros(labels * (labels - 1) // 2, labels * labels)
+        for number, (row, column) in enumerate(pairs(labels)):
+            places[number, row * labels + column] = 1.0
+        self.register_buffer("places", places, persistent=False)
+
+    def forward(self, entries: Tensor) -> Tensor:
+        below = (entries @ self.places).reshape(-1, self.labels, self.labels)
+        rows = below + torch.eye(self.labels, dtype=entries.dtype, device=entries.device)
+        rows = rows / rows.square().sum(dim=2, keepdim=True).sqrt()
+        return rows @ rows.transpose(1, 2)
+
+
+def packed(matrix: Tensor) -> Tensor:
+    """The K entries below the diagonal of symmetric matrices [..., L, L]."""
+    row, column = (list(places) for places in zip(*pairs(matrix.shape[-1]), strict=True))
+    return matrix[..., row, column]
+
+
+def unpacked(correlation: Array, labels: int) -> Array:
+    """Correlation matrices [N,L,L] from their entries [N,K]."""
+    matrix = np.tile(np.eye(labels), (len(correlation), 1, 1))
+    for number, (row, column) in enumerate(pairs(labels)):
+        matrix[:, row, column] = matrix[:, column, row] = correlation[:, number]
+    return matrix
+
+
+def pair_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """``teff_logg``, ...: names of the K pairs."""
+    return tuple(f"{labels[column]}_{labels[row]}" for row, column in pairs(len(labels)))
