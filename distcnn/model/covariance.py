@@ -42,7 +42,7 @@ class Correlation(nn.Module):
 
 def packed(matrix: Tensor) -> Tensor:
     """The K entries below the diagonal of symmetric matrices [..., L, L]."""
-    row, column = (list(places) for places in zip(*pairs(matrix.shape[-1]), strict=True))
+    row, column = torch.tril_indices(matrix.shape[-1], matrix.shape[-1], -1)
     return matrix[..., row, column]
 
 

@@ -45,7 +45,8 @@ class Hybrid(nn.Module):
         self.join = _dense(width, hidden, side)
         self.mean = nn.Linear(side, len(spec.labels))
         self.noise = nn.Linear(side, len(spec.labels))
-        self.pairs = nn.Linear(side, len(pairs(len(spec.labels))))
+        self.count = len(pairs(len(spec.labels)))
+        self.pairs = nn.Linear(side, max(self.count, 1))
         self.correlation = Correlation(len(spec.labels))
 
     def forward(
@@ -58,7 +59,7 @@ class Hybrid(nn.Module):
             branches.append(self.xp(xp))
         x = self.join(torch.cat(branches, dim=1))
         sigma = functional.softplus(self.noise(x)) + 1e-3
-        return self.mean(x), sigma, self.correlation(self.pairs(x.detach()))
+        return self.mean(x), sigma, self.correlation(self.pairs(x.detach())[:, : self.count])
 
 
 class Network(nn.Module):
