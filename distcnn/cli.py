@@ -147,6 +147,28 @@ def train(
 
 
 @app.command()
+def tune(
+    survey: Path,
+    study: Path,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials in all.")] = None,
+    conf: Conf = None,
+    sets: Sets = None,
+    cluster: Cluster = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the state only.")] = False,
+) -> None:
+    """Try other settings of training; STUDY/best.yaml is the best of them; resumes."""
+    from distcnn import pipeline
+
+    sets = [*(sets or []), *([f"tune.trials={trials}"] if trials else [])]
+    config = _configure(conf, sets, cluster)
+    if dry_run:
+        print(pipeline.look_at_study(survey, study, config))
+        return
+    print(pipeline.tune_survey(survey, study, config, _listener()))
+    print(f"distcnn train {survey} PACKAGE --conf {study / 'best.yaml'}")
+
+
+@app.command()
 def predict(
     package: Path,
     survey: Path,

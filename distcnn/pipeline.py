@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from distcnn.report import ReportData
     from distcnn.survey import Store
     from distcnn.training import TrainSummary
+    from distcnn.training.study import Study
 
 
 def simulate_archive(
@@ -64,6 +65,47 @@ def train_package(
     with open_cluster(config.cluster) as flow:
         _tell_dashboard(flow, listener)
         return run(survey, package, config.train, config.quality, flow=flow, listener=listener)
+
+
+def look_at_study(survey: Path, study: Path, config: Config) -> "Study":
+    """What ``tune`` would do and what it has done so far; prints as text."""
+    from distcnn.training.tune import look
+
+    _must_exist(survey, "a survey store")
+    return look(survey, study, config.train, config.tune)
+
+
+def tune_survey(survey: Path, study: Path, config: Config, listener: Listener = silent) -> "Study":
+    """Try other settings of training; writes ``best.yaml``, ``trials.csv`` and ``trials.png``."""
+    from distcnn.clusters import open_cluster
+    from distcnn.training.tune import tune as run
+
+    _must_exist(survey, "a survey store")
+    # Every trial learns from those before it, so none is chosen before a worker is free.
+    with open_cluster(config.cluster.model_copy(update={"in_flight": 1})) as flow:
+        _tell_dashboard(flow, listener)
+        done = run(survey, study, config.train, config.tune, flow=flow, listener=listener)
+    if done.best is not None:
+        _write_best(done, config)
+    if done.error is not None:
+        raise done.error
+    return done
+
+
+def _write_best(study: "Study", config: Config) -> None:
+    from distcnn.config import Range, to_yaml
+    from distcnn.report.tuning import Turned, draw_study
+
+    best = config.model_copy(update={"train": study.best_settings()})
+    title = f"Best of {len(study.finished)} trials. {study.path.name}/trials.csv has them all."
+    (study.path / "best.yaml").write_text(to_yaml(best, title), encoding="utf-8")
+    knobs = [
+        Turned(name, log=space.log) if isinstance(space, Range) else Turned(name, values=space)
+        for name, space in study.knobs.items()
+    ]
+    told = [(trial.params, trial.value) for trial in study.trials if trial.value is not None]
+    params, losses = zip(*told, strict=True)
+    (study.path / "trials.png").write_bytes(draw_study(knobs, params, losses))
 
 
 def plan_predictions(package: Path, survey: Path, predictions: Path, config: Config) -> "Plan":

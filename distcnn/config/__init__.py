@@ -13,11 +13,12 @@ from distcnn.config.ingest import (
     PrepareConfig,
     StoreConfig,
 )
-from distcnn.config.load import Config, conf_folder, load_config
+from distcnn.config.load import Config, conf_folder, load_config, to_yaml
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.report import ReportConfig
 from distcnn.config.simulate import SimulateConfig, TroubleConfig
 from distcnn.config.train import AugmentConfig, NetworkConfig, SplitConfig, TrainConfig
+from distcnn.config.tune import Range, TuneConfig
 
 __all__ = [
     "AugmentConfig",
@@ -36,12 +37,15 @@ __all__ = [
     "PredictConfig",
     "PrepareConfig",
     "QualityConfig",
+    "Range",
     "ReportConfig",
     "SimulateConfig",
     "SplitConfig",
     "StoreConfig",
     "TrainConfig",
     "TroubleConfig",
+    "TuneConfig",
     "conf_folder",
     "load_config",
+    "to_yaml",
 ]

@@ -17,6 +17,7 @@ from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.report import ReportConfig
 from distcnn.config.simulate import SimulateConfig
 from distcnn.config.train import TrainConfig
+from distcnn.config.tune import TuneConfig
 from distcnn.errors import ConfigError
 
 
@@ -29,6 +30,8 @@ class Config(Frozen):
     """``distcnn ingest``."""
     train: TrainConfig = TrainConfig()
     """``distcnn train``."""
+    tune: TuneConfig = TuneConfig()
+    """``distcnn tune``."""
     quality: QualityConfig = QualityConfig()
     """Limits, novelty and calibration, fitted by ``distcnn train``."""
     predict: PredictConfig = PredictConfig()
@@ -74,6 +77,12 @@ def load_config(path: Path | None = None, sets: Iterable[str] = ()) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise _explain(error, origin, lines, sets) from None
+
+
+def to_yaml(config: Config, title: str) -> str:
+    """Every section as YAML under a comment; ``load_config`` reads it back."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return f"# {title}\n{text}"
 
 
 def _find(path: Path) -> Path:
