@@ -1,0 +1,71 @@
+"""Devices: what ``train.distribute.device`` means on the machine that asks.
+
+The process that plans counts GPUs without waking one: a process that has woken a GPU holds
+memory on it, and its children cannot use it.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from distcnn.errors import TrainingError
+
+Wanted = Literal["auto", "cpu", "cuda"]
+
+
+def count_gpus(nodes: Path = Path("/dev")) -> int:
+    """GPUs that this process may use, by their device files; none is initialised.
+
+    ``CUDA_VISIBLE_DEVICES`` counts where it is set, as CUDA itself would read it.
+    """
+    there = sum(path.name.removeprefix("nvidia").isdigit() for path in nodes.glob("nvidia*"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return there
+    named = [name.strip() for name in visible.split(",")]
+    # CUDA stops reading at the first name that is none.
+    valid = next((i for i, name in enumerate(named) if name in {"", "-1"}), len(named))
+    return min(there, valid)
+
+
+def plan_device(wanted: Wanted, gpus: int | None = None) -> Literal["cpu", "cuda"]:
+    """Where training will run, told without initialising CUDA; ``gpus`` None = count them.
+
+    Raises
+    ------
+    TrainingError : a GPU is asked for and there is none, or this torch cannot use it.
+    """
+    gpus = count_gpus() if gpus is None else gpus
+    if wanted == "cpu" or (wanted == "auto" and not (gpus and torch.version.cuda)):
+        return "cpu"
+    if torch.version.cuda is None:
+        raise _refused(f"torch {torch.__version__} was built without CUDA")
+    if gpus == 0:
+        raise _refused("there is no NVIDIA GPU that this process may use")
+    return "cuda"
+
+
+def open_device(wanted: Wanted) -> torch.device:
+    """The device of this worker: its first visible GPU, or the CPU. Initialises CUDA.
+
+    Raises
+    ------
+    TrainingError : a GPU is asked for and cannot be used.
+    """
+    if plan_device(wanted) == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    if wanted == "cuda":
+        raise _refused("the NVIDIA driver does not answer, or is too old for this torch")
+    return torch.device("cpu")
+
+
+def _refused(why: str) -> TrainingError:
+    return TrainingError(
+        f"train.distribute.device is cuda, but {why}",
+        expected="an NVIDIA GPU with its driver, and a torch with CUDA",
+        cure="Set train.distribute.device=cpu or auto, or run where `nvidia-smi` lists a GPU.",
+    )

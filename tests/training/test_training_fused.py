@@ -1,0 +1,250 @@
+"""Members in one pass are the members trained one by one."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load as load_tensors
+
+from distcnn import digests
+from distcnn.config import AugmentConfig, NetworkConfig
+from distcnn.errors import TrainingError
+from distcnn.model import InputSpec, build_network
+from distcnn.survey import Store
+from distcnn.training import checkpoint
+from distcnn.training.batches import Scaled
+from distcnn.training.data import take_census
+from distcnn.training.devices import count_gpus, open_device, plan_device
+from distcnn.training.fused import FusedTask, Group, run_fused
+from distcnn.training.loop import CHECKPOINT
+from distcnn.training.members import PROGRESS, WEIGHTS, MemberTask, read_member, run_member
+from distcnn.training.precision import choose_precision, difference, with_full_heads
+from distcnn.training.products import as_products
+from distcnn.training.stack import Shapes, Stack
+
+PLAIN = AugmentConfig(noise=0, drop_xp=0, drop_parallax=0, drop_pixels=0)
+PRESETS = ("hybrid", "rave2020", "hr15n2023")
+
+
+@pytest.fixture
+def bare(config):
+    """No random numbers but those of weights and batches."""
+    network = config.network.model_copy(update={"dropout": 0.0})
+    return config.model_copy(update={"augment": PLAIN, "network": network, "members": 3})
+
+
+def tasks(survey, partial, config, numbers=(0, 1, 2)):
+    store = Store.open(survey)
+    spec = InputSpec.of_survey(store, config.network)
+    data = take_census(store, spec, config.split).data
+    return tuple(MemberTask(survey, partial, n, spec, config, data) for n in numbers)
+
+
+def weights(task):
+    return load_tensors((task.folder / WEIGHTS).read_bytes())
+
+
+def assert_close(met, expected, tolerance):
+    assert set(met) == set(expected)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(met[name], tensor, atol=tolerance, rtol=tolerance, msg=name)
+
+
+def without_arithmetic(facts):
+    return [{k: v for k, v in fact.items() if k != "arithmetic"} for fact in facts]
+
+
+def test_fused_members_are_those_trained_one_by_one(tmp_path, survey, bare):
+    alone = tasks(survey, tmp_path / "alone", bare)
+    together = tasks(survey, tmp_path / "together", bare)
+    expected = [run_member(task) for task in alone]
+    met = run_fused(FusedTask(together))
+    for fact, other, one, two in zip(met, expected, together, alone, strict=True):
+        assert set(fact) == {*other, "arithmetic"}
+        assert (fact["seed"], fact["best"]) == (other["seed"], other["best"])
+        np.testing.assert_allclose(fact["epochs"], other["epochs"], rtol=1e-4, atol=1e-4)
+        assert fact["digest"] == digests.of_bytes((one.folder / WEIGHTS).read_bytes())
+        assert_close(weights(one), weights(two), 2e-3)
+
+
+def test_the_files_left_behind_are_those_of_a_member(tmp_path, survey, config):
+    task = FusedTask(tasks(survey, tmp_path, config))
+    facts = run_fused(task)
+    assert not task.folder.exists()
+    for member, fact in zip(task.members, facts, strict=True):
+        assert {path.name for path in member.folder.iterdir()} == {PROGRESS, WEIGHTS}
+        lines = [json.loads(line) for line in (member.folder / PROGRESS).read_text().splitlines()]
+        assert [line["epoch"] for line in lines] == list(range(1, config.epochs + 1))
+        assert [(line["loss"], line["validation"]) for line in lines] == fact["epochs"]
+        assert all(line["stars_per_second"] > 0 for line in lines)
+        assert not read_member(member, fact["digest"]).training
+        assert fact["arithmetic"]["precision"] == "float32"
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_killed_pass_resumes_to_identical_weights(tmp_path, survey, config, monkeypatch, after):
+    whole = FusedTask(tasks(survey, tmp_path / "whole", config))
+    expected = run_fused(whole)
+    task = FusedTask(tasks(survey, tmp_path / "killed", config))
+    epoch = Group._epoch
+
+    def dies(group):
+        if group.epoch == after:
+            raise Killed
+        return epoch(group)
+
+    monkeypatch.setattr("distcnn.training.fused.CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(Group, "_epoch", dies)
+    with pytest.raises(Killed):
+        run_fused(task)
+    assert checkpoint.load(task.folder / CHECKPOINT) is not None
+    monkeypatch.setattr(Group, "_epoch", epoch)
+    assert without_arithmetic(run_fused(task)) == without_arithmetic(expected)
+    for member in task.members:
+        assert (member.folder / PROGRESS).read_text().count("\n") == config.epochs
+
+
+def test_members_stop_each_for_itself(tmp_path, survey, bare):
+    settings = bare.model_copy(update={"epochs": 30, "patience": 1, "learning_rate": 0.02})
+    together = tasks(survey, tmp_path / "together", settings, range(4))
+    facts = run_fused(FusedTask(together))
+    lengths = [len(fact["epochs"]) for fact in facts]
+    assert len(set(lengths)) > 1
+    for fact in facts:
+        validations = [validation for _, validation in fact["epochs"]]
+        assert fact["best"] == int(np.argmin(validations))
+        assert fact["validation"] == min(validations)
+        assert len(validations) == min(fact["best"] + 2, 30)
+
+
+def test_one_member_does_not_notice_the_others(tmp_path, survey, bare):
+    (alone,) = tasks(survey, tmp_path / "alone", bare, [2])
+    together = tasks(survey, tmp_path / "together", bare, [0, 2])
+    run_fused(FusedTask((alone,)))
+    run_fused(FusedTask(together))
+    assert_close(weights(together[1]), weights(alone), 2e-3)
+
+
+@pytest.mark.parametrize("preset", PRESETS[1:])
+def test_published_networks_can_be_fused(tmp_path, survey, config, preset, request):
+    if preset == "hr15n2023":
+        simple = request.getfixturevalue("simple")
+        from simple_survey import build_survey
+
+        survey = build_survey(tmp_path / "wide.zarr", simple, repeat=2)
+    settings = config.model_copy(update={"network": NetworkConfig(preset=preset), "epochs": 2})
+    facts = run_fused(FusedTask(tasks(survey, tmp_path / "p", settings, [0, 1])))
+    assert all(len(fact["epochs"]) == 2 for fact in facts)
+    assert len({fact["digest"] for fact in facts}) == 2
+
+
+def test_a_loss_that_is_not_finite_names_the_member(tmp_path, survey, config):
+    settings = config.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(TrainingError, match=r"member 0 is .*train\.learning_rate"):
+        run_fused(FusedTask(tasks(survey, tmp_path, settings, [0, 1])))
+
+
+def layers_and_inputs(preset, pixels=200, stars=6):
+    spec = InputSpec(pixels, 12, ("g", "bp", "rp"), True, "test", ("teff", "logg", "mh"))
+    network = build_network(spec, NetworkConfig(preset=preset, width=16, hidden=32), 1)
+    dice = torch.Generator().manual_seed(3)
+    widths = (pixels, 12, len(network.inputs.names))
+    return network.layers, tuple(torch.randn(stars, width, generator=dice) for width in widths)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("pixels", [200, 209])
+def test_the_product_form_gives_what_convolutions_give(preset, pixels):
+    layers, inputs = layers_and_inputs(preset, pixels)
+    layers.eval()
+    products = as_products(copy.deepcopy(layers))
+    assert list(products.state_dict()) == list(layers.state_dict())
+    assert not any(isinstance(module, torch.nn.Conv1d) for module in products.modules())
+    for form in (layers, products):
+        sum(output.sin().sum() for output in form(*inputs)).backward()
+    torch.testing.assert_close(products(*inputs), layers(*inputs), atol=1e-5, rtol=1e-4)
+    gradients = [{n: p.grad for n, p in form.named_parameters()} for form in (products, layers)]
+    for name, expected in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], expected, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_a_stack_gives_back_the_parameters_it_was_given():
+    layers, _ = layers_and_inputs("hybrid")
+    states = [
+        {name: parameter + shift for name, parameter in layers.named_parameters()}
+        for shift in (0.0, 1.0, 2.0)
+    ]
+    stack = Stack(layers, states, decay=0.1)
+    stack.keep([2, 0])
+    assert_close(stack.state(stack.rows, 0), {k: v.detach() for k, v in states[2].items()}, 0)
+    shapes = Shapes.of(layers)
+    assert all(len(shape) > 1 for shape in shapes.weights.values())
+    assert set(shapes.weights) | set(shapes.biases) == set(states[0])
+
+
+def batch_of(inputs):
+    stars = len(inputs[0])
+    label = torch.zeros(stars, 3)
+    spectrum, xp, scalars = inputs
+    return Scaled(spectrum, spectrum, xp, scalars, label, label, label, label[:, :1])
+
+
+def test_bfloat16_is_measured_and_refused_where_it_is_wrong(monkeypatch):
+    layers, inputs = layers_and_inputs("hybrid", stars=64)
+    layers = with_full_heads(as_products(layers))
+    worst, part = difference(layers, batch_of(inputs), torch.bfloat16)
+    assert 0 < worst < 0.01
+    assert 0 < part < 0.05
+    monkeypatch.setattr("distcnn.training.precision.is_fast", lambda device: True)
+    assert choose_precision(layers, batch_of(inputs))[0] == torch.bfloat16
+    wrong = tuple(value * 1e5 for value in inputs)
+    precision, why = choose_precision(layers, batch_of(wrong))
+    assert precision == torch.float32
+    assert "spreads off" in why
+
+
+def test_a_stack_can_train_in_bfloat16():
+    layers, inputs = layers_and_inputs("hybrid", stars=32)
+    layers = with_full_heads(as_products(layers))
+    states = [dict(layers.named_parameters())] * 2
+    flat = batch_of(inputs)
+    flat.known.fill_(1.0)
+    stars = Scaled(*(torch.stack([tensor, tensor]) for tensor in flat.tensors()))
+    losses = []
+    for precision in (torch.float32, torch.bfloat16):
+        torch.manual_seed(1)
+        stack = Stack(layers, states, decay=0.0, precision=precision)
+        stack.rate.fill_(1e-3)
+        losses.append(torch.stack([stack.step(stars)[:, 0] for _ in range(5)]))
+        assert all(row.dtype == torch.float32 for row in stack.rows)
+    assert float(losses[0][-1].sum()) < float(losses[0][0].sum())
+    torch.testing.assert_close(losses[1], losses[0], atol=1.0, rtol=0.05)
+
+
+def test_devices_are_planned_without_waking_one(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    assert count_gpus(tmp_path) == 2
+    for visible, count in (("1", 1), ("", 0), ("0,-1,1", 1), ("GPU-a,GPU-b,GPU-c", 2)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert count_gpus(tmp_path) == count
+    assert plan_device("cpu", gpus=4) == plan_device("auto", gpus=0) == "cpu"
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert plan_device("auto", gpus=1) == "cuda"
+    with pytest.raises(TrainingError, match=r"no NVIDIA GPU.*device=cpu"):
+        plan_device("cuda", gpus=0)
+    assert not torch.cuda.is_initialized()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(tmp_path, survey, config):
+    assert open_device("auto").type == "cpu"
+    with pytest.raises(TrainingError, match=r"train\.distribute\.device is cuda, but"):
+        open_device("cuda")
