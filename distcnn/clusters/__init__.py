@@ -16,9 +16,12 @@ from distcnn.flow import Flow
 __all__ = ["BACKENDS", "ClusterFlow", "open_cluster"]
 
 BACKENDS = {
+    "cuda": "distcnn.clusters.cuda",
     "local": "distcnn.clusters.local",
     "serial": "distcnn.clusters.serial",
 }
+EXISTING = "distcnn.clusters.existing"
+"""The backend whose name is an address."""
 
 
 class ClusterFlow(Flow, Protocol):
@@ -42,11 +45,12 @@ def open_cluster(config: ClusterConfig) -> Iterator[ClusterFlow]:
     ------
     ClusterError : the backend is unknown, or its workers do not start.
     """
-    if config.backend not in BACKENDS:
+    module = EXISTING if "://" in config.backend else BACKENDS.get(config.backend)
+    if module is None:
         raise ClusterError(
             f"there is no cluster backend {config.backend!r}",
-            expected=f"one of {', '.join(BACKENDS)}",
+            expected=f"one of {', '.join(BACKENDS)}, or the address of a scheduler",
         )
-    backend = cast(_Backend, import_module(BACKENDS[config.backend]))
+    backend = cast(_Backend, import_module(module))
     with backend.open_flow(config) as flow:
         yield flow

@@ -31,10 +31,18 @@ def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
     ------
     ClusterError : the workers do not start within a minute, or the dashboard cannot listen.
     """
-    workers = config.workers or CPU_COUNT
+    with open_workers(config, config.workers or CPU_COUNT, _start) as flow:
+        yield flow
+
+
+@contextmanager
+def open_workers(
+    config: ClusterConfig, workers: int, start: Callable[[ClusterConfig, int, Path], Any]
+) -> Iterator[DaskFlow]:
+    """The cluster that ``start`` makes of a scratch folder, with a client and a flow."""
     _check_address(config.dashboard)
     with scratch_folder() as folder, dask.config.set(dask_settings(folder)), ExitStack() as stack:
-        cluster = _start(config, workers, folder)
+        cluster = start(config, workers, folder)
         stack.callback(_stop, cluster)
         client = _connect(cluster, workers)
         stack.callback(client.close)
@@ -59,24 +67,27 @@ def _check_address(dashboard: str | None) -> None:
         ) from None
 
 
+def arguments(config: ClusterConfig, workers: int, folder: Path) -> dict[str, Any]:
+    """What every cluster on this machine is started with."""
+    return {
+        "n_workers": workers,
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "memory_limit": config.memory_limit,
+        # A scheduler told to have no dashboard still listens on port 8787: name any free one.
+        "scheduler_kwargs": {
+            "dashboard": config.dashboard is not None,
+            "dashboard_address": config.dashboard or "127.0.0.1:0",
+        },
+        "local_directory": str(folder),
+        "silence_logs": logging.CRITICAL,
+    }
+
+
 def _start(config: ClusterConfig, workers: int, folder: Path) -> Any:
     start: Callable[..., Any] = LocalCluster
     try:
-        return start(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            memory_limit=config.memory_limit,
-            # A scheduler told to have no dashboard still listens on port 8787: name any free one.
-            scheduler_kwargs={
-                "dashboard": config.dashboard is not None,
-                "dashboard_address": config.dashboard or "127.0.0.1:0",
-            },
-            env=ONE_THREAD,
-            local_directory=str(folder),
-            silence_logs=logging.CRITICAL,
-        )
+        return start(env=ONE_THREAD, processes=True, **arguments(config, workers, folder))
     except (OSError, RuntimeError, TimeoutError, ValueError) as error:
         raise _no_workers(workers, error) from error
 

@@ -1,7 +1,5 @@
 """Settings of clusters."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from distcnn.config.base import Bytes, Frozen
@@ -10,10 +8,11 @@ from distcnn.config.base import Bytes, Frozen
 class ClusterConfig(Frozen):
     """Where the work runs."""
 
-    backend: Literal["local", "serial"] = "local"
-    """``local`` starts Dask workers on this machine; ``serial`` runs in this very process."""
+    backend: str = Field("local", pattern=r"^(local|cuda|serial|(tcp|tls)://[^\s]+:\d+)$")
+    """``local`` starts Dask workers on this machine, ``cuda`` one per GPU of it; ``serial`` runs
+    in this very process; ``tcp://HOST:PORT`` takes the workers of a scheduler that runs already."""
     workers: int | None = Field(None, ge=1)
-    """Worker processes, one thread each; None = one per core."""
+    """Worker processes, one thread each; None = one per core, or per GPU."""
     memory_limit: Bytes = 4_000_000_000
     """Memory per worker [bytes, or text such as "4 GiB"]; a worker that comes near it is killed
     and started anew."""

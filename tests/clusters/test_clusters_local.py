@@ -163,7 +163,7 @@ class TestNothingIsLeftBehind:
 class TestClearErrors:
     def test_an_unknown_backend_is_refused_with_the_known_ones(self):
         config = ClusterConfig.model_construct(backend="moon")
-        with pytest.raises(ClusterError, match="'moon': expected one of local, serial"):
+        with pytest.raises(ClusterError, match="'moon': expected one of cuda, local, serial"):
             open_cluster(config).__enter__()
 
     @pytest.mark.parametrize("address", ["192.0.2.1:0", "127.0.0.1", "127.0.0.1:123456"])

@@ -1,0 +1,105 @@
+"""The backend ``cuda``: one Dask worker per GPU of this machine, which sees that GPU first.
+
+dask-cuda starts the workers and binds each to the cores beside its GPU. This process never
+initialises CUDA: it asks the driver's own library how many GPUs there are.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from distcnn.clusters.dask_flow import DaskFlow
+from distcnn.clusters.local import arguments, open_workers
+from distcnn.config import ClusterConfig
+from distcnn.errors import ClusterError, MissingExtra
+
+
+@contextmanager
+def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
+    """One worker per GPU, or on the first ``config.workers`` of them, on the loopback interface.
+
+    Raises
+    ------
+    MissingExtra : dask-cuda is not installed.
+    ClusterError : there is no NVIDIA driver or no GPU, fewer GPUs than workers were asked for,
+        or the workers do not start.
+    """
+    cuda = _import()
+    gpus = _count(cuda)
+    workers = config.workers or gpus
+    if workers > gpus:
+        raise ClusterError(
+            f"{workers} workers were asked for and there are {gpus} GPUs",
+            expected="at most one worker per GPU",
+            cure="Leave cluster.workers empty for all GPUs.",
+        )
+
+    def start(config: ClusterConfig, workers: int, folder: Path) -> Any:
+        return _start(cuda, config, workers, folder)
+
+    with _keeping_environment(), open_workers(config, workers, start) as flow:
+        yield flow
+
+
+def _import() -> Any:
+    try:
+        import dask_cuda
+        import dask_cuda.utils
+    except ImportError:
+        raise MissingExtra.of("CUDA clusters", "dask-cuda", "cuda") from None
+    return dask_cuda
+
+
+def _count(cuda: Any) -> int:
+    try:
+        gpus = int(cuda.utils.get_n_gpus())
+    except Exception as error:
+        raise _no_gpu(error) from error
+    if not gpus:
+        raise _no_gpu(None)
+    return gpus
+
+
+def _start(cuda: Any, config: ClusterConfig, workers: int, folder: Path) -> Any:
+    start: Callable[..., Any] = cuda.LocalCUDACluster
+    try:
+        return start(
+            **arguments(config, workers, folder),
+            # dask-cuda gives workers a preload of its own, which would displace the configured.
+            preload=["distcnn.clusters.preload"],
+            # Nothing on a GPU is kept between items, so there is nothing to move off it.
+            device_memory_limit=None,
+            protocol="tcp",
+        )
+    except Exception as error:
+        raise _no_gpu(error) from error
+
+
+def _no_gpu(error: Exception | None) -> ClusterError:
+    """What NVML's errors, which have no common base in Python, mean to a user."""
+    kind = type(error).__name__
+    if error is None:
+        what = "there is no NVIDIA GPU that may be used (CUDA_VISIBLE_DEVICES?)"
+    elif kind in {"NVMLError_LibraryNotFound", "NVMLError_DriverNotLoaded"}:
+        what = "there is no NVIDIA driver on this machine"
+    else:
+        what = f"workers on GPUs did not start ({kind}: {error})"
+    return ClusterError(
+        what,
+        expected="a machine where `nvidia-smi` lists a GPU",
+        cure="Run with --cluster local, which trains on CPUs.",
+    )
+
+
+@contextmanager
+def _keeping_environment() -> Iterator[None]:
+    """dask-cuda sets variables for its workers in this process and leaves them."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
