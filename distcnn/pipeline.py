@@ -100,7 +100,9 @@ def _write_best(study: "Study", config: Config) -> None:
     title = f"Best of {len(study.finished)} trials. {study.path.name}/trials.csv has them all."
     (study.path / "best.yaml").write_text(to_yaml(best, title), encoding="utf-8")
     knobs = [
-        Turned(name, log=space.log) if isinstance(space, Range) else Turned(name, values=space)
+        Turned(name, ends=(space.low, space.high), log=space.log)
+        if isinstance(space, Range)
+        else Turned(name, space)
         for name, space in study.knobs.items()
     ]
     told = [(trial.params, trial.value) for trial in study.trials if trial.value is not None]

@@ -16,11 +16,12 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Turned:
-    """A knob: its name, whether its axis is logarithmic, and its values where they are few."""
+    """A knob: its name, and its values where they are few, else their range and its scale."""
 
     name: str
-    log: bool = False
     values: tuple[float, ...] = ()
+    ends: tuple[float, float] = (0.0, 1.0)
+    log: bool = False
 
 
 def draw_study(
@@ -32,13 +33,16 @@ def draw_study(
     apart.
     """
     with style():
-        figure = _figure(knobs, params, np.asarray(loss, float))
+        figure = _figure(knobs, params, loss)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
 
-def _figure(knobs: Sequence[Turned], params: Sequence[Mapping[str, float]], loss: Array) -> Figure:
+def _figure(
+    knobs: Sequence[Turned], params: Sequence[Mapping[str, float]], losses: Sequence[float]
+) -> Figure:
+    loss = np.asarray(losses, float)
     columns = min(4, len(knobs))
     rows = -(-len(knobs) // columns)
     figure, axes = panels(rows, columns, width=2.9, height=2.5)
@@ -59,17 +63,7 @@ def _top(loss: Array) -> float:
 
 
 def _panel(ax: Axes, knob: Turned, value: Array, loss: Array, top: float) -> None:
-    order = np.arange(len(loss))
-    place = value
-    if knob.values:
-        place = np.array([knob.values.index(v) for v in value], float)
-        # Trials with the same value beside each other, in their order.
-        place += 0.3 * (order / max(len(order) - 1, 1) - 0.5)
-        ax.set_xticks(range(len(knob.values)), [f"{v:g}" for v in knob.values])
-    elif knob.log:
-        ax.set_xscale("log")
-        plain_ticks(ax.xaxis)
-    beyond = loss > top
+    place, beyond = _places(ax, knob, value), loss > top
     ax.plot(place[~beyond], loss[~beyond], "o", color=BLUE, ms=4.5, alpha=0.65, mew=0)
     ax.plot(place[beyond], np.full(beyond.sum(), top), "^", color=FAINT_INK, ms=4.5)
     best = int(loss.argmin())
@@ -77,3 +71,21 @@ def _panel(ax: Axes, knob: Turned, value: Array, loss: Array, top: float) -> Non
     ax.plot(place[best], loss[best], "o", color=RED, ms=7, mec=INK, mew=0.8)
     ax.set_title(knob.name.replace("_", " "))
     grid(ax)
+
+
+def _places(ax: Axes, knob: Turned, value: Array) -> Array:
+    """Where the trials stand on the axis of a knob, which is made to fit."""
+    if knob.values:
+        ax.set_xticks(range(len(knob.values)), [f"{v:g}" for v in knob.values])
+        ax.set_xlim(-0.5, len(knob.values) - 0.5)
+        # Trials with the same value stand beside each other, in their order.
+        apart = 0.4 * (np.arange(len(value)) / max(len(value) - 1, 1) - 0.5)
+        return apart + [knob.values.index(v) for v in value]
+    low, high = knob.ends
+    if knob.log:
+        ax.set_xscale("log")
+        plain_ticks(ax.xaxis)
+        ax.set_xlim(low / (high / low) ** 0.05, high * (high / low) ** 0.05)
+    else:
+        ax.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    return value

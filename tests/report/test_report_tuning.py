@@ -1,0 +1,35 @@
+from distcnn.report.tuning import Turned, _figure, draw_study
+
+KNOBS = (
+    Turned("learning_rate", ends=(1e-3, 1e-1), log=True),
+    Turned("batch", (64, 128, 256)),
+    *(Turned(name) for name in ("dropout", "noise", "other")),
+)
+
+
+def trials(rng, number):
+    params = [
+        {"learning_rate": 10 ** rng.uniform(-3, -1), "batch": int(rng.choice([64, 128, 256]))}
+        | dict.fromkeys(("dropout", "noise", "other"), rng.uniform(0, 1))
+        for _ in range(number)
+    ]
+    return params, list(rng.normal(-1.2, 0.1, number))
+
+
+def test_a_study_becomes_a_picture_and_always_the_same(rng):
+    params, loss = trials(rng, 30)
+    assert draw_study(KNOBS, params, loss) == draw_study(KNOBS, params, loss)
+    assert draw_study(KNOBS, params, loss).startswith(b"\x89PNG")
+
+
+def test_one_trial_is_enough(rng):
+    assert draw_study(KNOBS[:1], *trials(rng, 1)).startswith(b"\x89PNG")
+
+
+def test_a_trial_gone_wrong_does_not_hide_the_others(rng):
+    params, loss = trials(rng, 20)
+    loss[7] = 1e6
+    figure = _figure(KNOBS, params, loss)
+    for ax in figure.axes[: len(KNOBS)]:
+        assert ax.get_ylim()[1] < 1
+        assert sum(len(line.get_xdata()) for line in ax.lines[:2]) == 20
