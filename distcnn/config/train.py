@@ -44,7 +44,7 @@ class NetworkConfig(Frozen):
     """Channels of the last convolution; the first has half. Multiples of 16 suit matrix units."""
     hidden: int = Field(128, ge=4)
     """Neurons of the joined dense layers."""
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
     """Drop-out inside the spectrum and XP branches of ``hybrid``."""
 
 
@@ -53,6 +53,11 @@ class AugmentConfig(Frozen):
 
     noise: float = Field(0.7, ge=0, le=1)
     """Probability to add the noise that lowers a spectrum to another training star's S/N."""
+    velocity: float = Field(1.5, ge=0)
+    """Error of the radial velocity that a spectrum of S/N 20 was shifted by [km/s]; lowered
+    spectra get what their S/N adds to it (it goes with 1/S/N)."""
+    continuum: float = Field(0.01, ge=0)
+    """Relative error of level and tilt of the continuum of a spectrum of S/N 20, likewise."""
     drop_xp: float = Field(0.05, ge=0, lt=1)
     """Probability to hide the XP coefficients of a star."""
     drop_parallax: float = Field(0.05, ge=0, lt=1)
@@ -84,7 +89,7 @@ class TrainConfig(Frozen):
     """Stars per optimiser step."""
     learning_rate: float = Field(3e-3, gt=0)
     """Peak of the one-cycle schedule (AdamW)."""
-    weight_decay: float = Field(0.5, ge=0)
+    weight_decay: float = Field(0.2, ge=0)
     """AdamW weight decay."""
     keep: float = Field(1.0, gt=0, le=1)
     """Fraction of members kept, best validation loss first (published practice: 0.8)."""

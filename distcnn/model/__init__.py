@@ -1,6 +1,12 @@
 """Networks, ensembles and the packages that carry them. The room of torch."""
 
-from distcnn.model.ensemble import Ensemble, Prediction, fixture_stars, predict_members
+from distcnn.model.ensemble import (
+    Ensemble,
+    Prediction,
+    fixture_stars,
+    predict_each,
+    predict_members,
+)
 from distcnn.model.inputs import Batch, InputSpec, StarInputs, grid_digest, star_inputs
 from distcnn.model.network import Hybrid, Network, build_network, fit_scaling
 from distcnn.model.package import Package, write_evaluation, write_package
@@ -20,6 +26,7 @@ __all__ = [
     "fit_scaling",
     "fixture_stars",
     "grid_digest",
+    "predict_each",
     "predict_members",
     "star_inputs",
     "write_evaluation",

@@ -89,6 +89,15 @@ def predict_members(
     return Prediction(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
+def predict_each(
+    members: Sequence[Any], stars: StarInputs, batch: int = 256
+) -> tuple[Array, Array]:
+    """Mean and sigma [M,N,L] of every member, float32, label units."""
+    parts = [_outputs(members, b)[:2] for b in stars.batches(batch)]
+    mean, sigma = (torch.cat(column, dim=1).numpy() for column in zip(*parts, strict=True))
+    return mean, sigma
+
+
 def _outputs(members: Sequence[Any], batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     with torch.inference_mode():
         # The members share their scalings, so the inputs are scaled once for all.

@@ -1,19 +1,17 @@
 """With what a prediction may be trusted: numpy only, fitted at training, shipped in the package."""
 
-from distcnn.quality.calibration import (
-    CELLS,
-    Calibration,
-    bin_name,
-    cells,
-    coverage_table,
-    snr_bins,
-)
+from distcnn.quality.attenuation import Attenuation
+from distcnn.quality.bins import bin_name, snr_bins
+from distcnn.quality.calibration import CELLS, HIDDEN, Calibration, cells
+from distcnn.quality.coverage import coverage_table
 from distcnn.quality.flags import Quality
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
 
 __all__ = [
     "CELLS",
+    "HIDDEN",
+    "Attenuation",
     "Calibration",
     "Limits",
     "Novelty",

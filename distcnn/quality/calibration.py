@@ -1,12 +1,11 @@
 """Calibration: from what the network believes to what its errors really are.
 
-Total error^2 of label l of a star:  s_l(S/N)^2 c_l(cell)^2 (noise^2 + scatter^2) - g_l e_l^2.
-s and c are fitted on stars that were not trained on, so that 68.3 % of the residuals lie within
-the total error and the error e of the reference, in quadrature. Few stars in a bin pull it to the
-value of all stars (empirical Bayes), so a thin bin can never invent a scale of its own.
-g is the part of the reference's own variance that the network learned as noise of its own
-(0 if its loss knew the errors of the references, 1 if not): what explains the residuals best
-with the most even s.
+Total error of label l of a star:  s_l(S/N) c_l(cell) m_l(missing) sqrt(noise^2 + scatter^2).
+The scales are fitted on stars that were not trained on, so that 68.3 % of the residuals lie
+within the total error and the error of the reference, in quadrature. Few stars in a bin pull it
+to the value of all stars (empirical Bayes), so a thin bin can never invent a scale of its own.
+m is fitted on the same stars with XP or the parallax hidden. Below and above the label the
+interval has half-widths of its own, as far as the residuals of a cell are lopsided.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,17 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from distcnn.quality.bins import snr_bins
+
 Array = np.ndarray[Any, Any]
 
-WITHIN_68, WITHIN_95 = 0.6827, 0.9545
+WITHIN_68, BELOW_84 = 0.6827, 0.8413
 _SMALLEST = 0.05  # below this the quoted reference errors explain every residual
 _VARIANCE = 0.92  # n * var(ln s) when s is the 68.3 % quantile of n Gaussian residuals
+_SIDE_VARIANCE = 2.28  # the same for the 84.1 % quantile of one side
 _PRIOR_SPREAD = 0.10  # of ln s between cells, where the cells are too few to show their own
 _FEWEST = 20  # stars without which a label is not calibrated at all
-_LEAST = 0.15  # the total error is never below this part of its first term
-_PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _GIANT_LOGG, _POOR_MH = 3.5, -1.0
 CELLS = ("dwarf", "giant", "metal-poor")
+HIDDEN = ("no XP", "no parallax", "no XP, no parallax")
+"""What a star may lack and still be calibrated; number + 1 stands for it, 0 for nothing."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class Calibration:
     centres : [K] ln S/N at which ``scale`` holds; constant beyond the ends, linear between.
     scale : [K, L] factor on sqrt(noise^2 + scatter^2).
     overall : [L] factor where the S/N is unknown.
-    learned : [L] standard deviation of reference noise that is taken out of the total error.
     cell : [C, L] further factor per coarse cell of predicted labels (``CELLS``).
+    side : [C, L, 2] half-widths of the interval below and above, in total errors.
+    hidden : [H, L] further factor for stars that lack something (``HIDDEN``).
     index : (logg, mh) positions among the labels, -1 where absent.
     snr_range : S/N between which stars were seen; NaN, NaN where the survey has no S/N.
     unknown_snr : stars without S/N were seen too.
@@ -48,8 +51,9 @@ class Calibration:
     centres: Array
     scale: Array
     overall: Array
-    learned: Array
     cell: Array
+    side: Array
+    hidden: Array
     index: tuple[int, int]
     snr_range: tuple[float, float]
     unknown_snr: bool
@@ -78,18 +82,8 @@ class Calibration:
         edges : increasing S/N edges; stars beyond the ends form bins of their own.
         label, names : [N, L] predictions and their names; without them there are no cells.
         """
-        stars = _Residuals(residual, np.hypot(noise, scatter), np.nan_to_num(label_error), snr)
-        losses = [cls._of_part(stars, part, edges)._loss(stars) for part in _PARTS]
-        part = np.array(_PARTS)[np.argmin(losses, axis=0)]
-        fitted = replace(cls._of_part(stars, part, edges), index=_positions(names))
-        return fitted if label is None else fitted._with_cells(stars.needed(part), snr, label)
-
-    @classmethod
-    def _of_part(
-        cls, stars: "_Residuals", part: Array | float, edges: Sequence[float]
-    ) -> "Calibration":
-        """With a given part of the references' variance in the learned noise; no cells."""
-        need, snr = stars.needed(part), stars.snr
+        spread, error = np.hypot(noise, scatter), np.nan_to_num(label_error)
+        need = needed(residual, spread, error)
         bins = snr_bins(snr, edges)
         used = np.unique(bins[(bins >= 0) & np.isfinite(need).any(axis=1)])
         inside = [bins == number for number in used]
@@ -97,39 +91,53 @@ class Calibration:
         counts = counts.reshape(len(used), need.shape[1])
         overall = np.array([_quantile(column) for column in need.T])
         known = snr[np.isfinite(snr) & (snr > 0)]
-        return cls(
+        fitted = cls(
             centres=_centres(snr, inside),
             scale=_fit_nodes(need, snr, inside, overall, counts),
             overall=overall,
-            learned=np.sqrt(part) * stars.typical_error(),
             cell=np.ones((len(CELLS), need.shape[1])),
-            index=(-1, -1),
+            side=np.ones((len(CELLS), need.shape[1], 2)),
+            hidden=np.ones((len(HIDDEN), need.shape[1])),
+            index=_positions(names),
             snr_range=(float(known.min()), float(known.max())) if known.size else (np.nan, np.nan),
             unknown_snr=bool((~(snr > 0)).any()),
             counts=counts,
         )
+        if label is None:
+            return fitted
+        fitted = fitted._with_cells(need / fitted._factor(snr, None, None), label)
+        total = fitted.apply(noise, scatter, snr, label)
+        return fitted._with_sides(residual, total, error, label)
 
-    def _loss(self, stars: "_Residuals") -> Array:
-        """[L] minus the log probability of the residuals, and of scales that differ with S/N."""
-        variance = self._total(stars.spread, stars.snr, None) ** 2 + stars.error**2
-        # Student t with 5 degrees of freedom: outliers must not decide.
-        loss = np.log(variance) / 2 + 3 * np.log1p(stars.residual**2 / variance / 5)
-        uneven = (np.log(self.scale / self.overall) ** 2).sum(axis=0) / (2 * _PRIOR_SPREAD**2)
-        return np.asarray(np.where(np.isfinite(loss), loss, 0.0).sum(axis=0) + uneven)
-
-    def _with_cells(self, need: Array, snr: Array, label: Array) -> "Calibration":
-        left = need / self._factor(snr, None)
+    def _with_cells(self, left: Array, label: Array) -> "Calibration":
         where = cells(label, self.index)
-        factor = np.ones_like(self.cell)
-        for number in range(len(CELLS)):
-            inside = left[where == number]
-            count = np.isfinite(inside).sum(axis=0)
-            log = np.log([_quantile(column) for column in inside.T])
-            weight = count / (count + _VARIANCE / _PRIOR_SPREAD**2)
-            factor[number] = np.where(count >= _FEWEST, np.exp(weight * log), 1.0)
-        return replace(self, cell=factor)
+        factor = [_shrunk_factor(left[where == number]) for number in range(len(CELLS))]
+        return replace(self, cell=np.stack(factor))
 
-    def _factor(self, snr: Array, label: Array | None) -> Array:
+    def _with_sides(
+        self, residual: Array, total: Array, error: Array, label: Array
+    ) -> "Calibration":
+        where = cells(label, self.index)
+        side = np.ones_like(self.side)
+        # The truth lies below a label that is too large.
+        for way, sign in enumerate((1.0, -1.0)):
+            one_sided = np.where(np.isfinite(residual), np.maximum(sign * residual, 0.0), np.nan)
+            need = needed(one_sided, total, error)
+            for number in range(len(CELLS)):
+                inside = need[where == number]
+                side[number, :, way] = _shrunk_factor(inside, BELOW_84, _SIDE_VARIANCE)
+        return replace(self, side=side)
+
+    def with_hidden(self, number: int, need: Array, snr: Array, label: Array) -> "Calibration":
+        """Fit the factor for stars that lack ``HIDDEN[number]`` on predictions without it.
+
+        ``need`` [N, L]: see ``needed``; ``label``: those predictions.
+        """
+        hidden = self.hidden.copy()
+        hidden[number] = _shrunk_factor(need / self._factor(snr, label, None), spread=1.0)
+        return replace(self, hidden=hidden)
+
+    def _factor(self, snr: Array, label: Array | None, missing: Array | None) -> Array:
         good = np.isfinite(snr) & (snr > 0)
         factor = np.broadcast_to(self.overall, (len(snr), len(self.overall))).copy()
         if len(self.centres):
@@ -138,15 +146,29 @@ class Calibration:
             factor[good] = np.exp(np.stack(scale, axis=1))[good]
         if label is not None:
             factor *= self.cell[cells(label, self.index)]
+        if missing is not None:
+            factor *= np.vstack([np.ones(len(self.overall)), self.hidden])[missing]
         return factor
 
-    def apply(self, noise: Array, scatter: Array, snr: Array, label: Array | None = None) -> Array:
-        """Total standard errors, float32 [N, L], in label units; ``label`` selects the cell."""
-        return np.asarray(self._total(np.hypot(noise, scatter), snr, label), np.float32)
+    def apply(
+        self,
+        noise: Array,
+        scatter: Array,
+        snr: Array,
+        label: Array | None = None,
+        missing: Array | None = None,
+    ) -> Array:
+        """Total standard errors, float32 [N, L], in label units.
 
-    def _total(self, spread: Array, snr: Array, label: Array | None) -> Array:
-        first = (self._factor(snr, label) * spread) ** 2
-        return np.asarray(np.sqrt(np.maximum(first - self.learned**2, _LEAST**2 * first)))
+        ``label`` selects the cell; ``missing`` [N] is 0, or one more than a place in ``HIDDEN``.
+        """
+        factor = self._factor(snr, label, missing)
+        return np.asarray(factor * np.hypot(noise, scatter), np.float32)
+
+    def interval(self, total: Array, label: Array) -> tuple[Array, Array]:
+        """Half-widths [N, L] below and above the label, from total errors."""
+        side = self.side[cells(label, self.index)].astype(np.float32)
+        return total * side[:, :, 0], total * side[:, :, 1]
 
     def supported(self, snr: Array) -> Array:
         """[N] bool: S/N within the range that was calibrated, every label calibrated."""
@@ -160,12 +182,8 @@ class Calibration:
 
     def to_arrays(self) -> dict[str, Array]:
         """Arrays that say everything; undone by ``from_arrays``."""
-        return {
-            "centres": self.centres,
-            "scale": self.scale,
-            "overall": self.overall,
-            "learned": self.learned,
-            "cell": self.cell,
+        plain = ("centres", "scale", "overall", "cell", "side", "hidden")
+        return {name: np.ascontiguousarray(getattr(self, name)) for name in plain} | {
             "counts": self.counts.astype(np.int64),
             "index": np.array(self.index, np.int64),
             "snr_range": np.array(self.snr_range),
@@ -177,34 +195,12 @@ class Calibration:
         """The calibration that ``to_arrays`` described."""
         logg, mh = (int(value) for value in arrays["index"])
         low, high = (float(value) for value in arrays["snr_range"])
-        return cls(
-            arrays["centres"],
-            arrays["scale"],
-            arrays["overall"],
-            arrays["learned"],
-            arrays["cell"],
-            (logg, mh),
-            (low, high),
-            bool(arrays["unknown_snr"][0]),
-            arrays["counts"],
-        )
-
-
-def snr_bins(snr: Array, edges: Sequence[float]) -> Array:
-    """[N] number of the S/N bin: 0 below the first edge, len(edges) above the last, -1 unknown."""
-    bins = np.searchsorted(np.asarray(edges, float), snr, side="right")
-    return np.where(np.isfinite(snr) & (snr > 0), bins, -1)
-
-
-def bin_name(number: int, edges: Sequence[float]) -> str:
-    """``"15-25"``, ``"< 15"``, ``">= 100"``, or ``"unknown"``."""
-    if number < 0:
-        return "unknown"
-    if number == 0:
-        return f"< {edges[0]:g}"
-    if number == len(edges):
-        return f">= {edges[-1]:g}"
-    return f"{edges[number - 1]:g}-{edges[number]:g}"
+        special: dict[str, Any] = {
+            "index": (logg, mh),
+            "snr_range": (low, high),
+            "unknown_snr": bool(arrays["unknown_snr"][0]),
+        }
+        return cls(**{**arrays, **special})
 
 
 def cells(label: Array, index: tuple[int, int]) -> Array:
@@ -218,80 +214,30 @@ def cells(label: Array, index: tuple[int, int]) -> Array:
     return where
 
 
-def coverage_table(
-    residual: Array,
-    label_error: Array,
-    reference_error: Array,
-    snr: Array,
-    *,
-    edges: Sequence[float],
-    names: Sequence[str],
-) -> list[dict[str, Any]]:
-    """Achieved coverage and pull widths per label and S/N bin, ready for JSON.
-
-    Parameters
-    ----------
-    residual, label_error, reference_error : [N, L] in label units; give zeros where truth is known.
-
-    Returns
-    -------
-    Rows with label, snr (name of the bin, "all" first), stars, within_68, within_95 (fractions
-    inside 1 and 2 total errors), pull_std, pull_mad (1.48 MAD), bias (mean residual).
-    """
-    bins = snr_bins(snr, edges)
-    groups = [("all", np.ones(len(snr), bool))]
-    groups += [(bin_name(int(n), edges), bins == n) for n in np.unique(bins)]
-    pulls = residual / np.hypot(label_error, np.nan_to_num(reference_error))
-    rows = []
-    for column, name in enumerate(names):
-        for text, inside in groups:
-            good = inside & np.isfinite(pulls[:, column])
-            rows.append(
-                {"label": name, "snr": text}
-                | _coverage(pulls[good, column], residual[good, column])
-            )
-    return rows
+def needed(residual: Array, spread: Array, error: Array) -> Array:
+    """[N, L] the factor with which each residual would lie on the edge of its interval."""
+    excess = np.maximum(residual**2 - error**2, 0.0)
+    return np.asarray(np.sqrt(excess) / spread, float)
 
 
-def _coverage(pull: Array, residual: Array) -> dict[str, Any]:
-    if not pull.size:
-        return {"stars": 0}
-    return {
-        "stars": int(pull.size),
-        "within_68": float((np.abs(pull) <= 1).mean()),
-        "within_95": float((np.abs(pull) <= 2).mean()),
-        "pull_std": float(pull.std()),
-        "pull_mad": float(1.4826 * np.median(np.abs(pull - np.median(pull)))),
-        "bias": float(residual.mean()),
-    }
-
-
-@dataclass(frozen=True)
-class _Residuals:
-    """Stars to calibrate with: [N, L] residual, uncalibrated error, reference error; [N] S/N."""
-
-    residual: Array
-    spread: Array
-    error: Array
-    snr: Array
-
-    def needed(self, part: Array | float) -> Array:
-        """[N, L] the factor with which each residual would lie on the edge of its interval."""
-        excess = np.maximum(self.residual**2 - (1 - part) * self.error**2, 0.0)
-        return np.asarray(np.sqrt(excess) / self.spread, float)
-
-    def typical_error(self) -> Array:
-        """[L] median error of the references; 0 where there are none."""
-        known = np.isfinite(self.residual)
-        columns = zip(self.error.T, known.T, strict=True)
-        return np.array([np.median(error[good]) if good.any() else 0.0 for error, good in columns])
-
-
-def _quantile(need: Array) -> float:
+def _quantile(need: Array, quantile: float = WITHIN_68) -> float:
     good = need[np.isfinite(need)]
     if good.size < _FEWEST:
         return np.nan
-    return max(float(np.quantile(good, WITHIN_68)), _SMALLEST)
+    return max(float(np.quantile(good, quantile)), _SMALLEST)
+
+
+def _shrunk_factor(
+    need: Array,
+    quantile: float = WITHIN_68,
+    variance: float = _VARIANCE,
+    spread: float = _PRIOR_SPREAD,
+) -> Array:
+    """[L] quantile of what is needed, pulled to one as far as chance explains it."""
+    count = np.isfinite(need).sum(axis=0)
+    log = np.log([_quantile(column, quantile) for column in need.T])
+    weight = count / (count + variance / spread**2)
+    return np.where(count >= _FEWEST, np.exp(weight * log), 1.0)
 
 
 def _centres(snr: Array, inside: list[Array]) -> Array:

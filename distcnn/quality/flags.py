@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from distcnn.config import QualityConfig
-from distcnn.quality.calibration import Calibration, coverage_table
+from distcnn.quality.attenuation import Attenuation
+from distcnn.quality.calibration import CELLS, HIDDEN, Calibration, cells, needed
+from distcnn.quality.coverage import coverage_table
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
 from distcnn.schema import Flag
@@ -21,9 +23,12 @@ _DAMAGED = (
 )
 
 
+_PARTS = ("limits", "novelty", "calibration", "attenuation")
+
+
 @dataclass(frozen=True)
 class Quality:
-    """Limits, novelty, calibration and member agreement, with the settings they came from.
+    """Limits, novelty, calibration, attenuation and member agreement, with their settings.
 
     Attributes
     ----------
@@ -33,6 +38,7 @@ class Quality:
     limits: Limits
     novelty: Novelty | None
     calibration: Calibration
+    attenuation: Attenuation
     disagreement: Array
     settings: QualityConfig
 
@@ -45,16 +51,19 @@ class Quality:
         *,
         names: Sequence[str] = (),
         seed: int = 0,
+        hidden: Mapping[str, Arrays] | None = None,
     ) -> "Quality":
         """Fit limits and novelty on training stars, everything else on the calibration split.
 
         Parameters
         ----------
-        train : ``reference`` [N, L] and the inputs that the survey has: ``flux``, ``flux_error``
-            [N, P], ``photometry`` [N, K], ``parallax`` [N], ``xp`` [N, C].
+        train : ``reference``, ``reference_error`` [N, L] and the inputs that the survey has:
+            ``flux``, ``flux_error`` [N, P], ``photometry`` [N, K], ``parallax`` [N], ``xp`` [N, C].
         calibration : the same inputs, ``snr`` [N], and ``label``, ``noise``, ``scatter``,
             ``reference``, ``reference_error`` [N, L]; ``reference_error`` may be absent.
         names : names of the labels; logg and mh select the cells of the calibration.
+        hidden : ``label``, ``noise``, ``scatter`` of the same stars with inputs hidden, by the
+            names of ``calibration.HIDDEN``.
         """
         limits = Limits.fit(
             train["reference"],
@@ -63,27 +72,26 @@ class Quality:
             settings.limit_quantile,
         )
         novelty = _fit_novelty(train, calibration, settings, seed)
-        label, noise, scatter = (calibration[name] for name in ("label", "noise", "scatter"))
-        snr = calibration.get("snr", np.full(len(label), np.nan))
         spoilt = _input_flags(calibration, limits, novelty, settings)[0] & _DAMAGED
         # Errors are calibrated for stars that a careful user would keep.
-        clean = (spoilt == 0)[:, None]
-        reference = np.where(clean, calibration["reference"], np.nan)
-        error = calibration.get("reference_error", np.zeros_like(reference))
-        fitted = Calibration.fit(
-            label - reference,
-            noise,
-            scatter,
-            error,
-            snr,
+        clean = dict(calibration) | {
+            "reference": np.where((spoilt == 0)[:, None], calibration["reference"], np.nan)
+        }
+        fitted = _fit_calibration(clean, settings, names, hidden or {})
+        label, noise, scatter = (calibration[name] for name in ("label", "noise", "scatter"))
+        total = fitted.apply(noise, scatter, _snr(calibration), label, _missing(calibration))
+        attenuation = Attenuation.fit(
+            label,
+            total,
+            clean["reference"],
+            _reference_error(clean),
+            _snr(calibration),
             edges=settings.snr_edges,
-            label=label if names else None,
-            names=names,
+            population=(train["reference"], _reference_error(train)),
         )
-        ratio = scatter / fitted.apply(noise, scatter, snr, label)
-        ratio[~clean[:, 0]] = np.nan
+        ratio = np.where((spoilt == 0)[:, None], scatter / total, np.nan)
         disagreement = np.array([_limit(c, settings.disagreement_quantile) for c in ratio.T])
-        return cls(limits, novelty, fitted, disagreement, settings)
+        return cls(limits, novelty, fitted, attenuation, disagreement, settings)
 
     def assess(
         self, inputs: Arrays, label: Array, noise: Array, scatter: Array
@@ -97,13 +105,15 @@ class Quality:
 
         Returns
         -------
-        ``label_error`` float32 [N, L] (NaN where the star has no finite prediction),
+        float32 [N, L], NaN where the star has no finite prediction: ``label_error``,
+        ``label_error_low``, ``label_error_high`` (half-widths of the 68 % interval),
+        ``label_debiased``, ``label_debiased_error`` (see ``Attenuation``);
         ``novelty`` float32 [N] (1 = limit, NaN without spectrum), ``valid_pixels`` float32 [N]
         (NaN where the survey has no spectra), ``flags`` uint32 [N] (``schema.Flag``).
         """
-        snr = _flat(inputs.get("snr", np.full(len(label), np.nan)))
+        snr = _snr(inputs) if inputs else np.full(len(label), np.nan)
         flags, novelty, valid = _input_flags(inputs, self.limits, self.novelty, self.settings)
-        total = self.calibration.apply(noise, scatter, snr, label)
+        total = self.calibration.apply(noise, scatter, snr, label, _missing(inputs))
         finite = np.isfinite(label).all(axis=1) & np.isfinite(noise).all(axis=1)
         finite &= np.isfinite(scatter).all(axis=1)
         total[~finite] = np.nan
@@ -113,7 +123,18 @@ class Quality:
         flags |= _where(disagree, Flag.MEMBERS_DISAGREE)
         flags |= _where(~finite, Flag.NON_FINITE)
         flags |= _where(~self.calibration.supported(snr), Flag.UNCALIBRATED)
-        return {"label_error": total, "novelty": novelty, "valid_pixels": valid, "flags": flags}
+        low, high = self.calibration.interval(total, label)
+        debiased, widened = self.attenuation.apply(label, total, snr)
+        return {
+            "label_error": total,
+            "label_error_low": low,
+            "label_error_high": high,
+            "label_debiased": debiased,
+            "label_debiased_error": widened,
+            "novelty": novelty,
+            "valid_pixels": valid,
+            "flags": flags,
+        }
 
     def coverage(
         self, held_out: Arrays, names: Sequence[str], *, unflagged: bool = True
@@ -121,21 +142,38 @@ class Quality:
         """The published table (see ``coverage_table``) from a split with references.
 
         ``held_out`` has the keys of ``fit``'s ``calibration``; flagged stars are left out
-        unless ``unflagged`` is False.
+        unless ``unflagged`` is False. ``cell`` is "all" or one of ``CELLS``.
         """
         judged = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
-        reference = held_out["reference"]
-        error = held_out.get("reference_error", np.zeros_like(reference))
-        residual = held_out["label"] - reference
+        residual = held_out["label"] - held_out["reference"]
         if unflagged:
             residual = np.where((judged["flags"] & _DAMAGED == 0)[:, None], residual, np.nan)
-        snr = _flat(held_out.get("snr", np.full(len(reference), np.nan)))
-        return coverage_table(
-            residual,
+        where = cells(held_out["label"], self.calibration.index)
+        groups = {"all": np.ones(len(where), bool)}
+        groups |= {name: where == number for number, name in enumerate(CELLS)}
+        rows = []
+        for cell, inside in groups.items():
+            table = coverage_table(
+                residual[inside],
+                judged["label_error"][inside],
+                _reference_error(held_out)[inside],
+                _snr(held_out)[inside],
+                edges=self.settings.snr_edges,
+                names=names,
+            )
+            rows += [row | {"cell": cell} for row in table if row["stars"]]
+        return rows
+
+    def attenuated(self, held_out: Arrays, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Slopes, default and debiased, as ``Attenuation.table`` gives them; unflagged stars."""
+        judged = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
+        good = (judged["flags"] & _DAMAGED == 0)[:, None]
+        return self.attenuation.table(
+            held_out["label"],
             judged["label_error"],
-            error,
-            snr,
-            edges=self.settings.snr_edges,
+            np.where(good, held_out["reference"], np.nan),
+            _reference_error(held_out),
+            _snr(held_out),
             names=names,
         )
 
@@ -143,7 +181,7 @@ class Quality:
         """Everything as named arrays (for safetensors); undone by ``from_arrays``."""
         settings = np.frombuffer(json.dumps(self.settings.model_dump()).encode(), np.uint8).copy()
         arrays = {"settings": settings, "disagreement": self.disagreement}
-        parts = {"limits": self.limits, "novelty": self.novelty, "calibration": self.calibration}
+        parts = {name: getattr(self, name) for name in _PARTS}
         for part, value in parts.items():
             if value is not None:
                 arrays |= {f"{part}.{name}": array for name, array in value.to_arrays().items()}
@@ -158,9 +196,56 @@ class Quality:
             Limits.from_arrays(_part(arrays, "limits")),
             Novelty.from_arrays(novelty) if novelty else None,
             Calibration.from_arrays(_part(arrays, "calibration")),
+            Attenuation.from_arrays(_part(arrays, "attenuation")),
             arrays["disagreement"],
             settings,
         )
+
+
+def _fit_calibration(
+    stars: Arrays, settings: QualityConfig, names: Sequence[str], hidden: Mapping[str, Arrays]
+) -> Calibration:
+    reference, error, snr = stars["reference"], _reference_error(stars), _snr(stars)
+    label = stars["label"]
+    missing = _missing(stars)
+    whole = np.where((missing == 0)[:, None], reference, np.nan)
+    if not np.isfinite(whole).any():  # a survey where every star lacks something
+        whole = reference
+    fitted = Calibration.fit(
+        label - whole,
+        stars["noise"],
+        stars["scatter"],
+        error,
+        snr,
+        edges=settings.snr_edges,
+        label=label if names else None,
+        names=names,
+    )
+    for number, name in enumerate(HIDDEN):
+        if name in hidden:
+            label, noise, scatter = (hidden[name][k] for k in ("label", "noise", "scatter"))
+            need = needed(label - whole, np.hypot(noise, scatter), np.nan_to_num(error))
+            fitted = fitted.with_hidden(number, need, snr, label)
+    return fitted
+
+
+def _missing(inputs: Arrays) -> Array:
+    """[N] what a star lacks of what the survey has: 0, or one more than a place in ``HIDDEN``."""
+    stars = len(next(iter(inputs.values())))
+    missing = np.zeros(stars, np.int64)
+    for step, name in enumerate(("xp", "parallax"), start=1):
+        if _has(inputs, name):
+            gone = ~np.isfinite(inputs[name].reshape(stars, -1)).any(axis=1)
+            missing += step * gone
+    return missing
+
+
+def _snr(stars: Arrays) -> Array:
+    return _flat(stars.get("snr", np.full(len(next(iter(stars.values()))), np.nan)))
+
+
+def _reference_error(stars: Arrays) -> Array:
+    return stars.get("reference_error", np.zeros_like(stars["reference"]))
 
 
 def _fit_novelty(

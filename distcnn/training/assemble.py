@@ -23,8 +23,8 @@ from distcnn.model import (
 )
 from distcnn.quality import Quality
 from distcnn.survey import Ledger, Store
-from distcnn.training.data import Array, Census, read_labelled
-from distcnn.training.evaluate import results_table
+from distcnn.training.data import HELD, Array, Census, read_labelled
+from distcnn.training.evaluate import ensemble_sizes, hidden_inputs, results_table
 from distcnn.training.members import MemberTask, read_member
 from distcnn.training.split import Part
 
@@ -43,10 +43,20 @@ def assemble(
     config, spec = tasks[0].config, tasks[0].spec
     kept = _select(tasks, ledger, config.keep)
     networks = [read_member(task, ledger.done[task.name]["digest"]) for task in kept]
-    train = read_labelled(store, spec, config.split, Part.TRAIN)
-    held_out = read_labelled(store, spec, config.split, Part.CALIBRATION)
+    train = read_labelled(store, spec, config.split, Part.TRAIN, most=2 * HELD)
+    held_out = read_labelled(store, spec, config.split, Part.CALIBRATION, most=HELD)
     seen = held_out.for_quality() | _predict(networks, held_out.inputs)
-    quality = Quality.fit(train.for_quality(), seen, settings, names=spec.labels, seed=config.seed)
+    quality = Quality.fit(
+        train.for_quality(),
+        seen,
+        settings,
+        names=spec.labels,
+        seed=config.seed,
+        hidden={
+            name: _predict(networks, inputs)
+            for name, inputs in hidden_inputs(held_out.inputs).items()
+        },
+    )
     judged = quality.assess(seen, seen["label"], seen["noise"], seen["scatter"])
     return write_package(
         path,
@@ -64,6 +74,8 @@ def assemble(
             "quality": settings.model_dump(mode="json"),
             "bands": list(spec.bands),
             "coverage": quality.coverage(seen, spec.labels),
+            "attenuation": quality.attenuated(seen, spec.labels),
+            "ensemble_size": ensemble_sizes(networks, held_out, settings, spec.labels),
             "fingerprint": dict(fingerprint),
         },
     )
@@ -91,7 +103,7 @@ def _curve(task: MemberTask, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def evaluate_package(package: Package, store: Store, config: TrainConfig) -> None:
     """The one use of the test split: how well the finished package does on it."""
-    test = read_labelled(store, package.spec, config.split, Part.TEST)
+    test = read_labelled(store, package.spec, config.split, Part.TEST, most=HELD)
     seen = test.for_quality() | _predict(package.networks(), test.inputs)
     quality = Quality.from_arrays(package.quality_arrays)
     write_evaluation(
@@ -106,5 +118,6 @@ def evaluate_package(package: Package, store: Store, config: TrainConfig) -> Non
                 names=package.labels,
             ),
             "coverage": quality.coverage(seen, package.labels),
+            "attenuation": quality.attenuated(seen, package.labels),
         },
     )

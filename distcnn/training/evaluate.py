@@ -1,11 +1,15 @@
-"""Evaluate: residuals in numbers, per label and S/N bin."""
+"""Evaluate: residuals in numbers, per label and S/N bin; and what fewer members would cost."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from distcnn.quality import bin_name, snr_bins
+from distcnn.config import QualityConfig
+from distcnn.model import Network, StarInputs, predict_each
+from distcnn.quality import HIDDEN, Calibration, bin_name, snr_bins
+from distcnn.training.data import Labelled
 
 Array = np.ndarray[Any, Any]
 
@@ -40,3 +44,63 @@ def _spread(residual: Array) -> dict[str, Any]:
         "std": float(good.std()),
         "mad": float(1.4826 * np.median(np.abs(good - bias))),
     }
+
+
+def hidden_inputs(stars: StarInputs) -> dict[str, StarInputs]:
+    """The same stars with XP or the parallax hidden, by the names of ``quality.HIDDEN``."""
+    blank = {name: np.full_like(array, np.nan) for name, array in stars.arrays().items()}
+    no_xp = {"xp": blank["xp"]} if stars.xp.shape[1] else None
+    no_parallax = {"astrometry": blank["astrometry"]} if stars.astrometry.shape[1] else None
+    both = no_xp | no_parallax if no_xp and no_parallax else None
+    hidden = zip(HIDDEN, (no_xp, no_parallax, both), strict=True)
+    return {name: replace(stars, **gone) for name, gone in hidden if gone}
+
+
+def ensemble_sizes(
+    networks: Sequence[Network], stars: Labelled, settings: QualityConfig, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What the first 1, 2, 4, ... members alone come to, calibrated each time anew.
+
+    Every other star of the calibration split fits the calibration, the others are judged.
+
+    Returns
+    -------
+    Rows with members, label, snr, stars, std, mad, within_68, error (median calibrated one).
+    """
+    mean, sigma = predict_each(networks, stars.inputs)
+    counts = sorted({min(2**k, len(networks)) for k in range(len(networks).bit_length() + 1)})
+    rows = []
+    for count in counts:
+        label = mean[:count].mean(axis=0)
+        noise = np.sqrt(np.square(sigma[:count]).mean(axis=0))
+        scatter = mean[:count].std(axis=0, ddof=1) if count > 1 else np.zeros_like(label)
+        rows += [
+            {"members": count} | row
+            for row in _judged(stars, (label, noise, scatter), settings.snr_edges, names)
+        ]
+    return rows
+
+
+def _judged(
+    stars: Labelled,
+    predicted: tuple[Array, Array, Array],
+    edges: Sequence[float],
+    names: Sequence[str],
+) -> list[dict[str, Any]]:
+    label, noise, scatter = predicted
+    snr, residual = stars.inputs.snr[:, 0], label - stars.label
+    fit, rest = slice(0, None, 2), slice(1, None, 2)
+    fitted = Calibration.fit(
+        residual[fit], noise[fit], scatter[fit], stars.label_error[fit], snr[fit], edges=edges
+    )
+    total = fitted.apply(noise[rest], scatter[rest], snr[rest])
+    pull = np.abs(residual[rest]) / np.hypot(total, np.nan_to_num(stars.label_error[rest]))
+    rows = results_table(residual[rest], snr[rest], edges=edges, names=names)
+    bins = snr_bins(snr[rest], edges)
+    for row in (row for row in rows if row["stars"]):
+        inside = np.array([row["snr"] in ("all", bin_name(int(n), edges)) for n in bins], bool)
+        column = list(names).index(row["label"])
+        inside &= np.isfinite(pull[:, column])
+        row["within_68"] = float((pull[inside, column] <= 1).mean()) if inside.any() else None
+        row["error"] = float(np.median(total[inside, column])) if inside.any() else None
+    return rows

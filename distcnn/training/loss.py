@@ -68,4 +68,5 @@ def correlation_loss(outputs: Outputs, stars: Scaled) -> Tensor:
     factor = torch.linalg.cholesky_ex(joint + torch.diag_embed(rest))[0]
     white = torch.linalg.solve_triangular(factor, pull.unsqueeze(-1), upper=False)
     volume = torch.log(torch.diagonal(factor, dim1=-2, dim2=-1)).sum()
-    return 0.5 * white.square().sum() + volume
+    nats: Tensor = 0.5 * white.square().sum() + volume
+    return nats

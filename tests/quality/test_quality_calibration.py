@@ -27,9 +27,8 @@ def _coverage_of_truth(rng, fitted, **kind):
 
 
 @pytest.mark.parametrize("belief", [0.5, 1.0, 3.0])
-@pytest.mark.parametrize("knows_reference", [True, False])
-def test_two_thirds_of_true_errors_lie_within_the_calibrated_one(rng, belief, knows_reference):
-    kind = {"belief": belief, "knows_reference": knows_reference}
+def test_two_thirds_of_true_errors_lie_within_the_calibrated_one(rng, belief):
+    kind = {"belief": belief}
     residual, noise, scatter, error, snr, _ = _survey(rng, 2000, **kind)
     fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
     inside, snr = _coverage_of_truth(rng, fitted, **kind)
@@ -38,7 +37,7 @@ def test_two_thirds_of_true_errors_lie_within_the_calibrated_one(rng, belief, kn
 
 
 def test_noise_of_the_references_is_not_charged_to_the_star(rng):
-    kind = {"reference": 0.1, "knows_reference": False}
+    kind = {"reference": 0.1}
     fitted = Calibration.fit(*_survey(rng, 5000, **kind)[:5], edges=EDGES)
     residual, noise, scatter, _, snr, sigma = _survey(rng, 5000, **kind)
     faint = snr < 25
