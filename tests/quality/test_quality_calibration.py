@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distcnn.quality import CELLS, Calibration, bin_name, cells, coverage_table, snr_bins
+from distcnn.quality import (
+    CELLS,
+    HIDDEN,
+    Calibration,
+    bin_name,
+    cells,
+    coverage_table,
+    snr_bins,
+)
+from distcnn.quality.calibration import needed
 
 EDGES = (15.0, 25.0, 50.0, 100.0)
 
@@ -174,3 +183,31 @@ def test_the_coverage_table_counts_nothing_where_nothing_is_known():
         nothing, np.ones((5, 1)), nothing, np.full(5, 20.0), edges=EDGES, names=("a",)
     )
     assert [row["stars"] for row in table] == [0, 0]
+
+
+def test_stars_that_lack_something_get_an_error_of_their_own(rng):
+    residual, noise, scatter, error, snr, _ = _survey(rng, 4000)
+    label = np.zeros_like(residual)
+    fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    need = needed(np.hypot(3 * residual, 0), np.hypot(noise, scatter), error)
+    fitted = fitted.with_hidden(1, need, snr, label)
+    missing = np.full(4000, HIDDEN.index("no parallax") + 1)
+    whole = fitted.apply(noise, scatter, snr, label)
+    lacking = fitted.apply(noise, scatter, snr, label, missing)
+    assert np.median(lacking / whole) == pytest.approx(3.1, abs=0.25)
+    assert fitted.hidden[0] == pytest.approx(1)
+
+
+def test_lopsided_residuals_give_a_lopsided_interval(rng):
+    residual, noise, scatter, _, snr, _ = _survey(rng, 8000, reference=0.0)
+    residual = np.where(residual > 0, 1.5 * residual, residual)
+    label = np.stack([np.full(8000, 4.5), np.zeros(8000)], axis=1)
+    none = np.zeros_like(residual)
+    fitted = Calibration.fit(
+        residual, noise, scatter, none, snr, edges=EDGES, label=label, names=("logg", "mh")
+    )
+    low, high = fitted.interval(fitted.apply(noise, scatter, snr, label), label)
+    assert np.median(low / high) == pytest.approx(1.5, abs=0.15)
+    # residual = label - truth: the truth lies below a label that is too large.
+    assert (residual > low).mean() == pytest.approx(0.159, abs=0.02)
+    assert (-residual > high).mean() == pytest.approx(0.159, abs=0.02)
