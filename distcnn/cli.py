@@ -65,7 +65,12 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one value: train.members=4."),
 ]
-Cluster = Annotated[str | None, typer.Option(help="Where the work runs: local or serial.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the work runs: local, cuda, serial, or the tcp:// address of a scheduler."
+    ),
+]
 
 
 def _configure(conf: Path | None, sets: list[str] | None, cluster: str | None = None) -> Config:
@@ -137,13 +142,20 @@ def train(
     sets: Sets = None,
     cluster: Cluster = None,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard logs.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training, never begin one.")
+    ] = False,
 ) -> None:
     """Train an ensemble on the labelled stars; the same command again resumes."""
     from distcnn import pipeline
 
     config = _configure(conf, sets, cluster)
+    if dry_run:
+        print(pipeline.plan_training(survey, package, config))
+        return
     with _listening(tensorboard) as listener:
-        pipeline.train_package(survey, package, config, listener)
+        pipeline.train_package(survey, package, config, listener, resume=resume)
 
 
 @app.command()

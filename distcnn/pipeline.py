@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distcnn.ingest import IngestSummary
     from distcnn.report import ReportData
     from distcnn.survey import Store
-    from distcnn.training import TrainSummary
+    from distcnn.training import TrainPlan, TrainSummary
     from distcnn.training.study import Study
 
 
@@ -54,17 +54,53 @@ def ingest_archive(
     return done
 
 
+def plan_training(survey: Path, package: Path, config: Config) -> "TrainPlan":
+    """What ``train`` would do; prints as text."""
+    from distcnn.training import plan_training as make_plan
+
+    _must_exist(survey, "a survey store")
+    return make_plan(survey, package, config.train, workers=_count_workers(config.cluster))
+
+
 def train_package(
-    survey: Path, package: Path, config: Config, listener: Listener = silent
+    survey: Path,
+    package: Path,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    resume: bool = False,
 ) -> "TrainSummary":
-    """Train the ensemble of ``config.train`` on the labelled stars of ``survey``."""
+    """Train the ensemble of ``config.train`` on the labelled stars of ``survey``.
+
+    ``resume``: refuse to begin anew.
+    """
     from distcnn.clusters import open_cluster
     from distcnn.training import train_package as run
 
     _must_exist(survey, "a survey store")
     with open_cluster(config.cluster) as flow:
         _tell_dashboard(flow, listener)
-        return run(survey, package, config.train, config.quality, flow=flow, listener=listener)
+        return run(
+            survey,
+            package,
+            config.train,
+            config.quality,
+            flow=flow,
+            listener=listener,
+            resume=resume,
+        )
+
+
+def _count_workers(cluster: ClusterConfig) -> int:
+    """How many workers there would be; only one that runs already is asked."""
+    from distcnn.clusters import open_cluster
+
+    if cluster.backend == "serial":
+        return 1
+    if "://" not in cluster.backend:
+        return cluster.workers or os.cpu_count() or 1
+    with open_cluster(cluster) as flow:
+        return flow.workers
 
 
 def look_at_study(survey: Path, study: Path, config: Config) -> "Study":

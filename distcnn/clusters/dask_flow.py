@@ -1,8 +1,6 @@
 """A flow over Dask workers: explicit futures, a bounded window, attempts counted here."""
 
-import pickle
-import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,19 +13,16 @@ from uuid import uuid4
 from dask._task_spec import Task
 from distributed import Future, KilledWorker
 from distributed.client import ClosedClientError
-from distributed.protocol import pickle as dask_pickle
 
-from distcnn.clusters import preload
+from distcnn.clusters.attempt import attempt as run_attempt
+from distcnn.clusters.attempt import dumps, unpacked
+from distcnn.clusters.gang import RERUN, living, run_together
 from distcnn.config import ClusterConfig
-from distcnn.errors import ClusterError, DistcnnError
+from distcnn.errors import ClusterError
 from distcnn.flow import Item, Outcome, Result
 
 Answer = TypeVar("Answer")
 POLL = 2.0
-# Plain pickle, or by value where the workers cannot import (functions of ``__main__``).
-dumps: Callable[[Any], bytes] = dask_pickle.dumps
-loads: Callable[[bytes], Any] = dask_pickle.loads
-RERUN = "Run the same command again: what is stored is kept and not computed twice."
 
 
 class DaskFlow:
@@ -73,6 +68,20 @@ class DaskFlow:
         finally:
             window.cancel()
 
+    def living(self) -> int:
+        """How many workers answer just now."""
+        return len(living(self.client))
+
+    def most(self) -> int:
+        """One item per worker."""
+        return self.living()
+
+    def together(
+        self, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> list[Outcome[Item, Result]]:
+        """All items at the same time on workers of their own; see ``flow.Gang``."""
+        return run_together(self.client, function, items)
+
 
 @dataclass(frozen=True)
 class _Try(Generic[Item]):
@@ -105,7 +114,7 @@ class _Window(Generic[Item, Result]):
     def begin(self, item: Item, attempt: int) -> None:
         key = next(self.keys)
         # Only tasks marked as producers wait at the scheduler when few are in flight.
-        task = Task(key, _attempt, self.function, dumps(item), _data_producer=True)
+        task = Task(key, run_attempt, self.function, dumps(item), _data_producer=True)
         try:
             (future,) = self.client.get({key: task}, [key], sync=False)
         except ClosedClientError as lost:
@@ -140,7 +149,7 @@ class _Window(Generic[Item, Result]):
     def _outcome(self, ended: _Try[Item]) -> Outcome[Item, Result]:
         try:
             data = self._patiently(lambda: ended.future.result(timeout=POLL), TimeoutError)
-            value, error = pickle.loads(data)  # noqa: S301 - our own workers wrote it
+            value, error = unpacked(data)
         except ClusterError:
             raise
         except CancelledError as lost:
@@ -176,27 +185,3 @@ class _Window(Generic[Item, Result]):
             expected=f"a worker needs less than {self.config.memory_limit / 1e9:.3g} GB of memory",
             cure="Raise cluster.memory_limit, or take fewer workers, and run the command again.",
         )
-
-
-def _attempt(function: bytes, item: bytes) -> bytes:
-    """Run on a worker: ``(value, None)`` or ``(None, error)``.
-
-    Pickled here at both ends, so that what cannot be pickled is an outcome too, and Dask,
-    which would hash arguments and refuse some, sees bytes.
-    """
-    preload.settle()
-    try:
-        return pickle.dumps((loads(function)(loads(item)), None))
-    except (Exception, SystemExit) as error:  # an outcome carries any failure of its item
-        return pickle.dumps((None, _portable(error)))
-
-
-def _portable(error: BaseException) -> BaseException:
-    """The error itself if it survives the journey, else its text."""
-    if not isinstance(error, DistcnnError):
-        error.add_note(f"On the worker:\n{traceback.format_exc()}")
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - what was dumped just now
-    except Exception:
-        return DistcnnError(f"{type(error).__name__}: {error}")
-    return error

@@ -26,6 +26,9 @@ class DistributeConfig(Frozen):
     in memory; ``auto``: where they need more than ``memory``."""
     memory: Bytes = 1_500_000_000
     """Bytes of training stars that a rank may hold."""
+    checkpoint: int = Field(2000, ge=1)
+    """Steps between checkpoints within an epoch, where training stars are streamed or shared out;
+    one is written at the end of every epoch in any case."""
     attempts: int = Field(3, ge=1)
     """Times a group of ranks is started again after one of them died."""
     timeout: float = Field(60.0, gt=0)

@@ -1,10 +1,9 @@
-"""Batches: stars scaled once and kept as tensors, drawn in a new order in every epoch.
+"""Batches: stars scaled once and kept as tensors.
 
 Legend: N or B star, P pixel, C XP coefficient, S scalar feature, L label.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -39,10 +38,17 @@ class Scaled:
         return int(self.target.shape[0])
 
     def take(self, rows: Tensor) -> "Scaled":
-        return Scaled(*(tensor.index_select(0, rows) for tensor in self._tensors()))
+        return Scaled(*(tensor.index_select(0, rows) for tensor in self.tensors()))
 
-    def _tensors(self) -> list[Tensor]:
+    def to(self, device: torch.device) -> "Scaled":
+        return Scaled(*(tensor.to(device, non_blocking=True) for tensor in self.tensors()))
+
+    def tensors(self) -> list[Tensor]:
         return list(vars(self).values())
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors())
 
 
 def scale_stars(network: Network, stars: Labelled) -> Scaled:
@@ -67,6 +73,19 @@ def scale_stars(network: Network, stars: Labelled) -> Scaled:
         )
 
 
+def gather(parts: Iterable[Scaled], stars: int) -> Scaled:
+    """Parts one after the other, ``stars`` in all; no part is held longer than it is copied."""
+    whole: list[Tensor] = []
+    start = 0
+    for part in parts:
+        tensors = part.tensors()
+        whole = whole or [tensor.new_empty((stars, *tensor.shape[1:])) for tensor in tensors]
+        for into, tensor in zip(whole, tensors, strict=True):
+            into[start : start + len(part)] = tensor
+        start += len(part)
+    return Scaled(*whole)
+
+
 def _pixel_noise(stars: Labelled, network: Network) -> Tensor:
     """Errors of scaled pixels, 0 where a pixel is missing; from the S/N if there are none."""
     flux = torch.from_numpy(stars.inputs.flux)
@@ -77,9 +96,3 @@ def _pixel_noise(stars: Labelled, network: Network) -> Tensor:
     if network.inputs.log_flux:
         error = error / torch.clamp(flux, min=FAINTEST)
     return torch.where(good, error / network.inputs.spectrum_scale, torch.zeros_like(flux))
-
-
-def shuffled(stars: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Row numbers of one epoch; the rows left over by whole batches are spread over them."""
-    order = torch.randperm(stars, generator=generator)
-    yield from torch.tensor_split(order, math.ceil(stars / batch))

@@ -11,10 +11,14 @@ from distcnn import digests
 from distcnn.config import SplitConfig
 from distcnn.errors import TrainingError
 from distcnn.model import InputSpec, StarInputs, star_inputs
-from distcnn.survey import Store
+from distcnn.survey import Region, Store
 from distcnn.training.split import Part, assign, identity
 
 Array = np.ndarray[Any, Any]
+PIECE = 4096
+"""Stars read at once, so that what is held beside them does not depend on the size of shards."""
+HELD = 30_000
+"""Most stars of validation, calibration or test that are held, taken evenly from all of them."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +63,76 @@ class Labelled:
         return used | reference | {"snr": self.inputs.snr[:, 0]}
 
 
-def read_labelled(store: Store, spec: InputSpec, split: SplitConfig, *parts: Part) -> Labelled:
-    """Every star of those parts that has at least one of the labels, in survey order."""
-    blocks = list(_blocks(store, spec, split, parts))
-    if not blocks:
+def find_rows(store: Store, spec: InputSpec, split: SplitConfig, *parts: Part) -> Array:
+    """Row numbers, int64 [N], of the stars of those parts that have at least one of the labels."""
+    columns = _label_columns(store, spec)
+    found = [np.empty(0, np.int64)]
+    for region in store.regions():
+        rows = store.read(region, ["source_id", "label"])
+        wanted = np.isin(assign(rows["source_id"], split), parts)
+        labelled = np.isfinite(rows["label"][:, columns]).any(axis=1)
+        found.append(region.start + np.flatnonzero(wanted & labelled))
+    return np.concatenate(found)
+
+
+def evenly(rows: Array, most: int | None) -> Array:
+    """At most that many of the rows, at even distances."""
+    if most is None or len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+
+
+def read_rows(store: Store, spec: InputSpec, rows: Array) -> Iterator[Labelled]:
+    """Stars at ascending row numbers, a few thousand at a time."""
+    columns, size = _label_columns(store, spec), piece_size(store)
+    cuts = np.flatnonzero(np.diff(rows // size)) + 1
+    for some in np.split(rows, cuts) if len(rows) else []:
+        start = int(some[0] // size) * size
+        region = Region(start, min(start + size, store.stars))
+        block = _read(store, spec, region, columns)
+        yield _labelled({name: array[some - start] for name, array in block.items()}, spec)
+
+
+def join(parts: Sequence[Labelled]) -> Labelled:
+    """Those stars one after the other."""
+    inputs = [part.inputs.arrays() for part in parts]
+    return Labelled(
+        np.concatenate([part.source_id for part in parts]),
+        StarInputs(**{name: np.concatenate([part[name] for part in inputs]) for name in inputs[0]}),
+        np.concatenate([part.flux_error for part in parts]),
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.label_error for part in parts]),
+    )
+
+
+def read_labelled(
+    store: Store, spec: InputSpec, split: SplitConfig, *parts: Part, most: int | None = None
+) -> Labelled:
+    """Stars of those parts that have at least one of the labels, in survey order.
+
+    Parameters
+    ----------
+    most : how many to read, evenly taken from all; None = all.
+    """
+    rows = evenly(find_rows(store, spec, split, *parts), most)
+    if not len(rows):
         raise TrainingError(
             f"{store.path.name} has no labelled star in {_names(parts)}",
             expected="labelled stars in every part of the split",
             cure="Ingest more labelled stars, or change train.split.",
         )
-    arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    stars = len(arrays["source_id"])
-    return Labelled(
-        source_id=arrays.pop("source_id"),
-        label=arrays.pop("label"),
-        label_error=arrays.pop("label_error"),
-        flux_error=arrays.pop("flux_error", np.empty((stars, 0), np.float32)),
-        inputs=star_inputs(arrays or {"snr": np.full(stars, np.nan, np.float32)}, spec),
-    )
+    return join(list(read_rows(store, spec, rows)))
+
+
+def read_labels(store: Store, spec: InputSpec, rows: Array) -> Array:
+    """Labels [N,L] of the stars at those rows."""
+    columns = _label_columns(store, spec)
+    found = [np.empty((0, len(columns)), np.float32)]
+    for region in store.regions():
+        inside = rows[(rows >= region.start) & (rows < region.stop)] - region.start
+        if inside.size:
+            found.append(store.read(region, ["label"])["label"][inside][:, columns])
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True)
@@ -104,15 +160,16 @@ def take_census(store: Store, spec: InputSpec, split: SplitConfig) -> Census:
             expected="a survey whose ingest has finished",
             cure="Run the same `distcnn ingest` again; it goes on where it stopped.",
         )
-    ids: dict[Part, list[Array]] = {part: [] for part in Part}
+    rows = find_rows(store, spec, split, *Part)
+    ids: dict[Part, list[Array]] = {part: [np.empty(0, np.int64)] for part in Part}
     seen = []
-    for block in _blocks(store, spec, split, tuple(Part)):
+    for block in _blocks(store, spec, rows):
         part = assign(block["source_id"], split)
         for each in Part:
             ids[each].append(block["source_id"][part == each])
         used = part != Part.TEST
         seen.append(digests.of_arrays({name: array[used] for name, array in block.items()}))
-    found = {part: np.concatenate([np.empty(0, np.int64), *ids[part]]) for part in Part}
+    found = {part: np.concatenate(ids[part]) for part in Part}
     _require(found, store.path)
     return Census(
         {part.name.lower(): len(found[part]) for part in Part},
@@ -142,24 +199,46 @@ def _require(found: dict[Part, Array], path: Path) -> None:
         )
 
 
-def _blocks(
-    store: Store, spec: InputSpec, split: SplitConfig, parts: tuple[Part, ...]
-) -> Iterator[dict[str, Array]]:
-    """Labelled rows region by region: labels first, the rest only where somebody is wanted."""
+def _blocks(store: Store, spec: InputSpec, rows: Array) -> Iterator[dict[str, Array]]:
+    for part in read_rows(store, spec, rows):
+        yield {
+            "source_id": part.source_id,
+            "label": part.label,
+            "label_error": part.label_error,
+            "flux_error": part.flux_error,
+            **part.inputs.arrays(),
+        }
+
+
+def _label_columns(store: Store, spec: InputSpec) -> list[int]:
     known = [str(name) for name in store.coordinate("label")]
-    columns = [known.index(name) for name in spec.labels]
-    others = [name for name in spec.variables if name in store.variables]
-    if spec.pixels and "flux_error" in store.variables:
-        others.append("flux_error")
-    for region in store.regions():
-        first = store.read(region, ["source_id", "label", "label_error"])
-        first["label"] = first["label"][:, columns]
-        first["label_error"] = first["label_error"][:, columns]
-        wanted = np.isin(assign(first["source_id"], split), parts)
-        rows = np.flatnonzero(wanted & np.isfinite(first["label"]).any(axis=1))
-        if rows.size:
-            block = first | store.read(region, others)
-            yield {name: array[rows] for name, array in block.items()}
+    return [known.index(name) for name in spec.labels]
+
+
+def piece_size(store: Store) -> int:
+    """Rows read at once: whole chunks."""
+    return max(1, PIECE // store.chunk_stars) * store.chunk_stars
+
+
+def _read(store: Store, spec: InputSpec, region: Region, columns: list[int]) -> dict[str, Array]:
+    names = ["source_id", "label", "label_error", *spec.variables]
+    if spec.pixels:
+        names.append("flux_error")
+    block = store.read(region, [name for name in names if name in store.variables])
+    block["label"] = block["label"][:, columns]
+    block["label_error"] = block["label_error"][:, columns]
+    return block
+
+
+def _labelled(arrays: dict[str, Array], spec: InputSpec) -> Labelled:
+    stars = len(arrays["source_id"])
+    return Labelled(
+        source_id=arrays.pop("source_id"),
+        label=arrays.pop("label"),
+        label_error=arrays.pop("label_error"),
+        flux_error=arrays.pop("flux_error", np.empty((stars, 0), np.float32)),
+        inputs=star_inputs(arrays or {"snr": np.full(stars, np.nan, np.float32)}, spec),
+    )
 
 
 def _names(parts: Sequence[Part]) -> str:

@@ -1,20 +1,19 @@
-"""Loop: one member from its first weights to its best. Knows nothing of other members.
+"""Loop: one member from its first weights to its best, on one rank or on many.
 
-Every epoch draws from a generator seeded by member and epoch, and the learning rate is a
-function of the step, so a checkpoint of weights and optimiser says all there is to say: a
-run killed and resumed gives the weights of an undisturbed one.
+Random numbers are seeded by member, epoch and step (see ``lanes``), and the learning rate is
+a function of the step, so a checkpoint of weights, optimiser and position says all there is
+to say: a run killed and resumed gives the weights of an undisturbed one.
 """
 
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,8 +22,21 @@ from distcnn.errors import TrainingError
 from distcnn.model import Network
 from distcnn.training import checkpoint
 from distcnn.training.augment import Augment
-from distcnn.training.batches import Scaled, shuffled
+from distcnn.training.batches import Scaled
+from distcnn.training.comm import Alone, Comm
+from distcnn.training.lanes import Feed, Share, derived_seed
 from distcnn.training.loss import training_loss, validation_loss
+
+__all__ = [
+    "CHECKPOINT",
+    "Progress",
+    "Report",
+    "derived_seed",
+    "evaluate",
+    "one_cycle",
+    "one_thread",
+    "train_member",
+]
 
 CHECKPOINT = "checkpoint.pt"
 WARM_UP, FIRST, LAST = 0.15, 0.04, 1e-3
@@ -36,11 +48,16 @@ Report = Callable[[dict[str, float]], None]
 
 @dataclass
 class Progress:
-    """Where a member stands: ``epochs`` holds (training loss, validation loss) per epoch."""
+    """Where a member stands: ``epochs`` holds (training loss, validation loss) per epoch.
+
+    ``step`` of the epoch after them is next; ``sums`` are loss and known labels up to there.
+    """
 
     epochs: list[tuple[float, float]] = field(default_factory=list)
     best: int = -1
     weights: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+    sums: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
 
     @property
     def validation(self) -> float:
@@ -50,7 +67,7 @@ class Progress:
 
 def train_member(
     network: Network,
-    train: Scaled,
+    train: Scaled | Feed,
     validation: Scaled,
     *,
     augment: Augment,
@@ -58,54 +75,63 @@ def train_member(
     seed: int,
     folder: Path,
     report: Report,
+    comm: Comm | None = None,
 ) -> Progress:
     """Train ``network`` until its validation loss stops falling; it is left at its best.
 
     Parameters
     ----------
     network : with scalings fitted; ``train`` and ``validation`` were scaled by them.
+    train : stars in memory, or this rank's lanes of them.
     augment : changes a batch in place, afresh in every epoch.
     folder : holds the checkpoint; training goes on from one that is there.
     report : told after every epoch.
+    comm : the other ranks, if any; only the first writes and reports.
 
     Raises
     ------
     TrainingError : the loss is not finite.
     """
-    optimiser = torch.optim.AdamW(
-        _groups(network, config.weight_decay), lr=config.learning_rate, fused=True
+    feed = Feed.plain(train, config.batch) if isinstance(train, Scaled) else train
+    run = _Run(
+        network,
+        feed,
+        augment=augment,
+        config=config,
+        seed=seed,
+        folder=folder,
+        comm=comm or Alone(),
     )
-    progress = _resume(folder / CHECKPOINT, network, optimiser)
     with one_thread():
-        while not _finished(progress, config):
-            clock = time.perf_counter()
-            epoch = len(progress.epochs)
-            loss = _epoch(network, optimiser, train, augment, config=config, epoch=epoch, seed=seed)
-            _note(progress, network, loss, evaluate(network, validation))
-            _store(folder / CHECKPOINT, network, optimiser, progress)
-            report(
-                {
-                    "epoch": len(progress.epochs),
-                    "loss": loss,
-                    "validation": progress.epochs[-1][1],
-                    "stars_per_second": len(train) / (time.perf_counter() - clock),
-                }
-            )
-    network.layers.load_state_dict(progress.weights)
-    return progress
+        while not _finished(run.progress, config):
+            clock, begun = time.perf_counter(), run.progress.step
+            loss = run.epoch()
+            run.note(loss, evaluate(network, validation, comm=run.comm))
+            run.store()
+            if run.comm.writes():
+                part = 1 - begun / feed.steps
+                report(run.told(part, time.perf_counter() - clock))
+    network.layers.load_state_dict(run.progress.weights)
+    return run.progress
 
 
-def evaluate(network: Network, stars: Scaled, batch: int = 1024) -> float:
-    """Mean loss over stars as they are, without augmentation."""
+def evaluate(
+    network: Network, stars: Scaled, batch: int = 1024, *, comm: Comm | None = None
+) -> float:
+    """Mean loss over stars as they are, without augmentation; ranks share the batches out."""
+    comm = comm or Alone()
     network.eval()
-    total, weight = 0.0, 0.0
+    parts = torch.split(torch.arange(len(stars)), batch)
+    # A place for every batch: sums are taken in the same order whoever computed what.
+    sums = torch.zeros(len(parts), 2, dtype=torch.float64)
     with torch.no_grad():
-        for rows in torch.split(torch.arange(len(stars)), batch):
-            some = stars.take(rows)
+        for number in range(comm.rank, len(parts), comm.world):
+            some = stars.take(parts[number]).to(_device(network))
             outputs = network.layers(some.spectrum, some.xp, some.scalars)
-            total += float(validation_loss(outputs, some))
-            weight += float(some.known.sum())
-    return total / max(weight, 1.0)
+            sums[number, 0] = validation_loss(outputs, some).item()
+            sums[number, 1] = some.known.sum().item()
+    total, weight = map(sum, zip(*comm.total(sums).tolist(), strict=True))
+    return float(total / max(weight, 1.0))
 
 
 def one_cycle(step: int, steps: int) -> float:
@@ -115,11 +141,6 @@ def one_cycle(step: int, steps: int) -> float:
         return FIRST + (1 - FIRST) * done / WARM_UP
     left = (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
     return LAST + (1 - LAST) * left
-
-
-def derived_seed(*numbers: int) -> int:
-    """A seed that differs wherever one of the numbers does."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @contextmanager
@@ -133,41 +154,128 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _epoch(
-    network: Network,
-    optimiser: torch.optim.Optimizer,
-    train: Scaled,
-    augment: Augment,
-    *,
-    config: TrainConfig,
-    epoch: int,
-    seed: int,
-) -> float:
-    """One pass over the training stars; returns its mean loss."""
-    generator = torch.Generator().manual_seed(derived_seed(seed, epoch))
-    pool = train.snr[torch.isfinite(train.snr[:, 0])]
-    pool = pool if len(pool) else torch.full((1, 1), math.inf)
-    steps = math.ceil(len(train) / config.batch)
-    network.train()
-    total, weight = torch.zeros(()), torch.zeros(())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, epoch, 1))  # for drop-out
-        for number, rows in enumerate(shuffled(len(train), config.batch, generator)):
-            rate = one_cycle(epoch * steps + number, config.epochs * steps)
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * rate
-            stars = augment(train.take(rows), pool, generator)
-            outputs = network.layers(stars.spectrum, stars.xp, stars.scalars)
-            known = stars.known.sum().clamp(min=1.0)
-            loss = training_loss(outputs, stars) / known
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(network.layers.parameters(), CLIP)
-            optimiser.step()
-            with torch.no_grad():
-                total += validation_loss(outputs, stars)
+class _Run:
+    """One member's training on this rank."""
+
+    def __init__(
+        self,
+        network: Network,
+        feed: Feed,
+        *,
+        augment: Augment,
+        config: TrainConfig,
+        seed: int,
+        folder: Path,
+        comm: Comm,
+    ) -> None:
+        self.network, self.feed, self.augment = network, feed, augment
+        self.config, self.seed, self.comm = config, seed, comm
+        self.path = folder / CHECKPOINT
+        self.layers = comm.shared(network.layers)
+        self.optimiser = torch.optim.AdamW(
+            _groups(network, config.weight_decay), lr=config.learning_rate, fused=True
+        )
+        self.progress = _resume(self.path, network, self.optimiser)
+        comm.agree(_place(self.progress, feed), "checkpoints")
+
+    def epoch(self) -> float:
+        """What is left of one pass over the training stars; returns its mean loss."""
+        progress, first = self.progress, self.progress.step
+        epoch = len(progress.epochs)
+        self.network.train()
+        # Those of the steps before are known to all ranks; one of them is enough in the sum.
+        before = progress.sums if self.comm.rank == 0 else torch.zeros_like(progress.sums)
+        total = torch.zeros((), device=_device(self.network))
+        weight = torch.zeros_like(total)
+        with torch.random.fork_rng(devices=[]):
+            for step, shares in enumerate(self.feed.epoch(self.seed, epoch, first), first):
+                if self._due(step):
+                    progress.step, progress.sums = step, self._sums(before, total, weight)
+                    self.store()
+                self._set_rate(epoch * self.feed.steps + step)
+                loss, known = self._step(shares)
+                total += loss
                 weight += known
-    return _finite(float(total / weight), epoch)
+        sums = self._sums(before, total, weight)
+        progress.step, progress.sums = 0, torch.zeros_like(progress.sums)
+        return _finite(float(sums[0] / sums[1]), epoch)
+
+    def _due(self, step: int) -> bool:
+        """Whether a long epoch is kept in the middle; by steps, so that all ranks agree."""
+        every = self.config.distribute.checkpoint
+        return self.feed.by_step and step > self.progress.step and step % every == 0
+
+    def _sums(self, before: Tensor, total: Tensor, weight: Tensor) -> Tensor:
+        # Every rank knows the number of labels of the whole batches.
+        mine = weight if self.comm.rank == 0 else torch.zeros_like(weight)
+        return self.comm.total(before + torch.stack([total, mine]).double().cpu())
+
+    def _set_rate(self, step: int) -> None:
+        rate = one_cycle(step, self.config.epochs * self.feed.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * rate
+
+    def _step(self, shares: Sequence[Share]) -> tuple[Tensor, Tensor]:
+        """One step of the optimiser; returns this rank's loss and the batch's known labels."""
+        known = torch.stack([share.stars.known.sum() for share in shares]).sum()
+        known = self.comm.total(known).clamp(min=1.0).to(_device(self.network))
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros_like(known)
+        for number, share in enumerate(shares, start=1):
+            with self.comm.part(self.layers, last=number == len(shares)):
+                total += self._backward(share, known)
+        torch.nn.utils.clip_grad_norm_(self.network.layers.parameters(), CLIP)
+        self.optimiser.step()
+        return total, known
+
+    def _backward(self, share: Share, known: Tensor) -> Tensor:
+        if share.seed is not None:
+            torch.manual_seed(share.seed)  # for drop-out
+        stars = share.stars
+        if len(stars):  # the last steps of an epoch may leave a lane without
+            stars = self.augment(stars, self.feed.pool, share.generator)
+        stars = stars.to(_device(self.network))
+        outputs = self.layers(stars.spectrum, stars.xp, stars.scalars)
+        # Ranks take the mean of their gradients, what is wanted is the sum.
+        loss = training_loss(outputs, stars) / known * self.comm.world
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            return validation_loss(outputs, stars)
+
+    def note(self, loss: float, validation: float) -> None:
+        """An epoch is over."""
+        progress = self.progress
+        _finite(validation, len(progress.epochs))
+        better = validation < progress.validation
+        progress.epochs.append((loss, validation))
+        if better:
+            progress.best = len(progress.epochs) - 1
+            progress.weights = copy.deepcopy(self.network.layers.state_dict())
+
+    def told(self, part: float, seconds: float) -> dict[str, float]:
+        """The epoch that has just ended, of which ``part`` was done in those seconds."""
+        epochs = self.progress.epochs
+        return {
+            "epoch": len(epochs),
+            "loss": epochs[-1][0],
+            "validation": epochs[-1][1],
+            "stars_per_second": self.feed.stars * part / seconds,
+            "learning_rate": float(self.optimiser.param_groups[0]["lr"]),
+            "seconds_left": (self.config.epochs - len(epochs)) * seconds / part,
+        }
+
+    def store(self) -> None:
+        """Keep where this stands."""
+        if self.comm.writes():
+            _store(self.path, self.network, self.optimiser, self.progress)
+
+
+def _device(network: Network) -> torch.device:
+    return next(network.layers.parameters()).device
+
+
+def _place(progress: Progress, feed: Feed) -> int:
+    return len(progress.epochs) * feed.steps + progress.step
 
 
 def _groups(network: Network, decay: float) -> list[dict[str, Any]]:
@@ -182,15 +290,6 @@ def _groups(network: Network, decay: float) -> list[dict[str, Any]]:
 def _finished(progress: Progress, config: TrainConfig) -> bool:
     done = len(progress.epochs)
     return done >= config.epochs or done - 1 - progress.best >= config.patience
-
-
-def _note(progress: Progress, network: Network, loss: float, validation: float) -> None:
-    _finite(validation, len(progress.epochs))
-    better = validation < progress.validation
-    progress.epochs.append((loss, validation))
-    if better:
-        progress.best = len(progress.epochs) - 1
-        progress.weights = copy.deepcopy(network.layers.state_dict())
 
 
 def _finite(loss: float, epoch: int) -> float:
@@ -214,6 +313,8 @@ def _store(
             "epochs": progress.epochs,
             "best": progress.best,
             "weights": progress.weights,
+            "step": progress.step,
+            "sums": progress.sums,
         },
     )
 
@@ -225,4 +326,4 @@ def _resume(path: Path, network: Network, optimiser: torch.optim.Optimizer) -> P
     network.layers.load_state_dict(state["layers"])
     optimiser.load_state_dict(state["optimiser"])
     epochs = [(float(loss), float(validation)) for loss, validation in state["epochs"]]
-    return Progress(epochs, state["best"], state["weights"])
+    return Progress(epochs, state["best"], state["weights"], state["step"], state["sums"])

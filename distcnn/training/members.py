@@ -1,17 +1,20 @@
-"""Members: each trained by one task in one process, which reads the survey itself.
+"""Members: each trained by one task in one process, or by a group of ranks.
 
-Nothing but small values passes between driver and task. What a task leaves behind:
+Whoever trains reads the survey itself; nothing but small values passes between driver and
+task. What a task leaves behind:
 
     PACKAGE.partial/member_00/progress.jsonl   a line per epoch, followed by the driver
                               checkpoint.pt    where to go on
                               member.safetensors   the finished network
+                              attempt_1/       what the ranks of a group said (see ``ranks``)
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -23,12 +26,43 @@ from distcnn.model import InputSpec, Network, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.training import checkpoint
 from distcnn.training.augment import Augment, Facts
-from distcnn.training.batches import Scaled, scale_stars
-from distcnn.training.data import read_labelled
+from distcnn.training.batches import Scaled, gather, scale_stars
+from distcnn.training.comm import Alone, Comm
+from distcnn.training.data import (
+    HELD,
+    Array,
+    Labelled,
+    evenly,
+    find_rows,
+    join,
+    piece_size,
+    read_labels,
+    read_rows,
+)
+from distcnn.training.lanes import Feed, HeldLane, Lane, StreamedLane, known_snr, lane_rows
 from distcnn.training.loop import CHECKPOINT, derived_seed, one_thread, train_member
 from distcnn.training.split import Part
 
 PROGRESS, WEIGHTS = "progress.jsonl", "member.safetensors"
+SAMPLE = 20_000
+"""Most training stars on which scalings and the facts of augmentation are measured."""
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """How training stars come to the batches; the weights depend on it.
+
+    Parameters
+    ----------
+    lanes : parts of every batch, shared out over ranks.
+    buffer : stars per lane that are shuffled together as they stream past; 0 = all are held.
+    """
+
+    lanes: int = 1
+    buffer: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -41,6 +75,7 @@ class MemberTask:
     spec: InputSpec
     config: TrainConfig
     data: str
+    dealing: Dealing = Dealing()
 
     @property
     def folder(self) -> Path:
@@ -58,31 +93,45 @@ class MemberTask:
 
 def run_member(task: MemberTask) -> dict[str, Any]:
     """Train one member, or go on with it; returns digest, seed, best epoch and losses."""
+    return train_one(task, Alone())
+
+
+def train_one(task: MemberTask, comm: Comm, device: torch.device | None = None) -> dict[str, Any]:
+    """The part of one rank in a member; only the first rank writes."""
     task.folder.mkdir(parents=True, exist_ok=True)
     with one_thread():
-        train, validation, scaling, facts = _stars(task.survey, task.spec, task.config, task.data)
+        feed, validation, scaling, facts = _prepare(task, comm)
     network = build_network(task.spec, task.config.network, task.seed)
     network.load_state_dict(scaling, strict=False)
+    augment = Augment(task.config.augment, task.spec, network, facts)
+    network.layers.to(device or torch.device("cpu"))
     progress = train_member(
         network,
-        train,
+        feed,
         validation,
-        augment=Augment(task.config.augment, task.spec, network, facts),
+        augment=augment,
         config=task.config,
         seed=task.seed,
         folder=task.folder,
         report=lambda epoch: checkpoint.append_line(task.folder / PROGRESS, epoch),
+        comm=comm,
     )
-    data = bytes(save_tensors({k: v.contiguous() for k, v in network.state_dict().items()}))
-    checkpoint.write_bytes(task.folder / WEIGHTS, data)
-    (task.folder / CHECKPOINT).unlink()
+    network.layers.to("cpu")
+    digest = _write(task, network) if comm.writes() else ""
     return {
-        "digest": digests.of_bytes(data),
+        "digest": digest,
         "seed": task.seed,
         "best": progress.best,
         "validation": progress.validation,
         "epochs": progress.epochs,
     }
+
+
+def _write(task: MemberTask, network: Network) -> str:
+    data = bytes(save_tensors({k: v.contiguous() for k, v in network.state_dict().items()}))
+    checkpoint.write_bytes(task.folder / WEIGHTS, data)
+    (task.folder / CHECKPOINT).unlink()
+    return digests.of_bytes(data)
 
 
 def read_member(task: MemberTask, digest: str) -> Network:
@@ -105,6 +154,30 @@ def read_member(task: MemberTask, digest: str) -> Network:
     return network.eval().requires_grad_(False)
 
 
+Prepared = tuple[Feed, Scaled, dict[str, Tensor], Facts]
+
+
+def _prepare(task: MemberTask, comm: Comm) -> Prepared:
+    """Training and validation stars of one rank, scalings and facts."""
+    if task.dealing == Dealing():
+        train, validation, scaling, facts = _stars(task.survey, task.spec, task.config, task.data)
+        return Feed.plain(train, task.config.batch), validation, scaling, facts
+    source = _Source(Store.open(task.survey, "survey"), task.spec, task.config)
+    lanes = {
+        lane: source.lane(lane, task.dealing)
+        for lane in range(comm.rank, task.dealing.lanes, comm.world)
+    }
+    feed = Feed(
+        lanes,
+        task.dealing.lanes,
+        len(source.train),
+        task.config.batch,
+        known_snr(torch.from_numpy(source.sample.inputs.snr)),
+        streamed=task.dealing.buffer > 0,
+    )
+    return feed, source.validation(), source.scaling(), source.facts()
+
+
 def _stars(
     survey: Path, spec: InputSpec, config: TrainConfig, data: str
 ) -> tuple[Scaled, Scaled, dict[str, Tensor], Facts]:
@@ -117,16 +190,49 @@ def _scaled_stars(
     survey: Path, spec: InputSpec, settings: str, data: str
 ) -> tuple[Scaled, Scaled, dict[str, Tensor], Facts]:
     # ``data``, a digest, is part of the key: another survey under the same name is another one.
-    config = TrainConfig.model_validate_json(settings)
-    store = Store.open(survey, "survey")
-    train = read_labelled(store, spec, config.split, Part.TRAIN)
-    validation = read_labelled(store, spec, config.split, Part.VALIDATION)
-    network = build_network(spec, config.network, seed=0)
-    fit_scaling(network, train.inputs, train.label)
-    scaling = {
-        name: tensor
-        for name, tensor in network.state_dict().items()
-        if name.startswith(("inputs.", "labels."))
-    }
-    facts = Facts.of(store, train)
-    return scale_stars(network, train), scale_stars(network, validation), scaling, facts
+    source = _Source(Store.open(survey, "survey"), spec, TrainConfig.model_validate_json(settings))
+    train = source.scaled(source.train)
+    return train, source.validation(), source.scaling(), source.facts()
+
+
+class _Source:
+    """A survey as training sees it: scalings are fitted on an even sample of training stars."""
+
+    def __init__(self, store: Store, spec: InputSpec, config: TrainConfig) -> None:
+        self.store, self.spec, self.config = store, spec, config
+        self.train = find_rows(store, spec, config.split, Part.TRAIN)
+        self.sample = self._read(self.train[:: max(1, -(-len(self.train) // SAMPLE))])
+        self.network = build_network(spec, config.network, seed=0)
+        fit_scaling(self.network, self.sample.inputs, read_labels(store, spec, self.train))
+
+    def scaled(self, rows: Array) -> Scaled:
+        """The stars at those rows."""
+        parts = (scale_stars(self.network, part) for part in read_rows(self.store, self.spec, rows))
+        if not len(rows):
+            return scale_stars(self.network, self.sample.take(slice(0, 0)))
+        return gather(parts, len(rows))
+
+    def validation(self) -> Scaled:
+        rows = find_rows(self.store, self.spec, self.config.split, Part.VALIDATION)
+        return self.scaled(evenly(rows, HELD))
+
+    def scaling(self) -> dict[str, Tensor]:
+        """The part of a network's state that was fitted here."""
+        return {
+            name: tensor
+            for name, tensor in self.network.state_dict().items()
+            if name.startswith(("inputs.", "labels."))
+        }
+
+    def facts(self) -> Facts:
+        return Facts.of(self.store, self.sample)
+
+    def lane(self, lane: int, dealing: Dealing) -> Lane:
+        rows = lane_rows(self.train, dealing.lanes, lane)
+        if not dealing.buffer:
+            return HeldLane(self.scaled(rows))
+        piece = piece_size(self.store)
+        return StreamedLane(rows, self.scaled, piece=piece, buffer=dealing.buffer)
+
+    def _read(self, rows: Array) -> Labelled:
+        return join(list(read_rows(self.store, self.spec, rows)))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from distcnn.events import Advanced, EpochEnded, Event, Listener
+from distcnn.events import Advanced, EpochEnded, Event, Listener, Notice
 
 STAGE = "train"
 PERIOD = 0.5
@@ -21,7 +21,7 @@ class Follower:
         self.epochs = epochs
         self.listener = listener
         # A file that is there already belongs to an earlier run.
-        self._read = {n: p.stat().st_size if p.exists() else 0 for n, p in files.items()}
+        self._read = {p: p.stat().st_size for p in self._all() if p.exists()}
         self._told = dict.fromkeys(files, 0)
         self._lock = threading.Lock()
 
@@ -33,10 +33,14 @@ class Follower:
     def look(self) -> None:
         """Tell whatever is new."""
         for member, path in self.files.items():
-            for line in self._new_lines(member, path):
+            for line in self._new_lines(path):
                 self._told[member] += 1
                 self.tell(EpochEnded(member=member, epochs=self.epochs, **json.loads(line)))
                 self.tell(Advanced(STAGE, 1))
+            for log in _logs(path):
+                for line in self._new_lines(log):
+                    if line.startswith("rank "):  # what libraries say stays in the file
+                        self.tell(Notice(f"member {member}, {line}"))
 
     def finish(self, member: int, before: int) -> None:
         """Count the epochs that a member did not need, so that the stage adds up."""
@@ -45,15 +49,23 @@ class Follower:
         if left > 0:
             self.tell(Advanced(STAGE, left, note=f"member {member} has stopped"))
 
-    def _new_lines(self, member: int, path: Path) -> list[str]:
+    def _all(self) -> list[Path]:
+        return [path for file in self.files.values() for path in (file, *_logs(file))]
+
+    def _new_lines(self, path: Path) -> list[str]:
         if not path.exists():
             return []
         with path.open("rb") as stream:
-            stream.seek(self._read[member])
+            stream.seek(self._read.get(path, 0))
             data = stream.read()
         whole = data[: data.rfind(b"\n") + 1]
-        self._read[member] += len(whole)
-        return whole.decode().splitlines()
+        self._read[path] = self._read.get(path, 0) + len(whole)
+        return whole.decode(errors="replace").splitlines()
+
+
+def _logs(progress: Path) -> list[Path]:
+    """Logs of the ranks that train the member, if they are many."""
+    return sorted(progress.parent.glob("attempt_*/rank_*.log"))
 
 
 @contextmanager

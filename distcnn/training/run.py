@@ -6,7 +6,7 @@ no member has seen, the package is written, and only then is the test split open
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,24 @@ import numpy as np
 
 from distcnn import __version__
 from distcnn.config import QualityConfig, TrainConfig
-from distcnn.errors import FingerprintMismatch
-from distcnn.events import Listener, StageEnded, StageStarted, silent
-from distcnn.flow import Flow
+from distcnn.errors import FingerprintMismatch, TrainingError, UsageError
+from distcnn.events import Listener, Notice, StageEnded, StageStarted, silent
+from distcnn.flow import Flow, Gang, Outcome
 from distcnn.model import (
     InputSpec,
     Package,
 )
 from distcnn.survey import Ledger, Store
 from distcnn.training.assemble import assemble, evaluate_package
+from distcnn.training.claim import claimed
 from distcnn.training.data import Census, take_census
 from distcnn.training.loop import CHECKPOINT
 from distcnn.training.members import PROGRESS, MemberTask, run_member
+from distcnn.training.plan import Size, TrainPlan, make_plan
 from distcnn.training.progress import STAGE, Follower, following
+from distcnn.training.ranks import train_together
+
+LEDGER = "ledger.jsonl"
 
 
 @dataclass(frozen=True)
@@ -51,41 +56,134 @@ def train_package(
     *,
     flow: Flow,
     listener: Listener = silent,
+    resume: bool = False,
 ) -> TrainSummary:
     """Train an ensemble on the labelled stars of a survey and write it as a package.
 
     A run that was stopped goes on when called again with the same arguments; finished members
     are not trained twice, and a finished package is left as it is.
 
+    Parameters
+    ----------
+    resume : refuse to begin anew.
+
     Raises
     ------
-    TrainingError : too few labelled stars, unknown labels, or a loss that is not finite.
+    TrainingError : too few labelled stars, unknown labels, a loss that is not finite, or
+        another training writes to the same place.
     FingerprintMismatch : ``package`` was begun from other data, settings or code.
+    UsageError : there is nothing to resume.
     """
     clock = time.perf_counter()
-    store = Store.open(survey, "survey")
-    spec = InputSpec.of_survey(store, config.network, config.labels)
-    census = take_census(store, spec, config.split)
-    fingerprint = _fingerprint(spec, census, config)
-    whole = fingerprint | config.model_dump(mode="json", include={"members", "keep"})
+    if resume:
+        _require_begun(package)
+    work = _Work.of(survey, package, config)
+    whole = work.fingerprint | config.model_dump(mode="json", include={"members", "keep"})
     whole |= {"quality": quality.model_dump(mode="json")}
-    partial = package.with_name(f"{package.name}.partial")
-    if package.exists():
-        made = _reopen(package, whole)
-    else:
-        ledger = Ledger.open(partial / "ledger.jsonl", fingerprint)
-        tasks = [
-            MemberTask(survey.absolute(), partial.absolute(), number, spec, config, census.data)
-            for number in range(config.members)
-        ]
-        _train_members(tasks, ledger, flow, listener)
-        made = assemble(
-            package, tasks, ledger, store, census=census, fingerprint=whole, settings=quality
+    with claimed(work.partial):
+        if package.exists():
+            made = _reopen(package, whole, config)
+        else:
+            plan = work.plan(workers=flow.workers, gang=isinstance(flow, Gang))
+            ledger = Ledger.open(work.partial / LEDGER, work.fingerprint | {"plan": plan.facts})
+            tasks = work.tasks(plan)
+            _train_members(tasks, plan, ledger, flow, listener)
+            made = assemble(
+                package,
+                tasks,
+                ledger,
+                work.store,
+                census=work.census,
+                fingerprint=whole | {"plan": plan.facts},
+                settings=quality,
+            )
+        shutil.rmtree(work.partial, ignore_errors=True)
+    if not made.evaluation and work.census.counts["test"]:
+        evaluate_package(made, work.store, config)
+    return _summary(made, work.census, time.perf_counter() - clock, listener)
+
+
+def plan_training(
+    survey: Path, package: Path, config: TrainConfig, *, workers: int, gang: bool = True
+) -> TrainPlan:
+    """What ``train_package`` would do with that many workers; nothing is begun or written.
+
+    Raises
+    ------
+    TrainingError : too few labelled stars, or unknown labels.
+    """
+    return _Work.of(survey, package, config).plan(workers=workers, gang=gang)
+
+
+def _require_begun(package: Path) -> None:
+    partial = _partial(package)
+    if not package.exists() and not (partial / LEDGER).exists():
+        raise UsageError(
+            f"there is nothing to resume: neither {package} nor {partial} is there",
+            cure="Leave out --resume to begin.",
         )
-    shutil.rmtree(partial, ignore_errors=True)
-    if not made.evaluation and census.counts["test"]:
-        evaluate_package(made, store, config)
-    return _summary(made, census, time.perf_counter() - clock, listener)
+
+
+def _partial(package: Path) -> Path:
+    return package.with_name(f"{package.name}.partial")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A survey, a place for the package, and what is known of both before anything is done."""
+
+    survey: Path
+    package: Path
+    config: TrainConfig
+    store: Store
+    spec: InputSpec
+    census: Census
+
+    @classmethod
+    def of(cls, survey: Path, package: Path, config: TrainConfig) -> "_Work":
+        store = Store.open(survey, "survey")
+        spec = InputSpec.of_survey(store, config.network, config.labels)
+        return cls(survey, package, config, store, spec, take_census(store, spec, config.split))
+
+    @property
+    def partial(self) -> Path:
+        return _partial(self.package)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        return _fingerprint(self.spec, self.census, self.config)
+
+    def plan(self, *, workers: int, gang: bool) -> TrainPlan:
+        """Decide, or go on with what was decided."""
+        begun = self._begun()
+        numbers = range(self.config.members)
+        finished = [n for n in numbers if begun is not None and _name(n) in begun.done]
+        everyone = tuple(numbers) if self.package.exists() else tuple(finished)
+        size = Size(self.config.members, everyone, self.census.counts, self.spec)
+        pinned = begun.fingerprint.get("plan") if begun is not None else None
+        return make_plan(size, self.config, workers=workers, gang=gang, pinned=pinned)
+
+    def _begun(self) -> Ledger | None:
+        path = self.partial / LEDGER
+        return Ledger.read(path) if path.exists() else None
+
+    def tasks(self, plan: TrainPlan) -> list[MemberTask]:
+        return [
+            MemberTask(
+                self.survey.absolute(),
+                self.partial.absolute(),
+                number,
+                self.spec,
+                self.config,
+                self.census.data,
+                plan.dealing,
+            )
+            for number in range(self.config.members)
+        ]
+
+
+def _name(number: int) -> str:
+    return f"member_{number:02d}"
 
 
 def _fingerprint(spec: InputSpec, census: Census, config: TrainConfig) -> dict[str, Any]:
@@ -94,10 +192,14 @@ def _fingerprint(spec: InputSpec, census: Census, config: TrainConfig) -> dict[s
     return {"distcnn_version": __version__, "data": census.data, "spec": spec.to_json(), **settings}
 
 
-def _reopen(path: Path, fingerprint: Mapping[str, Any]) -> Package:
+def _reopen(path: Path, fingerprint: Mapping[str, Any], config: TrainConfig) -> Package:
     package = Package.load(path)
     found = package.manifest.get("fingerprint", {})
-    for key, value in fingerprint.items():
+    asked = dict(fingerprint)
+    if config.distribute.strategy != "auto":
+        asked["strategy"] = config.distribute.strategy
+        found = found | {"strategy": found.get("plan", {}).get("strategy")}
+    for key, value in asked.items():
         if found.get(key) != value:
             raise FingerprintMismatch(
                 f"{path} was trained with {key} = {str(found.get(key))[:60]}",
@@ -108,17 +210,18 @@ def _reopen(path: Path, fingerprint: Mapping[str, Any]) -> Package:
 
 
 def _train_members(
-    tasks: Sequence[MemberTask], ledger: Ledger, flow: Flow, listener: Listener
+    tasks: Sequence[MemberTask], plan: TrainPlan, ledger: Ledger, flow: Flow, listener: Listener
 ) -> None:
     waiting = [task for task in tasks if task.name not in ledger.done]
     epochs = tasks[0].config.epochs
     begun = {task.number: _epochs_done(task, epochs) for task in waiting}
     done = epochs * (len(tasks) - len(waiting)) + sum(begun.values())
     listener(StageStarted(STAGE, epochs * len(tasks), "epochs", done))
+    listener(Notice(str(plan)))
     files = {task.number: task.folder / PROGRESS for task in waiting}
     errors = []
     with following(Follower(files, epochs, listener)) as follower:
-        for outcome in flow(run_member, waiting):
+        for outcome in _outcomes(waiting, plan, flow, follower.tell):
             if outcome.error is not None:
                 errors.append(outcome.error)
                 continue
@@ -127,6 +230,44 @@ def _train_members(
             follower.finish(outcome.item.number, begun[outcome.item.number])
     if errors:
         raise errors[0]
+
+
+Outcomes = Iterator[Outcome[MemberTask, dict[str, Any]]]
+
+
+def _outcomes(
+    waiting: Sequence[MemberTask], plan: TrainPlan, flow: Flow, listener: Listener
+) -> Outcomes:
+    if plan.strategy == "data":
+        return _in_groups(waiting, flow, listener)
+    if plan.strategy == "fused":
+        return _fused(waiting, flow)
+    return flow(run_member, waiting)
+
+
+def _in_groups(waiting: Sequence[MemberTask], flow: Flow, listener: Listener) -> Outcomes:
+    """One member after the other, each by a group of ranks."""
+    if not isinstance(flow, Gang):
+        raise TrainingError(
+            "these workers cannot be had together",
+            expected="a cluster of Dask workers for train.distribute.strategy=data",
+            cure="Train with --cluster local, or with train.distribute.strategy=ensemble.",
+        )
+    for task in waiting:
+        yield Outcome(task, train_together(task, flow, listener))
+
+
+def _fused(waiting: Sequence[MemberTask], flow: Flow) -> Outcomes:
+    """Members shared out over devices, one per worker."""
+    from distcnn.training.fused import FusedTask, run_fused
+
+    shares = [tuple(waiting[first :: flow.workers]) for first in range(flow.workers)]
+    for outcome in flow(run_fused, [FusedTask(share) for share in shares if share]):
+        if outcome.error is not None:
+            yield Outcome(outcome.item.members[0], None, outcome.error)
+            continue
+        for task, facts in zip(outcome.item.members, outcome.result(), strict=True):
+            yield Outcome(task, facts)
 
 
 def _epochs_done(task: MemberTask, epochs: int) -> int:

@@ -10,7 +10,7 @@ from distcnn.model import Features, InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.training import Part, checkpoint
 from distcnn.training.augment import Augment, Facts
-from distcnn.training.batches import scale_stars, shuffled
+from distcnn.training.batches import scale_stars
 from distcnn.training.data import read_labelled
 from distcnn.training.loop import (
     CHECKPOINT,
@@ -166,12 +166,6 @@ def test_the_learning_rate_rises_once_and_falls_to_nearly_nothing():
     assert (np.diff(rates[top:]) < 0).all()
     assert rates[0] < 0.1
     assert rates[-1] <= 0.0011
-
-
-def test_every_epoch_sees_every_star_once():
-    batches = list(shuffled(103, 20, torch.Generator().manual_seed(1)))
-    assert sorted(torch.cat(batches).tolist()) == list(range(103))
-    assert {len(batch) for batch in batches} <= {17, 18}
 
 
 def test_seeds_differ_wherever_a_number_does():

@@ -1,0 +1,62 @@
+"""Attempt: what a worker does with an item."""
+
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from distributed import get_worker
+from distributed.comm.addressing import get_address_host
+from distributed.protocol import pickle as dask_pickle
+
+from distcnn.clusters import preload
+from distcnn.errors import DistcnnError
+from distcnn.flow import Place, standing_at
+
+# Plain pickle, or by value where the workers cannot import (functions of ``__main__``).
+dumps: Callable[[Any], bytes] = dask_pickle.dumps
+loads: Callable[[bytes], Any] = dask_pickle.loads
+
+
+def attempt(function: bytes, item: bytes) -> bytes:
+    """Run on a worker: ``(value, None)`` or ``(None, error)``.
+
+    Pickled here at both ends, so that what cannot be pickled is an outcome too, and Dask,
+    which would hash arguments and refuse some, sees bytes.
+    """
+    preload.settle()
+    try:
+        with standing_at(_place()):
+            return pickle.dumps((loads(function)(loads(item)), None))
+    except (Exception, SystemExit) as error:  # an outcome carries any failure of its item
+        return pickle.dumps((None, _portable(error)))
+
+
+def unpacked(data: bytes) -> Any:
+    """What ``attempt`` gave: value and error."""
+    return pickle.loads(data)  # noqa: S301 - our own workers wrote it
+
+
+def _place() -> Place:
+    find: Callable[[], Any] = get_worker
+    worker = find()
+    key = worker.get_current_task()
+
+    def wanted() -> bool:
+        # Cancelled by its client, or by the scheduler because the client is gone.
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state == "executing"
+
+    host: Callable[[str], str] = get_address_host
+    return Place(host(worker.address), str(worker.name), wanted)
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The error itself if it survives the journey, else its text."""
+    if not isinstance(error, DistcnnError):
+        error.add_note(f"On the worker:\n{traceback.format_exc()}")
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - what was dumped just now
+    except Exception:
+        return DistcnnError(f"{type(error).__name__}: {error}")
+    return error

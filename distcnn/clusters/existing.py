@@ -1,0 +1,69 @@
+"""Workers that somebody else has started: the address of their scheduler is the backend.
+
+Start them with the settings of ours (see ``settings``), one thread each:
+
+    dask scheduler --host ADDRESS
+    dask worker tcp://ADDRESS:8786 --nworkers N --nthreads 1 --preload distcnn.clusters.preload
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distributed import Client
+
+from distcnn.clusters.dask_flow import DaskFlow
+from distcnn.config import ClusterConfig
+from distcnn.errors import ClusterError
+
+
+@contextmanager
+def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
+    """Connect to a scheduler; its workers are left as they are at exit.
+
+    Raises
+    ------
+    ClusterError : nobody answers at the address, other versions run there, or no worker comes
+        within ``patience`` seconds.
+    """
+    client = _connect(config)
+    try:
+        _check_versions(client, config)
+        yield DaskFlow(client, config, workers=_count(client, config))
+    finally:
+        client.close()
+
+
+def _connect(config: ClusterConfig) -> Any:
+    connect: Callable[..., Any] = Client
+    try:
+        return connect(config.backend, set_as_default=False, timeout=config.patience)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"no scheduler answers at {config.backend} ({error})",
+            expected="the address of a running Dask scheduler",
+            cure="Start one, or use --cluster local.",
+        ) from None
+
+
+def _check_versions(client: Any, config: ClusterConfig) -> None:
+    try:
+        client.get_versions(check=True)
+    except ValueError as error:
+        raise ClusterError(
+            f"the workers at {config.backend} run other versions ({error})",
+            expected="the packages of this environment",
+            cure="Install the same versions everywhere.",
+        ) from None
+
+
+def _count(client: Any, config: ClusterConfig) -> int:
+    try:
+        client.wait_for_workers(1, timeout=config.patience)
+    except TimeoutError:
+        raise ClusterError(
+            f"the scheduler at {config.backend} has no worker",
+            expected=f"one within {config.patience:g} s",
+            cure=f"Start some: dask worker {config.backend} --nthreads 1",
+        ) from None
+    return len(client.nthreads())
