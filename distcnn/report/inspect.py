@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distcnn.errors import InputError
+from distcnn.report.package import describe_package
 from distcnn.schema import FLAG_TEXT
 from distcnn.survey import Ledger, Store
 
@@ -23,7 +24,7 @@ def describe(path: Path) -> str:
     if (path / "zarr.json").is_file():
         lines = _store(Store.open(path))
     elif (path / "manifest.json").is_file():
-        lines = _package(path)
+        lines = describe_package(path)
     elif path.suffix == ".partial" and path.is_dir():
         lines = iter([f"{path}: an unfinished run; the same command again goes on with it"])
     elif path.is_dir() and any(path.iterdir()):
@@ -93,21 +94,6 @@ def _size(path: Path) -> str:
             return f"{total:.3g} {unit}"
         total /= 1000  # type: ignore[assignment]
     return f"{total:.3g} TB"
-
-
-def _package(path: Path) -> Iterator[str]:
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}/manifest.json is not readable ({error})") from None
-    files = manifest.get("files", {})
-    members = sum("member" in name and name.endswith(".safetensors") for name in files)
-    yield f"{path}: a package of {members} members"
-    missing = [name for name in files if not (path / name).is_file()]
-    yield f"  complete      {'yes' if not missing else 'no, missing: ' + ', '.join(missing)}"
-    yield f"  size on disk  {_size(path)}"
-    for key in sorted(set(manifest) - {"files"}):
-        yield f"  {key:13s} {_short(manifest[key])}"
 
 
 def _folder(path: Path) -> Iterator[str]:
