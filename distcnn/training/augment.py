@@ -20,8 +20,9 @@ AT_SNR = 20.0
 """S/N at which the errors of velocity and continuum are configured."""
 LIGHT_SPEED = 299_792.458
 """km/s."""
-COMPONENTS, SPECTRA = 32, 2000
-"""Of the spectra that the noise is measured on, what is common to them is taken away first."""
+SPECTRA, SHARE = 2000, 40
+"""Of the spectra that the noise is measured on, what they have in common is taken away first:
+one component per so many pixels, since components of noise alone would take its slow part."""
 STRONGEST = 0.7
 """Correlation of neighbours beyond which three pixels cannot imitate the noise."""
 
@@ -49,13 +50,14 @@ def noise_correlation(stars: Labelled) -> float:
     """Correlation of neighbouring pixels' noise, from what the faintest spectra do not share."""
     order = np.argsort(np.nan_to_num(stars.inputs.snr[:, 0], nan=np.inf), kind="stable")
     flux = stars.inputs.flux[order[:SPECTRA]].astype(np.float64)
-    if len(flux) < 4 * COMPONENTS or flux.shape[1] < 4 * COMPONENTS:
+    common = flux.shape[1] // SHARE
+    if len(flux) < 100 or not common:
         return 0.0
     good = np.isfinite(flux)
     centred = np.where(good, flux - np.nanmedian(flux), 0.0)
     centred = np.where(good, centred - centred.mean(axis=0), 0.0)
     left, size, right = np.linalg.svd(centred, full_matrices=False)
-    noise = centred - (left[:, :COMPONENTS] * size[:COMPONENTS]) @ right[:COMPONENTS]
+    noise = centred - (left[:, :common] * size[:common]) @ right[:common]
     both = good[:, 1:] & good[:, :-1]
     shared = (noise[:, 1:] * noise[:, :-1])[both].mean()
     found = shared / max(np.square(noise[good]).mean(), 1e-30)
