@@ -111,5 +111,30 @@ def as_products(layers: nn.Module) -> nn.Module:
     return layers
 
 
+class Dropout(nn.Module):
+    """``nn.Dropout`` by 16 random bits per number instead of a random number for each."""
+
+    def __init__(self, part: float) -> None:
+        super().__init__()
+        self.lost = round(part * 2**16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.lost:
+            return x
+        words = torch.randint(-(2**63), 2**63 - 1, (-(-x.numel() // 4),))
+        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+        keep = (bits >= self.lost - 2**15).to(x.dtype)
+        return x * keep.mul_(1 / (1 - self.lost / 2**16))
+
+
+def for_cpu(layers: nn.Module) -> nn.Module:
+    """The form in which a CPU trains ``layers`` fastest, in place: products, light drop-out."""
+    for parent in list(as_products(layers).modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Dropout):
+                setattr(parent, name, Dropout(child.p))
+    return layers
+
+
 def _is_plain(of: nn.Conv1d) -> bool:
     return (of.padding, of.dilation, of.groups) == ((0,), (1,), 1)

@@ -21,7 +21,7 @@ from distcnn.training.fused import FusedTask, Group, run_fused
 from distcnn.training.loop import CHECKPOINT
 from distcnn.training.members import PROGRESS, WEIGHTS, MemberTask, read_member, run_member
 from distcnn.training.precision import choose_precision, difference, with_full_heads
-from distcnn.training.products import as_products
+from distcnn.training.products import Dropout, as_products, for_cpu
 from distcnn.training.stack import Shapes, Stack
 
 PLAIN = AugmentConfig(noise=0, drop_xp=0, drop_parallax=0, drop_pixels=0)
@@ -172,6 +172,30 @@ def test_the_product_form_gives_what_convolutions_give(preset, pixels):
     gradients = [{n: p.grad for n, p in form.named_parameters()} for form in (products, layers)]
     for name, expected in gradients[1].items():
         torch.testing.assert_close(gradients[0][name], expected, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_light_dropout_drops_its_part_and_keeps_the_mean():
+    torch.manual_seed(7)
+    x = torch.ones(400, 501, requires_grad=True)
+    dropout = Dropout(0.2)
+    y = dropout(x)
+    assert float((y == 0).float().mean()) == pytest.approx(0.2, abs=0.005)
+    assert float(y.mean()) == pytest.approx(1, abs=0.005)
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, y.detach())
+    assert not torch.equal(dropout(x), y)
+    assert dropout.eval()(x) is x
+    assert Dropout(0.0)(x) is x
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_form_for_a_cpu_has_no_slow_part_and_the_same_parameters(preset):
+    layers, inputs = layers_and_inputs(preset)
+    light = for_cpu(copy.deepcopy(layers))
+    slow = (torch.nn.Conv1d, torch.nn.Dropout, torch.nn.MaxPool1d)
+    assert not any(isinstance(module, slow) for module in light.modules())
+    assert list(light.state_dict()) == list(layers.state_dict())
+    torch.testing.assert_close(light.eval()(*inputs)[0], layers.eval()(*inputs)[0])
 
 
 def test_a_stack_gives_back_the_parameters_it_was_given():
