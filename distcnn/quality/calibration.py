@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from distcnn.quality.bins import snr_bins
+from distcnn.quality.coverage import WITHIN_68
 
 Array = np.ndarray[Any, Any]
 
-WITHIN_68, BELOW_84 = 0.6827, 0.8413
+BELOW_84 = 0.8413
 _SMALLEST = 0.05  # below this the quoted reference errors explain every residual
 _VARIANCE = 0.92  # n * var(ln s) when s is the 68.3 % quantile of n Gaussian residuals
 _SIDE_VARIANCE = 2.28  # the same for the 84.1 % quantile of one side

@@ -9,6 +9,8 @@ from distcnn.quality.bins import bin_name, snr_bins
 
 Array = np.ndarray[Any, Any]
 
+WITHIN_68, WITHIN_95 = 0.6827, 0.9545
+
 
 def coverage_table(
     residual: Array,
