@@ -31,6 +31,8 @@ NUISANCES = ("ebv", "mass", "distance", "offset", "own_offset", "vsini", "veloci
 PARAMETERS = (*LABELS, *NUISANCES, *ELEMENTS)
 # teff, logg, mh, alpham, feh | ln ebv, ln mass, ln distance, mag, mag, ln vsini, km/s, km/s | dex
 STEPS = (5.0, 0.02, 0.01, 0.01, 0.01, 0.02, 0.01, 0.01, 0.003, 0.003, 0.02, 0.3, 5.0, *[0.01] * 8)
+DUST = 0.96
+"""Spread of ln E(B-V) over the survey: no measurement tells where on the sky a star is."""
 FREE = np.inf
 BANDS = (("bp", 1), ("rp", 2))
 """XP bands and their places among the magnitudes."""
@@ -187,7 +189,7 @@ def _wiggles(stars: Known, spectrum: np.ndarray, rest: np.ndarray) -> np.ndarray
 def _priors(stars: Known, config: SimulateConfig, parameters: int) -> np.ndarray:
     """Inverse squared spread of every parameter, [N, K]; 0 where it is free."""
     common, _, own = photometry.COLOUR_SCATTER
-    spread = {"ebv": 0.45, "mass": 0.20, "offset": common, "own_offset": own, "band": 35.0}
+    spread = {"ebv": DUST, "mass": 0.20, "offset": common, "own_offset": own, "band": 35.0}
     spread |= dict.fromkeys(ELEMENTS, config.element_scatter) | {"CN": 2 * config.element_scatter}
     fixed = [spread.get(name, FREE) for name in PARAMETERS]
     waves = [config.xp_systematic * size for _ in ("bp", "rp") for size in xp.wave_spread()]
