@@ -12,12 +12,14 @@ PREDICTIONS_FORMAT = 2
 PACKAGE_FORMAT = 2
 
 STAR, PIXEL, COEFFICIENT, BAND, LABEL = "star", "pixel", "coefficient", "band", "label"
+PAIR = "pair"
 DIMENSIONS = {
     STAR: "one row per star, in the order of the archive's files",
     PIXEL: "sample of the spectrum on the dataset's wavelength grid",
     COEFFICIENT: "XP coefficient: BP first, then RP",
     BAND: "photometric band",
     LABEL: "stellar label",
+    PAIR: "pair of labels, each label with those before it: teff_logg, teff_mh, logg_mh, ...",
 }
 
 
@@ -54,6 +56,8 @@ SURVEY_VARIABLES = _table(
     ("label_snr", (STAR,), "float32", "", "signal to noise of the reference spectrum"),
 )
 
+# Of five labels 229 bytes a star, 100 of them for the interval, the debiased estimate and the
+# correlations; these are float16, because half a thousandth is more than a network knows of them.
 PREDICTION_VARIABLES = _table(
     ("source_id", (STAR,), "int64", "", "identifier of the star, as in the survey"),
     ("ra", (STAR,), "float64", "deg", "right ascension (ICRS), copied from the survey"),
@@ -65,6 +69,23 @@ PREDICTION_VARIABLES = _table(
     ("label_error", (STAR, LABEL), "float32", "", "calibrated standard error (68 % interval)"),
     ("label_noise", (STAR, LABEL), "float32", "", "noise learned by the network, uncalibrated"),
     ("label_scatter", (STAR, LABEL), "float32", "", "standard deviation between members"),
+    (
+        "label_error_low",
+        (STAR, LABEL),
+        "float32",
+        "",
+        "half-width of the 68 % interval below",
+    ),
+    (
+        "label_error_high",
+        (STAR, LABEL),
+        "float32",
+        "",
+        "half-width of the 68 % interval above",
+    ),
+    ("label_debiased", (STAR, LABEL), "float32", "", "label freed of the pull to the population"),
+    ("label_debiased_error", (STAR, LABEL), "float32", "", "standard error of label_debiased"),
+    ("label_correlation", (STAR, PAIR), "float16", "", "correlation of the errors of two labels"),
     ("novelty", (STAR,), "float32", "", "unlikeness to the training spectra; 1 = its limit"),
     ("valid_pixels", (STAR,), "float32", "", "fraction of pixels that could be used"),
     ("flags", (STAR,), "uint32", "", "reasons for caution (Flag); 0 = none"),

@@ -3,6 +3,7 @@
 Beside our own columns stand those of Guiglion et al. (2024, A&A 682, A9): ``teff, logg, mh,
 feh, alpham`` are ours already, ``e<label>`` repeats our calibrated error (theirs is the
 ensemble's scatter, our ``<label>_scatter``), ``flag_boundary`` sums up eight tests.
+Correlations of errors are named as Gaia's are: ``teff_logg_corr``.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,39 @@ their order is our reading."""
 
 PUBLISHED_LABELS = BOUNDARY_TESTS[:5]
 
+PARTS = (
+    ("", "label", "", "{}, mean of the ensemble; NaN if not computed"),
+    ("_error", "label_error", "stat.error;", "calibrated standard error of {} (68 % interval)"),
+    (
+        "_error_low",
+        "label_error_low",
+        "stat.error;",
+        "from {} down to the lower end of its 68 % interval, calibrated",
+    ),
+    (
+        "_error_high",
+        "label_error_high",
+        "stat.error;",
+        "from {} up to the upper end of its 68 % interval, calibrated",
+    ),
+    ("_noise", "label_noise", "stat.error;", "noise of {} as learned, uncalibrated"),
+    ("_scatter", "label_scatter", "stat.stdev;", "standard deviation of {} between the members"),
+    (
+        "_debiased",
+        "label_debiased",
+        "",
+        "{} freed of the pull toward the population, for means of groups; less precise",
+    ),
+    (
+        "_debiased_error",
+        "label_debiased_error",
+        "stat.error;",
+        "standard error of {} freed of the pull toward the population",
+    ),
+)
+"""Columns of each label: ending of the name, variable of the prediction store, what stands
+before the label's UCD, sentence about {its symbol}."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -43,10 +77,16 @@ def columns(labels: Sequence[str]) -> tuple[Column, ...]:
     return (
         *_identity(),
         *(column for label in labels for column in _of_label(label)),
+        *(_correlation(one, other) for one, other in pairs(labels)),
         *_quality(),
         *(_published_error(label) for label in labels if label in PUBLISHED_LABELS),
         Column("flag_boundary", "S8", "", "meta.code.qual", "A8", _boundary_sentence()),
     )
+
+
+def pairs(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Every label with those before it, in the order of a prediction store's ``pair``."""
+    return [(one, other) for place, other in enumerate(labels) for one in labels[:place]]
 
 
 def _identity() -> tuple[Column, ...]:
@@ -78,16 +118,17 @@ def _stored(name: str, dtype: str, ucd: str, form: str, more: str = "") -> Colum
 def _of_label(label: str) -> tuple[Column, ...]:
     info = LABELS[label]
     form = "F8.1" if info.unit == "K" else "F8.4"
-    rows = (
-        ("", "", "{}, mean of the ensemble; NaN if not computed"),
-        ("_error", "stat.error;", "calibrated standard error of {} (68 % interval)"),
-        ("_noise", "stat.error;", "noise of {} as learned by the network, uncalibrated"),
-        ("_scatter", "stat.stdev;", "standard deviation of {} between the members"),
-    )
     return tuple(
         Column(label + tail, "float32", info.unit, ucd + info.ucd, form, text.format(info.symbol))
-        for tail, ucd, text in rows
+        for tail, _, ucd, text in PARTS
     )
+
+
+def _correlation(one: str, other: str) -> Column:
+    first, second = LABELS[one], LABELS[other]
+    text = f"correlation of the errors of {first.symbol} and {second.symbol} of one star"
+    ucd = f"stat.correlation;{first.ucd};{second.ucd}"
+    return Column(f"{one}_{other}_corr", "float32", "", ucd, "F6.3", text)
 
 
 def _published_error(label: str) -> Column:

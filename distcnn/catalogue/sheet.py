@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distcnn.catalogue.boundary import flag_boundary
-from distcnn.catalogue.columns import Column, columns
+from distcnn.catalogue.columns import PARTS, Column, columns, pairs
 from distcnn.schema import FLAG_TEXT, LABELS, Flag
 from distcnn.survey import Region, Store
 
@@ -59,10 +59,11 @@ def _rows(store: Store, region: Region, table: tuple[Column, ...]) -> Array:
     stored = store.read(region)
     values = dict(stored)
     for number, label in enumerate(labels):
-        values[label] = stored["label"][:, number]
-        for part in ("error", "noise", "scatter"):
-            values[f"{label}_{part}"] = stored[f"label_{part}"][:, number]
+        for tail, variable, _, _ in PARTS:
+            values[label + tail] = stored[variable][:, number]
         values[f"e{label}"] = values[f"{label}_error"]
+    for number, (one, other) in enumerate(pairs(labels)):
+        values[f"{one}_{other}_corr"] = stored["label_correlation"][:, number]
     values["flag_boundary"] = flag_boundary(stored, labels, store.attrs.get("limits"))
     rows = np.empty(region.size, [(column.name, column.dtype) for column in table])
     for column in table:

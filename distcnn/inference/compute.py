@@ -15,7 +15,7 @@ import numpy as np
 
 from distcnn.errors import StoreCorrupt
 from distcnn.inference.match import band_names, reference_column
-from distcnn.inference.predictor import Predictor, one_thread
+from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, Predictor, one_thread
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store
 
@@ -23,7 +23,6 @@ Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
 COPIED = ("ra", "dec", "snr", "parallax")
-LABELLED = ("label", "label_error", "label_noise", "label_scatter")
 NOT_FINITE = "the network gave a value that is not finite"
 
 
@@ -172,8 +171,9 @@ def _compute_block(
 
 
 def _blank(out: Arrays, failed: Array, left_out: Array) -> None:
-    for name in LABELLED:
-        out[name][failed] = np.nan
+    for name in (*LABELLED, *DERIVED, CORRELATION):
+        if name in out:  # a single label has no correlations
+            out[name][failed] = np.nan
     for name in ("novelty", "valid_pixels"):
         out[name][left_out] = np.nan
     out["flags"][left_out] = np.uint32(Flag.NOT_COMPUTED)

@@ -15,7 +15,8 @@ from distcnn.inference.compute import block_rows
 from distcnn.inference.match import check_fit
 from distcnn.inference.target import fingerprint, finished_regions
 from distcnn.model import Package
-from distcnn.schema import LABEL, PREDICTION_VARIABLES, Variable
+from distcnn.model.covariance import pairs
+from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES, Variable
 from distcnn.survey import Store
 
 # Upper bounds, about twice what was measured: an idle worker with torch loaded; float32
@@ -122,7 +123,9 @@ def make_plan(
     done = finished_regions(predictions, fingerprint(package, survey, config))
     regions = survey.regions()
     waiting = sum(region.size for region in regions if region.name not in done)
-    per_star = _bytes_per_star(PREDICTION_VARIABLES.values(), {LABEL: len(package.labels)})
+    labels = len(package.labels)
+    sizes = {LABEL: labels, PAIR: len(pairs(labels))}
+    per_star = _bytes_per_star(PREDICTION_VARIABLES.values(), sizes)
     numbers: dict[str, Any] = {
         "bytes_to_write": waiting * per_star,
         "disk_free": _disk_free(predictions),

@@ -19,8 +19,14 @@ from distcnn.errors import DigestMismatch
 from distcnn.model import Ensemble, InputSpec, Package, star_inputs
 from distcnn.model.package import Engine
 from distcnn.quality import Quality
+from distcnn.schema import PREDICTION_VARIABLES
 
 Array = np.ndarray[Any, Any]
+LABELLED = ("label", "label_error", "label_noise", "label_scatter")
+"""Without a finite value in each of these a star has failed."""
+DERIVED = ("label_error_low", "label_error_high", "label_debiased", "label_debiased_error")
+"""Further variables per label: NaN in failed stars, and where the package gives none."""
+CORRELATION = "label_correlation"
 
 _held: dict["PackageKey", "Predictor"] = {}
 _lock = threading.Lock()
@@ -67,11 +73,12 @@ class Predictor:
 
         Returns
         -------
-        ``label``, ``label_error``, ``label_noise``, ``label_scatter`` float32 [N, L] in label
-        units; ``novelty``, ``valid_pixels`` float32 [N]; ``flags`` uint32 [N].
+        ``label`` and all variables named ``label_*`` float32 [N, L] in label units, NaN where the
+        package has nothing to say; ``label_correlation`` float16 [N, K] unless there is but one
+        label; ``novelty``, ``valid_pixels`` float32 [N]; ``flags`` uint32 [N].
         """
         inputs = star_inputs(arrays, self.spec, bands)
-        label, noise, scatter = self.ensemble.predict(inputs, batch)
+        label, noise, scatter, correlation = self.ensemble.predict(inputs, batch)
         known: dict[str, Array] = {"flux": inputs.flux, "xp": inputs.xp, "snr": inputs.snr[:, 0]}
         known["photometry"] = inputs.photometry
         if self.spec.astrometry:
@@ -80,7 +87,13 @@ class Predictor:
             known["flux_error"] = arrays["flux_error"]
         used = {name: values for name, values in known.items() if values.size}
         judged = self.quality.assess(used, label, noise, scatter)
-        return {"label": label, "label_noise": noise, "label_scatter": scatter, **judged}
+        given = {name: values for name, values in judged.items() if name in PREDICTION_VARIABLES}
+        out = {"label": label, "label_noise": noise, "label_scatter": scatter, **given}
+        for name in DERIVED:
+            out.setdefault(name, np.full_like(label, np.nan))
+        if correlation.shape[1]:
+            out[CORRELATION] = correlation.astype(PREDICTION_VARIABLES[CORRELATION].dtype)
+        return out
 
 
 def hold(key: PackageKey) -> Predictor:

@@ -19,8 +19,9 @@ from distcnn.config import PredictConfig
 from distcnn.errors import FingerprintMismatch, StoreError
 from distcnn.inference.match import survey_digest
 from distcnn.model import Package
+from distcnn.model.covariance import pair_names
 from distcnn.quality import Quality
-from distcnn.schema import FLAG_TEXT, LABEL, LABELS, PREDICTION_VARIABLES, STAR
+from distcnn.schema import FLAG_TEXT, LABEL, LABELS, PAIR, PREDICTION_VARIABLES, STAR
 from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store
 
 Attrs = dict[str, Any]
@@ -44,15 +45,18 @@ def layout(
     package: Package, survey: Store, predictions: Path, config: PredictConfig, asked: Attrs
 ) -> Layout:
     """The prediction store of a survey: one row per star, in the survey's order and shards."""
-    labels = np.array(package.labels)
+    labels, pairs = np.array(package.labels), np.array(pair_names(package.labels), dtype=str)
     units = {"units_of": {name: LABELS[name].unit for name in package.labels}}
+    coordinates = {LABEL: Coordinate(LABEL, labels, units), PAIR: Coordinate(PAIR, pairs)}
+    # Zarr knows no arrays of width 0, and a single label has no pairs.
+    dims = {STAR, LABEL, PAIR} if pairs.size else {STAR, LABEL}
     return Layout(
         kind="predictions",
-        sizes={STAR: survey.stars, LABEL: len(labels)},
+        sizes={STAR: survey.stars, LABEL: labels.size, PAIR: pairs.size},
         chunk_stars=survey.chunk_stars,
         shard_stars=survey.shard_stars,
-        variables=tuple(PREDICTION_VARIABLES.values()),
-        coordinates={LABEL: Coordinate(LABEL, labels, units)},
+        variables=tuple(v for v in PREDICTION_VARIABLES.values() if dims.issuperset(v.dims)),
+        coordinates={name: c for name, c in coordinates.items() if name in dims},
         attrs=_attrs(package, survey, config) | whereabouts(package, survey, predictions, asked),
     )
 

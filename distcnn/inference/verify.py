@@ -20,7 +20,7 @@ from distcnn.errors import PackageError, StoreError, VerificationFailed
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.inference.compute import RegionTask, block_rows, blocks, compute
 from distcnn.inference.match import survey_digest
-from distcnn.inference.predictor import PackageKey, hold
+from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, PackageKey, hold
 from distcnn.inference.target import DEAD_LETTERS, LEDGER
 from distcnn.model import Package
 from distcnn.schema import Status
@@ -29,6 +29,7 @@ from distcnn.survey import Ledger, Region, Store
 Array = np.ndarray[Any, Any]
 STAGE = "verify"
 _SHOWN = 20  # differences printed in the message
+_LAST_BIT = 2.0**-11  # of a float16 near 1: what rounding alone may move a correlation by
 
 
 @dataclass(frozen=True)
@@ -231,11 +232,7 @@ class _Check:
             equal |= np.isnan(values) & np.isnan(again[name])
             same &= equal.reshape(rows.size, -1).all(axis=1)
         self.identical += int(same.sum())
-        unit = np.where(np.isfinite(stored["label_error"]), stored["label_error"], np.inf)
-        names = ("label", "label_error", "label_noise", "label_scatter")
-        gaps = [np.abs(stored[name] - again[name]) / unit for name in names]
-        gap = np.nan_to_num(np.max(gaps, axis=(0, 2)), nan=0.0)
-        missing = np.isnan(stored["label"]).any(axis=1) != np.isnan(again["label"]).any(axis=1)
+        gap, missing = _gap(stored, again)
         wrong = np.flatnonzero((gap > self.config.verify_tolerance) | missing)
         if wrong.size:
             worst = "" if missing[wrong].any() else f", by up to {gap.max():.3g} of their errors"
@@ -266,3 +263,22 @@ class _Check:
             identical=self.identical,
             seconds=seconds,
         )
+
+
+def _gap(stored: dict[str, Array], again: dict[str, Array]) -> tuple[Array, Array]:
+    """[N] largest difference, in the star's own errors, and whether a value is in one only."""
+    unit = np.where(np.isfinite(stored["label_error"]), stored["label_error"], np.inf)
+    gap, missing = np.zeros(len(unit)), np.zeros(len(unit), bool)
+    for name in (*LABELLED, *DERIVED, CORRELATION):
+        if name not in stored:
+            continue
+        old, new = stored[name].astype(float), again[name].astype(float)
+        # A correlation is its own unit, known to the last bit of a float16.
+        scaled = (
+            np.maximum(np.abs(old - new) - _LAST_BIT, 0)
+            if name == CORRELATION
+            else np.abs(old - new) / unit
+        )
+        gap = np.maximum(gap, np.nan_to_num(scaled, nan=0.0).max(axis=1))
+        missing |= (np.isnan(old) != np.isnan(new)).any(axis=1)
+    return gap, missing

@@ -6,6 +6,7 @@ read is float32 with NaN for missing.
 """
 
 import glob
+import json
 import os
 import shutil
 import warnings
@@ -332,9 +333,21 @@ class Store:
         return digests.of_arrays(self._read_raw(region, self.variables))
 
     def annotate(self, attrs: Mapping[str, Any]) -> None:
-        """Merge attributes into the store's own."""
-        with _settings():
-            group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
-            group.update_attributes(dict(attrs))
-            _consolidate(self.path)
+        """Merge attributes into the store's own, all at once or not at all.
+
+        Raises
+        ------
+        StoreError : the disk refuses.
+        """
+        # Zarr would write the file without the consolidated metadata first, and a process
+        # killed in between leaves a store that cannot be opened.
+        file = self.path / "zarr.json"
+        draft = file.with_name(f"zarr.json.{os.getpid()}.partial")
+        try:
+            whole = json.loads(file.read_text(encoding="utf-8"))
+            whole["attributes"] |= dict(attrs)
+            draft.write_text(json.dumps(whole, indent=2), encoding="utf-8")
+            draft.replace(file)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be annotated ({error})") from None
         self.attrs |= dict(attrs)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from distcnn.schema import LABEL, PREDICTION_VARIABLES, STAR, Flag, Status
+from distcnn.catalogue.columns import pairs
+from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES, STAR, Flag, Status
 from distcnn.survey import Coordinate, Layout, Store, create_store
 
 FIVE = ("teff", "logg", "mh", "alpham", "feh")
@@ -28,13 +29,16 @@ def make_predictions(
     seed: int = 1,
 ) -> Store:
     """Random but plausible rows; the first star could not be computed."""
+    names = np.array(["_".join(pair) for pair in pairs(labels)], dtype=str)
+    coordinates = {LABEL: Coordinate(LABEL, np.array(labels)), PAIR: Coordinate(PAIR, names)}
+    dims = {STAR, LABEL, *([PAIR] if names.size else [])}
     layout = Layout(
         kind="predictions",
-        sizes={STAR: stars, LABEL: len(labels)},
+        sizes={STAR: stars, LABEL: len(labels), PAIR: names.size},
         chunk_stars=shard // 2,
         shard_stars=shard,
-        variables=tuple(PREDICTION_VARIABLES.values()),
-        coordinates={LABEL: Coordinate(LABEL, np.array(labels), {})},
+        variables=tuple(v for v in PREDICTION_VARIABLES.values() if dims.issuperset(v.dims)),
+        coordinates={name: c for name, c in coordinates.items() if name in dims},
         attrs={
             "complete": False,
             "distcnn_version": "0.0.test",
@@ -61,14 +65,19 @@ def rows(
     """Arrays of one region."""
     centre, width = np.array([CENTRE.get(name, (-0.2, 0.4)) for name in labels]).T
     label = rng.normal(centre, width, (size, len(labels))).astype("f4")
-    error = rng.uniform(0.01, 0.1, (3, size, len(labels))).astype("f4")
+    error = rng.uniform(0.01, 0.1, (6, size, len(labels))).astype("f4")
+    debiased = label + error[5]
+    correlation = rng.uniform(-1, 1, (size, len(pairs(labels)))).astype("f2")
     novelty = rng.gamma(2, 0.3, size).astype("f4")
     flags = np.where(novelty > 1, int(Flag.NOVEL_SPECTRUM), 0).astype("u4")
     status = np.full(size, Status.DONE, "u1")
     if start == 0:
-        label[0], error[:, 0], novelty[0] = np.nan, np.nan, np.nan
+        for values in (label, debiased, correlation, novelty):
+            values[0] = np.nan
+        error[:, 0] = np.nan
         flags[0], status[0] = Flag.NON_FINITE, Status.FAILED
-    return {
+    known = {"label_correlation": correlation} if correlation.size else {}
+    return known | {
         "source_id": (np.arange(start, start + size, dtype="i8") + 1) * 4_000_000_007,
         "ra": rng.uniform(0, 360, size),
         "dec": rng.uniform(-90, 90, size),
@@ -79,6 +88,10 @@ def rows(
         "label_error": error[0],
         "label_noise": error[1],
         "label_scatter": error[2],
+        "label_error_low": error[3],
+        "label_error_high": error[4],
+        "label_debiased": debiased,
+        "label_debiased_error": error[5],
         "novelty": novelty,
         "valid_pixels": rng.uniform(0.5, 1, size).astype("f4"),
         "flags": flags,

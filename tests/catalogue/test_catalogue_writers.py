@@ -12,6 +12,8 @@ from checks.writer_checks import WriterChecks
 from simple_predictions import make_predictions
 
 from distcnn.catalogue import columns, export
+from distcnn.catalogue.columns import pairs
+from distcnn.model.covariance import pair_names
 from distcnn.schema import LABELS, Flag
 from distcnn.survey import Region
 
@@ -98,6 +100,20 @@ class TestVOTable(WriterChecks):
 def test_every_ucd_is_in_the_controlled_vocabulary():
     for column in columns(list(LABELS)):
         assert check_ucd(column.ucd, check_controlled_vocabulary=True, has_colon=True), column
+
+
+def test_pairs_are_those_of_the_network_in_its_order():
+    labels = tuple(LABELS)
+    assert tuple("_".join(pair) for pair in pairs(labels)) == pair_names(labels)
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".parquet", ".vot"])
+def test_a_single_label_has_no_correlations(tmp_path, suffix):
+    store = make_predictions(tmp_path / "p.zarr", 40, ("teff",), limits=None)
+    assert export(store.path, tmp_path / f"c{suffix}") == 40
+    names = [column.name for column in columns(("teff",))]
+    assert {"teff_error_low", "teff_error_high", "teff_debiased", "eteff"} <= set(names)
+    assert not [name for name in names if name.endswith("_corr")]
 
 
 @pytest.mark.parametrize("suffix", [".fits", ".parquet", ".vot"])

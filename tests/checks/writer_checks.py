@@ -13,6 +13,17 @@ from astropy.table import MaskedColumn, Table
 from astropy.units import UnitsWarning
 
 from distcnn.catalogue import columns, export, sheet_of, writers
+from distcnn.schema import Status
+
+PARTS = (
+    "error",
+    "error_low",
+    "error_high",
+    "noise",
+    "scatter",
+    "debiased",
+    "debiased_error",
+)
 
 
 def read(path: Path) -> Table:
@@ -59,9 +70,21 @@ class WriterChecks:
             np.testing.assert_array_equal(plain(table[name]), stored[name])
         for number, label in enumerate(labels):
             np.testing.assert_array_equal(plain(table[label]), stored["label"][:, number])
-            for part in ("error", "noise", "scatter"):
+            for part in PARTS:
                 found = plain(table[f"{label}_{part}"])
                 np.testing.assert_array_equal(found, stored[f"label_{part}"][:, number])
+
+    def test_correlations_stand_under_the_names_of_their_two_labels(self, table, store, stored):
+        for number, pair in enumerate(map(str, store.coordinate("pair"))):
+            found = plain(table[f"{pair}_corr"])
+            np.testing.assert_array_equal(found, stored["label_correlation"][:, number])
+
+    def test_a_star_that_failed_has_no_number_about_its_labels(self, table, labels):
+        failed = plain(table["status"]) == Status.FAILED
+        assert failed.any()
+        ours = tuple(f"{label}_" for label in labels)
+        for name in (n for n in table.colnames if n in labels or n.startswith(ours)):
+            assert np.isnan(plain(table[name])[failed]).all(), name
 
     def test_numbers_keep_their_types(self, table, store):
         for column in sheet_of(store).columns:

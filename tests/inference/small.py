@@ -44,7 +44,7 @@ def make_survey(path, stars=STARS, seed=5, wavelength=(846.0, 870.0), bands=BAND
     rng = np.random.default_rng(seed)
     layout = Layout(
         kind="survey",
-        sizes={"star": stars, "pixel": PIXELS, "coefficient": XP, "band": 3, "label": 3},
+        sizes={"star": stars, "pixel": PIXELS, "coefficient": XP, "band": 3, "label": len(LABELS)},
         chunk_stars=CHUNK,
         shard_stars=SHARD,
         variables=tuple(SURVEY_VARIABLES[name] for name in names),
@@ -116,7 +116,7 @@ def _write(path, networks, spec, network, stars, quality):
         spec=spec,
         network_config=network,
         fixtures=fixture_stars(stars, 4),
-        label_sigma=np.array([100.0, 0.2, 0.1]),
+        label_sigma=np.array([100.0, 0.2, 0.1])[: len(spec.labels)],
         quality_arrays=quality,
         curves=[{"seed": k} for k in range(len(networks))],
         manifest_extra={},

@@ -17,12 +17,14 @@ from distcnn.errors import (
     StoreError,
 )
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
-from distcnn.inference import plan
-from distcnn.inference.predictor import PackageKey, hold
+from distcnn.inference import plan, verify
+from distcnn.inference.predictor import DERIVED, PackageKey, hold
 from distcnn.model import Ensemble, Package, star_inputs
 from distcnn.quality import Quality
+from distcnn.report.inspect import describe
 from distcnn.schema import Flag, Status
 from distcnn.survey import Ledger, Region, Store
+from tests.inference import small
 from tests.inference.small import (
     BANDS,
     CONFIG,
@@ -58,7 +60,7 @@ def test_the_labels_are_those_of_the_ensemble_and_its_quality(made):
     package = Package.load(made / "package")
     survey = rows(made, "survey.zarr")
     inputs = star_inputs(survey, package.spec)
-    label, noise, scatter = Ensemble(package, "eager").predict(inputs)
+    label, noise, scatter, correlation = Ensemble(package, "eager").predict(inputs)
     known = {n: survey[n] for n in ("flux", "flux_error", "xp", "photometry", "parallax", "snr")}
     quality = Quality.from_arrays(package.quality_arrays).assess(known, label, noise, scatter)
     met = rows(made)
@@ -67,6 +69,11 @@ def test_the_labels_are_those_of_the_ensemble_and_its_quality(made):
     assert (np.abs(met["label_noise"] - noise) < tolerance).all()
     assert (np.abs(met["label_scatter"] - scatter) < tolerance).all()
     assert (np.abs(met["label_error"] - quality["label_error"]) < tolerance).all()
+    np.testing.assert_allclose(met["label_correlation"], correlation, atol=1e-3)
+    for name in DERIVED:
+        expected = quality.get(name, np.full_like(label, np.nan))
+        close = np.abs(met[name] - expected) < 1e-3 * met["label_error"]
+        assert (close | (np.isnan(met[name]) & np.isnan(expected))).all(), name
     np.testing.assert_allclose(met["novelty"], quality["novelty"], atol=1e-3)
     assert np.mean(met["flags"] == quality["flags"]) > 0.98
     assert (met["flags"][::17] & np.uint32(Flag.NO_XP)).all()
@@ -101,6 +108,8 @@ def test_xarray_reads_the_labels_by_name(made):
         assert data.sizes["star"] == STARS
         teff = data.label.sel(label_name="teff")
         assert np.array_equal(teff, rows(made)["label"][:, 0])
+        both = data.label_correlation.sel(pair="teff_mh")
+        assert np.array_equal(both, rows(made)["label_correlation"][:, 1].astype(both.dtype))
 
 
 def test_a_listener_hears_every_star_once(place):
@@ -250,6 +259,50 @@ def test_a_survey_without_xp_and_parallax_is_predicted_and_every_star_flagged(pl
     assert any("no xp, parallax" in e.text for e in heard if isinstance(e, Notice))
 
 
+def test_a_single_label_is_predicted_without_pairs(place, monkeypatch):
+    rows_of_three = small.make_rows
+
+    def one(rng, stars):
+        rows = rows_of_three(rng, stars)
+        return rows | {name: rows[name][:, 2:] for name in ("label", "label_error")}
+
+    monkeypatch.setattr(small, "LABELS", ("mh",))
+    monkeypatch.setattr(small, "make_rows", one)
+    survey = make_survey(place / "other.zarr")
+    shutil.rmtree(place / "package")
+    make_package(place / "package", survey)
+    go(place, survey=place / "other.zarr")
+    met = rows(place)
+    assert "label_correlation" not in met
+    assert met["label"].shape == met["label_debiased"].shape == (STARS, 1)
+    assert "pair" not in describe(place / "predictions.zarr")
+    with xarray.open_zarr(place / "predictions.zarr") as data:
+        assert "pair" not in data.sizes
+    assert verify(place / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
+
+
+def test_what_a_package_does_not_say_is_missing(place, monkeypatch):
+    right = Quality.assess
+
+    def less(self, *rest):
+        judged = right(self, *rest)
+        return {name: judged[name] for name in set(judged) - set(DERIVED)} | {"other": 1}
+
+    monkeypatch.setattr(Quality, "assess", less)
+    assert go(place).failed == 0
+    met = rows(place)
+    assert np.isfinite(met["label"]).all()
+    assert all(np.isnan(met[name]).all() for name in DERIVED)
+
+
+def test_inspect_tells_dimensions_and_variables(made):
+    text = describe(made / "predictions.zarr")
+    assert "label 3" in text
+    assert "pair 3" in text
+    assert "label_correlation" in text
+    assert "label_debiased_error" in text
+
+
 def test_a_network_of_magnitudes_alone_needs_no_spectrum(place):
     survey = make_survey(place / "other.zarr", names=without("flux", "flux_error", "xp"))
     network = NetworkConfig(spectrum=False, xp=False, hidden=8)
@@ -286,8 +339,8 @@ def test_an_engine_that_does_not_reproduce_the_fixtures_ends_the_run(place, monk
     right = Ensemble.outputs
 
     def wrong(self, batch):
-        mean, sigma = right(self, batch)
-        return mean + 10.0, sigma
+        mean, *rest = right(self, batch)
+        return mean + 10.0, *rest
 
     monkeypatch.setattr(Ensemble, "outputs", wrong)
     with pytest.raises(ParityError):
@@ -305,8 +358,8 @@ def test_a_plan_names_the_numbers_and_changes_nothing(place):
     assert "5: 0 done, 5 waiting" in text
     assert "2 members, teff, logg, mh" in text
     assert "torchscript, float32, batches of 16" in text
-    # 8 + 2 x 8 + 3 x 4 + 4 x 3 x 4 + 2 x 4 + 4 + 1 bytes a star
-    assert made.bytes_to_write == STARS * 97
+    # 8 + 2 x 8 + 3 x 4 + 8 x 3 x 4 + 3 x 2 + 2 x 4 + 4 + 1 bytes a star
+    assert made.bytes_to_write == STARS * 151
     assert 0 < made.bytes_to_read < 200_000
     assert made.workers == 2
     made.check()
@@ -322,7 +375,7 @@ def test_a_plan_counts_what_is_done(done):
 def test_a_plan_without_room_on_disk_is_refused_before_anything_is_made(place, monkeypatch):
     usage = shutil.disk_usage(place)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10_000))
-    with pytest.raises(PlanRefused, match=r"14\.6 kB to write, 10 kB free"):
+    with pytest.raises(PlanRefused, match=r"22\.6 kB to write, 10 kB free"):
         go(place)
     assert not (place / "predictions.zarr").exists()
 

@@ -109,6 +109,19 @@ def test_a_forged_ledger_does_not_survive_recomputation(done):
         check(done, PredictConfig(verify_sample=STARS))
 
 
+@pytest.mark.parametrize("name", ["label_correlation", "label_noise"])
+def test_a_number_beside_the_label_that_was_forged_is_found(done, name):
+    before = Ledger.read(ledger_of(done))
+    region, digest = rewrite(done, "predictions.zarr", 40, **{name: 0.987})
+    ledger_of(done).unlink()
+    forged = Ledger.open(ledger_of(done), before.fingerprint)
+    for known, facts in before.done.items():
+        change = {"digest": digest} if known == region.name else {}
+        forged.record(known, **{**facts, **change})
+    with pytest.raises(VerificationFailed, match=r"1 stars computed again differ, by up to"):
+        check(done, PredictConfig(verify_sample=STARS))
+
+
 def test_a_star_lost_in_the_counts_is_found(done):
     region, digest = rewrite(done, "predictions.zarr", 40, status=0)
     before = Ledger.read(ledger_of(done))

@@ -1,6 +1,7 @@
 import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,6 +151,23 @@ def test_a_path_that_is_no_store_is_told_so(tmp_path):
         Store.open(tmp_path / "x.zarr")
     with pytest.raises(StoreError, match="not a store of distcnn"):
         Store.open(tmp_path / "absent.zarr")
+
+
+def test_attributes_are_replaced_all_at_once_or_not_at_all(filled, monkeypatch):
+    store, _ = filled
+
+    def die(self, target):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", die)
+        with pytest.raises(StoreError, match="cannot be annotated"):
+            store.annotate({"complete": False})
+    assert Store.open(store.path).attrs["complete"] is True
+    store.annotate({"complete": False})
+    assert Store.open(store.path).attrs["complete"] is False
+    with xarray.open_zarr(store.path, consolidated=True) as data:
+        assert data.attrs["complete"] is False
 
 
 def test_another_kind_or_format_is_refused(filled):
