@@ -4,6 +4,7 @@ import json
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -96,6 +97,7 @@ _WORDS = {
     int: "integer",
     float: "number",
     bool: "true or false",
+    Path: "path",
     type(None): "null",
 }
 

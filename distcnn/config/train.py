@@ -1,5 +1,6 @@
 """Settings of training: split, network, ensemble, loop."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -22,6 +23,10 @@ class SplitConfig(Frozen):
     rotate: float = Field(0.0, ge=0, lt=1)
     """Turns the parts around the circle of hashes: k runs turned by 1/k, with a test split of
     1/k, test every star once (cross-validation)."""
+    groups: Path | None = None
+    """CSV or Parquet with columns source_id, group: stars of one group (a cluster) fall into the
+    same part; stars not listed, or with an empty group, go by themselves. A relative path is
+    taken from the folder where the command runs."""
 
 
 class NetworkConfig(Frozen):
