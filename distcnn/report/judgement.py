@@ -1,4 +1,4 @@
-"""Figures that judge: residuals, precision, coverage, pulls, beside rivals on the same stars."""
+"""Figures that judge: residuals, precision and pulls, beside rivals on the same stars."""
 
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -8,13 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distcnn.quality.calibration import WITHIN_68
 from distcnn.report.metrics import Row, groups, residual_row
 from distcnn.report.stars import Stars
 from distcnn.report.style import (
     BLUE,
     FAINT_INK,
-    GREEN,
     INK,
     MARKERS,
     METHOD_COLOURS,
@@ -121,36 +119,6 @@ def precision(rows: Sequence[Row], names: Sequence[str]) -> Figure | None:
     return figure
 
 
-def coverage_figure(
-    rows: Sequence[Row], names: Sequence[str], band: tuple[float, float]
-) -> Figure | None:
-    """Fraction of stars within the quoted 68 % interval, with its sampling error."""
-    rows = [row for row in rows if row["stars"]]
-    shown = [name for name in names if any(row["label"] == name for row in rows)]
-    if not shown:
-        return None
-    figure, axes = panels(1, len(shown), width=max(2.2, 10.8 / len(shown)), height=2.8)
-    found = [row["within_68"] for row in rows if row["stars"] >= 20] or [WITHIN_68]
-    limits = min(0.58, *found) - 0.05, max(0.78, *found) + 0.05
-    for ax, name in zip(axes[0], shown, strict=True):
-        mine = [row for row in rows if row["label"] == name]
-        value = np.array([row["within_68"] for row in mine])
-        stars = np.array([row["stars"] for row in mine])
-        ax.axhspan(*band, color=GREEN, alpha=0.16, lw=0)
-        ax.axhline(WITHIN_68, color=GREEN, lw=1)
-        error = np.sqrt(WITHIN_68 * (1 - WITHIN_68) / stars)
-        ax.errorbar(range(len(mine)), value, error, fmt="o", color=BLUE, ms=5, capsize=2)
-        ax.set_xticks(range(len(mine)), [row["snr"].replace(">=", "≥") for row in mine])
-        ax.tick_params(axis="x", labelrotation=35)
-        ax.set_ylim(*limits)
-        ax.set_title(symbol(name))
-        ax.set_xlabel("S/N")
-        grid(ax, "y")
-        ax.label_outer()
-    axes[0, 0].set_ylabel("fraction within 1 quoted error")
-    return figure
-
-
 def pulls(stars: Stars, names: Sequence[str]) -> Figure | None:
     """Residual over quoted error, beside the unit Gaussian."""
     judged = stars.take(stars.judged)
@@ -174,7 +142,8 @@ def pulls(stars: Stars, names: Sequence[str]) -> Figure | None:
         ax.text(
             0.98,
             0.95,
-            f"std {good.std():.2f}\n{(np.abs(good) > 3).mean():.1%} beyond 3",
+            f"1.48 MAD {_width(good):.2f}\nstd {good.std():.2f}\n"
+            f"{(np.abs(good) > 3).mean():.1%} beyond 3",
             transform=ax.transAxes,
             ha="right",
             va="top",
@@ -182,3 +151,7 @@ def pulls(stars: Stars, names: Sequence[str]) -> Figure | None:
             color=FAINT_INK,
         )
     return figure
+
+
+def _width(pull: Array) -> float:
+    return float(1.4826 * np.median(np.abs(pull - np.median(pull))))

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from distcnn.config import ReportConfig
 from distcnn.config.report import FigureName
 from distcnn.errors import StoreError
 from distcnn.events import Listener, StageEnded, silent
-from distcnn.report import figures, judgement, running
+from distcnn.report import figures, judgement, running, trust
 from distcnn.report.data import ReportData
+from distcnn.report.held_out import attenuation_rows, cell_coverage, poor_rows
 from distcnn.report.metrics import (
     FAINT,
     Row,
@@ -104,6 +105,10 @@ def _numbers(
         "accuracy": accuracy(stars, names, config.snr_edges),
         "comparison": _comparison(accuracy(stars, names, FAINT), names),
         "coverage": coverage(stars, names, config.snr_edges),
+        "cells": cell_coverage(stars, names),
+        "attenuation": _known(attenuation_rows(stars, names, config.snr_edges), "slope"),
+        "poor": poor_rows(stars, names, FAINT),
+        "package": _of_package(data.manifest or {}),
         "flags": flag_rows(counts),
         "trouble": trouble_rows(stars),
         "quarantine": quarantine,
@@ -112,6 +117,25 @@ def _numbers(
             "stars_per_second": sum(r["stars"] for r in regions) / seconds if seconds else None,
         },
     }
+
+
+def _of_package(manifest: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """What the package says of itself, from its calibration split; older ones say less."""
+    coverage = _known(manifest.get("coverage", []), "within_68")
+    return {
+        "coverage": [{"cell": "all"} | row for row in coverage],
+        "ensemble_size": _known(manifest.get("ensemble_size", []), "within_68"),
+        "attenuation": _known(manifest.get("attenuation", []), "slope"),
+    }
+
+
+def _known(rows: Iterable[Mapping[str, Any]], key: str) -> list[Row]:
+    """The rows that have a finite ``key``, without the values that are not finite."""
+    finite = [
+        {k: v for k, v in row.items() if isinstance(v, str) or (v is not None and math.isfinite(v))}
+        for row in rows
+    ]
+    return [row for row in finite if key in row]
 
 
 def _comparison(rows: list[Row], names: tuple[str, ...]) -> list[Row]:
@@ -137,15 +161,24 @@ def _figures(
     config: ReportConfig,
 ) -> Iterator[Shown]:
     names, edges = tuple(numbers["labels"]), config.snr_edges
+    package = numbers["package"]
+    by_snr = [row for row in package["coverage"] if row["cell"] == "all"]
+    by_cell = [row for row in package["coverage"] if row["snr"] == "all"]
     makers: dict[FigureName, Callable[[], Figure | None]] = {
         "kiel": lambda: figures.kiel(stars, names),
         "alpha": lambda: figures.alpha_plane(stars, names, edges),
         "residuals": lambda: judgement.residuals(stars, names, edges),
         "precision": lambda: judgement.precision(numbers["accuracy"], names),
-        "coverage": lambda: judgement.coverage_figure(
-            numbers["coverage"], names, config.coverage_band
+        "coverage": lambda: trust.coverage_figure(
+            numbers["coverage"], by_snr, names, config.coverage_band
         ),
         "pulls": lambda: judgement.pulls(stars, names),
+        "cells": lambda: trust.cells_figure(numbers["cells"], by_cell, names),
+        "attenuation": lambda: trust.attenuation_figure(
+            numbers["attenuation"] or package["attenuation"], names
+        ),
+        "poor": lambda: trust.poor_figure(numbers["poor"]),
+        "ensemble": lambda: trust.ensemble_figure(package["ensemble_size"], names),
         "novelty": lambda: running.novelty(stars),
         "spectra": lambda: spectra(stars, names, survey, config.spectra),
         "learning": lambda: running.learning(data.curves),
@@ -178,20 +211,45 @@ _CAPTIONS: dict[FigureName, tuple[str, str]] = {
     ),
     "coverage": (
         "Are the quoted errors true?",
-        "Fraction of stars whose reference lies within one quoted error; bars are the sampling "
-        "error, the band is what counts as calibrated.",
+        "Fraction of stars whose reference lies within one and two quoted errors: points should "
+        "lie on the green line. Filled: judged stars; hollow: the package's own table, of the "
+        "calibration stars. Bars are the sampling error, the band is what counts as calibrated.",
     ),
     "pulls": (
         "Pulls",
-        "Residual in units of the quoted error; the line is the unit Gaussian. Outliers are "
-        "collected in the outermost bins.",
+        "Residual in units of the quoted error: the histogram should follow the line, the unit "
+        "Gaussian, with a width (1.48 MAD) of 1. Outliers are collected in the outermost bins.",
+    ),
+    "cells": (
+        "Errors by population",
+        "The same fractions for dwarfs, giants and metal-poor stars (by predicted labels) and "
+        "stars that lack an input: no row should leave the bands further than its bar is long.",
+    ),
+    "attenuation": (
+        "Attenuation",
+        "Slope of predicted against true labels: below 1, extreme stars are drawn to the mean, as "
+        "far as the dotted line by necessity. Below: the scatter, and what debiasing costs.",
+    ),
+    "poor": (
+        "Bias along metallicity",
+        "Mean residual in bins of the reference: metal-poor stars should not come out too rich. "
+        "The band is 0.1 dex.",
+    ),
+    "ensemble": (
+        "How many members are needed",
+        "Scatter and coverage of ensembles of fewer members, each calibrated by itself: where the "
+        "upper curves are flat, more members gain nothing.",
     ),
     "novelty": (
         "Novelty of the spectra",
         "How unlike the training spectra each spectrum is; above 1 it is flagged.",
     ),
     "spectra": ("Example spectra", "Normalised flux with its error; masked pixels are shaded."),
-    "learning": ("Learning curves", "One pair of lines per member of the ensemble."),
+    "learning": (
+        "Learning curves",
+        "One panel per member, the validation losses of the others in grey: training far below "
+        "validation is overfitting, a best epoch at the end asks for more epochs.",
+    ),
     "speed": ("Throughput", "Read, infer and write, per region."),
 }
 

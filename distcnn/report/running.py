@@ -15,6 +15,7 @@ from distcnn.report.style import (
     BLUE,
     FAINT_INK,
     GREEN,
+    GRID,
     INK,
     ORANGE,
     PURPLE,
@@ -26,35 +27,62 @@ from distcnn.report.style import (
 
 Array = np.ndarray[Any, Any]
 
+_PANELS = 12
+"""Members that get a panel of their own."""
+
 
 def learning(curves: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """Loss of training and validation per epoch, one pair of lines per member."""
-    curves = [curve for curve in curves if curve["epochs"]]
-    if not curves:
+    """Losses per epoch: a panel per member with the others behind it; together if many."""
+    told = [
+        (curve["member"], np.array(curve["epochs"], float).reshape(-1, 2).T)
+        for curve in curves
+        if curve["epochs"]
+    ]
+    if not told:
         return None
-    figure, axes = panels(1, 1, width=7, height=3.2)
-    ax = axes[0, 0]
-    for curve in curves:
-        loss, validation = np.array(curve["epochs"], float).reshape(-1, 2).T
-        epoch = np.arange(1, len(loss) + 1)
-        ax.plot(epoch, loss, color=BLUE, lw=0.9, alpha=0.55)
-        ax.plot(epoch, validation, color=ORANGE, lw=1.1, alpha=0.8)
-        best = int(np.nanargmin(validation))
-        ax.plot(epoch[best], validation[best], "o", color=RED, ms=4)
-    values = np.concatenate([np.array(curve["epochs"], float).ravel() for curve in curves])
-    low, high = np.nanmin(values), np.nanquantile(values, 0.97)
-    ax.set_ylim(low - 0.08 * (high - low), high + 0.05 * (high - low))
-    ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_ylabel("loss [nat per label]")
+    shown = [[one] for one in told] if len(told) <= _PANELS else [told]
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
+    figure, axes = panels(rows, columns, width=10.8 / columns, height=2.1 if rows > 1 else 3)
+    for ax in axes.ravel()[len(shown) :]:
+        ax.set_axis_off()
+    limits = _loss_limits([losses for _, losses in told])
+    for ax, mine in zip(axes.ravel(), shown, strict=False):
+        for _, (_, validation) in told if len(told) > 1 else []:
+            ax.plot(np.arange(1, len(validation) + 1), validation, color=GRID, lw=0.8)
+        for member, losses in mine:
+            _curve(ax, losses)
+            if len(mine) == 1:
+                best = int(np.nanargmin(losses[1]))
+                ax.set_title(f"member {member}: {losses[1, best]:.3f} at {best + 1}", fontsize=9)
+        ax.set_ylim(*limits)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("loss [nat/label]")
+        grid(ax)
+        ax.label_outer()
     handles = [
         Line2D([], [], color=BLUE, label="training"),
         Line2D([], [], color=ORANGE, label="validation"),
         Line2D([], [], color=RED, marker="o", ls="", ms=4, label="weights kept"),
     ]
-    ax.legend(handles=handles, title=f"{len(curves)} members", loc="upper right")
-    grid(ax)
+    figure.legend(handles=handles, loc="outside upper left", ncols=3)
     return figure
+
+
+def _curve(ax: Axes, losses: Array) -> None:
+    epoch = np.arange(1, losses.shape[1] + 1)
+    best = int(np.nanargmin(losses[1]))
+    ax.plot(epoch, losses[0], color=BLUE, lw=1, alpha=0.7)
+    ax.plot(epoch, losses[1], color=ORANGE, lw=1.2, alpha=0.9)
+    ax.plot(epoch[best], losses[1, best], "o", color=RED, ms=4)
+
+
+def _loss_limits(losses: Sequence[Array]) -> tuple[float, float]:
+    """All but the wild beginnings."""
+    values = np.concatenate([each.ravel() for each in losses])
+    low, high = np.nanmin(values), np.nanquantile(values, 0.97)
+    return low - 0.08 * (high - low), high + 0.05 * (high - low)
 
 
 def speed(rows: Sequence[Row]) -> Figure | None:

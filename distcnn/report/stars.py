@@ -31,6 +31,7 @@ _READ = (
     "flags",
     "status",
 )
+_DEBIASED = "label_debiased"
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Counts:
 class Stars:
     """A sample: row in the store, predictions, and what is known otherwise (NaN = not known).
 
+    ``label_debiased`` is NaN where the predictions have none.
     ``drawn`` marks the stars that represent the survey; the others are there to be judged.
     ``held_out`` stars were used by no part of training. ``trouble`` is empty where clean or
     not simulated. Arrays are [N], labels [N, L].
@@ -67,6 +69,7 @@ class Stars:
     snr: Array
     label: Array
     label_error: Array
+    label_debiased: Array
     novelty: Array
     valid_pixels: Array
     flags: Array
@@ -82,10 +85,15 @@ class Stars:
         return len(self.row)
 
     @property
+    def known(self) -> Array:
+        """[N] bool: computed, outside training, with a reference label."""
+        done = np.isfinite(self.reference).any(axis=1) & (self.status == Status.DONE)
+        return np.asarray(done & self.held_out)
+
+    @property
     def judged(self) -> Array:
-        """[N] bool: outside training, undamaged as far as known, with a reference label."""
-        known = np.isfinite(self.reference).any(axis=1) & (self.status == Status.DONE)
-        return np.asarray(known & self.held_out & (self.trouble == ""))
+        """[N] bool: known, and undamaged as far as one can tell."""
+        return np.asarray(self.known & (self.trouble == ""))
 
     def take(self, rows: Array) -> "Stars":
         """The stars selected by a mask or by positions."""
@@ -118,11 +126,18 @@ def gather(
     counts, parts = Counts(), []
     listener(StageStarted("report", store.stars, "stars"))
     for region in _regions(store):
-        block = store.read(region, _READ)
+        block = _read(store, region)
         counts.add(block["flags"], block["status"])
         parts.append(joiner.join(region, block))
         listener(Advanced("report", region.size))
     return _concatenate(parts), counts, names
+
+
+def _read(store: Store, region: Region) -> dict[str, Array]:
+    if _DEBIASED in store.variables:
+        return store.read(region, (*_READ, _DEBIASED))
+    block = store.read(region, _READ)
+    return block | {_DEBIASED: np.full_like(block["label"], np.nan)}
 
 
 def _regions(store: Store) -> Iterator[Region]:
@@ -158,7 +173,7 @@ class _Joiner:
         rows = np.flatnonzero(keep)
         return Stars(
             row=region.start + rows,
-            **{name: block[name][rows] for name in _READ},
+            **{name: block[name][rows] for name in (*_READ, _DEBIASED)},
             reference=reference[rows],
             reference_error=error[rows],
             trouble=trouble[rows],

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from trust_rows import attenuation_rows, coverage_rows, size_rows
 
 from distcnn.report import ReportData, Rival
 from distcnn.schema import LABEL, PIXEL, PREDICTION_VARIABLES, STAR, SURVEY_VARIABLES, Flag, Status
@@ -137,7 +138,12 @@ def make_products(folder: Path, stars: int = 1500, pixels: int = 80, seed: int =
         survey=survey.path,
         truth=folder / "truth.parquet",
         seen=ids[labelled & (rng.random(stars) < 0.8)],
-        manifest={"format": 1, "seed": 5, "split": {"seed": 0}, "labels": list(NAMES)},
+        manifest={
+            **{"format": 1, "seed": 5, "split": {"seed": 0}, "labels": list(NAMES)},
+            "coverage": coverage_rows(),
+            "ensemble_size": size_rows(),
+            "attenuation": attenuation_rows(),
+        },
         curves=curves,
         rivals={
             "ridge": Rival(ids, truth + 2 * sigma * rng.standard_normal(truth.shape)),

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from trust_rows import coverage_rows, size_rows
 
 from distcnn.config import ReportConfig
 from distcnn.errors import ColumnMissing, FileBroken, StoreError
@@ -22,6 +23,10 @@ EVERY_FIGURE = {
     "Precision against S/N",
     "Are the quoted errors true?",
     "Pulls",
+    "Errors by population",
+    "Attenuation",
+    "Bias along metallicity",
+    "How many members are needed",
     "Novelty of the spectra",
     "Example spectra",
     "Learning curves",
@@ -103,6 +108,42 @@ def test_right_errors_are_called_calibrated(written):
     for row in _rows(written[1], "coverage", snr="all"):
         assert row["within_68"] == pytest.approx(0.683, abs=0.06)
         assert row["within_95"] == pytest.approx(0.954, abs=0.03)
+
+
+def test_what_the_package_says_of_itself_is_shown_beside_it(written):
+    package = written[1]["package"]
+    assert {row["cell"] for row in package["coverage"]} == {"all", "giant", "no XP"}
+    assert {row["members"] for row in package["ensemble_size"]} == {1, 2, 4, 8}
+    assert "Every size" in written[0]
+    assert "The package&#39;s own table, of the calibration stars: slope" in written[0]
+
+
+def test_packages_that_say_less_make_a_page(products, tmp_path):
+    config = ReportConfig(figures=("cells", "ensemble"))
+    old = {
+        "coverage": [{"label": "mh", "snr": "all", "stars": 0}, *coverage_rows(cells=("all",))],
+        "ensemble_size": size_rows(sizes=(1,)),
+        "attenuation": [{"label": "mh", "snr": "all", "stars": 2, "slope": None}],
+    }
+    old["coverage"] = [{k: v for k, v in row.items() if k != "cell"} for row in old["coverage"]]
+    for number, manifest in enumerate((old, {})):
+        data = replace(products.data, manifest=manifest)
+        page = write_report(data, tmp_path / str(number), config).read_text()
+        assert "How many members are needed" not in _Page(page).images
+        assert "Errors by population" in _Page(page).images
+
+
+def test_the_package_is_shown_where_nobody_is_judged(products, tmp_path):
+    data = ReportData(products.data.predictions, manifest=products.data.manifest)
+    config = ReportConfig(figures=("cells", "attenuation", "poor", "ensemble"))
+    page = write_report(data, tmp_path, config).read_text()
+    assert set(_Page(page).images) == {
+        "Errors by population",
+        "Attenuation",
+        "How many members are needed",
+    }
+    assert ">0.950<" in page
+    assert ">0.0400<" in page
 
 
 def test_flags_are_counted_over_every_star(written, products):

@@ -18,8 +18,9 @@ def trials(rng, number):
 
 def test_a_study_becomes_a_picture_and_always_the_same(rng):
     params, loss = trials(rng, 30)
-    assert draw_study(KNOBS, params, loss) == draw_study(KNOBS, params, loss)
-    assert draw_study(KNOBS, params, loss).startswith(b"\x89PNG")
+    one, two = (draw_study(KNOBS[:2], params, loss) for _ in range(2))
+    assert one == two
+    assert one.startswith(b"\x89PNG")
 
 
 def test_one_trial_is_enough(rng):
