@@ -1,151 +1,295 @@
-"""Training speed as ratios within one run: our loop against a plain eager one.
+"""Training speed as ratios within one run: our loops against plain eager ones.
 
-    python benchmarks/training.py [--stars N] [--pixels P] [--seconds S] [--json FILE]
+    python benchmarks/training.py [--stars N] [--pixels P] [--rounds R] [--networks A,B]
+                                  [--survey PATH] [--members M] [--json FILE]
 
-Unit: stars times members per second of one core, by process CPU time at one thread, so that
-neighbours on the machine disturb little. The plain loop is what a notebook does: the same
-network, batches drawn by a DataLoader, inputs scaled in every forward pass, torch's AdamW.
-Ours is ``training.loop`` as it runs in a member's task, augmentation included.
+Unit: stars times members per second of one core, by process CPU time at one thread; the loops
+take turns, and the median of the rounds counts, so that neighbours on the machine disturb
+little. On a GPU: per second of wall time. Results are written to
+``benchmarks/results/training-HARDWARE-COMMIT.json``:
+
+    hardware, commit, torch, load    where, of what, and the load before and after (1 minute)
+    speed.NETWORK.LOOP               stars x members / s / core; loops as in training_loops.py:
+        notebook, eager              the plain ones, as a user starts them
+        eager_kept_memory            with the malloc settings of our workers
+        ours                         augmentation off, as the plain ones
+        ours_augmented               as members are trained
+        *_conv                       ours with ``nn.Conv1d`` and ``nn.Dropout`` as they come
+    ratio.NETWORK                    ours over notebook and over eager: median of the rounds
+    against_published                hybrid, ours augmented, over the eager loops of the
+                                     published networks
+    limits.NETWORK                   percent of the measured ceilings of one core (ceilings.py)
+    two_members                      two processes over one, wall time: 2 is ideal on idle cores
+    fused                            the same in one pass on the GPU, or on the CPU with
+                                     ``--members``; percent of ceilings, and what binds
+    accuracy                         with ``--survey``: test scatter of members trained to the end
+                                     by our loop over those of the eager one, same recipe
 """
 
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import platform
-import tempfile
+import re
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from ceilings import binding, ceilings, demand
+from training_accuracy import compare_accuracy
+from training_loops import (
+    PLAIN,
+    Eager,
+    Epoch,
+    eager,
+    fused,
+    make_network,
+    make_stars,
+    notebook,
+    ours,
+)
 
-from distcnn.config import AugmentConfig, TrainConfig
-from distcnn.model import Batch, InputSpec, StarInputs, build_network, fit_scaling
-from distcnn.training.augment import Augment, Facts
+from distcnn.clusters.settings import KEEP_MEMORY, ONE_THREAD
+from distcnn.config import NetworkConfig, TrainConfig
+from distcnn.model import InputSpec
 from distcnn.training.batches import scale_stars
 from distcnn.training.data import Labelled
-from distcnn.training.loop import one_thread, train_member
+from distcnn.training.products import for_cpu
 
-LABELS = ("teff", "logg", "mh", "alpham", "feh")
-PLAIN = AugmentConfig(noise=0, drop_xp=0, drop_parallax=0, drop_pixels=0)
-
-
-def make_stars(stars: int, pixels: int) -> tuple[InputSpec, Labelled]:
-    """Random stars: speed does not depend on what they mean."""
-    rng = np.random.default_rng(0)
-    spec = InputSpec(pixels, 110, ("g", "bp", "rp"), True, "benchmark", LABELS)
-    inputs = StarInputs(
-        flux=rng.normal(1, 0.05, (stars, pixels)).astype(np.float32),
-        xp=rng.normal(1, 1, (stars, 110)).astype(np.float32),
-        photometry=rng.normal(11, 1, (stars, 3)).astype(np.float32),
-        astrometry=rng.uniform(0.1, 1, (stars, 2)).astype(np.float32),
-        snr=rng.uniform(15, 100, (stars, 1)).astype(np.float32),
-    )
-    label = rng.normal(0, 1, (stars, len(LABELS))).astype(np.float32)
-    error = np.full((stars, pixels), 0.05, np.float32)
-    return spec, Labelled(np.arange(stars), inputs, error, label, np.full_like(label, 0.1))
+Make = Callable[[InputSpec, Labelled, TrainConfig], Epoch]
+RESULTS = Path(__file__).parent / "results"
 
 
-def measure(epoch: Callable[[], None], stars: int, seconds: float) -> float:
-    """Stars per CPU second; the first epoch warms up and is not counted."""
-    epoch()
-    begin, epochs = time.process_time(), 0
-    while time.process_time() - begin < seconds:
+class Turns:
+    """A loop in a process of its own, which trains for an epoch whenever it is asked.
+
+    ``kept``: with the memory settings of a cluster's workers, else as a user starts Python.
+    """
+
+    def __init__(self, make: Make, options: argparse.Namespace, config: TrainConfig, *, kept: bool):
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe, theirs = spawn.Pipe()
+        args = (make, options.stars, options.pixels, config, theirs)
+        self.process = spawn.Process(target=_serve, args=args, daemon=True)
+        with environment(kept=kept):
+            self.process.start()
+
+    def __call__(self) -> float:
+        self.pipe.send(True)
+        return float(self.pipe.recv())
+
+    def close(self) -> None:
+        self.pipe.send(False)
+        self.process.join()
+
+
+def _serve(make: Make, stars: int, pixels: int, config: TrainConfig, pipe: Connection) -> None:
+    torch.set_num_threads(1)
+    epoch = make(*make_stars(stars, pixels), config)
+    while pipe.recv():
+        begun = time.process_time()
         epoch()
-        epochs += 1
-    return stars * epochs / (time.process_time() - begin)
+        pipe.send(time.process_time() - begun)
 
 
-def plain_loop(spec: InputSpec, stars: Labelled, config: TrainConfig, seconds: float) -> float:
-    """The loop of a notebook."""
-    network = build_network(spec, config.network, 0)
-    fit_scaling(network, stars.inputs, stars.label)
-    label, error = torch.from_numpy(stars.label), torch.from_numpy(stars.label_error)
-    data = TensorDataset(*stars.inputs.tensors(), label, error)
-    loader = DataLoader(data, batch_size=config.batch, shuffle=True)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, foreach=False, fused=False)
-
-    def epoch() -> None:
-        for *inputs, y, y_error in loader:
-            mean, sigma = network(*Batch(*inputs))
-            variance = sigma**2 + y_error**2
-            loss = (0.5 * ((mean - y) ** 2 / variance + variance.log())).mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-
-    return measure(epoch, len(stars), seconds)
+@contextlib.contextmanager
+def environment(*, kept: bool) -> Iterator[None]:
+    """Variables that a child process starts with."""
+    before = dict(os.environ)
+    os.environ.update(ONE_THREAD)
+    if kept:
+        os.environ.update({name: str(value) for name, value in KEEP_MEMORY.items()})
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
 
 
-def our_loop(spec: InputSpec, stars: Labelled, config: TrainConfig, seconds: float) -> float:
-    """``training.loop`` with checkpoints and validation, as a member's task runs it."""
-    network = build_network(spec, config.network, 0)
-    fit_scaling(network, stars.inputs, stars.label)
-    train = scale_stars(network, stars)
-    held_out = train.take(torch.arange(len(stars) // 8))
-    clock: list[float] = []
-
-    class Enough(Exception):
-        pass
-
-    def report(_: object) -> None:
-        clock.append(time.process_time())
-        if clock[-1] - clock[0] > seconds:
-            raise Enough
-
-    settings = config.model_copy(update={"epochs": 1000, "patience": 1000})
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Enough):
-        train_member(
-            network,
-            train,
-            held_out,
-            augment=Augment(config.augment, spec, network, Facts()),
-            config=settings,
-            seed=0,
-            folder=Path(folder),
-            report=report,
-        )
-    return len(stars) * (len(clock) - 1) / (clock[-1] - clock[0])
+def take_turns(loops: dict[str, Turns], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds per epoch of every loop and round; the first round warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for turn in range(rounds + 1):
+        for name, epoch in loops.items():
+            took = epoch()
+            if turn:
+                seconds[name].append(took)
+    for epoch in loops.values():
+        epoch.close()
+    return seconds
 
 
-def main() -> None:
-    """Run both loops, print and store the ratios."""
+def measure_network(preset: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Speeds and ratios of all loops for one network."""
+    config = TrainConfig(network=NetworkConfig.model_validate({"preset": preset}))
+    bare = config.model_copy(update={"augment": PLAIN})
+    light, conv = partial(ours, light=True), partial(ours, light=False)
+    loops = {
+        "notebook": Turns(notebook, options, bare, kept=False),
+        "eager": Turns(eager, options, bare, kept=False),
+        "eager_kept_memory": Turns(eager, options, bare, kept=True),
+        "ours_conv": Turns(conv, options, bare, kept=True),
+        "ours": Turns(light, options, bare, kept=True),
+        "ours_augmented_conv": Turns(conv, options, config, kept=True),
+        "ours_augmented": Turns(light, options, config, kept=True),
+    }
+    seconds = take_turns(loops, options.rounds)
+    speed = {n: round(options.stars / float(np.median(each))) for n, each in seconds.items()}
+    ratio = {
+        f"{mine}_over_{plain}": round(float(np.median(np.divide(seconds[plain], seconds[mine]))), 3)
+        for mine in ("ours", "ours_augmented")
+        for plain in ("notebook", "eager", "eager_kept_memory")
+    }
+    spec, stars = make_stars(bare.batch, options.pixels)
+    network = make_network(spec, stars, bare)
+    for_cpu(network.layers)
+    one_step = Eager(network, scale_stars(network, stars), bare)
+    limits = binding(demand(one_step), speed["ours"] / bare.batch, options.ceilings)
+    return {"speed": speed, "ratio": ratio, "limits": limits}
+
+
+def measure_fused(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Several members in one pass, by wall time."""
+    spec, stars = make_stars(options.stars, options.pixels)
+    config = TrainConfig(members=options.members)
+    epoch, group = fused(spec, stars, config, members=options.members, device=device)
+    epoch()
+    seconds = []
+    for _ in range(options.rounds):
+        begun = time.perf_counter()
+        epoch()
+        seconds.append(time.perf_counter() - begun)
+    speed = options.members * len(stars) / float(np.median(seconds))
+    cpu = torch.device("cpu")
+    one, _ = fused(spec, stars.take(slice(config.batch)), config, members=1, device=cpu)
+    most = ceilings(device, group.stack.precision)
+    return {
+        "members": options.members,
+        "stars_x_members_per_s": round(speed),
+        "minutes_for_28_members_of_44780_stars_x_100_epochs": round(
+            28 * 44780 * 100 / speed / 60, 1
+        ),
+        **group.arithmetic,
+        **binding(demand(one), speed / config.batch, most),
+        "ceilings": most,
+    }
+
+
+def _train_alone(stars: int, pixels: int, epochs: int, gate: Any, seconds: Any) -> None:
+    torch.set_num_threads(1)
+    epoch = ours(*make_stars(stars, pixels), TrainConfig(), light=True)
+    epoch()
+    gate.wait()
+    begun = time.perf_counter()
+    for _ in range(epochs):
+        epoch()
+    seconds.put(time.perf_counter() - begun)
+
+
+def measure_two(options: argparse.Namespace) -> dict[str, Any]:
+    """Stars per second of two processes over those of one, by wall time."""
+    spawn = multiprocessing.get_context("spawn")
+    longest = []
+    load = os.getloadavg()[0]
+    for count in (1, 2):
+        gate, seconds = spawn.Barrier(count), spawn.Queue()
+        args = (options.stars, options.pixels, options.rounds, gate, seconds)
+        workers = [spawn.Process(target=_train_alone, args=args) for _ in range(count)]
+        with environment(kept=True):
+            for worker in workers:
+                worker.start()
+        longest.append(max(seconds.get(timeout=600) for _ in workers))
+        for worker in workers:
+            worker.join()
+    ratio = round(2 * longest[0] / longest[1], 3)
+    return {"ratio": ratio, "cores": os.cpu_count(), "load_before": load}
+
+
+def hardware() -> str:
+    """Name of the GPU if there is one, else of the processor and what it can do."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
+    name = found[1] if found else platform.machine()
+    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def commit() -> str:
+    """Commit of the code measured, with a plus if files were changed since."""
+    root = Path(__file__).parents[1]
+    words = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def parse() -> argparse.Namespace:
+    """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stars", type=int, default=8192)
     parser.add_argument("--pixels", type=int, default=800)
-    parser.add_argument("--seconds", type=float, default=10.0, help="CPU seconds per loop")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--networks", default="hybrid,rave2020,hr15n2023")
+    parser.add_argument("--survey", type=Path, help="a survey to compare accuracies on")
+    parser.add_argument("--repeats", type=int, default=3, help="members for the accuracy")
+    parser.add_argument("--members", type=int, help="in one pass; default 28 on a GPU, else none")
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    spec, stars = make_stars(options.stars, options.pixels)
-    config = TrainConfig()
-    bare = config.model_copy(update={"augment": PLAIN})
-    with one_thread():
-        plain = plain_loop(spec, stars, config, options.seconds)
-        ours = our_loop(spec, stars, config, options.seconds)
-        unaugmented = our_loop(spec, stars, bare, options.seconds)
-    result = {
-        "unit": "stars x members / s / core (CPU time, one thread)",
-        "plain_loop": round(plain),
-        "our_loop": round(ours),
-        "our_loop_without_augmentation": round(unaugmented),
-        "ratio": round(ours / plain, 3),
-        "ratio_without_augmentation": round(unaugmented / plain, 3),
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """All measurements that were asked for."""
+    cpu = torch.device("cpu")
+    options.ceilings = ceilings(cpu, torch.float32)
+    load = os.getloadavg()[0]
+    each = {name: measure_network(name, options) for name in options.networks.split(",")}
+    result: dict[str, Any] = {
+        "hardware": hardware(),
+        "commit": commit(),
+        "torch": str(torch.__version__),
         "stars": options.stars,
         "pixels": options.pixels,
-        "batch": config.batch,
-        "network": config.network.model_dump(),
-        "torch": str(torch.__version__),
-        "machine": platform.processor() or platform.machine(),
-        "load": os.getloadavg()[0],
+        "batch": TrainConfig().batch,
+        **{key: {n: found[key] for n, found in each.items()} for key in ("speed", "ratio")},
+        "limits": {n: found["limits"] for n, found in each.items()},
+        "ceilings": options.ceilings,
+        "two_members": measure_two(options),
     }
+    if "hybrid" in each:
+        mine = each["hybrid"]["speed"]["ours_augmented"]
+        result["against_published"] = {
+            name: round(mine / found["speed"]["eager"], 2)
+            for name, found in each.items()
+            if name != "hybrid"
+        }
+    if torch.cuda.is_available() or options.members:
+        options.members = options.members or 28
+        gpu = torch.cuda.is_available()
+        result["fused"] = measure_fused(options, torch.device("cuda", 0) if gpu else cpu)
+    if options.survey:
+        result["accuracy"] = compare_accuracy(options.survey, options.repeats)
+    return result | {"load": [load, os.getloadavg()[0]]}
+
+
+def main() -> None:
+    """Measure, print and store."""
+    torch.set_num_threads(1)
+    options = parse()
+    result = run(options)
     text = json.dumps(result, indent=1)
     print(text)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(text + "\n")
+    name = re.sub(r"\W+", "-", hardware()).strip("-")
+    path = options.json or RESULTS / f"training-{name}-{result['commit']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n")
 
 
 if __name__ == "__main__":
