@@ -1,9 +1,15 @@
 """Workers that somebody else has started: the address of their scheduler is the backend.
 
-Start them with the settings of ours (see ``settings``), one thread each:
+Start them with our settings (see ``settings``, which says why), one thread each:
 
+    export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0
+    export DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION=1.0
+    export DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING=False
     dask scheduler --host ADDRESS
+    export OMP_NUM_THREADS=1
     dask worker tcp://ADDRESS:8786 --nworkers N --nthreads 1 --preload distcnn.clusters.preload
+
+Survey and package must lie on a file system that the workers and this machine share.
 """
 
 from collections.abc import Callable, Iterator

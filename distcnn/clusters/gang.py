@@ -5,7 +5,7 @@ two such calls apart, so that neither waits for workers that the other holds. Th
 lease which its client renews: it falls free when the client dies.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ LOCK = "distcnn-together"
 POLL = 0.5
 GRACE = 1.0
 """Seconds after the first failure in which others may tell of theirs: it may be their fault."""
+PATIENCE = 60.0
+"""Seconds for a small result to come over from a busy machine."""
 RERUN = "Run the same command again: what is stored is kept and not computed twice."
 
 
@@ -72,8 +74,7 @@ def run_together(
             )
         seats = _begin(client, function, items, workers)
         try:
-            _wait(client, seats)
-            return [_outcome(seat) for seat in seats]
+            return _wait(client, seats)
         finally:
             _stop(client, [seat.future for seat in seats])
 
@@ -114,37 +115,44 @@ def _begin(
     return seats
 
 
-def _wait(client: Any, seats: Sequence[Seat[Item]]) -> None:
-    """Until all have ended well, or one has not and the others had time to say so."""
-    deadline = float("inf")
-    while monotonic() < deadline:
+def _wait(client: Any, seats: Sequence[Seat[Item]]) -> list[Outcome[Item, Any]]:
+    """Outcomes when all have ended well, or one has not and the others had time to say so."""
+    deadline, gone = float("inf"), set[str]()
+    ended: dict[str, Outcome[Item, Any]] = {}
+    while monotonic() < deadline and len(ended) < len(seats):
         waiting = [seat for seat in seats if not seat.future.done()]
-        if deadline == float("inf") and (_any_failed(seats) or _any_gone(client, waiting)):
+        # After the question who is done: a worker that ends its work and goes is not to blame.
+        gone |= _gone(client, waiting)
+        for seat in seats:
+            if seat.future.done() and seat.address not in ended:
+                ended[seat.address] = _outcome(seat)
+        failed = any(outcome.error is not None for outcome in ended.values())
+        if deadline == float("inf") and (gone or failed):
             deadline = monotonic() + GRACE
-        if not waiting:
-            return
-        with suppress(Exception):  # its outcome is looked at afterwards
-            waiting[0].future.result(timeout=POLL)
+        if waiting:
+            with suppress(Exception):  # its outcome is looked at afterwards
+                waiting[0].future.result(timeout=POLL)
+    return [ended.get(seat.address) or _unheard(seat, gone) for seat in seats]
 
 
-def _any_failed(seats: Sequence[Seat[Item]]) -> bool:
-    return any(seat.future.done() and _outcome(seat).error is not None for seat in seats)
+def _unheard(seat: Seat[Item], gone: Collection[str]) -> Outcome[Item, Any]:
+    why = ClusterError(f"the worker at {seat.address} died")
+    stopped = Unwanted("stopped: another one failed")
+    return Outcome(seat.item, None, why if seat.address in gone else stopped)
 
 
-def _any_gone(client: Any, waiting: Sequence[Seat[Item]]) -> bool:
+def _gone(client: Any, waiting: Sequence[Seat[Item]]) -> set[str]:
     # A scheduler with other settings than ours would wait for the same worker to come back.
     try:
         alive = client.nthreads()
     except (OSError, TimeoutError, RuntimeError) as error:
         raise ClusterError(f"the scheduler does not answer ({error})", cure=RERUN) from error
-    return any(seat.address not in alive for seat in waiting)
+    return {seat.address for seat in waiting if seat.address not in alive}
 
 
 def _outcome(seat: Seat[Item]) -> Outcome[Item, Any]:
-    if not seat.future.done():
-        return Outcome(seat.item, None, Unwanted("stopped: another one failed"))
     try:
-        value, error = unpacked(seat.future.result(timeout=POLL))
+        value, error = unpacked(seat.future.result(timeout=PATIENCE))
     except KilledWorker:
         return Outcome(seat.item, None, ClusterError(f"the worker at {seat.address} died"))
     except CancelledError as lost:

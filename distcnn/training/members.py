@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -163,6 +164,8 @@ def _prepare(task: MemberTask, comm: Comm) -> Prepared:
         train, validation, scaling, facts = _stars(task.survey, task.spec, task.config, task.data)
         return Feed.plain(train, task.config.batch), validation, scaling, facts
     source = _Source(Store.open(task.survey, "survey"), task.spec, task.config)
+    facts, pool = source.facts(), known_snr(torch.from_numpy(source.sample.inputs.snr))
+    source.forget_sample()
     lanes = {
         lane: source.lane(lane, task.dealing)
         for lane in range(comm.rank, task.dealing.lanes, comm.world)
@@ -172,10 +175,10 @@ def _prepare(task: MemberTask, comm: Comm) -> Prepared:
         task.dealing.lanes,
         len(source.train),
         task.config.batch,
-        known_snr(torch.from_numpy(source.sample.inputs.snr)),
+        pool,
         streamed=task.dealing.buffer > 0,
     )
-    return feed, source.validation(), source.scaling(), source.facts()
+    return feed, source.validation(), source.scaling(), facts
 
 
 def _stars(
@@ -223,6 +226,10 @@ class _Source:
             for name, tensor in self.network.state_dict().items()
             if name.startswith(("inputs.", "labels."))
         }
+
+    def forget_sample(self) -> None:
+        """Streaming goes on for hours: what was needed at its beginning only is let go."""
+        self.sample = self.sample.take(np.arange(0))
 
     def facts(self) -> Facts:
         return Facts.of(self.store, self.sample)

@@ -7,6 +7,7 @@ standard error, a line each; what it leaves is a file with its result or its err
 
 import json
 import os
+import resource
 import sys
 import threading
 import warnings
@@ -137,7 +138,15 @@ def _train(task: RankTask, host: str) -> dict[str, Any]:
         lanes = task.member.dealing.lanes
         mine = len(range(task.rank, lanes, task.world))
         _say(task, host, f"begins, {mine} of {lanes} lanes")
-        return train_one(task.member, Group(device, lambda: _fence(task)), device)
+        facts = train_one(task.member, Group(device, lambda: _fence(task)), device)
+        _say(task, host, f"ends, with at most {_peak() / 1e6:.0f} MB of memory")
+        return facts
+
+
+def _peak() -> int:
+    """Largest resident memory of this process so far [bytes]."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def _fence(task: RankTask) -> None:

@@ -117,6 +117,7 @@ def launch(task: RankTask) -> dict[str, Any]:
             env=_environment(),
         )
     try:
+        task.log.with_suffix(".pid").write_text(str(rank.pid))
         with suppress(BrokenPipeError):  # it died at once, which is found out below
             _send(rank, f"{task.to_json()}\n{place.host}\n")
         while rank.poll() is None and place.wanted():

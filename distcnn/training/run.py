@@ -77,7 +77,7 @@ def train_package(
     clock = time.perf_counter()
     if resume:
         _require_begun(package)
-    work = _Work.of(survey, package, config)
+    work = Work.of(survey, package, config)
     whole = work.fingerprint | config.model_dump(mode="json", include={"members", "keep"})
     whole |= {"quality": quality.model_dump(mode="json")}
     with claimed(work.partial):
@@ -112,7 +112,7 @@ def plan_training(
     ------
     TrainingError : too few labelled stars, or unknown labels.
     """
-    return _Work.of(survey, package, config).plan(workers=workers, gang=gang)
+    return Work.of(survey, package, config).plan(workers=workers, gang=gang)
 
 
 def _require_begun(package: Path) -> None:
@@ -129,7 +129,7 @@ def _partial(package: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """A survey, a place for the package, and what is known of both before anything is done."""
 
     survey: Path
@@ -140,7 +140,7 @@ class _Work:
     census: Census
 
     @classmethod
-    def of(cls, survey: Path, package: Path, config: TrainConfig) -> "_Work":
+    def of(cls, survey: Path, package: Path, config: TrainConfig) -> "Work":
         store = Store.open(survey, "survey")
         spec = InputSpec.of_survey(store, config.network, config.labels)
         return cls(survey, package, config, store, spec, take_census(store, spec, config.split))

@@ -7,12 +7,14 @@ A subclass gives the fixture ``flow`` (an open cluster, at best shared by the mo
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from distcnn.errors import ClusterError, DistcnnError, StoreError
+from distcnn.flow import Place
 
 
 def square(number: int) -> int:
@@ -59,6 +61,49 @@ def die_if(number: int) -> int:
 
 def give_lock(number: int) -> object:
     return threading.Lock()
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing came"
+        time.sleep(0.01)
+
+
+def meet(item: tuple[Path, int, int]) -> tuple[str, int]:
+    """Wait for the others of its call; returns the worker's name and the process."""
+    folder, number, count = item
+    (folder / f"in_{number}").touch()
+    wait_until(lambda: len(list(folder.glob("in_*"))) == count)
+    return Place.here().worker, os.getpid()
+
+
+def take_turns(item: tuple[Path, int, int]) -> list[str]:
+    """Meet the others of its call; returns the items of other calls that are at work now."""
+    folder, number, count = item
+    mark = folder.parent / f"at_work_{folder.name}_{number}"
+    mark.touch()
+    meet(item)
+    seen = [path.name for path in folder.parent.glob("at_work_*") if folder.name not in path.name]
+    (folder / f"out_{number}").touch()
+    wait_until(lambda: len(list(folder.glob("out_*"))) == count)
+    mark.unlink()
+    return seen
+
+
+def wait_in_vain(item: tuple[Path, int]) -> str:
+    """The first fails, or dies, once the second works; the second waits until it is told."""
+    folder, number = item
+    (folder / f"in_{number}").touch()
+    wait_until(lambda: len(list(folder.glob("in_*"))) == 2)
+    if number == 0:
+        if (folder / "deadly").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise StoreError("the first one fails")
+    place = Place.here()
+    wait_until(lambda: not place.wanted())
+    (folder / "told").touch()
+    return "stopped"
 
 
 class Trap:
@@ -139,8 +184,59 @@ class ClusterChecks:
         assert sorted(b for _, b in both) == list(range(0, 12, 2))
 
 
-class WorkerChecks(ClusterChecks):
+class GangChecks:
+    """What every backend does with items that need each other; ``flow`` has two workers."""
+
+    def test_items_that_belong_together_run_at_the_same_time(self, flow, tmp_path):
+        outcomes = flow.together(meet, [(tmp_path, 0, 2), (tmp_path, 1, 2)])
+        assert [outcome.item[1] for outcome in outcomes] == [0, 1]
+        workers = [outcome.result()[0] for outcome in outcomes]
+        assert workers == sorted(workers)
+        assert len(set(workers)) == 2
+
+    def test_when_one_fails_the_others_are_told(self, flow, tmp_path):
+        first, second = flow.together(wait_in_vain, [(tmp_path, 0), (tmp_path, 1)])
+        assert isinstance(first.error, StoreError)
+        assert second.error is not None or second.value == "stopped"
+        wait_until((tmp_path / "told").exists)
+
+    def test_a_single_item_is_company_enough(self, flow):
+        (outcome,) = flow.together(square, [7])
+        assert outcome.result() == 49
+
+    def test_calls_take_turns(self, flow, tmp_path):
+        found = {}
+
+        def call(name):
+            (tmp_path / name).mkdir()
+            items = [(tmp_path / name, number, 2) for number in range(2)]
+            found[name] = [outcome.result() for outcome in flow.together(take_turns, items)]
+
+        threads = [threading.Thread(target=call, args=(name,)) for name in ("one", "two")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        assert found == {"one": [[], []], "two": [[], []]}
+
+
+class WorkerChecks(ClusterChecks, GangChecks):
     """What a backend does whose workers are processes of their own."""
+
+    def test_more_items_than_workers_are_refused(self, flow):
+        with pytest.raises(ClusterError, match="expected a worker for each"):
+            flow.together(square, range(flow.living() + 1))
+
+    def test_a_worker_that_dies_takes_its_call_along(self, flow, tmp_path):
+        (tmp_path / "deadly").touch()
+        first, second = flow.together(wait_in_vain, [(tmp_path, 0), (tmp_path, 1)])
+        assert isinstance(first.error, ClusterError)
+        assert "died" in str(first.error)
+        assert second.error is not None or second.value == "stopped"
+        wait_until((tmp_path / "told").exists)
+        wait_until(lambda: flow.living() == flow.workers)
+        (again,) = flow.together(square, [3])
+        assert again.result() == 9
 
     def test_work_is_done_elsewhere_by_one_thread(self, flow):
         assert os.getpid() not in {o.result() for o in flow(process, range(4))}

@@ -1,3 +1,5 @@
+import copy
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from distcnn.training import Part, checkpoint
 from distcnn.training.augment import Augment, Facts
 from distcnn.training.batches import scale_stars
 from distcnn.training.data import read_labelled
+from distcnn.training.lanes import Feed, StreamedLane, known_snr, lane_rows
 from distcnn.training.loop import (
     CHECKPOINT,
     derived_seed,
@@ -87,6 +90,58 @@ def test_a_killed_member_resumes_to_identical_weights(tmp_path, member, after):
     resumed, progress = member.run(tmp_path / "killed")
     assert progress.epochs == expected.epochs
     assert_same(resumed, undisturbed)
+
+
+def streamed(member, folder, config, dies_at=10**9):
+    """A member whose stars stream past, killed at a call of augmentation if asked."""
+    folder.mkdir(exist_ok=True)
+    network, spec = copy.deepcopy(member.network), member.spec
+    augment = Augment(config.augment, spec, network, Facts())
+    calls, rows = itertools.count(1), np.arange(len(member.train))
+
+    def mortal(stars, pool, generator):
+        if next(calls) == dies_at:
+            raise Killed
+        return augment(stars, pool, generator)
+
+    def read(some):
+        return member.train.take(torch.from_numpy(some))
+
+    lanes = {
+        lane: StreamedLane(lane_rows(rows, 2, lane), read, piece=32, buffer=64) for lane in range(2)
+    }
+    feed = Feed(lanes, 2, len(rows), 64, known_snr(member.train.snr), streamed=True)
+    progress = train_member(
+        network,
+        feed,
+        member.validation,
+        augment=mortal,
+        config=config,
+        seed=5,
+        folder=folder,
+        report=lambda epoch: None,
+    )
+    return network, progress
+
+
+@pytest.mark.parametrize("dies_at", [2, 8, 17, 30])
+def test_a_member_killed_within_an_epoch_resumes_to_identical_weights(
+    tmp_path, member, config, dies_at
+):
+    distribute = config.distribute.model_copy(update={"checkpoint": 3})
+    config = config.model_copy(update={"epochs": 2, "distribute": distribute})
+    undisturbed, expected = streamed(member, tmp_path / "whole", config)
+    with pytest.raises(Killed):
+        streamed(member, tmp_path / "killed", config, dies_at)
+    state = checkpoint.load(tmp_path / "killed" / CHECKPOINT)
+    # Two lanes: two calls per step; a checkpoint every third of the 8 steps of an epoch.
+    done = (dies_at - 1) // 2
+    steps = None if state is None else 8 * len(state["epochs"]) + state["step"]
+    assert steps == {0: None, 3: 3, 8: 8, 14: 14}[done]
+    resumed, progress = streamed(member, tmp_path / "killed", config)
+    assert_same(resumed, undisturbed)
+    assert [v for _, v in progress.epochs] == [v for _, v in expected.epochs]
+    np.testing.assert_allclose(progress.epochs, expected.epochs, rtol=1e-6)
 
 
 def test_a_damaged_checkpoint_is_not_believed(tmp_path, member):

@@ -1,0 +1,148 @@
+"""A scheduler and workers that somebody else has started."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from checks.cluster_checks import WorkerChecks, meet, process, take_turns, wait_until
+
+from distcnn.clusters import open_cluster
+from distcnn.clusters.settings import ONE_THREAD
+from distcnn.config import ClusterConfig, load_config
+from distcnn.errors import ClusterError, ConfigError
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
+    "DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING": "False",
+    **ONE_THREAD,
+}
+
+
+@contextmanager
+def running(*arguments, folder):
+    """A process of Dask, in ``folder``; gone at exit with its children."""
+    with (folder / "log").open("ab") as log:
+        started = psutil.Popen(
+            [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]],
+            cwd=folder,
+            env={**os.environ, **SETTINGS, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield started
+    finally:
+        family = [started, *started.children(recursive=True)]
+        for one in family:
+            one.kill()
+        psutil.wait_procs(family, timeout=30)
+
+
+def worker(address, folder, name):
+    return running(
+        *("dask_worker", address, "--nthreads", "1", "--name", name, "--no-dashboard"),
+        *("--host", "127.0.0.1", "--preload", "distcnn.clusters.preload"),
+        folder=folder,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("existing")
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    scheduler = (
+        *("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"),
+        *("--no-show", "--scheduler-file", "where.json"),
+    )
+    with running(*scheduler, folder=folder):
+        wait_until((folder / "where.json").exists)
+        wait_until(lambda: (folder / "where.json").read_text().rstrip().endswith("}"))
+        yield json.loads((folder / "where.json").read_text())["address"]
+
+
+@pytest.fixture(scope="module")
+def two_workers(address, folder):
+    with worker(address, folder, "1"), worker(address, folder, "2"):
+        yield address
+
+
+def config_of(address, **settings):
+    return ClusterConfig(backend=address, **settings)
+
+
+@pytest.fixture(scope="module")
+def connected(two_workers):
+    with open_cluster(config_of(two_workers)) as flow:
+        wait_until(lambda: flow.living() == 2)
+        flow.workers = 2
+        yield flow
+
+
+def test_a_scheduler_without_workers_is_said(address):
+    with (
+        pytest.raises(ClusterError, match=r"has no worker: expected one within 0\.5 s"),
+        open_cluster(config_of(address, patience=0.5)),
+    ):
+        pass
+
+
+def test_nobody_at_the_address():
+    with (
+        pytest.raises(ClusterError, match="no scheduler answers at tcp://"),
+        open_cluster(config_of("tcp://127.0.0.1:9", patience=0.5)),
+    ):
+        pass
+
+
+def test_what_is_neither_a_backend_nor_an_address_is_refused():
+    assert load_config(None, ["cluster.backend=tcp://a:1"]).cluster.backend == "tcp://a:1"
+    with pytest.raises(ConfigError, match=r"cluster\.backend"):
+        load_config(None, ["cluster.backend=moon"])
+
+
+class TestExisting(WorkerChecks):
+    @pytest.fixture
+    def flow(self, connected):
+        return connected
+
+    def test_workers_are_left_running(self, two_workers):
+        with open_cluster(config_of(two_workers)) as flow:
+            (first,) = flow(process, [1])
+        assert psutil.pid_exists(first.result())
+        with open_cluster(config_of(two_workers)) as flow:
+            assert flow.living() == 2
+
+    def test_a_worker_that_joins_late_works_too(self, flow, folder, two_workers, tmp_path):
+        with worker(two_workers, folder, "3"):
+            wait_until(lambda: flow.living() == 3)
+            outcomes = flow.together(meet, [(tmp_path, number, 3) for number in range(3)])
+            assert [outcome.result()[0] for outcome in outcomes] == ["1", "2", "3"]
+        wait_until(lambda: flow.living() == 2)
+
+    def test_two_clients_take_turns(self, two_workers, tmp_path):
+        found = []
+
+        def client(name):
+            (tmp_path / name).mkdir()
+            items = [(tmp_path / name, number, 2) for number in range(2)]
+            with open_cluster(config_of(two_workers)) as flow:
+                found.extend(outcome.result() for outcome in flow.together(take_turns, items))
+
+        threads = [threading.Thread(target=client, args=(name,)) for name in ("one", "two")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        assert found == [[], [], [], []]
