@@ -21,6 +21,7 @@ def count_gpus(nodes: Path = Path("/dev")) -> int:
     ``CUDA_VISIBLE_DEVICES`` counts where it is set, as CUDA itself would read it.
     """
     there = sum(path.name.removeprefix("nvidia").isdigit() for path in nodes.glob("nvidia*"))
+    there = there or int((nodes / "dxg").exists())  # Linux inside Windows
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return there

@@ -20,7 +20,7 @@ of K+7 samples repeat the input (K+7)/8 times instead of K times."""
 
 
 class Windows(torch.autograd.Function):
-    """Windows of ``size`` samples every ``step`` samples: [B,T,C] -> [B,N,size*C]."""
+    """Windows of ``size`` samples every ``step <= size``: [B,T,C] -> [B,N,size*C]."""
 
     @staticmethod
     def forward(x: Tensor, size: int, step: int) -> Tensor:
@@ -40,11 +40,16 @@ class Windows(torch.autograd.Function):
         stars, samples, channels = ctx.shape
         windows = gradients[0].shape[1]
         each = gradients[0].reshape(stars, windows, ctx.size, channels)
-        out = each.new_zeros(ctx.shape)
+        out = each.new_empty(ctx.shape)
+        strides = (samples * channels, ctx.step * channels, channels, 1)
         for first in range(0, ctx.size, ctx.step):
             slab = each[:, :, first : first + ctx.step]
-            strides = (samples * channels, ctx.step * channels, channels, 1)
-            out.as_strided(slab.shape, strides, first * channels).add_(slab)
+            into = out.as_strided(slab.shape, strides, first * channels)
+            if first:
+                into.add_(slab)
+            else:
+                into.copy_(slab)
+                out[:, windows * slab.shape[2] :].zero_()
         return out, None, None
 
     @staticmethod
@@ -78,6 +83,8 @@ class Convolution(nn.Module):
         x = functional.pad(x.mT, (0, 0, 0, lacking)) if lacking > 0 else x.mT
         size = (self.group - 1) * self.stride + self.kernel
         windows: Tensor = Windows.apply(x, size, self.group * self.stride)  # type: ignore[no-untyped-call]
+        if self.group == 1:
+            return functional.linear(windows, self.weight.mT.flatten(1), self.bias).mT
         y = functional.linear(windows, self.matrix(size), self.bias.repeat(self.group))
         y = y.reshape(y.shape[0], groups * self.group, -1)
         near: Tensor = y[:, :outputs].mT
@@ -137,4 +144,6 @@ def for_cpu(layers: nn.Module) -> nn.Module:
 
 
 def _is_plain(of: nn.Conv1d) -> bool:
-    return (of.padding, of.dilation, of.groups) == ((0,), (1,), 1)
+    """Without padding, dilation, groups, or samples that no window covers."""
+    covered = of.kernel_size[0] >= of.stride[0]
+    return covered and (of.padding, of.dilation, of.groups) == ((0,), (1,), 1)

@@ -173,7 +173,7 @@ class Stack:
     def _products(self) -> contextlib.AbstractContextManager[None]:
         if self.precision == torch.float32:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.precision)
+        return torch.autocast(self.device.type, self.precision, cache_enabled=False)
 
 
 @dataclass
@@ -205,10 +205,12 @@ class Recorded:
             return
         before = [tensor.clone() for tensor in self.stack.tensors()]
         random = torch.cuda.get_rng_state(self.stack.device)
+        stream = torch.cuda.current_stream(self.stack.device)
         try:
             self._capture(stars)
         except RuntimeError as error:
             self._graph, self.why_not = None, str(error).splitlines()[0]
+            torch.cuda.set_stream(stream)  # a recording that breaks off leaves its own
         # Warming up has trained the members: undo it.
         self.stack.restore(before)
         torch.cuda.set_rng_state(random, self.stack.device)
