@@ -9,6 +9,7 @@ COMMANDS = [
     "simulate",
     "ingest",
     "train",
+    "tune",
     "predict",
     "verify",
     "export",
@@ -52,6 +53,8 @@ def test_a_missing_argument_is_wrong_usage():
     [
         (["ingest", "nowhere", "s.zarr"], "nowhere does not exist"),
         (["train", "no.zarr", "package"], "no.zarr does not exist"),
+        (["tune", "no.zarr", "study"], "no.zarr does not exist"),
+        (["tune", "no.zarr", "study", "--dry-run"], "no.zarr does not exist"),
         (["verify", "no.zarr"], "no.zarr does not exist"),
         (["inspect", "no.zarr"], "no.zarr does not exist"),
     ],
@@ -72,6 +75,7 @@ def test_a_path_that_is_not_there_is_wrong_usage_in_one_line(words, message, tmp
         (["--set", "train"], "has no '='"),
         (["--conf", "nothing"], "no configuration file 'nothing'"),
         (["--cluster", "slrm"], "backend"),
+        (["--set", "tune.noise={low: 1, high: 0}"], "low = 1 must be below high = 0"),
     ],
 )
 def test_a_wrong_setting_is_a_clear_error(words, message, tmp_path):
@@ -97,3 +101,15 @@ def test_doctor_finds_this_machine_fit():
     done = distcnn("doctor")
     assert done.returncode == 0
     assert "storage: round trip right" in done.stdout
+
+
+def test_training_writes_tensorboard_logs_where_it_is_asked_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = distcnn("train", tmp_path, "package", "--tensorboard", "file/logs", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "file/logs cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_tuning_of_no_trials_is_wrong_usage():
+    assert distcnn("tune", "survey.zarr", "study", "--trials", "0").returncode == 2

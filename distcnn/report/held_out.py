@@ -82,7 +82,7 @@ def _attenuated(stars: Stars, column: int, low: float) -> Row:
     truth, noise = stars.reference[:, column], stars.reference_error[:, column]
     spread, poor = truth.var() - np.square(noise).mean(), truth < low
     error = np.square(stars.label_error[:, column]).mean()
-    row: Row = {"expected": float(1 - error / spread) if spread > 0 else float("nan")}
+    row: Row = {"expected": float(max(0.0, 1 - error / spread)) if spread > 0 else float("nan")}
     row["poor_stars"] = int(poor.sum())
     for ending, label in (("", stars.label), ("_debiased", stars.label_debiased)):
         residual = label[:, column] - truth

@@ -51,7 +51,7 @@ def describe_package(path: Path) -> Iterator[str]:
         for count, line in enumerate(lines):
             if count == 0:
                 yield from ("", title)
-            yield f"  {line}"
+            yield f"  {line}".rstrip()
 
 
 def _head(path: Path, manifest: Tree, digest: str) -> Iterator[str]:

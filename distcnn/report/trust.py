@@ -195,7 +195,7 @@ def poor_figure(rows: Sequence[Row]) -> Figure | None:
     if not rows:
         return None
     panels_of = list(dict.fromkeys((row["label"], row["snr"]) for row in rows))
-    figure, axes = panels(1, len(panels_of), width=10.8 / max(len(panels_of), 2), height=2.9)
+    figure, axes = panels(1, len(panels_of), width=10.8 / len(panels_of), height=2.9)
     for ax, (name, text) in zip(axes[0], panels_of, strict=True):
         mine = [row for row in rows if (row["label"], row["snr"]) == (name, text)]
         centre = [(row["low"] + row["high"]) / 2 for row in mine]
