@@ -250,7 +250,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     cpu = torch.device("cpu")
     options.ceilings = ceilings(cpu, torch.float32)
     load = os.getloadavg()[0]
-    each = {name: measure_network(name, options) for name in options.networks.split(",")}
+    each = {}
+    for name in options.networks.split(","):
+        each[name] = measure_network(name, options)
+        print(name, json.dumps(each[name]), flush=True)
     result: dict[str, Any] = {
         "hardware": hardware(),
         "commit": commit(),
