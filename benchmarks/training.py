@@ -94,10 +94,11 @@ class Turns:
 def _serve(make: Make, stars: int, pixels: int, config: TrainConfig, pipe: Connection) -> None:
     torch.set_num_threads(1)
     epoch = make(*make_stars(stars, pixels), config)
-    while pipe.recv():
-        begun = time.process_time()
-        epoch()
-        pipe.send(time.process_time() - begun)
+    with contextlib.suppress(EOFError):  # whoever asked is gone
+        while pipe.recv():
+            begun = time.process_time()
+            epoch()
+            pipe.send(time.process_time() - begun)
 
 
 @contextlib.contextmanager
