@@ -16,9 +16,9 @@ from distcnn.flow import Flow
 __all__ = ["BACKENDS", "ClusterFlow", "open_cluster"]
 
 BACKENDS = {
+    "cuda": "distcnn.clusters.cuda",
     "local": "distcnn.clusters.local",
     "serial": "distcnn.clusters.serial",
-    "cuda": "distcnn.clusters.cuda",
 }
 EXISTING = "distcnn.clusters.existing"
 """The backend whose name is an address."""

@@ -40,6 +40,7 @@ from distcnn.training.data import (
     read_labels,
     read_rows,
 )
+from distcnn.training.devices import open_device
 from distcnn.training.lanes import Feed, HeldLane, Lane, StreamedLane, known_snr, lane_rows
 from distcnn.training.loop import CHECKPOINT, derived_seed, one_thread, train_member
 from distcnn.training.split import Part
@@ -94,10 +95,10 @@ class MemberTask:
 
 def run_member(task: MemberTask) -> dict[str, Any]:
     """Train one member, or go on with it; returns digest, seed, best epoch and losses."""
-    return train_one(task, Alone())
+    return train_one(task, Alone(), open_device(task.config.distribute.device))
 
 
-def train_one(task: MemberTask, comm: Comm, device: torch.device | None = None) -> dict[str, Any]:
+def train_one(task: MemberTask, comm: Comm, device: torch.device) -> dict[str, Any]:
     """The part of one rank in a member; only the first rank writes."""
     task.folder.mkdir(parents=True, exist_ok=True)
     with one_thread():
@@ -105,7 +106,7 @@ def train_one(task: MemberTask, comm: Comm, device: torch.device | None = None) 
     network = build_network(task.spec, task.config.network, task.seed)
     network.load_state_dict(scaling, strict=False)
     augment = Augment(task.config.augment, task.spec, network, facts)
-    network.layers.to(device or torch.device("cpu"))
+    network.layers.to(device)
     progress = train_member(
         network,
         feed,

@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import distcnn.errors
 from distcnn.config import TrainConfig
 from distcnn.errors import DistcnnError, TrainingError
 from distcnn.model import InputSpec
 from distcnn.training.checkpoint import write_bytes
 from distcnn.training.comm import Group
+from distcnn.training.devices import open_device
 from distcnn.training.members import Dealing, MemberTask, train_one
 from distcnn.training.rendezvous import RankLost, meeting
 
@@ -131,7 +130,7 @@ def main() -> int:
 
 def _train(task: RankTask, host: str) -> dict[str, Any]:
     config = task.member.config.distribute
-    device = torch.device("cuda" if config.device == "cuda" else "cpu")
+    device = open_device(config.device)
     with meeting(
         task.folder, task.rank, task.world, host=host, timeout=config.timeout, device=device
     ):
