@@ -68,4 +68,4 @@ def _votable(path: Path) -> Iterator[str]:
 
 
 def _column(name: str, unit: str, sentence: str) -> str:
-    return f"  {name:16s} {f'[{unit}]' if unit else '':8s} {sentence}"
+    return f"  {name:22s} {f'[{unit}]' if unit else '':8s} {sentence}"
