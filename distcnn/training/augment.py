@@ -167,10 +167,11 @@ class Augment:
         # The mean of u^2 is 1/3: many short runs, few long ones.
         length = (draw[:, :1].square() * 3 * self.config.drop_pixels * self.pixels).floor()
         start = (draw[:, 1:] * self.pixels).floor() - length / 2
-        place = torch.arange(self.pixels)
-        hidden = (place >= start) & (place < start + length)
-        lost = (hidden & (stars.spectrum != 0)).to(draw.dtype).mean(dim=1)
-        stars.spectrum.masked_fill_(hidden, 0.0)
+        # A quarter of a pixel decides the edges: the first is hidden, the one after the last not.
+        place = torch.arange(self.pixels) + (0.25 - start - length / 2)
+        before = torch.count_nonzero(stars.spectrum, dim=1)
+        stars.spectrum.mul_(place.abs_().ge_(length / 2))
+        lost = (before - torch.count_nonzero(stars.spectrum, dim=1)) / self.pixels
         column = self.valid[0]
         stars.scalars[:, column] -= lost / self.scale[column]
 
