@@ -64,7 +64,7 @@ class Meeting:
 def meeting(
     folder: Path, rank: int, world: int, *, host: str, timeout: float, device: torch.device
 ) -> Iterator[Meeting]:
-    """The process group of an attempt, gone at exit.
+    """The process group of an attempt; it lasts as long as this process.
 
     Raises
     ------
@@ -80,9 +80,7 @@ def meeting(
         yield meeting
     except (RuntimeError, dist.DistError) as broken:
         raise _explained(meeting, broken) from broken
-    finally:
-        with suppress(RuntimeError):
-            dist.destroy_process_group()
+    # The group ends with the process: to leave it in order would wait for ranks that are gone.
 
 
 def names(ranks: Sequence[int]) -> str:
