@@ -1,9 +1,10 @@
 """Calibration: from what the network believes to what its errors really are.
 
 Total error of label l of a star:  s_l(S/N) c_l(cell) m_l(missing) sqrt(noise^2 + scatter^2).
-The scales are fitted on stars that were not trained on, so that 68.3 % of the residuals lie
-within the total error and the error of the reference, in quadrature. Few stars in a bin pull it
-to the value of all stars (empirical Bayes), so a thin bin can never invent a scale of its own.
+The scales are fitted on stars that were not trained on, so that 68.3 % of the errors lie within
+the total error; the errors of the references are taken out (``deconvolve``). Few stars in a bin
+pull it to the value of all stars (empirical Bayes), so a thin bin can never invent a scale of
+its own; and a star whose reference is worse than its prediction counts for less than one.
 m is fitted on the same stars with XP or the parallax hidden. Below and above the label the
 interval has half-widths of its own, as far as the residuals of a cell are lopsided.
 """
@@ -15,16 +16,15 @@ from typing import Any
 import numpy as np
 
 from distcnn.quality.bins import snr_bins
-from distcnn.quality.coverage import WITHIN_68
+from distcnn.quality.deconvolve import FEWEST, Residuals
 
 Array = np.ndarray[Any, Any]
 
 BELOW_84 = 0.8413
 _SMALLEST = 0.05  # below this the quoted reference errors explain every residual
-_VARIANCE = 0.92  # n * var(ln s) when s is the 68.3 % quantile of n Gaussian residuals
+_VARIANCE = 0.75  # n * var(ln s) of the scale of n residuals with the tails that occur
 _SIDE_VARIANCE = 2.28  # the same for the 84.1 % quantile of one side
 _PRIOR_SPREAD = 0.10  # of ln s between cells, where the cells are too few to show their own
-_FEWEST = 20  # stars without which a label is not calibrated at all
 _GIANT_LOGG, _POOR_MH = 3.5, -1.0
 CELLS = ("dwarf", "giant", "metal-poor")
 HIDDEN = ("no XP", "no parallax", "no XP, no parallax")
@@ -40,6 +40,7 @@ class Calibration:
     centres : [K] ln S/N at which ``scale`` holds; constant beyond the ends, linear between.
     scale : [K, L] factor on sqrt(noise^2 + scatter^2).
     overall : [L] factor where the S/N is unknown.
+    shapes : [L] degrees of freedom of the errors' distribution.
     cell : [C, L] further factor per coarse cell of predicted labels (``CELLS``).
     side : [C, L, 2] half-widths of the interval below and above, in total errors.
     hidden : [H, L] further factor for stars that lack something (``HIDDEN``).
@@ -52,6 +53,7 @@ class Calibration:
     centres: Array
     scale: Array
     overall: Array
+    shapes: Array
     cell: Array
     side: Array
     hidden: Array
@@ -83,59 +85,60 @@ class Calibration:
         edges : increasing S/N edges; stars beyond the ends form bins of their own.
         label, names : [N, L] predictions and their names; without them there are no cells.
         """
-        spread, error = np.hypot(noise, scatter), np.nan_to_num(label_error)
-        need = needed(residual, spread, error)
+        found = Residuals(residual, np.hypot(noise, scatter), np.nan_to_num(label_error))
         bins = snr_bins(snr, edges)
-        used = np.unique(bins[(bins >= 0) & np.isfinite(need).any(axis=1)])
+        used = np.unique(bins[(bins >= 0) & found.known.any(axis=1)])
         inside = [bins == number for number in used]
-        counts = np.array([np.isfinite(need[rows]).sum(axis=0) for rows in inside], np.int64)
-        counts = counts.reshape(len(used), need.shape[1])
-        overall = np.array([_quantile(column) for column in need.T])
+        counts = np.array([found.known[rows].sum(axis=0) for rows in inside], np.int64)
+        shapes = found.shapes()
+        overall = found.scales(shapes)
         known = snr[np.isfinite(snr) & (snr > 0)]
+        labels = residual.shape[1]
         fitted = cls(
             centres=_centres(snr, inside),
-            scale=_fit_nodes(need, snr, inside, overall, counts),
+            scale=_fit_nodes(found.over(overall), snr, inside, shapes) * overall,
             overall=overall,
-            cell=np.ones((len(CELLS), need.shape[1])),
-            side=np.ones((len(CELLS), need.shape[1], 2)),
-            hidden=np.ones((len(HIDDEN), need.shape[1])),
+            shapes=shapes,
+            cell=np.ones((len(CELLS), labels)),
+            side=np.ones((len(CELLS), labels, 2)),
+            hidden=np.ones((len(HIDDEN), labels)),
             index=_positions(names),
             snr_range=(float(known.min()), float(known.max())) if known.size else (np.nan, np.nan),
             unknown_snr=bool((~(snr > 0)).any()),
-            counts=counts,
+            counts=counts.reshape(len(used), labels),
         )
         if label is None:
             return fitted
-        fitted = fitted._with_cells(need / fitted._factor(snr, None, None), label)
-        total = fitted.apply(noise, scatter, snr, label)
-        return fitted._with_sides(residual, total, error, label)
+        fitted = fitted._with_cells(found.over(fitted._factor(snr, None, None)), label)
+        return fitted._with_sides(found.over(fitted._factor(snr, label, None)), label)
 
-    def _with_cells(self, left: Array, label: Array) -> "Calibration":
+    def _with_cells(self, left: Residuals, label: Array) -> "Calibration":
         where = cells(label, self.index)
-        factor = [_shrunk_factor(left[where == number]) for number in range(len(CELLS))]
+        inside = [where == number for number in range(len(CELLS))]
+        factor = [_shrunk_scale(left.take(rows), self.shapes) for rows in inside]
         return replace(self, cell=np.stack(factor))
 
-    def _with_sides(
-        self, residual: Array, total: Array, error: Array, label: Array
-    ) -> "Calibration":
+    def _with_sides(self, left: Residuals, label: Array) -> "Calibration":
         where = cells(label, self.index)
         side = np.ones_like(self.side)
-        # The truth lies below a label that is too large.
-        for way, sign in enumerate((1.0, -1.0)):
-            one_sided = np.where(np.isfinite(residual), np.maximum(sign * residual, 0.0), np.nan)
-            need = needed(one_sided, total, error)
-            for number in range(len(CELLS)):
-                inside = need[where == number]
-                side[number, :, way] = _shrunk_factor(inside, BELOW_84, _SIDE_VARIANCE)
+        for number in range(len(CELLS)):
+            some = left.take(where == number)
+            # The truth lies below a label that is too large.
+            log = np.log([_side(some, sign) for sign in (1.0, -1.0)])
+            stars = some.worth().sum(axis=0)
+            weight = stars / (stars + _SIDE_VARIANCE / _PRIOR_SPREAD**2)
+            lopsided = np.nan_to_num(weight * (log[0] - log[1]) / 2)
+            side[number] = np.exp(np.stack([lopsided, -lopsided], axis=1))
         return replace(self, side=side)
 
-    def with_hidden(self, number: int, need: Array, snr: Array, label: Array) -> "Calibration":
+    def with_hidden(self, number: int, found: Residuals, snr: Array, label: Array) -> "Calibration":
         """Fit the factor for stars that lack ``HIDDEN[number]`` on predictions without it.
 
-        ``need`` [N, L]: see ``needed``; ``label``: those predictions.
+        ``found`` : their residuals; ``label`` : those predictions.
         """
         hidden = self.hidden.copy()
-        hidden[number] = _shrunk_factor(need / self._factor(snr, label, None), spread=1.0)
+        left = found.over(self._factor(snr, label, None))
+        hidden[number] = _shrunk_scale(left, self.shapes, spread=1.0)
         return replace(self, hidden=hidden)
 
     def _factor(self, snr: Array, label: Array | None, missing: Array | None) -> Array:
@@ -183,7 +186,7 @@ class Calibration:
 
     def to_arrays(self) -> dict[str, Array]:
         """Arrays that say everything; undone by ``from_arrays``."""
-        plain = ("centres", "scale", "overall", "cell", "side", "hidden")
+        plain = ("centres", "scale", "overall", "shapes", "cell", "side", "hidden")
         return {name: np.ascontiguousarray(getattr(self, name)) for name in plain} | {
             "counts": self.counts.astype(np.int64),
             "index": np.array(self.index, np.int64),
@@ -215,60 +218,52 @@ def cells(label: Array, index: tuple[int, int]) -> Array:
     return where
 
 
-def needed(residual: Array, spread: Array, error: Array) -> Array:
-    """[N, L] the factor with which each residual would lie on the edge of its interval."""
-    excess = np.maximum(residual**2 - error**2, 0.0)
-    return np.asarray(np.sqrt(excess) / spread, float)
+def _side(found: Residuals, sign: float) -> Array:
+    """[L] 84.1 % quantile of what one side needs, in units of the beliefs."""
+    excess = np.maximum(found.residual * sign, 0.0) ** 2 - found.error**2
+    need = np.where(found.known, np.sqrt(np.maximum(excess, 0.0)) / found.spread, np.nan)
+    return np.array([_quantile(column) for column in need.T])
 
 
-def _quantile(need: Array, quantile: float = WITHIN_68) -> float:
+def _quantile(need: Array) -> float:
     good = need[np.isfinite(need)]
-    if good.size < _FEWEST:
+    if good.size < FEWEST:
         return np.nan
-    return max(float(np.quantile(good, quantile)), _SMALLEST)
+    return max(float(np.quantile(good, BELOW_84)), _SMALLEST)
 
 
-def _shrunk_factor(
-    need: Array,
-    quantile: float = WITHIN_68,
-    variance: float = _VARIANCE,
-    spread: float = _PRIOR_SPREAD,
-) -> Array:
-    """[L] quantile of what is needed, pulled to one as far as chance explains it."""
-    count = np.isfinite(need).sum(axis=0)
-    log = np.log([_quantile(column, quantile) for column in need.T])
-    weight = count / (count + variance / spread**2)
-    return np.where(count >= _FEWEST, np.exp(weight * log), 1.0)
+def _shrunk_scale(found: Residuals, shapes: Array, spread: float = _PRIOR_SPREAD) -> Array:
+    """[L] scale that is needed, pulled to one as far as chance explains it."""
+    stars = found.worth().sum(axis=0)
+    log = stars / (stars + _VARIANCE / spread**2) * np.log(found.scales(shapes))
+    return np.where(np.isfinite(log), np.exp(log), 1.0)
 
 
 def _centres(snr: Array, inside: list[Array]) -> Array:
     return np.array([np.median(np.log(snr[rows])) for rows in inside])
 
 
-def _fit_nodes(
-    need: Array, snr: Array, inside: list[Array], overall: Array, counts: Array
-) -> Array:
+def _fit_nodes(found: Residuals, snr: Array, inside: list[Array], shapes: Array) -> Array:
     """[K, L] scales at the centres, such that interpolating between them covers every bin."""
-    log, centres = np.zeros(counts.shape), _centres(snr, inside)
-    for _ in range(8):  # interpolation mixes neighbours, so a bin's own scale is not enough
+    stars = np.array([found.take(rows).worth().sum(axis=0) for rows in inside])
+    stars = stars.reshape(len(inside), len(shapes))
+    log, centres = np.zeros(stars.shape), _centres(snr, inside)
+    for _ in range(5):  # interpolation mixes neighbours, so a bin's own scale is not enough
         for number, rows in enumerate(inside):
             at = np.log(snr[rows])
             now = np.stack([np.interp(at, centres, column) for column in log.T], axis=1)
-            left = need[rows] / (np.exp(now) * overall)
-            step = np.log([_quantile(column) for column in left.T])
+            step = np.log(found.take(rows).over(np.exp(now)).scales(shapes))
             log[number] += 0.8 * np.where(np.isfinite(step), step, 0.0)
-    scale: Array = overall * np.exp(_shrink(log, counts))
-    return scale
+    return np.asarray(np.exp(_shrink(log, stars)))
 
 
-def _shrink(log: Array, counts: Array) -> Array:
-    """Pull ln(scale / overall) to zero as far as its scatter is what the counts explain."""
-    weight = counts / np.maximum(counts.sum(axis=0), 1)
-    chance = _VARIANCE / np.maximum(counts, 1)
+def _shrink(log: Array, stars: Array) -> Array:
+    """Pull ln(scale / overall) to zero as far as its scatter is what the stars' number explains."""
+    weight = stars / np.maximum(stars.sum(axis=0), 1e-30)
+    chance = _VARIANCE / np.maximum(stars, 1e-30)
     found = (weight * log**2).sum(axis=0) - (weight * (1 - weight) * chance).sum(axis=0)
     spread = np.maximum(found, 0.25 * _PRIOR_SPREAD**2)
-    shrunk: Array = np.where(counts >= _FEWEST, log * spread / (spread + chance), 0.0)
-    return shrunk
+    return np.asarray(log * spread / (spread + chance))
 
 
 def _positions(names: Sequence[str]) -> tuple[int, int]:

@@ -9,8 +9,9 @@ import numpy as np
 
 from distcnn.config import QualityConfig
 from distcnn.quality.attenuation import Attenuation
-from distcnn.quality.calibration import CELLS, HIDDEN, Calibration, cells, needed
+from distcnn.quality.calibration import CELLS, HIDDEN, Calibration, cells
 from distcnn.quality.coverage import coverage_table
+from distcnn.quality.deconvolve import Residuals
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
 from distcnn.schema import Flag
@@ -224,8 +225,8 @@ def _fit_calibration(
     for number, name in enumerate(HIDDEN):
         if name in hidden:
             label, noise, scatter = (hidden[name][k] for k in ("label", "noise", "scatter"))
-            need = needed(label - whole, np.hypot(noise, scatter), np.nan_to_num(error))
-            fitted = fitted.with_hidden(number, need, snr, label)
+            found = Residuals(label - whole, np.hypot(noise, scatter), np.nan_to_num(error))
+            fitted = fitted.with_hidden(number, found, snr, label)
     return fitted
 
 

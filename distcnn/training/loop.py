@@ -76,6 +76,7 @@ def train_member(
     folder: Path,
     report: Report,
     comm: Comm | None = None,
+    precision: torch.dtype = torch.float32,
 ) -> Progress:
     """Train ``network`` until its validation loss stops falling; it is left at its best.
 
@@ -87,6 +88,7 @@ def train_member(
     folder : holds the checkpoint; training goes on from one that is there.
     report : told after every epoch.
     comm : the other ranks, if any; only the first writes and reports.
+    precision : of wide products in training; validation is always in float32.
 
     Raises
     ------
@@ -101,6 +103,7 @@ def train_member(
         seed=seed,
         folder=folder,
         comm=comm or Alone(),
+        precision=precision,
     )
     with one_thread():
         while not _finished(run.progress, config):
@@ -167,7 +170,9 @@ class _Run:
         seed: int,
         folder: Path,
         comm: Comm,
+        precision: torch.dtype,
     ) -> None:
+        self.precision = precision
         self.network, self.feed, self.augment = network, feed, augment
         self.config, self.seed, self.comm = config, seed, comm
         self.path = folder / CHECKPOINT
@@ -235,7 +240,10 @@ class _Run:
         if len(stars):  # the last steps of an epoch may leave a lane without
             stars = self.augment(stars, self.feed.pool, share.generator)
         stars = stars.to(_device(self.network))
-        outputs = self.layers(stars.spectrum, stars.xp, stars.scalars)
+        narrow = self.precision != torch.float32
+        with torch.autocast(stars.spectrum.device.type, self.precision, enabled=narrow):
+            outputs = self.layers(stars.spectrum, stars.xp, stars.scalars)
+        outputs = tuple(output.float() for output in outputs)
         # Ranks take the mean of their gradients, what is wanted is the sum.
         loss = training_loss(outputs, stars) / known * self.comm.world
         loss.backward()  # type: ignore[no-untyped-call]

@@ -43,9 +43,13 @@ from distcnn.training.data import (
 from distcnn.training.devices import open_device
 from distcnn.training.lanes import Feed, HeldLane, Lane, StreamedLane, known_snr, lane_rows
 from distcnn.training.loop import CHECKPOINT, derived_seed, one_thread, train_member
+from distcnn.training.precision import choose_precision, with_full_heads
+from distcnn.training.products import for_cpu
 from distcnn.training.split import Part
 
 PROGRESS, WEIGHTS = "progress.jsonl", "member.safetensors"
+TRIAL = 256
+"""Most validation stars on which a reduced precision must agree with float32."""
 SAMPLE = 20_000
 """Most training stars on which scalings and the facts of augmentation are measured."""
 
@@ -107,6 +111,7 @@ def train_one(task: MemberTask, comm: Comm, device: torch.device) -> dict[str, A
     network.load_state_dict(scaling, strict=False)
     augment = Augment(task.config.augment, task.spec, network, facts)
     network.layers.to(device)
+    precision, why = _fastest(network, validation, comm)
     progress = train_member(
         network,
         feed,
@@ -117,6 +122,7 @@ def train_one(task: MemberTask, comm: Comm, device: torch.device) -> dict[str, A
         folder=task.folder,
         report=lambda epoch: checkpoint.append_line(task.folder / PROGRESS, epoch),
         comm=comm,
+        precision=precision,
     )
     network.layers.to("cpu")
     digest = _write(task, network) if comm.writes() else ""
@@ -126,7 +132,25 @@ def train_one(task: MemberTask, comm: Comm, device: torch.device) -> dict[str, A
         "best": progress.best,
         "validation": progress.validation,
         "epochs": progress.epochs,
+        "arithmetic": {
+            "device": device.type,
+            "precision": str(precision).removeprefix("torch."),
+            "precision_why": why,
+        },
     }
+
+
+def _fastest(network: Network, validation: Scaled, comm: Comm) -> tuple[torch.dtype, str]:
+    """Bring the layers into the form that trains fastest on a CPU; precision and why."""
+    if next(network.layers.parameters()).device.type != "cpu":
+        return torch.float32, "a GPU trains members one by one in float32"
+    with_full_heads(for_cpu(network.layers))
+    if comm.world > 1:
+        return torch.float32, "ranks may stand on processors of different kinds"
+    with one_thread():
+        return choose_precision(
+            network.layers, validation.take(torch.arange(min(TRIAL, len(validation))))
+        )
 
 
 def _write(task: MemberTask, network: Network) -> str:

@@ -31,6 +31,7 @@ from distcnn.training.members import PROGRESS, MemberTask, run_member
 from distcnn.training.plan import Size, TrainPlan, make_plan
 from distcnn.training.progress import STAGE, Follower, following
 from distcnn.training.ranks import train_together
+from distcnn.training.split import groups_digest
 
 LEDGER = "ledger.jsonl"
 
@@ -189,6 +190,7 @@ def _name(number: int) -> str:
 def _fingerprint(spec: InputSpec, census: Census, config: TrainConfig) -> dict[str, Any]:
     """What a member depends on; another ensemble of the same members may use them."""
     settings = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
+    settings["split"]["groups"] = groups_digest(config.split)
     return {"distcnn_version": __version__, "data": census.data, "spec": spec.to_json(), **settings}
 
 

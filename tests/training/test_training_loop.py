@@ -229,7 +229,7 @@ def test_seeds_differ_wherever_a_number_does():
 
 
 def augmented(member, config, seed=1, **changes):
-    nothing = {"noise": 0, "drop_xp": 0, "drop_parallax": 0, "drop_pixels": 0}
+    nothing = dict.fromkeys(type(config.augment).model_fields, 0)
     settings = config.augment.model_copy(update=nothing | changes)
     batch = member.train.take(torch.arange(len(member.train)))
     pool = member.train.snr
