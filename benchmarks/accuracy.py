@@ -24,9 +24,7 @@ Judged are stars without injected trouble that no part of training has seen. Col
 import argparse
 import json
 import math
-import platform
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +32,7 @@ from typing import Any
 
 import numpy as np
 from judge import Judged, bounds, judged_stars, poor_table, table_of
+from origin import commit, hardware
 from verdicts import verdicts
 
 from distcnn import __version__, pipeline
@@ -222,23 +221,6 @@ def print_verdicts(found: Sequence[dict[str, Any]]) -> None:
     print()
     for verdict in found:
         print(f"{words[verdict['reached']]:12s} {verdict['target']}: {verdict['numbers']}")
-
-
-def commit() -> str:
-    """Commit of the code, with a plus if files were changed since; empty outside a checkout."""
-    root = Path(__file__).parents[1]
-    words = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"]
-    try:
-        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:
-        return ""
-
-
-def hardware() -> str:
-    """Name of the processor."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
-    return found[1] if found else platform.machine()
 
 
 def plain(value: Any) -> Any:

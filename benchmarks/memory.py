@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from origin import commit, hardware
 
 from distcnn.clusters import open_cluster
 from distcnn.config import ClusterConfig, NetworkConfig, TrainConfig
@@ -120,6 +121,8 @@ def main() -> None:
         "driver_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "train_seconds": round(seconds, 1),
         "load": os.getloadavg()[0],
+        "commit": commit(),
+        "hardware": hardware(),
     }
     text = json.dumps(result, indent=1)
     print(text)

@@ -31,9 +31,7 @@ import contextlib
 import json
 import multiprocessing
 import os
-import platform
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -44,6 +42,7 @@ from typing import Any
 import numpy as np
 import torch
 from ceilings import binding, ceilings, demand
+from origin import commit, hardware
 from training_accuracy import compare_accuracy
 from training_loops import (
     PLAIN,
@@ -213,23 +212,6 @@ def measure_two(options: argparse.Namespace) -> dict[str, Any]:
             worker.join()
     ratio = round(2 * longest[0] / longest[1], 3)
     return {"ratio": ratio, "cores": os.cpu_count(), "load_before": load}
-
-
-def hardware() -> str:
-    """Name of the GPU if there is one, else of the processor and what it can do."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name(0)
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
-    name = found[1] if found else platform.machine()
-    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
-
-
-def commit() -> str:
-    """Commit of the code measured, with a plus if files were changed since."""
-    root = Path(__file__).parents[1]
-    words = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def parse() -> argparse.Namespace:

@@ -21,9 +21,10 @@ from distcnn.training.devices import plan_device
 from distcnn.training.members import Dealing
 
 GAIN = 0.7
-"""What a rank adds to a group, measured against a worker with a member of its own."""
+"""What a rank is taken to add to a group, against a worker with a member of its own: a guess on
+the careful side, since it was not measured on an idle machine."""
 WORTH = 1_000_000
-"""Stars times epochs of a member below which a group takes longer to start than it gains."""
+"""Stars times epochs of a member below which a group is taken to cost more than it gains."""
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def launch(task: RankTask) -> dict[str, Any]:
     _wait_for_others(task, place)
     with task.log.open("ab") as log:
         rank = subprocess.Popen(
-            [sys.executable, "-m", "distcnn.training.rank"],
+            [sys.executable, "-W", "ignore", "-m", "distcnn.training.rank"],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
