@@ -56,7 +56,7 @@ from training_loops import (
     ours,
 )
 
-from distcnn.clusters.settings import KEEP_MEMORY, ONE_THREAD
+from distcnn.clusters.settings import KEEP_MEMORY, ONE_THREAD, keeping_environment
 from distcnn.config import NetworkConfig, TrainConfig
 from distcnn.model import InputSpec
 from distcnn.training.batches import scale_stars
@@ -103,16 +103,11 @@ def _serve(make: Make, stars: int, pixels: int, config: TrainConfig, pipe: Conne
 @contextlib.contextmanager
 def environment(*, kept: bool) -> Iterator[None]:
     """Variables that a child process starts with."""
-    before = dict(os.environ)
-    os.environ.update(ONE_THREAD)
-    if kept:
-        os.environ.update({name: str(value) for name, value in KEEP_MEMORY.items()})
-    try:
+    with keeping_environment():
+        os.environ.update(ONE_THREAD)
+        if kept:
+            os.environ.update({name: str(value) for name, value in KEEP_MEMORY.items()})
         yield
-    finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
 
 
 def take_turns(loops: dict[str, Turns], rounds: int) -> dict[str, list[float]]:

@@ -4,7 +4,6 @@ dask-cuda starts the workers and binds each to the cores beside its GPU. This pr
 initialises CUDA: it asks the driver's own library how many GPUs there are.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from distcnn.clusters.dask_flow import DaskFlow
 from distcnn.clusters.local import arguments, open_workers
+from distcnn.clusters.settings import keeping_environment
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError, MissingExtra
 
@@ -39,7 +39,7 @@ def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
     def start(config: ClusterConfig, workers: int, folder: Path) -> Any:
         return _start(cuda, config, workers, folder)
 
-    with _keeping_environment(), open_workers(config, workers, start) as flow:
+    with keeping_environment(), open_workers(config, workers, start) as flow:
         yield flow
 
 
@@ -91,15 +91,3 @@ def _no_gpu(error: Exception | None) -> ClusterError:
         expected="a machine where `nvidia-smi` lists a GPU",
         cure="Run with --cluster local, which trains on CPUs.",
     )
-
-
-@contextmanager
-def _keeping_environment() -> Iterator[None]:
-    """dask-cuda sets variables for its workers in this process and leaves them."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)

@@ -1,5 +1,8 @@
 """Settings of Dask that every backend shares, and why they differ from Dask's own."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +39,15 @@ def dask_settings(scratch: Path) -> dict[str, Any]:
         "distributed.worker.memory.terminate": 0.95,
         "distributed.comm.retry.count": 3,
     }
+
+
+@contextmanager
+def keeping_environment() -> Iterator[None]:
+    """Whatever happens to the variables of this process within, they are as before afterwards."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)

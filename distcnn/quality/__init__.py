@@ -1,8 +1,8 @@
 """With what a prediction may be trusted: numpy only, fitted at training, shipped in the package."""
 
 from distcnn.quality.attenuation import Attenuation
-from distcnn.quality.bins import bin_name, snr_bins
-from distcnn.quality.calibration import CELLS, HIDDEN, Calibration, cells
+from distcnn.quality.bins import bin_name, snr_bins, snr_groups
+from distcnn.quality.calibration import CELLS, HIDDEN, Calibration, cells, positions
 from distcnn.quality.coverage import coverage_table
 from distcnn.quality.flags import Quality
 from distcnn.quality.limits import Limits
@@ -19,5 +19,7 @@ __all__ = [
     "bin_name",
     "cells",
     "coverage_table",
+    "positions",
     "snr_bins",
+    "snr_groups",
 ]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from distcnn.quality.bins import bin_name, snr_bins
+from distcnn.quality.bins import snr_bins, snr_groups
 
 Array = np.ndarray[Any, Any]
 
@@ -101,9 +101,7 @@ class Attenuation:
         ``expected`` = 1 - q, the slope of least squares; ``poor_*`` of the lowest 2 % of a label.
         """
         debiased = self.apply(label, error, snr)[0]
-        bins = snr_bins(snr, self.edges)
-        groups = [("all", np.ones(len(snr), bool))]
-        groups += [(bin_name(int(n), self.edges), bins == n) for n in np.unique(bins)]
+        groups = snr_groups(snr, self.edges)
         noise = np.nan_to_num(reference_error)
         rows = []
         for k, name in enumerate(names):
@@ -175,6 +173,23 @@ def slope(label: Array, reference: Array, noise: Array) -> float:
     return float(shared / variance)
 
 
+def both_estimates(
+    label: Array, debiased: Array, reference: Array, noise: Array, poor: Array
+) -> dict[str, Any]:
+    """``slope``, ``std``, ``poor_bias`` of an estimate, and of the debiased one where it is known.
+
+    ``poor`` : bool [N], the stars of the low end.
+    """
+    row: dict[str, Any] = {"poor_stars": int(poor.sum())}
+    for ending, values in (("", label), ("_debiased", debiased)):
+        residual = values - reference
+        if np.isfinite(residual).all():
+            row[f"slope{ending}"] = slope(values, reference, noise)
+            row[f"std{ending}"] = float(residual.std())
+            row[f"poor_bias{ending}"] = float(residual[poor].mean()) if poor.any() else np.nan
+    return row
+
+
 def _row(columns: list[Array], low: float) -> dict[str, Any]:
     label, debiased, error, reference, noise = columns
     if len(label) < 3:
@@ -182,9 +197,4 @@ def _row(columns: list[Array], low: float) -> dict[str, Any]:
     poor = reference < low
     spread = max(reference.var() - np.square(noise).mean(), 1e-30)
     row = {"stars": len(label), "expected": float(1 - np.square(error).mean() / spread)}
-    for ending, values in (("", label), ("_debiased", debiased)):
-        residual = values - reference
-        row[f"slope{ending}"] = slope(values, reference, noise)
-        row[f"std{ending}"] = float(residual.std())
-        row[f"poor_bias{ending}"] = float(residual[poor].mean()) if poor.any() else float("nan")
-    return row | {"poor_stars": int(poor.sum())}
+    return row | both_estimates(label, debiased, reference, noise, poor)

@@ -23,3 +23,10 @@ def bin_name(number: int, edges: Sequence[float] | Array) -> str:
     if number == len(edges):
         return f">= {edges[-1]:g}"
     return f"{edges[number - 1]:g}-{edges[number]:g}"
+
+
+def snr_groups(snr: Array, edges: Sequence[float] | Array) -> list[tuple[str, Array]]:
+    """Name and mask [N]: all stars, then every bin that has stars, ``unknown`` first of them."""
+    bins = snr_bins(snr, edges)
+    found = [(bin_name(int(number), edges), bins == number) for number in np.unique(bins)]
+    return [("all", np.ones(len(snr), bool)), *found]

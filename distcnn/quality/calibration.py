@@ -102,7 +102,7 @@ class Calibration:
             cell=np.ones((len(CELLS), labels)),
             side=np.ones((len(CELLS), labels, 2)),
             hidden=np.ones((len(HIDDEN), labels)),
-            index=_positions(names),
+            index=positions(names),
             snr_range=(float(known.min()), float(known.max())) if known.size else (np.nan, np.nan),
             unknown_snr=bool((~(snr > 0)).any()),
             counts=counts.reshape(len(used), labels),
@@ -266,7 +266,8 @@ def _shrink(log: Array, stars: Array) -> Array:
     return np.asarray(log * spread / (spread + chance))
 
 
-def _positions(names: Sequence[str]) -> tuple[int, int]:
+def positions(names: Sequence[str]) -> tuple[int, int]:
+    """Places of logg and of the metallicity that ``cells`` takes, -1 where absent."""
     known = list(names)
     metals = [known.index(name) for name in ("mh", "feh") if name in known]
     return (known.index("logg") if "logg" in known else -1, metals[0] if metals else -1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from distcnn.quality.bins import bin_name, snr_bins
+from distcnn.quality.bins import snr_groups
 
 Array = np.ndarray[Any, Any]
 
@@ -32,9 +32,7 @@ def coverage_table(
     Rows with label, snr (name of the bin, "all" first), stars, within_68, within_95 (fractions
     inside 1 and 2 total errors), pull_std, pull_mad (1.48 MAD), bias (mean residual).
     """
-    bins = snr_bins(snr, edges)
-    groups = [("all", np.ones(len(snr), bool))]
-    groups += [(bin_name(int(n), edges), bins == n) for n in np.unique(bins)]
+    groups = snr_groups(snr, edges)
     pulls = residual / np.hypot(label_error, np.nan_to_num(reference_error))
     rows = []
     for column, name in enumerate(names):

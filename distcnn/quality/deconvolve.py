@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from scipy import optimize, stats
 
+from distcnn.quality.coverage import WITHIN_68
+
 Array = np.ndarray[Any, Any]
 
 SHAPES = (3.0, 5.0, 8.0, 15.0, 100.0)
@@ -26,7 +28,6 @@ FEWEST = 20
 """Stars without which nothing is told."""
 FAR = 8.0
 """Residuals are cut here, in units of their expected width: no likelihood may hang on one star."""
-INSIDE = 0.6827
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _widths(shape: float) -> Array:
 def _half_width(shape: float) -> float:
     """Half the width of the interval that holds 68.3 % of the mixture."""
     widths = np.sqrt(_widths(shape))
-    inside = lambda x: float((2 * stats.norm.cdf(x / widths) - 1).mean()) - INSIDE  # noqa: E731
+    inside = lambda x: float((2 * stats.norm.cdf(x / widths) - 1).mean()) - WITHIN_68  # noqa: E731
     return float(optimize.brentq(inside, 0.1, 10.0))
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from distcnn.quality import CELLS, cells, coverage_table
-from distcnn.quality.attenuation import slope
+from distcnn.quality import CELLS, cells, coverage_table, positions
+from distcnn.quality.attenuation import both_estimates
 from distcnn.report.metrics import Row, groups
 from distcnn.report.stars import Stars
 from distcnn.schema import Flag, Trouble
@@ -44,10 +44,9 @@ def cell_coverage(stars: Stars, names: Sequence[str]) -> list[Row]:
 def _populations(stars: Stars, names: Sequence[str]) -> Iterator[tuple[str, Stars]]:
     judged = stars.take(stars.judged)
     yield "all", judged
-    metal = next((list(names).index(name) for name in METALS if name in names), -1)
-    logg = list(names).index("logg") if "logg" in names else -1
-    if logg >= 0 or metal >= 0:
-        where = cells(judged.label, (logg, metal))
+    index = positions(names)
+    if max(index) >= 0:
+        where = cells(judged.label, index)
         yield from ((name, judged.take(where == number)) for number, name in enumerate(CELLS))
     # A simulated lack of an input counts as trouble, but here it is what is asked for.
     harmless = np.array([set(text.split("+")) <= _HARMLESS for text in stars.trouble], bool)
@@ -83,14 +82,8 @@ def _attenuated(stars: Stars, column: int, low: float) -> Row:
     spread, poor = truth.var() - np.square(noise).mean(), truth < low
     error = np.square(stars.label_error[:, column]).mean()
     row: Row = {"expected": float(max(0.0, 1 - error / spread)) if spread > 0 else float("nan")}
-    row["poor_stars"] = int(poor.sum())
-    for ending, label in (("", stars.label), ("_debiased", stars.label_debiased)):
-        residual = label[:, column] - truth
-        if np.isfinite(residual).all():
-            row[f"slope{ending}"] = slope(label[:, column], truth, noise)
-            row[f"std{ending}"] = float(residual.std())
-            row[f"poor_bias{ending}"] = float(residual[poor].mean()) if poor.any() else np.nan
-    return row
+    estimates = stars.label[:, column], stars.label_debiased[:, column]
+    return row | both_estimates(*estimates, truth, noise, poor)
 
 
 def poor_rows(stars: Stars, names: Sequence[str], faint: tuple[float, float]) -> list[Row]:

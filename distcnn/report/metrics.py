@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from distcnn.errors import FileBroken
-from distcnn.quality import bin_name, coverage_table, snr_bins
+from distcnn.quality import bin_name, coverage_table, snr_groups
 from distcnn.report.stars import Counts, Stars
 from distcnn.schema import FLAG_TEXT, REASON_TEXT, Flag, Reason
 from distcnn.survey import Ledger, Region
@@ -22,9 +22,7 @@ FAINT = (15.0, 25.0)
 
 def groups(snr: Array, edges: Sequence[float]) -> list[tuple[str, Array]]:
     """Name and mask: all stars, then every S/N bin that has stars."""
-    bins = snr_bins(snr, edges)
-    found = [(bin_name(int(n), edges), bins == n) for n in np.unique(bins) if n >= 0]
-    return [("all", np.ones(len(snr), bool)), *found]
+    return [group for group in snr_groups(snr, edges) if group[0] != bin_name(-1, edges)]
 
 
 def methods(stars: Stars) -> dict[str, Array]:

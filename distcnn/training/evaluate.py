@@ -8,7 +8,7 @@ import numpy as np
 
 from distcnn.config import QualityConfig
 from distcnn.model import Network, StarInputs, predict_each
-from distcnn.quality import HIDDEN, Calibration, bin_name, snr_bins
+from distcnn.quality import HIDDEN, Calibration, snr_groups
 from distcnn.training.data import Labelled
 
 Array = np.ndarray[Any, Any]
@@ -23,9 +23,7 @@ def results_table(
     ----------
     residual : [N,L] prediction minus reference in label units, NaN = no reference.
     """
-    bins = snr_bins(snr, edges)
-    groups = [("all", np.ones(len(snr), bool))]
-    groups += [(bin_name(int(n), edges), bins == n) for n in np.unique(bins)]
+    groups = snr_groups(snr, edges)
     return [
         {"label": name, "snr": text} | _spread(residual[inside, column])
         for column, name in enumerate(names)
@@ -96,11 +94,10 @@ def _judged(
     total = fitted.apply(noise[rest], scatter[rest], snr[rest])
     pull = np.abs(residual[rest]) / np.hypot(total, np.nan_to_num(stars.label_error[rest]))
     rows = results_table(residual[rest], snr[rest], edges=edges, names=names)
-    bins = snr_bins(snr[rest], edges)
+    groups = dict(snr_groups(snr[rest], edges))
     for row in (row for row in rows if row["stars"]):
-        inside = np.array([row["snr"] in ("all", bin_name(int(n), edges)) for n in bins], bool)
         column = list(names).index(row["label"])
-        inside &= np.isfinite(pull[:, column])
+        inside = groups[row["snr"]] & np.isfinite(pull[:, column])
         row["within_68"] = float((pull[inside, column] <= 1).mean()) if inside.any() else None
         row["error"] = float(np.median(total[inside, column])) if inside.any() else None
     return rows

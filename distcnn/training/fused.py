@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from distcnn import digests
@@ -32,10 +31,12 @@ from distcnn.training.loop import (
     CHECKPOINT,
     Progress,
     derived_seed,
+    finished,
+    finite,
     one_cycle,
     one_thread,
 )
-from distcnn.training.members import PROGRESS, WEIGHTS, MemberTask, _stars
+from distcnn.training.members import PROGRESS, MemberTask, facts_of, held_stars, write_member
 from distcnn.training.precision import choose_precision, with_full_heads
 from distcnn.training.products import as_products
 from distcnn.training.stack import Recorded, Stack
@@ -204,7 +205,8 @@ class Group:
         better = []
         for place, loss, validation in zip(self.active, losses, validations, strict=True):
             progress = self.progress[place]
-            self._check(place, loss + validation)
+            whose = f" of member {self.task.members[place].number}"
+            finite(loss + validation, self.epoch, whose)
             better.append(validation < progress.validation)
             progress.epochs.append((loss, validation))
             if better[-1]:
@@ -215,22 +217,12 @@ class Group:
             for row, best in zip(self.stack.rows, self.best, strict=True)
         ]
 
-    def _check(self, place: int, loss: float) -> None:
-        if not math.isfinite(loss):
-            number, epoch = self.task.members[place].number, self.epoch
-            raise TrainingError(
-                f"the loss of epoch {epoch + 1} of member {number} is {loss}",
-                expected="a finite number",
-                cure="Lower train.learning_rate, and look for absurd labels or label errors.",
-            )
-
     def _dismiss(self) -> None:
         """Members that have stopped leave the stack with their best parameters."""
-        config, stay = self.config, []
+        stay = []
         for row, place in enumerate(self.active):
             progress = self.progress[place]
-            done = len(progress.epochs)
-            if done >= config.epochs or done - 1 - progress.best >= config.patience:
+            if finished(progress, self.config):
                 progress.weights = self.stack.state(self.best, row)
             else:
                 stay.append(row)
@@ -293,7 +285,9 @@ class Group:
 
 def _prepare(task: FusedTask) -> tuple[list[Network], tuple[Scaled, Scaled], Facts]:
     first = task.members[0]
-    train, validation, scaling, facts = _stars(first.survey, first.spec, first.config, first.data)
+    train, validation, scaling, facts = held_stars(
+        first.survey, first.spec, first.config, first.data
+    )
     networks = [build_network(m.spec, m.config.network, m.seed) for m in task.members]
     for network in networks:
         network.load_state_dict(scaling, strict=False)
@@ -303,15 +297,7 @@ def _prepare(task: FusedTask) -> tuple[list[Network], tuple[Scaled, Scaled], Fac
 def _finish(task: MemberTask, network: Network, progress: Progress) -> dict[str, Any]:
     """Write a finished member as ``run_member`` does."""
     network.layers.load_state_dict(progress.weights, strict=False)
-    data = bytes(save_tensors({k: v.contiguous() for k, v in network.state_dict().items()}))
-    checkpoint.write_bytes(task.folder / WEIGHTS, data)
-    return {
-        "digest": digests.of_bytes(data),
-        "seed": task.seed,
-        "best": progress.best,
-        "validation": progress.validation,
-        "epochs": progress.epochs,
-    }
+    return facts_of(task, progress, write_member(task, network))
 
 
 @contextmanager

@@ -33,6 +33,8 @@ __all__ = [
     "Report",
     "derived_seed",
     "evaluate",
+    "finished",
+    "finite",
     "one_cycle",
     "one_thread",
     "train_member",
@@ -106,7 +108,7 @@ def train_member(
         precision=precision,
     )
     with one_thread():
-        while not _finished(run.progress, config):
+        while not finished(run.progress, config):
             clock, begun = time.perf_counter(), run.progress.step
             loss = run.epoch()
             run.note(loss, evaluate(network, validation, comm=run.comm))
@@ -203,7 +205,7 @@ class _Run:
                 weight += known
         sums = self._sums(before, total, weight)
         progress.step, progress.sums = 0, torch.zeros_like(progress.sums)
-        return _finite(float(sums[0] / sums[1]), epoch)
+        return finite(float(sums[0] / sums[1]), epoch)
 
     def _due(self, step: int) -> bool:
         """Whether a long epoch is kept in the middle; by steps, so that all ranks agree."""
@@ -253,7 +255,7 @@ class _Run:
     def note(self, loss: float, validation: float) -> None:
         """An epoch is over."""
         progress = self.progress
-        _finite(validation, len(progress.epochs))
+        finite(validation, len(progress.epochs))
         better = validation < progress.validation
         progress.epochs.append((loss, validation))
         if better:
@@ -295,15 +297,22 @@ def _groups(network: Network, decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def _finished(progress: Progress, config: TrainConfig) -> bool:
+def finished(progress: Progress, config: TrainConfig) -> bool:
+    """Whether a member has had all its epochs, or no better one for long enough."""
     done = len(progress.epochs)
     return done >= config.epochs or done - 1 - progress.best >= config.patience
 
 
-def _finite(loss: float, epoch: int) -> float:
+def finite(loss: float, epoch: int, whose: str = "") -> float:
+    """The loss.
+
+    Raises
+    ------
+    TrainingError : it is not a finite number.
+    """
     if not math.isfinite(loss):
         raise TrainingError(
-            f"the loss of epoch {epoch + 1} is {loss}",
+            f"the loss of epoch {epoch + 1}{whose} is {loss}",
             expected="a finite number",
             cure="Lower train.learning_rate, and look for absurd labels or label errors.",
         )

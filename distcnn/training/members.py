@@ -42,7 +42,7 @@ from distcnn.training.data import (
 )
 from distcnn.training.devices import open_device
 from distcnn.training.lanes import Feed, HeldLane, Lane, StreamedLane, known_snr, lane_rows
-from distcnn.training.loop import CHECKPOINT, derived_seed, one_thread, train_member
+from distcnn.training.loop import CHECKPOINT, Progress, derived_seed, one_thread, train_member
 from distcnn.training.precision import choose_precision, with_full_heads
 from distcnn.training.products import for_cpu
 from distcnn.training.split import Part
@@ -71,6 +71,11 @@ class Dealing:
         return asdict(self)
 
 
+def member_name(number: int) -> str:
+    """Name of a member in folders and ledgers."""
+    return f"member_{number:02d}"
+
+
 @dataclass(frozen=True)
 class MemberTask:
     """One member to train: where the stars are, where it may write, and its number."""
@@ -89,7 +94,7 @@ class MemberTask:
 
     @property
     def name(self) -> str:
-        return f"member_{self.number:02d}"
+        return member_name(self.number)
 
     @property
     def seed(self) -> int:
@@ -125,13 +130,11 @@ def train_one(task: MemberTask, comm: Comm, device: torch.device) -> dict[str, A
         precision=precision,
     )
     network.layers.to("cpu")
-    digest = _write(task, network) if comm.writes() else ""
-    return {
-        "digest": digest,
-        "seed": task.seed,
-        "best": progress.best,
-        "validation": progress.validation,
-        "epochs": progress.epochs,
+    digest = ""
+    if comm.writes():
+        digest = write_member(task, network)
+        (task.folder / CHECKPOINT).unlink()
+    return facts_of(task, progress, digest) | {
         "arithmetic": {
             "device": device.type,
             "precision": str(precision).removeprefix("torch."),
@@ -153,10 +156,21 @@ def _fastest(network: Network, validation: Scaled, comm: Comm) -> tuple[torch.dt
         )
 
 
-def _write(task: MemberTask, network: Network) -> str:
+def facts_of(task: MemberTask, progress: Progress, digest: str) -> dict[str, Any]:
+    """What is told of a finished member: digest of its weights, seed, best epoch, losses."""
+    return {
+        "digest": digest,
+        "seed": task.seed,
+        "best": progress.best,
+        "validation": progress.validation,
+        "epochs": progress.epochs,
+    }
+
+
+def write_member(task: MemberTask, network: Network) -> str:
+    """Put a finished network where ``read_member`` finds it; returns the digest."""
     data = bytes(save_tensors({k: v.contiguous() for k, v in network.state_dict().items()}))
     checkpoint.write_bytes(task.folder / WEIGHTS, data)
-    (task.folder / CHECKPOINT).unlink()
     return digests.of_bytes(data)
 
 
@@ -186,7 +200,9 @@ Prepared = tuple[Feed, Scaled, dict[str, Tensor], Facts]
 def _prepare(task: MemberTask, comm: Comm) -> Prepared:
     """Training and validation stars of one rank, scalings and facts."""
     if task.dealing == Dealing():
-        train, validation, scaling, facts = _stars(task.survey, task.spec, task.config, task.data)
+        train, validation, scaling, facts = held_stars(
+            task.survey, task.spec, task.config, task.data
+        )
         return Feed.plain(train, task.config.batch), validation, scaling, facts
     source = _Source(Store.open(task.survey, "survey"), task.spec, task.config)
     facts, pool = source.facts(), known_snr(torch.from_numpy(source.sample.inputs.snr))
@@ -206,7 +222,7 @@ def _prepare(task: MemberTask, comm: Comm) -> Prepared:
     return feed, source.validation(), source.scaling(), facts
 
 
-def _stars(
+def held_stars(
     survey: Path, spec: InputSpec, config: TrainConfig, data: str
 ) -> tuple[Scaled, Scaled, dict[str, Tensor], Facts]:
     """Scaled training and validation stars, scalings and facts; kept for this process's next."""

@@ -27,7 +27,7 @@ from distcnn.training.assemble import assemble, evaluate_package
 from distcnn.training.claim import claimed
 from distcnn.training.data import Census, take_census
 from distcnn.training.loop import CHECKPOINT
-from distcnn.training.members import PROGRESS, MemberTask, run_member
+from distcnn.training.members import PROGRESS, MemberTask, member_name, run_member
 from distcnn.training.plan import Size, TrainPlan, make_plan
 from distcnn.training.progress import STAGE, Follower, following
 from distcnn.training.ranks import train_together
@@ -158,7 +158,7 @@ class Work:
         """Decide, or go on with what was decided."""
         begun = self._begun()
         numbers = range(self.config.members)
-        finished = [n for n in numbers if begun is not None and _name(n) in begun.done]
+        finished = [n for n in numbers if begun is not None and member_name(n) in begun.done]
         everyone = tuple(numbers) if self.package.exists() else tuple(finished)
         size = Size(self.config.members, everyone, self.census.counts, self.spec)
         pinned = begun.fingerprint.get("plan") if begun is not None else None
@@ -181,10 +181,6 @@ class Work:
             )
             for number in range(self.config.members)
         ]
-
-
-def _name(number: int) -> str:
-    return f"member_{number:02d}"
 
 
 def _fingerprint(spec: InputSpec, census: Census, config: TrainConfig) -> dict[str, Any]:
