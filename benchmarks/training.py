@@ -10,12 +10,15 @@ little. On a GPU: per second of wall time. Results are written to
 
     hardware, commit, torch, load    where, of what, and the load before and after (1 minute)
     speed.NETWORK.LOOP               stars x members / s / core; loops as in training_loops.py:
-        notebook, eager              the plain ones, as a user starts them
-        eager_kept_memory            with the malloc settings of our workers
+        notebook, eager              the plain ones, as a user starts them: batches of 128
+        eager_our_batch              the same in batches as large as ours
+        eager_kept_memory            that with the malloc settings of our workers
         ours                         augmentation off, as the plain ones
+        eager_augmented              the plain one with the augmentation that members get
         ours_augmented               as members are trained
         *_conv                       ours with ``nn.Conv1d`` and ``nn.Dropout`` as they come
-    ratio.NETWORK                    ours over notebook and over eager: median of the rounds
+    ratio.NETWORK                    ours over the plain loops of the same work, at equal
+                                     accuracy (see ``accuracy``): median of the rounds
     against_published                hybrid, ours augmented, over the eager loops of the
                                      published networks
     limits.NETWORK                   percent of the measured ceilings of one core (ceilings.py)
@@ -45,6 +48,7 @@ from ceilings import binding, ceilings, demand
 from origin import commit, hardware
 from training_accuracy import compare_accuracy
 from training_loops import (
+    CUSTOM,
     PLAIN,
     Eager,
     Epoch,
@@ -65,6 +69,8 @@ from distcnn.training.products import for_cpu
 
 Make = Callable[[InputSpec, Labelled, TrainConfig], Epoch]
 RESULTS = Path(__file__).parent / "results"
+PLAINS = ("notebook", "eager", "eager_our_batch", "eager_kept_memory")
+PAIRS = [("ours", plain) for plain in PLAINS] + [("ours_augmented", "eager_augmented")]
 
 
 class Turns:
@@ -127,11 +133,14 @@ def measure_network(preset: str, options: argparse.Namespace) -> dict[str, Any]:
     """Speeds and ratios of all loops for one network."""
     config = TrainConfig(network=NetworkConfig.model_validate({"preset": preset}))
     bare = config.model_copy(update={"augment": PLAIN})
+    custom, custom_bare = (each.model_copy(update=CUSTOM) for each in (config, bare))
     light, conv = partial(ours, light=True), partial(ours, light=False)
     loops = {
-        "notebook": Turns(notebook, options, bare, kept=False),
-        "eager": Turns(eager, options, bare, kept=False),
+        "notebook": Turns(notebook, options, custom_bare, kept=False),
+        "eager": Turns(eager, options, custom_bare, kept=False),
+        "eager_our_batch": Turns(eager, options, bare, kept=False),
         "eager_kept_memory": Turns(eager, options, bare, kept=True),
+        "eager_augmented": Turns(eager, options, custom, kept=False),
         "ours_conv": Turns(conv, options, bare, kept=True),
         "ours": Turns(light, options, bare, kept=True),
         "ours_augmented_conv": Turns(conv, options, config, kept=True),
@@ -141,8 +150,7 @@ def measure_network(preset: str, options: argparse.Namespace) -> dict[str, Any]:
     speed = {n: round(options.stars / float(np.median(each))) for n, each in seconds.items()}
     ratio = {
         f"{mine}_over_{plain}": round(float(np.median(np.divide(seconds[plain], seconds[mine]))), 3)
-        for mine in ("ours", "ours_augmented")
-        for plain in ("notebook", "eager", "eager_kept_memory")
+        for mine, plain in PAIRS
     }
     spec, stars = make_stars(bare.batch, options.pixels)
     network = make_network(spec, stars, bare)
@@ -238,7 +246,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "stars": options.stars,
         "pixels": options.pixels,
-        "batch": TrainConfig().batch,
+        "batch": {"ours": TrainConfig().batch, "plain": CUSTOM["batch"]},
         **{key: {n: found[key] for n, found in each.items()} for key in ("speed", "ratio")},
         "limits": {n: found["limits"] for n, found in each.items()},
         "ceilings": options.ceilings,

@@ -90,10 +90,10 @@ class TrainConfig(Frozen):
     """Most epochs."""
     patience: int = Field(15, ge=1)
     """Stop after this many epochs without a better validation loss; best weights are kept."""
-    batch: int = Field(128, ge=1)
-    """Stars per optimiser step."""
-    learning_rate: float = Field(3e-3, gt=0)
-    """Peak of the one-cycle schedule (AdamW)."""
+    batch: int = Field(256, ge=1)
+    """Stars per optimiser step; below some 10,000 training stars take fewer."""
+    learning_rate: float = Field(4.2e-3, gt=0)
+    """Peak of the one-cycle schedule (AdamW); goes with the root of ``batch``."""
     weight_decay: float = Field(0.2, ge=0)
     """AdamW weight decay."""
     keep: float = Field(1.0, gt=0, le=1)

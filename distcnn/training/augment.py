@@ -137,8 +137,8 @@ class Augment:
         if not self.neighbour:
             return white
         mixed = white.clone()
-        mixed[:, 1:] += self.neighbour * white[:, :-1]
-        mixed[:, :-1] += self.neighbour * white[:, 1:]
+        mixed[:, 1:].add_(white[:, :-1], alpha=self.neighbour)
+        mixed[:, :-1].add_(white[:, 1:], alpha=self.neighbour)
         return mixed.div_(math.sqrt(1 + 2 * self.neighbour**2))
 
     def _misplace(self, spectrum: Tensor, lost: Tensor, generator: torch.Generator) -> None:

@@ -97,6 +97,28 @@ class Convolution(nn.Module):
         return torch.stack(rows).flatten(2).flatten(0, 1)
 
 
+class Unrolled(nn.Module):
+    """``nn.Flatten`` in the order that samples lie in after a ``Convolution``: no copy, and
+    nothing is sorted back on the way to the gradients.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mT.flatten(1)
+
+
+class UnrolledLinear(nn.Module):
+    """``nn.Linear`` behind ``Unrolled``: its weights are sorted, which are far fewer numbers."""
+
+    def __init__(self, of: nn.Linear, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = of.weight, of.bias
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.weight.reshape(len(self.weight), self.channels, -1)
+        return functional.linear(x, rows.mT.flatten(1), self.bias)
+
+
 class PairMaximum(nn.Module):
     """``nn.MaxPool1d(2)``, in whatever order the samples lie."""
 
@@ -115,23 +137,37 @@ def as_products(layers: nn.Module) -> nn.Module:
             setattr(layers, name, PairMaximum())
         else:
             as_products(child)
+    if isinstance(layers, nn.Sequential):
+        _unroll(layers)
     return layers
 
 
+def _unroll(layers: nn.Sequential) -> None:
+    """Let the first dense layer take the samples of the last convolution as they lie."""
+    kinds = [type(layer) for layer in layers]
+    if Convolution in kinds and nn.Flatten in kinds and nn.Linear in kinds:
+        flat, dense = kinds.index(nn.Flatten), kinds.index(nn.Linear)
+        last = max(place for place, kind in enumerate(kinds) if kind is Convolution)
+        if last < flat < dense:
+            channels = layers[last].weight.shape[0]  # type: ignore[index]
+            layers[dense] = UnrolledLinear(layers[dense], channels)  # type: ignore[arg-type]
+            layers[flat] = Unrolled()
+
+
 class Dropout(nn.Module):
-    """``nn.Dropout`` by 16 random bits per number instead of a random number for each."""
+    """``nn.Dropout`` by 8 random bits per number instead of a random number for each."""
 
     def __init__(self, part: float) -> None:
         super().__init__()
-        self.lost = round(part * 2**16)
+        self.lost = round(part * 2**8)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.lost:
             return x
-        words = torch.randint(-(2**63), 2**63 - 1, (-(-x.numel() // 4),))
-        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
-        keep = (bits >= self.lost - 2**15).to(x.dtype)
-        return x * keep.mul_(1 / (1 - self.lost / 2**16))
+        words = torch.randint(-(2**63), 2**63 - 1, (-(-x.numel() // 8),))
+        bits = words.view(torch.int8)[: x.numel()].view(x.shape)
+        keep = (bits >= self.lost - 2**7).to(x.dtype)
+        return x * keep.mul_(1 / (1 - self.lost / 2**8))
 
 
 def for_cpu(layers: nn.Module) -> nn.Module:

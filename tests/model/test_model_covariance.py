@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from distcnn.model import InputSpec, StarInputs, build_network, fit_scaling
 from distcnn.model.covariance import Correlation, packed, pair_names, pairs, unpacked
 from distcnn.model.ensemble import predict_members
-from distcnn.training.loss import correlation_loss
+from distcnn.training.loss import JointNats, correlation_loss
 
 
 @settings(max_examples=50, deadline=None)
@@ -70,6 +70,18 @@ def test_the_loss_of_correlations_moves_neither_means_nor_sigmas():
     assert mean.grad is None
     assert sigma.grad is None
     assert entries.grad.abs().sum() > 0
+
+
+def test_the_gradient_of_the_joint_nats_is_the_one_found_by_small_steps():
+    dice = torch.Generator().manual_seed(2)
+    entries = torch.randn(4, 3, generator=dice, dtype=torch.float64, requires_grad=True)
+    pull = torch.randn(4, 3, generator=dice, dtype=torch.float64)
+
+    def nats(entries):
+        covariance = Correlation(3).double()(entries) + 0.3 * torch.eye(3)
+        return JointNats.apply(covariance, pull)[0]
+
+    assert torch.autograd.gradcheck(nats, (entries,))
 
 
 class Constant(torch.nn.Module):

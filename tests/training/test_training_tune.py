@@ -100,7 +100,11 @@ def test_trials_are_tried_and_told(tmp_path, survey, config, settings):
     events = []
     study = run(survey, tmp_path / "study", config, settings, heard=events.append)
     assert [trial.state for trial in study.trials] == ["complete"] * 3
-    assert study.trials[0].params == {"learning_rate": 0.003, "batch": 64, "width": 16}
+    assert study.trials[0].params == {
+        "learning_rate": config.learning_rate,
+        "batch": 64,
+        "width": 16,
+    }
     assert len({trial.params["learning_rate"] for trial in study.trials}) == 3
     assert study.best.value == min(trial.value for trial in study.trials)
     assert study.best_settings() == turned(config, study.best.params)
@@ -250,7 +254,7 @@ def test_two_drivers_do_not_share_a_study(tmp_path, survey, config, settings):
 def test_looking_tells_the_knobs_and_what_is_known(tmp_path, survey, config, settings):
     text = str(look(survey, tmp_path / "study", config, settings))
     assert "0 of 3 trials done, 3 to go" in text
-    assert "0.001 to 0.02 (logarithmic)  now 0.003" in text
+    assert "0.001 to 0.02 (logarithmic)  now 0.0042" in text
     assert "not known before the first trial" in text
     assert not (tmp_path / "study").exists()
     run(survey, tmp_path / "study", config, settings.model_copy(update={"trials": 1}))
