@@ -112,6 +112,10 @@ class TrainingError(DistcnnError):
     """Training cannot begin or cannot go on."""
 
 
+class DeviceError(DistcnnError):
+    """A device that was asked for cannot be used."""
+
+
 class PlanRefused(DistcnnError):
     """The work cannot finish as asked, so it is not begun."""
 

@@ -1,6 +1,7 @@
 """What every test may use: a seeded generator and the folder of real data."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,14 @@ import pytest
 def rng() -> np.random.Generator:
     """The only source of randomness in tests."""
     return np.random.default_rng(20240101)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or leaves anything in the cache of the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTCNN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

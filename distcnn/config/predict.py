@@ -12,10 +12,19 @@ class PredictConfig(Frozen):
 
     batch: int = Field(256, ge=1)
     """Stars per forward pass; halved by itself when memory runs out, and said so once."""
-    engine: Literal["torchscript", "eager"] = "torchscript"
-    """How the network is run; every engine must reproduce the package's fixtures first."""
+    engine: Literal[
+        "auto", "eager", "torchscript", "joint", "openvino", "graphs", "compile", "aot"
+    ] = "auto"
+    """How the network is run. ``auto``: those that this machine admits are tried on the first
+    batch, and the fastest is used; every engine must reproduce the package first."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the wide products; heads and scalings are float32 always."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: the GPU of a worker that has one."""
     parity: float = Field(0.01, gt=0)
     """Largest rms difference from the fixtures, in units of a label's calibrated error."""
+    parity_bias: float = Field(0.002, gt=0)
+    """Largest mean difference of the ensemble's label from the fixtures, in the same units."""
     worker_memory: Bytes = 1_500_000_000
     """What one worker may use; a plan that needs more is refused before it starts."""
     attempts: int = Field(3, ge=1)

@@ -5,7 +5,7 @@ size from the start of each block. So every star always stands in the same batch
 computes it and whenever, and results are the same to the bit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -116,6 +116,13 @@ def _read_ahead(
             block, coming = coming.result(), pool.submit(read, rows)
             yield block
         yield coming.result()
+
+
+def first_rows(survey: Store, task: RegionTask, wanted: Sequence[str], batch: int) -> Arrays:
+    """The first ``batch`` stars of a region (fewer if it has fewer), as they are read for it."""
+    rows = Region(task.region.start, min(task.region.start + batch, task.region.stop))
+    names = tuple(name for name in wanted if name in survey.variables)
+    return _read(survey, rows, names, lenient=task.lenient)[0]
 
 
 def _read(

@@ -85,7 +85,8 @@ class Plan:
         yield "writes to", str(self.predictions)
         yield "regions", f"{self.regions:,}: {self.done:,} done, {self.waiting:,} waiting"
         yield "stars", f"{self.stars_waiting:,} to compute"
-        yield "engine", f"{self.engine}, float32, batches of {self.batch}"
+        found = " (the fastest that reproduces the package)" if self.engine == "auto" else ""
+        yield "engine", f"{self.engine}{found}, batches of {self.batch}"
         yield "workers", str(self.workers)
         yield "reads", _size(self.bytes_to_read)
         yield "writes", f"{_size(self.bytes_to_write)} at most; {_size(self.disk_free)} free"

@@ -7,7 +7,7 @@ a process loads it, proves it against its own fixtures, and leaves it for the ne
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from distcnn.errors import DigestMismatch
-from distcnn.model import Ensemble, InputSpec, Package, star_inputs
-from distcnn.model.package import Engine
+from distcnn.errors import DigestMismatch, ParityError
+from distcnn.inference.engines import Candidate, Choice, Gate, choose
+from distcnn.model import Ensemble, InputSpec, Package, StarInputs, star_inputs
+from distcnn.model.devices import Wanted, open_device
 from distcnn.quality import Quality
 from distcnn.schema import PREDICTION_VARIABLES
 
@@ -36,23 +37,30 @@ _lock = threading.Lock()
 class PackageKey:
     """Which package, run how: all that a worker must know to load it.
 
-    ``parity`` is the largest rms difference from the fixtures, in units of a label's error.
+    ``engine``, ``precision``: what was asked for. ``chosen``: the candidate that a worker of
+    this run has found fastest, "" before that.
     """
 
     path: str
     digest: str
-    engine: Engine
-    parity: float
+    engine: str = "auto"
+    precision: str = "auto"
+    gate: Gate = field(default_factory=Gate)
+    device: Wanted = "auto"
+    chosen: str = ""
 
 
 @dataclass
 class Predictor:
-    """An ensemble with its quality. ``batch`` is the largest that fitted in memory so far."""
+    """An ensemble with its quality. ``batch`` is the largest that fitted in memory so far.
+
+    ``choice`` : the engine, and how it was found.
+    """
 
     spec: InputSpec
     ensemble: Ensemble
     quality: Quality
-    parity: float
+    choice: Choice
     batch: int | None = None
     variables: tuple[str, ...] = field(init=False)
 
@@ -99,6 +107,8 @@ class Predictor:
 def hold(key: PackageKey) -> Predictor:
     """The predictor of this process for a package; loaded and proven at the first call.
 
+    A host where the engine of the run does not reproduce the package uses the plain one.
+
     Raises
     ------
     DigestMismatch : the package at the path is another one than named.
@@ -112,7 +122,49 @@ def hold(key: PackageKey) -> Predictor:
         return _held[key]
 
 
+def decide(key: PackageKey, stars: StarInputs) -> Choice:
+    """Find the engine of a run on a real batch; the predictor stays loaded for its regions.
+
+    Raises
+    ------
+    ParityError : no engine, or not the one that was asked for, reproduces the package.
+    """
+    with _lock, one_thread():
+        package = _open(key)
+        ensemble, choice = _choose(key, package, stars, key.engine, key.precision)
+        _held.clear()
+        ready = replace(key, chosen=str(choice.candidate))
+        _held[ready] = _predictor(package, ensemble, choice)
+    return choice
+
+
 def _load(key: PackageKey) -> Predictor:
+    package = _open(key)
+    fixtures = package.fixtures()[0]
+    wanted = Candidate.parse(key.chosen) if key.chosen else Candidate("eager")
+    with one_thread():
+        try:
+            ensemble, choice = _choose(key, package, fixtures, wanted.engine, wanted.precision)
+        except ParityError:
+            if key.engine != "auto" or wanted.engine == "eager":
+                raise
+            ensemble, choice = _choose(key, package, fixtures, "eager", "auto")
+    return _predictor(package, ensemble, choice)
+
+
+def _choose(
+    key: PackageKey, package: Package, stars: StarInputs, engine: str, precision: str
+) -> tuple[Ensemble, Choice]:
+    asked = {"engine": engine, "precision": precision}
+    return choose(package, stars, gate=key.gate, device=open_device(key.device), **asked)
+
+
+def _predictor(package: Package, ensemble: Ensemble, choice: Choice) -> Predictor:
+    quality = Quality.from_arrays(package.quality_arrays)
+    return Predictor(package.spec, ensemble, quality, choice)
+
+
+def _open(key: PackageKey) -> Package:
     package = Package.load(Path(key.path), verify=True)
     if package.digest != key.digest:
         raise DigestMismatch(
@@ -120,10 +172,7 @@ def _load(key: PackageKey) -> Predictor:
             expected=f"{key.digest[:12]}, as planned",
             cure="The package was exchanged while it was in use. Run the same command again.",
         )
-    with one_thread():
-        ensemble = Ensemble(package, key.engine, "cpu")
-        parity = ensemble.check_parity(key.parity)
-    return Predictor(package.spec, ensemble, Quality.from_arrays(package.quality_arrays), parity)
+    return package
 
 
 @contextmanager
@@ -136,13 +185,3 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a failure says that memory ran out, on the host or on a device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text
-    )

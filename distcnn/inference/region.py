@@ -1,6 +1,7 @@
 """Region: what one task does. Compute a region, store it, and tell in a few numbers."""
 
 import os
+import resource
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from distcnn.inference.compute import Computed, RegionTask, compute
-from distcnn.inference.predictor import PackageKey, Predictor, hold, out_of_memory
+from distcnn.inference.compute import Computed, RegionTask, compute, first_rows
+from distcnn.inference.match import band_names
+from distcnn.inference.memory import out_of_memory
+from distcnn.inference.predictor import PackageKey, Predictor, decide, hold
+from distcnn.model import Package, star_inputs
 from distcnn.schema import Flag
 from distcnn.survey import Store
 
@@ -58,11 +62,28 @@ def predict_region(job: Job, task: RegionTask) -> dict[str, Any]:
         "digest": digest,
         **_counts(computed, task),
         "batch": batch,
-        "engine": job.package.engine,
-        "parity": predictor.parity,
+        "engine": str(predictor.choice.candidate),
+        "parity": predictor.choice.chosen.rms,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "worker": f"{socket.gethostname()}:{os.getpid()}",
     }
+
+
+def try_engines(job: Job, task: RegionTask) -> dict[str, Any]:
+    """Find the engine of a run on the first batch of a region; returns it with all trials.
+
+    Raises
+    ------
+    ParityError : no engine, or not the one that was asked for, reproduces the package.
+    StoreCorrupt : the survey cannot be read there (``lenient``: only if source_id cannot).
+    """
+    survey = Store.open(Path(job.survey), "survey")
+    spec = Package.load(Path(job.package.path), verify=False).spec
+    arrays = first_rows(survey, task, spec.variables, job.batch)
+    stars = star_inputs(arrays, spec, band_names(survey))
+    choice = halving(lambda size: decide(job.package, stars.take(slice(size))), len(stars))[0]
+    return {**choice.to_json(), "table": str(choice), "host": socket.gethostname()}
 
 
 def probe(job: Job, task: RegionTask) -> int:
@@ -75,7 +96,13 @@ def within_memory(
     predictor: Predictor, batch: int, work: Callable[[int], Result]
 ) -> tuple[Result, int]:
     """Do ``work`` with ever smaller batches until it fits; the size is kept for this process."""
-    size = min(batch, predictor.batch or batch)
+    result, size = halving(work, min(batch, predictor.batch or batch))
+    predictor.batch = size
+    return result, size
+
+
+def halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
+    """Do ``work`` with ever smaller batches until it fits; returns the size that did."""
     while True:
         try:
             return work(size), size
@@ -83,7 +110,6 @@ def within_memory(
             if size == 1 or not out_of_memory(error):
                 raise
         size //= 2
-        predictor.batch = size
 
 
 def _compute(job: Job, task: RegionTask, predictor: Predictor) -> tuple[Computed, int]:

@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -19,9 +19,10 @@ from distcnn.errors import ClusterError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.flow import Flow
 from distcnn.inference.compute import RegionTask
+from distcnn.inference.engines import Gate
 from distcnn.inference.plan import Plan, make_plan
 from distcnn.inference.predictor import PackageKey
-from distcnn.inference.region import Job, predict_region
+from distcnn.inference.region import Job, predict_region, try_engines
 from distcnn.inference.rescue import ends_the_run, rescue
 from distcnn.inference.target import DEAD_LETTERS, open_target, remove_partials
 from distcnn.model import Package
@@ -90,8 +91,8 @@ def predict(
             listener(Notice(f"{predictions.name} is complete already; nothing to do"))
         else:
             _tell(plan, listener)
-            job = _job(opened, source, store, config)
             waiting = [region for region in store.regions() if region.name not in ledger.done]
+            job = _with_engine(_job(opened, source, store, config), waiting, store, flow, listener)
             note = _Recorder(ledger, config.batch, listener)
             _run(job, waiting, flow, note, attempts=config.attempts)
             _finish(store, ledger, listener)
@@ -109,8 +110,38 @@ def _tell(plan: Plan, listener: Listener) -> None:
 
 
 def _job(package: Package, survey: Store, store: Store, config: PredictConfig) -> Job:
-    key = PackageKey(str(package.path.absolute()), package.digest, config.engine, config.parity)
+    key = package_key(package, config)
     return Job(str(survey.path.absolute()), str(store.path.absolute()), key, config.batch)
+
+
+def package_key(package: Package, config: PredictConfig, chosen: str = "") -> PackageKey:
+    """What workers must know of a package and of how it is to be run."""
+    return PackageKey(
+        path=str(package.path.absolute()),
+        digest=package.digest,
+        engine=config.engine,
+        precision=config.precision,
+        gate=Gate(config.parity, config.parity_bias),
+        device=config.device,
+        chosen=chosen,
+    )
+
+
+def _with_engine(
+    job: Job, waiting: list[Region], store: Store, flow: Flow, listener: Listener
+) -> Job:
+    """Let a worker find the engine of this run; one that goes on keeps that of the run before."""
+    if waiting and not store.attrs["engine"].get("candidate"):
+        task = RegionTask(waiting[0], lenient=True)
+        (outcome,) = flow(partial(try_engines, job), [task])
+        found = outcome.result()
+        listener(Notice(f"Engines on {found['host']} (parity in label errors):\n{found['table']}"))
+        name, _, precision = found["candidate"].partition(" ")
+        facts = {key: found[key] for key in ("candidate", "trials", "host")}
+        engine = store.attrs["engine"] | facts | {"name": name, "precision": precision}
+        store.annotate({"engine": engine})
+    chosen = store.attrs["engine"].get("candidate", "")
+    return replace(job, package=replace(job.package, chosen=chosen))
 
 
 def _run(job: Job, waiting: list[Region], flow: Flow, note: "_Recorder", *, attempts: int) -> None:
@@ -165,7 +196,8 @@ def _finish(store: Store, ledger: Ledger, listener: Listener) -> None:
     remove_partials(store)
     write_dead_letters(store.private / DEAD_LETTERS, ledger)
     counts = {name: sum(f[name] for f in facts) for name in ("stars", "done", "failed")}
-    engine = {**store.attrs["engine"], "parity": max(f["parity"] for f in facts)}
+    used = sorted({f["engine"] for f in facts})
+    engine = {**store.attrs["engine"], "parity": max(f["parity"] for f in facts), "used": used}
     flagged = _flagged(ledger)
     store.annotate({"complete": True, "counts": {**counts, "flagged": flagged}, "engine": engine})
     listener(StageEnded(STAGE, counts))
@@ -204,7 +236,7 @@ def _summary(store: Store, ledger: Ledger, plan: Plan, seconds: float) -> Predic
         seconds=seconds,
         regions=len(ledger.done),
         resumed=plan.done,
-        engine=plan.engine,
+        engine=", ".join(sorted({f["engine"] for f in facts})),
         parity=max(f["parity"] for f in facts),
         batch=min(f["batch"] for f in facts),
         flagged=_flagged(ledger),

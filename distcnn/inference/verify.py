@@ -20,7 +20,8 @@ from distcnn.errors import PackageError, StoreError, VerificationFailed
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.inference.compute import RegionTask, block_rows, blocks, compute
 from distcnn.inference.match import survey_digest
-from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, PackageKey, hold
+from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, hold
+from distcnn.inference.run import package_key
 from distcnn.inference.target import DEAD_LETTERS, LEDGER
 from distcnn.model import Package
 from distcnn.schema import Status
@@ -198,7 +199,8 @@ class _Check:
 
     def sample_is_reproduced(self, package: Package, survey: Store) -> None:
         settings = self.store.attrs["settings"]
-        key = PackageKey(str(package.path), package.digest, settings["engine"], self.config.parity)
+        asked = self.config.model_copy(update={"engine": settings["engine"]})
+        key = package_key(package, asked, self.store.attrs["engine"].get("candidate", ""))
         try:
             predictor = hold(key)
             for region, rows in self._sample(settings["batch"]):

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from distcnn.model.inputs import Array
 
+LEAST_SIGMA = 1e-3
+"""What the positive noise of a network never falls below, in spreads of a label."""
+
 
 def pairs(labels: int) -> list[tuple[int, int]]:
     """Places (row, column) of the K pairs: (1, 0), (2, 0), (2, 1), ..."""

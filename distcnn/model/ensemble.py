@@ -3,7 +3,8 @@
 Legend: B star, L label, M member.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -13,7 +14,13 @@ from torch import Tensor
 from distcnn.errors import ParityError
 from distcnn.model.covariance import packed, pairs
 from distcnn.model.inputs import Array, Batch, StarInputs
+from distcnn.model.joint import Outputs
+from distcnn.model.network import Network
 from distcnn.model.package import Engine, Package
+
+Layers = Callable[[Tensor, Tensor, Tensor], Outputs]
+"""What an engine is: scaled spectrum [B,P], XP [B,C], scalars [B,S] -> all members' outputs,
+scaled, float32. The tensors it gives may be overwritten by its next call."""
 
 
 class Prediction(NamedTuple):
@@ -30,22 +37,66 @@ class Prediction(NamedTuple):
     correlation: Array
 
 
-class Ensemble:
-    """All members of a package on one device, run by one engine."""
+@dataclass(frozen=True)
+class Parity:
+    """How far an engine is from what it must reproduce, in units of a label's typical error.
 
-    def __init__(self, package: Package, engine: Engine = "eager", device: str = "cpu") -> None:
+    ``rms``: largest of any member and label; ``bias``: largest mean difference of the
+    ensemble's label, over the stars.
+    """
+
+    rms: float
+    bias: float
+
+
+class Ensemble:
+    """All members of a package on one device, run by one engine.
+
+    Parameters
+    ----------
+    engine : name of a plain one, or the layers of all members as another engine runs them.
+    """
+
+    def __init__(
+        self, package: Package, engine: Engine | Layers = "eager", device: str = "cpu"
+    ) -> None:
         self.package = package
-        self.engine = engine
         self.device = device
-        self._members: list[Any] = list(package.members(engine, device))
+        self.name = engine if isinstance(engine, str) else "engine"
+        if isinstance(engine, str):
+            members = package.members(engine, device)
+            self._scaling: Any = members[0]
+            self._layers: Layers = one_by_one(members)
+        else:
+            self._scaling, self._layers = package.scaling(device), engine
 
     def predict(self, stars: StarInputs, batch: int = 256) -> Prediction:
         """Labels of all stars, ``batch`` at a time."""
-        return predict_members(self._members, stars, batch, self.device)
+        parts = [_combine(*self.outputs(b)) for b in stars.batches(batch, self.device)]
+        return _joined(parts, self._scaling)
 
-    def outputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def outputs(self, batch: Batch) -> Outputs:
         """Mean and sigma [M,B,L] and correlation [M,B,L,L] of every member."""
-        return _outputs(self._members, batch)
+        return _outputs(self._scaling, self._layers, batch)
+
+    def parity(self) -> Parity:
+        """Run the package's fixtures: how far this is from what training wrote."""
+        stars, mean, sigma = self.package.fixtures()
+        met = self.outputs(stars.tensors(device=self.device))[:2]
+        return self.differences(met, (mean, sigma))
+
+    def differences(self, met: Sequence[Tensor], wanted: Sequence[Array]) -> Parity:
+        """Compare means and sigmas [M,B,L] with those wanted, in label units."""
+        unit = np.asarray(self.package.manifest["label_sigma"])
+        rms = bias = 0.0
+        for found, right in zip(met, wanted, strict=True):
+            gap = (found.float().cpu().numpy().astype(np.float64) - right) / unit
+            # Per member and label over the stars: a single bad member must not average out.
+            each = np.sqrt(np.square(gap).mean(axis=1))
+            rms = max(rms, float(np.nan_to_num(each, nan=np.inf).max()))
+            whole = np.abs(gap.mean(axis=(0, 1)))
+            bias = max(bias, float(np.nan_to_num(whole, nan=np.inf).max()))
+        return Parity(rms, bias)
 
     def check_parity(self, tolerance: float) -> float:
         """Run the package's fixtures; returns the largest rms difference of any label.
@@ -58,18 +109,10 @@ class Ensemble:
         ------
         ParityError : a member's mean or sigma differs by more, or is not finite.
         """
-        stars, mean, sigma = self.package.fixtures()
-        met = self.outputs(stars.tensors(device=self.device))[:2]
-        unit = np.asarray(self.package.manifest["label_sigma"])
-        worst = 0.0
-        for found, wanted in zip(met, (mean, sigma), strict=True):
-            difference = (found.float().cpu().numpy().astype(np.float64) - wanted) / unit
-            # Per member and label over the stars: a single bad member must not average out.
-            rms = np.sqrt(np.square(difference).mean(axis=1))
-            worst = max(worst, float(np.nan_to_num(rms, nan=np.inf).max()))
+        worst = self.parity().rms
         if worst > tolerance:
             raise ParityError(
-                f"engine {self.engine} on {self.device} differs from the package's fixtures by "
+                f"engine {self.name} on {self.device} differs from the package's fixtures by "
                 f"{worst:.3g} label errors",
                 expected=f"at most {tolerance:g}",
                 cure="Use another engine (predict.engine=eager), and report this machine.",
@@ -77,37 +120,49 @@ class Ensemble:
         return worst
 
 
+def one_by_one(members: Sequence[Any]) -> Layers:
+    """The plain engine: the layers of one network after the other."""
+
+    def layers(spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
+        each = [member.layers(spectrum, xp, scalars) for member in members]
+        mean, sigma, correlation = (torch.stack(column) for column in zip(*each, strict=True))
+        return mean, sigma, correlation
+
+    return layers
+
+
 def predict_members(
-    members: Sequence[Any], stars: StarInputs, batch: int = 256, device: str = "cpu"
+    members: Sequence[Network], stars: StarInputs, batch: int = 256, device: str = "cpu"
 ) -> Prediction:
     """Labels of all stars from networks that share their scalings."""
-    parts = [_combine(*_outputs(members, b)) for b in stars.batches(batch, device)]
+    layers = one_by_one(members)
+    parts = [_combine(*_outputs(members[0], layers, b)) for b in stars.batches(batch, device)]
+    return _joined(parts, members[0])
+
+
+def _joined(parts: Sequence[Prediction], scaling: Any) -> Prediction:
     if not parts:
-        labels = members[0].labels.centre.shape[0]
+        labels = scaling.labels.centre.shape[0]
         empty = np.empty((0, labels), np.float32)
         return Prediction(empty, empty, empty, np.empty((0, len(pairs(labels))), np.float32))
     return Prediction(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def predict_each(
-    members: Sequence[Any], stars: StarInputs, batch: int = 256
+    members: Sequence[Network], stars: StarInputs, batch: int = 256
 ) -> tuple[Array, Array]:
     """Mean and sigma [M,N,L] of every member, float32, label units."""
-    parts = [_outputs(members, b)[:2] for b in stars.batches(batch)]
+    layers = one_by_one(members)
+    parts = [_outputs(members[0], layers, b)[:2] for b in stars.batches(batch)]
     mean, sigma = (torch.cat(column, dim=1).numpy() for column in zip(*parts, strict=True))
     return mean, sigma
 
 
-def _outputs(members: Sequence[Any], batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def _outputs(scaling: Any, layers: Layers, batch: Batch) -> Outputs:
     with torch.inference_mode():
-        # The members share their scalings, so the inputs are scaled once for all.
-        scaled = members[0].inputs(*batch)
-        found = []
-        for member in members:
-            mean, sigma, correlation = member.layers(*scaled)
-            found.append((*member.labels(mean, sigma), correlation))
-        mean, sigma, correlation = (torch.stack(column) for column in zip(*found, strict=True))
-        return mean, sigma, correlation
+        # The members share their scalings, so inputs and labels are scaled once for all.
+        mean, sigma, correlation = layers(*scaling.inputs(*batch))
+        return (*scaling.labels(mean, sigma), correlation)
 
 
 def _combine(mean: Tensor, sigma: Tensor, correlation: Tensor) -> Prediction:

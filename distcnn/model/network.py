@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from distcnn.config import NetworkConfig
 from distcnn.errors import TrainingError
-from distcnn.model.covariance import Correlation, pairs
+from distcnn.model.covariance import LEAST_SIGMA, Correlation, pairs
 from distcnn.model.inputs import Array, InputSpec, StarInputs
 from distcnn.model.presets import Hr15n2023, Rave2020, WithConstantNoise
 from distcnn.model.scaling import Features, InputScaling, LabelScaling, fit_inputs, fit_labels
@@ -48,18 +48,23 @@ class Hybrid(nn.Module):
         self.count = len(pairs(len(spec.labels)))
         self.pairs = nn.Linear(side, max(self.count, 1))
         self.correlation = Correlation(len(spec.labels))
+        self.least = LEAST_SIGMA
 
     def forward(
         self, spectrum: Tensor, xp: Tensor, scalars: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        mean, noise, entries = self.heads(spectrum, xp, scalars)
+        return mean, functional.softplus(noise) + self.least, self.correlation(entries)
+
+    def heads(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean [B,L], noise [B,L] before it is made positive, free entries of pairs [B,K]."""
         branches = [self.scalars(scalars)]
         if self.with_spectrum:
             branches.append(self.spectrum(spectrum.unsqueeze(1)))
         if self.with_xp:
             branches.append(self.xp(xp))
         x = self.join(torch.cat(branches, dim=1))
-        sigma = functional.softplus(self.noise(x)) + 1e-3
-        return self.mean(x), sigma, self.correlation(self.pairs(x.detach())[:, : self.count])
+        return self.mean(x), self.noise(x), self.pairs(x.detach())[:, : self.count]
 
 
 class Network(nn.Module):

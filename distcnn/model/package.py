@@ -152,6 +152,10 @@ class Package:
         """Every member as a module, from the canonical weights."""
         return [self._network(number, device) for number in range(self.size)]
 
+    def scaling(self, device: str = "cpu") -> Network:
+        """A member for its scalings, which all of them share."""
+        return self._network(0, device)
+
     def _network(self, number: int, device: str) -> Network:
         network = build_network(self.spec, self.network, seed=0)
         state = load_tensors(self.read(_member(number, "safetensors")))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distcnn.model.covariance import Correlation, pairs
+from distcnn.model.covariance import LEAST_SIGMA, Correlation, pairs
 
 SLOPE = 0.3
 """Negative slope of Keras' LeakyReLU, which both notebooks use."""
@@ -85,10 +85,15 @@ class WithConstantNoise(nn.Module):
         self.noise = nn.Parameter(torch.zeros(labels))
         self.pairs = nn.Parameter(torch.zeros(len(pairs(labels))))
         self.correlation = Correlation(labels)
+        self.least = LEAST_SIGMA
 
     def forward(
         self, spectrum: Tensor, xp: Tensor, scalars: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        mean, noise, entries = self.heads(spectrum, xp, scalars)
+        return mean, functional.softplus(noise) + self.least, self.correlation(entries)
+
+    def heads(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean [B,L], noise [B,L] before it is made positive, free entries of pairs [B,K]."""
         mean = self.network(spectrum, scalars)
-        sigma = (functional.softplus(self.noise) + 1e-3).expand_as(mean)
-        return mean, sigma, self.correlation(self.pairs.expand(mean.shape[0], -1))
+        return mean, self.noise.expand_as(mean), self.pairs.expand(mean.shape[0], -1)

@@ -197,6 +197,12 @@ class Store:
         """The store cut into regions of whole shards."""
         return tile(self.stars, shard=self.shard_stars, shards=shards)
 
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Names of the coordinates that are not per star."""
+        known = {disk: dim for dim, disk in _ON_DISK.items()}
+        return tuple(sorted(known.get(name, name) for name in self._coordinates))
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a variable."""
         return tuple(self._arrays[name].shape)
@@ -273,12 +279,13 @@ class Store:
                 )
 
     def _decode(self, name: str, values: Array) -> Array:
-        quantised = self._quantised(name)
+        quantised = self.quantisation(name)
         if quantised is not None:
             return quantised.decode(values)
         return values.astype(np.float32) if values.dtype == np.float16 else values
 
-    def _quantised(self, name: str) -> Quantised | None:
+    def quantisation(self, name: str) -> Quantised | None:
+        """How a variable is held as integers; None if it is not."""
         attrs = self._arrays[name].attrs
         if "scale_factor" not in attrs:
             return None
@@ -317,7 +324,7 @@ class Store:
                 raise StoreError(f"{name} has shape {np.shape(arrays[name])}", expected=f"{shape}")
 
     def _encode(self, name: str, values: Array) -> Array:
-        quantised = self._quantised(name)
+        quantised = self.quantisation(name)
         if quantised is not None:
             return quantised.encode(values)
         with np.errstate(over="ignore"):

@@ -22,10 +22,10 @@ from torch import Tensor
 from distcnn import digests
 from distcnn.errors import TrainingError
 from distcnn.model import Network, build_network
+from distcnn.model.devices import open_device
 from distcnn.training import checkpoint
 from distcnn.training.augment import Augment, Facts
 from distcnn.training.batches import Scaled
-from distcnn.training.devices import open_device
 from distcnn.training.lanes import known_snr
 from distcnn.training.loop import (
     CHECKPOINT,

@@ -24,6 +24,7 @@ from distcnn import digests
 from distcnn.config import TrainConfig
 from distcnn.errors import DigestMismatch
 from distcnn.model import InputSpec, Network, build_network, fit_scaling
+from distcnn.model.devices import open_device
 from distcnn.survey import Store
 from distcnn.training import checkpoint
 from distcnn.training.augment import Augment, Facts
@@ -40,7 +41,6 @@ from distcnn.training.data import (
     read_labels,
     read_rows,
 )
-from distcnn.training.devices import open_device
 from distcnn.training.lanes import Feed, HeldLane, Lane, StreamedLane, known_snr, lane_rows
 from distcnn.training.loop import CHECKPOINT, Progress, derived_seed, one_thread, train_member
 from distcnn.training.precision import choose_precision, with_full_heads

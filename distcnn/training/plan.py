@@ -16,8 +16,8 @@ from typing import Any
 
 from distcnn.config import TrainConfig
 from distcnn.model import Features, InputSpec
+from distcnn.model.devices import plan_device
 from distcnn.training.data import HELD
-from distcnn.training.devices import plan_device
 from distcnn.training.members import Dealing
 
 GAIN = 0.7

@@ -19,9 +19,9 @@ import distcnn.errors
 from distcnn.config import TrainConfig
 from distcnn.errors import DistcnnError, TrainingError
 from distcnn.model import InputSpec
+from distcnn.model.devices import open_device
 from distcnn.training.checkpoint import write_bytes
 from distcnn.training.comm import Group
-from distcnn.training.devices import open_device
 from distcnn.training.members import Dealing, MemberTask, train_one
 from distcnn.training.rendezvous import RankLost, meeting
 

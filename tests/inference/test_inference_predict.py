@@ -93,7 +93,12 @@ def test_the_store_tells_from_what_it_was_made_without_a_machine_path(made):
     assert store.attrs["survey"]["path"] == "../survey.zarr"
     assert store.attrs["labels"] == list(LABELS)
     assert store.attrs["counts"]["done"] == STARS
-    assert store.attrs["engine"]["name"] == "torchscript"
+    engine = store.attrs["engine"]
+    assert engine["candidate"] == f"{engine['name']} {engine['precision']}"
+    assert engine["used"] == [engine["candidate"]]
+    tried = {trial["candidate"]: trial for trial in engine["trials"]}
+    assert tried["joint float32"]["stars_per_second"] > 0
+    assert tried["aot float32"]["refused"]
     assert store.attrs["engine"]["parity"] < CONFIG.parity
     limits = store.attrs["limits"]
     assert len(limits["label_low"]) == len(limits["label_high"]) == 3
@@ -330,9 +335,9 @@ def test_a_folder_that_is_no_prediction_store_is_not_touched(place):
 
 def test_a_package_that_changed_since_the_plan_is_refused_by_the_worker(place):
     digest = Package.load(place / "package").digest
-    hold(PackageKey(str(place / "package"), digest, "eager", 0.01))
+    hold(PackageKey(str(place / "package"), digest, "eager"))
     with pytest.raises(DigestMismatch, match="as planned"):
-        hold(PackageKey(str(place / "package"), "0" * 64, "eager", 0.01))
+        hold(PackageKey(str(place / "package"), "0" * 64, "eager"))
 
 
 def test_an_engine_that_does_not_reproduce_the_fixtures_ends_the_run(place, monkeypatch):
@@ -357,7 +362,7 @@ def test_a_plan_names_the_numbers_and_changes_nothing(place):
     assert "150 stars" in text
     assert "5: 0 done, 5 waiting" in text
     assert "2 members, teff, logg, mh" in text
-    assert "torchscript, float32, batches of 16" in text
+    assert "auto (the fastest that reproduces the package), batches of 16" in text
     # 8 + 2 x 8 + 3 x 4 + 8 x 3 x 4 + 3 x 2 + 2 x 4 + 4 + 1 bytes a star
     assert made.bytes_to_write == STARS * 151
     assert 0 < made.bytes_to_read < 200_000

@@ -92,9 +92,9 @@ class Constant(torch.nn.Module):
         self.mean, self.sigma, self.rho = mean, sigma, rho
 
     def inputs(self, *batch):
-        return (batch[-1],)
+        return batch[0], batch[1], batch[-1]
 
-    def layers(self, snr):
+    def layers(self, spectrum, xp, snr):
         ones = torch.ones(len(snr), 1)
         matrix = torch.tensor([[1, self.rho], [self.rho, 1]]).expand(len(snr), 2, 2)
         return ones * torch.tensor(self.mean), ones * torch.tensor(self.sigma), matrix

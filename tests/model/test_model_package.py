@@ -17,6 +17,7 @@ from distcnn.model import (
     write_evaluation,
     write_package,
 )
+from distcnn.model.ensemble import one_by_one
 
 LABELS = ("teff", "logg", "mh")
 SPEC = InputSpec(64, 10, ("g", "bp", "rp"), True, "grid", LABELS)
@@ -196,9 +197,10 @@ def test_a_network_that_gives_nan_makes_no_package(tmp_path, ingredients):
 
 
 def test_a_network_that_is_not_itself_fails_its_parity(package):
-    ensemble = Ensemble(package)
+    members = package.networks()
     with torch.no_grad():
-        ensemble._members[1].layers.mean.bias += 0.5
+        members[1].layers.mean.bias += 0.5
+    ensemble = Ensemble(package, one_by_one(members))
     with pytest.raises(ParityError, match="label errors"):
         ensemble.check_parity(0.01)
 

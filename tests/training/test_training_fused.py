@@ -10,13 +10,13 @@ from safetensors.torch import load as load_tensors
 
 from distcnn import digests
 from distcnn.config import AugmentConfig, NetworkConfig
-from distcnn.errors import TrainingError
+from distcnn.errors import DeviceError, TrainingError
 from distcnn.model import InputSpec, build_network
+from distcnn.model.devices import count_gpus, open_device, plan_device
 from distcnn.survey import Store
 from distcnn.training import checkpoint
 from distcnn.training.batches import Scaled
 from distcnn.training.data import take_census
-from distcnn.training.devices import count_gpus, open_device, plan_device
 from distcnn.training.fused import FusedTask, Group, run_fused
 from distcnn.training.loop import CHECKPOINT
 from distcnn.training.members import PROGRESS, WEIGHTS, MemberTask, read_member, run_member
@@ -262,7 +262,7 @@ def test_devices_are_planned_without_waking_one(tmp_path, monkeypatch):
     assert plan_device("cpu", gpus=4) == plan_device("auto", gpus=0) == "cpu"
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     assert plan_device("auto", gpus=1) == "cuda"
-    with pytest.raises(TrainingError, match=r"no NVIDIA GPU.*device=cpu"):
+    with pytest.raises(DeviceError, match=r"no NVIDIA GPU.*device to cpu"):
         plan_device("cuda", gpus=0)
     assert not torch.cuda.is_initialized()
 
@@ -270,5 +270,5 @@ def test_devices_are_planned_without_waking_one(tmp_path, monkeypatch):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused(tmp_path, survey, config):
     assert open_device("auto").type == "cpu"
-    with pytest.raises(TrainingError, match=r"train\.distribute\.device is cuda, but"):
+    with pytest.raises(DeviceError, match=r"the device asked for is cuda, but"):
         open_device("cuda")

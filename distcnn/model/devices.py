@@ -1,4 +1,4 @@
-"""Devices: what ``train.distribute.device`` means on the machine that asks.
+"""Devices: what the settings ``device`` mean on the machine that asks.
 
 The process that plans counts GPUs without waking one: a process that has woken a GPU holds
 memory on it, and its children cannot use it.
@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from distcnn.errors import TrainingError
+from distcnn.errors import DeviceError
 
 Wanted = Literal["auto", "cpu", "cuda"]
 
@@ -32,11 +32,11 @@ def count_gpus(nodes: Path = Path("/dev")) -> int:
 
 
 def plan_device(wanted: Wanted, gpus: int | None = None) -> Literal["cpu", "cuda"]:
-    """Where training will run, told without initialising CUDA; ``gpus`` None = count them.
+    """Where work will run, told without initialising CUDA; ``gpus`` None = count them.
 
     Raises
     ------
-    TrainingError : a GPU is asked for and there is none, or this torch cannot use it.
+    DeviceError : a GPU is asked for and there is none, or this torch cannot use it.
     """
     gpus = count_gpus() if gpus is None else gpus
     if wanted == "cpu" or (wanted == "auto" and not (gpus and torch.version.cuda)):
@@ -53,7 +53,7 @@ def open_device(wanted: Wanted) -> torch.device:
 
     Raises
     ------
-    TrainingError : a GPU is asked for and cannot be used.
+    DeviceError : a GPU is asked for and cannot be used.
     """
     if plan_device(wanted) == "cpu":
         return torch.device("cpu")
@@ -64,9 +64,10 @@ def open_device(wanted: Wanted) -> torch.device:
     return torch.device("cpu")
 
 
-def _refused(why: str) -> TrainingError:
-    return TrainingError(
-        f"train.distribute.device is cuda, but {why}",
+def _refused(why: str) -> DeviceError:
+    return DeviceError(
+        f"the device asked for is cuda, but {why}",
         expected="an NVIDIA GPU with its driver, and a torch with CUDA",
-        cure="Set train.distribute.device=cpu or auto, or run where `nvidia-smi` lists a GPU.",
+        cure="Set train.distribute.device or predict.device to cpu or auto, or run where "
+        "`nvidia-smi` lists a GPU.",
     )

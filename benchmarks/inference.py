@@ -1,0 +1,296 @@
+"""Inference speed, end to end: from a survey store to a committed prediction store.
+
+    python benchmarks/inference.py FOLDER [--stars N] [--pixels P] [--members M]
+                                          [--seconds S] [--workers 1,2] [--engine NAME]
+                                          [--short] [--json FILE]
+
+FOLDER keeps the survey and the package between runs. The survey is a simulated one, repeated
+until it has N stars; the package is trained on it for two epochs, since speed does not depend on
+how good weights are. Unit: stars per second with the whole ensemble. Counted runs last at least
+``--seconds`` and 24,576 stars each; star counts, digests and parity are checked in the same run.
+Written to ``benchmarks/results/inference-HARDWARE-COMMIT.json``:
+
+    ratio_to_naive            our stars/s on all cores over those of the plain loop on all cores
+    stars_per_second          end to end with the most workers, wall time, median of the runs
+    runs.NAME                 every run: workers, seconds of all repeats, stars/s, and
+        compute_share         seconds in the network over seconds in the task
+        memory                largest resident size of a worker [bytes]
+    naive                     the plain loop: eager float32, member by member, torch's own threads
+    naive_per_core            the same with one thread, by process CPU time
+    keras                     left out unless tensorflow is installed
+    ceilings, binding         what this machine can do, measured in the same run, and what binds
+    engine, parity, trials    what was used and why
+    first_star                seconds from a new process to the first labels: cold, then warm
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ceilings import ceilings, demand
+from origin import commit, hardware
+from survey_of import make_survey
+
+from distcnn import pipeline
+from distcnn.clusters import open_cluster
+from distcnn.config import Config, load_config
+from distcnn.events import silent
+from distcnn.inference import predict, verify
+from distcnn.model import Batch, Package, star_inputs
+from distcnn.survey import Ledger, Region, Store
+
+RESULTS = Path(__file__).parent / "results"
+FEWEST = 24_576
+"""Stars of a counted run."""
+NAIVE_BATCH = 256
+
+
+def config_of(options: argparse.Namespace, workers: int = 0) -> Config:
+    """Defaults, but for what was asked."""
+    cluster = (
+        ["cluster.backend=serial"]
+        if workers == 0
+        else ["cluster.backend=local", f"cluster.workers={workers}"]
+    )
+    return load_config(None, [f"predict.engine={options.engine}", *cluster])
+
+
+def make_package(survey: Path, path: Path, members: int) -> Package:
+    """A package of so many members, trained for two epochs."""
+    if not (path / "manifest.json").exists():
+        sets = [f"train.members={members}", "train.epochs=2", "train.batch=128"]
+        config = load_config(None, [*sets, "cluster.backend=serial"])
+        pipeline.train_package(survey, path, config, silent)
+    return Package.load(path)
+
+
+class Naive:
+    """What a notebook does: every member on every batch, scaling included, then mean and std."""
+
+    def __init__(self, package: Package, survey: Store) -> None:
+        self.members = package.networks()
+        bands = [str(band) for band in survey.coordinate("band")]
+        rows = Region(0, min(survey.stars, 4096))
+        self.stars = star_inputs(survey.read(rows, package.spec.variables), package.spec, bands)
+
+    def __call__(self) -> int:
+        with torch.no_grad():
+            for batch in self.stars.batches(NAIVE_BATCH):
+                self.one(batch)
+        return len(self.stars)
+
+    def one(self, batch: Batch) -> torch.Tensor:
+        """Mean of a batch over the members."""
+        each = [member(*batch) for member in self.members]
+        mean = torch.stack([mean for mean, *_ in each])
+        noise = torch.stack([sigma for _, sigma, _ in each])
+        mean.std(0).square().add_(noise.square().mean(0)).sqrt_()
+        return mean.mean(0)
+
+
+def measure_naive(naive: Naive, threads: int, seconds: float) -> dict[str, float]:
+    """Stars per second of wall and of CPU time with so many threads."""
+    torch.set_num_threads(threads)
+    naive()
+    stars, wall, cpu = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < seconds:
+        stars += naive()
+    spent = time.perf_counter() - wall
+    return {
+        "threads": threads,
+        "stars": stars,
+        "seconds": round(spent, 2),
+        "stars_per_second": round(stars / spent, 1),
+        "stars_per_cpu_second": round(stars / (time.process_time() - cpu), 1),
+    }
+
+
+def run_once(options: argparse.Namespace, workers: int) -> dict[str, Any]:
+    """Predict the whole survey into a new store."""
+    config, path = config_of(options, workers), options.folder / "predictions.zarr"
+    shutil.rmtree(path, ignore_errors=True)
+    load = os.getloadavg()[0]
+    with open_cluster(config.cluster) as flow:
+        begun = time.perf_counter()
+        places = options.folder / "package", options.folder / "survey.zarr", path
+        done = predict(*places, config.predict, flow=flow)
+        seconds = time.perf_counter() - begun
+    if (done.stars, done.failed) != (options.stars, 0):
+        raise SystemExit(f"{done.stars} stars, {done.failed} failed: not what was asked")
+    facts = Ledger.read(path / ".distcnn" / "ledger.jsonl").done.values()
+    spent = {name: sum(f["seconds"][name] for f in facts) for name in next(iter(facts))["seconds"]}
+    return {
+        "seconds": seconds,
+        "load": load,
+        "spent": spent,
+        "memory": max(f.get("memory", 0) for f in facts),
+        "engine": done.engine,
+        "parity": done.parity,
+    }
+
+
+def measure(options: argparse.Namespace, workers: int) -> dict[str, Any]:
+    """Repeat a run until it has lasted long enough; the first one warms caches up."""
+    runs = [run_once(options, workers)]
+    cold = runs.pop()
+    while not runs or sum(run["seconds"] for run in runs) < options.seconds:
+        runs.append(run_once(options, workers))
+    seconds = [run["seconds"] for run in runs]
+    spent = {name: sum(r["spent"][name] for r in runs) for name in runs[0]["spent"]}
+    return {
+        "workers": workers,
+        "seconds": [round(value, 2) for value in seconds],
+        "cold_seconds": round(cold["seconds"], 2),
+        "stars_per_second": round(options.stars / statistics.median(seconds)),
+        "spread": round((max(seconds) - min(seconds)) / statistics.median(seconds), 3),
+        "compute_share": round(spent["infer"] / spent["total"], 4),
+        "spent": {name: round(value, 2) for name, value in spent.items()},
+        "memory": max(run["memory"] for run in runs),
+        "load": [run["load"] for run in runs],
+        "engine": runs[-1]["engine"],
+        "parity": runs[-1]["parity"],
+    }
+
+
+def measure_ceilings(options: argparse.Namespace, naive: Naive) -> dict[str, Any]:
+    """What this machine can do at most, in stars per second where it can be told so."""
+    torch.set_num_threads(1)
+    found = ceilings(torch.device("cpu"), torch.float32)
+    store = Store.open(options.folder / "survey.zarr", "survey")
+    package = Package.load(options.folder / "package", verify=False)
+    names = [n for n in (*package.spec.variables, "flux_error") if n in store.variables]
+    begun, stars = time.process_time(), 0
+    while time.process_time() - begun < 3:
+        region = store.regions()[stars // store.shard_stars % len(store.regions())]
+        stars += len(store.read(region, names)["snr"])
+    batch = next(iter(naive.stars.batches(NAIVE_BATCH)))
+    with torch.no_grad():
+        scaled = naive.members[0].inputs(*batch)
+        flop = demand(lambda: [member.layers(*scaled) for member in naive.members])["flop"]
+    return {
+        **found,
+        "decode_stars_per_s": round(stars / (time.process_time() - begun)),
+        "flop_per_star": round(flop / NAIVE_BATCH),
+        "matmul_stars_per_s": round(found["matmul_flop_per_s"] * NAIVE_BATCH / flop),
+    }
+
+
+def first_star(options: argparse.Namespace) -> dict[str, float]:
+    """Seconds from the start of a new process to the first labels, cold and warm."""
+    code = (
+        "import sys, torch; from pathlib import Path\n"
+        "from distcnn.inference.region import Job, try_engines, probe\n"
+        "from distcnn.inference.run import package_key\n"
+        "from distcnn.inference.compute import RegionTask\n"
+        "from distcnn.config import PredictConfig; from distcnn.model import Package\n"
+        "from distcnn.survey import Region\n"
+        "f = Path(sys.argv[1]); config = PredictConfig(engine=sys.argv[2])\n"
+        "key = package_key(Package.load(f / 'package'), config)\n"
+        "job = Job(str(f / 'survey.zarr'), '', key, 256)\n"
+        "task = RegionTask(Region(0, 256)); found = try_engines(job, task)\n"
+        "from dataclasses import replace\n"
+        "key = replace(key, chosen=found['candidate'])\n"
+        "probe(replace(job, package=key), task)\n"
+    )
+    seconds = {}
+    cache = options.folder / "first_star_cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    for name in ("cold", "warm"):
+        begun = time.perf_counter()
+        words = [sys.executable, "-W", "ignore", "-c", code, str(options.folder), options.engine]
+        subprocess.run(words, check=True, env={**os.environ, "DISTCNN_CACHE": str(cache)})
+        seconds[name] = round(time.perf_counter() - begun, 2)
+    shutil.rmtree(cache, ignore_errors=True)
+    return seconds
+
+
+def parse() -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--stars", type=int, default=262_144)
+    parser.add_argument("--pixels", type=int, default=800)
+    parser.add_argument("--members", type=int, default=28)
+    parser.add_argument("--seconds", type=float, default=60, help="least length of a counted run")
+    parser.add_argument("--workers", default="0,1,2", help="0 = in this process, without Dask")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--short", action="store_true", help="a minute in all, figures are rough")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.short:
+        options.stars, options.seconds, options.workers = 32_768, 5, "2"
+    if options.stars < FEWEST:
+        parser.error(f"--stars must be at least {FEWEST}")
+    return options
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """All measurements."""
+    load = os.getloadavg()[0]
+    options.folder.mkdir(parents=True, exist_ok=True)
+    survey = make_survey(options.folder, options.stars, options.pixels)
+    package = make_package(survey.path, options.folder / "package", options.members)
+    naive, cores = Naive(package, survey), len(os.sched_getaffinity(0))
+    result: dict[str, Any] = {
+        "hardware": hardware(),
+        "commit": commit(),
+        "torch": str(torch.__version__),
+        "cores": cores,
+        "stars": options.stars,
+        "members": package.size,
+        "pixels": package.spec.pixels,
+        "package": package.digest,
+        "naive": measure_naive(naive, cores, options.seconds),
+        "naive_per_core": measure_naive(naive, 1, options.seconds / 2),
+        "ceilings": measure_ceilings(options, naive),
+    }
+    runs = {str(w): measure(options, w) for w in map(int, options.workers.split(","))}
+    checked = verify(options.folder / "predictions.zarr", config_of(options).predict)
+    best = runs[max(runs, key=int)]
+    store = Store.open(options.folder / "predictions.zarr", "predictions")
+    most = result["ceilings"]["matmul_stars_per_s"] * max(best["workers"], 1)
+    decode = result["ceilings"]["decode_stars_per_s"] * max(best["workers"], 1)
+    speed = best["stars_per_second"]
+    return result | {
+        "runs": runs,
+        "stars_per_second": speed,
+        "ratio_to_naive": round(speed / result["naive"]["stars_per_second"], 2),
+        "ratio_to_naive_per_core": round(
+            speed / max(best["workers"], 1) / result["naive_per_core"]["stars_per_cpu_second"], 2
+        ),
+        "percent_of_matmul": round(100 * speed / most, 1),
+        "percent_of_decode": round(100 * speed / decode, 1),
+        "binding": "arithmetic" if speed / most > speed / decode else "decoding",
+        "engine": best["engine"],
+        "parity": best["parity"],
+        "trials": store.attrs["engine"]["trials"],
+        "recomputed": checked.recomputed,
+        "identical": checked.identical,
+        "first_star": first_star(options),
+        "load": [load, os.getloadavg()[0]],
+    }
+
+
+def main() -> None:
+    """Measure, print and store."""
+    options = parse()
+    result = run(options)
+    text = json.dumps(result, indent=1)
+    print(text)
+    name = re.sub(r"\W+", "-", hardware()).strip("-")
+    path = options.json or RESULTS / f"inference-{name}-{result['commit']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Survey of a given size for benchmarks: simulated stars, repeated until there are enough."""
+
+from pathlib import Path
+
+import numpy as np
+
+from distcnn import pipeline
+from distcnn.config import load_config
+from distcnn.events import silent
+from distcnn.schema import SURVEY_VARIABLES
+from distcnn.survey import Coordinate, Layout, Region, Store, create_store
+
+SEED, DIFFERENT = 4, 8192
+"""Seed of the simulation, and how many of its stars there are before they repeat."""
+
+
+def make_survey(folder: Path, stars: int, pixels: int) -> Store:
+    """A survey of so many stars in ``folder``; one that is there with as many is used."""
+    path = folder / "survey.zarr"
+    if path.exists():
+        found = Store.open(path, "survey")
+        if found.attrs.get("complete") and (found.stars, found.sizes["pixel"]) == (stars, pixels):
+            return found
+        raise SystemExit(f"{path} has another size; remove it or give another folder")
+    few = _simulated(folder, pixels)
+    store = create_store(path, _layout(few, stars))
+    everything = few.read(Region(0, few.stars))
+    for region in store.regions():
+        rows = np.arange(region.start, region.stop)
+        arrays = {name: values[rows % few.stars] for name, values in everything.items()}
+        arrays["source_id"] = rows + 1
+        store.write(region, arrays)
+    store.annotate({"complete": True})
+    return Store.open(path, "survey")
+
+
+def _simulated(folder: Path, pixels: int) -> Store:
+    """Different stars, by way of archive files and ingest."""
+    survey, archive = folder / "few.zarr", folder / "archive"
+    if not (survey.exists() and Store.open(survey).attrs.get("complete")):
+        sets = [
+            "cluster.backend=serial",
+            f"ingest.prepare.rebin={2401 // pixels}",
+            "simulate.labelled_fraction=0.9",
+        ]
+        config = load_config(None, sets)
+        if not (archive / "simulation.json").exists():
+            pipeline.simulate_archive(archive, DIFFERENT, SEED, config, silent)
+        pipeline.ingest_archive(archive, survey, config, silent)
+    return Store.open(survey, "survey")
+
+
+def _layout(few: Store, stars: int) -> Layout:
+    names = {"wavelength": "pixel", "band": "band", "label": "label", "coefficient": "coefficient"}
+    known = {name: dim for name, dim in names.items() if name in few.coordinates}
+    attrs = {k: v for k, v in few.attrs.items() if k not in ("complete", "format", "coordinates")}
+    found = {name: few.quantisation(name) for name in few.variables}
+    return Layout(
+        kind="survey",
+        sizes={**few.sizes, "star": stars},
+        chunk_stars=few.chunk_stars,
+        shard_stars=few.shard_stars,
+        variables=tuple(SURVEY_VARIABLES[name] for name in few.variables),
+        coordinates={
+            name: Coordinate(dim, few.coordinate(name), few.coordinate_attrs(name))
+            for name, dim in known.items()
+        },
+        attrs=attrs | {"complete": False, "repeats": f"{few.stars} simulated stars"},
+        quantised={name: value for name, value in found.items() if value is not None},
+    )

@@ -1,0 +1,123 @@
+"""Candidates: which engines there are, in which precisions, and what this machine admits."""
+
+import importlib
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from distcnn.inference.engines import compiled, openvino, plain
+from distcnn.inference.engines.refused import EngineRefused
+from distcnn.model import Package
+from distcnn.model.ensemble import Layers
+
+__all__ = ["ENGINES", "Candidate", "EngineRefused", "Precision", "admitted"]
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Build = Callable[[Package, torch.dtype, torch.device, Path], Layers]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An engine in a precision."""
+
+    engine: str
+    precision: Precision = "float32"
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Candidate":
+        """From what ``str`` gives."""
+        engine, _, precision = text.partition(" ")
+        return cls(engine, precision or "float32")  # type: ignore[arg-type]
+
+    def build(self, package: Package, device: torch.device, cache: Path) -> Layers:
+        """The layers of all members; ``cache``: a folder for what takes long to make.
+
+        Raises
+        ------
+        EngineRefused : this engine cannot run this package here.
+        """
+        dtype: torch.dtype = getattr(torch, self.precision)
+        return ENGINES[self.engine].build(package, dtype, device, cache)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An engine: how it is built, whether this device can run it, and whether it is raced.
+
+    ``raced`` is false where building takes minutes: such an engine is tried only by name.
+    """
+
+    build: Build
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    narrow: bool = False
+    raced: bool = True
+    needs: str = ""
+    tool: str = ""
+
+
+ENGINES: dict[str, Kind] = {
+    "eager": Kind(plain.eager),
+    "torchscript": Kind(plain.torchscript),
+    "joint": Kind(plain.joint, narrow=True),
+    "openvino": Kind(openvino.build, devices=("cpu",), narrow=True, needs="openvino"),
+    "graphs": Kind(plain.graphs, devices=("cuda",), narrow=True),
+    "compile": Kind(compiled.compile_joint, raced=False, tool="g++"),
+    "aot": Kind(compiled.ahead_of_time, raced=False, tool="g++"),
+}
+"""Every engine by name, the most plain first: of equally fast ones the first is taken."""
+
+
+def admitted(
+    device: torch.device, *, engine: str = "auto", precision: str = "auto"
+) -> Iterator[tuple[Candidate, str]]:
+    """Candidates in the order of trial, each with why this machine does not admit it (or "").
+
+    ``engine`` and ``precision``: only these, ``auto`` = those worth a trial.
+    """
+    for name, kind in ENGINES.items():
+        if engine not in ("auto", name):
+            continue
+        for width in ("float32", "bfloat16", "float16"):
+            named = precision == width
+            if (width != "float32" and not kind.narrow) or (precision != "auto" and not named):
+                continue
+            yield Candidate(name, width), _objection(kind, width, device, asked=engine == name)
+
+
+def _objection(kind: Kind, precision: str, device: torch.device, *, asked: bool) -> str:
+    if device.type not in kind.devices:
+        return f"runs on {' or '.join(kind.devices)} only"
+    if kind.needs and importlib.util.find_spec(kind.needs) is None:
+        return f"{kind.needs} is not installed (pip install 'distcnn[{kind.needs}]')"
+    if kind.tool and shutil.which(kind.tool) is None:
+        return f"no {kind.tool} on this machine"
+    if not is_fast(device, precision):
+        return f"this {device.type} has no units for {precision}"
+    if not kind.raced and not asked:
+        return "takes minutes to build: tried only by name"
+    return ""
+
+
+def is_fast(device: torch.device, precision: str) -> bool:
+    """Whether the device has units for products in that precision."""
+    if precision == "float32":
+        return True
+    if device.type == "cuda":
+        return bool(torch.cuda.get_device_capability(device) >= (8, 0))
+    tells = _CPU_TELLS[precision]
+    named = (getattr(torch.cpu, name, None) for name in tells)
+    return any(tell is not None and bool(tell()) for tell in named)
+
+
+_CPU_TELLS = {
+    "bfloat16": ("_is_avx512_bf16_supported", "_is_amx_tile_supported"),
+    "float16": ("_is_amx_fp16_supported",),
+}

@@ -1,0 +1,75 @@
+"""Engines by torch's compiler: when first called, or ahead of time into the cache.
+
+On CPUs they were slower than the others and take minutes to build, so they are tried only
+where they are named.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distcnn.inference.engines.plain import Finished, joint_module
+from distcnn.model import Package
+from distcnn.model.ensemble import Layers
+from distcnn.model.joint import Outputs
+
+LARGEST = 65_536
+"""Stars in a batch that an engine compiled ahead of time takes at most."""
+
+
+def compile_joint(
+    package: Package, dtype: torch.dtype, device: torch.device, cache: Path
+) -> Layers:
+    """``torch.compile`` of all members."""
+    module: Layers = torch.compile(_module(package, dtype, device), dynamic=True)
+    return module
+
+
+def ahead_of_time(
+    package: Package, dtype: torch.dtype, device: torch.device, cache: Path
+) -> Layers:
+    """``torch.export`` and AOTInductor; the library is kept in the cache of this user."""
+    name = f"{package.digest[:32]}-{torch.__version__}-{device.type}-{dtype}.pt2"
+    path = cache / name
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _compile(_module(package, dtype, device), package, device, path)
+    with _quiet():
+        run: Any = torch._inductor.aoti_load_package(str(path))
+
+    def layers(spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
+        mean, sigma, correlation = run(spectrum, xp, scalars)
+        return mean, sigma, correlation
+
+    return layers
+
+
+def _module(package: Package, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+    return Finished(joint_module(package, dtype, loop=False), len(package.labels)).to(device)
+
+
+def _compile(module: torch.nn.Module, package: Package, device: torch.device, path: Path) -> None:
+    scaling = package.scaling(str(device))
+    stars = package.fixtures()[0]
+    with torch.inference_mode():
+        example = scaling.inputs(*stars.tensors(device=str(device)))
+    example = tuple(values.clone() for values in example)
+    stars_axis = torch.export.Dim("stars", min=2, max=LARGEST)
+    draft = path.with_name(f"{os.getpid()}-{path.name}")
+    with _quiet(), torch.no_grad():
+        exported = torch.export.export(module, example, dynamic_shapes=({0: stars_axis},) * 3)
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(draft))
+    draft.replace(path)
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801
+    """The compiler warns of its own insides."""
+
+    def __enter__(self) -> Any:
+        entered = super().__enter__()
+        warnings.simplefilter("ignore")
+        return entered

@@ -1,0 +1,94 @@
+"""Engine by OpenVINO (extra ``openvino``): all members in one graph, on the CPU.
+
+The graph is made once per package and kept in the cache; it holds numbers, no code, and is
+believed only after it has reproduced the package's fixtures.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distcnn.inference.engines.plain import members_module
+from distcnn.inference.engines.refused import EngineRefused
+from distcnn.model import Package
+from distcnn.model.ensemble import Layers
+from distcnn.model.joint import Finish, Outputs
+
+HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+
+
+def build(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
+    """The graph of all members, compiled for one thread of this CPU.
+
+    Raises
+    ------
+    EngineRefused : OpenVINO cannot be used here.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineRefused(f"openvino cannot be imported ({error})") from None
+    core = openvino.Core()
+    settings = {
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": HINTS[dtype],
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        model = _graph(openvino, core, package, cache)
+        request = core.compile_model(model, "CPU", settings).create_infer_request()
+    except RuntimeError as error:
+        raise EngineRefused(f"openvino: {error}") from None
+    return _Layers(request, len(package.labels))
+
+
+class _Layers:
+    """An infer request with the contract of an engine."""
+
+    def __init__(self, request: Any, labels: int) -> None:
+        self._request = request
+        self._finish = Finish(labels)
+
+    def __call__(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
+        inputs = [values.numpy() for values in (spectrum, xp, scalars) if values.shape[1]]
+        found = self._request.infer(inputs, share_inputs=True)
+        heads = (torch.from_numpy(found[number]) for number in range(3))
+        out: Outputs = self._finish(*heads)
+        return out
+
+
+def _graph(openvino: Any, core: Any, package: Package, cache: Path) -> Any:
+    path = cache / f"{package.digest[:32]}-openvino-{openvino.__version__.split('-')[0]}.xml"
+    if path.exists() and path.with_suffix(".bin").exists():
+        return core.read_model(path)
+    model = _convert(openvino, package)
+    try:
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name(f"{os.getpid()}-{path.name}")
+        openvino.save_model(model, draft, compress_to_fp16=False)
+        # The weights first: a graph without them would not be complete.
+        draft.with_suffix(".bin").replace(path.with_suffix(".bin"))
+        draft.replace(path)
+    except OSError:
+        pass  # without a cache it is made again next time
+    return model
+
+
+def _convert(openvino: Any, package: Package) -> Any:
+    # The frontend itself: openvino's own convert_model reports its use over the network.
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    stars = package.fixtures()[0].take(slice(0, 2))
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing, which the gate makes good
+        example = package.scaling().inputs(*stars.tensors())
+        traced = torch.jit.trace(members_module(package).eval(), example)  # type: ignore[no-untyped-call]
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(traced, example_input=example)
+        return frontend.convert(frontend.load(decoder))
