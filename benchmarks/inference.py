@@ -38,7 +38,7 @@ from typing import Any
 import torch
 from ceilings import ceilings, demand
 from origin import commit, hardware
-from survey_of import make_survey
+from survey_of import FEW, make_survey
 
 from distcnn import pipeline
 from distcnn.clusters import open_cluster
@@ -64,12 +64,13 @@ def config_of(options: argparse.Namespace, workers: int = 0) -> Config:
     return load_config(None, [f"predict.engine={options.engine}", *cluster])
 
 
-def make_package(survey: Path, path: Path, members: int) -> Package:
-    """A package of so many members, trained for two epochs."""
+def make_package(folder: Path, members: int) -> Package:
+    """A package of so many members, trained for two epochs on the stars that are repeated."""
+    path = folder / "package"
     if not (path / "manifest.json").exists():
         sets = [f"train.members={members}", "train.epochs=2", "train.batch=128"]
         config = load_config(None, [*sets, "cluster.backend=serial"])
-        pipeline.train_package(survey, path, config, silent)
+        pipeline.train_package(folder / FEW, path, config, silent)
     return Package.load(path)
 
 
@@ -238,7 +239,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     load = os.getloadavg()[0]
     options.folder.mkdir(parents=True, exist_ok=True)
     survey = make_survey(options.folder, options.stars, options.pixels)
-    package = make_package(survey.path, options.folder / "package", options.members)
+    package = make_package(options.folder, options.members)
     naive, cores = Naive(package, survey), len(os.sched_getaffinity(0))
     result: dict[str, Any] = {
         "hardware": hardware(),

@@ -12,6 +12,7 @@ from distcnn.survey import Coordinate, Layout, Region, Store, create_store
 
 SEED, DIFFERENT = 4, 8192
 """Seed of the simulation, and how many of its stars there are before they repeat."""
+FEW = "few.zarr"
 
 
 def make_survey(folder: Path, stars: int, pixels: int) -> Store:
@@ -36,7 +37,7 @@ def make_survey(folder: Path, stars: int, pixels: int) -> Store:
 
 def _simulated(folder: Path, pixels: int) -> Store:
     """Different stars, by way of archive files and ingest."""
-    survey, archive = folder / "few.zarr", folder / "archive"
+    survey, archive = folder / FEW, folder / "archive"
     if not (survey.exists() and Store.open(survey).attrs.get("complete")):
         sets = [
             "cluster.backend=serial",

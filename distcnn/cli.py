@@ -188,12 +188,17 @@ def predict(
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Use this engine instead of the fastest; `distcnn doctor PACKAGE`."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
 ) -> None:
     """Compute labels, calibrated errors and flags for every star; resumes where it stopped."""
     from distcnn import pipeline
 
-    config = _configure(conf, sets, cluster)
+    chosen = [f"predict.engine={engine}"] if engine else []
+    config = _configure(conf, [*(sets or []), *chosen], cluster)
     if dry_run:
         plan = pipeline.plan_predictions(package, survey, predictions, config)
         print(plan)
@@ -263,11 +268,19 @@ def inspect(path: Path) -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Check this machine: versions, cores, memory, disk, storage round trip."""
+def doctor(
+    package: Annotated[
+        Path | None, typer.Argument(help="Try the engines on it: parity and speed of each.")
+    ] = None,
+    conf: Conf = None,
+    sets: Sets = None,
+) -> None:
+    """Check this machine: versions, cores, memory, disk, storage round trip, engines."""
     from distcnn import pipeline
 
     print(pipeline.check_machine())
+    if package is not None:
+        print(pipeline.try_engines(package, _configure(conf, sets)))
 
 
 @app.command()

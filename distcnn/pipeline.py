@@ -237,6 +237,14 @@ def check_machine() -> str:
     return examine()
 
 
+def try_engines(package: Path, config: Config) -> str:
+    """Table of the engines on this machine: parity in label errors, stars/s of one process."""
+    from distcnn.inference import table_of_engines
+
+    _must_exist(package, "a package")
+    return table_of_engines(package, config.predict)
+
+
 def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[str]:
     """Run the whole river on simulated stars; returns lines that say where the products are."""
     at = {name: folder / name for name in _DEMO}

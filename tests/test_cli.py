@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from inference.small import make_package, make_survey
 
 COMMANDS = [
     "simulate",
@@ -95,6 +96,26 @@ def test_a_folder_that_is_no_store_is_told_so(tmp_path):
 
 def test_version_is_printed():
     assert distcnn("--version").stdout.startswith("distcnn 0.")
+
+
+def test_doctor_tries_the_engines_on_a_package(tmp_path):
+    survey = make_survey(tmp_path / "survey.zarr")
+    make_package(tmp_path / "package", survey)
+    done = distcnn("doctor", tmp_path / "package", "--set", "predict.batch=16")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\* \w+ +float32", done.stdout, re.MULTILINE)
+    assert "graphs float32" in done.stdout
+
+
+def test_an_unknown_engine_is_named_with_those_there_are(tmp_path):
+    survey = make_survey(tmp_path / "survey.zarr")
+    make_package(tmp_path / "package", survey)
+    done = distcnn(
+        "predict", tmp_path / "package", survey.path, tmp_path / "p", "--engine", "tensor"
+    )
+    assert done.returncode == 1
+    assert "predict.engine" in done.stderr
+    assert "torchscript" in done.stderr
 
 
 def test_doctor_finds_this_machine_fit():

@@ -1,7 +1,15 @@
 """From package and survey to predictions, and the proof that they are what they should be."""
 
 from distcnn.inference.plan import Plan, plan
-from distcnn.inference.run import PredictSummary, predict
+from distcnn.inference.run import PredictSummary, predict, table_of_engines
 from distcnn.inference.verify import VerifySummary, verify
 
-__all__ = ["Plan", "PredictSummary", "VerifySummary", "plan", "predict", "verify"]
+__all__ = [
+    "Plan",
+    "PredictSummary",
+    "VerifySummary",
+    "plan",
+    "predict",
+    "table_of_engines",
+    "verify",
+]

@@ -58,9 +58,14 @@ class _Block:
     seconds: float
 
 
+AT_ONCE = 2048
+"""Least stars read at a time: opening a chunk costs as much as decoding a thousand stars."""
+
+
 def block_rows(chunk: int, batch: int) -> int:
-    """Stars read at a time: whole chunks that hold at least one batch."""
-    return chunk * -(-batch // chunk)
+    """Stars read at a time: whole chunks, and whole batches where chunks allow."""
+    least = max(AT_ONCE, batch)
+    return chunk * -(-least // chunk)
 
 
 def blocks(region: Region, step: int) -> list[Region]:

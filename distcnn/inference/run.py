@@ -14,6 +14,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from distcnn.config import PredictConfig
 from distcnn.errors import ClusterError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
@@ -21,11 +23,11 @@ from distcnn.flow import Flow
 from distcnn.inference.compute import RegionTask
 from distcnn.inference.engines import Gate
 from distcnn.inference.plan import Plan, make_plan
-from distcnn.inference.predictor import PackageKey
+from distcnn.inference.predictor import PackageKey, decide
 from distcnn.inference.region import Job, predict_region, try_engines
 from distcnn.inference.rescue import ends_the_run, rescue
 from distcnn.inference.target import DEAD_LETTERS, open_target, remove_partials
-from distcnn.model import Package
+from distcnn.model import Package, StarInputs
 from distcnn.survey import Ledger, Region, Store
 
 Facts = dict[str, Any]
@@ -125,6 +127,23 @@ def package_key(package: Package, config: PredictConfig, chosen: str = "") -> Pa
         device=config.device,
         chosen=chosen,
     )
+
+
+def table_of_engines(package: Path, config: PredictConfig) -> str:
+    """Try the engines of this machine on the package's fixtures, repeated to a batch.
+
+    Raises
+    ------
+    PackageError : the package cannot be used, or no engine reproduces it.
+    """
+    opened = Package.load(package)
+    fixtures = opened.fixtures()[0]
+    choice = decide(package_key(opened, config), fixtures.take(_repeated(fixtures, config.batch)))
+    return str(choice)
+
+
+def _repeated(stars: StarInputs, batch: int) -> Any:
+    return np.arange(batch) % len(stars)
 
 
 def _with_engine(
