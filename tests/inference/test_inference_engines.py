@@ -109,6 +109,18 @@ def test_openvino_gives_the_same_and_keeps_its_graph(package, stars, tmp_path):
     assert choose(package, stars, engine="eager")[1].candidate == Candidate("eager")
 
 
+@pytest.mark.parametrize("without", ["spectrum", "xp"])
+def test_openvino_runs_networks_that_lack_a_branch(place, tmp_path, without):
+    pytest.importorskip("openvino")
+    store = Store.open(place / "survey.zarr")
+    network = NetworkConfig(width=8, hidden=8, **{without: False})
+    package = make_package(tmp_path / "package", store, network=network)
+    stars = star_inputs(store.read(Region(0, 16)), package.spec)
+    ensemble, _ = choose(package, stars, engine="openvino", precision="float32")
+    right = Ensemble(package).predict(stars)
+    np.testing.assert_allclose(ensemble.predict(stars).label, right.label, rtol=1e-4, atol=1e-4)
+
+
 class WrongConvolution(torch.nn.Conv1d):
     """As long as its input, and wrong for the shapes that some CPUs compute wrongly."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distcnn.inference.engines.plain import members_module
 from distcnn.inference.engines.refused import EngineRefused
@@ -62,6 +62,20 @@ class _Layers:
         return out
 
 
+class Present(nn.Module):
+    """Members that are given only the inputs they use."""
+
+    def __init__(self, members: nn.Module, used: list[bool]) -> None:
+        super().__init__()
+        self.members, self.used = members, used
+
+    def forward(self, *given: Tensor) -> Outputs:
+        coming = iter(given)
+        inputs = [next(coming) if used else given[0][:, :0] for used in self.used]
+        out: Outputs = self.members(*inputs)
+        return out
+
+
 def _graph(openvino: Any, core: Any, package: Package, cache: Path) -> Any:
     path = cache / f"{package.digest[:32]}-openvino-{openvino.__version__.split('-')[0]}.xml"
     if path.exists() and path.with_suffix(".bin").exists():
@@ -88,7 +102,9 @@ def _convert(openvino: Any, package: Package) -> Any:
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing, which the gate makes good
         example = package.scaling().inputs(*stars.tensors())
-        traced = torch.jit.trace(members_module(package).eval(), example)  # type: ignore[no-untyped-call]
+        used = tuple(values for values in example if values.shape[1])
+        module = Present(members_module(package).eval(), [v.shape[1] > 0 for v in example])
+        traced = torch.jit.trace(module, used)  # type: ignore[no-untyped-call]
         frontend = FrontEndManager().load_by_framework("pytorch")
-        decoder = TorchScriptPythonDecoder(traced, example_input=example)
+        decoder = TorchScriptPythonDecoder(traced, example_input=used)
         return frontend.convert(frontend.load(decoder))
