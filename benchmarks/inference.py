@@ -2,7 +2,7 @@
 
     python benchmarks/inference.py FOLDER [--stars N] [--pixels P] [--members M]
                                           [--seconds S] [--workers 1,2] [--engine NAME]
-                                          [--short] [--json FILE]
+                                          [--short [--check]] [--json FILE]
 
 FOLDER keeps the survey and the package between runs. The survey is a simulated one, repeated
 until it has N stars; the package is trained on it for two epochs, since speed does not depend on
@@ -51,6 +51,8 @@ from distcnn.survey import Ledger, Region, Store
 RESULTS = Path(__file__).parent / "results"
 FEWEST = 24_576
 """Stars of a counted run."""
+FALL = 0.3
+"""Part of the recorded ratio that a change may not cost."""
 NAIVE_BATCH = 256
 
 
@@ -220,15 +222,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--stars", type=int, default=262_144)
     parser.add_argument("--pixels", type=int, default=800)
+    parser.add_argument("--different", type=int, default=8192, help="stars before they repeat")
     parser.add_argument("--members", type=int, default=28)
     parser.add_argument("--seconds", type=float, default=60, help="least length of a counted run")
     parser.add_argument("--workers", default="0,1,2", help="0 = in this process, without Dask")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--short", action="store_true", help="a minute in all, figures are rough")
+    parser.add_argument(
+        "--check", action="store_true", help="fail if the ratio fell 30 %% below the recorded one"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.short:
         options.stars, options.seconds, options.workers = 32_768, 5, "2"
+        options.members, options.different = 8, 2048
     if options.stars < FEWEST:
         parser.error(f"--stars must be at least {FEWEST}")
     return options
@@ -238,7 +245,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """All measurements."""
     load = os.getloadavg()[0]
     options.folder.mkdir(parents=True, exist_ok=True)
-    survey = make_survey(options.folder, options.stars, options.pixels)
+    survey = make_survey(options.folder, options.stars, options.pixels, options.different)
     package = make_package(options.folder, options.members)
     naive, cores = Naive(package, survey), len(os.sched_getaffinity(0))
     result: dict[str, Any] = {
@@ -276,7 +283,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "trials": store.attrs["engine"]["trials"],
         "recomputed": checked.recomputed,
         "identical": checked.identical,
-        "first_star": first_star(options),
+        "first_star": {} if options.short else first_star(options),
         "load": [load, os.getloadavg()[0]],
     }
 
@@ -288,9 +295,32 @@ def main() -> None:
     text = json.dumps(result, indent=1)
     print(text)
     name = re.sub(r"\W+", "-", hardware()).strip("-")
-    path = options.json or RESULTS / f"inference-{name}-{result['commit']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
+    record = RESULTS / f"inference-short-{name}.json"
+    usual = record if options.short else RESULTS / f"inference-{name}-{result['commit']}.json"
+    path = options.json or usual
+    if options.check:
+        compare(result, record)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+
+
+def compare(result: dict[str, Any], record: Path) -> None:
+    """Say where this run stands beside the recorded one of this hardware.
+
+    Raises
+    ------
+    SystemExit : the ratio to the plain loop fell by more than ``FALL``.
+    """
+    now = result["ratio_to_naive"]
+    print(f"{result['stars_per_second']:,} stars/s, {now} times the plain loop", end="; ")
+    if not record.exists():
+        print(f"nothing recorded for {result['hardware']}")
+        return
+    before = json.loads(record.read_text())["ratio_to_naive"]
+    print(f"recorded: {before} times")
+    if now < (1 - FALL) * before:
+        raise SystemExit(f"slower: {now} times the plain loop, recorded were {before}")
 
 
 if __name__ == "__main__":

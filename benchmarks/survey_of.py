@@ -10,20 +10,23 @@ from distcnn.events import silent
 from distcnn.schema import SURVEY_VARIABLES
 from distcnn.survey import Coordinate, Layout, Region, Store, create_store
 
-SEED, DIFFERENT = 4, 8192
-"""Seed of the simulation, and how many of its stars there are before they repeat."""
+SEED = 4
+"""Of the simulation."""
 FEW = "few.zarr"
 
 
-def make_survey(folder: Path, stars: int, pixels: int) -> Store:
-    """A survey of so many stars in ``folder``; one that is there with as many is used."""
+def make_survey(folder: Path, stars: int, pixels: int, different: int) -> Store:
+    """A survey of so many stars in ``folder``; one that is there with as many is used.
+
+    ``different`` : stars that are simulated, before they repeat.
+    """
     path = folder / "survey.zarr"
     if path.exists():
         found = Store.open(path, "survey")
         if found.attrs.get("complete") and (found.stars, found.sizes["pixel"]) == (stars, pixels):
             return found
         raise SystemExit(f"{path} has another size; remove it or give another folder")
-    few = _simulated(folder, pixels)
+    few = _simulated(folder, pixels, different)
     store = create_store(path, _layout(few, stars))
     everything = few.read(Region(0, few.stars))
     for region in store.regions():
@@ -35,7 +38,7 @@ def make_survey(folder: Path, stars: int, pixels: int) -> Store:
     return Store.open(path, "survey")
 
 
-def _simulated(folder: Path, pixels: int) -> Store:
+def _simulated(folder: Path, pixels: int, different: int) -> Store:
     """Different stars, by way of archive files and ingest."""
     survey, archive = folder / FEW, folder / "archive"
     if not (survey.exists() and Store.open(survey).attrs.get("complete")):
@@ -46,7 +49,7 @@ def _simulated(folder: Path, pixels: int) -> Store:
         ]
         config = load_config(None, sets)
         if not (archive / "simulation.json").exists():
-            pipeline.simulate_archive(archive, DIFFERENT, SEED, config, silent)
+            pipeline.simulate_archive(archive, different, SEED, config, silent)
         pipeline.ingest_archive(archive, survey, config, silent)
     return Store.open(survey, "survey")
 
