@@ -18,7 +18,7 @@ from distcnn.errors import UsageError
 from distcnn.events import Listener, Notice, silent
 
 if TYPE_CHECKING:
-    from distcnn.inference import Plan, PredictSummary, VerifySummary
+    from distcnn.inference import Forecast, Plan, PredictSummary, VerifySummary
     from distcnn.ingest import IngestSummary
     from distcnn.report import ReportData
     from distcnn.survey import Store
@@ -235,6 +235,13 @@ def check_machine() -> str:
     from distcnn.monitor.doctor import examine
 
     return examine()
+
+
+def forecast_run(stars: int, pixels: int, members: int, devices: str) -> "Forecast":
+    """How long a run of that size would take; prints as text."""
+    from distcnn.inference import forecast
+
+    return forecast(stars, pixels, members, devices)
 
 
 def try_engines(package: Path, config: Config) -> str:

@@ -11,6 +11,7 @@ COMMANDS = [
     "ingest",
     "train",
     "tune",
+    "plan",
     "predict",
     "verify",
     "export",

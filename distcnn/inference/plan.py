@@ -126,7 +126,7 @@ def make_plan(
     waiting = sum(region.size for region in regions if region.name not in done)
     labels = len(package.labels)
     sizes = {LABEL: labels, PAIR: len(pairs(labels))}
-    per_star = _bytes_per_star(PREDICTION_VARIABLES.values(), sizes)
+    per_star = bytes_per_star(PREDICTION_VARIABLES.values(), sizes)
     numbers: dict[str, Any] = {
         "bytes_to_write": waiting * per_star,
         "disk_free": _disk_free(predictions),
@@ -176,7 +176,8 @@ def _problems(
         yield f"a worker may need {_size(memory_needed)}, {_size(memory_available)} are free here"
 
 
-def _bytes_per_star(variables: Iterable[Variable], sizes: dict[str, int]) -> int:
+def bytes_per_star(variables: Iterable[Variable], sizes: dict[str, int]) -> int:
+    """Bytes of one star in all these variables, uncompressed."""
     return sum(
         np.dtype(variable.dtype).itemsize * int(np.prod([sizes[d] for d in variable.dims[1:]]))
         for variable in variables
