@@ -31,7 +31,8 @@ ROUNDS = 3
 """Timed passes over the batch, of which the median counts."""
 MARGIN = 1.05
 """An engine further down the list must be this much faster to be taken."""
-REFERENCE = Candidate("eager")
+FAILURES = (EngineRefused, RuntimeError, ImportError, ParityError)
+"""What building or running an engine may raise without ending the run."""
 
 
 @dataclass(frozen=True)
@@ -147,19 +148,17 @@ def race(
     precision: str = "auto",
 ) -> Iterator[tuple[Candidate, tuple[Trial, Ensemble | None]]]:
     """Try the candidates one after the other."""
-    reference = Ensemble(package, "eager", str(device))
     batch = stars.tensors(device=str(device))
-    right = [values.float().cpu().numpy() for values in reference.outputs(batch)[:2]]
+    plain = Ensemble(package, "eager", str(device)).outputs(batch)[:2]
+    right = [values.float().cpu().numpy() for values in plain]
     for candidate, objection in admitted(device, engine=engine, precision=precision):
         if objection:
             yield candidate, (Trial(candidate, refused=objection), None)
             continue
         try:
-            ensemble = Ensemble(
-                package, candidate.build(package, device, cache_folder() / "engines"), str(device)
-            )
+            ensemble = _build(package, candidate, device)
             parities = [ensemble.parity(), ensemble.differences(ensemble.outputs(batch)[:2], right)]
-        except (EngineRefused, RuntimeError, ImportError, ParityError) as error:
+        except FAILURES as error:
             if out_of_memory(error):
                 raise
             text = str(error).strip().split("\n")[0]
@@ -170,6 +169,11 @@ def race(
         speed = None if refused else _speed(ensemble, stars, device)
         trial = Trial(candidate, worst.rms, worst.bias, speed, refused)
         yield candidate, (trial, None if refused else ensemble)
+
+
+def _build(package: Package, candidate: Candidate, device: torch.device) -> Ensemble:
+    layers = candidate.build(package, device, cache_folder() / "engines")
+    return Ensemble(package, layers, str(device))
 
 
 def _speed(ensemble: Ensemble, stars: StarInputs, device: torch.device) -> float:
@@ -197,10 +201,9 @@ def _proven(
     package: Package, candidate: Candidate, gate: Gate, device: torch.device
 ) -> Ensemble | None:
     try:
-        layers = candidate.build(package, device, cache_folder() / "engines")
-        ensemble = Ensemble(package, layers, str(device))
+        ensemble = _build(package, candidate, device)
         return None if gate.objection(ensemble.parity()) else ensemble
-    except (EngineRefused, RuntimeError, ImportError, KeyError):
+    except (*FAILURES, KeyError):
         return None
 
 
