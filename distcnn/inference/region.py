@@ -83,7 +83,7 @@ def try_engines(job: Job, task: RegionTask) -> dict[str, Any]:
     arrays = first_rows(survey, task, spec.variables, job.batch)
     stars = star_inputs(arrays, spec, band_names(survey))
     choice = halving(lambda size: decide(job.package, stars.take(slice(size))), len(stars))[0]
-    return {**choice.to_json(), "table": str(choice), "host": socket.gethostname()}
+    return {**choice.to_json(), "table": choice.brief(), "host": socket.gethostname()}
 
 
 def probe(job: Job, task: RegionTask) -> int:

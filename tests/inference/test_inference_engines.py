@@ -239,6 +239,9 @@ def test_the_table_tells_each_candidate_and_why_it_was_refused(package, stars):
     assert any("graphs" in line and "cuda only" in line for line in lines)
     assert any("aot" in line and ("by name" in line or "no g++" in line) for line in lines)
     json.dumps(choice.to_json())
+    brief = choice.brief().splitlines()
+    assert set(brief) < set(lines)
+    assert not any("graphs" in line for line in brief)
 
 
 def test_another_network_is_refused_by_the_engine_made_for_hybrid(place, tmp_path):

@@ -86,8 +86,15 @@ class Choice:
         return {"candidate": str(self.candidate), "trials": trials}
 
     def __str__(self) -> str:
+        return self._table(self.trials)
+
+    def brief(self) -> str:
+        """The table without what this machine does not admit."""
+        return self._table([trial for trial in self.trials if trial.rms is not None])
+
+    def _table(self, trials: Sequence[Trial]) -> str:
         lines = ["engine                    parity    bias   stars/s"]
-        for trial in self.trials:
+        for trial in trials:
             mark = "*" if trial.candidate == self.candidate else " "
             numbers = f"{_number(trial.rms)}  {_number(trial.bias)}"
             speed = "" if trial.stars_per_second is None else f"{trial.stars_per_second:9,.0f}"
