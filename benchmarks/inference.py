@@ -17,7 +17,6 @@ Written to ``benchmarks/results/inference-HARDWARE-COMMIT.json``:
         memory                largest resident size of a worker [bytes]
     naive                     the plain loop: eager float32, member by member, torch's own threads
     naive_per_core            the same with one thread, by process CPU time
-    keras                     left out unless tensorflow is installed
     ceilings, binding         what this machine can do, measured in the same run, and what binds
     engine, parity, trials    what was used and why
     first_star                seconds from a new process to the first labels: cold, then warm

@@ -15,6 +15,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from distcnn.config import NetworkConfig
+from distcnn.config.ingest import StoreConfig
 from distcnn.config.load import conf_folder
 from distcnn.errors import UsageError
 from distcnn.inference.plan import bytes_per_star
@@ -25,7 +26,7 @@ from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES
 BANDS = ("g", "bp", "rp")
 COEFFICIENTS = 110
 LABELS = ("teff", "logg", "mh", "alpham", "feh")
-REGION = 16_384
+REGION = StoreConfig().shard_stars
 """Stars of a region: a shard of the default layout."""
 READ_PER_PIXEL = 4
 """Bytes: int16 flux and float16 error, before compression."""

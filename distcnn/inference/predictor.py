@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from distcnn.errors import DigestMismatch, ParityError
-from distcnn.inference.engines import Candidate, Choice, Gate, choose
+from distcnn.errors import DigestMismatch
+from distcnn.inference.engines import Candidate, Choice, Gate, choose, prove, unfit
 from distcnn.model import Ensemble, InputSpec, Package, StarInputs, star_inputs
 from distcnn.model.devices import Wanted, open_device
 from distcnn.quality import Quality
@@ -28,6 +28,9 @@ LABELLED = ("label", "label_error", "label_noise", "label_scatter")
 DERIVED = ("label_error_low", "label_error_high", "label_debiased", "label_debiased_error")
 """Further variables per label: NaN in failed stars, and where the package gives none."""
 CORRELATION = "label_correlation"
+
+PLAIN = Candidate("eager")
+"""What every host can run."""
 
 _held: dict["PackageKey", "Predictor"] = {}
 _lock = threading.Lock()
@@ -131,7 +134,9 @@ def decide(key: PackageKey, stars: StarInputs) -> Choice:
     """
     with _lock, one_thread():
         package = _open(key)
-        ensemble, choice = _choose(key, package, stars, key.engine, key.precision)
+        asked = {"engine": key.engine, "precision": key.precision}
+        device = open_device(key.device)
+        ensemble, choice = choose(package, stars, gate=key.gate, device=device, **asked)
         _held.clear()
         ready = replace(key, chosen=str(choice.candidate))
         _held[ready] = _predictor(package, ensemble, choice)
@@ -139,24 +144,15 @@ def decide(key: PackageKey, stars: StarInputs) -> Choice:
 
 
 def _load(key: PackageKey) -> Predictor:
-    package = _open(key)
-    fixtures = package.fixtures()[0]
-    wanted = Candidate.parse(key.chosen) if key.chosen else Candidate("eager")
+    package, device = _open(key), open_device(key.device)
+    wanted = Candidate.parse(key.chosen) if key.chosen else PLAIN
     with one_thread():
-        try:
-            ensemble, choice = _choose(key, package, fixtures, wanted.engine, wanted.precision)
-        except ParityError:
-            if key.engine != "auto" or wanted.engine == "eager":
-                raise
-            ensemble, choice = _choose(key, package, fixtures, "eager", "auto")
-    return _predictor(package, ensemble, choice)
-
-
-def _choose(
-    key: PackageKey, package: Package, stars: StarInputs, engine: str, precision: str
-) -> tuple[Ensemble, Choice]:
-    asked = {"engine": engine, "precision": precision}
-    return choose(package, stars, gate=key.gate, device=open_device(key.device), **asked)
+        trial, ensemble = prove(package, wanted, key.gate, device)
+        if ensemble is None and key.engine == "auto" and wanted != PLAIN:
+            trial, ensemble = prove(package, PLAIN, key.gate, device)
+    if ensemble is None:
+        raise unfit(package, wanted.engine, [trial])
+    return _predictor(package, ensemble, Choice(trial.candidate, (trial,)))
 
 
 def _predictor(package: Package, ensemble: Ensemble, choice: Choice) -> Predictor:

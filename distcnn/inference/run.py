@@ -21,7 +21,7 @@ from distcnn.errors import ClusterError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.flow import Flow
 from distcnn.inference.compute import RegionTask
-from distcnn.inference.engines import Gate
+from distcnn.inference.engines import Candidate, Gate
 from distcnn.inference.plan import Plan, make_plan
 from distcnn.inference.predictor import PackageKey, decide
 from distcnn.inference.region import Job, predict_region, try_engines
@@ -155,9 +155,9 @@ def _with_engine(
         (outcome,) = flow(partial(try_engines, job), [task])
         found = outcome.result()
         listener(Notice(f"Engines on {found['host']} (parity in label errors):\n{found['table']}"))
-        name, _, precision = found["candidate"].partition(" ")
+        best = Candidate.parse(found["candidate"])
         facts = {key: found[key] for key in ("candidate", "trials", "host")}
-        engine = store.attrs["engine"] | facts | {"name": name, "precision": precision}
+        engine = store.attrs["engine"] | facts | {"name": best.engine, "precision": best.precision}
         store.annotate({"engine": engine})
     chosen = store.attrs["engine"].get("candidate", "")
     return replace(job, package=replace(job.package, chosen=chosen))

@@ -13,6 +13,12 @@ import torch
 from distcnn.errors import DeviceError
 
 Wanted = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+_CPU_TELLS = {
+    "bfloat16": ("_is_avx512_bf16_supported", "_is_amx_tile_supported"),
+    "float16": ("_is_amx_fp16_supported",),
+}
 
 
 def count_gpus(nodes: Path = Path("/dev")) -> int:
@@ -62,6 +68,16 @@ def open_device(wanted: Wanted) -> torch.device:
     if wanted == "cuda":
         raise _refused("the NVIDIA driver does not answer, or is too old for this torch")
     return torch.device("cpu")
+
+
+def is_fast(device: torch.device, precision: Precision = "bfloat16") -> bool:
+    """Whether the device has matrix units for that precision."""
+    if precision == "float32":
+        return True
+    if device.type == "cuda":
+        return bool(torch.cuda.get_device_capability(device) >= (8, 0))
+    named = (getattr(torch.cpu, name, None) for name in _CPU_TELLS[precision])
+    return any(tells is not None and bool(tells()) for tells in named)
 
 
 def _refused(why: str) -> DeviceError:

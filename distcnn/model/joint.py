@@ -167,7 +167,7 @@ class _Spectrum(nn.Module):
         self.dense = _Own(weights.mT.flatten(2), biases, wide)
 
     def forward(self, spectrum: Tensor) -> Tensor:
-        windows = _windows(spectrum.contiguous().unsqueeze(2), *self.near)
+        windows = windows_of(spectrum.contiguous().unsqueeze(2), *self.near)
         if self.loop:
             out = spectrum.new_empty(
                 len(self.dense.weight), len(spectrum), self.dense.bias.shape[2]
@@ -178,7 +178,9 @@ class _Spectrum(nn.Module):
         x = windows.flatten(0, 1).expand(len(self.dense.weight), -1, -1)
         x = functional.leaky_relu_(self.first(x), SLOPE)
         x = x.reshape(len(x) * len(spectrum), windows.shape[1], self.narrow)
-        x = _windows(x, *self.far).reshape(len(self.dense.weight), -1, self.second.weight.shape[1])
+        x = windows_of(x, *self.far).reshape(
+            len(self.dense.weight), -1, self.second.weight.shape[1]
+        )
         x = functional.leaky_relu_(self.second(x), SLOPE)
         x = x.reshape(len(x), len(spectrum), -1)
         return functional.leaky_relu_(self.dense(x), SLOPE)
@@ -186,7 +188,7 @@ class _Spectrum(nn.Module):
     def _one(self, member: int, windows: Tensor, out: Tensor) -> None:
         """All layers of one member, while what it works on is in the cache."""
         x = self._product(self.first, member, windows.flatten(0, 1))
-        x = _windows(x.reshape(*windows.shape[:2], -1), *self.far)
+        x = windows_of(x.reshape(*windows.shape[:2], -1), *self.far)
         x = self._product(self.second, member, x.flatten(0, 1)).reshape(len(windows), -1)
         torch.addmm(self.dense.bias[member], x, self.dense.weight[member], out=out[member])
         functional.leaky_relu_(out[member], SLOPE)
@@ -209,7 +211,7 @@ def _stacked(layers: Sequence[nn.Conv1d]) -> Tensor:
     return torch.stack([layer.weight for layer in layers]).mT.flatten(2)
 
 
-def _windows(x: Tensor, size: int, step: int) -> Tensor:
+def windows_of(x: Tensor, size: int, step: int) -> Tensor:
     """[B,T,C] -> [B,N,size*C], copied: windows of ``size`` samples every ``step``."""
     stars, samples, channels = x.shape
     shape = (stars, (samples - size) // step + 1, size * channels)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distcnn.model.devices import is_fast
 from distcnn.training.batches import Scaled
 
 NARROW = 32
@@ -40,17 +41,6 @@ def with_full_heads(layers: nn.Module) -> nn.Module:
         else:
             with_full_heads(child)
     return layers
-
-
-def is_fast(device: torch.device) -> bool:
-    """Whether the device has matrix units for bfloat16."""
-    if device.type == "cuda":
-        return bool(torch.cuda.get_device_capability(device) >= (8, 0))
-    named = (getattr(torch.cpu, name, None) for name in CPU_TELLS)
-    return any(tells is not None and bool(tells()) for tells in named)
-
-
-CPU_TELLS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 
 
 def choose_precision(layers: nn.Module, stars: Scaled) -> tuple[torch.dtype, str]:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distcnn.model.joint import windows_of
+
 GROUP = 8
 """Neighbouring outputs of a convolution of stride 1 that one product gives together: windows
 of K+7 samples repeat the input (K+7)/8 times instead of K times."""
@@ -24,10 +26,7 @@ class Windows(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, size: int, step: int) -> Tensor:
-        x = x.contiguous()
-        stars, samples, channels = x.shape
-        shape = (stars, (samples - size) // step + 1, size * channels)
-        return x.as_strided(shape, (samples * channels, step * channels, 1)).contiguous()
+        return windows_of(x.contiguous(), size, step)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from distcnn.model.graphs import capture
 from distcnn.training.batches import Scaled
 from distcnn.training.loop import CLIP
 from distcnn.training.loss import training_loss, validation_loss
@@ -218,12 +219,5 @@ class Recorded:
     def _capture(self, stars: Scaled) -> None:
         self._inputs = [tensor.clone() for tensor in stars.tensors()]
         static = Scaled(*self._inputs)
-        side = torch.cuda.Stream(self.stack.device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(self.stack.device))
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                self.stack.step(static)
-        torch.cuda.current_stream(self.stack.device).wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._result = self.stack.step(static)
+        work = lambda: self.stack.step(static)  # noqa: E731
+        self._graph, self._result = capture(work, self.stack.device)

@@ -6,7 +6,7 @@ refused with the reason, and the fastest of the others is used.
 """
 
 from distcnn.inference.engines.candidates import ENGINES, Candidate, EngineRefused, admitted
-from distcnn.inference.engines.choose import Choice, Gate, Trial, choose, race
+from distcnn.inference.engines.choose import Choice, Gate, Trial, choose, prove, race, unfit
 
 __all__ = [
     "ENGINES",
@@ -17,5 +17,7 @@ __all__ = [
     "Trial",
     "admitted",
     "choose",
+    "prove",
     "race",
+    "unfit",
 ]

@@ -1,23 +1,22 @@
 """Candidates: which engines there are, in which precisions, and what this machine admits."""
 
-import importlib
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import torch
 
 from distcnn.inference.engines import compiled, openvino, plain
 from distcnn.inference.engines.refused import EngineRefused
 from distcnn.model import Package
+from distcnn.model.devices import Precision, is_fast
 from distcnn.model.ensemble import Layers
 
 __all__ = ["ENGINES", "Candidate", "EngineRefused", "Precision", "admitted"]
 
-Precision = Literal["float32", "bfloat16", "float16"]
 Build = Callable[[Package, torch.dtype, torch.device, Path], Layers]
 
 
@@ -85,14 +84,15 @@ def admitted(
     for name, kind in ENGINES.items():
         if engine not in ("auto", name):
             continue
-        for width in ("float32", "bfloat16", "float16"):
-            named = precision == width
-            if (width != "float32" and not kind.narrow) or (precision != "auto" and not named):
-                continue
-            yield Candidate(name, width), _objection(kind, width, device, asked=engine == name)
+        for width in get_args(Precision):
+            if precision in ("auto", width) and (kind.narrow or width == "float32"):
+                candidate = Candidate(name, width)
+                yield candidate, objection(candidate, device, asked=engine == name)
 
 
-def _objection(kind: Kind, precision: str, device: torch.device, *, asked: bool) -> str:
+def objection(candidate: Candidate, device: torch.device, *, asked: bool = True) -> str:
+    """Why this machine does not admit a candidate, "" if it does; ``asked``: by its name."""
+    kind, precision = ENGINES[candidate.engine], candidate.precision
     if device.type not in kind.devices:
         return f"runs on {' or '.join(kind.devices)} only"
     if kind.needs and importlib.util.find_spec(kind.needs) is None:
@@ -104,20 +104,3 @@ def _objection(kind: Kind, precision: str, device: torch.device, *, asked: bool)
     if not kind.raced and not asked:
         return "takes minutes to build: tried only by name"
     return ""
-
-
-def is_fast(device: torch.device, precision: str) -> bool:
-    """Whether the device has units for products in that precision."""
-    if precision == "float32":
-        return True
-    if device.type == "cuda":
-        return bool(torch.cuda.get_device_capability(device) >= (8, 0))
-    tells = _CPU_TELLS[precision]
-    named = (getattr(torch.cpu, name, None) for name in tells)
-    return any(tell is not None and bool(tell()) for tell in named)
-
-
-_CPU_TELLS = {
-    "bfloat16": ("_is_avx512_bf16_supported", "_is_amx_tile_supported"),
-    "float16": ("_is_amx_fp16_supported",),
-}

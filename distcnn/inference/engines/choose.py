@@ -21,17 +21,18 @@ import torch
 from distcnn import __version__, digests
 from distcnn.errors import ParityError
 from distcnn.inference.engines.cache import cache_folder, host_facts
-from distcnn.inference.engines.candidates import Candidate, admitted
+from distcnn.inference.engines.candidates import ENGINES, Candidate, admitted, objection
 from distcnn.inference.engines.refused import EngineRefused
 from distcnn.inference.memory import out_of_memory
-from distcnn.model import Ensemble, Package, StarInputs
+from distcnn.model import Batch, Ensemble, Package, StarInputs
 from distcnn.model.ensemble import Parity
+from distcnn.model.inputs import Array
 
 ROUNDS = 3
 """Timed passes over the batch, of which the median counts."""
 MARGIN = 1.05
 """An engine further down the list must be this much faster to be taken."""
-FAILURES = (EngineRefused, RuntimeError, ImportError, ParityError)
+FAILURES = (EngineRefused, RuntimeError, ImportError)
 """What building or running an engine may raise without ending the run."""
 
 
@@ -132,14 +133,14 @@ def choose(
     path = _cache_file(package, device, batch=len(stars), gate=asdict(gate), **asked)
     known = _read(path)
     if known is not None:
-        ensemble = _proven(package, known.candidate, gate, device)
+        ensemble = prove(package, known.candidate, gate, device)[1]
         if ensemble is not None:
             return ensemble, replace(known, cached=True)
     found = dict(race(package, stars, gate, device, **asked))
     trials = tuple(trial for trial, _ in found.values())
     best = _fastest(trials)
     if best is None:
-        raise _none(package, engine, trials)
+        raise unfit(package, engine, trials)
     choice = Choice(best.candidate, trials)
     _write(path, choice)
     return found[best.candidate][1], choice  # type: ignore[return-value]
@@ -158,29 +159,50 @@ def race(
     batch = stars.tensors(device=str(device))
     plain = Ensemble(package, "eager", str(device)).outputs(batch)[:2]
     right = [values.float().cpu().numpy() for values in plain]
-    for candidate, objection in admitted(device, engine=engine, precision=precision):
-        if objection:
-            yield candidate, (Trial(candidate, refused=objection), None)
+    for candidate, refused in admitted(device, engine=engine, precision=precision):
+        if refused:
+            yield candidate, (Trial(candidate, refused=refused), None)
             continue
-        try:
-            ensemble = _build(package, candidate, device)
-            parities = [ensemble.parity(), ensemble.differences(ensemble.outputs(batch)[:2], right)]
-        except FAILURES as error:
-            if out_of_memory(error):
-                raise
-            text = str(error).strip().split("\n")[0]
-            yield candidate, (Trial(candidate, refused=text or type(error).__name__), None)
-            continue
-        worst = Parity(max(p.rms for p in parities), max(p.bias for p in parities))
-        refused = gate.objection(worst)
-        speed = None if refused else _speed(ensemble, stars, device)
-        trial = Trial(candidate, worst.rms, worst.bias, speed, refused)
-        yield candidate, (trial, None if refused else ensemble)
+        trial, ensemble = _gated(package, candidate, gate, device, (batch, right))
+        if ensemble is not None:
+            trial = replace(trial, stars_per_second=_speed(ensemble, stars, device))
+        yield candidate, (trial, ensemble)
 
 
-def _build(package: Package, candidate: Candidate, device: torch.device) -> Ensemble:
-    layers = candidate.build(package, device, cache_folder() / "engines")
-    return Ensemble(package, layers, str(device))
+def prove(
+    package: Package, candidate: Candidate, gate: Gate, device: torch.device
+) -> tuple[Trial, Ensemble | None]:
+    """One candidate on the package's fixtures alone, untimed; None if it is refused."""
+    refused = objection(candidate, device)
+    if refused:
+        return Trial(candidate, refused=refused), None
+    return _gated(package, candidate, gate, device)
+
+
+def _gated(
+    package: Package,
+    candidate: Candidate,
+    gate: Gate,
+    device: torch.device,
+    known: tuple[Batch, Sequence[Array]] | None = None,
+) -> tuple[Trial, Ensemble | None]:
+    """Build a candidate and compare it; ``known``: a batch, and what is right for it."""
+    try:
+        layers = candidate.build(package, device, cache_folder() / "engines")
+        ensemble = Ensemble(package, layers, str(device))
+        parities = [ensemble.parity()]
+        if known is not None:
+            batch, right = known
+            parities.append(ensemble.differences(ensemble.outputs(batch)[:2], right))
+    except FAILURES as error:
+        if out_of_memory(error):
+            raise
+        text = str(error).strip().split("\n")[0]
+        return Trial(candidate, refused=text or type(error).__name__), None
+    worst = Parity(max(p.rms for p in parities), max(p.bias for p in parities))
+    refused = gate.objection(worst)
+    trial = Trial(candidate, worst.rms, worst.bias, refused=refused)
+    return trial, None if refused else ensemble
 
 
 def _speed(ensemble: Ensemble, stars: StarInputs, device: torch.device) -> float:
@@ -204,17 +226,8 @@ def _fastest(trials: Sequence[Trial]) -> Trial | None:
     return best
 
 
-def _proven(
-    package: Package, candidate: Candidate, gate: Gate, device: torch.device
-) -> Ensemble | None:
-    try:
-        ensemble = _build(package, candidate, device)
-        return None if gate.objection(ensemble.parity()) else ensemble
-    except (*FAILURES, KeyError):
-        return None
-
-
-def _none(package: Package, engine: str, trials: Sequence[Trial]) -> ParityError:
+def unfit(package: Package, engine: str, trials: Sequence[Trial]) -> ParityError:
+    """The error that says why none of these engines can be used."""
     reasons = "; ".join(f"{trial.candidate}: {trial.refused}" for trial in trials if trial.refused)
     return ParityError(
         f"no engine can run {package.path.name} here ({reasons})",
@@ -241,7 +254,7 @@ def _read(path: Path) -> Choice | None:
         value = json.loads(path.read_text(encoding="utf-8"))
         trials = tuple(Trial.from_json(trial) for trial in value["trials"])
         choice = Choice(Candidate.parse(value["candidate"]), trials)
-        return choice if choice.chosen else None
+        return choice if choice.chosen and choice.candidate.engine in ENGINES else None
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None
 

@@ -1,7 +1,7 @@
 """Engines by torch's compiler: when first called, or ahead of time into the cache.
 
 On CPUs they were slower than the others and take minutes to build, so they are tried only
-where they are named.
+where they are named. The compiler warns of its own insides; nobody is told.
 """
 
 import os
@@ -38,7 +38,7 @@ def ahead_of_time(
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         _compile(_module(package, dtype, device), package, device, path)
-    with _quiet():
+    with warnings.catch_warnings(action="ignore"):
         run: Any = torch._inductor.aoti_load_package(str(path))
 
     def layers(spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
@@ -60,16 +60,7 @@ def _compile(module: torch.nn.Module, package: Package, device: torch.device, pa
     example = tuple(values.clone() for values in example)
     stars_axis = torch.export.Dim("stars", min=2, max=LARGEST)
     draft = path.with_name(f"{os.getpid()}-{path.name}")
-    with _quiet(), torch.no_grad():
+    with warnings.catch_warnings(action="ignore"), torch.no_grad():
         exported = torch.export.export(module, example, dynamic_shapes=({0: stars_axis},) * 3)
         torch._inductor.aoti_compile_and_package(exported, package_path=str(draft))
     draft.replace(path)
-
-
-class _quiet(warnings.catch_warnings):  # noqa: N801
-    """The compiler warns of its own insides."""
-
-    def __enter__(self) -> Any:
-        entered = super().__enter__()
-        warnings.simplefilter("ignore")
-        return entered

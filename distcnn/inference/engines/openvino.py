@@ -4,6 +4,7 @@ The graph is made once per package and kept in the cache; it holds numbers, no c
 believed only after it has reproduced the package's fixtures.
 """
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -81,15 +82,13 @@ def _graph(openvino: Any, core: Any, package: Package, cache: Path) -> Any:
     if path.exists() and path.with_suffix(".bin").exists():
         return core.read_model(path)
     model = _convert(openvino, package)
-    try:
+    with contextlib.suppress(OSError):  # without a cache it is made again next time
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f"{os.getpid()}-{path.name}")
         openvino.save_model(model, draft, compress_to_fp16=False)
         # The weights first: a graph without them would not be complete.
         draft.with_suffix(".bin").replace(path.with_suffix(".bin"))
         draft.replace(path)
-    except OSError:
-        pass  # without a cache it is made again next time
     return model
 
 
@@ -99,8 +98,8 @@ def _convert(openvino: Any, package: Package) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     stars = package.fixtures()[0].take(slice(0, 2))
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing, which the gate makes good
+    # Tracing warns of what the gate makes good.
+    with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
         example = package.scaling().inputs(*stars.tensors())
         used = tuple(values for values in example if values.shape[1])
         module = Present(members_module(package).eval(), [v.shape[1] > 0 for v in example])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from distcnn.inference.engines.refused import EngineRefused
 from distcnn.model import Package
 from distcnn.model.ensemble import Layers, one_by_one
+from distcnn.model.graphs import capture
 from distcnn.model.joint import Finish, JointHybrid, Members, Outputs
 from distcnn.model.network import Hybrid
 
@@ -68,8 +69,6 @@ def graphs(package: Package, dtype: torch.dtype, device: torch.device, cache: Pa
 class Recorded:
     """Layers as CUDA graphs: inputs are copied to where the graph reads them."""
 
-    WARM_UP = 3
-
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, list[Tensor], Outputs]] = {}
@@ -88,13 +87,5 @@ class Recorded:
         self, given: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Outputs]:
         held = [values.clone() for values in given]
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(self.WARM_UP):
-                self._layers(*held)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            outputs = self._layers(*held)
+        graph, outputs = capture(lambda: self._layers(*held), given[0].device)
         return graph, held, outputs
