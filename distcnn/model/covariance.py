@@ -43,6 +43,24 @@ class Correlation(nn.Module):
         return rows @ rows.transpose(1, 2)
 
 
+def correlations(entries: Tensor) -> Tensor:
+    """What ``Correlation`` gives, for free entries [K,N] of many: [L,L,N], computed by columns.
+
+    Products of many small matrices leave a CPU idle; products of long columns do not.
+    """
+    labels = next(n for n in range(1, len(entries) + 2) if n * (n - 1) // 2 == len(entries))
+    out = entries.new_ones(labels, labels, entries.shape[1])
+    rows: list[Tensor] = []
+    for row in range(labels):
+        free = entries[row * (row - 1) // 2 :][:row]
+        length = (1 + free.square().sum(dim=0)).rsqrt()
+        rows.append(torch.cat([free * length, length.unsqueeze(0)]))
+        for column in range(row):
+            shared = (rows[row][: column + 1] * rows[column]).sum(dim=0)
+            out[row, column] = out[column, row] = shared
+    return out
+
+
 def packed(matrix: Tensor) -> Tensor:
     """The K entries below the diagonal of symmetric matrices [..., L, L]."""
     row, column = torch.tril_indices(matrix.shape[-1], matrix.shape[-1], -1)

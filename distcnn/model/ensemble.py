@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distcnn.errors import ParityError
-from distcnn.model.covariance import packed, pairs
+from distcnn.model.covariance import pairs
 from distcnn.model.inputs import Array, Batch, StarInputs
 from distcnn.model.joint import Outputs
 from distcnn.model.network import Network
@@ -174,16 +174,20 @@ def _combine(mean: Tensor, sigma: Tensor, correlation: Tensor) -> Prediction:
 
 def _correlation(mean: Tensor, sigma: Tensor, correlation: Tensor) -> Tensor:
     """[B,K] of the covariance of noise, averaged over members, and of the members' means."""
-    # In units of the noise, since labels of thousands and of hundredths meet here.
+    # In units of the noise, since labels of thousands and of hundredths meet here; a column
+    # per label, since short rows are slow.
     unit = sigma.square().mean(dim=0).sqrt()
-    share = sigma / unit
-    total = (correlation * share.unsqueeze(-1) * share.unsqueeze(-2)).mean(dim=0)
-    if len(mean) > 1:
-        apart = (mean - mean.mean(dim=0)) / unit
-        between = (apart.unsqueeze(-1) * apart.unsqueeze(-2)).sum(dim=0)
-        total = total + between / (len(mean) - 1)
-    size = torch.diagonal(total, dim1=-2, dim2=-1).sqrt()
-    return packed(total / size.unsqueeze(-1) / size.unsqueeze(-2))
+    share = (sigma / unit).permute(2, 0, 1).contiguous()
+    apart = ((mean - mean.mean(dim=0)) / unit).permute(2, 0, 1).contiguous()
+    each = correlation.permute(2, 3, 0, 1)
+    between = max(len(mean) - 1, 1)
+    size = (1 + apart.square().sum(dim=1) / between).sqrt()
+    out = mean.new_empty(mean.shape[1], len(pairs(mean.shape[2])))
+    for number, (row, column) in enumerate(pairs(mean.shape[2])):
+        total = (each[row, column] * share[row] * share[column]).mean(dim=0)
+        total += (apart[row] * apart[column]).sum(dim=0) / between
+        out[:, number] = total / size[row] / size[column]
+    return out
 
 
 def fixture_stars(stars: StarInputs, each: int = 8) -> StarInputs:

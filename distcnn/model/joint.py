@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distcnn.model.covariance import LEAST_SIGMA, Correlation
+from distcnn.model.covariance import LEAST_SIGMA, correlations
 from distcnn.model.network import SLOPE, Hybrid
 
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -38,15 +38,11 @@ class Members(nn.Module):
 class Finish(nn.Module):
     """From heads to outputs, for all members at once, in float32."""
 
-    def __init__(self, labels: int) -> None:
-        super().__init__()
-        self.correlation = Correlation(labels)
-        self.labels = labels
-
     def forward(self, mean: Tensor, noise: Tensor, entries: Tensor) -> Outputs:
         sigma = functional.softplus(noise.float()) + LEAST_SIGMA
-        matrix = self.correlation(entries.float().flatten(0, 1))
-        return mean.float(), sigma, matrix.reshape(*mean.shape, self.labels)
+        columns = entries.float().permute(2, 0, 1).flatten(1).contiguous()
+        matrix = correlations(columns).reshape(*2 * [mean.shape[2]], *mean.shape[:2])
+        return mean.float(), sigma, matrix.permute(2, 3, 0, 1)
 
 
 class JointHybrid(nn.Module):

@@ -12,6 +12,7 @@ import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import NormalDist
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-_BLOCK = 1024  # stars at once: keeps the weighted normal equations in cache
+_BLOCK = 512  # stars at once: keeps the weighted normal equations in cache
 _SAMPLE = 20_000  # training stars that the components are fitted to
 _CUT = 0.97  # of the training stars are kept for the second pass: the rest may be damaged
 # Quantiles of the typical weight: fine at the end where the floor outweighs the noise.
@@ -98,27 +99,35 @@ class Novelty:
 
     def _weights(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
         """Weights (0 = missing) and flux minus mean (0 = missing), float32 [N, P]."""
-        error = self.noise if flux_error is None else flux_error
-        variance = np.where(error > 0, error, self.noise).astype(np.float32, copy=False)
-        variance = variance * variance
-        variance += self.floor * self.floor
-        good = np.isfinite(flux)
-        weight = np.where(good, np.float32(1) / variance, np.float32(0))
-        gap = np.where(good, flux - self.mean, np.float32(0))
-        return weight.astype(np.float32, copy=False), gap.astype(np.float32, copy=False)
+        floor = self.floor * self.floor
+        typical = np.float32(1) / (self.noise * self.noise + floor)
+        if flux_error is None:
+            weight = np.tile(typical, (len(flux), 1))
+        else:
+            weight = np.square(flux_error, dtype=np.float32)
+            weight += floor
+            np.reciprocal(weight, out=weight)
+            np.copyto(weight, typical, where=~(flux_error > 0))
+        gap = np.subtract(flux, self.mean, dtype=np.float32)
+        missing = ~np.isfinite(gap)
+        np.copyto(weight, 0, where=missing)
+        np.copyto(gap, 0, where=missing)
+        return weight, gap
 
     def _fit(self, weight: Array, gap: Array) -> Array:
         """[N, k] components of each star in units of their spread, given a unit Gaussian prior."""
-        k = len(self.components)
-        first, second = np.triu_indices(k)
-        sums = weight @ (self.components[first] * self.components[second]).T
-        place = np.zeros((k, k), np.intp)
-        place[first, second] = place[second, first] = np.arange(len(first))
-        normal = np.take(sums, place.ravel(), axis=1).astype(float).reshape(-1, k, k)
-        normal[:, range(k), range(k)] += 1.0
+        row, column = np.tril_indices(len(self.components))
+        normal = np.zeros((len(self.components), len(self.components), len(weight)))
+        normal[row, column] = self._products @ weight.T
+        normal[range(len(normal)), range(len(normal))] += 1.0
         right = (weight * gap) @ self.components.T
-        fitted = np.linalg.solve(normal, right[..., None].astype(float))[..., 0]
-        return np.asarray(fitted, np.float32)
+        return np.asarray(_solved(normal, right.T.astype(float)).T, np.float32, order="C")
+
+    @cached_property
+    def _products(self) -> Array:
+        """[k (k + 1) / 2, P] products of two components, of the lower triangle row by row."""
+        row, column = np.tril_indices(len(self.components))
+        return np.asarray(self.components[row] * self.components[column])
 
     def score(self, flux: Array, flux_error: Array | None) -> Array:
         """Raw score, float32 [N]: standard deviations from usual; NaN without a valid pixel."""
@@ -156,6 +165,25 @@ class Novelty:
         """The reference that ``to_arrays`` described."""
         rest = {name: value for name, value in arrays.items() if name != "threshold"}
         return cls(**rest, threshold=float(arrays["threshold"][0]))
+
+
+def _solved(normal: Array, right: Array) -> Array:
+    """Solutions [k, N] of normal equations [k, k, N] (lower triangles), right sides [k, N].
+
+    Cholesky, for all stars at once: a library's solver takes longer to enter than to solve.
+    Both arguments are overwritten.
+    """
+    for j in range(len(right)):
+        before = normal[j, :j]
+        column = normal[j:, j]
+        column -= np.einsum("ikn,kn->in", normal[j:, :j], before)
+        column /= np.sqrt(column[0])
+        right[j] -= np.einsum("kn,kn->n", before, right[:j])
+        right[j] /= normal[j, j]
+    for j in reversed(range(len(right))):
+        right[j] -= np.einsum("kn,kn->n", normal[j + 1 :, j], right[j + 1 :])
+        right[j] /= normal[j, j]
+    return right
 
 
 def _rows(array: Array | None, rows: Array | slice) -> Array | None:

@@ -2,6 +2,7 @@
 
 from distcnn.survey.layout import Coordinate, Layout, Quantised
 from distcnn.survey.ledger import Ledger
+from distcnn.survey.reading import decoder
 from distcnn.survey.regions import Region, tile
 from distcnn.survey.store import Store, create_store
 
@@ -13,5 +14,6 @@ __all__ = [
     "Region",
     "Store",
     "create_store",
+    "decoder",
     "tile",
 ]

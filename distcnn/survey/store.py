@@ -25,6 +25,7 @@ from distcnn import digests
 from distcnn.errors import StoreCorrupt, StoreError
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT, Variable
 from distcnn.survey.layout import INT16_FILL, Coordinate, Layout, Quantised
+from distcnn.survey.reading import reader
 from distcnn.survey.regions import Region, check_whole_shards, tile
 
 Array = NDArray[Any]
@@ -134,6 +135,7 @@ class Store:
         self.private = path / PRIVATE
         self.attrs: dict[str, Any] = dict(group.attrs)
         self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._readers: dict[str, zarr.Array[Any]] = {}
         self._coordinates: dict[str, zarr.Array[Any]] = {}
         self.sizes: dict[str, int] = {}
         for name, array in group.arrays():
@@ -259,7 +261,9 @@ class Store:
         if self.attrs.get("complete"):
             self._require_shards(name, region)
         try:
-            return np.asarray(self._arrays[name][region.slice])
+            if name not in self._readers:
+                self._readers[name] = reader(self._arrays[name])
+            return np.asarray(self._readers[name][region.slice])
         except (ValueError, RuntimeError, OSError, IndexError, TypeError) as error:
             raise StoreCorrupt(
                 f"{self.path}: {name} of region {region.name} cannot be read ({error})",

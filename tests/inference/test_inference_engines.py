@@ -61,7 +61,7 @@ def networks_and_inputs(members=3, stars=7, labels=LABELS, pixels=120, xp=12, **
 def test_all_members_in_one_module_give_what_each_gives_alone(loop, missing):
     networks, inputs = networks_and_inputs(**missing)
     layers = [network.layers for network in networks]
-    finish = Finish(networks[0].labels.centre.shape[0])
+    finish = Finish()
     with torch.inference_mode():
         wanted = [torch.stack(column) for column in zip(*(n(*inputs) for n in layers), strict=True)]
         for module in (Members(layers), JointHybrid(layers, loop=loop)):

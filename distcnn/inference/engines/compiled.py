@@ -49,7 +49,7 @@ def ahead_of_time(
 
 
 def _module(package: Package, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
-    return Finished(joint_module(package, dtype, loop=False), len(package.labels)).to(device)
+    return Finished(joint_module(package, dtype, loop=False)).to(device)
 
 
 def _compile(module: torch.nn.Module, package: Package, device: torch.device, path: Path) -> None:

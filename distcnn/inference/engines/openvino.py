@@ -45,15 +45,15 @@ def build(package: Package, dtype: torch.dtype, device: torch.device, cache: Pat
         request = core.compile_model(model, "CPU", settings).create_infer_request()
     except RuntimeError as error:
         raise EngineRefused(f"openvino: {error}") from None
-    return _Layers(request, len(package.labels))
+    return _Layers(request)
 
 
 class _Layers:
     """An infer request with the contract of an engine."""
 
-    def __init__(self, request: Any, labels: int) -> None:
+    def __init__(self, request: Any) -> None:
         self._request = request
-        self._finish = Finish(labels)
+        self._finish = Finish()
 
     def __call__(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
         inputs = [values.numpy() for values in (spectrum, xp, scalars) if values.shape[1]]

@@ -31,16 +31,16 @@ def joint(package: Package, dtype: torch.dtype, device: torch.device, cache: Pat
     EngineRefused : the package's network is another one.
     """
     module = joint_module(package, dtype, loop=device.type == "cpu")
-    return Finished(module, len(package.labels)).to(device)
+    return Finished(module).to(device)
 
 
 class Finished(nn.Module):
     """A module that gives heads, and what makes outputs of them."""
 
-    def __init__(self, heads: nn.Module, labels: int) -> None:
+    def __init__(self, heads: nn.Module) -> None:
         super().__init__()
         self.heads = heads.eval()
-        self.finish = Finish(labels)
+        self.finish = Finish()
 
     def forward(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
         out: Outputs = self.finish(*self.heads(spectrum, xp, scalars))
