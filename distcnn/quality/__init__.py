@@ -4,6 +4,7 @@ from distcnn.quality.attenuation import Attenuation
 from distcnn.quality.bins import bin_name, snr_bins, snr_groups
 from distcnn.quality.calibration import CELLS, HIDDEN, Calibration, cells, positions
 from distcnn.quality.coverage import coverage_table
+from distcnn.quality.evidence import Evidence
 from distcnn.quality.flags import Quality
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
@@ -13,6 +14,7 @@ __all__ = [
     "HIDDEN",
     "Attenuation",
     "Calibration",
+    "Evidence",
     "Limits",
     "Novelty",
     "Quality",

@@ -12,6 +12,7 @@ from distcnn.quality.attenuation import Attenuation
 from distcnn.quality.calibration import CELLS, HIDDEN, Calibration, cells
 from distcnn.quality.coverage import coverage_table
 from distcnn.quality.deconvolve import Residuals
+from distcnn.quality.evidence import Evidence
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
 from distcnn.schema import Flag
@@ -73,14 +74,15 @@ class Quality:
             settings.limit_quantile,
         )
         novelty = _fit_novelty(train, calibration, settings, seed)
-        spoilt = _input_flags(calibration, limits, novelty, settings)[0] & _DAMAGED
+        seen = Evidence.of(calibration, len(calibration["label"]), novelty)
+        spoilt = _input_flags(seen, limits, novelty, settings)[0] & _DAMAGED
         # Errors are calibrated for stars that a careful user would keep.
         clean = dict(calibration) | {
             "reference": np.where((spoilt == 0)[:, None], calibration["reference"], np.nan)
         }
         fitted = _fit_calibration(clean, settings, names, hidden or {})
         label, noise, scatter = (calibration[name] for name in ("label", "noise", "scatter"))
-        total = fitted.apply(noise, scatter, _snr(calibration), label, _missing(calibration))
+        total = fitted.apply(noise, scatter, seen.snr, label, seen.missing)
         attenuation = Attenuation.fit(
             label,
             total,
@@ -97,11 +99,17 @@ class Quality:
     def assess(
         self, inputs: Arrays, label: Array, noise: Array, scatter: Array
     ) -> dict[str, Array]:
+        """Judge a block of predictions: ``judge`` on what ``Evidence.of`` makes of the inputs."""
+        return self.judge(Evidence.of(inputs, len(label), self.novelty), label, noise, scatter)
+
+    def judge(
+        self, evidence: Evidence, label: Array, noise: Array, scatter: Array
+    ) -> dict[str, Array]:
         """Judge a block of predictions.
 
         Parameters
         ----------
-        inputs : as for ``fit``; a modality that the survey lacks is absent.
+        evidence : of the same stars, in the same order.
         label, noise, scatter : [N, L] as the ensemble gave them, label units.
 
         Returns
@@ -112,9 +120,9 @@ class Quality:
         ``novelty`` float32 [N] (1 = limit, NaN without spectrum), ``valid_pixels`` float32 [N]
         (NaN where the survey has no spectra), ``flags`` uint32 [N] (``schema.Flag``).
         """
-        snr = _snr(inputs) if inputs else np.full(len(label), np.nan)
-        flags, novelty, valid = _input_flags(inputs, self.limits, self.novelty, self.settings)
-        total = self.calibration.apply(noise, scatter, snr, label, _missing(inputs))
+        snr = evidence.snr
+        flags, novelty, valid = _input_flags(evidence, self.limits, self.novelty, self.settings)
+        total = self.calibration.apply(noise, scatter, snr, label, evidence.missing)
         finite = np.isfinite(label).all(axis=1) & np.isfinite(noise).all(axis=1)
         finite &= np.isfinite(scatter).all(axis=1)
         total[~finite] = np.nan
@@ -208,7 +216,7 @@ def _fit_calibration(
 ) -> Calibration:
     reference, error, snr = stars["reference"], _reference_error(stars), _snr(stars)
     label = stars["label"]
-    missing = _missing(stars)
+    missing = Evidence.of(stars, len(label), None).missing
     whole = np.where((missing == 0)[:, None], reference, np.nan)
     if not np.isfinite(whole).any():  # a survey where every star lacks something
         whole = reference
@@ -230,19 +238,8 @@ def _fit_calibration(
     return fitted
 
 
-def _missing(inputs: Arrays) -> Array:
-    """[N] what a star lacks of what the survey has: 0, or one more than a place in ``HIDDEN``."""
-    stars = len(next(iter(inputs.values())))
-    missing = np.zeros(stars, np.int64)
-    for step, name in enumerate(("xp", "parallax"), start=1):
-        if _has(inputs, name):
-            gone = ~np.isfinite(inputs[name].reshape(stars, -1)).any(axis=1)
-            missing += step * gone
-    return missing
-
-
 def _snr(stars: Arrays) -> Array:
-    return _flat(stars.get("snr", np.full(len(next(iter(stars.values()))), np.nan)))
+    return np.reshape(stars.get("snr", np.full(len(next(iter(stars.values()))), np.nan)), -1)
 
 
 def _reference_error(stars: Arrays) -> Array:
@@ -252,7 +249,7 @@ def _reference_error(stars: Arrays) -> Array:
 def _fit_novelty(
     train: Arrays, calibration: Arrays, settings: QualityConfig, seed: int
 ) -> Novelty | None:
-    if not _has(train, "flux"):
+    if "flux" not in train or not train["flux"].size:
         return None
     fitted = Novelty.fit(
         train["flux"], train.get("flux_error"), settings.novelty_components, seed=seed
@@ -262,41 +259,30 @@ def _fit_novelty(
 
 
 def _input_flags(
-    inputs: Arrays, limits: Limits, novelty: Novelty | None, settings: QualityConfig
+    evidence: Evidence, limits: Limits, novelty: Novelty | None, settings: QualityConfig
 ) -> tuple[Array, Array, Array]:
     """Flags that depend on the inputs alone, with novelty (1 = limit) and valid fraction."""
-    stars = len(next(iter(inputs.values())))
+    stars = len(evidence.snr)
     flags = np.zeros(stars, np.uint32)
     score, valid = np.full(stars, np.nan, np.float32), np.full(stars, np.nan, np.float32)
-    if _has(inputs, "flux"):
-        valid = np.isfinite(inputs["flux"]).mean(axis=1, dtype=np.float32)
+    if evidence.valid is not None:
+        valid = evidence.valid
         few = (valid > 0) & (valid < settings.minimum_valid_pixels)
         flags |= _where(valid == 0, Flag.NO_SPECTRUM) | _where(few, Flag.FEW_PIXELS)
-        if novelty is not None:
-            raw = novelty.score(inputs["flux"], inputs.get("flux_error"))
-            score = (raw / np.float32(novelty.threshold)).astype(np.float32)
-            flags |= _where(score > 1, Flag.NOVEL_SPECTRUM)
-    missing = {"xp": Flag.NO_XP, "photometry": Flag.NO_PHOTOMETRY, "parallax": Flag.NO_PARALLAX}
-    for name, flag in missing.items():
-        if _has(inputs, name):
-            values = inputs[name].reshape(stars, -1)
-            gone = np.isfinite(values)
-            # One missing magnitude matters; XP series are truncated by design.
-            none = ~gone.any(axis=1) if name == "xp" else ~gone.all(axis=1)
-            flags |= _where(none, flag)
-    photometry = inputs["photometry"] if _has(inputs, "photometry") else None
-    parallax = _flat(inputs["parallax"]) if _has(inputs, "parallax") else None
+    if novelty is not None and evidence.measures is not None and evidence.weight is not None:
+        raw = novelty.deviation(evidence.measures, evidence.weight)
+        score = (raw / np.float32(novelty.threshold)).astype(np.float32)
+        flags |= _where(score > 1, Flag.NOVEL_SPECTRUM)
+    photometry, parallax = evidence.photometry, evidence.parallax
+    if evidence.has_xp is not None:  # XP series are truncated by design
+        flags |= _where(~evidence.has_xp, Flag.NO_XP)
+    if photometry is not None:  # one missing magnitude matters
+        flags |= _where(~np.isfinite(photometry).all(axis=1), Flag.NO_PHOTOMETRY)
+    if parallax is not None:
+        flags |= _where(~np.isfinite(parallax), Flag.NO_PARALLAX)
     if photometry is not None or parallax is not None:
         flags |= _where(limits.outside_inputs(photometry, parallax), Flag.INPUT_LIMITS)
     return flags, score, valid
-
-
-def _has(inputs: Arrays, name: str) -> bool:
-    return name in inputs and inputs[name].size > 0
-
-
-def _flat(values: Array) -> Array:
-    return values.reshape(-1)
 
 
 def _where(condition: Array | np.bool, flag: Flag) -> Array:

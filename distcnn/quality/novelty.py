@@ -131,7 +131,10 @@ class Novelty:
 
     def score(self, flux: Array, flux_error: Array | None) -> Array:
         """Raw score, float32 [N]: standard deviations from usual; NaN without a valid pixel."""
-        measures, weight = self.measures(flux, flux_error)
+        return self.deviation(*self.measures(flux, flux_error))
+
+    def deviation(self, measures: Array, weight: Array) -> Array:
+        """Raw score, float32 [N], from what ``measures`` gave, here or on another device."""
         at = np.nan_to_num(weight)
         middle, spread = (
             np.stack([np.interp(at, self.grid, column) for column in table.T], axis=1)
