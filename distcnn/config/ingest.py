@@ -100,7 +100,7 @@ class PrepareConfig(Frozen):
 class StoreConfig(Frozen):
     """How the survey lies on disk (Zarr v3, sharded, crc32c on every chunk)."""
 
-    chunk_stars: int = Field(512, ge=1)
+    chunk_stars: int = Field(2048, ge=1)
     """Stars in one inner chunk, the least that can be read."""
     shard_stars: int = Field(16384, ge=1)
     """Stars in one shard file, the least that can be written; a multiple of chunk_stars."""

@@ -12,6 +12,8 @@ class PredictConfig(Frozen):
 
     batch: int = Field(256, ge=1)
     """Stars per forward pass; halved by itself when memory runs out, and said so once."""
+    gpu_batch: int = Field(8192, ge=1)
+    """The same on a GPU, which wants many at once."""
     engine: Literal[
         "auto", "eager", "torchscript", "joint", "openvino", "graphs", "compile", "aot"
     ] = "auto"

@@ -45,8 +45,9 @@ class NetworkConfig(Frozen):
     flux: Literal["linear", "log"] = "linear"
     """How the network sees the flux; ``log`` suits flux-calibrated spectra, whose slope over the
     whole range is information."""
-    width: int = Field(32, ge=4)
-    """Channels of the last convolution; the first has half. Multiples of 16 suit matrix units."""
+    width: int = Field(16, ge=4)
+    """Channels of the last convolution; the first has half. 32 costs 1.8 times
+    the arithmetic for less than 1 % of scatter."""
     hidden: int = Field(128, ge=4)
     """Neurons of the joined dense layers."""
     dropout: float = Field(0.1, ge=0, lt=1)

@@ -58,7 +58,7 @@ class _Block:
     seconds: float
 
 
-AT_ONCE = 2048
+AT_ONCE = 4096
 """Least stars read at a time: opening a chunk costs as much as decoding a thousand stars."""
 
 
@@ -108,10 +108,12 @@ def _read_ahead(
     wanted = dict.fromkeys((*predictor.variables, *COPIED, "photometry"))
     names = tuple(name for name in wanted if name in survey.variables)
 
+    reading = _Reading(survey, names, lenient=task.lenient, stored=predictor.narrow)
+
     def read(rows: Region) -> _Block:
         start = perf_counter()
         arrays = survey.read(rows, ["source_id"])
-        more, reasons = _read(survey, rows, names, lenient=task.lenient)
+        more, reasons = reading(rows)
         return _Block(rows, arrays | more, reasons, perf_counter() - start)
 
     todo = blocks(task.region, block_rows(survey.chunk_stars, planned))
@@ -127,35 +129,43 @@ def first_rows(survey: Store, task: RegionTask, wanted: Sequence[str], batch: in
     """The first ``batch`` stars of a region (fewer if it has fewer), as they are read for it."""
     rows = Region(task.region.start, min(task.region.start + batch, task.region.stop))
     names = tuple(name for name in wanted if name in survey.variables)
-    return _read(survey, rows, names, lenient=task.lenient)[0]
+    return _Reading(survey, names, lenient=task.lenient)(rows)[0]
 
 
-def _read(
-    survey: Store, rows: Region, names: tuple[str, ...], *, lenient: bool
-) -> tuple[Arrays, dict[int, str]]:
-    try:
-        return survey.read(rows, names), {}
-    except StoreCorrupt:
-        if not lenient:
-            raise
-    pieces = [_read_chunk(survey, chunk, names) for chunk in blocks(rows, survey.chunk_stars)]
-    arrays = {name: np.concatenate([piece[name] for piece, _ in pieces]) for name in names}
-    return arrays, {row: text for _, reasons in pieces for row, text in reasons.items()}
+@dataclass(frozen=True)
+class _Reading:
+    """Reads variables; ``stored``: as the store holds them, ``lenient``: what can be read."""
 
+    survey: Store
+    names: tuple[str, ...]
+    lenient: bool = False
+    stored: bool = False
 
-def _read_chunk(
-    survey: Store, rows: Region, names: tuple[str, ...]
-) -> tuple[Arrays, dict[int, str]]:
-    arrays: Arrays = {}
-    lost = []
-    for name in names:
+    def __call__(self, rows: Region) -> tuple[Arrays, dict[int, str]]:
+        """Values, and why some rows are missing."""
         try:
-            arrays |= survey.read(rows, [name])
+            return self._read(rows, self.names), {}
         except StoreCorrupt:
-            lost.append(name)
-            arrays[name] = np.full((rows.size, *survey.shape(name)[1:]), np.nan, np.float32)
-    text = f"{', '.join(lost)} of rows {rows.name} of the survey cannot be read"
-    return arrays, dict.fromkeys(range(rows.start, rows.stop), text) if lost else {}
+            if not self.lenient:
+                raise
+        pieces = [self._chunk(chunk) for chunk in blocks(rows, self.survey.chunk_stars)]
+        arrays = {n: np.concatenate([piece[n] for piece, _ in pieces]) for n in self.names}
+        return arrays, {row: text for _, reasons in pieces for row, text in reasons.items()}
+
+    def _read(self, rows: Region, names: Sequence[str]) -> Arrays:
+        return (self.survey.read_stored if self.stored else self.survey.read)(rows, names)
+
+    def _chunk(self, rows: Region) -> tuple[Arrays, dict[int, str]]:
+        arrays: Arrays = {}
+        lost = []
+        for name in self.names:
+            try:
+                arrays |= self._read(rows, [name])
+            except StoreCorrupt:
+                lost.append(name)
+                arrays[name] = self.survey.blank(name, rows.size, stored=self.stored)
+        text = f"{', '.join(lost)} of rows {rows.name} of the survey cannot be read"
+        return arrays, dict.fromkeys(range(rows.start, rows.stop), text) if lost else {}
 
 
 def _compute_block(
@@ -168,8 +178,9 @@ def _compute_block(
     for name in predictor.variables:
         # Hidden, not removed: the other stars of the batch must keep their places.
         if name in arrays and left_out.size:
-            arrays[name][left_out] = np.nan
-    out = predictor.predict(arrays, band_names(survey), batch)
+            arrays[name][left_out] = survey.blank(name, left_out.size, stored=predictor.narrow)
+    quantised = survey.quantised if predictor.narrow else None
+    out = predictor.predict(arrays, band_names(survey), batch, quantised)
     failed = ~np.isfinite(np.hstack([out[name] for name in LABELLED])).all(axis=1)
     reasons |= {
         int(row) + first: NOT_FINITE

@@ -16,11 +16,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from distcnn.errors import DigestMismatch
+from distcnn.inference.conveyor import Conveyor
 from distcnn.inference.engines import Candidate, Choice, Gate, choose, prove, unfit
-from distcnn.model import Ensemble, InputSpec, Package, StarInputs, star_inputs
+from distcnn.model import Ensemble, InputSpec, Package, Prediction, StarInputs, star_inputs
 from distcnn.model.devices import Wanted, open_device
-from distcnn.quality import Quality
+from distcnn.model.inputs import band_columns
+from distcnn.quality import Evidence, Quality
 from distcnn.schema import PREDICTION_VARIABLES
+from distcnn.survey import Quantised
 
 Array = np.ndarray[Any, Any]
 LABELLED = ("label", "label_error", "label_noise", "label_scatter")
@@ -66,13 +69,23 @@ class Predictor:
     choice: Choice
     batch: int | None = None
     variables: tuple[str, ...] = field(init=False)
+    _conveyor: Conveyor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         extra = ("flux_error",) if self.spec.pixels else ()
         self.variables = (*self.spec.variables, *extra)
 
+    @property
+    def narrow(self) -> bool:
+        """Whether ``predict`` wants variables as the store holds them: they travel to a GPU."""
+        return self.ensemble.device != "cpu"
+
     def predict(
-        self, arrays: Mapping[str, Array], bands: Sequence[str], batch: int
+        self,
+        arrays: Mapping[str, Array],
+        bands: Sequence[str],
+        batch: int,
+        quantised: Mapping[str, Quantised] | None = None,
     ) -> dict[str, Array]:
         """Predict and judge N stars.
 
@@ -81,6 +94,7 @@ class Predictor:
         arrays : survey variables of N stars (those of ``variables`` that the survey has).
         bands : names of the columns of ``photometry``.
         batch : stars per forward pass.
+        quantised : given with arrays as ``Store.read_stored`` gives them; how to widen them.
 
         Returns
         -------
@@ -88,16 +102,32 @@ class Predictor:
         package has nothing to say; ``label_correlation`` float16 [N, K] unless there is but one
         label; ``novelty``, ``valid_pixels`` float32 [N]; ``flags`` uint32 [N].
         """
+        if quantised is None:
+            prediction, evidence = self._at_home(arrays, bands, batch)
+        else:
+            if self._conveyor is None or self._conveyor.quantised != dict(quantised):
+                places = self.ensemble, self.quality.novelty, self.spec
+                self._conveyor = Conveyor(*places, quantised)
+            columns = band_columns(self.spec.bands, bands) if "photometry" in arrays else []
+            prediction, evidence = self._conveyor(arrays, columns, batch)
+        return self._judged(prediction, evidence)
+
+    def _at_home(
+        self, arrays: Mapping[str, Array], bands: Sequence[str], batch: int
+    ) -> tuple[Prediction, Evidence]:
         inputs = star_inputs(arrays, self.spec, bands)
-        label, noise, scatter, correlation = self.ensemble.predict(inputs, batch)
         known: dict[str, Array] = {"flux": inputs.flux, "xp": inputs.xp, "snr": inputs.snr[:, 0]}
         known["photometry"] = inputs.photometry
         if self.spec.astrometry:
             known["parallax"] = inputs.astrometry[:, 0]
         if self.spec.pixels and "flux_error" in arrays:
             known["flux_error"] = arrays["flux_error"]
-        used = {name: values for name, values in known.items() if values.size}
-        judged = self.quality.assess(used, label, noise, scatter)
+        evidence = Evidence.of(known, len(inputs), self.quality.novelty)
+        return self.ensemble.predict(inputs, batch), evidence
+
+    def _judged(self, prediction: Prediction, evidence: Evidence) -> dict[str, Array]:
+        label, noise, scatter, correlation = prediction
+        judged = self.quality.judge(evidence, label, noise, scatter)
         given = {name: values for name, values in judged.items() if name in PREDICTION_VARIABLES}
         out = {"label": label, "label_noise": noise, "label_scatter": scatter, **given}
         for name in DERIVED:

@@ -16,6 +16,7 @@ from distcnn.inference.match import band_names
 from distcnn.inference.memory import out_of_memory
 from distcnn.inference.predictor import PackageKey, Predictor, decide, hold
 from distcnn.model import Package, star_inputs
+from distcnn.model.devices import open_device
 from distcnn.schema import Flag
 from distcnn.survey import Store
 
@@ -26,13 +27,18 @@ Result = TypeVar("Result")
 class Job:
     """What all regions of a run have in common. Paths are those that workers see.
 
-    ``batch``: stars per forward pass.
+    ``batch``: stars per forward pass; ``gpu_batch``: the same on a GPU.
     """
 
     survey: str
     predictions: str
     package: PackageKey
     batch: int
+    gpu_batch: int = 8192
+
+    def batch_on(self, device: str) -> int:
+        """Stars per forward pass there."""
+        return self.batch if device == "cpu" else self.gpu_batch
 
 
 def predict_region(job: Job, task: RegionTask) -> dict[str, Any]:
@@ -62,6 +68,7 @@ def predict_region(job: Job, task: RegionTask) -> dict[str, Any]:
         "digest": digest,
         **_counts(computed, task),
         "batch": batch,
+        "planned": job.batch_on(predictor.ensemble.device),
         "engine": str(predictor.choice.candidate),
         "parity": predictor.choice.chosen.rms,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
@@ -80,7 +87,8 @@ def try_engines(job: Job, task: RegionTask) -> dict[str, Any]:
     """
     survey = Store.open(Path(job.survey), "survey")
     spec = Package.load(Path(job.package.path), verify=False).spec
-    arrays = first_rows(survey, task, spec.variables, job.batch)
+    batch = job.batch_on(open_device(job.package.device).type)
+    arrays = first_rows(survey, task, spec.variables, batch)
     stars = star_inputs(arrays, spec, band_names(survey))
     choice = halving(lambda size: decide(job.package, stars.take(slice(size))), len(stars))[0]
     return {**choice.to_json(), "table": choice.brief(), "host": socket.gethostname()}
@@ -114,8 +122,9 @@ def halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
 
 def _compute(job: Job, task: RegionTask, predictor: Predictor) -> tuple[Computed, int]:
     survey = Store.open(Path(job.survey), "survey")
+    batch = job.batch_on(predictor.ensemble.device)
     return within_memory(
-        predictor, job.batch, lambda size: compute(predictor, survey, task, size, job.batch)
+        predictor, batch, lambda size: compute(predictor, survey, task, size, batch)
     )
 
 

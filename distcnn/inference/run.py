@@ -95,7 +95,7 @@ def predict(
             _tell(plan, listener)
             waiting = [region for region in store.regions() if region.name not in ledger.done]
             job = _with_engine(_job(opened, source, store, config), waiting, store, flow, listener)
-            note = _Recorder(ledger, config.batch, listener)
+            note = _Recorder(ledger, listener)
             _run(job, waiting, flow, note, attempts=config.attempts)
             _finish(store, ledger, listener)
         return _summary(store, ledger, plan, perf_counter() - start)
@@ -113,7 +113,8 @@ def _tell(plan: Plan, listener: Listener) -> None:
 
 def _job(package: Package, survey: Store, store: Store, config: PredictConfig) -> Job:
     key = package_key(package, config)
-    return Job(str(survey.path.absolute()), str(store.path.absolute()), key, config.batch)
+    places = str(survey.path.absolute()), str(store.path.absolute())
+    return Job(*places, key, config.batch, config.gpu_batch)
 
 
 def package_key(package: Package, config: PredictConfig, chosen: str = "") -> PackageKey:
@@ -196,17 +197,15 @@ class _Recorder:
     """Notes a stored region in the ledger, and tells."""
 
     ledger: Ledger
-    batch: int
     listener: Listener
     told: bool = False
 
     def __call__(self, region: Region, facts: Facts) -> None:
         self.ledger.record(region.name, **facts)
-        if facts["batch"] < self.batch and not self.told:
+        batch, planned = facts["batch"], facts["planned"]
+        if batch < planned and not self.told:
             self.told = True
-            self.listener(
-                Notice(f"Memory ran out: batches of {facts['batch']} instead of {self.batch}")
-            )
+            self.listener(Notice(f"Memory ran out: batches of {batch} instead of {planned}"))
         self.listener(Advanced(STAGE, region.size, facts["worker"]))
 
 

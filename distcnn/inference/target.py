@@ -37,6 +37,7 @@ def fingerprint(package: Package, survey: Store, config: PredictConfig) -> Attrs
         "engine": config.engine,
         "precision": config.precision,
         "batch": config.batch,
+        "gpu_batch": config.gpu_batch,
         "distcnn": __version__,
         "torch": str(torch.__version__),
     }

@@ -203,21 +203,27 @@ class _Check:
         key = package_key(package, asked, self.store.attrs["engine"].get("candidate", ""))
         try:
             predictor = hold(key)
-            for region, rows in self._sample(settings["batch"]):
+            for region, rows in self._sample():
                 failed = (
                     (r, t) for r, t in self.failed_rows.items() if rows.start <= r < rows.stop
                 )
                 task = RegionTask(rows, lenient=True, failed=tuple(failed))
                 batch = self.ledger.done[region.name]["batch"]
-                computed = compute(predictor, survey, task, batch, settings["batch"])
+                computed = compute(predictor, survey, task, batch, self._planned(region))
                 self._compare(rows, computed.arrays)
         except (StoreError, PackageError) as error:
             self.differences.append(f"the sample cannot be computed again: {error.problem}")
 
-    def _sample(self, batch: int) -> Iterator[tuple[Region, Region]]:
+    def _planned(self, region: Region) -> int:
+        """The batch before any halving, which sets the blocks."""
+        facts = self.ledger.done[region.name]
+        return int(facts.get("planned", self.store.attrs["settings"]["batch"]))
+
+    def _sample(self) -> Iterator[tuple[Region, Region]]:
         """Whole blocks, spread over the store by a hash of its digests."""
-        step = block_rows(self.store.chunk_stars, batch)
-        pairs = [(region, rows) for region in self.sound for rows in blocks(region, step)]
+        chunk = self.store.chunk_stars
+        steps = {region: block_rows(chunk, self._planned(region)) for region in self.sound}
+        pairs = [(region, rows) for region in self.sound for rows in blocks(region, steps[region])]
         seed = int(digests.of_value(self.ledger.fingerprint)[:8], 16)
         order = np.random.default_rng(seed).permutation(len(pairs))
         for number in order:

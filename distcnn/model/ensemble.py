@@ -72,8 +72,12 @@ class Ensemble:
 
     def predict(self, stars: StarInputs, batch: int = 256) -> Prediction:
         """Labels of all stars, ``batch`` at a time."""
-        parts = [_combine(*self.outputs(b)) for b in stars.batches(batch, self.device)]
+        parts = [_here(self.combined(b)) for b in stars.batches(batch, self.device)]
         return _joined(parts, self._scaling)
+
+    def combined(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The fields of ``Prediction`` [B,L] and [B,K], on the device."""
+        return _combine(*self.outputs(batch))
 
     def outputs(self, batch: Batch) -> Outputs:
         """Mean and sigma [M,B,L] and correlation [M,B,L,L] of every member."""
@@ -136,7 +140,8 @@ def predict_members(
 ) -> Prediction:
     """Labels of all stars from networks that share their scalings."""
     layers = one_by_one(members)
-    parts = [_combine(*_outputs(members[0], layers, b)) for b in stars.batches(batch, device)]
+    found = (_combine(*_outputs(members[0], layers, b)) for b in stars.batches(batch, device))
+    parts = [_here(each) for each in found]
     return _joined(parts, members[0])
 
 
@@ -165,10 +170,15 @@ def _outputs(scaling: Any, layers: Layers, batch: Batch) -> Outputs:
         return (*scaling.labels(mean, sigma), correlation)
 
 
-def _combine(mean: Tensor, sigma: Tensor, correlation: Tensor) -> Prediction:
+def _combine(
+    mean: Tensor, sigma: Tensor, correlation: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     scatter = mean.std(dim=0) if len(mean) > 1 else torch.zeros_like(mean[0])
     noise = sigma.square().mean(dim=0).sqrt()
-    parts = (mean.mean(dim=0), noise, scatter, _correlation(mean, sigma, correlation))
+    return mean.mean(dim=0), noise, scatter, _correlation(mean, sigma, correlation)
+
+
+def _here(parts: Sequence[Tensor]) -> Prediction:
     return Prediction(*(cast(Array, part.float().cpu().numpy()) for part in parts))
 
 

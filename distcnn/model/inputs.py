@@ -99,7 +99,7 @@ class InputSpec:
                     cure="Ingest the archive with the settings of the training survey.",
                 )
         if self.bands and "photometry" in store.variables:
-            _columns(self.bands, [str(band) for band in store.coordinate("band")])
+            band_columns(self.bands, [str(band) for band in store.coordinate("band")])
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"bands": list(self.bands), "labels": list(self.labels)}
@@ -171,7 +171,7 @@ def star_inputs(
     stars = len(next(iter(arrays.values())))
     photometry = arrays.get("photometry")
     if photometry is not None and bands is not None:
-        photometry = photometry[:, _columns(spec.bands, [str(band) for band in bands])]
+        photometry = photometry[:, band_columns(spec.bands, [str(band) for band in bands])]
     missing = np.full(stars, np.nan, np.float32)
     columns = [arrays.get(name, missing) for name in ("parallax", "parallax_error")]
     return StarInputs(
@@ -188,7 +188,13 @@ def grid_digest(wavelength: Array) -> str:
     return digests.of_arrays({"wavelength": np.asarray(wavelength, np.float64)})
 
 
-def _columns(wanted: Sequence[str], known: list[str]) -> list[int]:
+def band_columns(wanted: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Where the wanted bands stand among the known ones.
+
+    Raises
+    ------
+    PackageError : a band is not there.
+    """
     missing = [band for band in wanted if band not in known]
     if missing:
         raise PackageError(
@@ -196,7 +202,7 @@ def _columns(wanted: Sequence[str], known: list[str]) -> list[int]:
             expected=f"the bands {', '.join(wanted)}",
             cure="Name them in ingest, or train on the bands that exist.",
         )
-    return [known.index(band) for band in wanted]
+    return [list(known).index(band) for band in wanted]
 
 
 def _wide(array: Array | None, stars: int, width: int, name: str) -> Array:

@@ -22,7 +22,7 @@ class Hybrid(nn.Module):
 
     Our reconstruction of the design of Guiglion et al. 2024 (A&A 682, A9), whose layers are
     not public; it is not their network. Two strided convolutions take the place of pooling:
-    no sample is computed to be thrown away, channels are multiples of 16, and in_channels x
+    no sample is computed to be thrown away, channels are multiples of 8, and in_channels x
     kernel is neither 64 nor 128, the shapes that some CPUs compute wrongly in bfloat16.
     """
 

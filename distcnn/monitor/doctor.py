@@ -14,7 +14,7 @@ import psutil
 
 from distcnn import __version__
 from distcnn.schema import SURVEY_VARIABLES
-from distcnn.survey import Layout, Store, create_store, decoder
+from distcnn.survey import Layout, Store, create_store
 
 PACKAGES = ("torch", "numpy", "zarr", "xarray", "dask", "distributed", "astropy", "pyarrow")
 
@@ -62,13 +62,7 @@ def _storage(folder: Path) -> Iterator[str]:
     free = shutil.disk_usage(folder).free
     yield f"disk: {free / 1e9:.1f} GB free at {folder}"
     with tempfile.TemporaryDirectory(dir=folder, prefix="distcnn-doctor-") as scratch:
-        yield f"storage: {_round_trip(Path(scratch) / 'store.zarr')}, read by {_decoder()}"
-
-
-def _decoder() -> str:
-    if decoder() == "zarr":
-        return "zarr (pip install 'distcnn[zarrs]' reads three times as fast)"
-    return decoder()
+        yield f"storage: {_round_trip(Path(scratch) / 'store.zarr')}"
 
 
 def _round_trip(path: Path) -> str:

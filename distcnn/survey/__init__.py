@@ -1,10 +1,10 @@
 """Data at rest: regions, stores, ledgers. The only room that knows Zarr."""
 
+from distcnn.survey.create import create_store
 from distcnn.survey.layout import Coordinate, Layout, Quantised
 from distcnn.survey.ledger import Ledger
-from distcnn.survey.reading import decoder
 from distcnn.survey.regions import Region, tile
-from distcnn.survey.store import Store, create_store
+from distcnn.survey.store import Store
 
 __all__ = [
     "Coordinate",
@@ -14,6 +14,5 @@ __all__ = [
     "Region",
     "Store",
     "create_store",
-    "decoder",
     "tile",
 ]

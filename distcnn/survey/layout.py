@@ -22,6 +22,7 @@ class Quantised:
 
     step: float
     offset: float
+    fill: int = INT16_FILL
 
     @property
     def range(self) -> tuple[float, float]:

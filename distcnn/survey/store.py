@@ -5,11 +5,8 @@ fill whole regions. Encoding (int16 flux, float16 errors) happens at this door o
 read is float32 with NaN for missing.
 """
 
-import glob
 import json
 import os
-import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +15,11 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.errors import ZarrUserWarning
 
 from distcnn import digests
 from distcnn.errors import StoreCorrupt, StoreError
-from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT, Variable
-from distcnn.survey.layout import INT16_FILL, Coordinate, Layout, Quantised
-from distcnn.survey.reading import reader
+from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
+from distcnn.survey.layout import Quantised
 from distcnn.survey.regions import Region, check_whole_shards, tile
 
 Array = NDArray[Any]
@@ -33,98 +27,14 @@ FORMATS = {"survey": SURVEY_FORMAT, "predictions": PREDICTIONS_FORMAT}
 PRIVATE = ".distcnn"
 # The variable ``label`` holds the values, so on disk the dimension takes another name:
 # xarray reads a variable named like its own dimension as a coordinate.
-_ON_DISK = {"label": "label_name"}
-
-
-def create_store(path: Path, layout: Layout) -> "Store":
-    """Make a whole store of missing values; it appears under ``path`` complete or not at all.
-
-    Raises
-    ------
-    StoreError : the path exists, or the disk refuses.
-    """
-    # Two that make the same store at once are the caller's to keep apart.
-    if path.exists():
-        raise StoreError(f"{path} exists", cure="Give another path or remove it.")
-    draft = path.with_name(f"{path.name}.creating-{os.getpid()}")
-    for abandoned in path.parent.glob(f"{glob.escape(path.name)}.creating-*"):
-        shutil.rmtree(abandoned, ignore_errors=True)  # of a process that was killed
-    try:
-        _create(draft, layout)
-        draft.rename(path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error})") from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return Store.open(path, layout.kind)
-
-
-def _create(path: Path, layout: Layout) -> None:
-    names = [_ON_DISK.get(name, name) for name in layout.coordinates]
-    attrs = {"format": FORMATS[layout.kind], "kind": layout.kind, **layout.attrs}
-    attrs["coordinates"] = " ".join([*names, "source_id"])
-    with _settings():
-        group = zarr.create_group(path, zarr_format=3, attributes=attrs)
-        for variable in layout.variables:
-            _create_variable(group, variable, layout)
-        for name, coordinate in layout.coordinates.items():
-            _create_coordinate(group, name, coordinate)
-        _consolidate(path)
-    (path / PRIVATE).mkdir()
-
-
-def _create_variable(group: zarr.Group, variable: Variable, layout: Layout) -> None:
-    shape = tuple(layout.sizes[dim] for dim in variable.dims)
-    rest = shape[1:]
-    quantised = layout.quantised.get(variable.name)
-    dtype = np.dtype("int16") if quantised else np.dtype(variable.dtype)
-    fill: Any = np.nan if dtype.kind == "f" else INT16_FILL if quantised else 0
-    attrs: dict[str, Any] = {"description": variable.description}
-    if variable.unit:
-        attrs["units"] = variable.unit
-    if quantised:
-        attrs |= {"scale_factor": quantised.step, "add_offset": quantised.offset}
-        attrs |= {"_FillValue": INT16_FILL, "largest_error": quantised.step / 2}
-    group.create_array(
-        variable.name,
-        shape=shape,
-        dtype=dtype,
-        chunks=(layout.chunk_stars, *rest),
-        shards=(layout.shard_stars, *rest),
-        compressors=[BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()],
-        fill_value=fill,
-        dimension_names=[_ON_DISK.get(dim, dim) for dim in variable.dims],
-        attributes=attrs,
-    )
-
-
-def _create_coordinate(group: zarr.Group, name: str, coordinate: Coordinate) -> None:
-    texts = coordinate.values.dtype.kind in "UO"
-    array = group.create_array(
-        _ON_DISK.get(name, name),
-        shape=coordinate.values.shape,
-        chunks=coordinate.values.shape,
-        dtype=str if texts else coordinate.values.dtype,
-        compressors=[Crc32cCodec()],
-        dimension_names=(_ON_DISK.get(coordinate.dim, coordinate.dim),),
-        attributes=coordinate.attrs,
-    )
-    array[:] = coordinate.values.astype(object) if texts else coordinate.values
+ON_DISK = {"label": "label_name"}
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
-    # Low concurrency is the faster one for compressed chunks.
+def settings() -> Iterator[None]:
+    """Zarr's own settings while a store is at work: low concurrency is faster when compressed."""
     with zarr.config.set({"async.concurrency": 2}):
         yield
-
-
-def _consolidate(path: Path) -> None:
-    with warnings.catch_warnings():
-        # Zarr warns that consolidated metadata is younger than the v3 specification, and of
-        # our own folder beside the arrays.
-        warnings.simplefilter("ignore", ZarrUserWarning)
-        zarr.consolidate_metadata(path)
 
 
 class Store:
@@ -135,7 +45,6 @@ class Store:
         self.private = path / PRIVATE
         self.attrs: dict[str, Any] = dict(group.attrs)
         self._arrays: dict[str, zarr.Array[Any]] = {}
-        self._readers: dict[str, zarr.Array[Any]] = {}
         self._coordinates: dict[str, zarr.Array[Any]] = {}
         self.sizes: dict[str, int] = {}
         for name, array in group.arrays():
@@ -144,7 +53,7 @@ class Store:
 
     def _sort_in(self, name: str, array: "zarr.Array[Any]") -> None:
         dims: tuple[str, ...] = tuple(getattr(array.metadata, "dimension_names", None) or ("?",))
-        known = {disk: dim for dim, disk in _ON_DISK.items()}
+        known = {disk: dim for dim, disk in ON_DISK.items()}
         self.sizes.update(zip((known.get(d, d) for d in dims), array.shape, strict=True))
         if dims[0] == STAR:
             # Empty chunks are written too: a missing file must mean a missing result.
@@ -161,7 +70,7 @@ class Store:
         StoreError : no store there, another kind, or a format of another distcnn version.
         """
         try:
-            with _settings():
+            with settings():
                 store = cls(path, zarr.open_group(path, mode="r+", use_consolidated=True))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
@@ -202,7 +111,7 @@ class Store:
     @property
     def coordinates(self) -> tuple[str, ...]:
         """Names of the coordinates that are not per star."""
-        known = {disk: dim for dim, disk in _ON_DISK.items()}
+        known = {disk: dim for dim, disk in ON_DISK.items()}
         return tuple(sorted(known.get(name, name) for name in self._coordinates))
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -224,7 +133,7 @@ class Store:
         return values if values.dtype.kind == "f" else np.array(values.tolist(), dtype=str)
 
     def _coordinate(self, name: str) -> "zarr.Array[Any]":
-        key = _ON_DISK.get(name, name)
+        key = ON_DISK.get(name, name)
         if key in self._coordinates:
             return self._coordinates[key]
         raise StoreError(
@@ -244,26 +153,30 @@ class Store:
         StoreCorrupt : a chunk does not match its checksum, or a shard of a finished store is gone.
         StoreError : an unknown variable.
         """
-        raw = self._read_raw(region, self.variables if names is None else names)
+        raw = self.read_stored(region, self.variables if names is None else names)
         return {name: self._decode(name, values) for name, values in raw.items()}
 
-    def _read_raw(self, region: Region, names: Sequence[str]) -> dict[str, Array]:
+    def read_stored(self, region: Region, names: Sequence[str]) -> dict[str, Array]:
+        """Values of a region as they are stored: codes of ``quantisation``, halves as halves.
+
+        Raises
+        ------
+        StoreCorrupt, StoreError : as for ``read``.
+        """
         for name in names:
             if name not in self._arrays:
                 raise StoreError(
                     f"{self.path} has no variable {name!r}",
                     expected=f"one of {', '.join(self.variables)}",
                 )
-        with _settings():
+        with settings():
             return {name: self._read_one(name, region) for name in names}
 
     def _read_one(self, name: str, region: Region) -> Array:
         if self.attrs.get("complete"):
             self._require_shards(name, region)
         try:
-            if name not in self._readers:
-                self._readers[name] = reader(self._arrays[name])
-            return np.asarray(self._readers[name][region.slice])
+            return np.asarray(self._arrays[name][region.slice])
         except (ValueError, RuntimeError, OSError, IndexError, TypeError) as error:
             raise StoreCorrupt(
                 f"{self.path}: {name} of region {region.name} cannot be read ({error})",
@@ -288,6 +201,19 @@ class Store:
             return quantised.decode(values)
         return values.astype(np.float32) if values.dtype == np.float16 else values
 
+    @property
+    def quantised(self) -> dict[str, Quantised]:
+        """The variables that are held as integers, and how."""
+        found = ((name, self.quantisation(name)) for name in self.variables)
+        return {name: how for name, how in found if how is not None}
+
+    def blank(self, name: str, rows: int, *, stored: bool = False) -> Array:
+        """Missing values of a real variable, as ``read`` or (``stored``) ``read_stored`` gives."""
+        shape = (rows, *self.shape(name)[1:])
+        how = self.quantisation(name) if stored else None
+        kind = self._arrays[name].dtype if stored else np.float32
+        return np.full(shape, np.nan if how is None else how.fill, kind)
+
     def quantisation(self, name: str) -> Quantised | None:
         """How a variable is held as integers; None if it is not."""
         attrs = self._arrays[name].attrs
@@ -308,7 +234,7 @@ class Store:
         self._check_arrays(region, arrays)
         encoded = {name: self._encode(name, np.asarray(arrays[name])) for name in self.variables}
         try:
-            with _settings():
+            with settings():
                 for name, values in encoded.items():
                     self._arrays[name][region.slice] = values
         except OSError as error:
@@ -341,7 +267,7 @@ class Store:
         ------
         StoreCorrupt : a chunk does not match its checksum.
         """
-        return digests.of_arrays(self._read_raw(region, self.variables))
+        return digests.of_arrays(self.read_stored(region, self.variables))
 
     def annotate(self, attrs: Mapping[str, Any]) -> None:
         """Merge attributes into the store's own, all at once or not at all.

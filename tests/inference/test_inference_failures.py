@@ -54,14 +54,14 @@ def damage(folder, variable, row):
 def poison(monkeypatch, folder, error, row=POISON):
     """Let the computation break on one star."""
     snr = rows(folder, "survey.zarr", ["snr"])["snr"][row]
-    right = Quality.assess
+    right = Quality.judge
 
-    def assess(self, inputs, *rest):
-        if (inputs["snr"] == snr).any():
+    def judge(self, evidence, *rest):
+        if (evidence.snr == snr).any():
             raise error
-        return right(self, inputs, *rest)
+        return right(self, evidence, *rest)
 
-    monkeypatch.setattr(Quality, "assess", assess)
+    monkeypatch.setattr(Quality, "judge", judge)
 
 
 def test_stars_that_cannot_be_read_fail_and_the_others_are_the_same_to_the_bit(made, place):

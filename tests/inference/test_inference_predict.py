@@ -287,13 +287,13 @@ def test_a_single_label_is_predicted_without_pairs(place, monkeypatch):
 
 
 def test_what_a_package_does_not_say_is_missing(place, monkeypatch):
-    right = Quality.assess
+    right = Quality.judge
 
     def less(self, *rest):
         judged = right(self, *rest)
         return {name: judged[name] for name in set(judged) - set(DERIVED)} | {"other": 1}
 
-    monkeypatch.setattr(Quality, "assess", less)
+    monkeypatch.setattr(Quality, "judge", less)
     assert go(place).failed == 0
     met = rows(place)
     assert np.isfinite(met["label"]).all()

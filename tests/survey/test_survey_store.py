@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from distcnn.errors import RegionError, StoreCorrupt, StoreError
 from distcnn.schema import SURVEY_VARIABLES
-from distcnn.survey import Coordinate, Layout, Quantised, Region, Store, create_store, reading
+from distcnn.survey import Coordinate, Layout, Quantised, Region, Store, create_store
 
 NAMES = ("source_id", "flux", "flux_error", "mask", "snr", "label")
 LABELS = np.array(["teff", "logg"])
@@ -54,17 +54,6 @@ def filled(tmp_path, rng):
     digests = {r: store.write(r, rows(rng, r.size)) for r in store.regions()}
     store.annotate({"complete": True})
     return store, digests
-
-
-def test_both_decoders_give_the_same_values_of_any_rows(filled, monkeypatch):
-    pytest.importorskip("zarrs")
-    found = {}
-    for name in ("zarr", "zarrs"):
-        monkeypatch.setattr(reading, "decoder", lambda name=name: name)
-        found[name] = Store.open(filled[0].path).read(Region(3, 14))
-    for name, values in found["zarr"].items():
-        np.testing.assert_array_equal(values, found["zarrs"][name], err_msg=name)
-        assert values.dtype == found["zarrs"][name].dtype
 
 
 def test_what_is_written_is_read_back_within_half_a_step(tmp_path, rng):
@@ -119,20 +108,9 @@ def test_every_chunk_has_a_crc32c(filled):
         assert text.count("crc32c") == 2, name
 
 
-@pytest.fixture(params=["zarr", "zarrs"])
-def decoder(request, monkeypatch):
-    if request.param == "zarrs":
-        pytest.importorskip("zarrs")
-    monkeypatch.setattr(reading, "decoder", lambda: request.param)
-    return request.param
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_a_flipped_byte_is_found(filled, name, decoder):
+def test_a_flipped_byte_is_found(filled, name):
     store, digests = filled
-    store = Store.open(store.path)
-    pipeline = type(reading.reader(store._arrays[name]).async_array.codec_pipeline).__name__
-    assert pipeline.startswith("Zarrs") == (decoder == "zarrs")
     file = next(f for f in sorted((store.path / name).rglob("*")) if f.is_file() and "c" in f.parts)
     data = bytearray(file.read_bytes())
     data[len(data) // 3] ^= 0x40

@@ -1,0 +1,102 @@
+"""Creating: a store whole and empty, before anything is computed for it."""
+
+import glob
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.errors import ZarrUserWarning
+
+from distcnn.errors import StoreError
+from distcnn.schema import Variable
+from distcnn.survey.layout import INT16_FILL, Coordinate, Layout
+from distcnn.survey.store import FORMATS, ON_DISK, PRIVATE, Store, settings
+
+
+def create_store(path: Path, layout: Layout) -> Store:
+    """Make a whole store of missing values; it appears under ``path`` complete or not at all.
+
+    Raises
+    ------
+    StoreError : the path exists, or the disk refuses.
+    """
+    # Two that make the same store at once are the caller's to keep apart.
+    if path.exists():
+        raise StoreError(f"{path} exists", cure="Give another path or remove it.")
+    draft = path.with_name(f"{path.name}.creating-{os.getpid()}")
+    for abandoned in path.parent.glob(f"{glob.escape(path.name)}.creating-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)  # of a process that was killed
+    try:
+        _create(draft, layout)
+        draft.rename(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error})") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Store.open(path, layout.kind)
+
+
+def _create(path: Path, layout: Layout) -> None:
+    names = [ON_DISK.get(name, name) for name in layout.coordinates]
+    attrs = {"format": FORMATS[layout.kind], "kind": layout.kind, **layout.attrs}
+    attrs["coordinates"] = " ".join([*names, "source_id"])
+    with settings():
+        group = zarr.create_group(path, zarr_format=3, attributes=attrs)
+        for variable in layout.variables:
+            _create_variable(group, variable, layout)
+        for name, coordinate in layout.coordinates.items():
+            _create_coordinate(group, name, coordinate)
+        _consolidate(path)
+    (path / PRIVATE).mkdir()
+
+
+def _create_variable(group: zarr.Group, variable: Variable, layout: Layout) -> None:
+    shape = tuple(layout.sizes[dim] for dim in variable.dims)
+    rest = shape[1:]
+    quantised = layout.quantised.get(variable.name)
+    dtype = np.dtype("int16") if quantised else np.dtype(variable.dtype)
+    fill: Any = np.nan if dtype.kind == "f" else INT16_FILL if quantised else 0
+    attrs: dict[str, Any] = {"description": variable.description}
+    if variable.unit:
+        attrs["units"] = variable.unit
+    if quantised:
+        attrs |= {"scale_factor": quantised.step, "add_offset": quantised.offset}
+        attrs |= {"_FillValue": INT16_FILL, "largest_error": quantised.step / 2}
+    group.create_array(
+        variable.name,
+        shape=shape,
+        dtype=dtype,
+        chunks=(layout.chunk_stars, *rest),
+        shards=(layout.shard_stars, *rest),
+        compressors=[BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()],
+        fill_value=fill,
+        dimension_names=[ON_DISK.get(dim, dim) for dim in variable.dims],
+        attributes=attrs,
+    )
+
+
+def _create_coordinate(group: zarr.Group, name: str, coordinate: Coordinate) -> None:
+    texts = coordinate.values.dtype.kind in "UO"
+    array = group.create_array(
+        ON_DISK.get(name, name),
+        shape=coordinate.values.shape,
+        chunks=coordinate.values.shape,
+        dtype=str if texts else coordinate.values.dtype,
+        compressors=[Crc32cCodec()],
+        dimension_names=(ON_DISK.get(coordinate.dim, coordinate.dim),),
+        attributes=coordinate.attrs,
+    )
+    array[:] = coordinate.values.astype(object) if texts else coordinate.values
+
+
+def _consolidate(path: Path) -> None:
+    with warnings.catch_warnings():
+        # Zarr warns that consolidated metadata is younger than the v3 specification, and of
+        # our own folder beside the arrays.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(path)

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distcnn.inference import verify
+from distcnn.inference.conveyor import Conveyor
+from distcnn.inference.measuring import Measuring
+from distcnn.inference.predictor import Predictor, hold
+from distcnn.inference.run import package_key
+from distcnn.model import Package
+from distcnn.survey import Region, Store
+from tests.inference.small import CONFIG, go
+
+
+@pytest.fixture(scope="module")
+def parts(made):
+    opened = Package.load(made / "package")
+    return hold(package_key(opened, CONFIG)), Store.open(made / "survey.zarr", "survey")
+
+
+def both_ways(parts, rows, batch):
+    predictor, survey = parts
+    bands = [str(band) for band in survey.coordinate("band")]
+    names = [name for name in predictor.variables if name in survey.variables]
+    home = predictor.predict(survey.read(rows, names), bands, batch)
+    stored = survey.read_stored(rows, names)
+    return home, predictor.predict(stored, bands, batch, survey.quantised)
+
+
+@settings(max_examples=12, deadline=None)
+@given(start=st.integers(0, 60), stars=st.integers(1, 90), batch=st.integers(1, 64))
+def test_stars_come_home_with_what_they_would_have_got_there(parts, start, stars, batch):
+    home, away = both_ways(parts, Region(start, start + stars), batch)
+    assert home.keys() == away.keys()
+    error = home["label_error"]
+    for name in ("label", "label_noise", "label_scatter", "label_error"):
+        gap = np.abs(away[name] - home[name]) / error
+        assert np.nanmax(gap, initial=0) < 1e-3, name
+        assert (np.isnan(away[name]) == np.isnan(home[name])).all()
+    np.testing.assert_allclose(away["novelty"], home["novelty"], rtol=1e-3, atol=2e-4)
+    np.testing.assert_array_equal(away["valid_pixels"], home["valid_pixels"])
+    near = np.abs(home["novelty"] - 1) < 1e-3
+    np.testing.assert_array_equal(away["flags"][~near], home["flags"][~near])
+
+
+def test_a_survey_without_a_modality_is_told_alike(parts):
+    predictor, survey = parts
+    bands = [str(band) for band in survey.coordinate("band")]
+    rows = Region(0, 40)
+    for gone in ("flux", "xp", "parallax", "photometry"):
+        names = [n for n in predictor.variables if n in survey.variables and n != gone]
+        names = [n for n in names if gone != "flux" or n != "flux_error"]
+        home = predictor.predict(survey.read(rows, names), bands, 16)
+        stored = survey.read_stored(rows, names)
+        away = predictor.predict(stored, bands, 16, survey.quantised)
+        np.testing.assert_array_equal(away["flags"], home["flags"], err_msg=gone)
+        np.testing.assert_allclose(away["label"], home["label"], rtol=1e-4, err_msg=gone)
+
+
+def test_a_whole_run_by_the_conveyor_is_verified(place, monkeypatch):
+    monkeypatch.setattr(Predictor, "narrow", property(lambda self: True))
+    go(place)
+    checked = verify(place / "predictions.zarr", CONFIG)
+    assert checked.recomputed == checked.identical > 0
+
+
+def test_measures_are_those_of_numpy(parts):
+    predictor, survey = parts
+    given = survey.read(Region(0, 60), ["flux", "flux_error"])
+    flux, error = given["flux"], given["flux_error"]
+    flux[3] = np.nan
+    error[4, ::2] = np.nan
+    error[5, :10] = 0
+    novelty = predictor.quality.novelty
+    found = Measuring(novelty)(torch.from_numpy(flux), torch.from_numpy(error))
+    wanted = novelty.measures(flux, error)
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found[1][:, 0], wanted[1], rtol=1e-5)
+    assert torch.isnan(found[0][3]).all()
+    without = Measuring(novelty)(torch.from_numpy(flux), None)
+    np.testing.assert_allclose(without[0], novelty.measures(flux, None)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_slots_are_made_once_per_size_and_kind(parts):
+    predictor, survey = parts
+    conveyor = Conveyor(
+        predictor.ensemble, predictor.quality.novelty, predictor.spec, survey.quantised
+    )
+    names = [name for name in predictor.variables if name in survey.variables]
+    stored = survey.read_stored(Region(0, 50), names)
+    conveyor(stored, [0, 1, 2], 16)
+    first = conveyor._slots
+    conveyor(stored, [0, 1, 2], 16)
+    assert conveyor._slots is first
+    conveyor(stored, [0, 1, 2], 8)
+    assert conveyor._slots is not first
