@@ -29,7 +29,7 @@ def test_arithmetic_is_counted_on_the_network():
     )
     found = forecast(1, 800, 1, "cpu-core-avx2").flop_per_star
     # Both convolutions: samples x kernel x channels in and out, twice.
-    convolutions = 2 * (99 * 16 * 16 + 24 * 6 * 16 * 32)
+    convolutions = 2 * (99 * 16 * 8 + 24 * 6 * 8 * 16)
     assert found == pytest.approx(dense + convolutions, rel=0.01)
 
 
