@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 from judge import Judged, bounds, judged_stars, poor_table, table_of
-from origin import commit, hardware
+from origin import commit, hardware, now
 from verdicts import verdicts
 
 from distcnn import __version__, pipeline
@@ -281,6 +281,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "hardware": hardware(),
         "commit": commit(),
+        "date": now(),
         "distcnn": __version__,
         "simulation": json.loads((river.archive / "simulation.json").read_text()),
         "judged": len(stars.snr),

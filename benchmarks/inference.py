@@ -2,7 +2,7 @@
 
     python benchmarks/inference.py FOLDER [--stars N] [--pixels P] [--members M]
                                           [--seconds S] [--workers 1,2] [--engine NAME]
-                                          [--short [--check]] [--json FILE]
+                                          [--keras PYTHON] [--short [--check]] [--json FILE]
 
 FOLDER keeps the survey and the package between runs. The survey is a simulated one, repeated
 until it has N stars; the package is trained on it for two epochs, since speed does not depend on
@@ -17,6 +17,8 @@ Written to ``benchmarks/results/inference-HARDWARE-COMMIT.json``:
         memory                largest resident size of a worker [bytes]
     naive                     the plain loop: eager float32, member by member, torch's own threads
     naive_per_core            the same with one thread, by process CPU time
+    keras, ratio_to_keras     with ``--keras``: the same members as Keras models on all cores,
+                              and ours over them (see keras_predict.py); else null
     ceilings, binding         what this machine can do, measured in the same run, and what binds
     engine, parity, trials    what was used and why
     first_star                seconds from a new process to the first labels: cold, then warm
@@ -36,7 +38,8 @@ from typing import Any
 
 import torch
 from ceilings import ceilings, demand
-from origin import commit, hardware
+from keras_predict import has_keras, measure_keras
+from origin import commit, hardware, now
 from survey_of import FEW, make_survey
 
 from distcnn import pipeline
@@ -226,6 +229,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60, help="least length of a counted run")
     parser.add_argument("--workers", default="0,1,2", help="0 = in this process, without Dask")
     parser.add_argument("--engine", default="auto")
+    parser.add_argument("--keras", metavar="PYTHON", help="an interpreter that has TensorFlow")
     parser.add_argument("--short", action="store_true", help="a minute in all, figures are rough")
     parser.add_argument(
         "--check", action="store_true", help="fail if the ratio fell 30 %% below the recorded one"
@@ -237,6 +241,8 @@ def parse() -> argparse.Namespace:
         options.members, options.different = 8, 2048
     if options.stars < FEWEST:
         parser.error(f"--stars must be at least {FEWEST}")
+    if options.keras and not has_keras(options.keras):
+        parser.error(f"--keras {options.keras}: no interpreter with tensorflow and keras")
     return options
 
 
@@ -250,6 +256,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {
         "hardware": hardware(),
         "commit": commit(),
+        "date": now(),
         "torch": str(torch.__version__),
         "cores": cores,
         "stars": options.stars,
@@ -258,6 +265,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "package": package.digest,
         "naive": measure_naive(naive, cores, options.seconds),
         "naive_per_core": measure_naive(naive, 1, options.seconds / 2),
+        "keras": measure_keras(options.keras, package, naive.stars, options.seconds)
+        if options.keras
+        else None,
         "ceilings": measure_ceilings(options, naive),
     }
     runs = {str(w): measure(options, w) for w in map(int, options.workers.split(","))}
@@ -274,6 +284,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "ratio_to_naive_per_core": round(
             speed / max(best["workers"], 1) / result["naive_per_core"]["stars_per_cpu_second"], 2
         ),
+        "ratio_to_keras": result["keras"] and round(speed / result["keras"]["stars_per_second"], 2),
         "percent_of_matmul": round(100 * speed / most, 1),
         "percent_of_decode": round(100 * speed / decode, 1),
         "binding": "arithmetic" if speed / most > speed / decode else "decoding",

@@ -1,8 +1,9 @@
-"""Origin: on what and with which code a benchmark was run."""
+"""Origin: on what, with which code and when a benchmark was run."""
 
 import platform
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -26,3 +27,8 @@ def commit() -> str:
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
         return ""
+
+
+def now() -> str:
+    """Time of a result, which tells the newer of two."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -45,7 +45,7 @@ from typing import Any
 import numpy as np
 import torch
 from ceilings import binding, ceilings, demand
-from origin import commit, hardware
+from origin import commit, hardware, now
 from training_accuracy import compare_accuracy
 from training_loops import (
     CUSTOM,
@@ -243,6 +243,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {
         "hardware": hardware(),
         "commit": commit(),
+        "date": now(),
         "torch": str(torch.__version__),
         "stars": options.stars,
         "pixels": options.pixels,

@@ -1,0 +1,136 @@
+"""Tables and figure of README.md, made of the results in benchmarks/results.
+
+    python benchmarks/render.py [--results benchmarks/results] [--readme README.md] [--check]
+
+Text between ``<!-- NAME: made by benchmarks/render.py -->`` and ``<!-- end -->`` is replaced;
+NAME is one of speed, training, more, accuracy, recipes. Of each kind of result and each hardware
+the newest by its ``date`` counts (none = the oldest), the short checks of speed never. The figure
+is ``inference.svg`` beside the results. ``--check`` writes nothing and fails if README or figure
+are not what the results say; of the figure it compares what is drawn, which the file says.
+"""
+
+import argparse
+import difflib
+import html
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from render_figure import drawn, figure_of
+from render_tables import LISTS, accuracy, listed, recipes, speed, training
+
+Result = dict[str, Any]
+Results = dict[str, list[Result]]
+ROOT = Path(__file__).parents[1]
+MARK = re.compile(
+    r"(<!-- (\w+): made by benchmarks/render\.py -->\n)(.*?)(<!-- end -->)", re.DOTALL
+)
+FIGURE = "inference.svg"
+MORE = tuple(LISTS)
+SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
+    "speed": ("inference", speed),
+    "training": ("training", training),
+    "accuracy": ("accuracy", accuracy),
+    "recipes": ("accuracy", recipes),
+}
+
+
+def newest(folder: Path) -> Results:
+    """Results by kind, in the order of their hardware.
+
+    Raises
+    ------
+    SystemExit : of two results nothing says which is the newer.
+    """
+    found: dict[tuple[str, str], dict[str, list[Result]]] = {}
+    for path in sorted(folder.glob("*-*.json")):
+        kind = path.name.split("-")[0]
+        if kind in {*MORE, *(kind for kind, _ in SECTIONS.values())} and "-short-" not in path.name:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            dates = found.setdefault((kind, result["hardware"]), {})
+            dates.setdefault(result.get("date", ""), []).append(result)
+    results: Results = {}
+    for (kind, hardware), dates in sorted(found.items()):
+        last = dates[max(dates)]
+        if len(last) > 1:
+            raise SystemExit(
+                f"{len(last)} newest results of {kind} on {hardware}; remove all but one"
+            )
+        results.setdefault(kind, []).append(last[0])
+    return results
+
+
+def section(name: str, results: Results, figure: str) -> str:
+    """Text of a section; ``figure``: path of the figure as README names it.
+
+    Raises
+    ------
+    SystemExit : there is no such section.
+    """
+    if name == "more":
+        return "\n\n".join(listed(kind)(one) for kind in MORE for one in results.get(kind, []))
+    if name not in SECTIONS:
+        raise SystemExit(f"section {name}: expected one of {', '.join([*SECTIONS, 'more'])}")
+    kind, table = SECTIONS[name]
+    parts = [table(one) for one in results.get(kind, []) if name != "recipes" or one["recipes"]]
+    if name == "speed" and parts:
+        parts.append(f"![Stars per second of what was run, and measured ceilings]({figure})")
+    return "\n\n".join(parts or [f"Not measured yet: `python benchmarks/{kind}.py` does it."])
+
+
+def rendered(text: str, results: Results, figure: str) -> str:
+    """README with its sections made anew.
+
+    Raises
+    ------
+    SystemExit : a section has no end, or is unknown.
+    """
+    begun, met = text.count(": made by benchmarks/render.py -->"), len(MARK.findall(text))
+    if begun != met or any(" made by " in inside for _, _, inside, _ in MARK.findall(text)):
+        raise SystemExit("a section of README does not end with <!-- end -->")
+
+    def replace(found: re.Match[str]) -> str:
+        inside = section(found[2], results, figure)
+        return f"{found[1]}\n{inside}\n\n{found[4]}" if inside else found[1] + found[4]
+
+    return MARK.sub(replace, text)
+
+
+def stale(readme: Path, text: str, figure: Path, shown: Sequence[Result]) -> list[str]:
+    """What differs from the results, line by line."""
+    before = readme.read_text(encoding="utf-8")
+    lines = difflib.unified_diff(
+        before.splitlines(), text.splitlines(), readme.name, "results", lineterm="", n=0
+    )
+    said = html.unescape(figure.read_text(encoding="utf-8")) if figure.exists() else ""
+    return [
+        *lines,
+        *([f"{figure.name} shows other numbers"] if shown and drawn(shown) not in said else []),
+    ]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Render, or check."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
+    options = parser.parse_args(words)
+    results, figure = newest(options.results), options.results / FIGURE
+    shown = results.get("inference", [])
+    place = Path(os.path.relpath(figure, options.readme.parent)).as_posix()
+    text = rendered(options.readme.read_text(encoding="utf-8"), results, place)
+    if options.check:
+        if differs := stale(options.readme, text, figure, shown):
+            raise SystemExit("\n".join([*differs, "Out of date: run python benchmarks/render.py"]))
+        return
+    options.readme.write_text(text, encoding="utf-8")
+    if shown:
+        figure.write_text(figure_of(shown), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

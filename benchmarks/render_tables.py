@@ -1,0 +1,281 @@
+"""Tables of README.md, each made of one result: its JSON in, lines of Markdown out.
+
+What a result does not have (Keras was not asked for, nothing was run without Dask) has no row.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from judge import NARROW
+
+from distcnn.schema import LABELS
+
+Result = dict[str, Any]
+Row = Sequence[str]
+COVERED, APART = 0.68, 0.04
+"""Share of stars within a right error, and by how much a bin may miss it."""
+
+
+def markdown(head: Row, rows: Iterable[Row]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def origin(result: Result, *facts: str) -> str:
+    """The line above a table: hardware, commit, day, facts and load."""
+    words = [f"**{result['hardware']}**", f"commit {result['commit'] or 'unknown'}"]
+    words += [result["date"][:10]] if "date" in result else []
+    load = result.get("load")
+    if isinstance(load, list):
+        facts = (*facts, f"load {load[0]:.1f} before and {load[1]:.1f} after")
+    return ", ".join([*words, *facts]) + ":"
+
+
+def ways(workers: int) -> str:
+    """How regions were shared out."""
+    return f"{workers} worker{'s'[: workers > 1]}" if workers else "without Dask"
+
+
+def speed(result: Result) -> str:
+    """Inference: one line per thing that was measured."""
+    facts = (
+        f"{result['cores']} cores",
+        f"{result['members']} members",
+        f"{result['pixels']} pixels",
+        f"{result['stars']:,} stars",
+    )
+    rows = (*_runs(result), *_ratios(result), *_inside(result))
+    return origin(result, *facts) + "\n\n" + markdown(("", "measured", "how"), rows)
+
+
+def _by_workers(result: Result) -> list[Result]:
+    return sorted(result["runs"].values(), key=lambda run: -run["workers"])
+
+
+def _runs(result: Result) -> Iterator[Row]:
+    for run in _by_workers(result):
+        count, load = len(run["seconds"]), sum(run["load"]) / len(run["load"])
+        how = (
+            f"median of {count} runs, spread {100 * run['spread']:.0f} %" if count > 1 else "1 run"
+        )
+        number = f"{run['stars_per_second']:,} stars/s"
+        yield f"End to end, {ways(run['workers'])}", number, f"{how}, load {load:.1f}"
+
+
+def _ratios(result: Result) -> Iterator[Row]:
+    naive, one = result["naive"], result["naive_per_core"]
+    all_cores = f"{naive['stars_per_second']:,.0f} stars/s with {naive['threads']} threads"
+    yield "Over the plain loop, all cores", f"{result['ratio_to_naive']:.2f}", all_cores
+    per_core = f"{one['stars_per_cpu_second']:,.0f} stars per CPU second with 1 thread"
+    yield "Over the plain loop, per core", f"{result['ratio_to_naive_per_core']:.2f}", per_core
+    if keras := result.get("keras"):
+        how = (
+            f"`model.predict`, TensorFlow {keras['tensorflow']}: "
+            f"{keras['stars_per_second']:,.0f} stars/s with {keras['threads']} threads in batches "
+            f"of {keras['batch']:,}{', XLA' if keras['xla'] else ''}, "
+            f"within {keras['parity']:.2g} label errors of ours"
+        )
+        yield "Over Keras, all cores", f"{result['ratio_to_keras']:.2f}", how
+        plain = result["stars_per_second"] / keras["as_it_comes"]
+        how = f"{keras['as_it_comes']:,.0f} stars/s in batches of 32"
+        yield "Over Keras as it comes", f"{plain:.2f}", how
+    runs = {run["workers"]: run["stars_per_second"] for run in _by_workers(result)}
+    for few, many in ((0, 1), *((1, count) for count in sorted(runs) if count > 1)):
+        if few in runs and many in runs:
+            yield f"{ways(many)} over {ways(few)}", f"{runs[many] / runs[few]:.2f}", ""
+
+
+def _inside(result: Result) -> Iterator[Row]:
+    best, limits, first = _by_workers(result)[0], result["ceilings"], result["first_star"]
+    yield "Time in the network", f"{100 * best['compute_share']:.1f} %", "of a task's time"
+    memory = f"{best['memory'] / 1e6:,.0f} MB"
+    yield "Memory of a worker", memory, "largest resident size"
+    if first:
+        how = "from the start of a process to its first labels; cold: engines are tried first"
+        yield "First star", f"{first['warm']:.1f} s, cold {first['cold']:.1f} s", how
+    matmul = (
+        f"a core's float32 products would do for {limits['matmul_stars_per_s']:,} stars/s, "
+        f"its decoding for {limits['decode_stars_per_s']:,}; {result['binding']} binds"
+    )
+    percent = (
+        f"{result['percent_of_matmul']} % of products, {result['percent_of_decode']} % of decoding"
+    )
+    yield "Of the measured ceilings", percent, matmul
+    how = (
+        f"within {result['parity']:.2g} label errors of the package; "
+        f"{result['identical']:,} of {result['recomputed']:,} stars the same when computed again"
+    )
+    yield "Engine", result["engine"], how
+
+
+def accuracy(result: Result) -> str:
+    """Scatter, bound and coverage of our network."""
+    ours = result["packages"]["hybrid"]
+    facts = (
+        f"{result['simulation']['stars']:,} stars simulated",
+        f"{ours['members']} members trained on {ours['stars']['stars']['train']:,}",
+        f"{result['judged']:,} stars judged",
+    )
+    head = ("", "S/N 15-25", "ratio", "S/N > 50", "ratio", "within the 68 % error, all")
+    rows = []
+    found = _cells(result["table"])
+    for name in _labels(result["table"]):
+        scatter = [
+            text
+            for bin_ in ("15-25", ">50")
+            for text in (_std(found[name, bin_]), f"{found[name, bin_]['ratio']:.2f}")
+        ]
+        rows.append([_title(name), *scatter, f"{100 * found[name, 'all']['within_68']:.1f} %"])
+    return "\n\n".join([origin(result, *facts), markdown(head, rows), _coverage(result["table"])])
+
+
+def _cells(rows: Sequence[Result]) -> dict[tuple[str, str], Result]:
+    return {(row["label"], row["snr"]): row for row in rows}
+
+
+def _labels(rows: Sequence[Result]) -> list[str]:
+    return list(dict.fromkeys(row["label"] for row in rows))
+
+
+def _title(name: str) -> str:
+    unit = LABELS[name].unit
+    return LABELS[name].symbol + (f" [{unit}]" if unit == "K" else "")
+
+
+def _std(row: Result) -> str:
+    kelvin = LABELS[row["label"]].unit == "K"
+    return f"{row['std']:.0f}" if kelvin else f"{row['std']:.3f}"
+
+
+def _coverage(rows: Sequence[Result]) -> str:
+    """Bins whose errors are too small or too large, in a sentence."""
+    bins = [row for row in rows if row["snr"] in NARROW]
+    off = [
+        f"{LABELS[row['label']].symbol} at {row['snr']}, {100 * row['within_68']:.1f} %"
+        for row in bins
+        if abs(row["within_68"] - COVERED) > APART
+    ]
+    which = f" ({'; '.join(off)})" if off else ""
+    much = f"whose 68 % coverage is off by more than {APART}"
+    return f"Label and S/N bins {much}: {len(off)} of {len(bins)}{which}."
+
+
+def recipes(result: Result) -> str:
+    """Ours beside the published networks, on the same split and stars."""
+    tables = {"hybrid": result["table"], **result["recipes"]}
+    members = [f"{name} {result['packages'][name]['members']}" for name in tables]
+    head, rows = [""], []
+    for name in tables:
+        head += [f"{name}, S/N 15-25", "all", "within 68 %"]
+    for label in _labels(result["table"]):
+        row = [_title(label)]
+        for table in tables.values():
+            found = _cells(table)
+            few, all_ = found[label, "15-25"], found[label, "all"]
+            row += [_std(few), _std(all_), f"{100 * all_['within_68']:.0f} %"]
+        rows.append(row)
+    return origin(result, "members: " + ", ".join(members)) + "\n\n" + markdown(head, rows)
+
+
+def training(result: Result) -> str:
+    """Speed of training: ours over plain loops."""
+    facts = f"{result['stars']:,} stars of {result['pixels']} pixels"
+    head = (
+        "",
+        "ours [stars x members / s / core]",
+        "over the loop of a notebook",
+        "over the plain loop at its best",
+        "in batches like ours",
+        "both augmented",
+    )
+    plain = ("notebook", "eager", "eager_our_batch")
+    keys = (*(f"ours_over_{loop}" for loop in plain), "ours_augmented_over_eager_augmented")
+    rows = [
+        [f"`{name}`", f"{speeds['ours']:,}", *(f"{result['ratio'][name][k]:.2f}" for k in keys)]
+        for name, speeds in result["speed"].items()
+    ]
+    return "\n\n".join(
+        [origin(result, facts), markdown(head, rows), " ".join(_said_of_training(result))]
+    )
+
+
+def _said_of_training(result: Result) -> Iterator[str]:
+    yield f"Two processes train {result['two_members']['ratio']:.2f} times as fast as one."
+    if found := result.get("accuracy"):
+        yield (
+            f"Test scatter of members trained by our loop over that of the plain one: "
+            f"{found['ratio_all_labels']:.3f} +- {found['error_of_ratio_all_labels']:.3f}."
+        )
+    if fused := result.get("fused"):
+        yield (
+            f"{fused['members']} members in one pass: {fused['stars_x_members_per_s']:,} "
+            f"stars x members / s; {fused['binds']} binds."
+        )
+
+
+Form = Callable[[Any], str]
+
+
+def _number(form: str, unit: str = "", scale: float = 1.0) -> Form:
+    return lambda value: f"{value * scale:{form}}{unit}"
+
+
+LISTS: dict[str, tuple[str, tuple[tuple[str, str, Form], ...]]] = {
+    "scaling": (
+        "The driver of `predict` alone",
+        (
+            ("Time per region, the most regions over the fewest", "per_region_ratio", _number("g")),
+            ("Memory per region", "bytes_per_region", _number(",.0f", " bytes")),
+            ("Memory with the most regions", "peak_bytes", _number(",.0f", " MB", 1e-6)),
+            ("A line of the ledger forced to disk", "fsync_us", _number(",.0f", " µs")),
+        ),
+    ),
+    "storage": (
+        "What a survey store costs",
+        (
+            ("Labels moved by the encoding, rms", "rms", _number(".2g", " of their errors")),
+            ("The same, mean", "bias", _number(".2g", " of their errors")),
+            ("Stars with other flags", "flags", _number(",")),
+            ("Bytes of values over bytes stored", "rates.compression", _number("g")),
+            ("Writing over plain files", "rates.write.store_over_plain", _number("g")),
+            ("Reading over plain files", "rates.read.store_over_plain", _number("g")),
+            ("Reading", "rates.read.store.stars_per_s", _number(",", " stars/s")),
+        ),
+    ),
+    "distillation": (
+        "A student over its ensemble",
+        (
+            ("Speed, best engine over best engine", "ratio", _number(".1f")),
+            ("The same with quality and flags", "with_quality.ratio", _number(".1f")),
+            ("Members of the ensemble raced against", "against_members", _number("d")),
+        ),
+    ),
+}
+"""Of other results: a title, and what, where in the JSON, how it is written."""
+
+
+def listed(kind: str) -> Callable[[Result], str]:
+    """A table of the numbers that ``LISTS`` names, as far as the result has them."""
+    title, entries = LISTS[kind]
+
+    def table(result: Result) -> str:
+        met = [(what, _at(result, path), form) for what, path, form in entries]
+        rows = [(what, form(value)) for what, value, form in met if value is not None]
+        rows += [
+            (f"std over the ensemble's, S/N {snr}", _prices(price))
+            for snr, price in result.get("price", {}).items()
+        ]
+        return f"{title}. {origin(result)}\n\n" + markdown(("", "measured"), rows)
+
+    return table
+
+
+def _prices(price: Result) -> str:
+    return ", ".join(f"{LABELS[row['label']].symbol} {row['ratio']:.3f}" for row in price["labels"])
+
+
+def _at(result: Any, path: str) -> Any:
+    for key in path.split("."):
+        result = result.get(key) if isinstance(result, dict) else None
+    return result
