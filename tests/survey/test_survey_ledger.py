@@ -35,7 +35,7 @@ def test_other_settings_may_not_continue_a_run(tmp_path):
         Ledger.open(tmp_path / "ledger.jsonl", PRINT | {"settings": {"batch": 128}})
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(cut=st.integers(min_value=0, max_value=400))
 def test_a_ledger_cut_anywhere_keeps_its_whole_lines_and_goes_on(cut, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cut")
@@ -67,7 +67,7 @@ def test_a_ledger_that_is_not_there_cannot_be_read(tmp_path):
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(names=st.lists(texts, max_size=12), before=st.integers(0, 12), at_once=st.integers(1, 5))
 def test_entries_are_a_dict_of_the_lines_whatever_the_names(
     names, before, at_once, tmp_path_factory

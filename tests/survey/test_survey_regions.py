@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distcnn.errors import RegionError
@@ -57,6 +57,7 @@ def test_tiles_of_no_stars_are_refused():
         tile(10, shard=0)
 
 
+@settings(deadline=None)
 @given(stars=st.integers(0, 3000), shard=sizes)
 def test_tiles_answer_like_the_list_of_them(stars, shard):
     tiles = tile(stars, shard=shard)
