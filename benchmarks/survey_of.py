@@ -30,7 +30,7 @@ def make_survey(folder: Path, stars: int, pixels: int, different: int) -> Store:
             return found
         raise SystemExit(f"{path} has another size; remove it or give another folder")
     few = make_few(folder, pixels, different)
-    store = create_store(path, _layout(few, stars))
+    store = create_store(path, layout_for(few, stars))
     everything = few.read(Region(0, few.stars))
     for region in store.regions():
         rows = np.arange(region.start, region.stop)
@@ -66,7 +66,7 @@ def make_shell(folder: Path, regions: int, shard: int) -> None:
     if path.exists() and Store.open(path).attrs.get("complete"):
         return
     shutil.rmtree(path, ignore_errors=True)
-    layout = _layout(Store.open(folder / FEW, "survey"), regions * shard)
+    layout = layout_for(Store.open(folder / FEW, "survey"), regions * shard)
     store = create_store(path, replace(layout, chunk_stars=shard, shard_stars=shard))
     ledger = Ledger.open(store.private / "ledger.jsonl", {"by": "benchmark"})
     with mock.patch("os.fsync"):
@@ -75,7 +75,8 @@ def make_shell(folder: Path, regions: int, shard: int) -> None:
     store.annotate({"complete": True})
 
 
-def _layout(few: Store, stars: int) -> Layout:
+def layout_for(few: Store, stars: int) -> Layout:
+    """Where so many stars like these few go: the same variables, encodings and shards."""
     names = {"wavelength": "pixel", "band": "band", "label": "label", "coefficient": "coefficient"}
     known = {name: dim for name, dim in names.items() if name in few.coordinates}
     attrs = {k: v for k, v in few.attrs.items() if k not in ("complete", "format", "coordinates")}
