@@ -69,7 +69,7 @@ def make_shell(folder: Path, regions: int, shard: int) -> None:
     layout = layout_for(Store.open(folder / FEW, "survey"), regions * shard)
     store = create_store(path, replace(layout, chunk_stars=shard, shard_stars=shard))
     ledger = Ledger.open(store.private / "ledger.jsonl", {"by": "benchmark"})
-    with mock.patch("os.fsync"):
+    with mock.patch("os.fsync", lambda descriptor: None):
         for region in store.regions():
             ledger.record(region.name, f"{region.start:064x}")
     store.annotate({"complete": True})
