@@ -17,6 +17,7 @@ a process of its own. Written to ``benchmarks/results/scaling-HARDWARE-COMMIT.js
         us_per_region        wall time of the loop over regions [microseconds]
         cpu_us_per_region    CPU time of the driver's process for it, which neighbours disturb less
         loop_slices          us_per_region of ten equal parts of the loop: flat or not
+        memory_slices        resident memory at their ends, beyond that at the begin [bytes]
         seconds              of everything: plan, loop, totals
         start_bytes          resident memory before ``predict``: Python, torch, the package
         peak_bytes           largest resident memory of the driver
@@ -100,6 +101,7 @@ class Watch:
         self.size, self.count = max(regions // SLICES, 1), 0
         self.marks: list[float] = []
         self.cpu: list[float] = []
+        self.memory: list[int] = []
         self.text = StringIO()
         self.lines = Lines(self.text)
 
@@ -112,6 +114,7 @@ class Watch:
         ):
             self.marks.append(time.perf_counter())
             self.cpu.append(time.process_time())
+            self.memory.append(resident("VmRSS"))
 
 
 def resident(name: str) -> int:
@@ -165,6 +168,7 @@ def of_loop(watch: Watch, regions: int, ledger: Path, workers: int) -> dict[str,
         "us_per_region": round((marks[-1] - marks[0]) / regions * 1e6, 1),
         "cpu_us_per_region": round((cpu[-1] - cpu[0]) / regions * 1e6, 1),
         "loop_slices": [round(value, 1) for value in slices],
+        "memory_slices": [value - watch.memory[0] for value in watch.memory],
     }
     if workers:
         found["worker_peak_bytes"] = max(f["memory"] for f in Ledger.read(ledger).done.values())

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def files_below(folder: Path) -> Iterator["os.DirEntry[str]"]:
+def files_below(folder: Path | str) -> Iterator["os.DirEntry[str]"]:
     """Every file below a folder, in no order; links to folders are not followed."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from files_below(Path(entry.path))
+                yield from files_below(entry.path)
             else:
                 yield entry
 
