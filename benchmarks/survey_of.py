@@ -1,6 +1,9 @@
 """Survey of a given size for benchmarks: simulated stars, repeated until there are enough."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -8,7 +11,7 @@ from distcnn import pipeline
 from distcnn.config import load_config
 from distcnn.events import silent
 from distcnn.schema import SURVEY_VARIABLES
-from distcnn.survey import Coordinate, Layout, Region, Store, create_store
+from distcnn.survey import Coordinate, Layout, Ledger, Region, Store, create_store
 
 SEED = 4
 """Of the simulation."""
@@ -26,8 +29,8 @@ def make_survey(folder: Path, stars: int, pixels: int, different: int) -> Store:
         if found.attrs.get("complete") and (found.stars, found.sizes["pixel"]) == (stars, pixels):
             return found
         raise SystemExit(f"{path} has another size; remove it or give another folder")
-    few = _simulated(folder, pixels, different)
-    store = create_store(path, _layout(few, stars))
+    few = make_few(folder, pixels, different)
+    store = create_store(path, layout_for(few, stars))
     everything = few.read(Region(0, few.stars))
     for region in store.regions():
         rows = np.arange(region.start, region.stop)
@@ -38,7 +41,7 @@ def make_survey(folder: Path, stars: int, pixels: int, different: int) -> Store:
     return Store.open(path, "survey")
 
 
-def _simulated(folder: Path, pixels: int, different: int) -> Store:
+def make_few(folder: Path, pixels: int, different: int) -> Store:
     """Different stars, by way of archive files and ingest."""
     survey, archive = folder / FEW, folder / "archive"
     if not (survey.exists() and Store.open(survey).attrs.get("complete")):
@@ -54,7 +57,30 @@ def _simulated(folder: Path, pixels: int, different: int) -> Store:
     return Store.open(survey, "survey")
 
 
-def _layout(few: Store, stars: int) -> Layout:
+def _unforced(descriptor: int) -> None:
+    """In the place of ``os.fsync``: a shell is made anew if the machine stops."""
+
+
+def make_shell(folder: Path, regions: int, shard: int) -> None:
+    """A complete survey of so many regions without a single spectrum: metadata and a ledger.
+
+    It stands in ``shell-REGIONS.zarr``, beside the few stars that ``make_few`` has made.
+    """
+    path = folder / f"shell-{regions}.zarr"
+    if path.exists() and Store.open(path).attrs.get("complete"):
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    layout = layout_for(Store.open(folder / FEW, "survey"), regions * shard)
+    store = create_store(path, replace(layout, chunk_stars=shard, shard_stars=shard))
+    ledger = Ledger.open(store.private / "ledger.jsonl", {"by": "benchmark"})
+    with mock.patch("os.fsync", _unforced):
+        for region in store.regions():
+            ledger.record(region.name, f"{region.start:064x}")
+    store.annotate({"complete": True})
+
+
+def layout_for(few: Store, stars: int) -> Layout:
+    """Where so many stars like these few go: the same variables, encodings and shards."""
     names = {"wavelength": "pixel", "band": "band", "label": "label", "coefficient": "coefficient"}
     known = {name: dim for name, dim in names.items() if name in few.coordinates}
     attrs = {k: v for k, v in few.attrs.items() if k not in ("complete", "format", "coordinates")}

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,24 @@ def of_bytes(data: bytes) -> str:
 def of_value(value: Any) -> str:
     """Digest of a JSON-like value; key order does not matter."""
     return of_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def of_many(value: Mapping[str, Any], name: str, pairs: Iterable[tuple[str, str]]) -> str:
+    """``of_value(value | {name: dict(pairs)})``, for pairs that come sorted, never all at once."""
+    total = hashlib.sha256()
+    for number, key in enumerate(sorted({*value, name})):
+        total.update(f"{',' if number else '{'}{json.dumps(key)}:".encode())
+        if key != name:
+            text = json.dumps(value[key], sort_keys=True, separators=(",", ":"))
+            total.update(text.encode())
+            continue
+        between = "{"
+        for one, other in pairs:
+            total.update(f"{between}{json.dumps(one)}:{json.dumps(other)}".encode())
+            between = ","
+        total.update(b"{}" if between == "{" else b"}")
+    total.update(b"}")
+    return total.hexdigest()
 
 
 def of_file(path: Path) -> str:

@@ -90,12 +90,11 @@ def survey_digest(survey: Store) -> str:
     identity: dict[str, Any] = {name: survey.attrs.get(name) for name in _IDENTITY}
     identity["sizes"] = survey.sizes
     ledger = survey.private / "ledger.jsonl"
-    if ledger.exists():
-        done = Ledger.read(ledger).done
-        identity["stored"] = {name: facts["digest"] for name, facts in done.items()}
-    else:
-        identity["stored"] = _source_ids_digest(survey)
-    return digests.of_value(identity)
+    if not ledger.exists():
+        return digests.of_value(identity | {"stored": _source_ids_digest(survey)})
+    done = Ledger.read(ledger).done
+    stored = ((name, facts["digest"]) for name, facts in done.by_name())
+    return digests.of_many(identity, "stored", stored)
 
 
 def _source_ids_digest(survey: Store) -> str:

@@ -1,7 +1,7 @@
 """Plan: what a run would do, in numbers, before it does anything."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from distcnn.inference.target import fingerprint, finished_regions
 from distcnn.model import Package
 from distcnn.model.covariance import pairs
 from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES, Variable
-from distcnn.survey import Store
+from distcnn.survey import Store, bytes_below
 
 # Upper bounds, about twice what was measured: an idle worker with torch loaded; float32
 # values per input of a star alive in a forward pass, and in the novelty score of a block.
@@ -32,7 +32,8 @@ class Plan:
     """The run as it would be; ``str(plan)`` is a page to read.
 
     Sizes in bytes. ``memory_needed`` is for one worker, an upper bound;
-    ``memory_available`` what this machine has free now, for all workers.
+    ``memory_available`` what this machine has free now, for all workers. ``fingerprint``: from
+    what the predictions are made, as their store will say.
     """
 
     package: Path
@@ -55,6 +56,7 @@ class Plan:
     batch: int
     missing: tuple[str, ...] = ()
     problems: tuple[str, ...] = field(default=())
+    fingerprint: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def waiting(self) -> int:
@@ -121,7 +123,8 @@ def make_plan(
 ) -> Plan:
     """The same, for a package and a survey that are open."""
     missing = check_fit(package.spec, survey)
-    done = finished_regions(predictions, fingerprint(package, survey, config))
+    asked = fingerprint(package, survey, config)
+    done = finished_regions(predictions, asked)
     regions = survey.regions()
     waiting = sum(region.size for region in regions if region.name not in done)
     labels = len(package.labels)
@@ -150,6 +153,7 @@ def make_plan(
         batch=config.batch,
         missing=tuple(missing),
         problems=tuple(_problems(workers=workers if waiting else 0, **numbers)),
+        fingerprint=asked,
         **numbers,
     )
 
@@ -193,8 +197,7 @@ def _inputs_per_star(package: Package, survey: Store) -> int:
 
 def _bytes_to_read(package: Package, survey: Store, stars: int) -> int:
     names = {*package.spec.variables, "flux_error", "source_id", "ra", "dec", "photometry"}
-    folders = [survey.path / name for name in names if name in survey.variables]
-    stored = sum(f.stat().st_size for folder in folders for f in folder.rglob("*") if f.is_file())
+    stored = sum(bytes_below(survey.path / name) for name in names if name in survey.variables)
     return stored * stars // max(survey.stars, 1)
 
 

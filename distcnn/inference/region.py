@@ -100,6 +100,15 @@ def probe(job: Job, task: RegionTask) -> int:
     return task.region.size
 
 
+@dataclass(frozen=True)
+class Work:
+    """What workers do for a run. A benchmark of the driver puts idle functions in their places."""
+
+    engines: Callable[[Job, RegionTask], dict[str, Any]] = try_engines
+    region: Callable[[Job, RegionTask], dict[str, Any]] = predict_region
+    probe: Callable[[Job, RegionTask], int] = probe
+
+
 def within_memory(
     predictor: Predictor, batch: int, work: Callable[[int], Result]
 ) -> tuple[Result, int]:

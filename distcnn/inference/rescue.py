@@ -5,6 +5,7 @@ halved until the stars that break the computation stand alone; they are left out
 region is computed without them. No star is lost, and every failed one has its reason.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from distcnn.errors import ClusterError, DistcnnError, StoreCorrupt
 from distcnn.events import Listener, Notice
 from distcnn.flow import Flow, Outcome
 from distcnn.inference.compute import RegionTask, blocks
-from distcnn.inference.region import Job, predict_region, probe
+from distcnn.inference.region import Job, Work
 from distcnn.survey import Region
 
 # A level of the search at which so many pieces all fail does not speak of single stars.
@@ -20,6 +21,7 @@ _ALL = 16
 
 Facts = dict[str, Any]
 Failure = Outcome[RegionTask, Any]
+Probe = Callable[[RegionTask], int]
 
 
 def ends_the_run(error: BaseException) -> bool:
@@ -29,7 +31,7 @@ def ends_the_run(error: BaseException) -> bool:
     return known and not isinstance(error, StoreCorrupt | ClusterError)
 
 
-def rescue(job: Job, region: Region, flow: Flow, listener: Listener) -> Facts:
+def rescue(work: Work, job: Job, region: Region, flow: Flow, listener: Listener) -> Facts:
     """Compute a region without the stars that break it; returns its facts.
 
     Raises
@@ -37,20 +39,20 @@ def rescue(job: Job, region: Region, flow: Flow, listener: Listener) -> Facts:
     StoreCorrupt : the source_id of the region cannot be read from the survey.
     Exception : the failure of the region, if no single stars are to blame.
     """
-    outcome = _try(job, RegionTask(region, lenient=True), flow)
+    outcome = _try(work, job, RegionTask(region, lenient=True), flow)
     if outcome.error is not None:
         _raise_if_hopeless(outcome.error)
         listener(Notice(f"Region {region.name} failed; looking for the stars to blame", "warning"))
-        blamed = _search(job, region, flow)
+        blamed = _search(partial(work.probe, job), region, flow)
         if not blamed:
             raise outcome.error
-        outcome = _try(job, RegionTask(region, lenient=True, failed=blamed), flow)
+        outcome = _try(work, job, RegionTask(region, lenient=True, failed=blamed), flow)
     facts: Facts = outcome.result()
     return facts
 
 
-def _try(job: Job, task: RegionTask, flow: Flow) -> Outcome[RegionTask, Facts]:
-    (outcome,) = flow(partial(predict_region, job), [task])
+def _try(work: Work, job: Job, task: RegionTask, flow: Flow) -> Outcome[RegionTask, Facts]:
+    (outcome,) = flow(partial(work.region, job), [task])
     return outcome
 
 
@@ -59,12 +61,12 @@ def _raise_if_hopeless(error: BaseException) -> None:
         raise error
 
 
-def _search(job: Job, region: Region, flow: Flow) -> tuple[tuple[int, str], ...]:
+def _search(probe: Probe, region: Region, flow: Flow) -> tuple[tuple[int, str], ...]:
     """Rows that fail alone, with the reason."""
     blamed: list[tuple[int, str]] = []
     pieces = _halves(region)
     while pieces:
-        failures = _failures(job, pieces, flow)
+        failures = _failures(probe, pieces, flow)
         if len(failures) == len(pieces) >= _ALL:
             raise failures[0].result()
         alone = [failure for failure in failures if failure.item.region.size == 1]
@@ -74,9 +76,9 @@ def _search(job: Job, region: Region, flow: Flow) -> tuple[tuple[int, str], ...]
     return tuple(sorted(blamed))
 
 
-def _failures(job: Job, pieces: list[Region], flow: Flow) -> list[Failure]:
+def _failures(probe: Probe, pieces: list[Region], flow: Flow) -> list[Failure]:
     tasks = [RegionTask(piece, lenient=True) for piece in pieces]
-    outcomes = list(flow(partial(probe, job), tasks))
+    outcomes = list(flow(probe, tasks))
     for outcome in outcomes:
         if outcome.error is not None:
             _raise_if_hopeless(outcome.error)

@@ -4,10 +4,8 @@ The driver hands out regions, notes in the ledger what is stored, and never touc
 itself. The same command again goes on where the ledger ends.
 """
 
-import json
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +22,10 @@ from distcnn.inference.compute import RegionTask
 from distcnn.inference.engines import Candidate, Gate
 from distcnn.inference.plan import Plan, make_plan
 from distcnn.inference.predictor import PackageKey, decide
-from distcnn.inference.region import Job, predict_region, try_engines
+from distcnn.inference.region import Job, Work
 from distcnn.inference.rescue import ends_the_run, rescue
 from distcnn.inference.target import DEAD_LETTERS, open_target, remove_partials
+from distcnn.inference.totals import Totals, dead_letters
 from distcnn.model import Package, StarInputs
 from distcnn.survey import Ledger, Region, Store
 
@@ -73,8 +72,11 @@ def predict(
     *,
     flow: Flow,
     listener: Listener = silent,
+    work: Work = Work(),  # noqa: B008 - frozen
 ) -> PredictSummary:
     """Compute every star of a survey; the same call again resumes, and ends at once when done.
+
+    This process holds some tens of bytes per region, however many there are.
 
     Raises
     ------
@@ -88,17 +90,27 @@ def predict(
     opened, source = Package.load(package), Store.open(survey, "survey")
     plan = make_plan(opened, source, predictions, config, flow.workers)
     plan.check()
-    with open_target(opened, source, predictions, config) as (store, ledger):
-        if store.attrs.get("complete") and not plan.waiting:
+    asked = dict(plan.fingerprint)
+    with open_target(opened, source, predictions, config, asked) as (store, ledger):
+        complete = store.attrs.get("complete") and not plan.waiting
+        if complete:
             listener(Notice(f"{predictions.name} is complete already; nothing to do"))
         else:
             _tell(plan, listener)
-            waiting = [region for region in store.regions() if region.name not in ledger.done]
-            job = _with_engine(_job(opened, source, store, config), waiting, store, flow, listener)
+            first = next(_waiting(store, ledger), None)
+            job = _job(opened, source, store, config)
+            job = _with_engine(work, job, first, store, flow, listener=listener)
             note = _Recorder(ledger, listener)
-            _run(job, waiting, flow, note, attempts=config.attempts)
-            _finish(store, ledger, listener)
-        return _summary(store, ledger, plan, perf_counter() - start)
+            _run(work, job, _waiting(store, ledger), flow, note, attempts=config.attempts)
+        totals = Totals.of(ledger)
+        if not complete:
+            _finish(store, ledger, totals, listener)
+        return _summary(store, totals, plan, perf_counter() - start)
+
+
+def _waiting(store: Store, ledger: Ledger) -> Iterator[Region]:
+    """Regions that are not stored yet, each looked for when its turn has come."""
+    return (region for region in store.regions() if region.name not in ledger.done)
 
 
 def _tell(plan: Plan, listener: Listener) -> None:
@@ -148,12 +160,12 @@ def _repeated(stars: StarInputs, batch: int) -> Any:
 
 
 def _with_engine(
-    job: Job, waiting: list[Region], store: Store, flow: Flow, listener: Listener
+    work: Work, job: Job, first: Region | None, store: Store, flow: Flow, *, listener: Listener
 ) -> Job:
     """Let a worker find the engine of this run; one that goes on keeps that of the run before."""
-    if waiting and not store.attrs["engine"].get("candidate"):
-        task = RegionTask(waiting[0], lenient=True)
-        (outcome,) = flow(partial(try_engines, job), [task])
+    if first is not None and not store.attrs["engine"].get("candidate"):
+        task = RegionTask(first, lenient=True)
+        (outcome,) = flow(partial(work.engines, job), [task])
         found = outcome.result()
         listener(Notice(f"Engines on {found['host']} (parity in label errors):\n{found['table']}"))
         best = Candidate.parse(found["candidate"])
@@ -164,25 +176,36 @@ def _with_engine(
     return replace(job, package=replace(job.package, chosen=chosen))
 
 
-def _run(job: Job, waiting: list[Region], flow: Flow, note: "_Recorder", *, attempts: int) -> None:
+def _run(
+    work: Work,
+    job: Job,
+    waiting: Iterable[Region],
+    flow: Flow,
+    note: "_Recorder",
+    *,
+    attempts: int,
+) -> None:
     given_up: list[Region] = []
     for attempt in range(1, attempts + 1):
         again: list[Region] = []
-        for region, error in _pass(job, waiting, flow, note):
+        for region, error in _pass(partial(work.region, job), waiting, flow, note):
             # A flow has its own attempts where workers die.
             last = attempt == attempts or isinstance(error, ClusterError)
             (given_up if last else again).append(region)
             note.listener(Notice(f"Region {region.name} failed: {error}", "warning"))
         waiting = sorted(again)
     for region in sorted(given_up):
-        note(region, rescue(job, region, flow, note.listener))
+        note(region, rescue(work, job, region, flow, note.listener))
 
 
 def _pass(
-    job: Job, waiting: list[Region], flow: Flow, note: "_Recorder"
+    function: Callable[[RegionTask], Facts],
+    waiting: Iterable[Region],
+    flow: Flow,
+    note: "_Recorder",
 ) -> Iterator[tuple[Region, BaseException]]:
     """Try every region once; yields those that failed."""
-    for outcome in flow(partial(predict_region, job), [RegionTask(r) for r in waiting]):
+    for outcome in flow(function, map(RegionTask, waiting)):
         region = outcome.item.region
         if outcome.error is None:
             note(region, outcome.result())
@@ -202,60 +225,41 @@ class _Recorder:
 
     def __call__(self, region: Region, facts: Facts) -> None:
         self.ledger.record(region.name, **facts)
-        batch, planned = facts["batch"], facts["planned"]
+        batch, planned = facts["batch"], facts.get("planned", facts["batch"])
         if batch < planned and not self.told:
             self.told = True
             self.listener(Notice(f"Memory ran out: batches of {batch} instead of {planned}"))
         self.listener(Advanced(STAGE, region.size, facts["worker"]))
 
 
-def _finish(store: Store, ledger: Ledger, listener: Listener) -> None:
-    facts = ledger.done.values()
+def _finish(store: Store, ledger: Ledger, totals: Totals, listener: Listener) -> None:
     remove_partials(store)
-    write_dead_letters(store.private / DEAD_LETTERS, ledger)
-    counts = {name: sum(f[name] for f in facts) for name in ("stars", "done", "failed")}
-    used = sorted({f["engine"] for f in facts})
-    engine = {**store.attrs["engine"], "parity": max(f["parity"] for f in facts), "used": used}
-    flagged = _flagged(ledger)
-    store.annotate({"complete": True, "counts": {**counts, "flagged": flagged}, "engine": engine})
-    listener(StageEnded(STAGE, counts))
+    write_dead_letters(store.private / DEAD_LETTERS, dead_letters(ledger, totals.broken))
+    used = {"parity": totals.parity, "used": sorted(totals.engines)}
+    counts = {**totals.counts, "flagged": totals.stars_per_flag}
+    engine = {**store.attrs["engine"], **used}
+    store.annotate({"complete": True, "counts": counts, "engine": engine})
+    listener(StageEnded(STAGE, totals.counts))
 
 
-def write_dead_letters(path: Path, ledger: Ledger) -> None:
-    """List the failed stars: one JSON line each with row, source_id and reason."""
-    letters = sorted(
-        (row, source, reason)
-        for facts in ledger.done.values()
-        for reason, stars in facts["reasons"].items()
-        for row, source in stars
-    )
-    lines = [
-        json.dumps({"row": row, "source_id": source, "reason": reason}) + "\n"
-        for row, source, reason in letters
-    ]
+def write_dead_letters(path: Path, letters: Iterable[str]) -> None:
+    """Put the list of failed stars in its place, whole or not at all."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text("".join(lines), encoding="utf-8")
+    with draft.open("w", encoding="utf-8") as stream:
+        stream.writelines(letters)
     draft.replace(path)
 
 
-def _flagged(ledger: Ledger) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for facts in ledger.done.values():
-        total.update(facts["flagged"])
-    return dict(sorted(total.items()))
-
-
-def _summary(store: Store, ledger: Ledger, plan: Plan, seconds: float) -> PredictSummary:
-    facts = ledger.done.values()
+def _summary(store: Store, totals: Totals, plan: Plan, seconds: float) -> PredictSummary:
     return PredictSummary(
         predictions=store.path,
-        stars=sum(f["stars"] for f in facts),
-        failed=sum(f["failed"] for f in facts),
+        stars=totals.stars,
+        failed=totals.failed,
         seconds=seconds,
-        regions=len(ledger.done),
+        regions=totals.regions,
         resumed=plan.done,
-        engine=", ".join(sorted({f["engine"] for f in facts})),
-        parity=max(f["parity"] for f in facts),
-        batch=min(f["batch"] for f in facts),
-        flagged=_flagged(ledger),
+        engine=", ".join(sorted(totals.engines)),
+        parity=totals.parity,
+        batch=totals.batch,
+        flagged=totals.stars_per_flag,
     )

@@ -22,7 +22,7 @@ from distcnn.model import Package
 from distcnn.model.covariance import pair_names
 from distcnn.quality import Quality
 from distcnn.schema import FLAG_TEXT, LABEL, LABELS, PAIR, PREDICTION_VARIABLES, STAR
-from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store
+from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store, files_below
 
 Attrs = dict[str, Any]
 LEDGER, LOCK, DEAD_LETTERS = "ledger.jsonl", "lock", "dead_letters.jsonl"
@@ -104,7 +104,7 @@ def _limits(quality: Quality) -> dict[str, list[float | None]]:
     }
 
 
-def finished_regions(predictions: Path, asked: Attrs) -> dict[str, Attrs]:
+def finished_regions(predictions: Path, asked: Attrs) -> Mapping[str, Attrs]:
     """Facts of the regions that are done; none if nothing was begun. Changes nothing.
 
     Raises
@@ -133,16 +133,15 @@ def _compare(store: Store, asked: Mapping[str, Any]) -> None:
 
 @contextmanager
 def open_target(
-    package: Package, survey: Store, predictions: Path, config: PredictConfig
+    package: Package, survey: Store, predictions: Path, config: PredictConfig, asked: Attrs
 ) -> Iterator[tuple[Store, Ledger]]:
-    """The prediction store and its ledger, for this process alone.
+    """The prediction store and its ledger, for this process alone; ``asked`` is its fingerprint.
 
     Raises
     ------
     FingerprintMismatch : the store was begun from another survey or package, or otherwise.
     StoreError : another run writes to it, or the disk refuses.
     """
-    asked = fingerprint(package, survey, config)
     if predictions.exists():
         store = Store.open(predictions, "predictions")
         _compare(store, asked)
@@ -159,8 +158,9 @@ def open_target(
 
 def remove_partials(store: Store) -> None:
     """Remove files that workers killed while they wrote have left."""
-    for partial in store.path.rglob("*.partial"):
-        partial.unlink(missing_ok=True)
+    for file in files_below(store.path):
+        if file.name.endswith(".partial"):
+            Path(file.path).unlink(missing_ok=True)
 
 
 @contextmanager

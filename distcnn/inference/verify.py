@@ -5,9 +5,9 @@ compared with the survey's, and a sample of whole blocks is computed afresh. Dif
 collected, and told together.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,13 +16,14 @@ import numpy as np
 
 from distcnn import digests
 from distcnn.config import PredictConfig
-from distcnn.errors import PackageError, StoreError, VerificationFailed
+from distcnn.errors import PackageError, RegionError, StoreError, VerificationFailed
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.inference.compute import RegionTask, block_rows, blocks, compute
 from distcnn.inference.match import survey_digest
 from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, hold
 from distcnn.inference.run import package_key
 from distcnn.inference.target import DEAD_LETTERS, LEDGER
+from distcnn.inference.totals import dead_letters
 from distcnn.model import Package
 from distcnn.schema import Status
 from distcnn.survey import Ledger, Region, Store
@@ -76,8 +77,8 @@ def verify(
     check = _Check(store, Ledger.read(store.private / LEDGER), config)
     listener(StageStarted(STAGE, store.stars, "stars"))
     check.ledger_is_whole()
-    for region in check.recorded:
-        check.region_is_stored(region)
+    for region, facts in check.recorded():
+        check.region_is_stored(region, facts)
         listener(Advanced(STAGE, region.size))
     check.dead_letters_are_listed()
     source = check.found("survey", survey, lambda path: Store.open(path, "survey"))
@@ -97,29 +98,44 @@ class _Check:
     def __init__(self, store: Store, ledger: Ledger, config: PredictConfig) -> None:
         self.store, self.ledger, self.config = store, ledger, config
         self.differences: list[str] = []
-        self.failed_rows: dict[int, str] = {}
-        self.recomputed = self.identical = 0
-        expected = {region.name for region in store.regions()}
-        self.recorded = [Region.parse(name) for name in sorted(expected & set(ledger.done))]
-        self.sound: list[Region] = []
+        self.regions = store.regions()
+        self.checked = self.failed = self.recomputed = self.identical = 0
+        self.broken: list[Region] = []
+        # By number of the region: a list of them would be a hundred times as large.
+        self.sound = np.zeros(len(self.regions), bool)
+
+    def recorded(self) -> Iterator[tuple[Region, dict[str, Any]]]:
+        """Regions of the store that are in the ledger, with their facts, in order."""
+        pairs = self.ledger.done.by_name()
+        return ((Region.parse(name), facts) for name, facts in pairs if self._can_be(name))
 
     def ledger_is_whole(self) -> None:
-        names = {region.name for region in self.store.regions()}
-        absent, odd = names - set(self.ledger.done), set(self.ledger.done) - names
-        if absent:
-            first = ", ".join(sorted(absent)[:3])
+        absent = (r.name for r in self.regions if r.name not in self.ledger.done)
+        first = list(islice(absent, 3))
+        if first:
+            count = len(first) + sum(1 for _ in absent)
             self.differences.append(
-                f"{len(absent)} of {len(names)} regions are not in the ledger ({first}): the run "
-                "did not end"
+                f"{count} of {len(self.regions)} regions are not in the ledger "
+                f"({', '.join(first)}): the run did not end"
             )
         elif not self.store.attrs.get("complete"):
             self.differences.append("all regions are in the ledger, but the run did not end")
+        odd = (name for name in self.ledger.done if not self._can_be(name))
         self.differences += [f"the ledger has a region {name} that cannot be" for name in odd]
         if self.ledger.fingerprint != self.store.attrs.get("fingerprint"):
             self.differences.append("the ledger has another fingerprint than the store")
 
-    def region_is_stored(self, region: Region) -> None:
-        facts = self.ledger.done[region.name]
+    def _can_be(self, name: str) -> bool:
+        try:
+            region = Region.parse(name)
+        except RegionError:
+            return False
+        return region in self.regions and region.name == name
+
+    def region_is_stored(self, region: Region, facts: dict[str, Any]) -> None:
+        self.checked += 1
+        if facts["reasons"]:
+            self.broken.append(region)
         before = len(self.differences)
         try:
             if self.store.digest(region) != facts["digest"]:
@@ -129,12 +145,12 @@ class _Check:
         except StoreError as error:
             self.differences.append(f"region {region.name}: {error.problem}")
         if len(self.differences) == before:
-            self.sound.append(region)
+            self.sound[region.start // self.regions.step] = True
 
     def _counts_agree(self, region: Region, facts: dict[str, Any]) -> None:
         status = self.store.read(region, ["status"])["status"]
-        rows = {row: text for text, stars in facts["reasons"].items() for row, _ in stars}
-        self.failed_rows |= rows
+        rows = _failed_rows(facts)
+        self.failed += len(rows)
         failed = np.flatnonzero(status == Status.FAILED) + region.start
         done = int(np.count_nonzero(status == Status.DONE))
         met = {"done": done, "failed": failed.size, "stars": status.size}
@@ -149,11 +165,16 @@ class _Check:
 
     def dead_letters_are_listed(self) -> None:
         path = self.store.private / DEAD_LETTERS
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        listed = {letter["row"]: letter["reason"] for letter in map(json.loads, lines)}
-        if self.store.attrs.get("complete") and listed != self.failed_rows:
+        if not self.store.attrs.get("complete"):
+            return
+        listed, recorded, same = 0, 0, True
+        for line, letter in zip_longest(_lines(path), dead_letters(self.ledger, self.broken)):
+            listed += line is not None
+            recorded += letter is not None
+            same &= line == letter
+        if not same:
             self.differences.append(
-                f"{DEAD_LETTERS} lists {len(listed)} stars, the ledger {len(self.failed_rows)}"
+                f"{DEAD_LETTERS} lists {listed} stars, the ledger {recorded}, and not all the same"
             )
 
     def found(self, what: str, given: Path | None, open_it: Callable[[Path], Any]) -> Any:
@@ -173,8 +194,8 @@ class _Check:
         try:
             if survey_digest(survey) != self.store.attrs["survey"]["digest"]:
                 self.differences.append("the survey is not the one that was predicted")
-            for region in self.sound:
-                self._source_ids_agree(survey, region)
+            for number in np.flatnonzero(self.sound):
+                self._source_ids_agree(survey, self.regions[int(number)])
         except StoreError as error:
             self.differences.append(f"the survey: {error.problem}")
 
@@ -203,34 +224,42 @@ class _Check:
         key = package_key(package, asked, self.store.attrs["engine"].get("candidate", ""))
         try:
             predictor = hold(key)
-            for region, rows in self._sample():
+            for region, rows in self._sample(settings["batch"]):
+                facts = self.ledger.done[region.name]
                 failed = (
-                    (r, t) for r, t in self.failed_rows.items() if rows.start <= r < rows.stop
+                    (r, t) for r, t in _failed_rows(facts).items() if rows.start <= r < rows.stop
                 )
                 task = RegionTask(rows, lenient=True, failed=tuple(failed))
-                batch = self.ledger.done[region.name]["batch"]
-                computed = compute(predictor, survey, task, batch, self._planned(region))
+                planned = self._planned(facts)
+                computed = compute(predictor, survey, task, facts["batch"], planned)
                 self._compare(rows, computed.arrays)
         except (StoreError, PackageError) as error:
             self.differences.append(f"the sample cannot be computed again: {error.problem}")
 
-    def _planned(self, region: Region) -> int:
+    def _planned(self, facts: dict[str, Any]) -> int:
         """The batch before any halving, which sets the blocks."""
-        facts = self.ledger.done[region.name]
         return int(facts.get("planned", self.store.attrs["settings"]["batch"]))
 
-    def _sample(self) -> Iterator[tuple[Region, Region]]:
-        """Whole blocks, spread over the store by a hash of its digests."""
+    def _sample(self, batch: int) -> Iterator[tuple[Region, Region]]:
+        """Whole blocks, spread over the store by a hash of its digests.
+
+        One block of every region, before a region is asked for another.
+        """
         chunk = self.store.chunk_stars
-        steps = {region: block_rows(chunk, self._planned(region)) for region in self.sound}
-        pairs = [(region, rows) for region in self.sound for rows in blocks(region, steps[region])]
         seed = int(digests.of_value(self.ledger.fingerprint)[:8], 16)
-        order = np.random.default_rng(seed).permutation(len(pairs))
-        for number in order:
-            if self.recomputed >= self.config.verify_sample:
-                return
-            self.recomputed += pairs[number][1].size
-            yield pairs[number]
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(np.flatnonzero(self.sound))
+        most = -(-self.regions.step // block_rows(chunk, batch))
+        begin = rng.integers(most, size=order.size)
+        for turn in range(most):
+            for number, first in zip(order, begin, strict=True):
+                if self.recomputed >= self.config.verify_sample:
+                    return
+                region = self.regions[int(number)]
+                step = block_rows(chunk, self._planned(self.ledger.done[region.name]))
+                rows = blocks(region, step)[(first + turn) % most :][:1]  # the last is shorter
+                self.recomputed += sum(block.size for block in rows)
+                yield from ((region, block) for block in rows)
 
     def _compare(self, rows: Region, again: dict[str, Array]) -> None:
         stored = self.store.read(rows, list(again))
@@ -265,12 +294,23 @@ class _Check:
         return VerifySummary(
             predictions=self.store.path,
             stars=self.store.stars,
-            regions=len(self.recorded),
-            failed=len(self.failed_rows),
+            regions=self.checked,
+            failed=self.failed,
             recomputed=self.recomputed,
             identical=self.identical,
             seconds=seconds,
         )
+
+
+def _failed_rows(facts: dict[str, Any]) -> dict[int, str]:
+    """Rows of a region that failed, with the reason."""
+    return {row: text for text, stars in facts["reasons"].items() for row, _ in stars}
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if path.exists():
+        with path.open(encoding="utf-8") as stream:
+            yield from stream
 
 
 def _gap(stored: dict[str, Array], again: dict[str, Array]) -> tuple[Array, Array]:

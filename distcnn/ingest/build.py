@@ -239,9 +239,9 @@ def _fill_shards(job: Job, store: Store, parts: Mapping[str, Facts], flow: Flow)
     )
     counts = {name: facts["kept"] for name, facts in parts.items()}
     regions = tile(store.stars, shard=store.shard_stars)
-    waiting = [region for region in regions if region.name not in ledger.done]
-    items = [ShardItem(store.path, r, pieces(job.parts, counts, r)) for r in waiting]
-    done = store.stars - sum(region.size for region in waiting)
+    done = sum(region.size for region in regions if region.name in ledger.done)
+    waiting = (region for region in regions if region.name not in ledger.done)
+    items = (ShardItem(store.path, r, pieces(job.parts, counts, r)) for r in waiting)
     job.listener(StageStarted(WRITE, store.stars, "stars", done))
     for outcome in flow(fill_shard, items):
         region = outcome.item.region

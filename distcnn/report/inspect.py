@@ -9,7 +9,7 @@ from typing import Any
 from distcnn.errors import InputError
 from distcnn.report.package import describe_package
 from distcnn.schema import FLAG_TEXT
-from distcnn.survey import Ledger, Store
+from distcnn.survey import Ledger, Store, bytes_below
 
 _QUIET = {"coordinates", "format", "kind", "complete", "limits", "flag_texts"}
 
@@ -88,11 +88,11 @@ def _plain(value: Any) -> str:
 
 
 def _size(path: Path) -> str:
-    total = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    total: float = bytes_below(path)
     for unit in ("B", "kB", "MB", "GB"):
         if total < 1000:
             return f"{total:.3g} {unit}"
-        total /= 1000  # type: ignore[assignment]
+        total /= 1000
     return f"{total:.3g} TB"
 
 

@@ -1,6 +1,7 @@
 """Data at rest: regions, stores, ledgers. The only room that knows Zarr."""
 
 from distcnn.survey.create import create_store
+from distcnn.survey.files import bytes_below, files_below
 from distcnn.survey.layout import Coordinate, Layout, Quantised
 from distcnn.survey.ledger import Ledger
 from distcnn.survey.regions import Region, tile
@@ -13,6 +14,8 @@ __all__ = [
     "Quantised",
     "Region",
     "Store",
+    "bytes_below",
     "create_store",
+    "files_below",
     "tile",
 ]

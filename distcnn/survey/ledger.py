@@ -12,18 +12,23 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from distcnn.errors import FingerprintMismatch, StoreCorrupt, StoreError
-
-_CURE = "Use another output path, or remove this one to begin again."
+from distcnn.errors import FingerprintMismatch, StoreError
+from distcnn.survey.entries import CURE, Entries, Places, name_of, whole_lines
 
 
 class Ledger:
-    """Finished items of one piece of work: ``done[name]`` has the digest and further facts."""
+    """Finished items of one piece of work: ``done[name]`` has the digest and further facts.
 
-    def __init__(self, path: Path, fingerprint: dict[str, Any], done: dict[str, Any]) -> None:
+    Facts stay in the file: memory grows by about thirty bytes per item.
+    """
+
+    def __init__(
+        self, path: Path, fingerprint: dict[str, Any], done: Entries | None = None
+    ) -> None:
         self.path = path
         self.fingerprint = fingerprint
-        self.done: dict[str, dict[str, Any]] = done
+        self.done = Entries(path) if done is None else done
+        self._end = 0  # of the last whole line that was read
 
     @classmethod
     def open(cls, path: Path, fingerprint: dict[str, Any]) -> "Ledger":
@@ -37,7 +42,7 @@ class Ledger:
         fingerprint = json.loads(json.dumps(fingerprint))
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            ledger = cls(path, fingerprint, {})
+            ledger = cls(path, fingerprint)
             ledger._append({"fingerprint": fingerprint})
             return ledger
         ledger = cls.read(path)
@@ -45,7 +50,9 @@ class Ledger:
             path.unlink()
             return cls.open(path, fingerprint)
         _compare(path, ledger.fingerprint, fingerprint)
-        ledger._drop_torn_line()
+        # A process killed while appending leaves part of a line; cut it off before going on.
+        if ledger._end != path.stat().st_size:
+            os.truncate(path, ledger._end)
         return ledger
 
     @classmethod
@@ -57,24 +64,24 @@ class Ledger:
         StoreError : there is none.
         StoreCorrupt : a line other than the last is damaged.
         """
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read ({error})", expected="a ledger") from None
-        lines = data.split(b"\n")
-        entries = [_parse(line) for line in lines[:-1]]
-        if None in entries[:-1]:
-            number = entries.index(None) + 1
-            raise StoreCorrupt(f"{path}, line {number} is damaged", cure=_CURE)
-        whole = [entry for entry in entries if entry is not None]
-        fingerprint = whole[0].get("fingerprint", {}) if whole else {}
-        return cls(path, fingerprint, {entry.pop("name"): entry for entry in whole[1:]})
+        fingerprint: dict[str, Any] = {}
+        places, end = Places(), 0
+        for begin, text, stop in whole_lines(path):
+            if end:
+                places[name_of(text)] = begin
+            else:
+                fingerprint = json.loads(text).get("fingerprint", {})
+            end = stop
+        ledger = cls(path, fingerprint, Entries(path, places))
+        ledger._end = end
+        return ledger
 
     def record(self, name: str, digest: str, **facts: Any) -> None:
         """Note that an item is stored; returns after the line is on disk."""
-        entry = {"name": name, "digest": digest, **facts}
-        self._append(entry)
-        self.done[name] = {"digest": digest, **facts}
+        # No file: the line begins nothing, and appending says what is wrong.
+        place = self.path.stat().st_size if self.path.exists() else 0
+        self._append({"name": name, "digest": digest, **facts})
+        self.done.note(name, place)
 
     def _append(self, entry: dict[str, Any]) -> None:
         text = json.dumps(entry, separators=(",", ":"))
@@ -90,25 +97,6 @@ class Ledger:
                 cure="Free space, then run the same command again.",
             ) from None
 
-    def _drop_torn_line(self) -> None:
-        # A process killed while appending leaves part of a line; cut it off before going on.
-        data = self.path.read_bytes()
-        end = data.rfind(b"\n") + 1
-        last = data[data.rfind(b"\n", 0, max(end - 1, 0)) + 1 : max(end - 1, 0)]
-        if _parse(last) is None:
-            end -= len(last) + 1
-        if end != len(data):
-            os.truncate(self.path, end)
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """The entry of a line; None if its checksum does not fit."""
-    check, _, text = line.partition(b" ")
-    if check != f"{zlib.crc32(text):08x}".encode():
-        return None
-    entry: dict[str, Any] = json.loads(text)
-    return entry
-
 
 def _compare(path: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
     keys = sorted(set(found) | set(asked))
@@ -117,7 +105,7 @@ def _compare(path: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
             raise FingerprintMismatch(
                 f"{path.parent} was begun with {key} = {_short(found.get(key))}",
                 expected=f"{key} = {_short(asked.get(key))}, as asked now",
-                cure=_CURE,
+                cure=CURE,
             )
 
 

@@ -4,12 +4,14 @@ A region covers whole shards of the store it will be written to, so two workers 
 one file. (Writing parts of one shard from two tasks loses data silently.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from distcnn.errors import RegionError
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Region:
     """Rows ``[start, stop)`` of a store."""
 
@@ -49,7 +51,38 @@ class Region:
         return cls(int(start), int(stop))
 
 
-def tile(stars: int, *, shard: int, shards: int = 1) -> list[Region]:
+@dataclass(frozen=True)
+class Tiles(Sequence[Region]):
+    """The regions of ``step`` rows that make up ``stars``; each is made when it is asked for."""
+
+    stars: int
+    step: int
+
+    def __len__(self) -> int:
+        return len(range(0, self.stars, self.step))
+
+    @overload
+    def __getitem__(self, index: int) -> Region: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Region]: ...
+
+    def __getitem__(self, index: int | slice) -> Region | list[Region]:
+        found = range(0, self.stars, self.step)[index]
+        return self._at(found) if isinstance(found, int) else list(map(self._at, found))
+
+    def __contains__(self, region: object) -> bool:
+        return (
+            isinstance(region, Region)
+            and region.start % self.step == 0
+            and region.stop == min(region.start + self.step, self.stars)
+        )
+
+    def _at(self, start: int) -> Region:
+        return Region(start, min(start + self.step, self.stars))
+
+
+def tile(stars: int, *, shard: int, shards: int = 1) -> Tiles:
     """Cut ``stars`` rows into regions of ``shards`` whole shards; the last may be shorter.
 
     Raises
@@ -59,7 +92,7 @@ def tile(stars: int, *, shard: int, shards: int = 1) -> list[Region]:
     step = shard * shards
     if shard < 1 or shards < 1:
         raise RegionError(f"shard = {shard}, shards = {shards}", expected="both at least 1")
-    return [Region(start, min(start + step, stars)) for start in range(0, stars, step)]
+    return Tiles(stars, step)
 
 
 def check_whole_shards(region: Region, *, stars: int, shard: int) -> None:

@@ -20,7 +20,7 @@ from distcnn import digests
 from distcnn.errors import StoreCorrupt, StoreError
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
 from distcnn.survey.layout import Quantised
-from distcnn.survey.regions import Region, check_whole_shards, tile
+from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
 
 Array = NDArray[Any]
 FORMATS = {"survey": SURVEY_FORMAT, "predictions": PREDICTIONS_FORMAT}
@@ -104,7 +104,7 @@ class Store:
         """Rows in one inner chunk, the least that can be read."""
         return int(self._arrays[self.variables[0]].chunks[0])
 
-    def regions(self, shards: int = 1) -> list[Region]:
+    def regions(self, shards: int = 1) -> Tiles:
         """The store cut into regions of whole shards."""
         return tile(self.stars, shard=self.shard_stars, shards=shards)
 

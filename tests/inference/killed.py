@@ -64,7 +64,7 @@ class Mortal:
     def torn_append(self, ledger, entry):
         if self.last():
             whole = Path(f"{ledger.path}.whole")
-            self.append(Ledger(whole, {}, {}), entry)
+            self.append(Ledger(whole, {}), entry)
             line = whole.read_bytes()
             whole.unlink()
             with ledger.path.open("ab") as stream:

@@ -42,7 +42,17 @@ NAMES = [
 
 def make_survey(path, stars=STARS, seed=5, wavelength=(846.0, 870.0), bands=BANDS, names=NAMES):
     rng = np.random.default_rng(seed)
-    layout = Layout(
+    store = create_store(path, layout_of(stars, wavelength, bands, names))
+    rows = make_rows(rng, stars)
+    rows["photometry"] = rows["photometry"][:, [BANDS.index(b) if b in BANDS else 2 for b in bands]]
+    for region in store.regions():
+        store.write(region, {name: rows[name][region.slice] for name in names})
+    store.annotate({"complete": True})
+    return store
+
+
+def layout_of(stars, wavelength=(846.0, 870.0), bands=BANDS, names=NAMES):
+    return Layout(
         kind="survey",
         sizes={"star": stars, "pixel": PIXELS, "coefficient": XP, "band": 3, "label": len(LABELS)},
         chunk_stars=CHUNK,
@@ -56,13 +66,6 @@ def make_survey(path, stars=STARS, seed=5, wavelength=(846.0, 870.0), bands=BAND
         attrs={"survey": "small", "release": "test", "complete": False},
         quantised={"flux": Quantised(1e-4, 1.0)},
     )
-    store = create_store(path, layout)
-    rows = make_rows(rng, stars)
-    rows["photometry"] = rows["photometry"][:, [BANDS.index(b) if b in BANDS else 2 for b in bands]]
-    for region in store.regions():
-        store.write(region, {name: rows[name][region.slice] for name in names})
-    store.annotate({"complete": True})
-    return store
 
 
 def make_rows(rng, stars):

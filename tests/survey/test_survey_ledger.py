@@ -1,9 +1,15 @@
+import gc
+import json
+import sys
+import zlib
+from types import FunctionType, ModuleType
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distcnn.errors import FingerprintMismatch, StoreCorrupt, StoreError
-from distcnn.survey import Ledger
+from distcnn.survey import Ledger, entries
 
 PRINT = {"input": "abc", "settings": {"batch": 256}}
 
@@ -29,7 +35,7 @@ def test_other_settings_may_not_continue_a_run(tmp_path):
         Ledger.open(tmp_path / "ledger.jsonl", PRINT | {"settings": {"batch": 128}})
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(cut=st.integers(min_value=0, max_value=400))
 def test_a_ledger_cut_anywhere_keeps_its_whole_lines_and_goes_on(cut, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cut")
@@ -56,3 +62,85 @@ def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(tmp_path):
 def test_a_ledger_that_is_not_there_cannot_be_read(tmp_path):
     with pytest.raises(StoreError, match="a ledger"):
         Ledger.read(tmp_path / "ledger.jsonl")
+
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=st.lists(texts, max_size=12), before=st.integers(0, 12), at_once=st.integers(1, 5))
+def test_entries_are_a_dict_of_the_lines_whatever_the_names(
+    names, before, at_once, tmp_path_factory
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entries, "_NEW", at_once)
+        check_entries(tmp_path_factory.mktemp("names") / "ledger.jsonl", names, before)
+
+
+def check_entries(file, names, before):
+    wanted = {}
+    ledger = Ledger.open(file, PRINT)
+    for number, name in enumerate(names):
+        if number == before:
+            ledger = Ledger.open(file, PRINT)
+        ledger.record(name, f"digest {number}", stars=number)
+        wanted[name] = {"digest": f"digest {number}", "stars": number}
+    for found in (ledger.done, Ledger.read(file).done):
+        assert dict(found.items()) == wanted == found
+        assert sorted(map(str, found.values())) == sorted(map(str, wanted.values()))
+        assert list(found.by_name()) == sorted(wanted.items())
+        assert list(found.among(reversed(names))) == [wanted[name] for name in reversed(names)]
+        assert all(found[name] == facts for name, facts in wanted.items())
+        assert len(found) == len(wanted)
+        assert "other name that is long" not in found
+
+
+def test_a_ledger_holds_no_facts_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    before, reasons = reachable(begin(tmp_path, 0)), {"a reason": [[n, n] for n in range(50)]}
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", PRINT)
+    items = 2 * entries._NEW
+    for number in range(items):
+        ledger.record(f"{number:09d}-{number + 1:09d}", "0" * 64, reasons=reasons)
+    assert ledger.done["000000007-000000008"]["reasons"] == reasons
+    for known in (ledger, Ledger.read(ledger.path)):
+        assert len(known.done) == items
+        assert (reachable(known) - before) / items < 40
+
+
+def reachable(thing):
+    """Bytes of an object and of everything that it alone leads to."""
+    seen, waiting = {}, [thing]
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in seen and not isinstance(one, type | ModuleType | FunctionType):
+            seen[id(one)] = sys.getsizeof(one)
+            waiting += gc.get_referents(one)
+    return sum(seen.values())
+
+
+def test_facts_of_a_ledger_that_was_changed_meanwhile_are_refused(tmp_path):
+    ledger = begin(tmp_path)
+    data = ledger.path.read_bytes()
+    ledger.path.write_bytes(data.replace(b"digest 1", b"digest 7"))
+    assert ledger.done["item 0"] == {"digest": "digest 0", "stars": 0}
+    with pytest.raises(StoreCorrupt, match="changed while it was in use"):
+        ledger.done["item 1"]
+    ledger.path.unlink()
+    with pytest.raises(StoreError, match="a ledger"):
+        list(ledger.done.items())
+    with pytest.raises(KeyError):
+        ledger.done["item 9"]
+
+
+def test_a_ledger_of_before_opens_and_a_line_that_was_damaged_last_is_dropped(tmp_path):
+    file = tmp_path / "ledger.jsonl"
+    texts = [
+        json.dumps({"fingerprint": PRINT}),
+        json.dumps({"digest": "d", "name": 'a "b" \u00e9'}),
+    ]
+    whole = b"".join(b"%08x %s\n" % (zlib.crc32(t.encode()), t.encode()) for t in texts)
+    file.write_bytes(whole + b"00000000 {}\n" + b"torn")
+    ledger = Ledger.open(file, PRINT)
+    assert ledger.done == {'a "b" \u00e9': {"digest": "d"}}
+    assert file.read_bytes() == whole

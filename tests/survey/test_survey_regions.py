@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distcnn.errors import RegionError
@@ -55,3 +55,17 @@ def test_a_text_that_is_no_region_is_refused():
 def test_tiles_of_no_stars_are_refused():
     with pytest.raises(RegionError, match="both at least 1"):
         tile(10, shard=0)
+
+
+@settings(deadline=None)
+@given(stars=st.integers(0, 3000), shard=sizes)
+def test_tiles_answer_like_the_list_of_them(stars, shard):
+    tiles = tile(stars, shard=shard)
+    regions = list(tiles)
+    assert len(tiles) == len(regions)
+    assert [tiles[n] for n in range(len(tiles))] == regions == tiles[:]
+    assert tiles[1:-1:2] == regions[1:-1:2]
+    assert all(region in tiles for region in regions)
+    assert Region(0, stars + shard) not in tiles
+    with pytest.raises(IndexError):
+        tiles[len(regions)]
