@@ -15,7 +15,7 @@ from distcnn.errors import ParityError
 from distcnn.model.covariance import packed, pairs
 from distcnn.model.inputs import Array, Batch, StarInputs
 from distcnn.model.joint import Outputs
-from distcnn.model.network import Network
+from distcnn.model.network import Network, Student, stacked
 from distcnn.model.package import Engine, Package
 
 Layers = Callable[[Tensor, Tensor, Tensor], Outputs]
@@ -72,11 +72,14 @@ class Ensemble:
 
     def predict(self, stars: StarInputs, batch: int = 256) -> Prediction:
         """Labels of all stars, ``batch`` at a time."""
-        parts = [_combine(*self.outputs(b)) for b in stars.batches(batch, self.device)]
+        parts = [
+            _arrays(combined(*self.outputs(b), student=self.package.student))
+            for b in stars.batches(batch, self.device)
+        ]
         return _joined(parts, self._scaling)
 
     def outputs(self, batch: Batch) -> Outputs:
-        """Mean and sigma [M,B,L] and correlation [M,B,L,L] of every member."""
+        """Mean and sigma [M,B,L] and correlation [M,B,L,L] of every member, or row of a student."""
         return _outputs(self._scaling, self._layers, batch)
 
     def parity(self) -> Parity:
@@ -124,9 +127,7 @@ def one_by_one(members: Sequence[Any]) -> Layers:
     """The plain engine: the layers of one network after the other."""
 
     def layers(spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
-        each = [member.layers(spectrum, xp, scalars) for member in members]
-        mean, sigma, correlation = (torch.stack(column) for column in zip(*each, strict=True))
-        return mean, sigma, correlation
+        return stacked([member.layers(spectrum, xp, scalars) for member in members])
 
     return layers
 
@@ -135,8 +136,11 @@ def predict_members(
     members: Sequence[Network], stars: StarInputs, batch: int = 256, device: str = "cpu"
 ) -> Prediction:
     """Labels of all stars from networks that share their scalings."""
-    layers = one_by_one(members)
-    parts = [_combine(*_outputs(members[0], layers, b)) for b in stars.batches(batch, device)]
+    layers, student = one_by_one(members), isinstance(members[0].layers, Student)
+    parts = [
+        _arrays(combined(*_outputs(members[0], layers, b), student=student))
+        for b in stars.batches(batch, device)
+    ]
     return _joined(parts, members[0])
 
 
@@ -165,10 +169,18 @@ def _outputs(scaling: Any, layers: Layers, batch: Batch) -> Outputs:
         return (*scaling.labels(mean, sigma), correlation)
 
 
-def _combine(mean: Tensor, sigma: Tensor, correlation: Tensor) -> Prediction:
+def combined(
+    mean: Tensor, sigma: Tensor, correlation: Tensor, *, student: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Label, noise, scatter [B,L] and correlation [B,K] from what an engine gives."""
+    if student:
+        return mean[0], sigma[0], sigma[1], packed(correlation[0])
     scatter = mean.std(dim=0) if len(mean) > 1 else torch.zeros_like(mean[0])
     noise = sigma.square().mean(dim=0).sqrt()
-    parts = (mean.mean(dim=0), noise, scatter, _correlation(mean, sigma, correlation))
+    return mean.mean(dim=0), noise, scatter, _correlation(mean, sigma, correlation)
+
+
+def _arrays(parts: Sequence[Tensor]) -> Prediction:
     return Prediction(*(cast(Array, part.float().cpu().numpy()) for part in parts))
 
 
