@@ -17,6 +17,7 @@ from distcnn.model.inputs import Array, Batch, StarInputs
 from distcnn.model.joint import Outputs
 from distcnn.model.network import Network, Student, stacked
 from distcnn.model.package import Engine, Package
+from distcnn.model.quick import QuickScaling
 
 Layers = Callable[[Tensor, Tensor, Tensor], Outputs]
 """What an engine is: scaled spectrum [B,P], XP [B,C], scalars [B,S] -> all members' outputs,
@@ -69,6 +70,7 @@ class Ensemble:
             self._layers: Layers = one_by_one(members)
         else:
             self._scaling, self._layers = package.scaling(device), engine
+        self._inputs = _inputs_of(self._scaling, device)
 
     def predict(self, stars: StarInputs, batch: int = 256) -> Prediction:
         """Labels of all stars, ``batch`` at a time."""
@@ -80,7 +82,9 @@ class Ensemble:
 
     def outputs(self, batch: Batch) -> Outputs:
         """Mean and sigma [M,B,L] and correlation [M,B,L,L] of every member, or row of a student."""
-        return _outputs(self._scaling, self._layers, batch)
+        with torch.inference_mode():
+            mean, sigma, correlation = self._layers(*self._inputs(batch))
+            return (*self._scaling.labels(mean, sigma), correlation)
 
     def parity(self) -> Parity:
         """Run the package's fixtures: how far this is from what training wrote."""
@@ -130,6 +134,12 @@ def one_by_one(members: Sequence[Any]) -> Layers:
         return stacked([member.layers(spectrum, xp, scalars) for member in members])
 
     return layers
+
+
+def _inputs_of(scaling: Any, device: str) -> Callable[[Batch], tuple[Tensor, Tensor, Tensor]]:
+    if isinstance(scaling, Network) and torch.device(device).type == "cpu":
+        return QuickScaling(scaling.inputs)
+    return lambda batch: cast(Outputs, scaling.inputs(*batch))
 
 
 def predict_members(

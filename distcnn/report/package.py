@@ -61,7 +61,11 @@ def _head(path: Path, manifest: Tree, digest: str) -> Iterator[str]:
     files = manifest.get("files", {})
     members = sum("member" in name and name.endswith(".safetensors") for name in files)
     labels = _labels(manifest)
-    yield f"{path}: a package of {members} members" + (f" for {_list(labels)}" if labels else "")
+    student = manifest.get("distilled", {}).get("members")
+    what = f"a package of {members} members"
+    if student:
+        what = f"a student of an ensemble of {student} members"
+    yield f"{path}: {what}" + (f" for {_list(labels)}" if labels else "")
     yield f"  digest        {digest}"
     missing = [name for name in files if not (path / name).is_file()]
     changed = [
@@ -99,7 +103,7 @@ def _distilled(manifest: Tree) -> Iterator[str]:
     facts = manifest.get("distilled", {})
     if not facts:
         return
-    yield f"one network for {facts['members']} members; its noise and scatter are theirs"
+    yield "one network that gives label, noise, scatter and correlation as they do"
     yield f"{'ensemble':12s} {facts['teacher']}"
     yield f"{'stars':12s} {facts['stars']:,} of the survey, labelled or not"
     settings = facts["settings"]
