@@ -181,6 +181,23 @@ def tune(
 
 
 @app.command()
+def distil(
+    package: Path,
+    small: Path,
+    survey: Annotated[Path, typer.Option(help="Its stars are learned from, labelled or not.")],
+    conf: Conf = None,
+    sets: Sets = None,
+    cluster: Cluster = None,
+) -> None:
+    """Train one network to answer as an ensemble does, many times as fast; resumes."""
+    from distcnn import pipeline
+
+    config = _configure(conf, sets, cluster)
+    pipeline.distil_package(package, small, survey, config, _listener())
+    print(pipeline.price_of(small))
+
+
+@app.command()
 def predict(
     package: Path,
     survey: Path,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distcnn.ingest import IngestSummary
     from distcnn.report import ReportData
     from distcnn.survey import Store
-    from distcnn.training import TrainPlan, TrainSummary
+    from distcnn.training import DistilSummary, TrainPlan, TrainSummary
     from distcnn.training.study import Study
 
 
@@ -89,6 +89,34 @@ def train_package(
             listener=listener,
             resume=resume,
         )
+
+
+def distil_package(
+    package: Path, small: Path, survey: Path, config: Config, listener: Listener = silent
+) -> "DistilSummary":
+    """Train one network that answers as the ensemble ``package`` does, on the stars of ``survey``.
+
+    It becomes the package ``small``.
+    """
+    from distcnn.clusters import open_cluster
+    from distcnn.training import distil_package as run
+
+    _must_exist(package, "a package")
+    _must_exist(survey, "a survey store")
+    # There is one student, so more workers than one would stand idle.
+    cluster = config.cluster.model_copy(update={"workers": 1})
+    with open_cluster(cluster) as flow:
+        _tell_dashboard(flow, listener)
+        return run(
+            package, small, survey, config.distil, config.quality, flow=flow, listener=listener
+        )
+
+
+def price_of(small: Path) -> str:
+    """Text telling what a distilled package costs against its ensemble."""
+    from distcnn.report.price import describe_price
+
+    return "\n".join(describe_price(small))
 
 
 def _count_workers(cluster: ClusterConfig) -> int:

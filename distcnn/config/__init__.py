@@ -3,6 +3,7 @@
 from distcnn.config.base import Bytes, Frozen
 from distcnn.config.cluster import ClusterConfig
 from distcnn.config.demo import DemoConfig
+from distcnn.config.distil import DistilConfig, StudentConfig, StudentNetwork
 from distcnn.config.distribute import DistributeConfig
 from distcnn.config.ingest import (
     CutConfig,
@@ -27,6 +28,7 @@ __all__ = [
     "Config",
     "CutConfig",
     "DemoConfig",
+    "DistilConfig",
     "DistributeConfig",
     "FilesConfig",
     "Frozen",
@@ -42,6 +44,8 @@ __all__ = [
     "SimulateConfig",
     "SplitConfig",
     "StoreConfig",
+    "StudentConfig",
+    "StudentNetwork",
     "TrainConfig",
     "TroubleConfig",
     "TuneConfig",

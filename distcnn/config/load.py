@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from distcnn.config.base import Frozen
 from distcnn.config.cluster import ClusterConfig
 from distcnn.config.demo import DemoConfig
+from distcnn.config.distil import DistilConfig
 from distcnn.config.ingest import IngestConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.report import ReportConfig
@@ -32,8 +33,10 @@ class Config(Frozen):
     """``distcnn train``."""
     tune: TuneConfig = TuneConfig()
     """``distcnn tune``."""
+    distil: DistilConfig = DistilConfig()
+    """``distcnn distil``."""
     quality: QualityConfig = QualityConfig()
-    """Limits, novelty and calibration, fitted by ``distcnn train``."""
+    """Limits, novelty and calibration, fitted by ``distcnn train`` and ``distcnn distil``."""
     predict: PredictConfig = PredictConfig()
     """``distcnn predict`` and ``distcnn verify``."""
     report: ReportConfig = ReportConfig()

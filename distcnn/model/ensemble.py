@@ -12,15 +12,21 @@ import torch
 from torch import Tensor
 
 from distcnn.errors import ParityError
-from distcnn.model.covariance import pairs
+from distcnn.model.covariance import packed, pairs
 from distcnn.model.inputs import Array, Batch, StarInputs
 from distcnn.model.joint import Outputs
-from distcnn.model.network import Network
+from distcnn.model.network import Network, Student, stacked
 from distcnn.model.package import Engine, Package
+from distcnn.model.quick import QuickScaling
 
 Layers = Callable[[Tensor, Tensor, Tensor], Outputs]
 """What an engine is: scaled spectrum [B,P], XP [B,C], scalars [B,S] -> all members' outputs,
 scaled, float32. The tensors it gives may be overwritten by its next call."""
+
+
+AT_ONCE = 4
+"""Batches that a student takes in one: it needs less memory for them than an ensemble for one,
+and what a batch costs, however many stars it has, counts for more."""
 
 
 class Prediction(NamedTuple):
@@ -69,19 +75,26 @@ class Ensemble:
             self._layers: Layers = one_by_one(members)
         else:
             self._scaling, self._layers = package.scaling(device), engine
+        self._inputs = _inputs_of(self._scaling, device)
 
     def predict(self, stars: StarInputs, batch: int = 256) -> Prediction:
-        """Labels of all stars, ``batch`` at a time."""
-        parts = [_here(self.combined(b)) for b in stars.batches(batch, self.device)]
+        """Labels of all stars, ``batch`` at a time; ``AT_ONCE`` times as many by a student."""
+        student = self.package.student
+        parts = [
+            _arrays(self.combined(b))
+            for b in stars.batches(batch * AT_ONCE if student else batch, self.device)
+        ]
         return _joined(parts, self._scaling)
 
     def combined(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The fields of ``Prediction`` [B,L] and [B,K], on the device."""
-        return _combine(*self.outputs(batch))
+        return combined(*self.outputs(batch), student=self.package.student)
 
     def outputs(self, batch: Batch) -> Outputs:
-        """Mean and sigma [M,B,L] and correlation [M,B,L,L] of every member."""
-        return _outputs(self._scaling, self._layers, batch)
+        """Mean and sigma [M,B,L] and correlation [M,B,L,L] of every member, or row of a student."""
+        with torch.inference_mode():
+            mean, sigma, correlation = self._layers(*self._inputs(batch))
+            return (*self._scaling.labels(mean, sigma), correlation)
 
     def parity(self) -> Parity:
         """Run the package's fixtures: how far this is from what training wrote."""
@@ -128,20 +141,26 @@ def one_by_one(members: Sequence[Any]) -> Layers:
     """The plain engine: the layers of one network after the other."""
 
     def layers(spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
-        each = [member.layers(spectrum, xp, scalars) for member in members]
-        mean, sigma, correlation = (torch.stack(column) for column in zip(*each, strict=True))
-        return mean, sigma, correlation
+        return stacked([member.layers(spectrum, xp, scalars) for member in members])
 
     return layers
+
+
+def _inputs_of(scaling: Any, device: str) -> Callable[[Batch], tuple[Tensor, Tensor, Tensor]]:
+    if isinstance(scaling, Network) and torch.device(device).type == "cpu":
+        return QuickScaling(scaling.inputs)
+    return lambda batch: cast(Outputs, scaling.inputs(*batch))
 
 
 def predict_members(
     members: Sequence[Network], stars: StarInputs, batch: int = 256, device: str = "cpu"
 ) -> Prediction:
     """Labels of all stars from networks that share their scalings."""
-    layers = one_by_one(members)
-    found = (_combine(*_outputs(members[0], layers, b)) for b in stars.batches(batch, device))
-    parts = [_here(each) for each in found]
+    layers, student = one_by_one(members), isinstance(members[0].layers, Student)
+    parts = [
+        _arrays(combined(*_outputs(members[0], layers, b), student=student))
+        for b in stars.batches(batch, device)
+    ]
     return _joined(parts, members[0])
 
 
@@ -170,15 +189,18 @@ def _outputs(scaling: Any, layers: Layers, batch: Batch) -> Outputs:
         return (*scaling.labels(mean, sigma), correlation)
 
 
-def _combine(
-    mean: Tensor, sigma: Tensor, correlation: Tensor
+def combined(
+    mean: Tensor, sigma: Tensor, correlation: Tensor, *, student: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Label, noise, scatter [B,L] and correlation [B,K] from what an engine gives."""
+    if student:
+        return mean[0], sigma[0], sigma[1], packed(correlation[0])
     scatter = mean.std(dim=0) if len(mean) > 1 else torch.zeros_like(mean[0])
     noise = sigma.square().mean(dim=0).sqrt()
     return mean.mean(dim=0), noise, scatter, _correlation(mean, sigma, correlation)
 
 
-def _here(parts: Sequence[Tensor]) -> Prediction:
+def _arrays(parts: Sequence[Tensor]) -> Prediction:
     return Prediction(*(cast(Array, part.float().cpu().numpy()) for part in parts))
 
 

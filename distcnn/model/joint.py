@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distcnn.model.covariance import LEAST_SIGMA, correlations
-from distcnn.model.network import SLOPE, Hybrid
+from distcnn.model.network import SLOPE, Hybrid, Student, student_rows
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 """Scaled mean [M,B,L] and sigma [M,B,L], correlation [M,B,L,L]."""
 
 
 class Members(nn.Module):
-    """Any networks side by side, one after the other: ``heads`` of all, stacked."""
+    """Any networks side by side, one after the other: ``heads`` of all, or rows of a student."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -31,6 +31,8 @@ class Members(nn.Module):
     def forward(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
         """Mean [M,B,L], noise before it is made positive [M,B,L], entries of pairs [M,B,K]."""
         each = [cast(Any, layers).heads(spectrum, xp, scalars) for layers in self.layers]
+        if isinstance(self.layers[0], Student):
+            return student_rows(*each[0])
         mean, noise, entries = (torch.stack(column) for column in zip(*each, strict=True))
         return mean, noise, entries
 
@@ -66,6 +68,7 @@ class JointHybrid(nn.Module):
         super().__init__()
         first = layers[0]
         self.wide, self.pairs, self.labels = wide, first.count, first.mean.out_features
+        self.student, self.noises = isinstance(first, Student), first.noise.out_features
         self.with_spectrum, self.with_xp = first.with_spectrum, first.with_xp
         if first.with_spectrum:
             self.convolutions = _Spectrum([member.spectrum for member in layers], wide, loop=loop)
@@ -85,8 +88,11 @@ class JointHybrid(nn.Module):
             branches.append(self.xp(xp.to(self.wide)))
         x = self.join(torch.cat(branches, dim=2))
         out = self.heads(x.float())
-        mean, noise, entries = out.tensor_split([self.labels, 2 * self.labels], dim=2)
-        return mean, noise, entries[:, :, : self.pairs]
+        mean, noise, entries = out.tensor_split([self.labels, self.labels + self.noises], dim=2)
+        entries = entries[:, :, : self.pairs]
+        return (
+            student_rows(mean[0], noise[0], entries[0]) if self.student else (mean, noise, entries)
+        )
 
 
 class _Shared(nn.Module):

@@ -3,11 +3,13 @@
 Legend: B star, P pixel, C XP coefficient, S scalar feature, L label.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distcnn.config import NetworkConfig
+from distcnn.config import NetworkConfig, StudentNetwork
 from distcnn.errors import TrainingError
 from distcnn.model.covariance import LEAST_SIGMA, Correlation, pairs
 from distcnn.model.inputs import Array, InputSpec, StarInputs
@@ -67,6 +69,40 @@ class Hybrid(nn.Module):
         return self.mean(x), self.noise(x), self.pairs(x.detach())[:, : self.count]
 
 
+class Student(Hybrid):
+    """``hybrid`` that answers as a whole ensemble does: two rows where members have one each.
+
+    Row 0 is the label with its noise, row 1 the label with the scatter between members; both
+    have the correlation of the total error. Its noise layer holds noise and scatter.
+    """
+
+    def __init__(self, spec: InputSpec, config: NetworkConfig) -> None:
+        super().__init__(spec, config)
+        self.noise = nn.Linear(config.hidden // 2, 2 * len(spec.labels))
+
+    def forward(
+        self, spectrum: Tensor, xp: Tensor, scalars: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scaled mean and sigma [2,B,L], correlation [2,B,L,L]."""
+        mean, noise, entries = self.heads(spectrum, xp, scalars)
+        sigma = torch.stack(torch.chunk(functional.softplus(noise) + self.least, 2, dim=1))
+        matrix = self.correlation(entries)
+        return torch.stack([mean, mean]), sigma, torch.stack([matrix, matrix])
+
+
+def student_rows(mean: Tensor, noise: Tensor, entries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Heads [B,L], [B,2L], [B,K] of a student as if of two members: [2,B,L] twice, [2,B,K]."""
+    return torch.stack([mean] * 2), torch.stack(noise.chunk(2, dim=1)), torch.stack([entries] * 2)
+
+
+def stacked(each: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs of members below each other; those of a student, which is alone, are so already."""
+    if each[0][0].dim() == 3:
+        return each[0]
+    mean, sigma, correlation = (torch.stack(column) for column in zip(*each, strict=True))
+    return mean, sigma, correlation
+
+
 class Network(nn.Module):
     """Layers between scalings: physical units in, physical units out.
 
@@ -102,6 +138,11 @@ def build_network(spec: InputSpec, config: NetworkConfig, seed: int) -> Network:
         return Network(spec, _layers(spec, config), log_flux=config.flux == "log")
 
 
+def is_student(config: NetworkConfig) -> bool:
+    """Whether the network stands for a whole ensemble."""
+    return isinstance(config, StudentNetwork)
+
+
 def fit_scaling(network: Network, stars: StarInputs, labels: Array) -> None:
     """Set the scalings of a network from training stars and their labels [N,L] (NaN = missing)."""
     fit_inputs(network.inputs, stars)
@@ -112,7 +153,7 @@ def _layers(spec: InputSpec, config: NetworkConfig) -> nn.Module:
     labels = len(spec.labels)
     if config.preset == "hybrid":
         _check_pixels(spec.pixels or FEWEST_PIXELS, FEWEST_PIXELS, "hybrid")
-        return Hybrid(spec, config)
+        return Student(spec, config) if is_student(config) else Hybrid(spec, config)
     if config.preset == "rave2020":
         _check_pixels(spec.pixels, Rave2020.fewest_pixels, "rave2020")
         scalars = len(Features.of(spec).names)

@@ -36,10 +36,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from distcnn import __version__, digests
-from distcnn.config import NetworkConfig
+from distcnn.config import NetworkConfig, StudentNetwork
 from distcnn.errors import DigestMismatch, PackageError
 from distcnn.model.inputs import Array, Batch, InputSpec, StarInputs
-from distcnn.model.network import Network, build_network
+from distcnn.model.network import Network, build_network, is_student, stacked
 from distcnn.schema import LABELS, PACKAGE_FORMAT
 
 Engine = Literal["eager", "torchscript"]
@@ -57,7 +57,8 @@ class Package:
         self.digest = digest
         self.spec = InputSpec.from_json(manifest["spec"])
         self.labels = self.spec.labels
-        self.network = NetworkConfig.model_validate(manifest["network"])
+        kind = StudentNetwork if "student" in manifest["network"] else NetworkConfig
+        self.network: NetworkConfig = kind.model_validate(manifest["network"])
 
     @classmethod
     def load(cls, path: Path, verify: bool = True) -> "Package":
@@ -118,6 +119,11 @@ class Package:
     def size(self) -> int:
         """Number of members."""
         return len(self.manifest["members"])
+
+    @property
+    def student(self) -> bool:
+        """Whether one network stands for an ensemble (see ``network.Student``)."""
+        return is_student(self.network)
 
     @property
     def quality_arrays(self) -> dict[str, Array]:
@@ -270,8 +276,8 @@ def _deprecated() -> Iterator[None]:
 
 def _fixtures(networks: Sequence[Network], stars: StarInputs) -> bytes:
     with torch.inference_mode():
-        outputs = [network.eval()(*stars.tensors()) for network in networks]
-    mean, sigma = (np.stack([out[k].numpy() for out in outputs]) for k in (0, 1))
+        outputs = stacked([network.eval()(*stars.tensors()) for network in networks])
+    mean, sigma = (output.numpy() for output in outputs[:2])
     if not (np.isfinite(mean).all() and np.isfinite(sigma).all()):
         raise PackageError(
             "a member gives values that are not finite",

@@ -11,8 +11,9 @@ from safetensors.numpy import load as load_arrays
 
 from distcnn import digests
 from distcnn.errors import InputError
+from distcnn.report.price import describe_price
 from distcnn.report.style import number
-from distcnn.schema import LABELS
+from distcnn.report.table import aligned, title
 
 Tree = Mapping[str, Any]
 _BARS = "▁▂▃▄▅▆▇█"
@@ -36,6 +37,7 @@ def describe_package(path: Path) -> Iterator[str]:
     yield from _head(path, manifest, digests.of_bytes(data))
     parts = (
         ("network", _network(manifest)),
+        ("distilled from an ensemble", _distilled(manifest)),
         ("data", _data(manifest)),
         ("split, by a hash of source_id", _split(manifest)),
         ("limits: beyond them a flag says so", _limits(path, manifest)),
@@ -44,13 +46,14 @@ def describe_package(path: Path) -> Iterator[str]:
         ("ensemble size", _sizes(manifest)),
         ("members", _members(path, manifest)),
         ("test split", _test(path)),
+        ("price of the student against its ensemble, on the test split", describe_price(path)),
         ("settings of training", _settings(manifest.get("train", {}))),
         ("versions", _versions(manifest)),
     )
-    for title, lines in parts:
+    for head, lines in parts:
         for count, line in enumerate(lines):
             if count == 0:
-                yield from ("", title)
+                yield from ("", head)
             yield f"  {line}".rstrip()
 
 
@@ -58,7 +61,11 @@ def _head(path: Path, manifest: Tree, digest: str) -> Iterator[str]:
     files = manifest.get("files", {})
     members = sum("member" in name and name.endswith(".safetensors") for name in files)
     labels = _labels(manifest)
-    yield f"{path}: a package of {members} members" + (f" for {_list(labels)}" if labels else "")
+    student = manifest.get("distilled", {}).get("members")
+    what = f"a package of {members} members"
+    if student:
+        what = f"a student of an ensemble of {student} members"
+    yield f"{path}: {what}" + (f" for {_list(labels)}" if labels else "")
     yield f"  digest        {digest}"
     missing = [name for name in files if not (path / name).is_file()]
     changed = [
@@ -92,6 +99,17 @@ def _network(manifest: Tree) -> Iterator[str]:
         yield f"sees {', '.join(inputs)}"
 
 
+def _distilled(manifest: Tree) -> Iterator[str]:
+    facts = manifest.get("distilled", {})
+    if not facts:
+        return
+    yield "one network that gives label, noise, scatter and correlation as they do"
+    yield f"{'ensemble':12s} {facts['teacher']}"
+    yield f"{'stars':12s} {facts['stars']:,} of the survey, labelled or not"
+    settings = facts["settings"]
+    yield ", ".join(f"{k} {_text(v)}" for k, v in settings.items() if not isinstance(v, Mapping))
+
+
 def _data(manifest: Tree) -> Iterator[str]:
     survey = {k: v for k, v in manifest.get("survey", {}).items() if v is not None}
     yield from (f"{name:12s} {value}" for name, value in survey.items())
@@ -113,7 +131,7 @@ def _split(manifest: Tree) -> Iterator[str]:
         [part, f"{split.get(part, rest):.3g}", f"{stars.get(part, 0):,}", who.get(part, "")[:16]]
         for part in _PARTS
     ]
-    table = _table(["part", "fraction", "stars", "digest of source_id"], rows, left=(0, 3))
+    table = aligned([["part", "fraction", "stars", "digest of source_id"], *rows], left=(0, 3))
     uses = ["", *_PARTS.values()]
     yield from (f"{line:58s} {use}".rstrip() for line, use in zip(table, uses, strict=True))
     yield f"seed {split.get('seed', 0)}, turned by {split.get('rotate', 0):g}"
@@ -125,10 +143,10 @@ def _limits(path: Path, manifest: Tree) -> Iterator[str]:
         return
     typical = manifest.get("label_sigma", [math.nan] * len(names))
     rows = [
-        [_title(name), number(low, name), number(high, name), number(sigma, name)]
+        [title(name), number(low, name), number(high, name), number(sigma, name)]
         for name, (low, high), sigma in zip(names, arrays["limits.label"], typical, strict=True)
     ]
-    yield from _table(["label", "from", "to", "typical error"], rows)
+    yield from aligned([["label", "from", "to", "typical error"], *rows])
     others = (
         ("limits.magnitude", "reference magnitude", "mag"),
         ("limits.parallax", "parallax", "mas"),
@@ -202,7 +220,7 @@ def _members(path: Path, manifest: Tree) -> Iterator[str]:
             ]
         )
     head = ["member", "seed", "best epoch", "validation", "validation loss by epoch"]
-    yield from _table(head, table, left=(4,))
+    yield from aligned([head, *table], left=(4,))
 
 
 def _test(path: Path) -> Iterator[str]:
@@ -217,8 +235,8 @@ def _test(path: Path) -> Iterator[str]:
         mine = {row["snr"]: row for row in rows if row["label"] == name}
         bias = number(mine["all"]["bias"], name, "+") if "all" in mine else ""
         spread = [number(mine[text]["std"], name) if text in mine else "" for text in bins]
-        table.append([_title(name), bias, *spread])
-    yield from _table(["label", "bias", *bins], table)
+        table.append([title(name), bias, *spread])
+    yield from aligned([["label", "bias", *bins], *table])
     covered = [row for row in found.get("coverage", []) if row.get("stars")]
     covered = [row for row in covered if row.get("cell", "all") == "all"]
     if covered:
@@ -254,28 +272,17 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BARS[min(7, int(8 * part))] if math.isfinite(part) else "?" for part in parts)
 
 
-def _grid(rows: Sequence[Tree], key: str, title: str, cell: Any) -> Iterator[str]:
+def _grid(rows: Sequence[Tree], key: str, head: str, cell: Any) -> Iterator[str]:
     """One line per label, one column per value of ``key``, and a line of star counts."""
     columns = list(dict.fromkeys(row[key] for row in rows))
     table = []
     for name in dict.fromkeys(row["label"] for row in rows):
         mine = {row[key]: row for row in rows if row["label"] == name}
-        table.append([_title(name), *(cell(mine[c]) if c in mine else "" for c in columns)])
+        table.append([title(name), *(cell(mine[c]) if c in mine else "" for c in columns)])
     most = {c: max(row.get("stars") or 0 for row in rows if row[key] == c) for c in columns}
     table.append(["stars", *(f"{most[c]:,}" for c in columns)])
-    heads = [f"{title} {c}".strip() if count == 0 else str(c) for count, c in enumerate(columns)]
-    yield from _table(["label", *heads], table)
-
-
-def _table(head: list[str], rows: list[list[str]], left: Sequence[int] = (0,)) -> Iterator[str]:
-    lines = [head, *rows]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
-    for line in lines:
-        cells = (
-            text.ljust(width) if n in left else text.rjust(width)
-            for n, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        yield "  ".join(cells).rstrip()
+    heads = [f"{head} {c}".strip() if count == 0 else str(c) for count, c in enumerate(columns)]
+    yield from aligned([["label", *heads], *table])
 
 
 def _quality(path: Path) -> dict[str, Any]:
@@ -308,11 +315,6 @@ def _labels(manifest: Tree) -> list[str]:
 def _raw(manifest: Tree) -> Iterable[Any]:
     found: Iterable[Any] = manifest.get("labels", [])
     return found
-
-
-def _title(name: str) -> str:
-    unit = LABELS[name].unit if name in LABELS else ""
-    return f"{name} [{unit}]" if unit else name
 
 
 def _list(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from distcnn.config import QualityConfig, TrainConfig
 from distcnn.model import (
+    InputSpec,
     Network,
     Package,
     StarInputs,
@@ -23,9 +24,10 @@ from distcnn.model import (
 )
 from distcnn.quality import Quality
 from distcnn.survey import Ledger, Store
-from distcnn.training.data import HELD, Array, Census, read_labelled
+from distcnn.training.data import HELD, Array, Census, Labelled, read_labelled
 from distcnn.training.evaluate import ensemble_sizes, hidden_inputs, results_table
 from distcnn.training.members import MemberTask, read_member
+from distcnn.training.price import Judged, price_of
 from distcnn.training.split import Part
 
 
@@ -43,8 +45,41 @@ def assemble(
     config, spec = tasks[0].config, tasks[0].spec
     kept = _select(tasks, ledger, config.keep)
     networks = [read_member(task, ledger.done[task.name]["digest"]) for task in kept]
-    train = read_labelled(store, spec, config.split, Part.TRAIN, most=2 * HELD)
     held_out = read_labelled(store, spec, config.split, Part.CALIBRATION, most=HELD)
+    return calibrate_and_write(
+        path,
+        networks,
+        config,
+        held_out,
+        store=store,
+        census=census,
+        settings=settings,
+        curves=[_curve(task, ledger.done[task.name]) for task in kept],
+        more={
+            "ensemble_size": ensemble_sizes(networks, held_out, settings, spec.labels),
+            "fingerprint": dict(fingerprint),
+        },
+    )
+
+
+def calibrate_and_write(
+    path: Path,
+    networks: Sequence[Network],
+    config: TrainConfig,
+    held_out: Labelled,
+    *,
+    store: Store,
+    census: Census,
+    settings: QualityConfig,
+    curves: Sequence[Mapping[str, Any]],
+    more: Mapping[str, Any],
+) -> Package:
+    """Fit the quality of networks on the calibration split ``held_out``, write the package.
+
+    ``curves``: what became of each network; ``more``: further facts for the manifest.
+    """
+    spec = InputSpec.of_survey(store, config.network, config.labels)
+    train = read_labelled(store, spec, config.split, Part.TRAIN, most=2 * HELD)
     seen = held_out.for_quality() | _predict(networks, held_out.inputs)
     quality = Quality.fit(
         train.for_quality(),
@@ -66,7 +101,7 @@ def assemble(
         fixtures=fixture_stars(held_out.inputs),
         label_sigma=_typical(judged["label_error"], seen["noise"]),
         quality_arrays=quality.to_arrays(),
-        curves=[_curve(task, ledger.done[task.name]) for task in kept],
+        curves=curves,
         manifest_extra={
             "survey": {key: store.attrs.get(key) for key in ("survey", "release", "inputs")},
             "split": config.split.model_dump(mode="json") | census.to_json(),
@@ -75,8 +110,7 @@ def assemble(
             "bands": list(spec.bands),
             "coverage": quality.coverage(seen, spec.labels),
             "attenuation": quality.attenuated(seen, spec.labels),
-            "ensemble_size": ensemble_sizes(networks, held_out, settings, spec.labels),
-            "fingerprint": dict(fingerprint),
+            **more,
         },
     )
 
@@ -101,10 +135,16 @@ def _curve(task: MemberTask, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"member": task.number, **facts}
 
 
-def evaluate_package(package: Package, store: Store, config: TrainConfig) -> None:
-    """The one use of the test split: how well the finished package does on it."""
+def evaluate_package(
+    package: Package, store: Store, config: TrainConfig, teacher: Package | None = None
+) -> None:
+    """The one use of the test split: how well the finished package does on it.
+
+    ``teacher``: the ensemble that a student stands for; then its price is told too.
+    """
     test = read_labelled(store, package.spec, config.split, Part.TEST, most=HELD)
     seen = test.for_quality() | _predict(package.networks(), test.inputs)
+    more = {} if teacher is None else {"price": _price(package, teacher, seen, test)}
     quality = Quality.from_arrays(package.quality_arrays)
     write_evaluation(
         package,
@@ -119,5 +159,14 @@ def evaluate_package(package: Package, store: Store, config: TrainConfig) -> Non
             ),
             "coverage": quality.coverage(seen, package.labels),
             "attenuation": quality.attenuated(seen, package.labels),
+            **more,
         },
     )
+
+
+def _price(
+    package: Package, teacher: Package, seen: Mapping[str, Array], test: Labelled
+) -> dict[str, Any]:
+    theirs = test.for_quality() | _predict(teacher.networks(), test.inputs)
+    both = Judged.of(package, seen), Judged.of(teacher, theirs)
+    return price_of(*both, test.label, test.label_error, package.labels)

@@ -21,11 +21,10 @@ from distcnn.config import TrainConfig
 from distcnn.errors import TrainingError
 from distcnn.model import Network
 from distcnn.training import checkpoint
-from distcnn.training.augment import Augment
 from distcnn.training.batches import Scaled
 from distcnn.training.comm import Alone, Comm
 from distcnn.training.lanes import Feed, Share, derived_seed
-from distcnn.training.loss import training_loss, validation_loss
+from distcnn.training.loss import LIKELIHOOD, Loss
 
 __all__ = [
     "CHECKPOINT",
@@ -46,6 +45,8 @@ WARM_UP, FIRST, LAST = 0.15, 0.04, 1e-3
 CLIP = 1.0
 """Largest norm of a gradient."""
 Report = Callable[[dict[str, float]], None]
+Change = Callable[[Scaled, Tensor, torch.Generator], Scaled]
+"""What happens to a batch of its own, given S/N to choose from, before the layers see it."""
 
 
 @dataclass
@@ -72,13 +73,14 @@ def train_member(
     train: Scaled | Feed,
     validation: Scaled,
     *,
-    augment: Augment,
+    augment: Change,
     config: TrainConfig,
     seed: int,
     folder: Path,
     report: Report,
     comm: Comm | None = None,
     precision: torch.dtype = torch.float32,
+    loss: Loss = LIKELIHOOD,
 ) -> Progress:
     """Train ``network`` until its validation loss stops falling; it is left at its best.
 
@@ -91,6 +93,7 @@ def train_member(
     report : told after every epoch.
     comm : the other ranks, if any; only the first writes and reports.
     precision : of wide products in training; validation is always in float32.
+    loss : what is lowered, and what validation stars are judged by.
 
     Raises
     ------
@@ -106,12 +109,13 @@ def train_member(
         folder=folder,
         comm=comm or Alone(),
         precision=precision,
+        loss=loss,
     )
     with one_thread():
         while not finished(run.progress, config):
             clock, begun = time.perf_counter(), run.progress.step
-            loss = run.epoch()
-            run.note(loss, evaluate(network, validation, comm=run.comm))
+            lowered = run.epoch()
+            run.note(lowered, evaluate(network, validation, comm=run.comm, loss=loss))
             run.store()
             if run.comm.writes():
                 part = 1 - begun / feed.steps
@@ -121,7 +125,12 @@ def train_member(
 
 
 def evaluate(
-    network: Network, stars: Scaled, batch: int = 1024, *, comm: Comm | None = None
+    network: Network,
+    stars: Scaled,
+    batch: int = 1024,
+    *,
+    comm: Comm | None = None,
+    loss: Loss = LIKELIHOOD,
 ) -> float:
     """Mean loss over stars as they are, without augmentation; ranks share the batches out."""
     comm = comm or Alone()
@@ -133,7 +142,7 @@ def evaluate(
         for number in range(comm.rank, len(parts), comm.world):
             some = stars.take(parts[number]).to(_device(network))
             outputs = network.layers(some.spectrum, some.xp, some.scalars)
-            sums[number, 0] = validation_loss(outputs, some).item()
+            sums[number, 0] = loss.validation(outputs, some).item()
             sums[number, 1] = some.known.sum().item()
     total, weight = map(sum, zip(*comm.total(sums).tolist(), strict=True))
     return float(total / max(weight, 1.0))
@@ -167,14 +176,15 @@ class _Run:
         network: Network,
         feed: Feed,
         *,
-        augment: Augment,
+        augment: Change,
         config: TrainConfig,
         seed: int,
         folder: Path,
         comm: Comm,
         precision: torch.dtype,
+        loss: Loss,
     ) -> None:
-        self.precision = precision
+        self.precision, self.loss = precision, loss
         self.network, self.feed, self.augment = network, feed, augment
         self.config, self.seed, self.comm = config, seed, comm
         self.path = folder / CHECKPOINT
@@ -247,10 +257,10 @@ class _Run:
             outputs = self.layers(stars.spectrum, stars.xp, stars.scalars)
         outputs = tuple(output.float() for output in outputs)
         # Ranks take the mean of their gradients, what is wanted is the sum.
-        loss = training_loss(outputs, stars) / known * self.comm.world
+        loss = self.loss.training(outputs, stars) / known * self.comm.world
         loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            return validation_loss(outputs, stars)
+            return self.loss.validation(outputs, stars)
 
     def note(self, loss: float, validation: float) -> None:
         """An epoch is over."""

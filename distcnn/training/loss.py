@@ -9,7 +9,8 @@ correlated errors do not fight over one ill-conditioned matrix while they are be
 Legend: B star, L label.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +29,13 @@ FARTHEST = 5.0
 """Residuals are cut here, in sigmas, before they tell correlations."""
 
 
+class Loss(NamedTuple):
+    """What is lowered in training and what stops it: outputs and stars to a sum over both."""
+
+    training: Callable[[Outputs, Scaled], Tensor]
+    validation: Callable[[Outputs, Scaled], Tensor]
+
+
 def training_loss(outputs: Outputs, stars: Scaled) -> Tensor:
     """What an optimiser step lowers: a sum over stars and known labels.
 
@@ -43,6 +51,10 @@ def training_loss(outputs: Outputs, stars: Scaled) -> Tensor:
 def validation_loss(outputs: Outputs, stars: Scaled) -> Tensor:
     """Negative log likelihood in nats, summed over stars and known labels."""
     return (_nats(outputs, stars)[0] * stars.known).sum()
+
+
+LIKELIHOOD = Loss(training_loss, validation_loss)
+"""How members are trained."""
 
 
 def _nats(outputs: Outputs, stars: Scaled) -> tuple[Tensor, Tensor]:

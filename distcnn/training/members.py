@@ -116,7 +116,7 @@ def train_one(task: MemberTask, comm: Comm, device: torch.device) -> dict[str, A
     network.load_state_dict(scaling, strict=False)
     augment = Augment(task.config.augment, task.spec, network, facts)
     network.layers.to(device)
-    precision, why = _fastest(network, validation, comm)
+    precision, why = fastest(network, validation, comm)
     progress = train_member(
         network,
         feed,
@@ -143,7 +143,7 @@ def train_one(task: MemberTask, comm: Comm, device: torch.device) -> dict[str, A
     }
 
 
-def _fastest(network: Network, validation: Scaled, comm: Comm) -> tuple[torch.dtype, str]:
+def fastest(network: Network, validation: Scaled, comm: Comm) -> tuple[torch.dtype, str]:
     """Bring the layers into the form that trains fastest on a CPU; precision and why."""
     if next(network.layers.parameters()).device.type != "cpu":
         return torch.float32, "a GPU trains members one by one in float32"

@@ -16,8 +16,11 @@ PERIOD = 0.5
 class Follower:
     """Reads new lines of every member's progress file and tells them as events."""
 
-    def __init__(self, files: Mapping[int, Path], epochs: int, listener: Listener) -> None:
+    def __init__(
+        self, files: Mapping[int, Path], epochs: int, listener: Listener, stage: str = STAGE
+    ) -> None:
         self.files = files
+        self.stage = stage
         self.epochs = epochs
         self.listener = listener
         # A file that is there already belongs to an earlier run.
@@ -36,7 +39,7 @@ class Follower:
             for line in self._new_lines(path):
                 self._told[member] += 1
                 self.tell(EpochEnded(member=member, epochs=self.epochs, **json.loads(line)))
-                self.tell(Advanced(STAGE, 1))
+                self.tell(Advanced(self.stage, 1))
             for log in _logs(path):
                 for line in self._new_lines(log):
                     if line.startswith("rank "):  # what libraries say stays in the file
@@ -47,7 +50,7 @@ class Follower:
         self.look()
         left = self.epochs - before - self._told.get(member, 0)
         if left > 0:
-            self.tell(Advanced(STAGE, left, note=f"member {member} has stopped"))
+            self.tell(Advanced(self.stage, left, note=f"member {member} has stopped"))
 
     def _all(self) -> list[Path]:
         return [path for file in self.files.values() for path in (file, *_logs(file))]
