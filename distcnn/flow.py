@@ -36,11 +36,16 @@ class Outcome(Generic[Item, Result]):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a function runs: the host [address], the worker's name, whether it still matters."""
+    """Where a function runs: the host [address], the worker's name, whether it still matters.
+
+    ``release``: called by a function whose rest needs no core, such as storing what it has
+    computed; the next item begins on this worker meanwhile.
+    """
 
     host: str = "127.0.0.1"
     worker: str = "here"
     wanted: Callable[[], bool] = field(default=lambda: True, repr=False)
+    release: Callable[[], None] = field(default=lambda: None, repr=False)
 
     @classmethod
     def here(cls) -> "Place":

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from distributed import get_worker
+from distributed import get_worker, secede
 from distributed.comm.addressing import get_address_host
 from distributed.protocol import pickle as dask_pickle
 
@@ -45,10 +45,11 @@ def _place() -> Place:
     def wanted() -> bool:
         # Cancelled by its client, or by the scheduler because the client is gone.
         task = worker.state.tasks.get(key)
-        return task is not None and task.state == "executing"
+        return task is not None and task.state in {"executing", "long-running"}
 
     host: Callable[[str], str] = get_address_host
-    return Place(host(worker.address), str(worker.name), wanted)
+    leave: Callable[[], None] = secede
+    return Place(host(worker.address), str(worker.name), wanted, leave)
 
 
 def _portable(error: BaseException) -> BaseException:

@@ -3,6 +3,7 @@
 import os
 import resource
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from distcnn.flow import Place
 from distcnn.inference.compute import Computed, RegionTask, compute, first_rows
 from distcnn.inference.match import band_names
 from distcnn.inference.memory import out_of_memory
@@ -21,6 +23,7 @@ from distcnn.schema import Flag
 from distcnn.survey import Store
 
 Result = TypeVar("Result")
+_STORING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Job:
 def predict_region(job: Job, task: RegionTask) -> dict[str, Any]:
     """Compute and store one region; returns its facts for the ledger.
 
+    While it is stored the worker begins with the next one.
+
     Raises
     ------
     StoreCorrupt : the survey cannot be read there (``lenient``: only if source_id cannot).
@@ -55,9 +60,11 @@ def predict_region(job: Job, task: RegionTask) -> dict[str, Any]:
     loaded = perf_counter()
     computed, batch = _compute(job, task, predictor)
     store = Store.open(Path(job.predictions), "predictions")
-    before = perf_counter()
-    digest = store.write(task.region, computed.arrays)
-    end = perf_counter()
+    with _STORING:  # one region at a time, so that what waits to be stored stays small
+        Place.here().release()
+        before = perf_counter()
+        digest = store.write(task.region, computed.arrays)
+        end = perf_counter()
     seconds = {
         "load": loaded - start,
         **computed.seconds,

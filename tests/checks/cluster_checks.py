@@ -78,6 +78,12 @@ def meet(item: tuple[Path, int, int]) -> tuple[str, int]:
     return Place.here().worker, os.getpid()
 
 
+def release_and_meet(item: tuple[Path, int, int]) -> tuple[str, int]:
+    """Let the worker begin its next item, then wait for all the others."""
+    Place.here().release()
+    return meet(item)
+
+
 def take_turns(item: tuple[Path, int, int]) -> list[str]:
     """Meet the others of its call; returns the items of other calls that are at work now."""
     folder, number, count = item
@@ -237,6 +243,14 @@ class WorkerChecks(ClusterChecks, GangChecks):
         wait_until(lambda: flow.living() == flow.workers)
         (again,) = flow.together(square, [3])
         assert again.result() == 9
+
+    def test_what_needs_no_core_lets_the_next_item_begin(self, flow, tmp_path):
+        count = 2 * flow.workers  # as many as are in flight
+        outcomes = list(flow(release_and_meet, [(tmp_path, n, count) for n in range(count)]))
+        met = [outcome.result() for outcome in outcomes]
+        assert len({process for _, process in met}) <= flow.workers
+        assert len(met) == count
+        assert [outcome.value for outcome in flow(square, [3])] == [9]
 
     def test_work_is_done_elsewhere_by_one_thread(self, flow):
         assert os.getpid() not in {o.result() for o in flow(process, range(4))}
