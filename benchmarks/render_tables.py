@@ -248,7 +248,7 @@ LISTS: dict[str, tuple[str, tuple[tuple[str, str, Form], ...]]] = {
         (
             ("Speed, best engine over best engine", "ratio", _number(".1f")),
             ("The same with quality and flags", "with_quality.ratio", _number(".1f")),
-            ("Members of the ensemble raced against", "against_members", _number("d")),
+            ("Members of the ensemble raced against", "against_members", _number("g")),
         ),
     ),
 }

@@ -10,19 +10,14 @@
                                   the package must not depend on the test split
 
 The digest of the manifest names the package. A file is read only if its digest is the one in
-the manifest: loading TorchScript executes code. TorchScript is deprecated upstream; nothing
-outside this file knows it.
+the manifest: loading TorchScript executes code.
 """
 
-import io
 import json
 import os
 import platform
 import shutil
-import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +33,7 @@ from torch import Tensor
 from distcnn import __version__, digests
 from distcnn.config import NetworkConfig, StudentNetwork
 from distcnn.errors import DigestMismatch, PackageError
+from distcnn.model import torchscript
 from distcnn.model.inputs import Array, Batch, InputSpec, StarInputs
 from distcnn.model.network import Network, build_network, is_student, stacked
 from distcnn.schema import LABELS, PACKAGE_FORMAT
@@ -177,9 +173,7 @@ class Package:
         return self._network(number, device)
 
     def _scripted(self, number: int, device: str) -> Member:
-        data = io.BytesIO(self.read(_member(number, "ts.pt")))
-        with _deprecated():
-            member: Member = torch.jit.load(data, map_location=device).eval()  # type: ignore[no-untyped-call]
+        member: Member = torchscript.loaded(self.read(_member(number, "ts.pt")), device)
         return member
 
 
@@ -219,7 +213,7 @@ def write_package(
     for number, network in enumerate(networks):
         network.eval().requires_grad_(False)
         files[_member(number, "safetensors")] = _weights(network)
-        files[_member(number, "ts.pt")] = _script(network)
+        files[_member(number, "ts.pt")] = torchscript.dumped(network)
     manifest = {
         "format": PACKAGE_FORMAT,
         "kind": "package",
@@ -252,26 +246,6 @@ def _member(number: int, ending: str) -> str:
 def _weights(network: Network) -> bytes:
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     return bytes(save_tensors(state))
-
-
-def _script(network: Network) -> bytes:
-    """Unfrozen TorchScript without debug files: those name folders of this machine."""
-    raw, clean = io.BytesIO(), io.BytesIO()
-    with _deprecated():
-        torch.jit.save(torch.jit.script(network), raw)
-    with zipfile.ZipFile(raw) as source, zipfile.ZipFile(clean, "w") as target:
-        for entry in source.infolist():
-            if not entry.filename.endswith(".debug_pkl"):
-                target.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
-    return clean.getvalue()
-
-
-@contextmanager
-def _deprecated() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r".*torch\.jit\.", DeprecationWarning)
-        warnings.filterwarnings("ignore", r".*torch\.jit\.", FutureWarning)
-        yield
 
 
 def _fixtures(networks: Sequence[Network], stars: StarInputs) -> bytes:

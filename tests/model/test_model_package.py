@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -85,6 +88,26 @@ def test_a_package_comes_back_as_it_was_written(package, ingredients, stars):
 def test_the_same_ingredients_give_the_same_package(tmp_path, package, ingredients):
     again = write_package(tmp_path / "again", **ingredients)
     assert again.digest == package.digest
+
+
+def test_torchscript_is_the_same_in_every_process():
+    code = (
+        "from distcnn.config import NetworkConfig; from distcnn.model import InputSpec\n"
+        "from distcnn import digests\n"
+        "from distcnn.model import build_network; from distcnn.model.torchscript import dumped\n"
+        "spec = InputSpec(60, 0, ('g',), True, '', ('teff', 'mh'))\n"
+        "print(digests.of_bytes(dumped(build_network(spec, NetworkConfig(), 0).eval())))\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1
 
 
 def test_torchscript_and_eager_agree_and_pass_their_own_fixtures(package, stars):
