@@ -14,6 +14,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
 from distcnn.clusters.dask_flow import DaskFlow
+from distcnn.clusters.extensions import extensions
 from distcnn.clusters.scratch import scratch_folder
 from distcnn.clusters.settings import ONE_THREAD, dask_settings
 from distcnn.config import ClusterConfig
@@ -78,6 +79,7 @@ def arguments(config: ClusterConfig, workers: int, folder: Path) -> dict[str, An
         "scheduler_kwargs": {
             "dashboard": config.dashboard is not None,
             "dashboard_address": config.dashboard or "127.0.0.1:0",
+            "extensions": extensions(),
         },
         "local_directory": str(folder),
         "silence_logs": logging.CRITICAL,

@@ -186,3 +186,13 @@ class TestClearErrors:
             flow.client.close()
             with pytest.raises(ClusterError, match="same command again"):
                 list(outcomes)
+
+
+def test_a_scheduler_keeps_no_note_of_items_that_have_ended():
+    with open_cluster(ClusterConfig(workers=1, dashboard=None)) as flow:
+        assert sum(outcome.value for outcome in flow(abs, range(-50, 0))) == 25 * 51
+        scheduler = flow.client.cluster.scheduler
+        spans = scheduler.extensions["spans"].spans.values()
+        assert spans
+        assert not any(span.metadata for span in spans)
+        assert "stealing" not in scheduler.extensions
