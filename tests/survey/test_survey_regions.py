@@ -9,6 +9,7 @@ from distcnn.survey.regions import check_whole_shards
 sizes = st.integers(min_value=1, max_value=64)
 
 
+@settings(deadline=None)
 @given(stars=st.integers(1, 5000), shard=sizes, shards=st.integers(1, 5))
 def test_tiles_cover_every_star_once_and_never_share_a_shard(stars, shard, shards):
     regions = tile(stars, shard=shard, shards=shards)
