@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 from judge import Judged, bounds, judged_stars, poor_table, table_of
-from origin import commit, hardware, now
+from origin import commit, hardware, keep, now
 from verdicts import verdicts
 
 from distcnn import __version__, pipeline
@@ -234,16 +234,6 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def store_results(path: Path | None, result: dict[str, Any]) -> Path:
-    """Write the JSON, named for hardware and commit unless told otherwise."""
-    words = f"accuracy-{result['hardware']}-{result['commit'] or __version__}"
-    name = re.sub(r"[^\w.+-]+", "-", words)
-    path = path or Path(__file__).parent / "results" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(plain(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return path
-
-
 def parse() -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -303,7 +293,7 @@ def main() -> None:
     if recipes:
         print_recipes(rows, recipes)
     print_verdicts(found)
-    print(f"\n{store_results(options.json, result)}")
+    print(f"\n{keep('accuracy', plain(result), options.json)}")
 
 
 if __name__ == "__main__":

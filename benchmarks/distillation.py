@@ -18,8 +18,6 @@ names a larger ensemble of the same inputs whose speed counts instead. Written t
 """
 
 import argparse
-import json
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -30,7 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 from judge import BINS, inside
-from origin import commit, hardware
+from origin import commit, hardware, keep
 
 from distcnn import pipeline
 from distcnn.config import SplitConfig, load_config
@@ -211,11 +209,7 @@ def main() -> None:
     options = parse()
     result = run(options)
     tell(result)
-    name = re.sub(r"[^\w.+-]+", "-", f"distillation-{result['hardware']}-{result['commit']}")
-    path = options.json or Path(__file__).parent / "results" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"\n{path}")
+    print(f"\n{keep('distillation', result, options.json)}")
 
 
 if __name__ == "__main__":

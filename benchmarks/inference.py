@@ -15,6 +15,8 @@ Written to ``benchmarks/results/inference-HARDWARE-COMMIT.json``:
     ratio_to_naive            our stars/s on all cores over those of the plain loop on all cores
     stars_per_second          end to end with the most workers, wall time, median of the runs
     runs.NAME                 every run: workers, seconds of all repeats, stars/s, and
+        cold_seconds          of the run before them, with files read from the disk and no choice
+                              of engine remembered; only with the most workers, else null
         compute_share         seconds in the network over seconds in the task
         memory                largest resident size of a worker [bytes]
     naive                     the plain loop: eager float32, member by member, torch's own threads
@@ -29,7 +31,6 @@ Written to ``benchmarks/results/inference-HARDWARE-COMMIT.json``:
 import argparse
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -41,7 +42,8 @@ from typing import Any
 import torch
 from ceilings import ceilings, demand
 from keras_predict import has_keras, measure_keras
-from origin import commit, hardware, now
+from naive import Naive, measure_naive
+from origin import commit, hardware, keep, now, place
 from survey_of import FEW, make_survey
 
 from distcnn import pipeline
@@ -49,15 +51,17 @@ from distcnn.clusters import open_cluster
 from distcnn.config import Config, load_config
 from distcnn.events import silent
 from distcnn.inference import predict, verify
-from distcnn.model import Batch, Package, star_inputs
-from distcnn.survey import Ledger, Region, Store
+from distcnn.model import Package
+from distcnn.survey import Ledger, Store
 
-RESULTS = Path(__file__).parent / "results"
 FEWEST = 24_576
 """Stars of a counted run."""
 FALL = 0.3
 """Part of the recorded ratio that a change may not cost."""
-NAIVE_BATCH = 256
+FLOP_BATCH = 256
+"""Stars of the batch whose operations are counted."""
+STEADY = 60
+"""Seconds that suffice for a loop that does the same all the time."""
 
 
 def config_of(options: argparse.Namespace, workers: int = 0) -> Config:
@@ -78,47 +82,6 @@ def make_package(folder: Path, members: int) -> Package:
         config = load_config(None, [*sets, "cluster.backend=serial"])
         pipeline.train_package(folder / FEW, path, config, silent)
     return Package.load(path)
-
-
-class Naive:
-    """What a notebook does: every member on every batch, scaling included, then mean and std."""
-
-    def __init__(self, package: Package, survey: Store) -> None:
-        self.members = package.networks()
-        bands = [str(band) for band in survey.coordinate("band")]
-        rows = Region(0, min(survey.stars, 4096))
-        self.stars = star_inputs(survey.read(rows, package.spec.variables), package.spec, bands)
-
-    def __call__(self) -> int:
-        with torch.no_grad():
-            for batch in self.stars.batches(NAIVE_BATCH):
-                self.one(batch)
-        return len(self.stars)
-
-    def one(self, batch: Batch) -> torch.Tensor:
-        """Mean of a batch over the members."""
-        each = [member(*batch) for member in self.members]
-        mean = torch.stack([mean for mean, *_ in each])
-        noise = torch.stack([sigma for _, sigma, _ in each])
-        mean.std(0).square().add_(noise.square().mean(0)).sqrt_()
-        return mean.mean(0)
-
-
-def measure_naive(naive: Naive, threads: int, seconds: float) -> dict[str, float]:
-    """Stars per second of wall and of CPU time with so many threads."""
-    torch.set_num_threads(threads)
-    naive()
-    stars, wall, cpu = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < seconds:
-        stars += naive()
-    spent = time.perf_counter() - wall
-    return {
-        "threads": threads,
-        "stars": stars,
-        "seconds": round(spent, 2),
-        "stars_per_second": round(stars / spent, 1),
-        "stars_per_cpu_second": round(stars / (time.process_time() - cpu), 1),
-    }
 
 
 def run_once(options: argparse.Namespace, workers: int) -> dict[str, Any]:
@@ -145,10 +108,13 @@ def run_once(options: argparse.Namespace, workers: int) -> dict[str, Any]:
     }
 
 
-def measure(options: argparse.Namespace, workers: int) -> dict[str, Any]:
-    """Repeat a run until it has lasted long enough; the first one warms caches up."""
-    runs = [run_once(options, workers)]
-    cold = runs.pop()
+def measure(options: argparse.Namespace, workers: int, *, warm: bool = True) -> dict[str, Any]:
+    """Repeat a run until it has lasted long enough; unless all is ``warm``, one comes before."""
+    cold = None
+    if not warm:
+        _forget(options.folder / "survey.zarr")
+        cold = round(run_once(options, workers)["seconds"], 2)
+    runs: list[dict[str, Any]] = []
     while not runs or sum(run["seconds"] for run in runs) < options.seconds:
         runs.append(run_once(options, workers))
     seconds = [run["seconds"] for run in runs]
@@ -156,7 +122,7 @@ def measure(options: argparse.Namespace, workers: int) -> dict[str, Any]:
     return {
         "workers": workers,
         "seconds": [round(value, 2) for value in seconds],
-        "cold_seconds": round(cold["seconds"], 2),
+        "cold_seconds": cold,
         "stars_per_second": round(options.stars / statistics.median(seconds)),
         "spread": round((max(seconds) - min(seconds)) / statistics.median(seconds), 3),
         "compute_share": round(spent["infer"] / spent["total"], 4),
@@ -166,6 +132,15 @@ def measure(options: argparse.Namespace, workers: int) -> dict[str, Any]:
         "engine": runs[-1]["engine"],
         "parity": runs[-1]["parity"],
     }
+
+
+def _forget(folder: Path) -> None:
+    """Ask the system to drop a folder's files from memory, so that they are read from the disk."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def measure_ceilings(options: argparse.Namespace, naive: Naive) -> dict[str, Any]:
@@ -179,15 +154,15 @@ def measure_ceilings(options: argparse.Namespace, naive: Naive) -> dict[str, Any
     while time.process_time() - begun < 3:
         region = store.regions()[stars // store.shard_stars % len(store.regions())]
         stars += len(store.read(region, names)["snr"])
-    batch = next(iter(naive.stars.batches(NAIVE_BATCH)))
+    batch = next(iter(naive.stars.batches(FLOP_BATCH)))
     with torch.no_grad():
         scaled = naive.members[0].inputs(*batch)
         flop = demand(lambda: [member.layers(*scaled) for member in naive.members])["flop"]
     return {
         **found,
         "decode_stars_per_s": round(stars / (time.process_time() - begun)),
-        "flop_per_star": round(flop / NAIVE_BATCH),
-        "matmul_stars_per_s": round(found["matmul_flop_per_s"] * NAIVE_BATCH / flop),
+        "flop_per_star": round(flop / FLOP_BATCH),
+        "matmul_stars_per_s": round(found["matmul_flop_per_s"] * FLOP_BATCH / flop),
     }
 
 
@@ -202,8 +177,8 @@ def first_star(options: argparse.Namespace) -> dict[str, float]:
         "from distcnn.survey import Region\n"
         "f = Path(sys.argv[1]); config = PredictConfig(engine=sys.argv[2])\n"
         "key = package_key(Package.load(f / 'package'), config)\n"
-        "job = Job(str(f / 'survey.zarr'), '', key, 256)\n"
-        "task = RegionTask(Region(0, 256)); found = try_engines(job, task)\n"
+        "job = Job(str(f / 'survey.zarr'), '', key, config.batch)\n"
+        "task = RegionTask(Region(0, 1024)); found = try_engines(job, task)\n"
         "from dataclasses import replace\n"
         "key = replace(key, chosen=found['candidate'])\n"
         "probe(replace(job, package=key), task)\n"
@@ -270,13 +245,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "pixels": package.spec.pixels,
         "package": package.digest,
         "naive": measure_naive(naive, cores, options.seconds),
-        "naive_per_core": measure_naive(naive, 1, options.seconds / 2),
-        "keras": measure_keras(options.keras, package, naive.stars, options.seconds)
+        "naive_per_core": measure_naive(naive, 1, min(options.seconds / 2, STEADY)),
+        "keras": measure_keras(options.keras, package, naive.stars, min(options.seconds, STEADY))
         if options.keras
         else None,
         "ceilings": measure_ceilings(options, naive),
     }
-    runs = {str(w): measure(options, w) for w in map(int, options.workers.split(","))}
+    asked = sorted(map(int, options.workers.split(",")), reverse=True)
+    # The run with the most workers comes first: it reads what nobody has read.
+    runs = {str(w): measure(options, w, warm=w != asked[0]) for w in asked}
     checked = verify(options.folder / "predictions.zarr", config_of(options).predict)
     best = runs[max(runs, key=int)]
     store = Store.open(options.folder / "predictions.zarr", "predictions")
@@ -315,17 +292,12 @@ def main() -> None:
     """Measure, print and store."""
     options = parse()
     result = run(options)
-    text = json.dumps(result, indent=1)
-    print(text)
-    name = re.sub(r"\W+", "-", hardware()).strip("-")
-    record = RESULTS / f"inference-short-{name}.json"
-    usual = record if options.short else RESULTS / f"inference-{name}-{result['commit']}.json"
-    path = options.json or usual
+    print(json.dumps(result, indent=1))
+    record = place("inference-short")
     if options.check:
         compare(result, record)
     else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
+        keep("inference", result, options.json or (record if options.short else None))
 
 
 def compare(result: dict[str, Any], record: Path) -> None:

@@ -1,12 +1,16 @@
-"""Origin: on what, with which code and when a benchmark was run."""
+"""Origin: on what, with which code and when a benchmark was run, and where its result is kept."""
 
+import json
 import platform
 import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
+
+RESULTS = Path(__file__).parent / "results"
 
 
 def hardware() -> str:
@@ -32,3 +36,17 @@ def commit() -> str:
 def now() -> str:
     """Time of a result, which tells the newer of two."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def place(kind: str, *words: str) -> Path:
+    """Where the result of a kind of benchmark on this hardware is kept."""
+    parts = kind, re.sub(r"\W+", "-", hardware()).strip("-"), *filter(None, words)
+    return RESULTS / f"{'-'.join(parts)}.json"
+
+
+def keep(kind: str, result: dict[str, Any], path: Path | None = None) -> Path:
+    """Write a result, named for hardware and commit unless a path is given."""
+    path = path or place(kind, result["commit"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return path

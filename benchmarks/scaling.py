@@ -48,7 +48,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from origin import commit, hardware
+from origin import commit, hardware, keep
 from survey_of import FEW, make_few, make_shell
 
 from distcnn import pipeline
@@ -62,7 +62,6 @@ from distcnn.model import Package
 from distcnn.monitor.lines import Lines
 from distcnn.survey import Ledger
 
-RESULTS = Path(__file__).parent / "results"
 STARS, PIXELS = 600, 800  # of the package
 SHARD = 8  # stars of a region: the driver does not care
 SLICES = 10
@@ -258,12 +257,8 @@ def main() -> None:
         print(json.dumps(one(options.folder, options.one, options.workers[0], options.fsync)))
         return
     result = run(options)
-    text = json.dumps(result, indent=1)
-    print(text)
-    name = re.sub(r"\W+", "-", result["hardware"]).strip("-")
-    path = options.json or RESULTS / f"scaling-{name}-{result['commit']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
+    print(json.dumps(result, indent=1))
+    keep("scaling", result, options.json)
 
 
 if __name__ == "__main__":

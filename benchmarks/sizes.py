@@ -18,7 +18,6 @@ and one thread, by CPU time. Written to ``benchmarks/results/sizes-HARDWARE-COMM
 import argparse
 import json
 import os
-import re
 import statistics
 import tempfile
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from ceilings import demand
-from origin import commit, hardware, now
+from origin import commit, hardware, keep, now
 
 from distcnn import pipeline
 from distcnn.config import load_config
@@ -35,7 +34,6 @@ from distcnn.events import silent
 from distcnn.inference.engines import choose
 from distcnn.model import Package
 
-RESULTS = Path(__file__).parent / "results"
 BATCH = 256
 
 
@@ -109,12 +107,8 @@ def main() -> None:
         "date": now(),
         "sizes": {size: measure(package, first) for size, package in packages.items()},
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    name = re.sub(r"\W+", "-", hardware()).strip("-")
-    path = options.json or RESULTS / f"sizes-{name}-{result['commit']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
+    print(json.dumps(result, indent=1))
+    keep("sizes", result, options.json)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ flux_error float16), once with float32 for both. What stands in FOLDER is not ma
 import argparse
 import json
 import os
-import re
 import shutil
 import statistics
 import time
@@ -37,7 +36,7 @@ from unittest import mock
 
 import numpy as np
 from accuracy import SURVEY
-from origin import commit, hardware
+from origin import commit, hardware, keep
 from survey_of import layout_for
 
 from distcnn import pipeline
@@ -49,7 +48,6 @@ from distcnn.model import Package
 from distcnn.schema import SURVEY_VARIABLES
 from distcnn.survey import Region, Store, bytes_below, create_store, files_below
 
-RESULTS = Path(__file__).parent / "results"
 EXACT = {"flux_error": replace(SURVEY_VARIABLES["flux_error"], dtype="float32")}
 LIMIT = 0.01
 """Of a label's error: what the encoding may do to it, rms."""
@@ -287,12 +285,8 @@ def main() -> None:
         "rates": measure_rates(folder, stored, options.rate_stars, options.repeats),
         "load": [load, os.getloadavg()[0]],
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    name = re.sub(r"\W+", "-", result["hardware"]).strip("-")
-    path = options.json or RESULTS / f"storage-{name}-{result['commit']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
+    print(json.dumps(result, indent=1))
+    keep("storage", result, options.json)
     if max(result["rms"], result["bias"]) >= LIMIT:
         raise SystemExit(f"the encoding moves labels by {result['rms']} of their errors")
 

@@ -34,7 +34,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -45,7 +44,7 @@ from typing import Any
 import numpy as np
 import torch
 from ceilings import binding, ceilings, demand
-from origin import commit, hardware, now
+from origin import commit, hardware, keep, now
 from training_accuracy import compare_accuracy
 from training_loops import (
     CUSTOM,
@@ -68,7 +67,6 @@ from distcnn.training.data import Labelled
 from distcnn.training.products import for_cpu
 
 Make = Callable[[InputSpec, Labelled, TrainConfig], Epoch]
-RESULTS = Path(__file__).parent / "results"
 PLAINS = ("notebook", "eager", "eager_our_batch", "eager_kept_memory")
 PAIRS = [("ours", plain) for plain in PLAINS] + [("ours_augmented", "eager_augmented")]
 
@@ -274,12 +272,8 @@ def main() -> None:
     torch.set_num_threads(1)
     options = parse()
     result = run(options)
-    text = json.dumps(result, indent=1)
-    print(text)
-    name = re.sub(r"\W+", "-", hardware()).strip("-")
-    path = options.json or RESULTS / f"training-{name}-{result['commit']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
+    print(json.dumps(result, indent=1))
+    keep("training", result, options.json)
 
 
 if __name__ == "__main__":

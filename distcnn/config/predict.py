@@ -10,7 +10,7 @@ from distcnn.config.base import Bytes, Frozen
 class PredictConfig(Frozen):
     """From package and survey to predictions."""
 
-    batch: int = Field(256, ge=1)
+    batch: int = Field(1024, ge=1)
     """Stars per forward pass; halved by itself when memory runs out, and said so once."""
     gpu_batch: int = Field(8192, ge=1)
     """The same on a GPU, which wants many at once."""

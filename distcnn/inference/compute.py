@@ -58,13 +58,13 @@ class _Block:
     seconds: float
 
 
-AT_ONCE = 4096
+READ_AT_ONCE = 4096
 """Least stars read at a time: opening a chunk costs as much as decoding a thousand stars."""
 
 
 def block_rows(chunk: int, batch: int) -> int:
     """Stars read at a time: whole chunks, and whole batches where chunks allow."""
-    least = max(AT_ONCE, batch)
+    least = max(READ_AT_ONCE, batch)
     return chunk * -(-least // chunk)
 
 
@@ -108,7 +108,7 @@ def _read_ahead(
     wanted = dict.fromkeys((*predictor.variables, *COPIED, "photometry"))
     names = tuple(name for name in wanted if name in survey.variables)
 
-    reading = _Reading(survey, names, lenient=task.lenient, stored=predictor.narrow)
+    reading = _Reading(survey, names, lenient=task.lenient, stored=True)
 
     def read(rows: Region) -> _Block:
         start = perf_counter()
@@ -178,9 +178,8 @@ def _compute_block(
     for name in predictor.variables:
         # Hidden, not removed: the other stars of the batch must keep their places.
         if name in arrays and left_out.size:
-            arrays[name][left_out] = survey.blank(name, left_out.size, stored=predictor.narrow)
-    quantised = survey.quantised if predictor.narrow else None
-    out = predictor.predict(arrays, band_names(survey), batch, quantised)
+            arrays[name][left_out] = survey.blank(name, left_out.size, stored=True)
+    out = predictor.predict(arrays, band_names(survey), batch, survey.quantised)
     failed = ~np.isfinite(np.hstack([out[name] for name in LABELLED])).all(axis=1)
     reasons |= {
         int(row) + first: NOT_FINITE

@@ -23,7 +23,7 @@ from distcnn.model.devices import Wanted, open_device
 from distcnn.model.inputs import band_columns
 from distcnn.quality import Evidence, Quality
 from distcnn.schema import PREDICTION_VARIABLES
-from distcnn.survey import Quantised
+from distcnn.survey import Quantised, widened
 
 Array = np.ndarray[Any, Any]
 LABELLED = ("label", "label_error", "label_noise", "label_scatter")
@@ -32,6 +32,8 @@ DERIVED = ("label_error_low", "label_error_high", "label_debiased", "label_debia
 """Further variables per label: NaN in failed stars, and where the package gives none."""
 CORRELATION = "label_correlation"
 
+WIDE_AT_ONCE = 1024
+"""Stars that are wide at a time, or one batch if that is more."""
 PLAIN = Candidate("eager")
 """What every host can run."""
 
@@ -76,8 +78,8 @@ class Predictor:
         self.variables = (*self.spec.variables, *extra)
 
     @property
-    def narrow(self) -> bool:
-        """Whether ``predict`` wants variables as the store holds them: they travel to a GPU."""
+    def travels(self) -> bool:
+        """Whether stars go to another device and come back; else they are computed here."""
         return self.ensemble.device != "cpu"
 
     def predict(
@@ -85,16 +87,17 @@ class Predictor:
         arrays: Mapping[str, Array],
         bands: Sequence[str],
         batch: int,
-        quantised: Mapping[str, Quantised] | None = None,
+        quantised: Mapping[str, Quantised],
     ) -> dict[str, Array]:
         """Predict and judge N stars.
 
         Parameters
         ----------
-        arrays : survey variables of N stars (those of ``variables`` that the survey has).
+        arrays : survey variables of N stars (those of ``variables`` that the survey has), as
+            ``Store.read_stored`` gives them.
         bands : names of the columns of ``photometry``.
         batch : stars per forward pass.
-        quantised : given with arrays as ``Store.read_stored`` gives them; how to widen them.
+        quantised : how variables that are held as integers are widened.
 
         Returns
         -------
@@ -102,8 +105,8 @@ class Predictor:
         package has nothing to say; ``label_correlation`` float16 [N, K] unless there is but one
         label; ``novelty``, ``valid_pixels`` float32 [N]; ``flags`` uint32 [N].
         """
-        if quantised is None:
-            prediction, evidence = self._at_home(arrays, bands, batch)
+        if not self.travels:
+            prediction, evidence = self._at_home(arrays, bands, batch, quantised)
         else:
             if self._conveyor is None or self._conveyor.quantised != dict(quantised):
                 places = self.ensemble, self.quality.novelty, self.spec
@@ -113,6 +116,32 @@ class Predictor:
         return self._judged(prediction, evidence)
 
     def _at_home(
+        self,
+        arrays: Mapping[str, Array],
+        bands: Sequence[str],
+        batch: int,
+        quantised: Mapping[str, Quantised],
+    ) -> tuple[Prediction, Evidence]:
+        """Some stars at a time: what is widened stays in the cache for all that is done to it."""
+        step = batch * -(-WIDE_AT_ONCE // batch)
+        starts = range(0, len(next(iter(arrays.values()))), step)
+        parts = [
+            self._widened(
+                {
+                    name: widened(arrays[name][start : start + step], quantised.get(name))
+                    for name in self.variables
+                    if name in arrays
+                },
+                bands,
+                batch,
+            )
+            for start in starts
+        ]
+        predictions, evidence = zip(*parts, strict=True)
+        joined = (np.concatenate(column) for column in zip(*predictions, strict=True))
+        return Prediction(*joined), Evidence.joined(evidence)
+
+    def _widened(
         self, arrays: Mapping[str, Array], bands: Sequence[str], batch: int
     ) -> tuple[Prediction, Evidence]:
         inputs = star_inputs(arrays, self.spec, bands)

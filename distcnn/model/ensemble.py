@@ -24,11 +24,6 @@ Layers = Callable[[Tensor, Tensor, Tensor], Outputs]
 scaled, float32. The tensors it gives may be overwritten by its next call."""
 
 
-AT_ONCE = 4
-"""Batches that a student takes in one: it needs less memory for them than an ensemble for one,
-and what a batch costs, however many stars it has, counts for more."""
-
-
 class Prediction(NamedTuple):
     """Labels of N stars, float32 [N,L] in label units.
 
@@ -45,7 +40,8 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an engine is from what it must reproduce, in units of a label's typical error.
+    """How far an engine is from what it must reproduce, in units of a label's typical error
+    (correlations: as they are).
 
     ``rms``: largest of any member and label; ``bias``: largest mean difference of the
     ensemble's label, over the stars.
@@ -78,12 +74,8 @@ class Ensemble:
         self._inputs = _inputs_of(self._scaling, device)
 
     def predict(self, stars: StarInputs, batch: int = 256) -> Prediction:
-        """Labels of all stars, ``batch`` at a time; ``AT_ONCE`` times as many by a student."""
-        student = self.package.student
-        parts = [
-            _arrays(self.combined(b))
-            for b in stars.batches(batch * AT_ONCE if student else batch, self.device)
-        ]
+        """Labels of all stars, ``batch`` at a time."""
+        parts = [_arrays(self.combined(b)) for b in stars.batches(batch, self.device)]
         return _joined(parts, self._scaling)
 
     def combined(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -98,16 +90,22 @@ class Ensemble:
 
     def parity(self) -> Parity:
         """Run the package's fixtures: how far this is from what training wrote."""
-        stars, mean, sigma = self.package.fixtures()
-        met = self.outputs(stars.tensors(device=self.device))[:2]
-        return self.differences(met, (mean, sigma))
+        stars, *wanted = self.package.fixtures()
+        return self.differences(self.outputs(stars.tensors(device=self.device)), wanted)
 
-    def differences(self, met: Sequence[Tensor], wanted: Sequence[Array]) -> Parity:
-        """Compare means and sigmas [M,B,L] with those wanted, in label units."""
+    def differences(self, met: Outputs, wanted: Sequence[Array | None]) -> Parity:
+        """Compare with means and sigmas [M,B,L], in label units, and correlations [M,B,K].
+
+        None is not compared: the first packages held no correlations.
+        """
         unit = np.asarray(self.package.manifest["label_sigma"])
+        units = (unit, unit, np.ones(1))
         rms = bias = 0.0
-        for found, right in zip(met, wanted, strict=True):
-            gap = (found.float().cpu().numpy().astype(np.float64) - right) / unit
+        flat = (*met[:2], packed(met[2]))
+        for found, right, size in zip(flat, wanted, units, strict=True):
+            if right is None or not right.size:
+                continue
+            gap = (found.float().cpu().numpy().astype(np.float64) - right) / size
             # Per member and label over the stars: a single bad member must not average out.
             each = np.sqrt(np.square(gap).mean(axis=1))
             rms = max(rms, float(np.nan_to_num(each, nan=np.inf).max()))

@@ -19,7 +19,7 @@ import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import safetensors
@@ -34,6 +34,7 @@ from distcnn import __version__, digests
 from distcnn.config import NetworkConfig, StudentNetwork
 from distcnn.errors import DigestMismatch, PackageError
 from distcnn.model import torchscript
+from distcnn.model.covariance import packed
 from distcnn.model.inputs import Array, Batch, InputSpec, StarInputs
 from distcnn.model.network import Network, build_network, is_student, stacked
 from distcnn.schema import LABELS, PACKAGE_FORMAT
@@ -42,6 +43,18 @@ Engine = Literal["eager", "torchscript"]
 Member = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 MANIFEST, EVALUATION = "manifest.json", "evaluation.json"
 _CURE = "Restore the package from a copy, or train again."
+
+
+class Fixtures(NamedTuple):
+    """Inputs of F stars, some with missing ones, and what every member must give for them.
+
+    ``mean``, ``sigma`` [M,F,L]; ``correlation`` [M,F,K], None in the first packages.
+    """
+
+    stars: StarInputs
+    mean: Array
+    sigma: Array
+    correlation: Array | None
 
 
 class Package:
@@ -139,11 +152,11 @@ class Package:
         found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         return found
 
-    def fixtures(self) -> tuple[StarInputs, Array, Array]:
-        """Inputs of F stars, and mean and sigma [M,F,L] that every member must give for them."""
+    def fixtures(self) -> "Fixtures":
+        """What every engine must reproduce."""
         arrays = load_arrays(self.read("fixtures.safetensors"))
         stars = StarInputs(*(arrays[name] for name in Batch._fields))
-        return stars, arrays["mean"], arrays["sigma"]
+        return Fixtures(stars, arrays["mean"], arrays["sigma"], arrays.get("correlation"))
 
     def members(self, engine: Engine = "eager", device: str = "cpu") -> list[Member]:
         """Every member, ready to be called with a ``Batch``; see ``Network``."""
@@ -251,14 +264,15 @@ def _weights(network: Network) -> bytes:
 def _fixtures(networks: Sequence[Network], stars: StarInputs) -> bytes:
     with torch.inference_mode():
         outputs = stacked([network.eval()(*stars.tensors()) for network in networks])
-    mean, sigma = (output.numpy() for output in outputs[:2])
-    if not (np.isfinite(mean).all() and np.isfinite(sigma).all()):
+    found = {"mean": outputs[0], "sigma": outputs[1], "correlation": packed(outputs[2])}
+    arrays = {name: values.contiguous().numpy() for name, values in found.items()}
+    if not all(np.isfinite(values).all() for values in arrays.values()):
         raise PackageError(
             "a member gives values that are not finite",
             expected="finite labels for every star, whatever is missing",
             cure="Train again with a smaller train.learning_rate.",
         )
-    return bytes(save_arrays({**stars.arrays(), "mean": mean, "sigma": sigma}))
+    return bytes(save_arrays({**stars.arrays(), **arrays}))
 
 
 def _scaling(networks: Sequence[Network]) -> dict[str, Any]:

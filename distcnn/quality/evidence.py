@@ -4,8 +4,9 @@ Spectra are large and judgements are not: whoever holds the spectra, on a CPU or
 reduces them to this, and the rest of the judging never sees them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,15 @@ class Evidence:
             photometry=there.get("photometry"),
             parallax=None if parallax is None else parallax.reshape(-1),
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Evidence"]) -> "Evidence":
+        """Of all stars of the parts, which are of one survey."""
+        joined: dict[str, Any] = {}
+        for name in (field.name for field in fields(cls)):
+            column = [getattr(part, name) for part in parts]
+            joined[name] = None if column[0] is None else np.concatenate(column)
+        return cls(**joined)
 
     @property
     def missing(self) -> Array:

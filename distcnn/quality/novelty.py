@@ -116,12 +116,14 @@ class Novelty:
 
     def _fit(self, weight: Array, gap: Array) -> Array:
         """[N, k] components of each star in units of their spread, given a unit Gaussian prior."""
-        row, column = np.tril_indices(len(self.components))
-        normal = np.zeros((len(self.components), len(self.components), len(weight)))
-        normal[row, column] = self._products @ weight.T
-        normal[range(len(normal)), range(len(normal))] += 1.0
+        k = len(self.components)
+        normal = np.empty((k, k, len(weight)), np.float32)
+        lower = self._products @ weight.T
+        for row in range(k):
+            normal[row, : row + 1] = lower[row * (row + 1) // 2 :][: row + 1]
+            normal[row, row] += 1
         right = (weight * gap) @ self.components.T
-        return np.asarray(_solved(normal, right.T.astype(float)).T, np.float32, order="C")
+        return np.ascontiguousarray(_solved(normal, np.ascontiguousarray(right.T)).T)
 
     @cached_property
     def _products(self) -> Array:
@@ -174,7 +176,8 @@ def _solved(normal: Array, right: Array) -> Array:
     """Solutions [k, N] of normal equations [k, k, N] (lower triangles), right sides [k, N].
 
     Cholesky, for all stars at once: a library's solver takes longer to enter than to solve.
-    Both arguments are overwritten.
+    Single precision will do, as components are orthogonal and no star's weights vary so much
+    that they cease to be nearly so. Both arguments are overwritten.
     """
     for j in range(len(right)):
         before = normal[j, :j]

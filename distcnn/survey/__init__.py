@@ -2,7 +2,7 @@
 
 from distcnn.survey.create import create_store
 from distcnn.survey.files import bytes_below, files_below
-from distcnn.survey.layout import Coordinate, Layout, Quantised
+from distcnn.survey.layout import Coordinate, Layout, Quantised, widened
 from distcnn.survey.ledger import Ledger
 from distcnn.survey.regions import Region, tile
 from distcnn.survey.store import Store
@@ -18,4 +18,5 @@ __all__ = [
     "create_store",
     "files_below",
     "tile",
+    "widened",
 ]

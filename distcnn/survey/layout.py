@@ -45,6 +45,13 @@ class Quantised:
         return values
 
 
+def widened(values: NDArray[Any], how: Quantised | None) -> NDArray[Any]:
+    """What is stored, as float32 with NaN for missing; neither codes nor halves: as they are."""
+    if how is not None:
+        return how.decode(values)
+    return values.astype(np.float32) if values.dtype == np.float16 else values
+
+
 @dataclass(frozen=True)
 class Coordinate:
     """Values along one dimension: floats (wavelength) or texts (names of labels, bands)."""

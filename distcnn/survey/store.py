@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from distcnn import digests
 from distcnn.errors import StoreCorrupt, StoreError
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
-from distcnn.survey.layout import Quantised
+from distcnn.survey.layout import Quantised, widened
 from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
 
 Array = NDArray[Any]
@@ -196,10 +196,7 @@ class Store:
                 )
 
     def _decode(self, name: str, values: Array) -> Array:
-        quantised = self.quantisation(name)
-        if quantised is not None:
-            return quantised.decode(values)
-        return values.astype(np.float32) if values.dtype == np.float16 else values
+        return widened(values, self.quantisation(name))
 
     @property
     def quantised(self) -> dict[str, Quantised]:

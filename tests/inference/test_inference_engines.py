@@ -69,6 +69,20 @@ def test_all_members_in_one_module_give_what_each_gives_alone(loop, missing):
                 torch.testing.assert_close(found, right, atol=1e-5, rtol=1e-5)
 
 
+def test_an_engine_that_only_confuses_pairs_of_labels_is_refused(package, stars, monkeypatch):
+    class Confused:
+        def __call__(self, *inputs):
+            mean, sigma, correlation = self.layers(*inputs)
+            return mean, sigma, correlation.flip(2, 3)
+
+        def __init__(self, package):
+            self.layers = Candidate("eager").build(package, CPU, None)
+
+    monkeypatch.setitem(ENGINES, "confused", Kind(lambda package, *_: Confused(package)))
+    with pytest.raises(ParityError, match="label errors"):
+        choose(package, stars, engine="confused")
+
+
 def test_narrow_products_are_near_and_heads_stay_exact():
     networks, inputs = networks_and_inputs()
     layers = [network.layers for network in networks]

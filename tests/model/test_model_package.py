@@ -139,8 +139,8 @@ def test_no_star_gives_no_prediction(package, stars):
 
 
 def test_fixtures_hold_stars_without_each_input_and_without_any(package):
-    stars, mean, sigma = package.fixtures()
-    assert mean.shape == sigma.shape == (3, len(stars), 3)
+    stars, mean, sigma, correlation = package.fixtures()
+    assert mean.shape == sigma.shape == correlation.shape == (3, len(stars), 3)
     assert np.isfinite(mean).all()
     everything = [~np.isfinite(array).any(1) for array in stars.arrays().values()]
     assert np.logical_and.reduce(everything).any()

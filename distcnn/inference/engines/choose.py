@@ -25,6 +25,7 @@ from distcnn.inference.engines.candidates import ENGINES, Candidate, admitted, o
 from distcnn.inference.engines.refused import EngineRefused
 from distcnn.inference.memory import out_of_memory
 from distcnn.model import Batch, Ensemble, Package, StarInputs
+from distcnn.model.covariance import packed
 from distcnn.model.ensemble import Parity
 from distcnn.model.inputs import Array
 
@@ -157,8 +158,8 @@ def race(
 ) -> Iterator[tuple[Candidate, tuple[Trial, Ensemble | None]]]:
     """Try the candidates one after the other."""
     batch = stars.tensors(device=str(device))
-    plain = Ensemble(package, "eager", str(device)).outputs(batch)[:2]
-    right = [values.float().cpu().numpy() for values in plain]
+    plain = Ensemble(package, "eager", str(device)).outputs(batch)
+    right = [values.float().cpu().numpy() for values in (*plain[:2], packed(plain[2]))]
     for candidate, refused in admitted(device, engine=engine, precision=precision):
         if refused:
             yield candidate, (Trial(candidate, refused=refused), None)
@@ -193,7 +194,7 @@ def _gated(
         parities = [ensemble.parity()]
         if known is not None:
             batch, right = known
-            parities.append(ensemble.differences(ensemble.outputs(batch)[:2], right))
+            parities.append(ensemble.differences(ensemble.outputs(batch), right))
     except FAILURES as error:
         if out_of_memory(error):
             raise

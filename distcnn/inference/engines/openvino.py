@@ -57,7 +57,7 @@ class _Layers:
 
     def __call__(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
         inputs = [values.numpy() for values in (spectrum, xp, scalars) if values.shape[1]]
-        found = self._request.infer(inputs, share_inputs=True)
+        found = self._request.infer(inputs, share_inputs=True, share_outputs=True)
         heads = (torch.from_numpy(found[number]) for number in range(3))
         out: Outputs = self._finish(*heads)
         return out
