@@ -17,7 +17,9 @@ Written to ``benchmarks/results/inference-HARDWARE-COMMIT.json``:
     runs.NAME                 every run: workers, seconds of all repeats, stars/s, and
         cold_seconds          of the run before them, with files read from the disk and no choice
                               of engine remembered; only with the most workers, else null
-        compute_share         seconds in the network over seconds in the task
+        compute_share         seconds in network, errors and flags over seconds in the task
+        computing_alone       stars/s of as many workers that do only that, with stars in memory
+        end_to_end_to_computing   stars/s end to end over those
         memory                largest resident size of a worker [bytes]
     naive                     the plain loop: eager float32, member by member, torch's own threads
     naive_per_core            the same with one thread, by process CPU time
@@ -33,14 +35,13 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from ceilings import ceilings, demand
+from first_star import first_star
 from keras_predict import has_keras, measure_keras
 from naive import Naive, measure_naive
 from origin import commit, hardware, keep, now, place
@@ -48,16 +49,20 @@ from survey_of import FEW, make_survey
 
 from distcnn import pipeline
 from distcnn.clusters import open_cluster
-from distcnn.config import Config, load_config
+from distcnn.config import Config, PredictConfig, load_config
 from distcnn.events import silent
 from distcnn.inference import predict, verify
+from distcnn.inference.predictor import hold, one_thread
+from distcnn.inference.run import package_key
 from distcnn.model import Package
-from distcnn.survey import Ledger, Store
+from distcnn.survey import Ledger, Region, Store
 
 FEWEST = 24_576
 """Stars of a counted run."""
 FALL = 0.3
 """Part of the recorded ratio that a change may not cost."""
+IN_MEMORY = 8192
+"""Stars that are computed again and again where only computing is measured."""
 FLOP_BATCH = 256
 """Stars of the batch whose operations are counted."""
 STEADY = 60
@@ -108,6 +113,33 @@ def run_once(options: argparse.Namespace, workers: int) -> dict[str, Any]:
     }
 
 
+def compute_alone(place: tuple[Path, str, float]) -> float:
+    """Stars per second where nothing is read or stored: network, errors and flags of stars in
+    memory, by the engine named.
+    """
+    folder, engine, seconds = place
+    config = PredictConfig()
+    key = package_key(Package.load(folder / "package"), config, engine)
+    predictor, survey = hold(key), Store.open(folder / "survey.zarr", "survey")
+    names = [name for name in predictor.variables if name in survey.variables]
+    arrays = survey.read_stored(Region(0, IN_MEMORY), names)
+    bands, stars = [str(band) for band in survey.coordinate("band")], 0
+    with one_thread():
+        predictor.predict(arrays, bands, config.batch, survey.quantised)
+        begun = time.perf_counter()
+        while time.perf_counter() - begun < seconds:
+            predictor.predict(arrays, bands, config.batch, survey.quantised)
+            stars += IN_MEMORY
+        return stars / (time.perf_counter() - begun)
+
+
+def measure_compute(options: argparse.Namespace, workers: int, engine: str) -> float:
+    """Stars per second of all workers together that compute and do nothing else."""
+    place = options.folder, engine, min(options.seconds / 2, STEADY)
+    with open_cluster(config_of(options, workers).cluster) as flow:
+        return sum(outcome.result() for outcome in flow(compute_alone, [place] * max(workers, 1)))
+
+
 def measure(options: argparse.Namespace, workers: int, *, warm: bool = True) -> dict[str, Any]:
     """Repeat a run until it has lasted long enough; unless all is ``warm``, one comes before."""
     cold = None
@@ -118,12 +150,16 @@ def measure(options: argparse.Namespace, workers: int, *, warm: bool = True) -> 
     while not runs or sum(run["seconds"] for run in runs) < options.seconds:
         runs.append(run_once(options, workers))
     seconds = [run["seconds"] for run in runs]
+    speed = options.stars / statistics.median(seconds)
+    alone = measure_compute(options, workers, runs[-1]["engine"])
     spent = {name: sum(r["spent"][name] for r in runs) for name in runs[0]["spent"]}
     return {
         "workers": workers,
         "seconds": [round(value, 2) for value in seconds],
         "cold_seconds": cold,
-        "stars_per_second": round(options.stars / statistics.median(seconds)),
+        "stars_per_second": round(speed),
+        "computing_alone": round(alone),
+        "end_to_end_to_computing": round(speed / alone, 3),
         "spread": round((max(seconds) - min(seconds)) / statistics.median(seconds), 3),
         "compute_share": round(spent["infer"] / spent["total"], 4),
         "spent": {name: round(value, 2) for name, value in spent.items()},
@@ -164,35 +200,6 @@ def measure_ceilings(options: argparse.Namespace, naive: Naive) -> dict[str, Any
         "flop_per_star": round(flop / FLOP_BATCH),
         "matmul_stars_per_s": round(found["matmul_flop_per_s"] * FLOP_BATCH / flop),
     }
-
-
-def first_star(options: argparse.Namespace) -> dict[str, float]:
-    """Seconds from the start of a new process to the first labels, cold and warm."""
-    code = (
-        "import sys, torch; from pathlib import Path\n"
-        "from distcnn.inference.region import Job, try_engines, probe\n"
-        "from distcnn.inference.run import package_key\n"
-        "from distcnn.inference.compute import RegionTask\n"
-        "from distcnn.config import PredictConfig; from distcnn.model import Package\n"
-        "from distcnn.survey import Region\n"
-        "f = Path(sys.argv[1]); config = PredictConfig(engine=sys.argv[2])\n"
-        "key = package_key(Package.load(f / 'package'), config)\n"
-        "job = Job(str(f / 'survey.zarr'), '', key, config.batch)\n"
-        "task = RegionTask(Region(0, 1024)); found = try_engines(job, task)\n"
-        "from dataclasses import replace\n"
-        "key = replace(key, chosen=found['candidate'])\n"
-        "probe(replace(job, package=key), task)\n"
-    )
-    seconds = {}
-    cache = options.folder / "first_star_cache"
-    shutil.rmtree(cache, ignore_errors=True)
-    for name in ("cold", "warm"):
-        begun = time.perf_counter()
-        words = [sys.executable, "-W", "ignore", "-c", code, str(options.folder), options.engine]
-        subprocess.run(words, check=True, env={**os.environ, "DISTCNN_CACHE": str(cache)})
-        seconds[name] = round(time.perf_counter() - begun, 2)
-    shutil.rmtree(cache, ignore_errors=True)
-    return seconds
 
 
 def parse() -> argparse.Namespace:
@@ -277,7 +284,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "trials": store.attrs["engine"]["trials"],
         "recomputed": checked.recomputed,
         "identical": checked.identical,
-        "first_star": {} if options.short else first_star(options),
+        "first_star": {} if options.short else first_star(options.folder, options.engine),
         "load": [load, os.getloadavg()[0]],
     }
 

@@ -88,7 +88,10 @@ def _ratios(result: Result) -> Iterator[Row]:
 
 def _inside(result: Result) -> Iterator[Row]:
     best, limits, first = _by_workers(result)[0], result["ceilings"], result["first_star"]
-    yield "Time in the network", f"{100 * best['compute_share']:.1f} %", "of a task's time"
+    if "computing_alone" in best:
+        how = f"{best['computing_alone']:,} stars/s: network, errors and flags of stars in memory"
+        share = f"{best['end_to_end_to_computing']:.2f}"
+        yield f"End to end over computing alone, {ways(best['workers'])}", share, how
     memory = f"{best['memory'] / 1e6:,.0f} MB"
     yield "Memory of a worker", memory, "largest resident size"
     if first:

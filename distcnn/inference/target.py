@@ -26,6 +26,8 @@ from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store, file
 
 Attrs = dict[str, Any]
 LEDGER, LOCK, DEAD_LETTERS = "ledger.jsonl", "lock", "dead_letters.jsonl"
+CHUNK = 16_384
+"""Most stars in a chunk of predictions, unless the survey's chunks have more."""
 _CURE = "Use another output path, or remove this one to begin again."
 
 
@@ -55,12 +57,21 @@ def layout(
     return Layout(
         kind="predictions",
         sizes={STAR: survey.stars, LABEL: labels.size, PAIR: pairs.size},
-        chunk_stars=survey.chunk_stars,
+        chunk_stars=_chunk(survey.chunk_stars, survey.shard_stars),
         shard_stars=survey.shard_stars,
         variables=tuple(v for v in PREDICTION_VARIABLES.values() if dims.issuperset(v.dims)),
         coordinates={name: c for name, c in coordinates.items() if name in dims},
         attrs=_attrs(package, survey, config) | whereabouts(package, survey, predictions, asked),
     )
+
+
+def _chunk(chunk: int, shard: int) -> int:
+    """Stars in a chunk of predictions: as many of the survey's chunks as ``CHUNK`` and a shard
+    allow. A star's results are few bytes; a chunk costs the same however large it is.
+    """
+    parts = shard // chunk
+    fitting = (n * chunk for n in range(1, parts + 1) if parts % n == 0)
+    return max(rows for rows in fitting if rows <= max(chunk, CHUNK))
 
 
 def _attrs(package: Package, survey: Store, config: PredictConfig) -> Attrs:

@@ -224,7 +224,7 @@ class _Check:
         key = package_key(package, asked, self.store.attrs["engine"].get("candidate", ""))
         try:
             predictor = hold(key)
-            for region, rows in self._sample(settings["batch"]):
+            for region, rows in self._sample(survey.chunk_stars, settings["batch"]):
                 facts = self.ledger.done[region.name]
                 failed = (
                     (r, t) for r, t in _failed_rows(facts).items() if rows.start <= r < rows.stop
@@ -240,12 +240,11 @@ class _Check:
         """The batch before any halving, which sets the blocks."""
         return int(facts.get("planned", self.store.attrs["settings"]["batch"]))
 
-    def _sample(self, batch: int) -> Iterator[tuple[Region, Region]]:
+    def _sample(self, chunk: int, batch: int) -> Iterator[tuple[Region, Region]]:
         """Whole blocks, spread over the store by a hash of its digests.
 
         One block of every region, before a region is asked for another.
         """
-        chunk = self.store.chunk_stars
         seed = int(digests.of_value(self.ledger.fingerprint)[:8], 16)
         rng = np.random.default_rng(seed)
         order = rng.permutation(np.flatnonzero(self.sound))

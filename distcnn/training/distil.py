@@ -5,7 +5,6 @@ package, on the calibration split, and only when the package is written is the t
 for the price. A student of a student would add its faults to those of its teacher.
 """
 
-import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 
 from distcnn import __version__
 from distcnn.config import DistilConfig, QualityConfig, TrainConfig
-from distcnn.errors import FingerprintMismatch, TrainingError
+from distcnn.errors import TrainingError
 from distcnn.events import Listener, StageEnded, StageStarted, silent
 from distcnn.flow import Flow
 from distcnn.model import InputSpec, Package
@@ -22,6 +21,7 @@ from distcnn.survey import Ledger, Store
 from distcnn.training.assemble import calibrate_and_write, evaluate_package
 from distcnn.training.claim import claimed
 from distcnn.training.data import HELD, Census, read_labelled, take_census
+from distcnn.training.finished import check_same
 from distcnn.training.members import PROGRESS, MemberTask, read_member
 from distcnn.training.progress import Follower, following
 from distcnn.training.split import Part, groups_digest
@@ -186,14 +186,7 @@ def _told(spec: dict[str, Any], names: list[str]) -> str:
 
 def _reopen(path: Path, fingerprint: dict[str, Any]) -> Package:
     made = Package.load(path)
-    found = made.manifest.get("fingerprint", {})
-    for key, value in json.loads(json.dumps(fingerprint)).items():
-        if found.get(key) != value:
-            raise FingerprintMismatch(
-                f"{path} was made with {key} = {str(found.get(key))[:60]}",
-                expected=f"{key} = {str(value)[:60]}, as asked now",
-                cure="Give another path, or remove this package to distil again.",
-            )
+    check_same(path, made.manifest.get("fingerprint", {}), fingerprint, "distil")
     return made
 
 

@@ -134,13 +134,7 @@ def train_one(task: MemberTask, comm: Comm, device: torch.device) -> dict[str, A
     if comm.writes():
         digest = write_member(task, network)
         (task.folder / CHECKPOINT).unlink()
-    return facts_of(task, progress, digest) | {
-        "arithmetic": {
-            "device": device.type,
-            "precision": str(precision).removeprefix("torch."),
-            "precision_why": why,
-        },
-    }
+    return facts_of(task, progress, digest) | arithmetic_of(device, precision, why)
 
 
 def fastest(network: Network, validation: Scaled, comm: Comm) -> tuple[torch.dtype, str]:
@@ -165,6 +159,12 @@ def facts_of(task: MemberTask, progress: Progress, digest: str) -> dict[str, Any
         "validation": progress.validation,
         "epochs": progress.epochs,
     }
+
+
+def arithmetic_of(device: torch.device, precision: torch.dtype, why: str) -> dict[str, Any]:
+    """What is told of how a member was computed."""
+    name = str(precision).removeprefix("torch.")
+    return {"arithmetic": {"device": device.type, "precision": name, "precision_why": why}}
 
 
 def write_member(task: MemberTask, network: Network) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from distcnn import __version__
 from distcnn.config import QualityConfig, TrainConfig
-from distcnn.errors import FingerprintMismatch, TrainingError, UsageError
+from distcnn.errors import TrainingError, UsageError
 from distcnn.events import Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.flow import Flow, Gang, Outcome
 from distcnn.model import (
@@ -26,6 +26,7 @@ from distcnn.survey import Ledger, Store
 from distcnn.training.assemble import assemble, evaluate_package
 from distcnn.training.claim import claimed
 from distcnn.training.data import Census, take_census
+from distcnn.training.finished import check_same
 from distcnn.training.loop import CHECKPOINT
 from distcnn.training.members import PROGRESS, MemberTask, member_name, run_member
 from distcnn.training.plan import Size, TrainPlan, make_plan
@@ -197,13 +198,7 @@ def _reopen(path: Path, fingerprint: Mapping[str, Any], config: TrainConfig) -> 
     if config.distribute.strategy != "auto":
         asked["strategy"] = config.distribute.strategy
         found = found | {"strategy": found.get("plan", {}).get("strategy")}
-    for key, value in asked.items():
-        if found.get(key) != value:
-            raise FingerprintMismatch(
-                f"{path} was trained with {key} = {str(found.get(key))[:60]}",
-                expected=f"{key} = {str(value)[:60]}, as asked now",
-                cure="Give another path, or remove this package to train again.",
-            )
+    check_same(path, found, asked, "train")
     return package
 
 

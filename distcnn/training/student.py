@@ -26,7 +26,14 @@ from distcnn.training.comm import Alone
 from distcnn.training.data import Array, Labelled, evenly, find_rows, join, piece_size, read_rows
 from distcnn.training.lanes import Feed, HeldLane, Lane, StreamedLane, derived_seed, known_snr
 from distcnn.training.loop import CHECKPOINT, one_thread, train_member
-from distcnn.training.members import PROGRESS, MemberTask, facts_of, fastest, write_member
+from distcnn.training.members import (
+    PROGRESS,
+    MemberTask,
+    arithmetic_of,
+    facts_of,
+    fastest,
+    write_member,
+)
 from distcnn.training.split import Part, assign
 from distcnn.training.teacher import LIKENESS, Lessons, Teacher
 
@@ -119,12 +126,7 @@ def run_student(task: StudentTask) -> dict[str, Any]:
     network.layers.to("cpu")
     digest = write_member(member, network)
     (member.folder / CHECKPOINT).unlink(missing_ok=True)
-    arithmetic = {
-        "device": device.type,
-        "precision": str(precision).removeprefix("torch."),
-        "precision_why": why,
-    }
-    return facts_of(member, progress, digest) | {"arithmetic": arithmetic}
+    return facts_of(member, progress, digest) | arithmetic_of(device, precision, why)
 
 
 class _School:

@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 import xarray
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from distcnn.config import NetworkConfig, PredictConfig
 from distcnn.errors import (
@@ -19,6 +21,7 @@ from distcnn.errors import (
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.inference import plan, verify
 from distcnn.inference.predictor import DERIVED, PackageKey, hold
+from distcnn.inference.target import CHUNK, _chunk
 from distcnn.model import Ensemble, Package, star_inputs
 from distcnn.quality import Quality
 from distcnn.report.inspect import describe
@@ -397,3 +400,14 @@ def test_a_finished_store_needs_no_room(done, monkeypatch):
     usage = shutil.disk_usage(done)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
     assert go(done).stars == STARS
+
+
+@settings(max_examples=50, deadline=None)
+@given(chunk=st.integers(1, 40_000), parts=st.integers(1, 64))
+def test_chunks_of_predictions_are_whole_chunks_of_the_survey_and_fit_its_shards(chunk, parts):
+    found = _chunk(chunk, chunk * parts)
+    assert found % chunk == 0
+    assert (chunk * parts) % found == 0
+    assert found <= max(chunk, CHUNK)
+    if chunk * parts <= CHUNK:
+        assert found == chunk * parts
