@@ -91,18 +91,18 @@ class Ensemble:
     def parity(self) -> Parity:
         """Run the package's fixtures: how far this is from what training wrote."""
         stars, *wanted = self.package.fixtures()
-        return self.differences(self.outputs(stars.tensors(device=self.device)), wanted)
+        met = self.outputs(stars.tensors(device=self.device))
+        return self.differences((*met[:2], packed(met[2])), wanted)
 
-    def differences(self, met: Outputs, wanted: Sequence[Array | None]) -> Parity:
-        """Compare with means and sigmas [M,B,L], in label units, and correlations [M,B,K].
+    def differences(self, met: Sequence[Tensor], wanted: Sequence[Array | None]) -> Parity:
+        """Compare means and sigmas [M,B,L], in label units, and correlations [M,B,K].
 
         None is not compared: the first packages held no correlations.
         """
         unit = np.asarray(self.package.manifest["label_sigma"])
-        units = (unit, unit, np.ones(1))
+        units = (unit, unit, np.ones(1))[: len(met)]
         rms = bias = 0.0
-        flat = (*met[:2], packed(met[2]))
-        for found, right, size in zip(flat, wanted, units, strict=True):
+        for found, right, size in zip(met, wanted, units, strict=True):
             if right is None or not right.size:
                 continue
             gap = (found.float().cpu().numpy().astype(np.float64) - right) / size

@@ -194,7 +194,9 @@ def _gated(
         parities = [ensemble.parity()]
         if known is not None:
             batch, right = known
-            parities.append(ensemble.differences(ensemble.outputs(batch), right))
+            mean, sigma, correlation = ensemble.outputs(batch)
+            met = (mean, sigma, packed(correlation))
+            parities.append(ensemble.differences(met, right))
     except FAILURES as error:
         if out_of_memory(error):
             raise
