@@ -8,11 +8,8 @@ Legend: B star, L label, K = L (L - 1) / 2 pair of labels, in the order of ``pai
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-
-from distcnn.model.inputs import Array
 
 LEAST_SIGMA = 1e-3
 """What the positive noise of a network never falls below, in spreads of a label."""
@@ -65,14 +62,6 @@ def packed(matrix: Tensor) -> Tensor:
     """The K entries below the diagonal of symmetric matrices [..., L, L]."""
     row, column = torch.tril_indices(matrix.shape[-1], matrix.shape[-1], -1)
     return matrix[..., row, column]
-
-
-def unpacked(correlation: Array, labels: int) -> Array:
-    """Correlation matrices [N,L,L] from their entries [N,K]."""
-    matrix = np.tile(np.eye(labels), (len(correlation), 1, 1))
-    for number, (row, column) in enumerate(pairs(labels)):
-        matrix[:, row, column] = matrix[:, column, row] = correlation[:, number]
-    return matrix
 
 
 def pair_names(labels: Sequence[str]) -> tuple[str, ...]:

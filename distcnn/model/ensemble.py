@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distcnn.errors import ParityError
 from distcnn.model.covariance import packed, pairs
 from distcnn.model.inputs import Array, Batch, StarInputs
 from distcnn.model.joint import Outputs
@@ -64,7 +63,6 @@ class Ensemble:
     ) -> None:
         self.package = package
         self.device = device
-        self.name = engine if isinstance(engine, str) else "engine"
         if isinstance(engine, str):
             members = package.members(engine, device)
             self._scaling: Any = members[0]
@@ -112,27 +110,6 @@ class Ensemble:
             whole = np.abs(gap.mean(axis=(0, 1)))
             bias = max(bias, float(np.nan_to_num(whole, nan=np.inf).max()))
         return Parity(rms, bias)
-
-    def check_parity(self, tolerance: float) -> float:
-        """Run the package's fixtures; returns the largest rms difference of any label.
-
-        Parameters
-        ----------
-        tolerance : largest allowed difference, in units of a label's typical total error.
-
-        Raises
-        ------
-        ParityError : a member's mean or sigma differs by more, or is not finite.
-        """
-        worst = self.parity().rms
-        if worst > tolerance:
-            raise ParityError(
-                f"engine {self.name} on {self.device} differs from the package's fixtures by "
-                f"{worst:.3g} label errors",
-                expected=f"at most {tolerance:g}",
-                cure="Use another engine (predict.engine=eager), and report this machine.",
-            )
-        return worst
 
 
 def one_by_one(members: Sequence[Any]) -> Layers:

@@ -299,7 +299,7 @@ def test_an_ensemble_without_spectra_can_be_distilled(tmp_path, simple, config):
         flow=SerialFlow(),
     )
     found = distil(tmp_path, survey, "small", SHORT.model_copy(update={"epochs": 1}))
-    assert Ensemble(Package.load(found.package)).check_parity(1e-5) <= 1e-5
+    assert Ensemble(Package.load(found.package)).parity().rms <= 1e-5
 
 
 def test_the_command_prints_the_price(place, survey, tmp_path):

@@ -251,7 +251,7 @@ def test_the_published_networks_train_too(tmp_path, simple, config, quality, pre
     settings = config.model_copy(update={"network": network, "members": 1, "epochs": 2})
     summary = train(survey, tmp_path / "package", settings, quality)
     assert np.isfinite(summary.validation).all()
-    assert Ensemble(Package.load(tmp_path / "package")).check_parity(1e-5) <= 1e-5
+    assert Ensemble(Package.load(tmp_path / "package")).parity().rms <= 1e-5
 
 
 def test_a_survey_of_photometry_alone_trains_without_spectra(tmp_path, simple, config, quality):
