@@ -34,7 +34,7 @@ from distcnn.events import silent
 from distcnn.inference.engines import choose
 from distcnn.model import Package
 
-BATCH = 256
+BATCH = 1024
 
 
 def package_of(options: argparse.Namespace, size: str) -> Package:

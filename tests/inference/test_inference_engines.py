@@ -208,7 +208,7 @@ def test_a_small_bias_is_refused_even_where_the_scatter_would_pass(package, star
 
     def shifted(self, batch):
         mean, *rest = right(self, batch)
-        return (mean + unit if self.name == "engine" else mean), *rest
+        return (mean + unit if isinstance(self._layers, torch.nn.Module) else mean), *rest
 
     monkeypatch.setattr(Ensemble, "outputs", shifted)
     with pytest.raises(ParityError, match=r"is off by 0.005 label errors, at most 0.002"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from distcnn.model.covariance import unpacked
+from distcnn.model.covariance import pairs
 from distcnn.training.batches import Scaled
 from distcnn.training.price import Judged, price_of
 from distcnn.training.teacher import LIKENESS, split, unlikeness
@@ -31,7 +31,9 @@ def stars_of(answers):
 def rows_of(answers):
     """What a student gives that has learned everything."""
     label, noise, scatter, correlation = split(answers, LABELS)
-    matrix = torch.tensor(unpacked(correlation.numpy(), LABELS))
+    matrix = torch.eye(LABELS, dtype=answers.dtype).repeat(len(answers), 1, 1)
+    for number, (row, column) in enumerate(pairs(LABELS)):
+        matrix[:, row, column] = matrix[:, column, row] = correlation[:, number]
     return [torch.stack([label] * 2), torch.stack([noise, scatter]), torch.stack([matrix] * 2)]
 
 
