@@ -11,9 +11,9 @@ from distcnn.config.train import AugmentConfig, NetworkConfig
 class StudentConfig(Frozen):
     """Size of the student, a network like ``hybrid``; its inputs are those of the ensemble."""
 
-    width: int = Field(32, ge=4)
+    width: int = Field(16, ge=4)
     """Channels of the last convolution; the first has half."""
-    hidden: int = Field(192, ge=4)
+    hidden: int = Field(128, ge=4)
     """Neurons of the joined dense layers."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Drop-out inside the spectrum and XP branches; answers without noise need none."""
