@@ -30,7 +30,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from judge import Judged, bounds, judged_stars, poor_table, table_of
 from origin import commit, hardware, keep, now
 from verdicts import verdicts
@@ -223,17 +222,6 @@ def print_verdicts(found: Sequence[dict[str, Any]]) -> None:
         print(f"{words[verdict['reached']]:12s} {verdict['target']}: {verdict['numbers']}")
 
 
-def plain(value: Any) -> Any:
-    """The value as JSON can hold it: what is not finite is null."""
-    if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def parse() -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -293,7 +281,7 @@ def main() -> None:
     if recipes:
         print_recipes(rows, recipes)
     print_verdicts(found)
-    print(f"\n{keep('accuracy', plain(result), options.json)}")
+    print(f"\n{keep('accuracy', result, options.json)}")
 
 
 if __name__ == "__main__":

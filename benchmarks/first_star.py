@@ -20,7 +20,7 @@ def first_star(folder: Path, engine: str) -> dict[str, float]:
         "f = Path(sys.argv[1]); config = PredictConfig(engine=sys.argv[2])\n"
         "key = package_key(Package.load(f / 'package'), config)\n"
         "job = Job(str(f / 'survey.zarr'), '', key, config.batch)\n"
-        "task = RegionTask(Region(0, 1024)); found = try_engines(job, task)\n"
+        "task = RegionTask(Region(0, config.batch)); found = try_engines(job, task)\n"
         "from dataclasses import replace\n"
         "key = replace(key, chosen=found['candidate'])\n"
         "probe(replace(job, package=key), task)\n"

@@ -114,11 +114,11 @@ def run_once(options: argparse.Namespace, workers: int) -> dict[str, Any]:
     }
 
 
-def compute_alone(place: tuple[Path, str, float]) -> float:
+def compute_alone(task: tuple[Path, str, float]) -> float:
     """Stars per second where nothing is read or stored: network, errors and flags of stars in
     memory, by the engine named.
     """
-    folder, engine, seconds = place
+    folder, engine, seconds = task
     config = PredictConfig()
     key = package_key(Package.load(folder / "package"), config, engine)
     predictor, survey = hold(key), Store.open(folder / "survey.zarr", "survey")
@@ -136,9 +136,9 @@ def compute_alone(place: tuple[Path, str, float]) -> float:
 
 def measure_compute(options: argparse.Namespace, workers: int, engine: str) -> float:
     """Stars per second of all workers together that compute and do nothing else."""
-    place = options.folder, engine, min(options.seconds / 2, STEADY)
+    task = options.folder, engine, min(options.seconds / 2, STEADY)
     with open_cluster(config_of(options, workers).cluster) as flow:
-        return sum(outcome.result() for outcome in flow(compute_alone, [place] * max(workers, 1)))
+        return sum(outcome.result() for outcome in flow(compute_alone, [task] * max(workers, 1)))
 
 
 def measure(options: argparse.Namespace, workers: int, *, warm: bool = True) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Naive:
         rows = Region(0, min(survey.stars, 4096))
         self.stars = star_inputs(survey.read(rows, package.spec.variables), package.spec, bands)
 
-    def __call__(self, size: int = BATCHES[0]) -> int:
+    def __call__(self, size: int) -> int:
         with torch.no_grad():
             for batch in self.stars.batches(size):
                 self.one(batch)

@@ -1,6 +1,7 @@
 """Origin: on what, with which code and when a benchmark was run, and where its result is kept."""
 
 import json
+import math
 import platform
 import re
 import subprocess
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 RESULTS = Path(__file__).parent / "results"
@@ -38,6 +40,17 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it: what is not finite is null."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def place(kind: str, *words: str) -> Path:
     """Where the result of a kind of benchmark on this hardware is kept."""
     parts = kind, re.sub(r"\W+", "-", hardware()).strip("-"), *filter(None, words)
@@ -48,5 +61,5 @@ def keep(kind: str, result: dict[str, Any], path: Path | None = None) -> Path:
     """Write a result, named for hardware and commit unless a path is given."""
     path = path or place(kind, result["commit"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(plain(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return path

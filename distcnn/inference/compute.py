@@ -17,7 +17,7 @@ from distcnn.errors import StoreCorrupt
 from distcnn.inference.match import band_names, reference_column
 from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, Predictor, one_thread
 from distcnn.schema import Flag, Status
-from distcnn.survey import Region, Store
+from distcnn.survey import Region, Store, widened
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
@@ -108,7 +108,7 @@ def _read_ahead(
     wanted = dict.fromkeys((*predictor.variables, *COPIED, "photometry"))
     names = tuple(name for name in wanted if name in survey.variables)
 
-    reading = _Reading(survey, names, lenient=task.lenient, stored=True)
+    reading = _Reading(survey, names, lenient=task.lenient)
 
     def read(rows: Region) -> _Block:
         start = perf_counter()
@@ -129,22 +129,22 @@ def first_rows(survey: Store, task: RegionTask, wanted: Sequence[str], batch: in
     """The first ``batch`` stars of a region (fewer if it has fewer), as they are read for it."""
     rows = Region(task.region.start, min(task.region.start + batch, task.region.stop))
     names = tuple(name for name in wanted if name in survey.variables)
-    return _Reading(survey, names, lenient=task.lenient)(rows)[0]
+    stored = _Reading(survey, names, lenient=task.lenient)(rows)[0]
+    return {name: widened(values, survey.quantisation(name)) for name, values in stored.items()}
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """Reads variables; ``stored``: as the store holds them, ``lenient``: what can be read."""
+    """Reads variables as the store holds them; ``lenient``: what can be read."""
 
     survey: Store
     names: tuple[str, ...]
     lenient: bool = False
-    stored: bool = False
 
     def __call__(self, rows: Region) -> tuple[Arrays, dict[int, str]]:
         """Values, and why some rows are missing."""
         try:
-            return self._read(rows, self.names), {}
+            return self.survey.read_stored(rows, self.names), {}
         except StoreCorrupt:
             if not self.lenient:
                 raise
@@ -152,18 +152,15 @@ class _Reading:
         arrays = {n: np.concatenate([piece[n] for piece, _ in pieces]) for n in self.names}
         return arrays, {row: text for _, reasons in pieces for row, text in reasons.items()}
 
-    def _read(self, rows: Region, names: Sequence[str]) -> Arrays:
-        return (self.survey.read_stored if self.stored else self.survey.read)(rows, names)
-
     def _chunk(self, rows: Region) -> tuple[Arrays, dict[int, str]]:
         arrays: Arrays = {}
         lost = []
         for name in self.names:
             try:
-                arrays |= self._read(rows, [name])
+                arrays |= self.survey.read_stored(rows, [name])
             except StoreCorrupt:
                 lost.append(name)
-                arrays[name] = self.survey.blank(name, rows.size, stored=self.stored)
+                arrays[name] = self.survey.blank(name, rows.size)
         text = f"{', '.join(lost)} of rows {rows.name} of the survey cannot be read"
         return arrays, dict.fromkeys(range(rows.start, rows.stop), text) if lost else {}
 
@@ -178,7 +175,7 @@ def _compute_block(
     for name in predictor.variables:
         # Hidden, not removed: the other stars of the batch must keep their places.
         if name in arrays and left_out.size:
-            arrays[name][left_out] = survey.blank(name, left_out.size, stored=True)
+            arrays[name][left_out] = survey.blank(name, left_out.size)
     out = predictor.predict(arrays, band_names(survey), batch, survey.quantised)
     failed = ~np.isfinite(np.hstack([out[name] for name in LABELLED])).all(axis=1)
     reasons |= {

@@ -138,8 +138,7 @@ class Predictor:
             for start in starts
         ]
         predictions, evidence = zip(*parts, strict=True)
-        joined = (np.concatenate(column) for column in zip(*predictions, strict=True))
-        return Prediction(*joined), Evidence.joined(evidence)
+        return Prediction.joined(predictions), Evidence.joined(evidence)
 
     def _widened(
         self, arrays: Mapping[str, Array], bands: Sequence[str], batch: int

@@ -3,7 +3,7 @@
 Legend: B star, L label, M member.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -35,6 +35,11 @@ class Prediction(NamedTuple):
     noise: Array
     scatter: Array
     correlation: Array
+
+    @classmethod
+    def joined(cls, parts: Iterable["Prediction"]) -> "Prediction":
+        """Of all stars of the parts, of which there is at least one."""
+        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,15 @@ class Ensemble:
             mean, sigma, correlation = self._layers(*self._inputs(batch))
             return (*self._scaling.labels(mean, sigma), correlation)
 
+    def compared(self, batch: Batch) -> Outputs:
+        """What ``differences`` compares: ``outputs`` with the correlations of pairs [M,B,K]."""
+        mean, sigma, correlation = self.outputs(batch)
+        return mean, sigma, packed(correlation)
+
     def parity(self) -> Parity:
         """Run the package's fixtures: how far this is from what training wrote."""
         stars, *wanted = self.package.fixtures()
-        met = self.outputs(stars.tensors(device=self.device))
-        return self.differences((*met[:2], packed(met[2])), wanted)
+        return self.differences(self.compared(stars.tensors(device=self.device)), wanted)
 
     def differences(self, met: Sequence[Tensor], wanted: Sequence[Array | None]) -> Parity:
         """Compare means and sigmas [M,B,L], in label units, and correlations [M,B,K].
@@ -144,7 +153,7 @@ def _joined(parts: Sequence[Prediction], scaling: Any) -> Prediction:
         labels = scaling.labels.centre.shape[0]
         empty = np.empty((0, labels), np.float32)
         return Prediction(empty, empty, empty, np.empty((0, len(pairs(labels))), np.float32))
-    return Prediction(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Prediction.joined(parts)
 
 
 def predict_each(

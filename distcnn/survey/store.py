@@ -204,12 +204,11 @@ class Store:
         found = ((name, self.quantisation(name)) for name in self.variables)
         return {name: how for name, how in found if how is not None}
 
-    def blank(self, name: str, rows: int, *, stored: bool = False) -> Array:
-        """Missing values of a real variable, as ``read`` or (``stored``) ``read_stored`` gives."""
-        shape = (rows, *self.shape(name)[1:])
-        how = self.quantisation(name) if stored else None
-        kind = self._arrays[name].dtype if stored else np.float32
-        return np.full(shape, np.nan if how is None else how.fill, kind)
+    def blank(self, name: str, rows: int) -> Array:
+        """Missing values of a real variable, as ``read_stored`` gives them."""
+        how = self.quantisation(name)
+        fill = np.nan if how is None else how.fill
+        return np.full((rows, *self.shape(name)[1:]), fill, self._arrays[name].dtype)
 
     def quantisation(self, name: str) -> Quantised | None:
         """How a variable is held as integers; None if it is not."""

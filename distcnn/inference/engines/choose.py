@@ -25,7 +25,6 @@ from distcnn.inference.engines.candidates import ENGINES, Candidate, admitted, o
 from distcnn.inference.engines.refused import EngineRefused
 from distcnn.inference.memory import out_of_memory
 from distcnn.model import Batch, Ensemble, Package, StarInputs
-from distcnn.model.covariance import packed
 from distcnn.model.ensemble import Parity
 from distcnn.model.inputs import Array
 
@@ -158,8 +157,8 @@ def race(
 ) -> Iterator[tuple[Candidate, tuple[Trial, Ensemble | None]]]:
     """Try the candidates one after the other."""
     batch = stars.tensors(device=str(device))
-    plain = Ensemble(package, "eager", str(device)).outputs(batch)
-    right = [values.float().cpu().numpy() for values in (*plain[:2], packed(plain[2]))]
+    plain = Ensemble(package, "eager", str(device)).compared(batch)
+    right = [values.float().cpu().numpy() for values in plain]
     for candidate, refused in admitted(device, engine=engine, precision=precision):
         if refused:
             yield candidate, (Trial(candidate, refused=refused), None)
@@ -194,9 +193,7 @@ def _gated(
         parities = [ensemble.parity()]
         if known is not None:
             batch, right = known
-            mean, sigma, correlation = ensemble.outputs(batch)
-            met = (mean, sigma, packed(correlation))
-            parities.append(ensemble.differences(met, right))
+            parities.append(ensemble.differences(ensemble.compared(batch), right))
     except FAILURES as error:
         if out_of_memory(error):
             raise
