@@ -19,7 +19,7 @@ check: install
 	$(BIN)/ruff format --check distcnn tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	PYTHON=$(BIN)/python sh tests/checks/wheel.sh
+	PYTHON=$(BIN)/python sh tests/conformance/wheel.sh
 
 real: install
 	$(BIN)/python benchmarks/real.py

@@ -41,8 +41,8 @@ from distcnn.monitor import console_listener
 from distcnn.quality import Quality
 from distcnn.survey import Region, Store
 from distcnn.training import Part
-from distcnn.training.data import read_labelled
-from distcnn.training.price import Judged, price_of
+from distcnn.training.data.labelled import read_labelled
+from distcnn.training.distillation.agreement import Judged, price_of
 
 ENGINES = ("eager", "joint", "openvino")
 STARS = 4096

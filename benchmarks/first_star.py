@@ -13,7 +13,7 @@ def first_star(folder: Path, engine: str) -> dict[str, float]:
     code = (
         "import sys, torch; from pathlib import Path\n"
         "from distcnn.inference.region import Job, try_engines, probe\n"
-        "from distcnn.inference.run import package_key\n"
+        "from distcnn.inference.predict import package_key\n"
         "from distcnn.inference.compute import RegionTask\n"
         "from distcnn.config import PredictConfig; from distcnn.model import Package\n"
         "from distcnn.survey import Region\n"

@@ -52,8 +52,8 @@ from distcnn.clusters import open_cluster
 from distcnn.config import Config, PredictConfig, load_config
 from distcnn.events import silent
 from distcnn.inference import predict, verify
+from distcnn.inference.predict import package_key
 from distcnn.inference.predictor import hold, one_thread
-from distcnn.inference.run import package_key
 from distcnn.model import Package
 from distcnn.survey import Ledger, Region, Store
 
@@ -95,10 +95,10 @@ def run_once(options: argparse.Namespace, workers: int) -> dict[str, Any]:
     config, path = config_of(options, workers), options.folder / "predictions.zarr"
     shutil.rmtree(path, ignore_errors=True)
     load = os.getloadavg()[0]
-    with open_cluster(config.cluster) as flow:
+    with open_cluster(config.cluster) as executor:
         begun = time.perf_counter()
         places = options.folder / "package", options.folder / "survey.zarr", path
-        done = predict(*places, config.predict, flow=flow)
+        done = predict(*places, config.predict, executor=executor)
         seconds = time.perf_counter() - begun
     if (done.stars, done.failed) != (options.stars, 0):
         raise SystemExit(f"{done.stars} stars, {done.failed} failed: not what was asked")
@@ -137,8 +137,10 @@ def compute_alone(task: tuple[Path, str, float]) -> float:
 def measure_compute(options: argparse.Namespace, workers: int, engine: str) -> float:
     """Stars per second of all workers together that compute and do nothing else."""
     task = options.folder, engine, min(options.seconds / 2, STEADY)
-    with open_cluster(config_of(options, workers).cluster) as flow:
-        return sum(outcome.result() for outcome in flow(compute_alone, [task] * max(workers, 1)))
+    with open_cluster(config_of(options, workers).cluster) as executor:
+        return sum(
+            outcome.unwrap() for outcome in executor(compute_alone, [task] * max(workers, 1))
+        )
 
 
 def measure(options: argparse.Namespace, workers: int, *, warm: bool = True) -> dict[str, Any]:

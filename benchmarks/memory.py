@@ -26,9 +26,9 @@ from distcnn.config.distribute import DistributeConfig
 from distcnn.events import Event, Notice
 from distcnn.schema import SURVEY_VARIABLES
 from distcnn.survey import Coordinate, Layout, Quantised, create_store
-from distcnn.training.members import MemberTask
-from distcnn.training.ranks import train_together
-from distcnn.training.run import Work
+from distcnn.training.ddp.launch import train_together
+from distcnn.training.loop.member import MemberTask
+from distcnn.training.train import Work
 
 LABELS = ("teff", "logg", "mh")
 SHARD, CHUNK = 16384, 512
@@ -105,8 +105,8 @@ def main() -> None:
         print(plan, flush=True)
         clock = time.perf_counter()
         (task,) = work.tasks(plan)
-        with open_cluster(ClusterConfig(workers=options.ranks, dashboard=None)) as flow:
-            train_together(task, flow, listen)
+        with open_cluster(ClusterConfig(workers=options.ranks, dashboard=None)) as executor:
+            train_together(task, executor, listen)
         seconds = time.perf_counter() - clock
         peaks = peaks_of(task)
     result = {

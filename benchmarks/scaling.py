@@ -59,7 +59,7 @@ from distcnn.inference import predict
 from distcnn.inference.compute import RegionTask
 from distcnn.inference.region import Job, Work
 from distcnn.model import Package
-from distcnn.monitor.lines import Lines
+from distcnn.monitor.console.log_lines import Lines
 from distcnn.survey import Ledger
 
 STARS, PIXELS = 600, 800  # of the package
@@ -131,14 +131,14 @@ def one(folder: Path, regions: int, workers: int, fsync: bool) -> dict[str, Any]
     survey, predictions = folder / f"shell-{regions}.zarr", folder / "predictions.zarr"
     package = folder / "package"
     Package.load(package)
-    with open_cluster(config.cluster) as flow:
+    with open_cluster(config.cluster) as executor:
         start, begun = resident("VmRSS"), time.perf_counter()
         summary = predict(
             package,
             survey,
             predictions,
             config.predict,
-            flow=flow,
+            executor=executor,
             listener=watch,
             work=Work(engines=idle_engines, region=idle_region),
         )

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from distcnn.config import SimulateConfig
-from distcnn.flow import Outcome
+from distcnn.executor import TaskResult
 from distcnn.simulate import jacobian, write_archive
-from distcnn.simulate.sky import split_sky
-from distcnn.simulate.stars import draw_stars
+from distcnn.simulate.galaxy.sky import split_sky
+from distcnn.simulate.galaxy.stars import draw_stars
 
 STARS = {
     "giant": (4800.0, 2.5, -0.2, 0.05, -0.2),
@@ -45,7 +45,7 @@ class PoolFlow:
         with ProcessPoolExecutor(self.workers, mp_context=context) as pool:
             running = {pool.submit(function, item): item for item in items}
             for future in as_completed(running):
-                yield Outcome(running[future], future.result())
+                yield TaskResult(running[future], future.result())
 
 
 def speed(stars: int, workers: int) -> dict[str, float]:
@@ -53,7 +53,7 @@ def speed(stars: int, workers: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         wall = time.perf_counter()
         config = SimulateConfig(stars_per_file=500)
-        write_archive(Path(folder) / "archive", stars, 1, config, flow=PoolFlow(workers))
+        write_archive(Path(folder) / "archive", stars, 1, config, executor=PoolFlow(workers))
         wall = time.perf_counter() - wall
         size = sum(file.stat().st_size for file in (Path(folder) / "archive").iterdir())
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

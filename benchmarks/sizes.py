@@ -31,7 +31,7 @@ from origin import commit, hardware, keep, now
 from distcnn import pipeline
 from distcnn.config import load_config
 from distcnn.events import silent
-from distcnn.inference.engines import choose
+from distcnn.inference.engines import select_engine
 from distcnn.model import Package
 
 BATCH = 1024
@@ -62,7 +62,7 @@ def speed(package: Package) -> dict[str, Any]:
     stars = fixtures.take(np.arange(BATCH) % len(fixtures))
     with tempfile.TemporaryDirectory() as cache:
         os.environ["DISTCNN_CACHE"] = cache  # a choice remembered was timed at another moment
-        choice = choose(package, stars)[1]
+        choice = select_engine(package, stars)[1]
     network = package.networks()[0]
     with torch.no_grad():
         scaled = network.inputs(*stars.tensors())

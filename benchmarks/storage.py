@@ -42,7 +42,7 @@ from survey_of import layout_for
 from distcnn import pipeline
 from distcnn.config import Config, load_config
 from distcnn.events import silent
-from distcnn.flow import SerialFlow
+from distcnn.executor import SerialExecutor
 from distcnn.inference import predict
 from distcnn.model import Package
 from distcnn.schema import SURVEY_VARIABLES
@@ -121,7 +121,7 @@ def compare_labels(folder: Path, package: Path) -> dict[str, Any]:
         at = folder / f"predictions-{name}.zarr"
         shutil.rmtree(at, ignore_errors=True)
         survey = folder / f"{name}.zarr"
-        predict(package, survey, at, config_of().predict, flow=SerialFlow())
+        predict(package, survey, at, config_of().predict, executor=SerialExecutor())
         store = Store.open(at, "predictions")
         rows.append(whole(store, "label", "label_error", "flags"))
     ours, theirs = rows

@@ -59,12 +59,12 @@ from training_loops import (
     ours,
 )
 
-from distcnn.clusters.settings import KEEP_MEMORY, ONE_THREAD, keeping_environment
+from distcnn.clusters.dask_workers.settings import KEEP_MEMORY, ONE_THREAD, keeping_environment
 from distcnn.config import NetworkConfig, TrainConfig
 from distcnn.model import InputSpec
-from distcnn.training.batches import scale_stars
-from distcnn.training.data import Labelled
-from distcnn.training.products import for_cpu
+from distcnn.training.data.labelled import Labelled
+from distcnn.training.data.tensors import scale_stars
+from distcnn.training.loop.conv_matmul import for_cpu
 
 Make = Callable[[InputSpec, Labelled, TrainConfig], Epoch]
 PLAINS = ("notebook", "eager", "eager_our_batch", "eager_kept_memory")

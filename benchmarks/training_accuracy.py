@@ -19,11 +19,11 @@ from distcnn.config import TrainConfig
 from distcnn.model import InputSpec, Network, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.training import Part
-from distcnn.training.augment import Augment, Facts
-from distcnn.training.batches import Scaled, scale_stars
-from distcnn.training.data import Labelled, read_labelled
-from distcnn.training.loop import evaluate, train_member
-from distcnn.training.products import for_cpu
+from distcnn.training.data.augment import Augment, Facts
+from distcnn.training.data.labelled import Labelled, read_labelled
+from distcnn.training.data.tensors import Scaled, scale_stars
+from distcnn.training.loop.conv_matmul import for_cpu
+from distcnn.training.loop.fit import evaluate, train_member
 
 
 def train_eager(

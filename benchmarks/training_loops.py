@@ -18,14 +18,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from distcnn.config import AugmentConfig, TrainConfig
 from distcnn.model import Batch, InputSpec, Network, StarInputs, build_network, fit_scaling
-from distcnn.training.augment import Augment, Facts
-from distcnn.training.batches import Scaled, scale_stars
-from distcnn.training.data import Labelled
-from distcnn.training.fused import FusedTask, Group
-from distcnn.training.loop import CLIP, derived_seed, one_cycle, train_member
-from distcnn.training.loss import training_loss
-from distcnn.training.members import MemberTask
-from distcnn.training.products import for_cpu
+from distcnn.training.data.augment import Augment, Facts
+from distcnn.training.data.labelled import Labelled
+from distcnn.training.data.tensors import Scaled, scale_stars
+from distcnn.training.loop.conv_matmul import for_cpu
+from distcnn.training.loop.fit import CLIP, derived_seed, one_cycle, train_member
+from distcnn.training.loop.loss import training_loss
+from distcnn.training.loop.member import MemberTask
+from distcnn.training.vmap.trainer import FusedTask, Group
 
 LABELS = ("teff", "logg", "mh", "alpham", "feh")
 PLAIN = AugmentConfig(noise=0, drop_xp=0, drop_parallax=0, drop_pixels=0)

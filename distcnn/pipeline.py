@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from distcnn.report import ReportData
     from distcnn.survey import Store
     from distcnn.training import DistilSummary, TrainPlan, TrainSummary
-    from distcnn.training.study import Study
+    from distcnn.training.tuning.study import Study
 
 
 def simulate_archive(
@@ -33,8 +33,10 @@ def simulate_archive(
     from distcnn.clusters import open_cluster
     from distcnn.simulate import write_archive
 
-    with open_cluster(config.cluster) as flow:
-        return write_archive(out, stars, seed, config.simulate, flow=flow, listener=listener)
+    with open_cluster(config.cluster) as executor:
+        return write_archive(
+            out, stars, seed, config.simulate, executor=executor, listener=listener
+        )
 
 
 def ingest_archive(
@@ -46,9 +48,9 @@ def ingest_archive(
     from distcnn.survey import Store
 
     _must_exist(archive, "an archive folder")
-    with open_cluster(config.cluster) as flow:
-        _tell_dashboard(flow, listener)
-        done = build_survey(archive, survey, config.ingest, flow=flow, listener=listener)
+    with open_cluster(config.cluster) as executor:
+        _tell_dashboard(executor, listener)
+        done = build_survey(archive, survey, config.ingest, executor=executor, listener=listener)
     # A hint for reports, not an identity: both may be moved together.
     Store.open(survey).annotate({"archive": os.path.relpath(archive, survey)})
     return done
@@ -78,14 +80,14 @@ def train_package(
     from distcnn.training import train_package as run
 
     _must_exist(survey, "a survey store")
-    with open_cluster(config.cluster) as flow:
-        _tell_dashboard(flow, listener)
+    with open_cluster(config.cluster) as executor:
+        _tell_dashboard(executor, listener)
         return run(
             survey,
             package,
             config.train,
             config.quality,
-            flow=flow,
+            executor=executor,
             listener=listener,
             resume=resume,
         )
@@ -105,16 +107,22 @@ def distil_package(
     _must_exist(survey, "a survey store")
     # There is one student, so more workers than one would stand idle.
     cluster = config.cluster.model_copy(update={"workers": 1})
-    with open_cluster(cluster) as flow:
-        _tell_dashboard(flow, listener)
+    with open_cluster(cluster) as executor:
+        _tell_dashboard(executor, listener)
         return run(
-            package, small, survey, config.distil, config.quality, flow=flow, listener=listener
+            package,
+            small,
+            survey,
+            config.distil,
+            config.quality,
+            executor=executor,
+            listener=listener,
         )
 
 
 def price_of(small: Path) -> str:
     """Text telling what a distilled package costs against its ensemble."""
-    from distcnn.report.price import describe_price
+    from distcnn.report.text.distillation import describe_price
 
     return "\n".join(describe_price(small))
 
@@ -127,13 +135,13 @@ def _count_workers(cluster: ClusterConfig) -> int:
         return 1
     if "://" not in cluster.backend:
         return cluster.workers or os.cpu_count() or 1
-    with open_cluster(cluster) as flow:
-        return flow.workers
+    with open_cluster(cluster) as executor:
+        return executor.workers
 
 
 def look_at_study(survey: Path, study: Path, config: Config) -> "Study":
     """What ``tune`` would do and what it has done so far; prints as text."""
-    from distcnn.training.tune import look
+    from distcnn.training.tuning.tune import look
 
     _must_exist(survey, "a survey store")
     return look(survey, study, config.train, config.tune)
@@ -142,13 +150,13 @@ def look_at_study(survey: Path, study: Path, config: Config) -> "Study":
 def tune_survey(survey: Path, study: Path, config: Config, listener: Listener = silent) -> "Study":
     """Try other settings of training; writes ``best.yaml``, ``trials.csv`` and ``trials.png``."""
     from distcnn.clusters import open_cluster
-    from distcnn.training.tune import tune as run
+    from distcnn.training.tuning.tune import tune as run
 
     _must_exist(survey, "a survey store")
     # Every trial learns from those before it, so none is chosen before a worker is free.
-    with open_cluster(config.cluster.model_copy(update={"in_flight": 1})) as flow:
-        _tell_dashboard(flow, listener)
-        done = run(survey, study, config.train, config.tune, flow=flow, listener=listener)
+    with open_cluster(config.cluster.model_copy(update={"in_flight": 1})) as executor:
+        _tell_dashboard(executor, listener)
+        done = run(survey, study, config.train, config.tune, executor=executor, listener=listener)
     if done.best is not None:
         _write_best(done, config)
     if done.error is not None:
@@ -158,7 +166,7 @@ def tune_survey(survey: Path, study: Path, config: Config, listener: Listener = 
 
 def _write_best(study: "Study", config: Config) -> None:
     from distcnn.config import Range, to_yaml
-    from distcnn.report.tuning import Turned, draw_study
+    from distcnn.report.figures.tuning import Turned, draw_study
 
     best = config.model_copy(update={"train": study.best_settings()})
     title = f"Best of {len(study.finished)} trials. {study.path.name}/trials.csv has them all."
@@ -197,9 +205,11 @@ def predict_survey(
     plan.check()
     # A finished store needs no workers.
     where = config.cluster if plan.waiting else ClusterConfig(backend="serial")
-    with open_cluster(where) as flow:
-        _tell_dashboard(flow, listener)
-        return run(package, survey, predictions, config.predict, flow=flow, listener=listener)
+    with open_cluster(where) as executor:
+        _tell_dashboard(executor, listener)
+        return run(
+            package, survey, predictions, config.predict, executor=executor, listener=listener
+        )
 
 
 def verify_predictions(
@@ -252,7 +262,7 @@ def inspect_path(path: Path) -> str:
     """Text telling what a path is, from what it was made, and how complete it is."""
     from distcnn.catalogue import describe as describe_catalogue
     from distcnn.catalogue import is_catalogue
-    from distcnn.report.inspect import describe
+    from distcnn.report.text.inspect import describe
 
     _must_exist(path, "a store, package, catalogue or folder")
     return describe_catalogue(path) if is_catalogue(path) else describe(path)
@@ -321,10 +331,10 @@ class _Sources:
 def _report_data(
     store: "Store", found: _Sources, config: Config, listener: Listener
 ) -> "ReportData":
+    from distcnn.baselines import compare
     from distcnn.config import SplitConfig
     from distcnn.model import Package
     from distcnn.report import ReportData, Rival
-    from distcnn.rivals import compare
     from distcnn.survey import Store
     from distcnn.training import assign, seen_stars
 
@@ -372,7 +382,7 @@ def _must_exist(path: Path, what: str) -> None:
         raise UsageError(f"{path} does not exist", expected=what)
 
 
-def _tell_dashboard(flow: object, listener: Listener) -> None:
-    link = getattr(flow, "dashboard", None)
+def _tell_dashboard(executor: object, listener: Listener) -> None:
+    link = getattr(executor, "dashboard", None)
     if link:
         listener(Notice(f"Dask dashboard: {link}"))

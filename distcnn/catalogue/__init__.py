@@ -6,7 +6,7 @@ A file appears complete or not at all. Rows stream through; memory does not grow
 from distcnn.catalogue.columns import BOUNDARY_TESTS, Column, columns
 from distcnn.catalogue.describe import describe, is_catalogue
 from distcnn.catalogue.export import export, writers
-from distcnn.catalogue.sheet import Fact, Sheet, sheet_of
+from distcnn.catalogue.table import Fact, Sheet, sheet_of
 
 __all__ = [
     "BOUNDARY_TESTS",

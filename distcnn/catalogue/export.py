@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol, cast
 
-from distcnn.catalogue.sheet import Sheet, sheet_of
+from distcnn.catalogue.table import Sheet, sheet_of
 from distcnn.errors import StoreError, UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.survey import Store
@@ -28,7 +28,7 @@ class Writer(Protocol):
 
 def writers() -> dict[str, Writer]:
     """The writer of every known suffix."""
-    found = [cast(Writer, import_module(f"distcnn.catalogue.{name}")) for name in _MODULES]
+    found = [cast(Writer, import_module(f"distcnn.catalogue.writers.{name}")) for name in _MODULES]
     return {suffix: writer for writer in found for suffix in writer.SUFFIXES}
 
 

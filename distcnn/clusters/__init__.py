@@ -1,6 +1,6 @@
 """Clusters: where workers come from. Only this room starts them, and it leaves none behind.
 
-``open_cluster`` gives a flow (see ``distcnn.flow``). A backend is imported when it is asked
+``open_cluster`` gives a executor (see ``distcnn.executor``). A backend is imported when it is asked
 for, so that nobody pays for one that is not used.
 """
 
@@ -11,9 +11,9 @@ from typing import Protocol, cast
 
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
-from distcnn.flow import Flow
+from distcnn.executor import Executor
 
-__all__ = ["BACKENDS", "ClusterFlow", "open_cluster"]
+__all__ = ["BACKENDS", "ClusterExecutor", "open_cluster"]
 
 BACKENDS = {
     "cuda": "distcnn.clusters.cuda",
@@ -24,8 +24,8 @@ EXISTING = "distcnn.clusters.existing"
 """The backend whose name is an address."""
 
 
-class ClusterFlow(Flow, Protocol):
-    """A flow with the workers behind it."""
+class ClusterExecutor(Executor, Protocol):
+    """A executor with the workers behind it."""
 
     @property
     def dashboard(self) -> str | None:
@@ -34,11 +34,11 @@ class ClusterFlow(Flow, Protocol):
 
 
 class _Backend(Protocol):
-    def open_flow(self, config: ClusterConfig) -> AbstractContextManager[ClusterFlow]: ...
+    def open_executor(self, config: ClusterConfig) -> AbstractContextManager[ClusterExecutor]: ...
 
 
 @contextmanager
-def open_cluster(config: ClusterConfig) -> Iterator[ClusterFlow]:
+def open_cluster(config: ClusterConfig) -> Iterator[ClusterExecutor]:
     """Start workers as configured; stop them and remove their files at exit.
 
     Raises
@@ -52,5 +52,5 @@ def open_cluster(config: ClusterConfig) -> Iterator[ClusterFlow]:
             expected=f"one of {', '.join(BACKENDS)}, or the address of a scheduler",
         )
     backend = cast(_Backend, import_module(module))
-    with backend.open_flow(config) as flow:
-        yield flow
+    with backend.open_executor(config) as executor:
+        yield executor

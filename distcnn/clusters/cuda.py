@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from distcnn.clusters.dask_flow import DaskFlow
+from distcnn.clusters.dask_workers.executor import DaskExecutor
+from distcnn.clusters.dask_workers.settings import keeping_environment
 from distcnn.clusters.local import arguments, open_workers
-from distcnn.clusters.settings import keeping_environment
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError, MissingExtra
 
 
 @contextmanager
-def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
+def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
     """One worker per GPU, or on the first ``config.workers`` of them, on the loopback interface.
 
     Raises
@@ -39,8 +39,8 @@ def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
     def start(config: ClusterConfig, workers: int, folder: Path) -> Any:
         return _start(cuda, config, workers, folder)
 
-    with keeping_environment(), open_workers(config, workers, start) as flow:
-        yield flow
+    with keeping_environment(), open_workers(config, workers, start) as executor:
+        yield executor
 
 
 def _import() -> Any:
@@ -69,7 +69,7 @@ def _start(cuda: Any, config: ClusterConfig, workers: int, folder: Path) -> Any:
             **arguments(config, workers, folder),
             # dask-cuda gives workers a preload of its own, which would displace the configured.
             preload=["distcnn.clusters.preload"],
-            # Nothing on a GPU is kept between items, so there is nothing to move off it.
+            # Nothing on a GPU is kept between tasks, so there is nothing to move off it.
             device_memory_limit=None,
             protocol="tcp",
         )

@@ -18,13 +18,13 @@ from typing import Any
 
 from distributed import Client
 
-from distcnn.clusters.dask_flow import DaskFlow
+from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
 
 @contextmanager
-def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
+def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
     """Connect to a scheduler; its workers are left as they are at exit.
 
     Raises
@@ -35,7 +35,7 @@ def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
     client = _connect(config)
     try:
         _check_versions(client, config)
-        yield DaskFlow(client, config, workers=_count(client, config))
+        yield DaskExecutor(client, config, workers=_count(client, config))
     finally:
         client.close()
 

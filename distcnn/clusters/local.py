@@ -13,10 +13,10 @@ import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
-from distcnn.clusters.dask_flow import DaskFlow
-from distcnn.clusters.extensions import extensions
-from distcnn.clusters.scratch import scratch_folder
-from distcnn.clusters.settings import ONE_THREAD, dask_settings
+from distcnn.clusters.dask_workers.executor import DaskExecutor
+from distcnn.clusters.dask_workers.scratch import scratch_folder
+from distcnn.clusters.dask_workers.settings import ONE_THREAD, dask_settings
+from distcnn.clusters.dask_workers.spans import extensions
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
@@ -25,22 +25,22 @@ STOP_TIMEOUT = 30.0
 
 
 @contextmanager
-def open_flow(config: ClusterConfig) -> Iterator[DaskFlow]:
+def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
     """Workers on the loopback interface.
 
     Raises
     ------
     ClusterError : the workers do not start within a minute, or the dashboard cannot listen.
     """
-    with open_workers(config, config.workers or CPU_COUNT, _start) as flow:
-        yield flow
+    with open_workers(config, config.workers or CPU_COUNT, _start) as executor:
+        yield executor
 
 
 @contextmanager
 def open_workers(
     config: ClusterConfig, workers: int, start: Callable[[ClusterConfig, int, Path], Any]
-) -> Iterator[DaskFlow]:
-    """The cluster that ``start`` makes of a scratch folder, with a client and a flow."""
+) -> Iterator[DaskExecutor]:
+    """The cluster that ``start`` makes of a scratch folder, with a client and a executor."""
     _check_address(config.dashboard)
     with scratch_folder() as folder, dask.config.set(dask_settings(folder)), ExitStack() as stack:
         cluster = start(config, workers, folder)
@@ -48,7 +48,7 @@ def open_workers(
         client = _connect(cluster, workers)
         stack.callback(client.close)
         link = cluster.dashboard_link if config.dashboard is not None else None
-        yield DaskFlow(client, config, workers=workers, dashboard=link)
+        yield DaskExecutor(client, config, workers=workers, dashboard=link)
 
 
 def _check_address(dashboard: str | None) -> None:

@@ -21,6 +21,6 @@ class ClusterConfig(Frozen):
     in_flight: int = Field(2, ge=1)
     """Items in flight per worker; one is waiting while another runs."""
     attempts: int = Field(3, ge=1)
-    """Times an item is begun on workers that die under it before it is given up."""
+    """Times an task is begun on workers that die under it before it is given up."""
     patience: float = Field(120.0, gt=0)
     """Time without a single living worker after which the work is given up [s]."""

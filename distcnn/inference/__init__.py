@@ -2,7 +2,7 @@
 
 from distcnn.inference.forecast import Forecast, forecast
 from distcnn.inference.plan import Plan, plan
-from distcnn.inference.run import PredictSummary, predict, table_of_engines
+from distcnn.inference.predict import PredictSummary, predict, table_of_engines
 from distcnn.inference.verify import VerifySummary, verify
 
 __all__ = [

@@ -20,7 +20,7 @@ from distcnn.config.load import conf_folder
 from distcnn.errors import UsageError
 from distcnn.inference.plan import bytes_per_star
 from distcnn.model import InputSpec, build_network
-from distcnn.model.covariance import pairs
+from distcnn.model.networks.covariance import pairs
 from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES
 
 BANDS = ("g", "bp", "rp")

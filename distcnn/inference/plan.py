@@ -11,11 +11,11 @@ import psutil
 
 from distcnn.config import PredictConfig
 from distcnn.errors import PlanRefused
+from distcnn.inference.compatibility import check_fit
 from distcnn.inference.compute import block_rows
-from distcnn.inference.match import check_fit
-from distcnn.inference.target import fingerprint, finished_regions
+from distcnn.inference.prediction_store import fingerprint, finished_regions
 from distcnn.model import Package
-from distcnn.model.covariance import pairs
+from distcnn.model.networks.covariance import pairs
 from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES, Variable
 from distcnn.survey import Store, bytes_below
 

@@ -16,8 +16,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from distcnn.errors import DigestMismatch
-from distcnn.inference.conveyor import Conveyor
-from distcnn.inference.engines import Candidate, Choice, Gate, choose, prove, unfit
+from distcnn.inference.device_pipeline import Conveyor
+from distcnn.inference.engines import Candidate, Choice, Gate, prove, select_engine, unfit
 from distcnn.model import Ensemble, InputSpec, Package, Prediction, StarInputs, star_inputs
 from distcnn.model.devices import Wanted, open_device
 from distcnn.model.inputs import band_columns
@@ -194,7 +194,7 @@ def decide(key: PackageKey, stars: StarInputs) -> Choice:
         package = _open(key)
         asked = {"engine": key.engine, "precision": key.precision}
         device = open_device(key.device)
-        ensemble, choice = choose(package, stars, gate=key.gate, device=device, **asked)
+        ensemble, choice = select_engine(package, stars, gate=key.gate, device=device, **asked)
         _held.clear()
         ready = replace(key, chosen=str(choice.candidate))
         _held[ready] = _predictor(package, ensemble, choice)

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from distcnn.flow import Place
+from distcnn.executor import WorkerContext
+from distcnn.inference.compatibility import band_names
 from distcnn.inference.compute import Computed, RegionTask, compute, first_rows
-from distcnn.inference.match import band_names
 from distcnn.inference.memory import out_of_memory
 from distcnn.inference.predictor import PackageKey, Predictor, decide, hold
 from distcnn.model import Package, star_inputs
@@ -61,7 +61,7 @@ def predict_region(job: Job, task: RegionTask) -> dict[str, Any]:
     computed, batch = _compute(job, task, predictor)
     store = Store.open(Path(job.predictions), "predictions")
     with _STORING:  # one region at a time, so that what waits to be stored stays small
-        Place.here().release()
+        WorkerContext.current().secede()
         before = perf_counter()
         digest = store.write(task.region, computed.arrays)
         end = perf_counter()

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from distcnn import digests
+from distcnn import hashing
 from distcnn.config import PredictConfig
 from distcnn.errors import PackageError, RegionError, StoreError, VerificationFailed
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
+from distcnn.inference.compatibility import survey_digest
 from distcnn.inference.compute import RegionTask, block_rows, blocks, compute
-from distcnn.inference.match import survey_digest
+from distcnn.inference.predict import package_key
+from distcnn.inference.prediction_store import DEAD_LETTERS, LEDGER
 from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, hold
-from distcnn.inference.run import package_key
-from distcnn.inference.target import DEAD_LETTERS, LEDGER
-from distcnn.inference.totals import dead_letters
+from distcnn.inference.summary import dead_letters
 from distcnn.model import Package
 from distcnn.schema import Status
 from distcnn.survey import Ledger, Region, Store
@@ -245,7 +245,7 @@ class _Check:
 
         One block of every region, before a region is asked for another.
         """
-        seed = int(digests.of_value(self.ledger.fingerprint)[:8], 16)
+        seed = int(hashing.of_value(self.ledger.fingerprint)[:8], 16)
         rng = np.random.default_rng(seed)
         order = rng.permutation(np.flatnonzero(self.sound))
         most = -(-self.regions.step // block_rows(chunk, batch))

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from distcnn import __version__, digests
+from distcnn import __version__, hashing
 from distcnn.config import IngestConfig
 from distcnn.errors import DistcnnError, FingerprintMismatch, InputError, StoreError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
-from distcnn.flow import Flow, Outcome
-from distcnn.ingest.item import PartItem, reader_of
-from distcnn.ingest.job import Job, open_job
-from distcnn.ingest.layout import (
+from distcnn.executor import Executor, TaskResult
+from distcnn.ingest.matching import collect_labels
+from distcnn.ingest.merge import (
     Piece,
     drop_duplicates,
     kept_rows,
@@ -29,10 +28,11 @@ from distcnn.ingest.layout import (
     read_pieces,
     survey_layout,
 )
-from distcnn.ingest.match import collect_labels
-from distcnn.ingest.parts import make_part
+from distcnn.ingest.part_task import PartTask, reader_of
+from distcnn.ingest.plan import Job, open_job
 from distcnn.ingest.quarantine import write_quarantine
-from distcnn.ingest.staging import Part, to_lines
+from distcnn.ingest.staging.columns import Part, to_lines
+from distcnn.ingest.staging.part import make_part
 from distcnn.survey import Ledger, Region, Store, create_store, tile
 
 READ, WRITE = "ingest: read files", "ingest: write survey"
@@ -64,7 +64,7 @@ def build_survey(
     survey: Path,
     config: IngestConfig,
     *,
-    flow: Flow,
+    executor: Executor,
     listener: Listener = silent,
 ) -> IngestSummary:
     """Read, join, prepare and store every star of an archive folder.
@@ -80,37 +80,37 @@ def build_survey(
     if survey.exists():
         return _already_there(job, begun)
     job.staging.mkdir(parents=True, exist_ok=True)
-    parts, put_aside = _make_parts(job, flow)
+    parts, put_aside = _make_parts(job, executor)
     store = _lay_out(job, parts, put_aside)
-    _fill_shards(job, store, parts, flow)
+    _fill_shards(job, store, parts, executor)
     return _finish(job, store, parts, put_aside, begun)
 
 
 # --- parts -----------------------------------------------------------------------------------
 
 
-def _make_parts(job: Job, flow: Flow) -> tuple[dict[str, Facts], dict[str, int]]:
+def _make_parts(job: Job, executor: Executor) -> tuple[dict[str, Facts], dict[str, int]]:
     """Facts of all parts by name, in order, and numbers of rows put aside by kind."""
     ledger = Ledger.open(job.staging / "parts.jsonl", job.fingerprint())
     _check_inputs(job, ledger)
-    items = job.items(_stage_labels(job, ledger))
-    done = {i.name for i in items if i.name in ledger.done and (job.parts / i.name).exists()}
-    job.listener(StageStarted(READ, len(items), "files", len(done)))
-    failures: list[Outcome[PartItem, Facts]] = []
-    for outcome in flow(make_part, [item for item in items if item.name not in done]):
+    tasks = job.items(_stage_labels(job, ledger))
+    done = {i.name for i in tasks if i.name in ledger.done and (job.parts / i.name).exists()}
+    job.listener(StageStarted(READ, len(tasks), "files", len(done)))
+    failures: list[TaskResult[PartTask, Facts]] = []
+    for outcome in executor(make_part, [task for task in tasks if task.name not in done]):
         if outcome.error is not None:
             failures.append(outcome)
             continue
-        facts = dict(outcome.result())
+        facts = dict(outcome.unwrap())
         facts["inputs"] = {job.relative(Path(p)): s for p, s in facts["inputs"].items()}
-        ledger.record(outcome.item.name, facts.pop("digest"), **facts)
+        ledger.record(outcome.task.name, facts.pop("digest"), **facts)
         job.listener(Advanced(READ, 1, f"{facts['kept']} stars"))
     if failures:
         raise _failed(failures)
     _check_inputs(job, ledger)
-    parts = {item.name: dict(ledger.done[item.name]) for item in items}
+    parts = {task.name: dict(ledger.done[task.name]) for task in tasks}
     stars = sum(part["kept"] for part in parts.values())
-    job.listener(StageEnded(READ, {"files": len(items), "stars": stars}))
+    job.listener(StageEnded(READ, {"files": len(tasks), "stars": stars}))
     put_aside = {"labels": ledger.done["labels"]["rejected"]} if job.config.labels else {}
     for facts in parts.values():
         for kind, count in facts["rejected"].items():
@@ -118,13 +118,13 @@ def _make_parts(job: Job, flow: Flow) -> tuple[dict[str, Facts], dict[str, int]]
     return parts, put_aside
 
 
-def _failed(failures: Sequence[Outcome[PartItem, Facts]]) -> BaseException:
+def _failed(failures: Sequence[TaskResult[PartTask, Facts]]) -> BaseException:
     """The error of the first file that failed, telling how many more did."""
-    first = min(failures, key=lambda outcome: outcome.item.name)
+    first = min(failures, key=lambda outcome: outcome.task.name)
     error = first.error
     assert error is not None
     if len(failures) > 1 and isinstance(error, DistcnnError):
-        others = sorted(o.item.name for o in failures if o is not first)
+        others = sorted(o.task.name for o in failures if o is not first)
         named = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         cure = f"{error.cure} {len(others)} more failed: {named}.".strip()
         return type(error)(error.problem, expected=error.expected, cure=cure)
@@ -158,7 +158,7 @@ def _stage_labels(job: Job, ledger: Ledger) -> Path | None:
     (job.staging / _LABELS_REJECTED).write_bytes(to_lines("labels", rejected))
     inputs = {job.relative(p): job.stamps[job.relative(p)] for p in files}
     facts = {"stars": len(table.source_id), "rejected": len(rejected), "inputs": inputs}
-    ledger.record("labels", digests.of_file(path), **facts)
+    ledger.record("labels", hashing.of_file(path), **facts)
     if not len(table.source_id):
         job.listener(Notice(f"No label in {files[0].name} passes the cuts.", "warning"))
     return path
@@ -209,7 +209,7 @@ def _attrs(job: Job) -> dict[str, Any]:
         "ingest": config.model_dump(mode="json"),
         "inputs": job.inputs,
         "files": {kind: len(paths) for kind, paths in job.files.items()},
-        "fingerprint": digests.of_value(job.fingerprint()),
+        "fingerprint": hashing.of_value(job.fingerprint()),
         "distcnn_version": __version__,
         "complete": False,
     }
@@ -219,7 +219,7 @@ def _attrs(job: Job) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class ShardItem:
+class ShardTask:
     """One region of the survey and the kept rows of parts that make it up."""
 
     survey: Path
@@ -227,13 +227,13 @@ class ShardItem:
     pieces: tuple[Piece, ...]
 
 
-def fill_shard(item: ShardItem) -> str:
+def fill_shard(task: ShardTask) -> str:
     """Write one region from its parts; returns the digest of what was stored."""
-    store = Store.open(item.survey, "survey")
-    return store.write(item.region, read_pieces(item.pieces, store.variables))
+    store = Store.open(task.survey, "survey")
+    return store.write(task.region, read_pieces(task.pieces, store.variables))
 
 
-def _fill_shards(job: Job, store: Store, parts: Mapping[str, Facts], flow: Flow) -> None:
+def _fill_shards(job: Job, store: Store, parts: Mapping[str, Facts], executor: Executor) -> None:
     ledger = Ledger.open(
         store.private / "ledger.jsonl", {"inputs": job.inputs, **job.fingerprint()}
     )
@@ -241,11 +241,11 @@ def _fill_shards(job: Job, store: Store, parts: Mapping[str, Facts], flow: Flow)
     regions = tile(store.stars, shard=store.shard_stars)
     done = sum(region.size for region in regions if region.name in ledger.done)
     waiting = (region for region in regions if region.name not in ledger.done)
-    items = (ShardItem(store.path, r, pieces(job.parts, counts, r)) for r in waiting)
+    tasks = (ShardTask(store.path, r, pieces(job.parts, counts, r)) for r in waiting)
     job.listener(StageStarted(WRITE, store.stars, "stars", done))
-    for outcome in flow(fill_shard, items):
-        region = outcome.item.region
-        ledger.record(region.name, outcome.result())
+    for outcome in executor(fill_shard, tasks):
+        region = outcome.task.region
+        ledger.record(region.name, outcome.unwrap())
         job.listener(Advanced(WRITE, region.size, region.name))
 
 

@@ -8,8 +8,8 @@ from distcnn.model.ensemble import (
     predict_members,
 )
 from distcnn.model.inputs import Batch, InputSpec, StarInputs, grid_digest, star_inputs
-from distcnn.model.network import Hybrid, Network, build_network, fit_scaling
-from distcnn.model.package import Package, write_evaluation, write_package
+from distcnn.model.networks.hybrid import Hybrid, Network, build_network, fit_scaling
+from distcnn.model.package.package import Package, write_evaluation, write_package
 from distcnn.model.scaling import Features
 
 __all__ = [

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distcnn.model.covariance import packed, pairs
+from distcnn.model.batched_ensemble import Outputs
 from distcnn.model.inputs import Array, Batch, StarInputs
-from distcnn.model.joint import Outputs
-from distcnn.model.network import Network, Student, stacked
-from distcnn.model.package import Engine, Package
-from distcnn.model.quick import QuickScaling
+from distcnn.model.networks.covariance import packed, pairs
+from distcnn.model.networks.hybrid import Network, Student, stacked
+from distcnn.model.package.package import Engine, Package
+from distcnn.model.scaling_cpu import QuickScaling
 
 Layers = Callable[[Tensor, Tensor, Tensor], Outputs]
 """What an engine is: scaled spectrum [B,P], XP [B,C], scalars [B,S] -> all members' outputs,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distcnn import digests
+from distcnn import hashing
 from distcnn.config import NetworkConfig
 from distcnn.errors import GridMismatch, PackageError, TrainingError
 from distcnn.survey import Store
@@ -185,7 +185,7 @@ def star_inputs(
 
 def grid_digest(wavelength: Array) -> str:
     """Digest of a wavelength grid, as in package manifests."""
-    return digests.of_arrays({"wavelength": np.asarray(wavelength, np.float64)})
+    return hashing.of_arrays({"wavelength": np.asarray(wavelength, np.float64)})
 
 
 def band_columns(wanted: Sequence[str], known: Sequence[str]) -> list[int]:

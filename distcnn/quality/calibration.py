@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from distcnn.quality.bins import snr_bins
-from distcnn.quality.deconvolve import FEWEST, Residuals
+from distcnn.quality.error_deconvolution import FEWEST, Residuals
+from distcnn.stats import snr_bins
 
 Array = np.ndarray[Any, Any]
 

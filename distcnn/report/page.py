@@ -15,11 +15,8 @@ from matplotlib.figure import Figure
 from distcnn.config import ReportConfig
 from distcnn.config.report import FigureName
 from distcnn.errors import StoreError
-from distcnn.events import Listener, StageEnded, silent
-from distcnn.report import figures, judgement, running, trust
-from distcnn.report.data import ReportData
-from distcnn.report.held_out import attenuation_rows, cell_coverage, poor_rows
-from distcnn.report.metrics import (
+from distcnn.evaluation.data import ReportData
+from distcnn.evaluation.metrics import (
     FAINT,
     Row,
     accuracy,
@@ -29,9 +26,12 @@ from distcnn.report.metrics import (
     throughput,
     trouble_rows,
 )
-from distcnn.report.spectra import MASK_LEGEND, spectra
-from distcnn.report.stars import Counts, Stars, gather
-from distcnn.report.style import as_uri, number, style
+from distcnn.evaluation.sample import Counts, Stars, gather
+from distcnn.evaluation.subgroups import attenuation_rows, cell_coverage, poor_rows
+from distcnn.events import Listener, StageEnded, silent
+from distcnn.report.figures import calibration, labels, residuals, run
+from distcnn.report.figures.spectra import MASK_LEGEND, spectra
+from distcnn.report.figures.style import as_uri, number, style
 from distcnn.schema import LABELS, MASK_TEXT
 from distcnn.survey import Store
 
@@ -165,24 +165,24 @@ def _figures(
     by_snr = [row for row in package["coverage"] if row["cell"] == "all"]
     by_cell = [row for row in package["coverage"] if row["snr"] == "all"]
     makers: dict[FigureName, Callable[[], Figure | None]] = {
-        "kiel": lambda: figures.kiel(stars, names),
-        "alpha": lambda: figures.alpha_plane(stars, names, edges),
-        "residuals": lambda: judgement.residuals(stars, names, edges),
-        "precision": lambda: judgement.precision(numbers["accuracy"], names),
-        "coverage": lambda: trust.coverage_figure(
+        "kiel": lambda: labels.kiel(stars, names),
+        "alpha": lambda: labels.alpha_plane(stars, names, edges),
+        "residuals": lambda: residuals.residuals(stars, names, edges),
+        "precision": lambda: residuals.precision(numbers["accuracy"], names),
+        "coverage": lambda: calibration.coverage_figure(
             numbers["coverage"], by_snr, names, config.coverage_band
         ),
-        "pulls": lambda: judgement.pulls(stars, names),
-        "cells": lambda: trust.cells_figure(numbers["cells"], by_cell, names),
-        "attenuation": lambda: trust.attenuation_figure(
+        "pulls": lambda: residuals.pulls(stars, names),
+        "cells": lambda: calibration.cells_figure(numbers["cells"], by_cell, names),
+        "attenuation": lambda: calibration.attenuation_figure(
             numbers["attenuation"] or package["attenuation"], names
         ),
-        "poor": lambda: trust.poor_figure(numbers["poor"]),
-        "ensemble": lambda: trust.ensemble_figure(package["ensemble_size"], names),
-        "novelty": lambda: running.novelty(stars),
+        "poor": lambda: calibration.poor_figure(numbers["poor"]),
+        "ensemble": lambda: calibration.ensemble_figure(package["ensemble_size"], names),
+        "novelty": lambda: run.novelty(stars),
         "spectra": lambda: spectra(stars, names, survey, config.spectra),
-        "learning": lambda: running.learning(data.curves),
-        "speed": lambda: running.speed(numbers["throughput"]["regions"]),
+        "learning": lambda: run.learning(data.curves),
+        "speed": lambda: run.speed(numbers["throughput"]["regions"]),
     }
     wanted = makers if config.figures is None else config.figures
     for key, make in makers.items():

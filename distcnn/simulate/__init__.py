@@ -4,6 +4,6 @@ Textbook line formation, a simple Galaxy, photon noise on native pixels, and tro
 """
 
 from distcnn.simulate.archive import write_archive
-from distcnn.simulate.spectra import WAVELENGTH, jacobian, noiseless
+from distcnn.simulate.spectrum.synthesis import WAVELENGTH, jacobian, noiseless
 
 __all__ = ["WAVELENGTH", "jacobian", "noiseless", "write_archive"]

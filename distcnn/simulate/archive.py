@@ -1,4 +1,4 @@
-"""A whole archive with known truth: one work item per HEALPix range, three files each.
+"""A whole archive with known truth: one work task per HEALPix range, three files each.
 
 Random numbers of a range come from (seed, index of the range), so the archive is the same to
 the last byte for any number of workers, and an interrupted run goes on where it stopped.
@@ -18,20 +18,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distcnn import __version__, digests
+from distcnn import __version__, hashing
 from distcnn.config import SimulateConfig
 from distcnn.errors import UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
-from distcnn.flow import Flow
-from distcnn.simulate import apogee, ecsv, products
-from distcnn.simulate.apogee import draw_labelled, write_all_star
-from distcnn.simulate.instrument import REGIME_SWITCH
-from distcnn.simulate.observe import spectra
-from distcnn.simulate.populations import POPULATIONS
-from distcnn.simulate.sky import SkyRange, split_sky
-from distcnn.simulate.stars import Stars, draw_stars
-from distcnn.simulate.tables import COLUMNS, FILE_STEMS
-from distcnn.simulate.trouble import names
+from distcnn.executor import Executor
+from distcnn.simulate.defects import names
+from distcnn.simulate.files import apogee, ecsv, gaia
+from distcnn.simulate.files.apogee import draw_labelled, write_all_star
+from distcnn.simulate.files.gaia_columns import COLUMNS, FILE_STEMS
+from distcnn.simulate.galaxy.populations import POPULATIONS
+from distcnn.simulate.galaxy.sky import SkyRange, split_sky
+from distcnn.simulate.galaxy.stars import Stars, draw_stars
+from distcnn.simulate.spectrum.instrument import REGIME_SWITCH
+from distcnn.simulate.spectrum.observe import spectra
 
 BLOCK = 250
 """Stars synthesised at a time: memory stays small whatever the size of a file."""
@@ -65,7 +65,7 @@ def write_archive(
     seed: int,
     config: SimulateConfig,
     *,
-    flow: Flow,
+    executor: Executor,
     listener: Listener = silent,
 ) -> dict[str, Any]:
     """Write the archive files, the reference labels and the truth of a simulated survey.
@@ -81,7 +81,7 @@ def write_archive(
     begin = time.perf_counter()
     ranges = split_sky(stars, config.stars_per_file)
     settings = {"stars": stars, "seed": seed, "config": config.model_dump(mode="json")}
-    digest = digests.of_value({**settings, "version": __version__})
+    digest = hashing.of_value({**settings, "version": __version__})
     known = _claim(out, digest)
     if known is not None:
         listener(StageEnded("simulate", {**known, "note": "complete before"}))
@@ -89,10 +89,10 @@ def write_archive(
     listener(StageStarted("simulate", stars, "stars"))
     sums: dict[str, str] = {}
     work = partial(write_range, out=out, seed=seed, config=config, digest=digest)
-    for outcome in flow(work, ranges):
-        written = outcome.result()
+    for outcome in executor(work, ranges):
+        written = outcome.unwrap()
         sums |= written.md5
-        listener(Advanced("simulate", written.stars, outcome.item.name))
+        listener(Advanced("simulate", written.stars, outcome.task.name))
     counts = _finish(out, ranges, sums, {**settings, "digest": digest, "version": __version__})
     facts = {**counts, "seconds": round(time.perf_counter() - begin, 1)}
     listener(StageEnded("simulate", facts))
@@ -148,8 +148,8 @@ def write_range(
     labelled, table = draw_labelled(rng, stars, config)
     md5 = {}
     for kind, pieces in (
-        ("source", products.source_rows(rng, stars)),
-        ("xp", products.xp_rows(rng, stars, config.xp_systematic)),
+        ("source", gaia.source_rows(rng, stars)),
+        ("xp", gaia.xp_rows(rng, stars, config.xp_systematic)),
         ("rvs", _spectrum_rows(rng, stars)),
     ):
         name = f"{FILE_STEMS[kind]}_{where.name}.csv.gz"
@@ -173,7 +173,7 @@ def _spectrum_rows(rng: np.random.Generator, stars: Stars) -> Iterator[bytes]:
     for begin in range(0, rows.size, BLOCK):
         block = rows[begin : begin + BLOCK]
         flux, error = spectra(rng, stars, block)
-        yield products.spectrum_rows(rng, stars, block, flux, error)
+        yield gaia.spectrum_rows(rng, stars, block, flux, error)
 
 
 def _truth(stars: Stars, labelled: np.ndarray) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Data at rest: regions, stores, ledgers. The only room that knows Zarr."""
 
+from distcnn.files import bytes_below, files_below
 from distcnn.survey.create import create_store
-from distcnn.survey.files import bytes_below, files_below
 from distcnn.survey.layout import Coordinate, Layout, Quantised, widened
 from distcnn.survey.ledger import Ledger
 from distcnn.survey.regions import Region, tile

@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from distcnn import digests
+from distcnn import hashing
 from distcnn.errors import StoreCorrupt, StoreError
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
 from distcnn.survey.layout import Quantised, widened
@@ -238,7 +238,7 @@ class Store:
                 f"{self.path}: region {region.name} cannot be written ({error})",
                 cure="Free space or choose another disk, then run the same command again.",
             ) from None
-        return digests.of_arrays(encoded)
+        return hashing.of_arrays(encoded)
 
     def _check_arrays(self, region: Region, arrays: Mapping[str, Array]) -> None:
         if set(arrays) != set(self.variables):
@@ -263,7 +263,7 @@ class Store:
         ------
         StoreCorrupt : a chunk does not match its checksum.
         """
-        return digests.of_arrays(self.read_stored(region, self.variables))
+        return hashing.of_arrays(self.read_stored(region, self.variables))
 
     def annotate(self, attrs: Mapping[str, Any]) -> None:
         """Merge attributes into the store's own, all at once or not at all.

@@ -1,10 +1,10 @@
 """From a survey's labelled stars to a package: split, loop, members, calibration."""
 
-from distcnn.training.data import seen_stars
-from distcnn.training.distil import DistilSummary, distil_package
+from distcnn.survey.split import Part, assign
+from distcnn.training.data.labelled import seen_stars
+from distcnn.training.distillation.distil import DistilSummary, distil_package
 from distcnn.training.plan import TrainPlan
-from distcnn.training.run import TrainSummary, plan_training, train_package
-from distcnn.training.split import Part, assign
+from distcnn.training.train import TrainSummary, plan_training, train_package
 
 __all__ = [
     "DistilSummary",

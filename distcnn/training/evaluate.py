@@ -9,7 +9,7 @@ import numpy as np
 from distcnn.config import QualityConfig
 from distcnn.model import Network, StarInputs, predict_each
 from distcnn.quality import HIDDEN, Calibration, snr_groups
-from distcnn.training.data import Labelled
+from distcnn.training.data.labelled import Labelled
 
 Array = np.ndarray[Any, Any]
 

@@ -17,8 +17,8 @@ from typing import Any
 from distcnn.config import TrainConfig
 from distcnn.model import Features, InputSpec
 from distcnn.model.devices import plan_device
-from distcnn.training.data import HELD
-from distcnn.training.members import Dealing
+from distcnn.training.data.labelled import HELD
+from distcnn.training.loop.member import Dealing
 
 GAIN = 0.7
 """What a rank is taken to add to a group, against a worker with a member of its own: a guess on

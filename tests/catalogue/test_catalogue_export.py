@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from simple_predictions import FIVE, LIMITS, make_predictions
 
 from distcnn.catalogue import BOUNDARY_TESTS, export, sheet_of
-from distcnn.catalogue.boundary import flag_boundary
+from distcnn.catalogue.flag_boundary import flag_boundary
 from distcnn.errors import StoreError, UsageError
 from distcnn.events import Advanced, StageEnded, StageStarted
 from distcnn.schema import Flag
@@ -110,7 +110,7 @@ def test_a_target_that_cannot_be_made_is_one_clear_error(tmp_path):
 
 
 def test_progress_is_told_in_stars(tmp_path, monkeypatch):
-    monkeypatch.setattr("distcnn.catalogue.sheet.BLOCK_ROWS", 100)
+    monkeypatch.setattr("distcnn.catalogue.table.BLOCK_ROWS", 100)
     store = make_predictions(tmp_path / "p.zarr", 250)
     events = []
     export(store.path, tmp_path / "new" / "catalogue.FITS", events.append)

@@ -8,12 +8,12 @@ import pytest
 from astropy.io import fits
 from astropy.io.votable import parse
 from astropy.io.votable.ucd import check_ucd
-from checks.writer_checks import WriterChecks
+from conformance.writer_checks import WriterChecks
 from simple_predictions import make_predictions
 
 from distcnn.catalogue import columns, export
 from distcnn.catalogue.columns import pairs
-from distcnn.model.covariance import pair_names
+from distcnn.model.networks.covariance import pair_names
 from distcnn.schema import LABELS, Flag
 from distcnn.survey import Region
 
@@ -128,7 +128,7 @@ def test_any_set_of_labels_can_be_exported(tmp_path, suffix):
 
 def test_more_stars_than_one_block_are_all_written(tmp_path, monkeypatch):
     store = make_predictions(tmp_path / "p.zarr", 1000, ("teff", "logg"), limits=None)
-    monkeypatch.setattr("distcnn.catalogue.sheet.BLOCK_ROWS", 130)
+    monkeypatch.setattr("distcnn.catalogue.table.BLOCK_ROWS", 130)
     export(store.path, tmp_path / "c.parquet")
     file = pq.ParquetFile(tmp_path / "c.parquet")
     assert file.num_row_groups == 8

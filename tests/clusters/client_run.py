@@ -21,9 +21,9 @@ def numbered(folder: str):
 
 
 if __name__ == "__main__":
-    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as flow:
+    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as executor:
         seen = set()
-        for outcome in flow(touch, numbered(sys.argv[1])):
-            if outcome.result() not in seen:
-                seen.add(outcome.result())
-                print(outcome.result(), flush=True)
+        for outcome in executor(touch, numbered(sys.argv[1])):
+            if outcome.unwrap() not in seen:
+                seen.add(outcome.unwrap())
+                print(outcome.unwrap(), flush=True)

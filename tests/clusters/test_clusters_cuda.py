@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from checks.cluster_checks import environment, square
+from conformance.cluster_checks import environment, square
 from distributed import LocalCluster
 
 from distcnn.clusters import open_cluster
@@ -81,11 +81,11 @@ class OneFakeGpu(LocalCluster):
 def test_workers_are_those_of_the_local_backend(monkeypatch):
     give_dask_cuda(monkeypatch, gpus=lambda: 1, cluster=OneFakeGpu)
     before = dict(os.environ)
-    with open_cluster(CUDA) as flow:
-        assert flow.workers == 1
-        assert sorted(outcome.result() for outcome in flow(square, range(3))) == [0, 1, 4]
-        (threads,) = flow(environment, ["OMP_NUM_THREADS"])
-        assert threads.result() == "1"
+    with open_cluster(CUDA) as executor:
+        assert executor.workers == 1
+        assert sorted(outcome.unwrap() for outcome in executor(square, range(3))) == [0, 1, 4]
+        (threads,) = executor(environment, ["OMP_NUM_THREADS"])
+        assert threads.unwrap() == "1"
         listening = {c.laddr.ip for c in psutil.Process().net_connections() if c.status == "LISTEN"}
         assert listening <= {"127.0.0.1"}
     assert dict(os.environ) == before

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from checks.cluster_checks import WorkerChecks, meet, process, take_turns, wait_until
+from conformance.cluster_checks import WorkerChecks, meet, process, take_turns, wait_until
 
 from distcnn.clusters import open_cluster
-from distcnn.clusters.settings import ONE_THREAD
+from distcnn.clusters.dask_workers.settings import ONE_THREAD
 from distcnn.config import ClusterConfig, load_config
 from distcnn.errors import ClusterError, ConfigError
 
@@ -84,10 +84,10 @@ def config_of(address, **settings):
 
 @pytest.fixture(scope="module")
 def connected(two_workers):
-    with open_cluster(config_of(two_workers)) as flow:
-        wait_until(lambda: flow.living() == 2)
-        flow.workers = 2
-        yield flow
+    with open_cluster(config_of(two_workers)) as executor:
+        wait_until(lambda: executor.alive_workers() == 2)
+        executor.workers = 2
+        yield executor
 
 
 def test_a_scheduler_without_workers_is_said(address):
@@ -114,31 +114,31 @@ def test_what_is_neither_a_backend_nor_an_address_is_refused():
 
 class TestExisting(WorkerChecks):
     @pytest.fixture
-    def flow(self, connected):
+    def executor(self, connected):
         return connected
 
     def test_workers_are_left_running(self, two_workers):
-        with open_cluster(config_of(two_workers)) as flow:
-            (first,) = flow(process, [1])
-        assert psutil.pid_exists(first.result())
-        with open_cluster(config_of(two_workers)) as flow:
-            assert flow.living() == 2
+        with open_cluster(config_of(two_workers)) as executor:
+            (first,) = executor(process, [1])
+        assert psutil.pid_exists(first.unwrap())
+        with open_cluster(config_of(two_workers)) as executor:
+            assert executor.alive_workers() == 2
 
-    def test_a_worker_that_joins_late_works_too(self, flow, folder, two_workers, tmp_path):
+    def test_a_worker_that_joins_late_works_too(self, executor, folder, two_workers, tmp_path):
         with worker(two_workers, folder, "3"):
-            wait_until(lambda: flow.living() == 3)
-            outcomes = flow.together(meet, [(tmp_path, number, 3) for number in range(3)])
-            assert [outcome.result()[0] for outcome in outcomes] == ["1", "2", "3"]
-        wait_until(lambda: flow.living() == 2)
+            wait_until(lambda: executor.alive_workers() == 3)
+            outcomes = executor.together(meet, [(tmp_path, number, 3) for number in range(3)])
+            assert [outcome.unwrap()[0] for outcome in outcomes] == ["1", "2", "3"]
+        wait_until(lambda: executor.alive_workers() == 2)
 
     def test_two_clients_take_turns(self, two_workers, tmp_path):
         found = []
 
         def client(name):
             (tmp_path / name).mkdir()
-            items = [(tmp_path / name, number, 2) for number in range(2)]
-            with open_cluster(config_of(two_workers)) as flow:
-                found.extend(outcome.result() for outcome in flow.together(take_turns, items))
+            tasks = [(tmp_path / name, number, 2) for number in range(2)]
+            with open_cluster(config_of(two_workers)) as executor:
+                found.extend(outcome.unwrap() for outcome in executor.together(take_turns, tasks))
 
         threads = [threading.Thread(target=client, args=(name,)) for name in ("one", "two")]
         for thread in threads:

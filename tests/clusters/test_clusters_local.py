@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from checks.cluster_checks import ClusterChecks, Numbers, WorkerChecks, process, square
+from conformance.cluster_checks import ClusterChecks, Numbers, WorkerChecks, process, square
 
 from distcnn.clusters import open_cluster
 from distcnn.config import ClusterConfig
@@ -22,31 +22,31 @@ ROOT = Path(__file__).parents[2]
 
 class TestSerial(ClusterChecks):
     @pytest.fixture
-    def flow(self):
-        with open_cluster(ClusterConfig(backend="serial")) as flow:
-            yield flow
+    def executor(self):
+        with open_cluster(ClusterConfig(backend="serial")) as executor:
+            yield executor
 
-    def test_it_works_here_alone_without_a_dashboard(self, flow):
-        assert [outcome.value for outcome in flow(process, [1])] == [os.getpid()]
-        assert (flow.workers, flow.dashboard) == (1, None)
+    def test_it_works_here_alone_without_a_dashboard(self, executor):
+        assert [outcome.value for outcome in executor(process, [1])] == [os.getpid()]
+        assert (executor.workers, executor.dashboard) == (1, None)
 
 
 @pytest.fixture(scope="module")
 def local():
-    with open_cluster(ClusterConfig(workers=2)) as flow:
-        yield flow
+    with open_cluster(ClusterConfig(workers=2)) as executor:
+        yield executor
 
 
 class TestLocal(WorkerChecks):
     @pytest.fixture
-    def flow(self, local):
+    def executor(self, local):
         return local
 
-    def test_the_dashboard_is_on_the_loopback_interface(self, flow):
-        assert flow.workers == 2
-        assert flow.dashboard.startswith("http://127.0.0.1:")
+    def test_the_dashboard_is_on_the_loopback_interface(self, executor):
+        assert executor.workers == 2
+        assert executor.dashboard.startswith("http://127.0.0.1:")
 
-    def test_nothing_listens_beyond_the_loopback_interface(self, flow):
+    def test_nothing_listens_beyond_the_loopback_interface(self, executor):
         me = psutil.Process()
         family = [me, *me.children(recursive=True)]
         listening = [
@@ -58,24 +58,24 @@ class TestLocal(WorkerChecks):
         assert listening
         assert set(listening) == {"127.0.0.1"}
 
-    def test_the_window_stays_bounded_over_many_items(self, flow):
+    def test_the_window_stays_bounded_over_many_items(self, executor):
         numbers = Numbers(150)
-        for done, outcome in enumerate(flow(square, numbers), start=1):
+        for done, outcome in enumerate(executor(square, numbers), start=1):
             assert outcome.error is None
-            assert numbers.taken - done <= 2 * flow.workers
+            assert numbers.taken - done <= 2 * executor.workers
         assert done == 150
 
-    def test_nothing_is_kept_after_a_call(self, flow):
-        list(flow(square, range(10)))
-        flow.client.nthreads()  # an answer comes after everything asked for before
-        assert flow.client.futures == {}
+    def test_nothing_is_kept_after_a_call(self, executor):
+        list(executor(square, range(10)))
+        executor.client.nthreads()  # an answer comes after everything asked for before
+        assert executor.client.futures == {}
 
-    def test_results_that_die_with_their_worker_are_computed_again(self, flow):
-        outcomes = flow(process, range(40))
+    def test_results_that_die_with_their_worker_are_computed_again(self, executor):
+        outcomes = executor(process, range(40))
         first = next(outcomes)
-        os.kill(first.result(), signal.SIGKILL)
+        os.kill(first.unwrap(), signal.SIGKILL)
         found = [first, *outcomes]
-        assert sorted(outcome.item for outcome in found) == list(range(40))
+        assert sorted(outcome.task for outcome in found) == list(range(40))
         assert all(outcome.error is None for outcome in found)
 
 
@@ -88,9 +88,9 @@ def temporary(tmp_path, monkeypatch):
 
 def interrupted(workers: list) -> None:
     """Begin a lot of work and stop at the first result, as Ctrl-C does."""
-    with open_cluster(ClusterConfig(workers=1, dashboard=None)) as flow:
-        for outcome in flow(process, Numbers(1_000_000)):
-            workers.append(outcome.result())
+    with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
+        for outcome in executor(process, Numbers(1_000_000)):
+            workers.append(outcome.unwrap())
             raise KeyboardInterrupt
 
 
@@ -113,11 +113,11 @@ def start_client(folder: Path, *, session: bool = False) -> tuple[subprocess.Pop
 class TestNothingIsLeftBehind:
     def test_by_an_orderly_end(self, temporary):
         before = set(multiprocessing.active_children())
-        with open_cluster(ClusterConfig(workers=1, dashboard=None)) as flow:
-            assert flow.dashboard is None
-            (outcome,) = flow(process, [1])
+        with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
+            assert executor.dashboard is None
+            (outcome,) = executor(process, [1])
             assert list(temporary.iterdir()) != []
-        assert not psutil.pid_exists(outcome.result())
+        assert not psutil.pid_exists(outcome.unwrap())
         assert set(multiprocessing.active_children()) <= before
         assert list(temporary.iterdir()) == []
 
@@ -130,9 +130,9 @@ class TestNothingIsLeftBehind:
 
     def test_by_a_stop_that_takes_too_long(self, temporary, monkeypatch):
         monkeypatch.setattr("distcnn.clusters.local.STOP_TIMEOUT", 1e-6)
-        with open_cluster(ClusterConfig(workers=1, dashboard=None)) as flow:
-            (outcome,) = flow(process, [1])
-            worker = psutil.Process(outcome.result())
+        with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
+            (outcome,) = executor(process, [1])
+            worker = psutil.Process(outcome.unwrap())
         worker.wait(timeout=20)
 
     def test_by_a_client_that_is_killed(self, temporary):
@@ -174,24 +174,24 @@ class TestClearErrors:
 
     def test_workers_gone_for_good(self):
         config = ClusterConfig(workers=1, dashboard=None, patience=0.5)
-        with open_cluster(config) as flow:
-            flow.client.cluster.scale(0)
+        with open_cluster(config) as executor:
+            executor.client.cluster.scale(0)
             with pytest.raises(ClusterError, match=r"alive for 0\.5 s.*same command again"):
-                list(flow(square, [1]))
+                list(executor(square, [1]))
 
     def test_a_scheduler_that_is_gone(self):
-        with open_cluster(ClusterConfig(workers=1, dashboard=None)) as flow:
-            outcomes = flow(square, range(10))
+        with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
+            outcomes = executor(square, range(10))
             next(outcomes)
-            flow.client.close()
+            executor.client.close()
             with pytest.raises(ClusterError, match="same command again"):
                 list(outcomes)
 
 
 def test_a_scheduler_keeps_no_note_of_items_that_have_ended():
-    with open_cluster(ClusterConfig(workers=1, dashboard=None)) as flow:
-        assert sum(outcome.value for outcome in flow(abs, range(-50, 0))) == 25 * 51
-        scheduler = flow.client.cluster.scheduler
+    with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
+        assert sum(outcome.value for outcome in executor(abs, range(-50, 0))) == 25 * 51
+        scheduler = executor.client.cluster.scheduler
         spans = scheduler.extensions["spans"].spans.values()
         assert spans
         assert not any(span.metadata for span in spans)

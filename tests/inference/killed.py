@@ -106,18 +106,18 @@ def client(folder):
             (folder / "workers.json").write_text(json.dumps(workers))
             die()
 
-    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as flow:
-        go(folder, flow=flow, listener=listen)
+    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as executor:
+        go(folder, executor=executor, listener=listen)
 
 
 class Haunted:
-    """A flow whose workers do ``function`` in a haunted way."""
+    """A executor whose workers do ``function`` in a haunted way."""
 
-    def __init__(self, flow, haunt):
-        self.flow, self.haunt, self.workers = flow, haunt, flow.workers
+    def __init__(self, executor, haunt):
+        self.executor, self.haunt, self.workers = executor, haunt, executor.workers
 
-    def __call__(self, function, items):
-        return self.flow(partial(self.haunt, function), items)
+    def __call__(self, function, tasks):
+        return self.executor(partial(self.haunt, function), tasks)
 
 
 def die_once(marker, function, task):
@@ -130,13 +130,13 @@ def die_once(marker, function, task):
 
 
 def worker(folder):
-    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as flow:
-        print(go(folder, flow=Haunted(flow, partial(die_once, folder / "marker"))).failed)
+    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as executor:
+        print(go(folder, executor=Haunted(executor, partial(die_once, folder / "marker"))).failed)
 
 
 def run(folder, workers):
-    with open_cluster(ClusterConfig(workers=int(workers), dashboard=None)) as flow:
-        print(go(folder, flow=flow).resumed)
+    with open_cluster(ClusterConfig(workers=int(workers), dashboard=None)) as executor:
+        print(go(folder, executor=executor).resumed)
 
 
 if __name__ == "__main__":

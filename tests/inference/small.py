@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 
 from distcnn.config import NetworkConfig, PredictConfig, QualityConfig
-from distcnn.flow import SerialFlow
+from distcnn.executor import SerialExecutor
 from distcnn.inference import predict
 from distcnn.model import (
     Ensemble,
@@ -126,12 +126,12 @@ def _write(path, networks, spec, network, stars, quality):
     )
 
 
-def go(folder, config=CONFIG, flow=None, listener=None, **paths):
+def go(folder, config=CONFIG, executor=None, listener=None, **paths):
     """Predict in a folder made like ``made``."""
     at = {"package": folder / "package", "survey": folder / "survey.zarr"}
     at |= {"predictions": folder / "predictions.zarr", **paths}
     more = {} if listener is None else {"listener": listener}
-    return predict(**at, config=config, flow=flow or SerialFlow(), **more)
+    return predict(**at, config=config, executor=executor or SerialExecutor(), **more)
 
 
 def recorded(folder):

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distcnn.inference import verify
-from distcnn.inference.conveyor import Conveyor
-from distcnn.inference.measuring import Measuring
+from distcnn.inference.device_pipeline import Conveyor
+from distcnn.inference.novelty_torch import Measuring
+from distcnn.inference.predict import package_key
 from distcnn.inference.predictor import Predictor, hold
-from distcnn.inference.run import package_key
 from distcnn.model import Package
 from distcnn.survey import Region, Store
 from tests.inference.small import CONFIG, go

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from distcnn.events import Advanced, Notice
-from distcnn.flow import SerialFlow
+from distcnn.executor import SerialExecutor
 from distcnn.inference import predict
 from distcnn.inference.region import Work
 from distcnn.survey import Ledger, Region, Store, create_store
@@ -38,17 +38,17 @@ def idle_region(job, task):
     }
 
 
-class Watched(SerialFlow):
-    """A serial flow that notes how many items were asked for before each outcome was taken."""
+class Watched(SerialExecutor):
+    """A serial executor that notes how many tasks were asked for before each outcome was taken."""
 
     def __init__(self):
         self.asked, self.ahead = 0, []
 
-    def __call__(self, function, items):
+    def __call__(self, function, tasks):
         def counted():
-            for item in items:
+            for task in tasks:
                 self.asked += 1
-                yield item
+                yield task
 
         for taken, outcome in enumerate(super().__call__(function, counted())):
             self.ahead.append(self.asked - taken)
@@ -69,19 +69,19 @@ def shell(made, tmp_path, monkeypatch):
     def go(region=idle_region, **more):
         work = Work(engines=idle_engines, region=region)
         at = (made / "package", tmp_path / "survey.zarr", tmp_path / "predictions.zarr")
-        return predict(*at, CONFIG, work=work, **{"flow": Watched(), **more})
+        return predict(*at, CONFIG, work=work, **{"executor": Watched(), **more})
 
     return go
 
 
 def test_two_thousand_idle_regions_are_handed_out_one_by_one_and_added_up(shell, tmp_path):
-    heard, flow = [], Watched()
-    summary = shell(flow=flow, listener=heard.append)
+    heard, executor = [], Watched()
+    summary = shell(executor=executor, listener=heard.append)
     assert (summary.regions, summary.stars, summary.failed) == (REGIONS, REGIONS * SHARD, 4)
     assert summary.flagged == {"NO_PARALLAX": REGIONS // 2, "NO_XP": 2 * REGIONS}
     assert summary.parity == 1e-6 * (REGIONS - 1)
     assert (summary.batch, summary.resumed) == (8, 0)
-    assert max(flow.ahead) == 1
+    assert max(executor.ahead) == 1
     assert sum(e.count for e in heard if isinstance(e, Advanced)) == REGIONS * SHARD
     assert sum("not before the end" in e.text for e in heard if isinstance(e, Notice)) == 3
     store = Store.open(tmp_path / "predictions.zarr")
@@ -116,10 +116,12 @@ def test_a_run_that_stopped_hands_out_what_is_left_and_adds_up_everything(shell)
     whole = {"NO_PARALLAX": REGIONS // 2, "NO_XP": 2 * REGIONS}
     with pytest.raises(Stop):
         shell(listener=stop)
-    flow = Watched()
-    again = shell(flow=flow)
+    executor = Watched()
+    again = shell(executor=executor)
     assert (again.resumed, again.regions, again.failed) == (700, REGIONS, 4)
     assert (again.flagged, again.batch) == (whole, 8)
-    assert len(flow.ahead) == REGIONS - 700 + 3  # the stubborn region: two tries more, one rescue
+    assert (
+        len(executor.ahead) == REGIONS - 700 + 3
+    )  # the stubborn region: two tries more, one rescue
     done = shell(region=None)
     assert (done.resumed, done.flagged, done.parity) == (REGIONS, whole, again.parity)

@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from distcnn.config import NetworkConfig
 from distcnn.errors import ParityError
-from distcnn.inference.engines import ENGINES, Candidate, Gate, admitted, choose, race
-from distcnn.inference.engines.candidates import Kind
+from distcnn.inference.engines import ENGINES, Candidate, Gate, admitted, race, select_engine
+from distcnn.inference.engines.registry import Kind
 from distcnn.inference.predictor import PackageKey, hold
 from distcnn.model import Ensemble, InputSpec, build_network, star_inputs
-from distcnn.model.joint import Finish, JointHybrid, Members
+from distcnn.model.batched_ensemble import Finish, JointHybrid, Members
 from distcnn.survey import Region, Store
 
 CPU = torch.device("cpu")
@@ -80,7 +80,7 @@ def test_an_engine_that_only_confuses_pairs_of_labels_is_refused(package, stars,
 
     monkeypatch.setitem(ENGINES, "confused", Kind(lambda package, *_: Confused(package)))
     with pytest.raises(ParityError, match="label errors"):
-        choose(package, stars, engine="confused")
+        select_engine(package, stars, engine="confused")
 
 
 def test_narrow_products_are_near_and_heads_stay_exact():
@@ -110,17 +110,17 @@ def test_every_engine_that_this_machine_admits_reproduces_the_package(package, s
 
 def test_openvino_gives_the_same_and_keeps_its_graph(package, stars, tmp_path):
     pytest.importorskip("openvino")
-    ensemble, choice = choose(package, stars, engine="openvino", precision="float32")
+    ensemble, choice = select_engine(package, stars, engine="openvino", precision="float32")
     assert choice.chosen.rms < 1e-3
     (graph,) = (tmp_path / "cache" / "engines").glob("*.xml")
     made = graph.stat().st_mtime_ns
-    again, choice = choose(package, stars, engine="openvino", precision="float32")
+    again, choice = select_engine(package, stars, engine="openvino", precision="float32")
     assert choice.cached
     assert graph.stat().st_mtime_ns == made
     first, second = (e.predict(stars, 32).label for e in (ensemble, again))
     np.testing.assert_array_equal(first, second)
     graph.with_suffix(".bin").write_bytes(b"")
-    assert choose(package, stars, engine="eager")[1].candidate == Candidate("eager")
+    assert select_engine(package, stars, engine="eager")[1].candidate == Candidate("eager")
 
 
 @pytest.mark.parametrize("without", ["spectrum", "xp"])
@@ -130,7 +130,7 @@ def test_openvino_runs_networks_that_lack_a_branch(place, tmp_path, without):
     network = NetworkConfig(width=8, hidden=8, **{without: False})
     package = make_package(tmp_path / "package", store, network=network)
     stars = star_inputs(store.read(Region(0, 16)), package.spec)
-    ensemble, _ = choose(package, stars, engine="openvino", precision="float32")
+    ensemble, _ = select_engine(package, stars, engine="openvino", precision="float32")
     right = Ensemble(package).predict(stars)
     np.testing.assert_allclose(ensemble.predict(stars).label, right.label, rtol=1e-4, atol=1e-4)
 
@@ -212,41 +212,41 @@ def test_a_small_bias_is_refused_even_where_the_scatter_would_pass(package, star
 
     monkeypatch.setattr(Ensemble, "outputs", shifted)
     with pytest.raises(ParityError, match=r"is off by 0.005 label errors, at most 0.002"):
-        choose(package, stars, engine="joint", precision="float32")
+        select_engine(package, stars, engine="joint", precision="float32")
 
 
 def test_the_fastest_engine_is_taken_and_remembered(package, stars, tmp_path):
-    ensemble, choice = choose(package, stars)
+    ensemble, choice = select_engine(package, stars)
     passed = [trial for trial in choice.trials if trial.stars_per_second]
     best = max(trial.stars_per_second for trial in passed)
     assert choice.chosen.stars_per_second >= best / 1.2
     assert not choice.cached
     (kept,) = (tmp_path / "cache" / "choices").iterdir()
-    again = choose(package, stars)[1]
+    again = select_engine(package, stars)[1]
     assert again.cached
     assert again.candidate == choice.candidate
     kept.write_text("{")
-    assert not choose(package, stars)[1].cached
+    assert not select_engine(package, stars)[1].cached
     label = ensemble.predict(stars, 64).label
     np.testing.assert_allclose(label, Ensemble(package).predict(stars, 64).label, rtol=1e-4)
 
 
 def test_what_was_remembered_is_proven_again(package, stars, tmp_path, monkeypatch):
-    choose(package, stars, engine="joint", precision="float32")
+    select_engine(package, stars, engine="joint", precision="float32")
     wrong = Kind(lambda *given: lambda *inputs: ENGINES["eager"].build(*given)(*inputs[::-1]))
     monkeypatch.setitem(ENGINES, "joint", wrong)
     with pytest.raises(ParityError, match="joint float32: "):
-        choose(package, stars, engine="joint", precision="float32")
+        select_engine(package, stars, engine="joint", precision="float32")
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(package, stars, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DISTCNN_CACHE", str(tmp_path / "file"))
-    assert choose(package, stars)[1].chosen.stars_per_second > 0
+    assert select_engine(package, stars)[1].chosen.stars_per_second > 0
 
 
 def test_the_table_tells_each_candidate_and_why_it_was_refused(package, stars):
-    choice = choose(package, stars)[1]
+    choice = select_engine(package, stars)[1]
     lines = str(choice).splitlines()
     assert len(lines) == len(choice.trials) + 1
     assert sum(line.startswith("*") for line in lines) == 1

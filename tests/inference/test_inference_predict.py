@@ -20,11 +20,11 @@ from distcnn.errors import (
 )
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.inference import plan, verify
+from distcnn.inference.prediction_store import CHUNK, _chunk
 from distcnn.inference.predictor import DERIVED, PackageKey, hold
-from distcnn.inference.target import CHUNK, _chunk
 from distcnn.model import Ensemble, Package, star_inputs
 from distcnn.quality import Quality
-from distcnn.report.inspect import describe
+from distcnn.report.text.inspect import describe
 from distcnn.schema import Flag, Status
 from distcnn.survey import Ledger, Region, Store
 from tests.inference import small
@@ -137,7 +137,7 @@ def test_a_finished_store_is_left_as_it_is(done):
 
     no_flow.workers = 1
     heard = []
-    summary = go(done, flow=no_flow, listener=heard.append)
+    summary = go(done, executor=no_flow, listener=heard.append)
     assert [type(e) for e in heard] == [Notice]
     assert "complete already" in heard[0].text
     assert summary.resumed == summary.regions == 5

@@ -5,15 +5,15 @@ import gzip
 import numpy as np
 import pytest
 from astropy.table import Table
-from dying_flow import contents, quarantine
+from dying_executor import contents, quarantine
 from tiny_archive import PIXELS, array_text, settings
 
 from distcnn.errors import ColumnMissing, FileBroken, GridMismatch, InputError
-from distcnn.flow import SerialFlow
+from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
 from distcnn.schema import REASON_TEXT, Reason
 
-FLOW = SerialFlow()
+EXECUTOR = SerialExecutor()
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def survey(tmp_path):
 def refused(archive, survey, kind, error, **changes) -> str:
     """The message with which a survey is refused; nothing half-written may remain in its place."""
     with pytest.raises(error) as caught:
-        build_survey(archive.folder, survey, settings(**changes), flow=FLOW)
+        build_survey(archive.folder, survey, settings(**changes), executor=EXECUTOR)
     assert not survey.exists()
     assert str(archive.folder / kind) in str(caught.value)
     assert caught.value.cure
@@ -42,7 +42,7 @@ def test_truncated_gzip(archive, survey, kind):
     assert ", row " in message
     assert "_MD5SUM.txt" in message
     path.write_bytes(whole)
-    assert build_survey(archive.folder, survey, settings(), flow=FLOW).stars == 27
+    assert build_survey(archive.folder, survey, settings(), executor=EXECUTOR).stars == 27
 
 
 def test_a_gzip_file_of_rotten_bytes(archive, survey):
@@ -88,7 +88,7 @@ def one_bad_row(archive, survey, row, change, kind="Rvs"):
     """Change a row of the second file, ingest, and return what is listed about it."""
     name = archive.name(kind, 1)
     archive.lines[name][row - 1] = change(archive.lines[name][row - 1])
-    summary = build_survey(archive.write(), survey, settings(), flow=FLOW)
+    summary = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     listed = quarantine(survey)
     assert len(listed) == 1
     assert listed["file"][0] == name
@@ -130,7 +130,7 @@ def test_text_in_a_magnitude_puts_aside_the_source_row_and_then_the_star(archive
     fields = archive.lines[name][0].split(",")
     fields[7] = "bright"
     archive.lines[name][0] = ",".join(fields)
-    summary = build_survey(archive.write(), survey, settings(), flow=FLOW)
+    summary = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     assert summary.put_aside == {"spectra": 1, "source": 1}
     listed = quarantine(survey).set_index("kind")
     assert listed.loc["source", "detail"] == "phot_g_mean_mag is 'bright', not a number"
@@ -171,7 +171,7 @@ def test_a_spectrum_of_nothing(archive, survey):
 def test_a_star_in_rvs_but_not_in_gaia_source(archive, survey):
     name = archive.name("GaiaSource", 1)
     del archive.lines[name][4]
-    summary = build_survey(archive.write(), survey, settings(), flow=FLOW)
+    summary = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     listed = quarantine(survey)
     assert (summary.stars, summary.quarantined) == (26, 1)
     assert listed["reason"].tolist() == [Reason.NO_SOURCE]
@@ -183,7 +183,7 @@ def test_a_star_in_rvs_but_not_in_gaia_source(archive, survey):
 def test_a_star_without_source_stays_if_the_configuration_says_so(archive, survey):
     del archive.lines[archive.name("GaiaSource", 1)][4]
     config = settings(source_required=False)
-    assert build_survey(archive.write(), survey, config, flow=FLOW).stars == 27
+    assert build_survey(archive.write(), survey, config, executor=EXECUTOR).stars == 27
     stars = contents(survey)
     assert np.isnan(stars["photometry"][11]).all()
     assert np.isfinite(stars["ra"][11])
@@ -239,7 +239,7 @@ def test_an_archive_of_bad_rows_only(archive, survey):
         archive.lines[name] = ["x" + line for line in archive.lines[name]]
     archive.write()
     with pytest.raises(InputError, match="27 rows were put aside") as caught:
-        build_survey(archive.folder, survey, settings(), flow=FLOW)
+        build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
     assert "rejected.jsonl" in caught.value.cure
 
 
@@ -255,11 +255,11 @@ def test_files_on_different_grids_need_a_common_one(tmp_path, survey):
     lone = {"source": None, "source_required": False, "xp": None, "labels": None}
     changes = {"spectra": spectra, "grid": {}, **lone, "prepare__rebin": 1}
     with pytest.raises(GridMismatch, match=r"846\.1 to") as caught:
-        build_survey(folder, survey, settings(**changes), flow=FLOW)
+        build_survey(folder, survey, settings(**changes), executor=EXECUTOR)
     assert "ingest.prepare.target" in caught.value.cure
     target = {"start": 846.15, "step": 0.02, "size": 10}
     common = settings(**changes, prepare__target=target)
-    build_survey(folder, tmp_path / "common.zarr", common, flow=FLOW)
+    build_survey(folder, tmp_path / "common.zarr", common, executor=EXECUTOR)
     stars = contents(tmp_path / "common.zarr")
     assert stars["flux"].shape == (4, 10)
     np.testing.assert_allclose(stars["flux"], 1, atol=1e-4)
@@ -276,12 +276,14 @@ def test_stars_with_wavelengths_of_their_own_need_a_common_grid(tmp_path, survey
     spectra = {"reader": "table", "files": "*.fits", "columns": {"wavelength": "wave"}}
     lone = {"source": None, "source_required": False, "xp": None, "labels": None}
     changes = {"spectra": spectra, "grid": {}, **lone, "prepare__rebin": 1}
-    summary = build_survey(folder, survey, settings(**changes), flow=FLOW)
+    summary = build_survey(folder, survey, settings(**changes), executor=EXECUTOR)
     assert (summary.stars, summary.quarantined) == (1, 2)
     assert set(quarantine(survey)["reason"]) == {Reason.GRID}
     target = {"start": 846.15, "step": 0.02, "size": 10}
     common = settings(**changes, prepare__target=target)
-    assert build_survey(folder, tmp_path / "common.zarr", common, flow=FLOW).quarantined == 1
+    assert (
+        build_survey(folder, tmp_path / "common.zarr", common, executor=EXECUTOR).quarantined == 1
+    )
     stars = contents(tmp_path / "common.zarr")
     expected = 1 + 0.001 * (846.15 + 0.02 * np.arange(10))
     np.testing.assert_allclose(stars["flux"], np.broadcast_to(expected, (2, 10)), atol=1e-4)

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import xarray as xr
-from dying_flow import DyingFlow, contents, quarantine
+from dying_executor import DyingFlow, contents, quarantine
 from tiny_archive import PIXELS, TinyArchive, settings
 
 from distcnn.errors import ConfigError, FingerprintMismatch, InputError, StoreError
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
-from distcnn.flow import SerialFlow
+from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
 from distcnn.survey import Ledger, Region, Store
 
-FLOW = SerialFlow()
+EXECUTOR = SerialExecutor()
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def survey(tmp_path):
 
 
 def test_every_star_is_joined_with_what_is_known_of_it(archive, survey):
-    summary = build_survey(archive.write(), survey, settings(), flow=FLOW)
+    summary = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     assert summary.stars == 27
     assert summary.quarantined == 0
     assert summary.files == 10
@@ -35,7 +35,7 @@ def test_every_star_is_joined_with_what_is_known_of_it(archive, survey):
 
 
 def test_signal_to_noise_is_the_archives_or_else_measured(archive, survey):
-    build_survey(archive.write(), survey, settings(), flow=FLOW)
+    build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     snr = contents(survey)["snr"]
     assert snr[0] == pytest.approx(20)
     assert snr[2] == pytest.approx(np.median(archive.flux[2] / 0.02), rel=1e-3)
@@ -44,7 +44,7 @@ def test_signal_to_noise_is_the_archives_or_else_measured(archive, survey):
 def test_labels_are_cut_first_and_then_the_best_row_of_a_star_is_taken(archive, survey):
     cuts = [{"column": "ASPCAPFLAG", "forbidden_bits": [23]}, {"column": "SNR", "maximum": 190}]
     changes = {"labels": {"reader": "apogee", "files": "allStar*.fits", "cuts": cuts}}
-    summary = build_survey(archive.write(), survey, settings(**changes), flow=FLOW)
+    summary = build_survey(archive.write(), survey, settings(**changes), executor=EXECUTOR)
     stars = contents(survey)
     labelled = np.flatnonzero(np.isfinite(stars["label"]).any(axis=1))
     # Every second star has a row; row 3 of the table is flagged, the last has too high an S/N.
@@ -56,7 +56,7 @@ def test_labels_are_cut_first_and_then_the_best_row_of_a_star_is_taken(archive, 
 
 
 def test_the_store_opens_in_xarray_with_units_and_provenance(archive, survey):
-    build_survey(archive.write(), survey, settings(), flow=FLOW)
+    build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     with xr.open_zarr(survey) as data:
         assert data.sizes["star"] == 27
         assert data.sizes["pixel"] == PIXELS // 3
@@ -77,7 +77,7 @@ def test_the_store_opens_in_xarray_with_units_and_provenance(archive, survey):
 
 def test_progress_is_told_as_events(archive, survey):
     events = []
-    build_survey(archive.write(), survey, settings(), flow=FLOW, listener=events.append)
+    build_survey(archive.write(), survey, settings(), executor=EXECUTOR, listener=events.append)
     started = [event for event in events if isinstance(event, StageStarted)]
     assert [(event.unit, event.total) for event in started] == [("files", 3), ("stars", 27)]
     stars = sum(e.count for e in events if isinstance(e, Advanced) and "write" in e.stage)
@@ -93,7 +93,10 @@ def test_progress_is_told_as_events(archive, survey):
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     build_survey(
-        TinyArchive(folder / "archive").write(), folder / "survey.zarr", settings(), flow=FLOW
+        TinyArchive(folder / "archive").write(),
+        folder / "survey.zarr",
+        settings(),
+        executor=EXECUTOR,
     )
     return folder / "survey.zarr"
 
@@ -104,10 +107,10 @@ def test_a_run_that_dies_anywhere_ends_as_if_it_had_not(
 ):
     archive.write()
     with pytest.raises(KeyboardInterrupt):
-        build_survey(archive.folder, survey, settings(), flow=DyingFlow(survives))
+        build_survey(archive.folder, survey, settings(), executor=DyingFlow(survives))
     assert not survey.exists()
     second = DyingFlow(100)
-    build_survey(archive.folder, survey, settings(), flow=second)
+    build_survey(archive.folder, survey, settings(), executor=second)
     assert second.done == 3 + 4 - survives
     assert digests_of(survey) == digests_of(undisturbed)
     assert Store.open(survey).attrs == Store.open(undisturbed).attrs
@@ -123,57 +126,59 @@ def digests_of(path):
 
 
 def test_a_finished_survey_is_not_made_again(archive, survey):
-    first = build_survey(archive.write(), survey, settings(), flow=FLOW)
+    first = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     events = []
-    flow = DyingFlow(0)
-    again = build_survey(archive.folder, survey, settings(), flow=flow, listener=events.append)
+    executor = DyingFlow(0)
+    again = build_survey(
+        archive.folder, survey, settings(), executor=executor, listener=events.append
+    )
     assert again.stars == first.stars
     assert any(isinstance(e, Notice) and "complete already" in e.text for e in events)
 
 
 def test_the_size_of_blocks_may_change_and_changes_nothing(archive, survey, undisturbed):
-    build_survey(archive.write(), survey, settings(block_rows=100), flow=FLOW)
+    build_survey(archive.write(), survey, settings(block_rows=100), executor=EXECUTOR)
     assert digests_of(survey) == digests_of(undisturbed)
-    build_survey(archive.folder, survey, settings(), flow=DyingFlow(0))
+    build_survey(archive.folder, survey, settings(), executor=DyingFlow(0))
 
 
 def test_other_settings_may_not_continue_a_survey(archive, survey):
-    build_survey(archive.write(), survey, settings(), flow=FLOW)
+    build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     with pytest.raises(FingerprintMismatch, match=r"ingest\.prepare\.rebin = 3") as caught:
-        build_survey(archive.folder, survey, settings(prepare__rebin=2), flow=FLOW)
+        build_survey(archive.folder, survey, settings(prepare__rebin=2), executor=EXECUTOR)
     assert "Use another output path" in caught.value.cure
 
 
 def test_other_settings_may_not_continue_half_a_survey(archive, survey):
     with pytest.raises(KeyboardInterrupt):
-        build_survey(archive.write(), survey, settings(), flow=DyingFlow(2))
+        build_survey(archive.write(), survey, settings(), executor=DyingFlow(2))
     with pytest.raises(FingerprintMismatch, match=r"ingest\.prepare\.trim"):
-        build_survey(archive.folder, survey, settings(prepare__trim=(1, 0)), flow=FLOW)
+        build_survey(archive.folder, survey, settings(prepare__trim=(1, 0)), executor=EXECUTOR)
 
 
 def test_other_files_may_not_continue_a_survey(archive, survey):
-    build_survey(archive.write(), survey, settings(), flow=FLOW)
+    build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     file = archive.folder / archive.name("GaiaSource", 2)
     file.rename(file.with_name("GaiaSource_002000-003000.csv.gz"))
     with pytest.raises(FingerprintMismatch):
-        build_survey(archive.folder, survey, settings(), flow=FLOW)
+        build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
 
 
 def test_a_file_that_changed_after_it_was_used_is_named(archive, survey):
     with pytest.raises(KeyboardInterrupt):
-        build_survey(archive.write(), survey, settings(), flow=DyingFlow(2))
+        build_survey(archive.write(), survey, settings(), executor=DyingFlow(2))
     name = archive.name("GaiaSource")
     archive.lines[name].append(archive.lines[name][0])
     archive.write()
     with pytest.raises(FingerprintMismatch, match=f"{name} has changed"):
-        build_survey(archive.folder, survey, settings(), flow=FLOW)
+        build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
 
 
 def test_a_path_that_holds_something_else_is_left_alone(archive, survey):
     survey.mkdir()
     (survey / "thesis.tex").write_text("dear")
     with pytest.raises(StoreError):
-        build_survey(archive.write(), survey, settings(), flow=FLOW)
+        build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     assert (survey / "thesis.tex").read_text() == "dear"
 
 
@@ -185,7 +190,7 @@ def test_the_first_row_of_a_star_is_kept_and_later_ones_are_listed(archive, surv
     lines = archive.lines[name]
     lines.insert(5, lines[2].replace(",59,", ",60,", 1))
     lines.append(lines[0])
-    summary = build_survey(archive.write(), survey, settings(), flow=FLOW)
+    summary = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     assert (summary.stars, summary.quarantined) == (27, 2)
     listed = quarantine(survey)
     assert listed["row"].tolist() == [6, 11]
@@ -204,7 +209,9 @@ def test_a_star_in_two_files_is_kept_from_the_first(archive, survey, tmp_path):
     archive.lines[first].append(archive.lines[last][3])
     archive.lines[source_first].append(archive.lines[source_last][6])
     events = []
-    summary = build_survey(archive.write(), survey, settings(), flow=FLOW, listener=events.append)
+    summary = build_survey(
+        archive.write(), survey, settings(), executor=EXECUTOR, listener=events.append
+    )
     assert (summary.stars, summary.quarantined) == (27, 2)
     listed = quarantine(survey)
     assert listed["file"].tolist() == [last, last]
@@ -214,8 +221,8 @@ def test_a_star_in_two_files_is_kept_from_the_first(archive, survey, tmp_path):
     assert ids[9] == archive.source_id[21]
     assert any(isinstance(e, Notice) and "duplicate_source_id 2" in e.text for e in events)
     with pytest.raises(KeyboardInterrupt):
-        build_survey(archive.folder, tmp_path / "again.zarr", settings(), flow=DyingFlow(5))
-    build_survey(archive.folder, tmp_path / "again.zarr", settings(), flow=FLOW)
+        build_survey(archive.folder, tmp_path / "again.zarr", settings(), executor=DyingFlow(5))
+    build_survey(archive.folder, tmp_path / "again.zarr", settings(), executor=EXECUTOR)
     assert digests_of(survey) == digests_of(tmp_path / "again.zarr")
 
 
@@ -223,15 +230,15 @@ def test_duplicates_across_files_are_found_in_little_memory(archive, survey, mon
     first, last = archive.name("Rvs", 0), archive.name("Rvs", 2)
     archive.lines[last] += archive.lines[first]
     archive.lines[archive.name("GaiaSource", 2)] += archive.lines[archive.name("GaiaSource", 0)]
-    monkeypatch.setattr("distcnn.ingest.layout._IDS_AT_ONCE", 4)
-    summary = build_survey(archive.write(), survey, settings(), flow=FLOW)
+    monkeypatch.setattr("distcnn.ingest.merge._IDS_AT_ONCE", 4)
+    summary = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     assert (summary.stars, summary.quarantined) == (27, 9)
 
 
 def test_a_source_row_that_comes_twice_counts_once(archive, survey):
     name = archive.name("GaiaSource")
     archive.lines[name].append(archive.lines[name][0].replace(",20.0,", ",99.0,"))
-    summary = build_survey(archive.write(), survey, settings(), flow=FLOW)
+    summary = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     assert summary.quarantined == 0
     assert summary.put_aside == {"source": 1}
     assert contents(survey)["snr"][0] == pytest.approx(20)
@@ -242,7 +249,7 @@ def test_a_source_row_that_comes_twice_counts_once(archive, survey):
 
 def test_a_survey_of_photometry_alone_has_the_stars_of_the_source_table(archive, survey):
     config = settings(spectra=None, xp=None)
-    summary = build_survey(archive.write(), survey, config, flow=FLOW)
+    summary = build_survey(archive.write(), survey, config, executor=EXECUTOR)
     assert summary.stars == 54
     store = Store.open(survey, "survey")
     assert "flux" not in store.variables
@@ -254,7 +261,7 @@ def test_a_survey_of_photometry_alone_has_the_stars_of_the_source_table(archive,
 
 def test_a_survey_of_spectra_alone_has_nothing_else(archive, survey):
     config = settings(source=None, xp=None, labels=None, source_required=False)
-    build_survey(archive.write(), survey, config, flow=FLOW)
+    build_survey(archive.write(), survey, config, executor=EXECUTOR)
     store = Store.open(survey, "survey")
     names = {"source_id", "ra", "dec", "snr", "flux", "flux_error", "mask"}
     assert set(store.variables) == names
@@ -263,13 +270,15 @@ def test_a_survey_of_spectra_alone_has_nothing_else(archive, survey):
 
 def test_a_survey_of_nothing_is_refused(archive, survey):
     with pytest.raises(ConfigError, match="both null"):
-        build_survey(archive.write(), survey, settings(spectra=None, source=None), flow=FLOW)
+        build_survey(
+            archive.write(), survey, settings(spectra=None, source=None), executor=EXECUTOR
+        )
 
 
 @pytest.mark.parametrize(("encoding", "bound"), [("float16", 1e-3), ("float32", 1e-6)])
 def test_flux_can_be_stored_as_floats(archive, survey, encoding, bound):
     config = settings(store__flux_encoding=encoding, store__keep_flux_error=False, prepare__rebin=1)
-    build_survey(archive.write(), survey, config, flow=FLOW)
+    build_survey(archive.write(), survey, config, executor=EXECUTOR)
     stars = contents(survey)
     assert "flux_error" not in stars
     np.testing.assert_allclose(stars["flux"][1], archive.flux[1], atol=bound)
@@ -279,7 +288,7 @@ def test_flux_that_the_store_cannot_hold_is_masked(archive, survey):
     name = archive.name("Rvs")
     line = archive.lines[name][1]
     archive.lines[name][1] = line.replace(f"{np.round(archive.flux[1][10], 6)}", "-7.0", 1)
-    build_survey(archive.write(), survey, settings(prepare__rebin=1), flow=FLOW)
+    build_survey(archive.write(), survey, settings(prepare__rebin=1), executor=EXECUTOR)
     stars = contents(survey)
     assert stars["mask"][1, 10] == 4
     assert np.isnan(stars["flux"][1, 10])
@@ -293,20 +302,20 @@ def test_files_without_a_range_share_a_part(tmp_path, survey):
         file.rename(archive.folder / f"RvsMeanSpectrum_{number}.csv.gz")
         file = archive.folder / archive.name("GaiaSource", number)
         file.rename(archive.folder / f"GaiaSource_{number}.csv.gz")
-    flow = DyingFlow(100)
-    summary = build_survey(archive.folder, survey, settings(), flow=flow)
+    executor = DyingFlow(100)
+    summary = build_survey(archive.folder, survey, settings(), executor=executor)
     assert summary.stars == 27
-    assert flow.done == 1 + 4
+    assert executor.done == 1 + 4
     assert summary.quarantined == 0
 
 
 def test_a_missing_folder_and_missing_files_are_named(archive, survey, tmp_path):
     with pytest.raises(InputError, match="no folder"):
-        build_survey(tmp_path / "nowhere", survey, settings(), flow=FLOW)
+        build_survey(tmp_path / "nowhere", survey, settings(), executor=EXECUTOR)
     archive.write()
     (archive.folder / "allStar-tiny.fits").unlink()
     with pytest.raises(InputError, match=r"allStar\*\.fits") as caught:
-        build_survey(archive.folder, survey, settings(), flow=FLOW)
+        build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
     assert "null" in caught.value.cure
 
 
@@ -315,7 +324,7 @@ def test_labels_that_all_fail_the_cuts_are_told(archive, survey):
     changes = {"labels": {"reader": "apogee", "files": "allStar*.fits", "cuts": cuts}}
     events = []
     summary = build_survey(
-        archive.write(), survey, settings(**changes), flow=FLOW, listener=events.append
+        archive.write(), survey, settings(**changes), executor=EXECUTOR, listener=events.append
     )
     assert summary.labelled == 0
     assert any(isinstance(e, Notice) and "passes the cuts" in e.text for e in events)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from distcnn.config import SimulateConfig
-from distcnn.flow import SerialFlow
+from distcnn.executor import SerialExecutor
 from distcnn.simulate import write_archive
 from distcnn.survey import Ledger, Store
 
@@ -28,7 +28,7 @@ def lines_of(path):
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed") / "archive"
-    write_archive(folder, 400, 5, SimulateConfig(stars_per_file=50), flow=SerialFlow())
+    write_archive(folder, 400, 5, SimulateConfig(stars_per_file=50), executor=SerialExecutor())
     return folder
 
 

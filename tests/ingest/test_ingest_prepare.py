@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from distcnn.config import GridConfig, PrepareConfig
 from distcnn.errors import ConfigError, GridMismatch
-from distcnn.ingest.grids import edges, to_air, to_vacuum, wavelengths
-from distcnn.ingest.prepare import Preparation, continuum, find_outliers, overlap
+from distcnn.ingest.preprocess.spectra import Preparation, continuum, find_outliers, overlap
+from distcnn.ingest.preprocess.wavelength import edges, to_air, to_vacuum, wavelengths
 from distcnn.schema import MaskBit
 
 GRID = GridConfig(start=846.0, step=0.01, size=300)

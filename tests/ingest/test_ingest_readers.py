@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy.io.votable import writeto
 from astropy.table import Table
-from checks.reader_checks import ReaderChecks, read_all
+from conformance.reader_checks import ReaderChecks, read_all
 from tiny_archive import LABELS, PIXELS, TinyArchive, array_text, write_all_star
 
 from distcnn.config import CutConfig, FilesConfig, GridConfig
@@ -351,13 +351,13 @@ def test_scalar_columns_can_make_up_a_spectrum(tmp_path):
 
 @pytest.mark.parametrize("token", ["1.", ".5", "1e-3", "-7", "inf"])
 def test_numbers_that_json_does_not_know_are_numbers_all_the_same(token):
-    from distcnn.ingest.readers.fields import to_array
+    from distcnn.ingest.readers.formats.fields import to_array
 
     assert to_array(f"[1.0,{token}]".encode(), 2, "flux")[1] == float(token)
 
 
 def test_quoted_quotes_do_not_confuse_the_fields():
-    from distcnn.ingest.readers.fields import split_row
+    from distcnn.ingest.readers.formats.fields import split_row
 
     assert split_row(b'1,"a ""b"", c",2') == [b"1", b'a "b", c', b"2"]
     assert split_row(b'"[1,2]","[3]",,"",x') == [b"[1,2]", b"[3]", b"", b"", b"x"]

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checks.reader_checks import read_all
-from dying_flow import contents
+from conformance.reader_checks import read_all
+from dying_executor import contents
 
 from distcnn.config import FilesConfig, conf_folder, load_config
-from distcnn.flow import SerialFlow
+from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
 from distcnn.ingest.readers import Wanted, make_reader
 from distcnn.survey import Store
@@ -30,7 +30,7 @@ def folder(real_data):
 
 def build(name: str, folder: Path, survey: Path):
     config = load_config(conf_folder() / f"{name}.yaml").ingest
-    return build_survey(folder, survey, config, flow=SerialFlow())
+    return build_survey(folder, survey, config, executor=SerialExecutor())
 
 
 def xp_reader():

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from distcnn.model import InputSpec, StarInputs, build_network, fit_scaling
-from distcnn.model.covariance import Correlation, packed, pair_names, pairs
 from distcnn.model.ensemble import predict_members
-from distcnn.training.loss import JointNats, correlation_loss
+from distcnn.model.networks.covariance import Correlation, packed, pair_names, pairs
+from distcnn.training.loop.loss import JointNats, correlation_loss
 
 
 @settings(max_examples=50, deadline=None)

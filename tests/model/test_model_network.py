@@ -7,8 +7,8 @@ import torch
 from distcnn.config import NetworkConfig
 from distcnn.errors import TrainingError
 from distcnn.model import Features, InputSpec, StarInputs, build_network, fit_scaling, star_inputs
-from distcnn.model.network import FIRST, SECOND
-from distcnn.model.presets import Hr15n2023, Rave2020
+from distcnn.model.networks.hybrid import FIRST, SECOND
+from distcnn.model.networks.published import Hr15n2023, Rave2020
 
 LABELS = ("teff", "logg", "mh")
 WHOLE = {

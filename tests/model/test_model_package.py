@@ -93,10 +93,11 @@ def test_the_same_ingredients_give_the_same_package(tmp_path, package, ingredien
 def test_torchscript_is_the_same_in_every_process():
     code = (
         "from distcnn.config import NetworkConfig; from distcnn.model import InputSpec\n"
-        "from distcnn import digests\n"
-        "from distcnn.model import build_network; from distcnn.model.torchscript import dumped\n"
+        "from distcnn import hashing\n"
+        "from distcnn.model import build_network\n"
+        "from distcnn.model.package.torchscript import dumped\n"
         "spec = InputSpec(60, 0, ('g',), True, '', ('teff', 'mh'))\n"
-        "print(digests.of_bytes(dumped(build_network(spec, NetworkConfig(), 0).eval())))\n"
+        "print(hashing.of_bytes(dumped(build_network(spec, NetworkConfig(), 0).eval())))\n"
     )
     found = {
         subprocess.run(

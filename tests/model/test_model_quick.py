@@ -4,7 +4,7 @@ import torch
 
 from distcnn.config import NetworkConfig
 from distcnn.model import InputSpec, build_network, fit_scaling, fixture_stars, star_inputs
-from distcnn.model.quick import QuickScaling
+from distcnn.model.scaling_cpu import QuickScaling
 
 BANDS = ("g", "bp", "rp")
 

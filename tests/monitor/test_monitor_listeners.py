@@ -6,15 +6,15 @@ import sys
 
 import numpy as np
 import pytest
-from checks.listener_checks import ORDERLY, ListenerChecks, tell
+from conformance.listener_checks import ORDERLY, ListenerChecks, tell
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util import tensor_util
 
 from distcnn.errors import MissingExtra, UsageError
 from distcnn.events import Advanced, EpochEnded, Notice, StageEnded, StageStarted
 from distcnn.monitor import Journal, Tee, TensorBoard, console_listener
-from distcnn.monitor.bars import MEMBERS, Bars
-from distcnn.monitor.lines import Lines
+from distcnn.monitor.console.log_lines import Lines
+from distcnn.monitor.console.progress_bars import MEMBERS, Bars
 
 
 class Terminal(io.StringIO):

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distcnn.quality import Attenuation
-from distcnn.quality.attenuation import MOST, slope
+from distcnn.quality.debias import MOST, slope
 
 EDGES = (15.0, 25.0, 50.0, 100.0)
 

@@ -12,7 +12,7 @@ from distcnn.quality import (
     coverage_table,
     snr_bins,
 )
-from distcnn.quality.deconvolve import Residuals
+from distcnn.quality.error_deconvolution import Residuals
 
 EDGES = (15.0, 25.0, 50.0, 100.0)
 

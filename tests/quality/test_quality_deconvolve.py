@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distcnn.quality.deconvolve import FEWEST, SHAPES, Residuals
+from distcnn.quality.error_deconvolution import FEWEST, SHAPES, Residuals
 
 
 def _residuals(rng, stars, *, shape=100.0, scale=1.0, reference=1.0):

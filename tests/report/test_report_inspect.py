@@ -3,7 +3,7 @@ import json
 import pytest
 
 from distcnn.errors import InputError
-from distcnn.report.inspect import describe
+from distcnn.report.text.inspect import describe
 from distcnn.schema import SURVEY_VARIABLES
 from distcnn.survey import Layout, Ledger, create_store
 

@@ -7,8 +7,8 @@ from safetensors.numpy import save
 from trust_rows import attenuation_rows, coverage_rows, size_rows
 
 from distcnn.errors import InputError
-from distcnn.report.inspect import describe
-from distcnn.report.package import sparkline
+from distcnn.report.text.inspect import describe
+from distcnn.report.text.package import sparkline
 
 MANIFEST = {
     "distcnn_version": "0.1.0",

@@ -1,4 +1,4 @@
-from distcnn.report.tuning import Turned, _figure, draw_study
+from distcnn.report.figures.tuning import Turned, _figure, draw_study
 
 KNOBS = (
     Turned("learning_rate", ends=(1e-3, 1e-1), log=True),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from archive_tables import CONFIG, SEED, STARS
 
-from distcnn.flow import SerialFlow
+from distcnn.executor import SerialExecutor
 from distcnn.simulate import write_archive
 
 
@@ -13,5 +13,5 @@ from distcnn.simulate import write_archive
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """400 stars in three files."""
     folder = tmp_path_factory.mktemp("simulated") / "archive"
-    write_archive(folder, STARS, SEED, CONFIG, flow=SerialFlow())
+    write_archive(folder, STARS, SEED, CONFIG, executor=SerialExecutor())
     return folder

@@ -18,15 +18,15 @@ from astropy.table import Table
 from distcnn.config import SimulateConfig
 from distcnn.errors import UsageError
 from distcnn.events import Advanced, Event, StageEnded, StageStarted
-from distcnn.flow import Outcome, SerialFlow
+from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.schema import Trouble
 from distcnn.simulate import write_archive
-from distcnn.simulate.spectra import WAVELENGTH
+from distcnn.simulate.spectrum.synthesis import WAVELENGTH
 
 KINDS = ("GaiaSource", "RvsMeanSpectrum", "XpContinuousMeanSpectrum")
 
 
-class BackwardFlow(SerialFlow):
+class BackwardFlow(SerialExecutor):
     """Runs the items last first."""
 
     def __call__(self, function: Callable[..., Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -42,10 +42,10 @@ class PoolFlow:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(2, mp_context=context) as pool:
             pairs = [(item, pool.submit(function, item)) for item in items]
-            yield from (Outcome(item, future.result()) for item, future in pairs)
+            yield from (TaskResult(item, future.result()) for item, future in pairs)
 
 
-class BrokenFlow(SerialFlow):
+class BrokenFlow(SerialExecutor):
     """Stops after the first item, as a killed run does."""
 
     def __call__(self, function: Callable[..., Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -66,41 +66,41 @@ def text_of(file: Path) -> str:
 def test_the_same_seed_gives_the_same_bytes_in_any_order_and_number_of_processes(
     archive: Path, tmp_path: Path
 ) -> None:
-    write_archive(tmp_path / "backward", STARS, SEED, CONFIG, flow=BackwardFlow())
-    write_archive(tmp_path / "pool", STARS, SEED, CONFIG, flow=PoolFlow())
+    write_archive(tmp_path / "backward", STARS, SEED, CONFIG, executor=BackwardFlow())
+    write_archive(tmp_path / "pool", STARS, SEED, CONFIG, executor=PoolFlow())
     assert digest(tmp_path / "backward") == digest(archive)
     assert digest(tmp_path / "pool") == digest(archive)
 
 
 def test_another_seed_gives_other_stars(archive: Path, tmp_path: Path) -> None:
     small = SimulateConfig(stars_per_file=20)
-    write_archive(tmp_path / "a", 20, 1, small, flow=SerialFlow())
-    write_archive(tmp_path / "b", 20, 2, small, flow=SerialFlow())
+    write_archive(tmp_path / "a", 20, 1, small, executor=SerialExecutor())
+    write_archive(tmp_path / "b", 20, 2, small, executor=SerialExecutor())
     assert not np.array_equal(truth(tmp_path / "a").index, truth(tmp_path / "b").index)
 
 
 def test_an_interrupted_run_is_continued_to_the_same_bytes(archive: Path, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     with pytest.raises(KeyboardInterrupt):
-        write_archive(folder, STARS, SEED, CONFIG, flow=BrokenFlow())
+        write_archive(folder, STARS, SEED, CONFIG, executor=BrokenFlow())
     assert not (folder / "truth.parquet").exists()
     before = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.csv.gz")}
     assert len(before) == 3
-    write_archive(folder, STARS, SEED, CONFIG, flow=SerialFlow())
+    write_archive(folder, STARS, SEED, CONFIG, executor=SerialExecutor())
     assert digest(folder) == digest(archive)
     assert {name: (folder / name).stat().st_mtime_ns for name in before} == before
 
 
 def test_a_complete_archive_is_recognised_and_a_damaged_one_is_repaired(tmp_path: Path) -> None:
     folder, config = tmp_path / "archive", SimulateConfig(stars_per_file=15)
-    counts = write_archive(folder, 30, 3, config, flow=SerialFlow())
+    counts = write_archive(folder, 30, 3, config, executor=SerialExecutor())
     whole, events = digest(folder), list[Event]()
-    again = write_archive(folder, 30, 3, config, flow=SerialFlow(), listener=events.append)
+    again = write_archive(folder, 30, 3, config, executor=SerialExecutor(), listener=events.append)
     assert again["stars"] == counts["stars"] == 30
     assert [type(event) for event in events] == [StageEnded]
     victim = sorted(folder.glob("Rvs*"))[0]
     victim.write_bytes(victim.read_bytes()[:-7])
-    write_archive(folder, 30, 3, config, flow=SerialFlow())
+    write_archive(folder, 30, 3, config, executor=SerialExecutor())
     assert digest(folder) == whole
 
 
@@ -109,7 +109,7 @@ def test_a_folder_with_another_archive_is_refused_and_left_alone(
 ) -> None:
     before = digest(archive)
     with pytest.raises(UsageError, match="another seed"):
-        write_archive(archive, STARS, SEED + 1, CONFIG, flow=SerialFlow())
+        write_archive(archive, STARS, SEED + 1, CONFIG, executor=SerialExecutor())
     assert digest(archive) == before
 
 
@@ -119,7 +119,11 @@ def test_impossible_sizes_are_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(UsageError):
         write_archive(
-            tmp_path / "x", stars, 1, SimulateConfig(stars_per_file=per_file), flow=SerialFlow()
+            tmp_path / "x",
+            stars,
+            1,
+            SimulateConfig(stars_per_file=per_file),
+            executor=SerialExecutor(),
         )
     assert not (tmp_path / "x").exists()
 
@@ -127,7 +131,7 @@ def test_impossible_sizes_are_refused_before_anything_is_written(
 def test_events_tell_every_star_once(tmp_path: Path) -> None:
     events: list[Event] = []
     config = SimulateConfig(stars_per_file=8)
-    write_archive(tmp_path / "a", 20, 1, config, flow=SerialFlow(), listener=events.append)
+    write_archive(tmp_path / "a", 20, 1, config, executor=SerialExecutor(), listener=events.append)
     assert isinstance(events[0], StageStarted)
     assert events[0].total == 20
     assert sum(event.count for event in events if isinstance(event, Advanced)) == 20

@@ -3,8 +3,8 @@ import pytest
 
 from distcnn.config import SimulateConfig
 from distcnn.simulate import jacobian
-from distcnn.simulate.bound import LABELS, PARAMETERS, Known, _jacobian, cramer_rao
-from distcnn.simulate.spectra import native_matrices
+from distcnn.simulate.cramer_rao import LABELS, PARAMETERS, Known, _jacobian, cramer_rao
+from distcnn.simulate.spectrum.synthesis import native_matrices
 
 SUN = [5772.0, 4.438, 0.0, 0.0, 0.0]
 GIANT = [4700.0, 2.4, -0.3, 0.1, -0.3]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distcnn.simulate.instrument import (
+from distcnn.simulate.spectrum.instrument import (
     Exposure,
     draw_exposure,
     interstellar_band,
@@ -11,8 +11,8 @@ from distcnn.simulate.instrument import (
     observe,
     residual_velocity,
 )
-from distcnn.simulate.lines import Labels
-from distcnn.simulate.spectra import FINE, WAVELENGTH, broaden, intrinsic
+from distcnn.simulate.spectrum.lines import Labels
+from distcnn.simulate.spectrum.synthesis import FINE, WAVELENGTH, broaden, intrinsic
 
 
 def exposure_of(stars: int, snr: float, transits: int = 20) -> Exposure:

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distcnn.simulate import WAVELENGTH, jacobian, noiseless
-from distcnn.simulate.linelist import AIR_TO_VACUUM, CALCIUM_TRIPLET, PASCHEN, line_list
-from distcnn.simulate.lines import Labels, equivalent_widths
-from distcnn.simulate.spectra import FINE, broaden, native_matrices
+from distcnn.simulate.spectrum.linelist import AIR_TO_VACUUM, CALCIUM_TRIPLET, PASCHEN, line_list
+from distcnn.simulate.spectrum.lines import Labels, equivalent_widths
+from distcnn.simulate.spectrum.synthesis import FINE, broaden, native_matrices
 
 SUN = (5772.0, 4.44, 0.0, 0.0, 0.0)
 GIANT = (4800.0, 2.5, -0.2, 0.05, -0.2)

@@ -14,16 +14,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from distcnn.config import SimulateConfig
-from distcnn.simulate import noiseless, photometry, xp
-from distcnn.simulate.sky import (
+from distcnn.simulate import noiseless
+from distcnn.simulate.galaxy import photometry
+from distcnn.simulate.galaxy.sky import (
     LEVEL_8_PIXELS,
     nested_to_angles,
     split_sky,
     to_ecliptic,
     to_galactic,
 )
-from distcnn.simulate.spectra import WAVELENGTH
-from distcnn.simulate.stars import Stars, draw_stars
+from distcnn.simulate.galaxy.stars import Stars, draw_stars
+from distcnn.simulate.spectrum import xp
+from distcnn.simulate.spectrum.synthesis import WAVELENGTH
 
 
 @pytest.fixture(scope="module")

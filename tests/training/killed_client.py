@@ -10,11 +10,11 @@ from distcnn.config import ClusterConfig, QualityConfig
 from distcnn.training import train_package
 
 if __name__ == "__main__":
-    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as flow:
+    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as executor:
         train_package(
             Path(sys.argv[1]),
             Path(sys.argv[2]),
             small(),
             QualityConfig(novelty_components=4),
-            flow=flow,
+            executor=executor,
         )

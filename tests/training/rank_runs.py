@@ -13,8 +13,8 @@ from distcnn.config import AugmentConfig, NetworkConfig, SplitConfig, TrainConfi
 from distcnn.config.distribute import DistributeConfig
 from distcnn.model import InputSpec
 from distcnn.survey import Store
-from distcnn.training.data import take_census
-from distcnn.training.members import PROGRESS, WEIGHTS, Dealing, MemberTask
+from distcnn.training.data.labelled import take_census
+from distcnn.training.loop.member import PROGRESS, WEIGHTS, Dealing, MemberTask
 
 LIMIT = 120.0
 """Seconds after which a test gives up waiting."""
@@ -61,7 +61,7 @@ def ranks_of(partial: Path, attempt: int | None = None) -> list[psutil.Process]:
     for file in partial.glob(f"member_00/attempt_{attempt or '*'}/rank_*.pid"):
         try:
             process = psutil.Process(int(file.read_text() or 0))
-            if "distcnn.training.rank" in process.cmdline():
+            if "distcnn.training.ddp.worker" in process.cmdline():
                 found[file.name] = process
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue

@@ -7,9 +7,9 @@ import torch
 
 from distcnn.config import AugmentConfig, NetworkConfig
 from distcnn.model import InputSpec, StarInputs, build_network, fit_scaling
-from distcnn.training.augment import AT_SNR, Augment, Facts, noise_correlation
-from distcnn.training.batches import scale_stars
-from distcnn.training.data import Labelled
+from distcnn.training.data.augment import AT_SNR, Augment, Facts, noise_correlation
+from distcnn.training.data.labelled import Labelled
+from distcnn.training.data.tensors import scale_stars
 
 PIXELS = 160
 QUIET = {"drop_xp": 0, "drop_parallax": 0, "drop_pixels": 0, "velocity": 0, "continuum": 0}

@@ -7,8 +7,8 @@ from distcnn.errors import TrainingError
 from distcnn.model import InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.training import Part, assign, seen_stars
-from distcnn.training.batches import scale_stars
-from distcnn.training.data import read_labelled, take_census
+from distcnn.training.data.labelled import read_labelled, take_census
+from distcnn.training.data.tensors import scale_stars
 
 
 def spec_of(store, **network):

@@ -18,15 +18,15 @@ from distcnn.config import (
 )
 from distcnn.errors import FingerprintMismatch, GridMismatch, TrainingError
 from distcnn.events import Advanced, StageStarted
-from distcnn.flow import SerialFlow
-from distcnn.inference.engines import choose
+from distcnn.executor import SerialExecutor
+from distcnn.inference.engines import select_engine
 from distcnn.model import Ensemble, Package
-from distcnn.report.inspect import describe
+from distcnn.report.text.inspect import describe
 from distcnn.survey import Store
 from distcnn.training import Part, assign, distil_package, train_package
 from distcnn.training.claim import claimed
-from distcnn.training.data import read_labelled
-from distcnn.training.student import open_rows
+from distcnn.training.data.labelled import read_labelled
+from distcnn.training.distillation.student import open_rows
 
 QUALITY = QualityConfig(novelty_components=4)
 SPLIT = SplitConfig(train=0.6, validation=0.15, calibration=0.15)
@@ -46,7 +46,7 @@ def place(tmp_path_factory, survey):
         split=SPLIT,
         augment=AugmentConfig(noise=0.5),
     )
-    train_package(survey, folder / "package", config, QUALITY, flow=SerialFlow())
+    train_package(survey, folder / "package", config, QUALITY, executor=SerialExecutor())
     distil(folder, survey, "small", SHORT)
     return folder
 
@@ -60,7 +60,9 @@ def learned(place, survey):
 
 def distil(folder, survey, name, config=SHORT, *, package="package", **more):
     places = (folder / package, folder / name, survey)
-    return distil_package(*places, config, QUALITY, flow=more.pop("flow", SerialFlow()), **more)
+    return distil_package(
+        *places, config, QUALITY, executor=more.pop("executor", SerialExecutor()), **more
+    )
 
 
 def bytes_of(package):
@@ -79,7 +81,7 @@ def test_a_student_is_a_package_that_every_engine_reproduces(place, survey):
     right = Ensemble(package).predict(test.inputs)
     assert (right.scatter > 0).all()
     for engine in ("eager", "torchscript", "joint"):
-        ensemble, choice = choose(package, test.inputs, engine=engine, precision="float32")
+        ensemble, choice = select_engine(package, test.inputs, engine=engine, precision="float32")
         assert choice.chosen.rms < 1e-3
         for found, wanted in zip(ensemble.predict(test.inputs), right, strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5)
@@ -89,7 +91,7 @@ def test_openvino_runs_a_student(place, survey):
     pytest.importorskip("openvino")
     package = Package.load(place / "small")
     stars = read_labelled(Store.open(survey), package.spec, SPLIT, Part.TEST).inputs
-    ensemble, _ = choose(package, stars, engine="openvino", precision="float32")
+    ensemble, _ = select_engine(package, stars, engine="openvino", precision="float32")
     right = Ensemble(package).predict(stars)
     np.testing.assert_allclose(ensemble.predict(stars).scatter, right.scatter, rtol=1e-3)
 
@@ -190,7 +192,7 @@ def test_it_learns_from_unlabelled_stars_and_training_stars_alone(survey, simple
 
 
 def test_an_interrupted_run_goes_on_to_the_same_package(place, survey, monkeypatch):
-    from distcnn.training import checkpoint
+    from distcnn.training.loop import checkpoint
 
     whole, append = bytes_of(place / "small"), checkpoint.append_line
 
@@ -221,7 +223,7 @@ def never(function, items):
 
 def test_a_finished_student_is_left_as_it_is(place, survey):
     before = bytes_of(place / "small")
-    again = distil(place, survey, "small", flow=never)
+    again = distil(place, survey, "small", executor=never)
     assert again.price == Package.load(place / "small").evaluation["price"]
     assert bytes_of(place / "small") == before
 
@@ -230,7 +232,7 @@ def test_a_lost_evaluation_is_made_again(place, survey):
     path = place / "small" / "evaluation.json"
     before = path.read_bytes()
     path.unlink()
-    distil(place, survey, "small", flow=never)
+    distil(place, survey, "small", executor=never)
     assert path.read_bytes() == before
 
 
@@ -274,7 +276,7 @@ def test_what_cannot_be_distilled_is_told_why(tmp_path, place, survey, simple):
 
 def test_one_member_has_no_scatter_to_teach(tmp_path, survey, config):
     alone = config.model_copy(update={"members": 1, "epochs": 1})
-    train_package(survey, tmp_path / "package", alone, QUALITY, flow=SerialFlow())
+    train_package(survey, tmp_path / "package", alone, QUALITY, executor=SerialExecutor())
     with pytest.raises(TrainingError, match="has one member"):
         distil(tmp_path, survey, "small")
 
@@ -284,7 +286,7 @@ def test_ensembles_of_the_published_networks_can_be_distilled(tmp_path, simple, 
     survey = build_survey(tmp_path / "s.zarr", simple, repeat=2)
     network = config.network.model_copy(update={"preset": preset})
     teacher = config.model_copy(update={"network": network, "epochs": 1})
-    train_package(survey, tmp_path / "package", teacher, QUALITY, flow=SerialFlow())
+    train_package(survey, tmp_path / "package", teacher, QUALITY, executor=SerialExecutor())
     found = distil(tmp_path, survey, "small", SHORT.model_copy(update={"epochs": 1}))
     assert np.isfinite(found.validation)
 
@@ -296,7 +298,7 @@ def test_an_ensemble_without_spectra_can_be_distilled(tmp_path, simple, config):
         tmp_path / "package",
         config.model_copy(update={"epochs": 1}),
         QUALITY,
-        flow=SerialFlow(),
+        executor=SerialExecutor(),
     )
     found = distil(tmp_path, survey, "small", SHORT.model_copy(update={"epochs": 1}))
     assert Ensemble(Package.load(found.package)).parity().rms <= 1e-5

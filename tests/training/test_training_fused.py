@@ -8,21 +8,21 @@ import pytest
 import torch
 from safetensors.torch import load as load_tensors
 
-from distcnn import digests
+from distcnn import hashing
 from distcnn.config import AugmentConfig, NetworkConfig
 from distcnn.errors import DeviceError, TrainingError
 from distcnn.model import InputSpec, build_network
 from distcnn.model.devices import count_gpus, open_device, plan_device
 from distcnn.survey import Store
-from distcnn.training import checkpoint
-from distcnn.training.batches import Scaled
-from distcnn.training.data import take_census
-from distcnn.training.fused import FusedTask, Group, run_fused
-from distcnn.training.loop import CHECKPOINT
-from distcnn.training.members import PROGRESS, WEIGHTS, MemberTask, read_member, run_member
-from distcnn.training.precision import choose_precision, difference, with_full_heads
-from distcnn.training.products import Dropout, as_products, for_cpu
-from distcnn.training.stack import Shapes, Stack
+from distcnn.training.data.labelled import take_census
+from distcnn.training.data.tensors import Scaled
+from distcnn.training.loop import checkpoint
+from distcnn.training.loop.conv_matmul import Dropout, as_products, for_cpu
+from distcnn.training.loop.fit import CHECKPOINT
+from distcnn.training.loop.member import PROGRESS, WEIGHTS, MemberTask, read_member, run_member
+from distcnn.training.loop.precision import choose_precision, difference, with_full_heads
+from distcnn.training.vmap.stacked import Shapes, Stack
+from distcnn.training.vmap.trainer import FusedTask, Group, run_fused
 
 PLAIN = AugmentConfig(noise=0, drop_xp=0, drop_parallax=0, drop_pixels=0)
 PRESETS = ("hybrid", "rave2020", "hr15n2023")
@@ -65,7 +65,7 @@ def test_fused_members_are_those_trained_one_by_one(tmp_path, survey, bare):
         assert set(fact) == {*other, "arithmetic"}
         assert (fact["seed"], fact["best"]) == (other["seed"], other["best"])
         np.testing.assert_allclose(fact["epochs"], other["epochs"], rtol=1e-4, atol=1e-4)
-        assert fact["digest"] == digests.of_bytes((one.folder / WEIGHTS).read_bytes())
+        assert fact["digest"] == hashing.of_bytes((one.folder / WEIGHTS).read_bytes())
         assert_close(weights(one), weights(two), 2e-3)
 
 
@@ -99,7 +99,7 @@ def test_a_killed_pass_resumes_to_identical_weights(tmp_path, survey, config, mo
             raise Killed
         return epoch(group)
 
-    monkeypatch.setattr("distcnn.training.fused.CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr("distcnn.training.vmap.trainer.CHECKPOINT_SHARE", 1e9)
     monkeypatch.setattr(Group, "_epoch", dies)
     with pytest.raises(Killed):
         run_fused(task)
@@ -225,7 +225,7 @@ def test_bfloat16_is_measured_and_refused_where_it_is_wrong(monkeypatch):
     worst, part = difference(layers, batch_of(inputs), torch.bfloat16)
     assert 0 < worst < 0.01
     assert 0 < part < 0.05
-    monkeypatch.setattr("distcnn.training.precision.is_fast", lambda device: True)
+    monkeypatch.setattr("distcnn.training.loop.precision.is_fast", lambda device: True)
     assert choose_precision(layers, batch_of(inputs))[0] == torch.bfloat16
     wrong = tuple(value * 1e5 for value in inputs)
     precision, why = choose_precision(layers, batch_of(wrong))

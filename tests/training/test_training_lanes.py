@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from distcnn.training.batches import Scaled
-from distcnn.training.lanes import Feed, HeldLane, StreamedLane, derived_seed, lane_rows
+from distcnn.training.data.loader import Feed, HeldLane, StreamedLane, derived_seed, lane_rows
+from distcnn.training.data.tensors import Scaled
 
 
 def stars_of(rows):

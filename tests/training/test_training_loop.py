@@ -10,19 +10,14 @@ import torch
 from distcnn.errors import TrainingError
 from distcnn.model import Features, InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
-from distcnn.training import Part, checkpoint
-from distcnn.training.augment import Augment, Facts
-from distcnn.training.batches import scale_stars
-from distcnn.training.data import read_labelled
-from distcnn.training.lanes import Feed, StreamedLane, known_snr, lane_rows
-from distcnn.training.loop import (
-    CHECKPOINT,
-    derived_seed,
-    evaluate,
-    one_cycle,
-    train_member,
-)
-from distcnn.training.loss import validation_loss
+from distcnn.training import Part
+from distcnn.training.data.augment import Augment, Facts
+from distcnn.training.data.labelled import read_labelled
+from distcnn.training.data.loader import Feed, StreamedLane, known_snr, lane_rows
+from distcnn.training.data.tensors import scale_stars
+from distcnn.training.loop import checkpoint
+from distcnn.training.loop.fit import CHECKPOINT, derived_seed, evaluate, one_cycle, train_member
+from distcnn.training.loop.loss import validation_loss
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from distcnn.cli import app
 from distcnn.config import QualityConfig, TrainConfig
 from distcnn.config.distribute import DistributeConfig
 from distcnn.errors import FingerprintMismatch, TrainingError
-from distcnn.flow import Outcome, SerialFlow
+from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.model import InputSpec
 from distcnn.training import plan_training, train_package
 from distcnn.training.claim import claimed
-from distcnn.training.data import HELD
+from distcnn.training.data.labelled import HELD
 from distcnn.training.plan import Size, make_plan
 
 SPEC = InputSpec(800, 110, ("g", "bp", "rp"), True, "x", ("teff", "logg", "mh"))
@@ -105,17 +105,17 @@ def test_resuming_nothing_is_refused(tmp_path, survey):
     assert list(tmp_path.iterdir()) == []
 
 
-class Broken(SerialFlow):
-    """A flow whose items fail."""
+class Broken(SerialExecutor):
+    """A executor whose items fail."""
 
     def __call__(self, function, items):
         for item in items:
-            yield Outcome(item, None, TrainingError("the machine is gone"))
+            yield TaskResult(item, None, TrainingError("the machine is gone"))
 
 
 def begin_and_break(survey, package, config):
     with pytest.raises(TrainingError, match="machine is gone"):
-        train_package(survey, package, config, QualityConfig(), flow=Broken())
+        train_package(survey, package, config, QualityConfig(), executor=Broken())
 
 
 def test_what_was_begun_is_resumed_but_not_with_another_strategy(tmp_path, survey, config):
@@ -125,14 +125,14 @@ def test_what_was_begun_is_resumed_but_not_with_another_strategy(tmp_path, surve
     assert plan.reason == "as begun; the weights depend on it"
     other = config.model_copy(update={"distribute": small().distribute})
     with pytest.raises(FingerprintMismatch, match="plan"):
-        train_package(survey, package, other, QualityConfig(), flow=SerialFlow())
+        train_package(survey, package, other, QualityConfig(), executor=SerialExecutor())
     settings = QualityConfig(novelty_components=4)
-    done = train_package(survey, package, config, settings, flow=SerialFlow(), resume=True)
+    done = train_package(survey, package, config, settings, executor=SerialExecutor(), resume=True)
     assert done.members == config.members
-    again = train_package(survey, package, config, settings, flow=Broken(), resume=True)
+    again = train_package(survey, package, config, settings, executor=Broken(), resume=True)
     assert again.digest == done.digest
     with pytest.raises(FingerprintMismatch, match="strategy = ensemble"):
-        train_package(survey, package, other, settings, flow=Broken())
+        train_package(survey, package, other, settings, executor=Broken())
     assert "all 2 are trained" in str(plan_training(survey, package, config, workers=2))
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
 
@@ -151,7 +151,9 @@ def test_two_trainings_do_not_share_a_package(tmp_path, survey, config):
     holder.start()
     assert ready.wait(60)
     with pytest.raises(TrainingError, match=rf"process {holder.pid} on .*Wait for it or stop it"):
-        train_package(survey, tmp_path / "package", config, QualityConfig(), flow=SerialFlow())
+        train_package(
+            survey, tmp_path / "package", config, QualityConfig(), executor=SerialExecutor()
+        )
     holder.kill()  # a lock does not outlive its holder
     holder.join()
     with claimed(partial):
@@ -173,4 +175,4 @@ def test_groups_need_workers_that_can_be_had_together(tmp_path, survey):
             return iter(())
 
     with pytest.raises(TrainingError, match="cannot be had together"):
-        train_package(survey, tmp_path / "package", small(), QualityConfig(), flow=Single())
+        train_package(survey, tmp_path / "package", small(), QualityConfig(), executor=Single())

@@ -16,10 +16,10 @@ from distcnn.clusters import open_cluster
 from distcnn.config import ClusterConfig
 from distcnn.errors import TrainingError
 from distcnn.events import Notice
-from distcnn.flow import SerialFlow
-from distcnn.training.rank import RankTask
-from distcnn.training.ranks import train_together
-from distcnn.training.rendezvous import RankLost, interface, meeting
+from distcnn.executor import SerialExecutor
+from distcnn.training.ddp.launch import train_together
+from distcnn.training.ddp.rendezvous import RankLost, interface, meeting
+from distcnn.training.ddp.worker import RankTask
 
 HERE = Path(__file__).parent
 
@@ -32,7 +32,7 @@ def silent(event):
 def undisturbed(tmp_path_factory, survey):
     """The member as two ranks train it when nobody disturbs them."""
     task = task_of(survey, tmp_path_factory.mktemp("two"), small(ranks=2))
-    facts = train_together(task, SerialFlow(), silent)
+    facts = train_together(task, SerialExecutor(), silent)
     return facts, weights(task)
 
 
@@ -44,7 +44,7 @@ def assert_near(one, other):
 def test_two_ranks_give_the_weights_of_one(tmp_path, survey, undisturbed):
     facts, expected = undisturbed
     task = task_of(survey, tmp_path, small(ranks=1))
-    alone = train_together(task, SerialFlow(), silent)
+    alone = train_together(task, SerialExecutor(), silent)
     assert_near(weights(task), expected)
     losses, others = np.array(facts["epochs"]), np.array(alone["epochs"])
     np.testing.assert_allclose(losses, others, rtol=1e-4)
@@ -64,10 +64,10 @@ def launcher_of_rank_one(partial):
 def test_a_killed_rank_and_a_killed_worker_cost_an_attempt_each(tmp_path, survey, undisturbed):
     told = []
     task = task_of(survey, tmp_path, small())
-    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as flow:
+    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as executor:
         assassin = Assassin(tmp_path, (1, rank_one), (2, launcher_of_rank_one))
         assassin.start()
-        facts = train_together(task, flow, told.append)
+        facts = train_together(task, executor, told.append)
         assassin.join(LIMIT)
     warnings = [e.text for e in told if isinstance(e, Notice) and e.level == "warning"]
     assert warnings[0] == "member 0: rank 1 on 127.0.0.1 was killed by signal 9" + warnings[0][52:]
@@ -93,7 +93,7 @@ def test_a_killed_client_leaves_nothing_running_and_a_rerun_ends_in_the_same_wei
     assert alive == []
     task = task_of(survey, partial, small(ranks=2))
     assert (task.folder / "checkpoint.pt").exists()
-    train_together(task, SerialFlow(), silent)
+    train_together(task, SerialExecutor(), silent)
     assert_near(weights(task), undisturbed[1])
 
 
@@ -105,11 +105,11 @@ def test_two_trainings_at_once_take_turns_on_one_cluster(tmp_path, survey):
         def listener(event):
             told.append(f"{name}: {event.text}")
 
-        with open_cluster(ClusterConfig(backend=address)) as flow:
-            train_together(task_of(survey, tmp_path / name, config), flow, listener)
+        with open_cluster(ClusterConfig(backend=address)) as executor:
+            train_together(task_of(survey, tmp_path / name, config), executor, listener)
 
-    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as flow:
-        names, address = ("one", "two"), flow.client.scheduler.address
+    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as executor:
+        names, address = ("one", "two"), executor.client.scheduler.address
         threads = [threading.Thread(target=client, args=(name, address)) for name in names]
         for thread in threads:
             thread.start()
@@ -129,7 +129,7 @@ def test_what_stops_the_driver_stops_the_ranks(tmp_path, survey):
     task = task_of(survey, tmp_path, small(ranks=2))
     seen = []
 
-    class Stopped(SerialFlow):
+    class Stopped(SerialExecutor):
         def together(self, function, items):
             def until_it_works(item):
                 if item.rank == 0:
@@ -150,7 +150,7 @@ def test_a_rank_that_keeps_dying_is_given_up_with_its_last_words(tmp_path, surve
     monkeypatch.setenv("PYTHONHASHSEED", "no number")  # Python itself refuses to start
     task = task_of(survey, tmp_path, small(ranks=1, attempts=1))
     with pytest.raises(TrainingError, match=r"code 1: Python runtime state.*attempt 2 of 2"):
-        train_together(task, SerialFlow(), silent)
+        train_together(task, SerialExecutor(), silent)
     assert [path.name for path in sorted(task.folder.iterdir())] == ["attempt_1", "attempt_2"]
 
 
@@ -158,7 +158,7 @@ def test_an_error_of_a_rank_is_the_error_of_the_training(tmp_path, survey):
     config = small(ranks=2).model_copy(update={"learning_rate": 1e30})
     task = task_of(survey, tmp_path, config)
     with pytest.raises(TrainingError, match=r"the loss of epoch \d is .*train\.learning_rate"):
-        train_together(task, SerialFlow(), silent)
+        train_together(task, SerialExecutor(), silent)
     assert len(list(task.folder.glob("attempt_*"))) == 1
 
 

@@ -16,19 +16,19 @@ from distcnn.errors import (
     TrainingError,
 )
 from distcnn.events import Advanced, EpochEnded, StageEnded, StageStarted
-from distcnn.flow import Outcome, SerialFlow
+from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.model import Ensemble, Package
 from distcnn.quality import Quality
 from distcnn.survey import Store
 from distcnn.training import Part, assign, train_package
-from distcnn.training.data import read_labelled
-from distcnn.training.loop import CHECKPOINT
-from distcnn.training.members import WEIGHTS
+from distcnn.training.data.labelled import read_labelled
+from distcnn.training.loop.fit import CHECKPOINT
+from distcnn.training.loop.member import WEIGHTS
 
 
-def train(survey, path, config, quality, *, flow=None, listener=lambda event: None):
+def train(survey, path, config, quality, *, executor=None, listener=lambda event: None):
     return train_package(
-        survey, path, config, quality, flow=flow or SerialFlow(), listener=listener
+        survey, path, config, quality, executor=executor or SerialExecutor(), listener=listener
     )
 
 
@@ -41,34 +41,34 @@ def bytes_of(package: Path):
 
 
 class Counting:
-    """A serial flow that remembers its items and may fail at one of them."""
+    """A serial executor that remembers its tasks and may fail at one of them."""
 
     workers = 1
 
     def __init__(self, fail=None):
-        self.items = []
+        self.tasks = []
         self.fail = fail
 
-    def __call__(self, function, items):
-        for item in items:
-            self.items.append(item.number)
-            if item.number == self.fail:
-                yield Outcome(item, None, TrainingError("the machine is gone"))
+    def __call__(self, function, tasks):
+        for task in tasks:
+            self.tasks.append(task.number)
+            if task.number == self.fail:
+                yield TaskResult(task, None, TrainingError("the machine is gone"))
             else:
-                yield Outcome(item, function(item))
+                yield TaskResult(task, function(task))
 
 
 class TwoProcesses:
-    """A flow over two spawned processes."""
+    """A executor over two spawned processes."""
 
     workers = 2
 
-    def __call__(self, function, items):
+    def __call__(self, function, tasks):
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(2, mp_context=context) as pool:
-            waiting = {pool.submit(function, item): item for item in items}
+            waiting = {pool.submit(function, task): task for task in tasks}
             for done in as_completed(waiting):
-                yield Outcome(waiting[done], done.result())
+                yield TaskResult(waiting[done], done.result())
 
 
 def test_a_survey_becomes_a_package_that_knows_its_stars(tmp_path, survey, config, quality):
@@ -114,7 +114,7 @@ def test_the_manifest_says_from_what_and_how_it_was_made(tmp_path, survey, confi
 
 def test_one_and_two_processes_give_the_same_package(tmp_path, survey, config, quality):
     train(survey, tmp_path / "one", config, quality)
-    train(survey, tmp_path / "two", config, quality, flow=TwoProcesses())
+    train(survey, tmp_path / "two", config, quality, executor=TwoProcesses())
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
 
 
@@ -134,26 +134,26 @@ def test_poisoned_test_labels_leave_the_package_as_it_was(
 def test_finished_members_are_not_trained_again(tmp_path, survey, config, quality):
     train(survey, tmp_path / "whole", config, quality)
     with pytest.raises(TrainingError, match="machine is gone"):
-        train(survey, tmp_path / "package", config, quality, flow=Counting(fail=1))
+        train(survey, tmp_path / "package", config, quality, executor=Counting(fail=1))
     assert not (tmp_path / "package").exists()
     again = Counting()
-    train(survey, tmp_path / "package", config, quality, flow=again)
-    assert again.items == [1]
+    train(survey, tmp_path / "package", config, quality, executor=again)
+    assert again.tasks == [1]
     assert bytes_of(tmp_path / "package") == bytes_of(tmp_path / "whole")
 
 
 def test_a_finished_package_is_left_as_it_is(tmp_path, survey, config, quality):
     first = train(survey, tmp_path / "package", config, quality)
     again = Counting()
-    second = train(survey, tmp_path / "package", config, quality, flow=again)
-    assert not again.items
+    second = train(survey, tmp_path / "package", config, quality, executor=again)
+    assert not again.tasks
     assert second.digest == first.digest
     assert second.results == first.results
 
 
 def test_other_settings_may_not_continue_a_run(tmp_path, survey, config, quality):
     with pytest.raises(TrainingError):
-        train(survey, tmp_path / "package", config, quality, flow=Counting(fail=1))
+        train(survey, tmp_path / "package", config, quality, executor=Counting(fail=1))
     other = config.model_copy(update={"batch": 32})
     with pytest.raises(FingerprintMismatch, match="batch = 64"):
         train(survey, tmp_path / "package", other, quality)
@@ -167,11 +167,11 @@ def test_other_settings_may_not_claim_a_finished_package(tmp_path, survey, confi
 
 def test_a_larger_ensemble_takes_over_the_members_there(tmp_path, survey, config, quality):
     with pytest.raises(TrainingError):
-        train(survey, tmp_path / "package", config, quality, flow=Counting(fail=1))
-    flow = Counting()
+        train(survey, tmp_path / "package", config, quality, executor=Counting(fail=1))
+    executor = Counting()
     larger = config.model_copy(update={"members": 3})
-    summary = train(survey, tmp_path / "package", larger, quality, flow=flow)
-    assert flow.items == [1, 2]
+    summary = train(survey, tmp_path / "package", larger, quality, executor=executor)
+    assert executor.tasks == [1, 2]
     assert summary.members == 3
 
 
@@ -186,7 +186,7 @@ def test_the_worst_members_are_left_out_on_request(tmp_path, survey, config, qua
 
 def test_changed_weights_of_a_finished_member_are_found(tmp_path, survey, config, quality):
     with pytest.raises(TrainingError):
-        train(survey, tmp_path / "package", config, quality, flow=Counting(fail=1))
+        train(survey, tmp_path / "package", config, quality, executor=Counting(fail=1))
     path = tmp_path / "package.partial" / "member_00" / WEIGHTS
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     with pytest.raises(DigestMismatch, match="was changed"):
@@ -214,7 +214,7 @@ def _train_until_killed(survey, path, config, quality, after):
         if isinstance(event, EpochEnded) and event.epoch >= after:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    train_package(survey, path, config, quality, flow=SerialFlow(), listener=listener)
+    train_package(survey, path, config, quality, executor=SerialExecutor(), listener=listener)
 
 
 def test_a_killed_process_leaves_a_run_that_ends_in_the_same_package(

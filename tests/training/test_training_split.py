@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from distcnn.config import SplitConfig
 from distcnn.errors import ConfigError, TrainingError
+from distcnn.survey.split import groups_digest, identity, uniform
 from distcnn.training import Part, assign
-from distcnn.training.split import groups_digest, identity, uniform
 
 SPLIT = SplitConfig(train=0.5, validation=0.2, calibration=0.2)
 IDS = st.lists(st.integers(0, 2**62), min_size=1, max_size=50, unique=True)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from distcnn.model.covariance import pairs
-from distcnn.training.batches import Scaled
-from distcnn.training.price import Judged, price_of
-from distcnn.training.teacher import LIKENESS, split, unlikeness
+from distcnn.model.networks.covariance import pairs
+from distcnn.training.data.tensors import Scaled
+from distcnn.training.distillation.agreement import Judged, price_of
+from distcnn.training.distillation.teacher import LIKENESS, split, unlikeness
 
 LABELS, PAIRS = 3, 3
 

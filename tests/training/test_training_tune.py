@@ -19,11 +19,11 @@ from distcnn.errors import (
     UsageError,
 )
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
-from distcnn.flow import Outcome, SerialFlow
+from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.training import Part, assign
-from distcnn.training.desk import JOURNAL
-from distcnn.training.study import knobs_of, turned
-from distcnn.training.tune import look, tune
+from distcnn.training.tuning.optuna_study import JOURNAL
+from distcnn.training.tuning.study import knobs_of, turned
+from distcnn.training.tuning.tune import look, tune
 
 
 @pytest.fixture
@@ -41,8 +41,10 @@ def settings():
     )
 
 
-def run(survey, study, config, settings, *, flow=None, heard=lambda event: None):
-    return tune(survey, study, config, settings, flow=flow or SerialFlow(), listener=heard)
+def run(survey, study, config, settings, *, executor=None, heard=lambda event: None):
+    return tune(
+        survey, study, config, settings, executor=executor or SerialExecutor(), listener=heard
+    )
 
 
 def told(study):
@@ -51,7 +53,7 @@ def told(study):
 
 
 class Failing:
-    """A serial flow in which the trial of one number fails, or the driver itself."""
+    """A serial executor in which the trial of one number fails, or the driver itself."""
 
     workers = 1
 
@@ -61,11 +63,11 @@ class Failing:
     def __call__(self, function, items):
         for item in items:
             if item.number != self.number:
-                yield Outcome(item, function(item))
+                yield TaskResult(item, function(item))
             elif self.driver:
                 raise self.error
             else:
-                yield Outcome(item, None, self.error)
+                yield TaskResult(item, None, self.error)
 
 
 class Ahead:
@@ -80,7 +82,7 @@ class Ahead:
             if not taken:
                 return
             item = taken.pop(0)
-            yield Outcome(item, function(item))
+            yield TaskResult(item, function(item))
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +158,9 @@ def test_labels_of_test_and_calibration_stars_do_not_matter(
 def test_a_driver_that_is_stopped_goes_on_as_if_it_had_not_been(
     tmp_path, survey, config, settings, whole
 ):
-    flow = Failing(1, KeyboardInterrupt(), driver=True)
+    executor = Failing(1, KeyboardInterrupt(), driver=True)
     with pytest.raises(KeyboardInterrupt):
-        run(survey, tmp_path / "study", config, settings, flow=flow)
+        run(survey, tmp_path / "study", config, settings, executor=executor)
     before = look(survey, tmp_path / "study", config, settings)
     assert [trial.state for trial in before.trials] == ["complete", "running"]
     with (tmp_path / "study" / JOURNAL).open("a") as stream:
@@ -173,7 +175,7 @@ def test_a_trial_whose_worker_died_is_asked_anew_by_the_next_run(
     tmp_path, survey, config, settings, whole
 ):
     error = ClusterError("the worker died 3 times")
-    study = run(survey, tmp_path / "study", config, settings, flow=Failing(1, error))
+    study = run(survey, tmp_path / "study", config, settings, executor=Failing(1, error))
     assert study.error is error
     assert [trial.state for trial in study.trials] == ["complete", "failed", "complete"]
     again = run(survey, tmp_path / "study", config, settings)
@@ -189,18 +191,18 @@ def test_settings_with_which_training_diverges_are_not_asked_again(
     tmp_path, survey, config, settings
 ):
     heard = []
-    flow = Failing(2, TrainingError("the loss of epoch 1 is nan"))
-    study = run(survey, tmp_path / "study", config, settings, flow=flow, heard=heard.append)
+    executor = Failing(2, TrainingError("the loss of epoch 1 is nan"))
+    study = run(survey, tmp_path / "study", config, settings, executor=executor, heard=heard.append)
     assert [trial.state for trial in study.trials] == ["complete", "complete", "diverged"]
     assert study.error is None
     assert any("loss of epoch 1 is nan" in e.text for e in heard if isinstance(e, Notice))
-    again = run(survey, tmp_path / "study", config, settings, flow=Failing(None, None))
+    again = run(survey, tmp_path / "study", config, settings, executor=Failing(None, None))
     assert len(again.trials) == 3
 
 
 def test_trials_that_run_at_the_same_time_differ(tmp_path, survey, config, settings):
     settings = settings.model_copy(update={"trials": 4})
-    study = run(survey, tmp_path / "study", config, settings, flow=Ahead())
+    study = run(survey, tmp_path / "study", config, settings, executor=Ahead())
     assert len(study.finished) == 4
     assert len({trial.params["learning_rate"] for trial in study.trials}) == 4
 

@@ -5,8 +5,8 @@ this machine admits are tried on a real batch; one that does not reproduce the p
 refused with the reason, and the fastest of the others is used.
 """
 
-from distcnn.inference.engines.candidates import ENGINES, Candidate, EngineRefused, admitted
-from distcnn.inference.engines.choose import Choice, Gate, Trial, choose, prove, race, unfit
+from distcnn.inference.engines.registry import ENGINES, Candidate, EngineRefused, admitted
+from distcnn.inference.engines.select import Choice, Gate, Trial, prove, race, select_engine, unfit
 
 __all__ = [
     "ENGINES",
@@ -16,8 +16,8 @@ __all__ = [
     "Gate",
     "Trial",
     "admitted",
-    "choose",
     "prove",
     "race",
+    "select_engine",
     "unfit",
 ]

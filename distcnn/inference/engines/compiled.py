@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distcnn.inference.engines.plain import Finished, joint_module
+from distcnn.inference.engines.torch_engines import Finished, joint_module
 from distcnn.model import Package
+from distcnn.model.batched_ensemble import Outputs
 from distcnn.model.ensemble import Layers
-from distcnn.model.joint import Outputs
 
 LARGEST = 65_536
 """Stars in a batch that an engine compiled ahead of time takes at most."""

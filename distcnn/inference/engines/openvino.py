@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distcnn.inference.engines.plain import members_module
-from distcnn.inference.engines.refused import EngineRefused
+from distcnn.inference.engines.base import EngineRefused
+from distcnn.inference.engines.torch_engines import members_module
 from distcnn.model import Package
+from distcnn.model.batched_ensemble import Finish, Outputs
 from distcnn.model.ensemble import Layers
-from distcnn.model.joint import Finish, Outputs
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from distcnn.config import FilesConfig
 from distcnn.ingest.readers.base import Array, Block, Wanted
-from distcnn.ingest.readers.binary import documents
-from distcnn.ingest.readers.labels import label_blocks, label_selection
+from distcnn.ingest.readers.formats.binary import documents
+from distcnn.ingest.readers.formats.labels import label_blocks, label_selection
 from distcnn.schema import Reason
 
 COLUMNS = {

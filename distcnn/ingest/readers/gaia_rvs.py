@@ -12,7 +12,7 @@ import numpy as np
 
 from distcnn.config import FilesConfig, GridConfig
 from distcnn.errors import GridMismatch
-from distcnn.ingest.grids import wavelengths
+from distcnn.ingest.preprocess.wavelength import wavelengths
 from distcnn.ingest.readers.base import (
     Array,
     Block,
@@ -22,9 +22,9 @@ from distcnn.ingest.readers.base import (
     broken,
     find_column,
 )
-from distcnn.ingest.readers.binary import documents
-from distcnn.ingest.readers.fields import name_to_id, to_array, to_float, to_id
-from distcnn.ingest.readers.text import TextTable, check_fields
+from distcnn.ingest.readers.formats.binary import documents
+from distcnn.ingest.readers.formats.fields import name_to_id, to_array, to_float, to_id
+from distcnn.ingest.readers.formats.text import TextTable, check_fields
 
 COLUMNS = ("source_id", "ra", "dec", "flux", "flux_error")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.config import FilesConfig
-from distcnn.ingest.grids import is_declared, wavelengths
+from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers.base import Array, Block, Rejected, Wanted, broken
-from distcnn.ingest.readers.binary import documents
-from distcnn.ingest.readers.scalars import Selection, scalar_blocks
+from distcnn.ingest.readers.formats.binary import documents
+from distcnn.ingest.readers.formats.scalars import Selection, scalar_blocks
 from distcnn.schema import Reason
 
 _PIECE_ROWS = 65536

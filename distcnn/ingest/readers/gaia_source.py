@@ -10,8 +10,8 @@ import numpy as np
 
 from distcnn.config import FilesConfig
 from distcnn.ingest.readers.base import Array, Block, Wanted
-from distcnn.ingest.readers.binary import documents
-from distcnn.ingest.readers.scalars import Selection, scalar_blocks
+from distcnn.ingest.readers.formats.binary import documents
+from distcnn.ingest.readers.formats.scalars import Selection, scalar_blocks
 
 COLUMNS = {
     "ra": "ra",

@@ -23,16 +23,16 @@ from distcnn.ingest.readers.base import (
     look_for,
     member_of,
 )
-from distcnn.ingest.readers.binary import (
+from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
     Document,
     as_matrix,
     documents,
     open_table,
 )
-from distcnn.ingest.readers.fields import to_array, to_id
-from distcnn.ingest.readers.scalars import identify
-from distcnn.ingest.readers.text import TextTable, check_fields
+from distcnn.ingest.readers.formats.fields import to_array, to_id
+from distcnn.ingest.readers.formats.scalars import identify
+from distcnn.ingest.readers.formats.text import TextTable, check_fields
 from distcnn.schema import Reason
 
 N = XP_COEFFICIENTS

@@ -13,7 +13,7 @@ import numpy as np
 
 from distcnn.config import FilesConfig
 from distcnn.errors import ConfigError, GridMismatch
-from distcnn.ingest.grids import is_declared, wavelengths
+from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers.base import (
     XP_COEFFICIENTS,
     Array,
@@ -24,11 +24,17 @@ from distcnn.ingest.readers.base import (
     look_for,
     member_of,
 )
-from distcnn.ingest.readers.binary import BinaryTable, Document, as_matrix, documents, open_table
+from distcnn.ingest.readers.formats.binary import (
+    BinaryTable,
+    Document,
+    as_matrix,
+    documents,
+    open_table,
+)
+from distcnn.ingest.readers.formats.labels import label_blocks, label_selection
+from distcnn.ingest.readers.formats.scalars import Selection, identify, scalar_blocks
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.ingest.readers.gaia_source import gather_bands
-from distcnn.ingest.readers.labels import label_blocks, label_selection
-from distcnn.ingest.readers.scalars import Selection, identify, scalar_blocks
 from distcnn.schema import Reason
 
 _HEADER_GRIDS = (  # first value, step, reference pixel, log10 of wavelength

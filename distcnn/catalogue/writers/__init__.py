@@ -1,0 +1,1 @@
+"""Writers of catalogue files, one per format."""

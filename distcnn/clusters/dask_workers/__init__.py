@@ -1,0 +1,1 @@
+"""What every Dask backend shares: executor, gangs, tasks, settings, scratch folders."""

@@ -1,0 +1,187 @@
+"""A executor over Dask workers: explicit futures, a bounded window, attempts counted here."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, Generic, TypeVar
+from uuid import uuid4
+
+from dask._task_spec import Task as DaskTask
+from distributed import Future, KilledWorker
+from distributed.client import ClosedClientError
+
+from distcnn.clusters.dask_workers.gang import RERUN, alive_workers, run_together
+from distcnn.clusters.dask_workers.task import attempt as run_attempt
+from distcnn.clusters.dask_workers.task import dumps, unpacked
+from distcnn.config import ClusterConfig
+from distcnn.errors import ClusterError
+from distcnn.executor import Result, Task, TaskResult
+
+Answer = TypeVar("Answer")
+POLL = 2.0
+
+
+class DaskExecutor:
+    """Runs tasks on the workers of a Dask client.
+
+    Parameters
+    ----------
+    client : a connected ``distributed.Client`` (untyped upstream); the caller closes it.
+    config : in_flight [tasks per worker], attempts, patience [s].
+    workers : how many tasks run at the same time.
+    dashboard : address of the dashboard, if any.
+    """
+
+    def __init__(
+        self, client: Any, config: ClusterConfig, *, workers: int, dashboard: str | None = None
+    ) -> None:
+        self.client = client
+        self.config = config
+        self.workers = workers
+        self.dashboard = dashboard
+
+    def __call__(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task]
+    ) -> Iterator[TaskResult[Task, Result]]:
+        """Outcomes in the order of completion; at most ``in_flight`` tasks per worker are begun.
+
+        Closing the iterator, or an exception here, cancels what is in flight.
+
+        Raises
+        ------
+        ClusterError : no worker lives for ``patience`` seconds, or the scheduler is gone.
+        """
+        window = _Window(self, function)
+        waiting = iter(tasks)
+        try:
+            while True:
+                window.fill(waiting)
+                if not window.tries:
+                    return
+                outcome = window.next_outcome()
+                if outcome is not None:
+                    yield outcome
+        finally:
+            window.cancel()
+
+    def alive_workers(self) -> int:
+        """How many workers answer just now."""
+        return len(alive_workers(self.client))
+
+    def max_group_size(self) -> int:
+        """One task per worker."""
+        return self.alive_workers()
+
+    def together(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> list[TaskResult[Task, Result]]:
+        """All tasks at the same time on workers of their own; see ``executor.Gang``."""
+        return run_together(self.client, function, tasks)
+
+
+@dataclass(frozen=True)
+class _Try(Generic[Task]):
+    task: Task
+    attempt: int
+    key: str
+    future: Future[bytes]
+
+
+class _Window(Generic[Task, Result]):
+    """The tasks in flight for one call of a executor."""
+
+    def __init__(self, executor: DaskExecutor, function: Callable[[Task], Result]) -> None:
+        self.client, self.config = executor.client, executor.config
+        self.size = executor.workers * executor.config.in_flight
+        self.function = dumps(function)
+        self.tries: dict[str, _Try[Task]] = {}
+        self.done: SimpleQueue[str] = SimpleQueue()
+        name = getattr(function, "__name__", type(function).__name__)
+        self.keys = (f"{name}-{uuid4().hex}-{number}" for number in count())
+
+    def fill(self, waiting: Iterator[Task]) -> None:
+        while len(self.tries) < self.size:
+            try:
+                task = next(waiting)
+            except StopIteration:
+                return
+            self.begin(task, 1)
+
+    def begin(self, task: Task, attempt: int) -> None:
+        key = next(self.keys)
+        # Only tasks marked as producers wait at the scheduler when few are in flight.
+        dask_task = DaskTask(key, run_attempt, self.function, dumps(task), _data_producer=True)
+        try:
+            (future,) = self.client.get({key: dask_task}, [key], sync=False)
+        except ClosedClientError as lost:
+            raise ClusterError(f"the scheduler is gone ({lost})", cure=RERUN) from lost
+        self.tries[key] = _Try(task, attempt, key, future)
+        future.add_done_callback(lambda _: self.done.put(key))
+
+    def next_outcome(self) -> TaskResult[Task, Result] | None:
+        """Wait for an task to end; None if its worker died and it is to be done again."""
+        ended = self.tries[self._next_key()]
+        outcome = self._outcome(ended)
+        del self.tries[ended.key]
+        ended.future.release()  # type: ignore[no-untyped-call]
+        if not isinstance(outcome.error, KilledWorker):
+            return outcome
+        if ended.attempt < self.config.attempts:
+            self.begin(ended.task, ended.attempt + 1)
+            return None
+        return TaskResult(ended.task, None, self._given_up(ended), ended.attempt)
+
+    def cancel(self) -> None:
+        """Forget everything in flight. What a worker is in the middle of, it ends unheard."""
+        futures = [begun.future for begun in self.tries.values()]
+        self.tries.clear()
+        if futures and self.client.status == "running":
+            with suppress(OSError, CancelledError):  # the connection may break just now
+                self.client.cancel(futures, force=True)
+
+    def _next_key(self) -> str:
+        return self._patiently(lambda: self.done.get(timeout=POLL), Empty)
+
+    def _outcome(self, ended: _Try[Task]) -> TaskResult[Task, Result]:
+        try:
+            data = self._patiently(lambda: ended.future.result(timeout=POLL), TimeoutError)
+            value, error = unpacked(data)
+        except ClusterError:
+            raise
+        except CancelledError as lost:
+            raise ClusterError(f"the scheduler is gone ({lost})", cure=RERUN) from lost
+        except Exception as broken:  # an outcome carries any failure of its task
+            return TaskResult(ended.task, None, broken, ended.attempt)
+        return TaskResult(ended.task, value, error, ended.attempt)
+
+    def _patiently(self, ask: Callable[[], Answer], nothing_yet: type[Exception]) -> Answer:
+        """Ask again and again as long as there are workers that may answer."""
+        alive = monotonic()
+        while True:
+            try:
+                return ask()
+            except nothing_yet:
+                if self._count_alive():
+                    alive = monotonic()
+            if monotonic() - alive > self.config.patience:
+                raise ClusterError(
+                    f"no worker has been alive for {self.config.patience:g} s", cure=RERUN
+                )
+
+    def _count_alive(self) -> int:
+        try:
+            return len(self.client.nthreads())
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise ClusterError(f"the scheduler does not answer ({error})", cure=RERUN) from error
+
+    def _given_up(self, ended: _Try[Task]) -> ClusterError:
+        times = "once" if ended.attempt == 1 else f"{ended.attempt} times"
+        return ClusterError(
+            f"the worker died {times} while it ran {str(ended.task)[:200]}",
+            expected=f"a worker needs less than {self.config.memory_limit / 1e9:.3g} GB of memory",
+            cure="Raise cluster.memory_limit, or take fewer workers, and run the command again.",
+        )

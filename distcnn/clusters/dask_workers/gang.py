@@ -1,0 +1,169 @@
+"""Gang: tasks that run at the same time, each pinned to a worker of its own.
+
+All or nothing: either every task has a worker, or none is begun. One lock per scheduler keeps
+two such calls apart, so that neither waits for workers that the other holds. The lock is a
+lease which its client renews: it falls free when the client dies.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Generic
+from uuid import uuid4
+
+from dask._task_spec import Task as DaskTask
+from distributed import KilledWorker, Semaphore
+from distributed.client import ClosedClientError
+
+from distcnn.clusters.dask_workers.task import attempt, dumps, unpacked
+from distcnn.errors import ClusterError
+from distcnn.executor import Cancelled, Result, Task, TaskResult
+
+LOCK = "distcnn-together"
+POLL = 0.5
+GRACE = 1.0
+"""Seconds after the first failure in which others may tell of theirs: it may be their fault."""
+PATIENCE = 60.0
+"""Seconds for a small result to come over from a busy machine."""
+RERUN = "Run the same command again: what is stored is kept and not computed twice."
+
+
+@dataclass(frozen=True)
+class Seat(Generic[Task]):
+    """A task on its worker."""
+
+    task: Task
+    address: str
+    future: Any
+
+
+def alive_workers(client: Any) -> list[str]:
+    """Addresses of the workers, ordered by host, then name.
+
+    Raises
+    ------
+    ClusterError : the scheduler does not answer.
+    """
+    try:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+    except (OSError, TimeoutError, RuntimeError, ClosedClientError) as error:
+        raise ClusterError(f"the scheduler does not answer ({error})", cure=RERUN) from error
+    return sorted(workers, key=lambda address: _order(workers[address], address))
+
+
+def _order(worker: Any, address: str) -> tuple[str, int, str, str]:
+    name = str(worker.get("name", ""))
+    # Local workers are named by numbers: 10 comes after 9.
+    number = int(name) if name.isdigit() else -1
+    return str(worker.get("host", "")), number, name, address
+
+
+def run_together(
+    client: Any, function: Callable[[Task], Result], tasks: Sequence[Task]
+) -> list[TaskResult[Task, Result]]:
+    """See ``distcnn.executor.Gang.together``."""
+    with _lock(client):
+        workers = alive_workers(client)
+        if len(workers) < len(tasks):
+            raise ClusterError(
+                f"{len(tasks)} tasks are to run together on {len(workers)} workers",
+                expected="a worker for each",
+                cure=RERUN,
+            )
+        seats = _begin(client, function, tasks, workers)
+        try:
+            return _wait(client, seats)
+        finally:
+            _stop(client, [seat.future for seat in seats])
+
+
+@contextmanager
+def _lock(client: Any) -> Iterator[None]:
+    make: Callable[..., Any] = Semaphore
+    lock = make(1, LOCK, scheduler_rpc=client.scheduler, loop=client.loop)
+    try:
+        # Short waits, so that Ctrl-C is heard between them.
+        while not lock.acquire(timeout=POLL):
+            pass
+    except (OSError, RuntimeError) as error:
+        raise ClusterError(f"the scheduler does not answer ({error})", cure=RERUN) from error
+    try:
+        yield
+    finally:
+        if client.status == "running":
+            lock.release()
+        lock.refresh_callback.stop()
+
+
+def _begin(
+    client: Any,
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    workers: Sequence[str],
+) -> list[Seat[Task]]:
+    code, run = dumps(function), uuid4().hex
+    seats = []
+    for number, (task, address) in enumerate(zip(tasks, workers, strict=False)):
+        key = f"together-{run}-{number}"
+        dask_task = DaskTask(key, attempt, code, dumps(task))
+        (future,) = client.get(
+            {key: dask_task}, [key], sync=False, workers=[address], allow_other_workers=False
+        )
+        seats.append(Seat(task, address, future))
+    return seats
+
+
+def _wait(client: Any, seats: Sequence[Seat[Task]]) -> list[TaskResult[Task, Any]]:
+    """Outcomes when all have ended well, or one has not and the others had time to say so."""
+    deadline, gone = float("inf"), set[str]()
+    ended: dict[str, TaskResult[Task, Any]] = {}
+    while monotonic() < deadline and len(ended) < len(seats):
+        waiting = [seat for seat in seats if not seat.future.done()]
+        # After the question who is done: a worker that ends its work and goes is not to blame.
+        gone |= _gone(client, waiting)
+        for seat in seats:
+            if seat.future.done() and seat.address not in ended:
+                ended[seat.address] = _outcome(seat)
+        failed = any(outcome.error is not None for outcome in ended.values())
+        if deadline == float("inf") and (gone or failed):
+            deadline = monotonic() + GRACE
+        if waiting:
+            with suppress(Exception):  # its outcome is looked at afterwards
+                waiting[0].future.result(timeout=POLL)
+    return [ended.get(seat.address) or _unheard(seat, gone) for seat in seats]
+
+
+def _unheard(seat: Seat[Task], gone: Collection[str]) -> TaskResult[Task, Any]:
+    why = ClusterError(f"the worker at {seat.address} died")
+    stopped = Cancelled("stopped: another one failed")
+    return TaskResult(seat.task, None, why if seat.address in gone else stopped)
+
+
+def _gone(client: Any, waiting: Sequence[Seat[Task]]) -> set[str]:
+    # A scheduler with other settings than ours would wait for the same worker to come back.
+    try:
+        alive = client.nthreads()
+    except (OSError, TimeoutError, RuntimeError) as error:
+        raise ClusterError(f"the scheduler does not answer ({error})", cure=RERUN) from error
+    return {seat.address for seat in waiting if seat.address not in alive}
+
+
+def _outcome(seat: Seat[Task]) -> TaskResult[Task, Any]:
+    try:
+        value, error = unpacked(seat.future.result(timeout=PATIENCE))
+    except KilledWorker:
+        return TaskResult(seat.task, None, ClusterError(f"the worker at {seat.address} died"))
+    except CancelledError as lost:
+        raise ClusterError(f"the scheduler is gone ({lost})", cure=RERUN) from lost
+    except Exception as broken:  # an outcome carries any failure of its task
+        return TaskResult(seat.task, None, broken)
+    return TaskResult(seat.task, value, error)
+
+
+def _stop(client: Any, futures: Sequence[Any]) -> None:
+    """The worker sees that its task is not wanted any more and stops it itself."""
+    if client.status == "running":
+        with suppress(OSError, CancelledError):  # the connection may break just now
+            client.cancel(list(futures), force=True)

@@ -1,0 +1,53 @@
+"""Settings of Dask that every backend shares, and why they differ from Dask's own."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+
+# Dask's own default hands every freed array back to the system at once; a network that takes
+# it again in the next batch then spends a third of its time on page faults.
+KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 1 << 28, "MALLOC_MMAP_THRESHOLD_": 1 << 28}
+
+
+def dask_settings(scratch: Path) -> dict[str, Any]:
+    """Values for ``dask.config.set``; workers inherit them."""
+    return {
+        "temporary-directory": str(scratch),
+        "distributed.nanny.pre-spawn-environ": {**KEEP_MEMORY, **ONE_THREAD},
+        "distributed.worker.preload": ["distcnn.clusters.preload"],
+        # An task waits at the scheduler until a worker is free: none is stuck behind a long
+        # one, and a dying worker takes along only the task that it was running.
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.scheduler.work-stealing": False,
+        # Attempts are counted by the executor, which sees every death at once.
+        "distributed.scheduler.allowed-failures": 0,
+        # Nannies start dead workers anew; Dask would dismiss one that dies twice within this time.
+        "distributed.deploy.lost-worker-timeout": "30 days",
+        # A frozen worker shows no other sign.
+        "distributed.scheduler.worker-ttl": "60 s",
+        # Results are small: spilling them would only hide that a worker is too full, and a
+        # full disk stalls without an error.
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": 0.85,
+        "distributed.worker.memory.terminate": 0.95,
+        "distributed.comm.retry.count": 3,
+    }
+
+
+@contextmanager
+def keeping_environment() -> Iterator[None]:
+    """Whatever happens to the variables of this process within, they are as before afterwards."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)

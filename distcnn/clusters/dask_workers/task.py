@@ -1,0 +1,63 @@
+"""Attempt: what a worker does with an task."""
+
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from distributed import get_worker, secede
+from distributed.comm.addressing import get_address_host
+from distributed.protocol import pickle as dask_pickle
+
+from distcnn.clusters import preload
+from distcnn.errors import DistcnnError
+from distcnn.executor import WorkerContext, worker_context
+
+# Plain pickle, or by value where the workers cannot import (functions of ``__main__``).
+dumps: Callable[[Any], bytes] = dask_pickle.dumps
+loads: Callable[[bytes], Any] = dask_pickle.loads
+
+
+def attempt(function: bytes, task: bytes) -> bytes:
+    """Run on a worker: ``(value, None)`` or ``(None, error)``.
+
+    Pickled here at both ends, so that what cannot be pickled is an outcome too, and Dask,
+    which would hash arguments and refuse some, sees bytes.
+    """
+    preload.settle()
+    try:
+        with worker_context(_context()):
+            return pickle.dumps((loads(function)(loads(task)), None))
+    except (Exception, SystemExit) as error:  # an outcome carries any failure of its task
+        return pickle.dumps((None, _portable(error)))
+
+
+def unpacked(data: bytes) -> Any:
+    """What ``attempt`` gave: value and error."""
+    return pickle.loads(data)  # noqa: S301 - our own workers wrote it
+
+
+def _context() -> WorkerContext:
+    find: Callable[[], Any] = get_worker
+    worker = find()
+    key = worker.get_current_task()
+
+    def cancelled() -> bool:
+        # Cancelled by its client, or by the scheduler because the client is gone.
+        task = worker.state.tasks.get(key)
+        return task is None or task.state not in {"executing", "long-running"}
+
+    host: Callable[[str], str] = get_address_host
+    leave: Callable[[], None] = secede
+    return WorkerContext(host(worker.address), str(worker.name), cancelled, leave)
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The error itself if it survives the journey, else its text."""
+    if not isinstance(error, DistcnnError):
+        error.add_note(f"On the worker:\n{traceback.format_exc()}")
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - what was dumped just now
+    except Exception:
+        return DistcnnError(f"{type(error).__name__}: {error}")
+    return error

@@ -1,0 +1,1 @@
+"""Judging finished predictions: samples, metrics, subgroups. Knows neither torch nor figures."""

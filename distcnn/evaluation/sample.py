@@ -1,0 +1,258 @@
+"""Stars: a survey's predictions read once, region by region, joined with what is known of them.
+
+Counts are of every star; arrays are of a sample that fits in memory, drawn by a hash of
+source_id, so the same stars whatever the sharding.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from distcnn.config import ReportConfig
+from distcnn.errors import ColumnMissing, FileBroken, StoreError
+from distcnn.evaluation.data import ReportData
+from distcnn.events import Advanced, Listener, StageStarted
+from distcnn.schema import Flag, Status
+from distcnn.survey import Region, Store
+
+Array = np.ndarray[Any, Any]
+
+_READ = (
+    "source_id",
+    "snr",
+    "label",
+    "label_error",
+    "novelty",
+    "valid_pixels",
+    "flags",
+    "status",
+)
+_DEBIASED = "label_debiased"
+
+
+@dataclass
+class Counts:
+    """Of every star: total, by status, by flag, without any flag, by S/N decade for the header."""
+
+    stars: int = 0
+    status: dict[str, int] = field(default_factory=lambda: {s.name.lower(): 0 for s in Status})
+    flags: dict[str, int] = field(default_factory=lambda: {f.name or "": 0 for f in Flag})
+    unflagged: int = 0
+
+    def add(self, flags: Array, status: Array) -> None:
+        """Count one region."""
+        self.stars += len(flags)
+        done = status == Status.DONE
+        self.unflagged += int((done & (flags == 0)).sum())
+        for state in Status:
+            self.status[state.name.lower()] += int((status == state).sum())
+        for flag in Flag:
+            self.flags[flag.name or ""] += int(((flags & np.uint32(flag)) != 0).sum())
+
+
+@dataclass(frozen=True)
+class Stars:
+    """A sample: row in the store, predictions, and what is known otherwise (NaN = not known).
+
+    ``label_debiased`` is NaN where the predictions have none.
+    ``drawn`` marks the stars that represent the survey; the others are there to be judged.
+    ``held_out`` stars were used by no part of training. ``trouble`` is empty where clean or
+    not simulated. Arrays are [N], labels [N, L].
+    """
+
+    row: Array
+    source_id: Array
+    snr: Array
+    label: Array
+    label_error: Array
+    label_debiased: Array
+    novelty: Array
+    valid_pixels: Array
+    flags: Array
+    status: Array
+    reference: Array
+    reference_error: Array
+    trouble: Array
+    held_out: Array
+    drawn: Array
+    rivals: dict[str, Array]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def known(self) -> Array:
+        """[N] bool: computed, outside training, with a reference label."""
+        done = np.isfinite(self.reference).any(axis=1) & (self.status == Status.DONE)
+        return np.asarray(done & self.held_out)
+
+    @property
+    def judged(self) -> Array:
+        """[N] bool: known, and undamaged as far as one can tell."""
+        return np.asarray(self.known & (self.trouble == ""))
+
+    def take(self, rows: Array) -> "Stars":
+        """The stars selected by a mask or by positions."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        rivals = {name: label[rows] for name, label in parts.pop("rivals").items()}
+        return Stars(**{name: array[rows] for name, array in parts.items()}, rivals=rivals)
+
+
+def gather(
+    data: ReportData, config: ReportConfig, listener: Listener
+) -> tuple[Stars, Counts, tuple[str, ...]]:
+    """Read the stores once; returns the sample, the counts and the names of the labels.
+
+    Raises
+    ------
+    StoreError : the predictions do not belong to the survey.
+    FileBroken, ColumnMissing : the truth table cannot be used.
+    """
+    store = Store.open(data.predictions, "predictions")
+    survey = Store.open(data.survey, "survey") if data.survey else None
+    names = tuple(str(name) for name in store.coordinate("label"))
+    if survey is not None and survey.stars != store.stars:
+        raise StoreError(
+            f"{store.path} has {store.stars} stars",
+            expected=f"{survey.stars}, as in {survey.path}",
+            cure="Name the survey that these predictions were made from.",
+        )
+    truth = _read_truth(data.truth, names) if data.truth else None
+    joiner = _Joiner(data, names, survey, truth, config.sample / max(store.stars, 1))
+    counts, parts = Counts(), []
+    listener(StageStarted("report", store.stars, "stars"))
+    for region in _regions(store):
+        block = _read(store, region)
+        counts.add(block["flags"], block["status"])
+        parts.append(joiner.join(region, block))
+        listener(Advanced("report", region.size))
+    return _concatenate(parts), counts, names
+
+
+def _read(store: Store, region: Region) -> dict[str, Array]:
+    if _DEBIASED in store.variables:
+        return store.read(region, (*_READ, _DEBIASED))
+    block = store.read(region, _READ)
+    return block | {_DEBIASED: np.full_like(block["label"], np.nan)}
+
+
+def _regions(store: Store) -> Iterator[Region]:
+    shards = max(1, 65_536 // store.shard_stars)
+    yield from store.regions(shards)
+
+
+class _Joiner:
+    """Knows the tables; turns one region of predictions into a part of the sample."""
+
+    def __init__(
+        self,
+        data: ReportData,
+        names: tuple[str, ...],
+        survey: Store | None,
+        truth: "pd.DataFrame | None",
+        fraction: float,
+    ) -> None:
+        self.names, self.survey, self.truth, self.fraction = names, survey, truth, fraction
+        self.seen = np.sort(np.asarray([] if data.seen is None else data.seen, np.int64))
+        self.rivals = {
+            name: (np.argsort(rival.source_id), rival) for name, rival in data.rivals.items()
+        }
+
+    def join(self, region: Region, block: dict[str, Array]) -> Stars:
+        ids = block["source_id"]
+        drawn = _uniform(ids) < self.fraction
+        reference, error, trouble = self._known(region, ids)
+        held_out = ~_contains(self.seen, ids)
+        judged = held_out & np.isfinite(reference).any(axis=1)
+        # Stars with truth are as many as the survey; stars with references are few and all kept.
+        keep = drawn if self.truth is not None else drawn | judged
+        rows = np.flatnonzero(keep)
+        return Stars(
+            row=region.start + rows,
+            **{name: block[name][rows] for name in (*_READ, _DEBIASED)},
+            reference=reference[rows],
+            reference_error=error[rows],
+            trouble=trouble[rows],
+            held_out=held_out[rows],
+            drawn=drawn[rows],
+            rivals={name: self._rival(name, ids[rows]) for name in self.rivals},
+        )
+
+    def _known(self, region: Region, ids: Array) -> tuple[Array, Array, Array]:
+        shape = (len(ids), len(self.names))
+        trouble = np.full(len(ids), "", object)
+        if self.truth is not None:
+            found = self.truth.reindex(ids)
+            trouble = found["trouble"].fillna("").to_numpy(object)
+            columns = [
+                found[name].to_numpy(float) if name in found else np.full(len(ids), np.nan)
+                for name in self.names
+            ]
+            return np.stack(columns, axis=1), np.zeros(shape), trouble
+        if self.survey is None or "label" not in self.survey.variables:
+            return np.full(shape, np.nan), np.zeros(shape), trouble
+        block = self.survey.read(region, ("source_id", "label", "label_error"))
+        if not np.array_equal(block["source_id"], ids):
+            raise StoreError(
+                f"region {region.name} holds other stars than {self.survey.path}",
+                cure="Name the survey that these predictions were made from.",
+            )
+        order = [list(self.survey.coordinate("label")).index(name) for name in self.names]
+        error = np.nan_to_num(block["label_error"][:, order])
+        return block["label"][:, order].astype(float), error.astype(float), trouble
+
+    def _rival(self, name: str, ids: Array) -> Array:
+        order, rival = self.rivals[name]
+        known = rival.source_id[order]
+        label = np.full((len(ids), len(self.names)), np.nan)
+        if len(known):
+            at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+            hit = known[at] == ids
+            label[hit] = rival.label[order[at[hit]]]
+        return label
+
+
+def _read_truth(path: Path, names: tuple[str, ...]) -> "pd.DataFrame":
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise FileBroken(f"{path} cannot be read ({error})", expected="a parquet table") from None
+    for column in ("source_id", "trouble"):
+        if column not in table:
+            raise ColumnMissing(f"{path} has no column {column!r}", expected="a truth table")
+    known = [name for name in names if name in table]
+    table = table[["source_id", "trouble", *known]]
+    return table.drop_duplicates("source_id").set_index("source_id")
+
+
+def _uniform(ids: Array) -> Array:
+    """[N] in [0, 1), from the bits of source_id (splitmix64, Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        bits = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        bits ^= bits >> np.uint64(31)
+    return np.asarray(bits >> np.uint64(11), float) / 2.0**53
+
+
+def _contains(table: Array, ids: Array) -> Array:
+    if not len(table):
+        return np.zeros(len(ids), bool)
+    at = np.minimum(np.searchsorted(table, ids), len(table) - 1)
+    return np.asarray(table[at] == ids)
+
+
+def _concatenate(parts: list[Stars]) -> Stars:
+    arrays = {
+        f.name: np.concatenate([getattr(part, f.name) for part in parts])
+        for f in fields(Stars)
+        if f.name != "rivals"
+    }
+    rivals = {
+        name: np.concatenate([part.rivals[name] for part in parts]) for name in parts[0].rivals
+    }
+    return Stars(**arrays, rivals=rivals)

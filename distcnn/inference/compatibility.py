@@ -1,0 +1,111 @@
+"""Match: does this package fit this survey, and who are they?"""
+
+from typing import Any
+
+from distcnn import hashing
+from distcnn.errors import PackageError, StoreError
+from distcnn.model import InputSpec, grid_digest
+from distcnn.survey import Ledger, Region, Store
+
+_INGEST = "Ingest the archive with the settings of the training survey, or train on this survey."
+_IDENTITY = ("format", "survey", "release", "labels", "bands", "ingest", "inputs")
+_ROWS = 1 << 20  # source_ids digested at a time
+
+
+def check_fit(spec: InputSpec, survey: Store) -> list[str]:
+    """Refuse a survey that the network cannot read; returns what will count as missing.
+
+    Raises
+    ------
+    PackageError : other wavelength grid, other width of XP, no such band.
+    StoreError : the survey is not complete.
+    """
+    if not survey.attrs.get("complete"):
+        raise StoreError(
+            f"{survey.path.name} is not complete",
+            expected="a survey whose ingest has ended",
+            cure="Run the same ingest command again: it goes on where it stopped.",
+        )
+    _check_spectra(spec, survey)
+    _check_coefficients(spec, survey)
+    _check_bands(spec, survey)
+    wanted = {"spectra": spec.pixels, "xp": spec.coefficients}
+    wanted |= {"photometry": len(spec.bands), "parallax": spec.astrometry}
+    stored = {"spectra": "flux"}
+    return [
+        name
+        for name, used in wanted.items()
+        if used and stored.get(name, name) not in survey.variables
+    ]
+
+
+def _check_spectra(spec: InputSpec, survey: Store) -> None:
+    if not spec.pixels or "flux" not in survey.variables:
+        return
+    wavelength = survey.coordinate("wavelength")
+    met = grid_digest(wavelength)
+    if met != spec.wavelength_digest:
+        raise PackageError(
+            f"{survey.path.name} has {wavelength.size} pixels from {wavelength[0]:g} to "
+            f"{wavelength[-1]:g} (grid {met[:12]})",
+            expected=f"the {spec.pixels} pixels of grid {spec.wavelength_digest[:12]}",
+            cure=_INGEST,
+        )
+
+
+def _check_coefficients(spec: InputSpec, survey: Store) -> None:
+    if spec.coefficients and "xp" in survey.variables:
+        met = survey.shape("xp")[1]
+        if met != spec.coefficients:
+            raise PackageError(
+                f"{survey.path.name} has {met} XP coefficients",
+                expected=f"{spec.coefficients}, as in training",
+                cure=_INGEST,
+            )
+
+
+def _check_bands(spec: InputSpec, survey: Store) -> None:
+    if spec.bands and "photometry" in survey.variables:
+        known = band_names(survey)
+        if not set(spec.bands) <= set(known):
+            raise PackageError(
+                f"{survey.path.name} has the bands {', '.join(known)}",
+                expected=f"{', '.join(spec.bands)}, as in training",
+                cure=_INGEST,
+            )
+
+
+def band_names(survey: Store) -> list[str]:
+    """Names of the columns of ``photometry``; empty if the survey has none."""
+    return list(map(str, survey.coordinate("band"))) if "photometry" in survey.variables else []
+
+
+def survey_digest(survey: Store) -> str:
+    """Digest of a survey: what it was made from, and what its ledger says was stored.
+
+    Raises
+    ------
+    StoreCorrupt : there is no ledger, and the source_ids that stand in for it are damaged.
+    """
+    identity: dict[str, Any] = {name: survey.attrs.get(name) for name in _IDENTITY}
+    identity["sizes"] = survey.sizes
+    ledger = survey.private / "ledger.jsonl"
+    if not ledger.exists():
+        return hashing.of_value(identity | {"stored": _source_ids_digest(survey)})
+    done = Ledger.read(ledger).done
+    stored = ((name, facts["digest"]) for name, facts in done.by_name())
+    return hashing.of_many(identity, "stored", stored)
+
+
+def _source_ids_digest(survey: Store) -> str:
+    starts = range(0, survey.stars, _ROWS)
+    parts = [Region(start, min(start + _ROWS, survey.stars)) for start in starts]
+    return hashing.of_value([hashing.of_arrays(survey.read(p, ["source_id"])) for p in parts])
+
+
+def reference_column(spec: InputSpec, survey: Store) -> int | None:
+    """Column of ``photometry`` that holds the reference magnitude; None if there is none."""
+    bands = band_names(survey)
+    if not bands:
+        return None
+    return bands.index(spec.bands[0]) if spec.bands else 0

@@ -1,0 +1,270 @@
+"""Choose: try every admitted engine on a real batch, refuse the wrong, take the fastest.
+
+Two proofs are asked of an engine: the package's fixtures, as training wrote them, and a batch
+of the survey, as the canonical weights give it here in float32. Its speed is measured on that
+batch. A choice is kept in the user's cache per host and package; what is taken from there is
+proven by the fixtures again.
+"""
+
+import contextlib
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distcnn import __version__, hashing
+from distcnn.errors import ParityError
+from distcnn.inference.engines.base import EngineRefused
+from distcnn.inference.engines.cache import cache_folder, host_facts
+from distcnn.inference.engines.registry import ENGINES, Candidate, admitted, objection
+from distcnn.inference.memory import out_of_memory
+from distcnn.model import Batch, Ensemble, Package, StarInputs
+from distcnn.model.ensemble import Parity
+from distcnn.model.inputs import Array
+
+ROUNDS = 3
+"""Timed passes over the batch, of which the median counts."""
+MARGIN = 1.05
+"""An engine further down the list must be this much faster to be taken."""
+FAILURES = (EngineRefused, RuntimeError, ImportError)
+"""What building or running an engine may raise without ending the run."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Largest differences, in units of a label's calibrated error: rms, and of the mean."""
+
+    rms: float = 0.01
+    bias: float = 0.002
+
+    def objection(self, parity: Parity) -> str:
+        """Why an engine with these differences is refused; "" if it is not."""
+        if parity.rms > self.rms:
+            return f"differs by {parity.rms:.2g} label errors (rms), at most {self.rms:g} allowed"
+        if parity.bias > self.bias:
+            return f"is off by {parity.bias:.2g} label errors, at most {self.bias:g} allowed"
+        return ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate: what was found, in label errors and stars per second of one process."""
+
+    candidate: Candidate
+    rms: float | None = None
+    bias: float | None = None
+    stars_per_second: float | None = None
+    refused: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "candidate": str(self.candidate)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Trial":
+        return cls(**{**value, "candidate": Candidate.parse(value["candidate"])})
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is used, and what was tried before it was chosen."""
+
+    candidate: Candidate
+    trials: tuple[Trial, ...]
+    cached: bool = False
+
+    @property
+    def chosen(self) -> Trial:
+        return next(trial for trial in self.trials if trial.candidate == self.candidate)
+
+    def to_json(self) -> dict[str, Any]:
+        trials = [trial.to_json() for trial in self.trials]
+        return {"candidate": str(self.candidate), "trials": trials}
+
+    def __str__(self) -> str:
+        return self._table(self.trials)
+
+    def brief(self) -> str:
+        """The table without what this machine does not admit."""
+        return self._table([trial for trial in self.trials if trial.rms is not None])
+
+    def _table(self, trials: Sequence[Trial]) -> str:
+        lines = ["engine                    parity    bias   stars/s"]
+        for trial in trials:
+            mark = "*" if trial.candidate == self.candidate else " "
+            numbers = f"{_number(trial.rms)}  {_number(trial.bias)}"
+            speed = "" if trial.stars_per_second is None else f"{trial.stars_per_second:9,.0f}"
+            line = f"{mark} {trial.candidate!s:22s}{numbers} {speed} {trial.refused}"
+            lines.append(line.rstrip())
+        return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return " " * 7 if value is None else f"{value:7.1e}"
+
+
+def select_engine(
+    package: Package,
+    stars: StarInputs,
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    gate: Gate | None = None,
+    device: torch.device | None = None,
+) -> tuple[Ensemble, Choice]:
+    """The fastest engine that reproduces the package here, and how it was found.
+
+    Parameters
+    ----------
+    stars : a real batch [B]; fewer than a batch of the run are timed less well.
+    engine, precision : only this one; the gate still applies.
+
+    Raises
+    ------
+    ParityError : no engine, or not the one that was named, reproduces the package.
+    """
+    gate, device = gate or Gate(), device or torch.device("cpu")
+    asked = {"engine": engine, "precision": precision}
+    path = _cache_file(package, device, batch=len(stars), gate=asdict(gate), **asked)
+    known = _read(path)
+    if known is not None:
+        ensemble = prove(package, known.candidate, gate, device)[1]
+        if ensemble is not None:
+            return ensemble, replace(known, cached=True)
+    found = dict(race(package, stars, gate, device, **asked))
+    trials = tuple(trial for trial, _ in found.values())
+    best = _fastest(trials)
+    if best is None:
+        raise unfit(package, engine, trials)
+    choice = Choice(best.candidate, trials)
+    _write(path, choice)
+    return found[best.candidate][1], choice  # type: ignore[return-value]
+
+
+def race(
+    package: Package,
+    stars: StarInputs,
+    gate: Gate,
+    device: torch.device,
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+) -> Iterator[tuple[Candidate, tuple[Trial, Ensemble | None]]]:
+    """Try the candidates one after the other."""
+    batch = stars.tensors(device=str(device))
+    plain = Ensemble(package, "eager", str(device)).compared(batch)
+    right = [values.float().cpu().numpy() for values in plain]
+    for candidate, refused in admitted(device, engine=engine, precision=precision):
+        if refused:
+            yield candidate, (Trial(candidate, refused=refused), None)
+            continue
+        trial, ensemble = _gated(package, candidate, gate, device, (batch, right))
+        if ensemble is not None:
+            trial = replace(trial, stars_per_second=_speed(ensemble, stars, device))
+        yield candidate, (trial, ensemble)
+
+
+def prove(
+    package: Package, candidate: Candidate, gate: Gate, device: torch.device
+) -> tuple[Trial, Ensemble | None]:
+    """One candidate on the package's fixtures alone, untimed; None if it is refused."""
+    refused = objection(candidate, device)
+    if refused:
+        return Trial(candidate, refused=refused), None
+    return _gated(package, candidate, gate, device)
+
+
+def _gated(
+    package: Package,
+    candidate: Candidate,
+    gate: Gate,
+    device: torch.device,
+    known: tuple[Batch, Sequence[Array]] | None = None,
+) -> tuple[Trial, Ensemble | None]:
+    """Build a candidate and compare it; ``known``: a batch, and what is right for it."""
+    try:
+        layers = candidate.build(package, device, cache_folder() / "engines")
+        ensemble = Ensemble(package, layers, str(device))
+        parities = [ensemble.parity()]
+        if known is not None:
+            batch, right = known
+            parities.append(ensemble.differences(ensemble.compared(batch), right))
+    except FAILURES as error:
+        if out_of_memory(error):
+            raise
+        text = str(error).strip().split("\n")[0]
+        return Trial(candidate, refused=text or type(error).__name__), None
+    worst = Parity(max(p.rms for p in parities), max(p.bias for p in parities))
+    refused = gate.objection(worst)
+    trial = Trial(candidate, worst.rms, worst.bias, refused=refused)
+    return trial, None if refused else ensemble
+
+
+def _speed(ensemble: Ensemble, stars: StarInputs, device: torch.device) -> float:
+    """Stars per second; on a CPU of its own time, so that neighbours disturb little."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    seconds = []
+    for _ in range(ROUNDS):
+        begun = clock()
+        ensemble.predict(stars, len(stars))
+        seconds.append(clock() - begun)
+    return len(stars) / max(statistics.median(seconds), 1e-9)
+
+
+def _fastest(trials: Sequence[Trial]) -> Trial | None:
+    best: Trial | None = None
+    for trial in trials:
+        if trial.stars_per_second is None:
+            continue
+        if best is None or trial.stars_per_second > MARGIN * (best.stars_per_second or 0):
+            best = trial
+    return best
+
+
+def unfit(package: Package, engine: str, trials: Sequence[Trial]) -> ParityError:
+    """The error that says why none of these engines can be used."""
+    reasons = "; ".join(f"{trial.candidate}: {trial.refused}" for trial in trials if trial.refused)
+    return ParityError(
+        f"no engine can run {package.path.name} here ({reasons})",
+        expected="one that reproduces the package's fixtures",
+        cure="Leave predict.engine at auto, or train the package again on this machine."
+        if engine != "auto"
+        else "Train the package again, and report this machine.",
+    )
+
+
+def _cache_file(package: Package, device: torch.device, **asked: Any) -> Path:
+    facts = {
+        **host_facts(),
+        **asked,
+        "package": package.digest,
+        "distcnn": __version__,
+        "device": str(device),
+    }
+    return cache_folder() / "choices" / f"{hashing.of_value(facts)[:32]}.json"
+
+
+def _read(path: Path) -> Choice | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        trials = tuple(Trial.from_json(trial) for trial in value["trials"])
+        choice = Choice(Candidate.parse(value["candidate"]), trials)
+        return choice if choice.chosen and choice.candidate.engine in ENGINES else None
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return None
+
+
+def _write(path: Path, choice: Choice) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft.write_text(json.dumps(choice.to_json(), indent=1), encoding="utf-8")
+        draft.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):  # a choice that cannot be kept is made again
+            draft.unlink()

@@ -1,0 +1,91 @@
+"""Engines that torch brings: members as they are, or all of them in one module."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from distcnn.inference.engines.base import EngineRefused
+from distcnn.model import Package
+from distcnn.model.batched_ensemble import Finish, JointHybrid, Members, Outputs
+from distcnn.model.cuda_graphs import capture
+from distcnn.model.ensemble import Layers, one_by_one
+from distcnn.model.networks.hybrid import Hybrid
+
+
+def eager(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
+    """The canonical weights in Python: what fixtures were made with."""
+    return one_by_one(package.members("eager", str(device)))
+
+
+def torchscript(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
+    """The TorchScript members of the package."""
+    return one_by_one(package.members("torchscript", str(device)))
+
+
+def joint(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
+    """All members of ``hybrid`` as products of matrices.
+
+    Raises
+    ------
+    EngineRefused : the package's network is another one.
+    """
+    module = joint_module(package, dtype, loop=device.type == "cpu")
+    return Finished(module).to(device)
+
+
+class Finished(nn.Module):
+    """A module that gives heads, and what makes outputs of them."""
+
+    def __init__(self, heads: nn.Module) -> None:
+        super().__init__()
+        self.heads = heads.eval()
+        self.finish = Finish()
+
+    def forward(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
+        out: Outputs = self.finish(*self.heads(spectrum, xp, scalars))
+        return out
+
+
+def members_module(package: Package) -> Members:
+    """Members of any network, one after the other in one module."""
+    return Members([network.layers for network in package.networks()])
+
+
+def joint_module(package: Package, dtype: torch.dtype, *, loop: bool) -> JointHybrid:
+    """Members of ``hybrid`` as products."""
+    layers = [network.layers for network in package.networks()]
+    hybrids = [each for each in layers if isinstance(each, Hybrid)]
+    if len(hybrids) < len(layers):
+        raise EngineRefused(f"made for the network hybrid, not {package.network.preset}")
+    return JointHybrid(hybrids, wide=dtype, loop=loop)
+
+
+def graphs(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
+    """``joint`` recorded as a CUDA graph per size of batch: one launch for all its kernels."""
+    return Recorded(joint(package, dtype, device, cache))
+
+
+class Recorded:
+    """Layers as CUDA graphs: inputs are copied to where the graph reads them."""
+
+    def __init__(self, layers: Layers) -> None:
+        self._layers = layers
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, list[Tensor], Outputs]] = {}
+
+    def __call__(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
+        given = (spectrum, xp, scalars)
+        if len(spectrum) not in self._graphs:
+            self._graphs[len(spectrum)] = self._record(given)
+        graph, held, outputs = self._graphs[len(spectrum)]
+        for place, values in zip(held, given, strict=True):
+            place.copy_(values, non_blocking=True)
+        graph.replay()
+        return outputs
+
+    def _record(
+        self, given: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Outputs]:
+        held = [values.clone() for values in given]
+        graph, outputs = capture(lambda: self._layers(*held), given[0].device)
+        return graph, held, outputs

@@ -1,0 +1,188 @@
+"""Target: the prediction store of a run, begun or found again, and who may write to it.
+
+The store exists whole before the first star is computed. Its fingerprint says from which
+survey, by which package and how; another fingerprint is an error, never a mixture.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distcnn import __version__
+from distcnn.config import PredictConfig
+from distcnn.errors import FingerprintMismatch, StoreError
+from distcnn.inference.compatibility import survey_digest
+from distcnn.model import Package
+from distcnn.model.networks.covariance import pair_names
+from distcnn.quality import Quality
+from distcnn.schema import FLAG_TEXT, LABEL, LABELS, PAIR, PREDICTION_VARIABLES, STAR
+from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store, files_below
+
+Attrs = dict[str, Any]
+LEDGER, LOCK, DEAD_LETTERS = "ledger.jsonl", "lock", "dead_letters.jsonl"
+CHUNK = 16_384
+"""Most stars in a chunk of predictions, unless the survey's chunks have more."""
+_CURE = "Use another output path, or remove this one to begin again."
+
+
+def fingerprint(package: Package, survey: Store, config: PredictConfig) -> Attrs:
+    """Everything that decides the bits of the result."""
+    return {
+        "survey": survey_digest(survey),
+        "package": package.digest,
+        "engine": config.engine,
+        "precision": config.precision,
+        "batch": config.batch,
+        "gpu_batch": config.gpu_batch,
+        "distcnn": __version__,
+        "torch": str(torch.__version__),
+    }
+
+
+def layout(
+    package: Package, survey: Store, predictions: Path, config: PredictConfig, asked: Attrs
+) -> Layout:
+    """The prediction store of a survey: one row per star, in the survey's order and shards."""
+    labels, pairs = np.array(package.labels), np.array(pair_names(package.labels), dtype=str)
+    units = {"units_of": {name: LABELS[name].unit for name in package.labels}}
+    coordinates = {LABEL: Coordinate(LABEL, labels, units), PAIR: Coordinate(PAIR, pairs)}
+    # Zarr knows no arrays of width 0, and a single label has no pairs.
+    dims = {STAR, LABEL, PAIR} if pairs.size else {STAR, LABEL}
+    return Layout(
+        kind="predictions",
+        sizes={STAR: survey.stars, LABEL: labels.size, PAIR: pairs.size},
+        chunk_stars=_chunk(survey.chunk_stars, survey.shard_stars),
+        shard_stars=survey.shard_stars,
+        variables=tuple(v for v in PREDICTION_VARIABLES.values() if dims.issuperset(v.dims)),
+        coordinates={name: c for name, c in coordinates.items() if name in dims},
+        attrs=_attrs(package, survey, config) | whereabouts(package, survey, predictions, asked),
+    )
+
+
+def _chunk(chunk: int, shard: int) -> int:
+    """Stars in a chunk of predictions: as many of the survey's chunks as ``CHUNK`` and a shard
+    allow. A star's results are few bytes; a chunk costs the same however large it is.
+    """
+    parts = shard // chunk
+    fitting = (n * chunk for n in range(1, parts + 1) if parts % n == 0)
+    return max(rows for rows in fitting if rows <= max(chunk, CHUNK))
+
+
+def _attrs(package: Package, survey: Store, config: PredictConfig) -> Attrs:
+    return {
+        "complete": False,
+        "distcnn_version": __version__,
+        "labels": list(package.labels),
+        "release": survey.attrs.get("release"),
+        "bands": list(package.spec.bands),
+        "engine": {"members": package.size},
+        "settings": config.model_dump(mode="json"),
+        "flags": {flag.name: {"bit": int(flag), "text": text} for flag, text in FLAG_TEXT.items()},
+        "limits": _limits(Quality.from_arrays(package.quality_arrays)),
+    }
+
+
+def whereabouts(package: Package, survey: Store, predictions: Path, asked: Attrs) -> Attrs:
+    """Package and survey: digests, and paths relative to the prediction store."""
+    folder = predictions.absolute()
+    paths = {"package": package.path, "survey": survey.path}
+    found: Attrs = {
+        name: {"path": os.path.relpath(path.absolute(), folder), "digest": asked[name]}
+        for name, path in paths.items()
+    }
+    found["survey"]["name"] = survey.attrs.get("survey")
+    return {**found, "fingerprint": asked}
+
+
+def _limits(quality: Quality) -> dict[str, list[float | None]]:
+    # JSON has no NaN: a side without a limit is null.
+    limits = quality.limits
+    boxes = {
+        "label_low": limits.label[:, 0],
+        "label_high": limits.label[:, 1],
+        "reference_magnitude": limits.magnitude,
+        "parallax": limits.parallax,
+    }
+    return {
+        name: [float(v) if np.isfinite(v) else None for v in np.ravel(box)]
+        for name, box in boxes.items()
+    }
+
+
+def finished_regions(predictions: Path, asked: Attrs) -> Mapping[str, Attrs]:
+    """Facts of the regions that are done; none if nothing was begun. Changes nothing.
+
+    Raises
+    ------
+    FingerprintMismatch : the store was begun from another survey or package, or otherwise.
+    StoreError : the path holds something else.
+    """
+    if not predictions.exists():
+        return {}
+    store = Store.open(predictions, "predictions")
+    _compare(store, asked)
+    path = store.private / LEDGER
+    return Ledger.read(path).done if path.exists() else {}
+
+
+def _compare(store: Store, asked: Mapping[str, Any]) -> None:
+    found = store.attrs.get("fingerprint", {})
+    for key in sorted(set(found) | set(asked)):
+        if found.get(key) != asked.get(key):
+            raise FingerprintMismatch(
+                f"{store.path.name} was begun with {key} = {str(found.get(key))[:16]}",
+                expected=f"{key} = {str(asked.get(key))[:16]}, as asked now",
+                cure=_CURE,
+            )
+
+
+@contextmanager
+def open_target(
+    package: Package, survey: Store, predictions: Path, config: PredictConfig, asked: Attrs
+) -> Iterator[tuple[Store, Ledger]]:
+    """The prediction store and its ledger, for this process alone; ``asked`` is its fingerprint.
+
+    Raises
+    ------
+    FingerprintMismatch : the store was begun from another survey or package, or otherwise.
+    StoreError : another run writes to it, or the disk refuses.
+    """
+    if predictions.exists():
+        store = Store.open(predictions, "predictions")
+        _compare(store, asked)
+    else:
+        store = create_store(predictions, layout(package, survey, predictions, config, asked))
+    with _alone(store):
+        ledger = Ledger.open(store.private / LEDGER, asked)
+        attrs = whereabouts(package, survey, predictions, asked)
+        if any(store.attrs.get(name) != value for name, value in attrs.items()):
+            store.annotate(attrs)  # package or survey were moved since
+        remove_partials(store)
+        yield store, ledger
+
+
+def remove_partials(store: Store) -> None:
+    """Remove files that workers killed while they wrote have left."""
+    for file in files_below(store.path):
+        if file.name.endswith(".partial"):
+            Path(file.path).unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    # A record lock dies with its process and is not inherited by workers that outlive it.
+    with (store.private / LOCK).open("w") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise StoreError(
+                f"{store.path.name} is being written by another run",
+                cure="Wait for it, or use another output path.",
+            ) from None
+        yield

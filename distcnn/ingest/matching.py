@@ -1,0 +1,151 @@
+"""Which files belong together, and which reference labels belong to a star."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distcnn import hashing
+from distcnn.config import CutConfig, FilesConfig, LabelsConfig
+from distcnn.errors import InputError
+from distcnn.ingest.readers.base import Array, Block, Reader, Rejected
+
+_RANGE = re.compile(r"_(\d+)-(\d+)\.")
+_SAMPLE = 1 << 16
+
+
+def find_files(archive: Path, files: FilesConfig) -> list[Path]:
+    """Files below the archive folder that the patterns match, in the order of their names.
+
+    Raises
+    ------
+    InputError : there is none.
+    """
+    patterns = (files.files,) if isinstance(files.files, str) else files.files
+    found = {path for pattern in patterns for path in archive.rglob(pattern) if path.is_file()}
+    if not found:
+        raise InputError(
+            f"no file below {archive} is called {' or '.join(patterns)}",
+            expected=f"files for the reader {files.reader}",
+            cure="Correct the folder, or 'files' in the configuration (null: the survey has none).",
+        )
+    return sorted(found, key=lambda path: (path.name, str(path)))
+
+
+def healpix_range(path: Path) -> tuple[int, int] | None:
+    """HEALPix range in a name such as ``GaiaSource_000000-003111.csv.gz``; None without one."""
+    match = _RANGE.search(path.name)
+    return (int(match.group(1)), int(match.group(2))) if match else None
+
+
+def partners(path: Path, candidates: Sequence[Path]) -> list[Path]:
+    """The files that can hold the stars of ``path``: by HEALPix range, else all of them."""
+    own = healpix_range(path)
+    if own is None:
+        return list(candidates)
+    chosen = []
+    for candidate in candidates:
+        other = healpix_range(candidate)
+        if other is None or (other[0] <= own[1] and own[0] <= other[1]):
+            chosen.append(candidate)
+    return chosen
+
+
+def stamp(path: Path) -> str:
+    """A name for a file's content: digest of its size and of its first, middle and last 64 KiB.
+
+    The end of a gzip file holds checksum and length of all that is in it. Files up to 192 KiB
+    are taken whole.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        places = (0, max(0, size // 2 - _SAMPLE // 2), max(0, size - _SAMPLE))
+        parts = []
+        for place in places:
+            stream.seek(place)
+            parts.append(hashing.of_bytes(stream.read(_SAMPLE)))
+    return hashing.of_value([size, parts])
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Reference labels, one row per star, sorted by source_id. Missing values are NaN."""
+
+    source_id: Array
+    label: Array
+    label_error: Array
+    label_snr: Array
+
+    def look_up(self, source_id: Array) -> tuple[Array, Array, Array]:
+        """Label [n, L], label_error [n, L] and label_snr [n] of stars; NaN without a match."""
+        width = self.label.shape[1]
+        label = np.full((len(source_id), width), np.nan, np.float32)
+        error, snr = label.copy(), np.full(len(source_id), np.nan, np.float32)
+        if len(self.source_id) and len(source_id):
+            place = np.searchsorted(self.source_id, source_id)
+            place = np.minimum(place, len(self.source_id) - 1)
+            match = self.source_id[place] == source_id
+            label[match] = self.label[place[match]]
+            error[match] = self.label_error[place[match]]
+            snr[match] = self.label_snr[place[match]]
+        return label, error, snr
+
+    def save(self, path: Path) -> None:
+        """Write as one npz file, atomically."""
+        draft = path.with_name(f"{path.name}.draft")
+        with draft.open("wb") as stream:
+            np.savez(stream, **vars(self))
+        draft.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "LabelTable":
+        """Read what ``save`` wrote."""
+        with np.load(path) as arrays:
+            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+
+
+def collect_labels(
+    reader: Reader, files: Iterable[Path], config: LabelsConfig, *, rows: int
+) -> tuple[LabelTable, list[Rejected]]:
+    """Read a label table: cut, then keep the row with the best S/N of every star."""
+    blocks: list[Block] = []
+    rejected: list[Rejected] = []
+    for path in files:
+        for block in reader.blocks(path, rows=rows):
+            rejected += block.rejected
+            blocks.append(block.take(_passes(block, config.cuts)))
+    names = ("source_id", "label", "label_error", "label_snr")
+    joined = {name: np.concatenate([b.columns[name] for b in blocks]) for name in names}
+    return _best_of_each(joined), rejected
+
+
+def _passes(block: Block, cuts: Iterable[CutConfig]) -> Array:
+    passes = np.isfinite(block.columns["label"]).any(axis=1)
+    for cut in cuts:
+        values = block.columns[f"cut/{cut.column}"]
+        if cut.minimum is not None:
+            passes &= values >= cut.minimum
+        if cut.maximum is not None:
+            passes &= values <= cut.maximum
+        if cut.forbidden_bits:
+            forbidden = np.int64(sum(1 << bit for bit in cut.forbidden_bits))
+            bits = np.nan_to_num(values, nan=0.0).astype(np.int64)
+            passes &= (bits & forbidden) == 0
+    return np.asarray(passes)
+
+
+def _best_of_each(columns: dict[str, Array]) -> LabelTable:
+    snr = np.nan_to_num(columns["label_snr"], nan=-np.inf)
+    # Stable: of rows with the same star and the same S/N the first in the file stays first.
+    order = np.lexsort((-snr, columns["source_id"]))
+    source_id = columns["source_id"][order]
+    first = np.concatenate([[True], np.diff(source_id) > 0]) if len(order) else np.zeros(0, bool)
+    order = order[first]
+    return LabelTable(
+        columns["source_id"][order],
+        columns["label"][order].astype(np.float32),
+        columns["label_error"][order].astype(np.float32),
+        columns["label_snr"][order].astype(np.float32),
+    )

@@ -1,0 +1,230 @@
+"""From parts to rows of the survey: who is dropped, who goes where, what the store looks like."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distcnn.config import GridConfig, IngestConfig
+from distcnn.ingest.preprocess.wavelength import Array
+from distcnn.ingest.readers.base import XP_COEFFICIENTS, Rejected
+from distcnn.ingest.staging.columns import Part, to_lines
+from distcnn.schema import BAND, COEFFICIENT, LABEL, LABELS, PIXEL, STAR, SURVEY_VARIABLES, Reason
+from distcnn.survey import Coordinate, Layout, Quantised, Region
+
+_IDS_AT_ONCE = 4_000_000
+_DROPPED = "dropped.npy"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Kept rows [start, stop) of a part."""
+
+    part: Path
+    start: int
+    stop: int
+
+
+def kept_rows(part: Part) -> Array:
+    """Rows of a part that go into the survey."""
+    keep = part.read("keep")
+    dropped = part.path / _DROPPED
+    if dropped.exists():
+        keep[np.load(dropped)] = False
+    return np.flatnonzero(keep)
+
+
+def drop_duplicates(folder: Path, facts: Mapping[str, Mapping[str, Any]], again: Path) -> int:
+    """Find stars that stand in more than one part; the first part in order keeps them.
+
+    Notes the dropped rows beside each part, writes them to ``again`` as rejected rows, and
+    returns their number. Only parts whose ranges of source_id overlap are looked at, some
+    millions of identifiers at a time.
+    """
+    order = {name: number for number, name in enumerate(facts)}
+    dropped: dict[str, list[Array]] = {}
+    for group in _overlapping(facts):
+        parts = {name: Part(folder / name) for name in sorted(group, key=order.__getitem__)}
+        low = min(facts[name]["first_id"] for name in group)
+        high = max(facts[name]["last_id"] for name in group) + 1
+        for found in _repeats(parts, low, high):
+            for name, rows in found.items():
+                dropped.setdefault(name, []).append(rows)
+    count = 0
+    with again.open("wb") as stream:
+        for name in order:
+            marker = folder / name / _DROPPED
+            marker.unlink(missing_ok=True)
+            if name in dropped:
+                rows = np.sort(np.concatenate(dropped[name]))
+                np.save(marker, rows)
+                stream.write(_rejections(Part(folder / name), rows))
+                count += len(rows)
+    return count
+
+
+def _overlapping(facts: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
+    """Groups of parts whose ranges of source_id touch one another."""
+    known = [name for name in facts if facts[name]["kept"]]
+    group: list[str] = []
+    end = -1
+    for name in sorted(known, key=lambda name: (facts[name]["first_id"], name)):
+        if facts[name]["first_id"] > end and group:
+            if len(group) > 1:
+                yield group
+            group = []
+        group.append(name)
+        end = max(end, facts[name]["last_id"])
+    if len(group) > 1:
+        yield group
+
+
+def _repeats(parts: Mapping[str, Part], low: int, high: int) -> Iterator[dict[str, Array]]:
+    """Rows of parts whose star, in [low, high), stands in an earlier part."""
+    ids: list[Array] = []
+    rows: list[Array] = []
+    for part in parts.values():
+        keep = part.read("keep")
+        source_id = part.read("source_id")
+        row = np.flatnonzero(keep & (source_id >= low) & (source_id < high))
+        rows.append(row)
+        ids.append(source_id[row])
+        if sum(map(len, ids)) > _IDS_AT_ONCE and high - low > 1:
+            middle = low + (high - low) // 2
+            yield from _repeats(parts, low, middle)
+            yield from _repeats(parts, middle, high)
+            return
+    every = np.concatenate(ids)
+    again = np.ones(len(every), bool)
+    again[np.unique(every, return_index=True)[1]] = False
+    cuts = np.cumsum([len(row) for row in rows])[:-1]
+    found = zip(parts, rows, np.split(again, cuts), strict=True)
+    yield {name: row[mask] for name, row, mask in found if mask.any()}
+
+
+def _rejections(part: Part, rows: Array) -> bytes:
+    source_id, number, file = (part.read(name) for name in ("source_id", "row", "file"))
+    kind, files = part.origin()
+    detail = "this star stands in an earlier file already"
+    rejected = (
+        Rejected(files[file[r]], int(number[r]), int(source_id[r]), Reason.DUPLICATE, detail)
+        for r in rows
+    )
+    return to_lines(kind, rejected)
+
+
+def pieces(folder: Path, counts: Mapping[str, int], region: Region) -> tuple[Piece, ...]:
+    """The kept rows of parts that make up a region."""
+    found = []
+    begin = 0
+    for name, count in counts.items():
+        start, stop = max(region.start - begin, 0), min(region.stop - begin, count)
+        if start < stop:
+            found.append(Piece(folder / name, start, stop))
+        begin += count
+    return tuple(found)
+
+
+def read_pieces(some: Sequence[Piece], names: Sequence[str]) -> dict[str, Array]:
+    """Columns of a region from its parts."""
+    out: dict[str, Array] = {}
+    total = sum(piece.stop - piece.start for piece in some)
+    at = 0
+    for piece in some:
+        part = Part(piece.part)
+        rows = kept_rows(part)[piece.start : piece.stop]
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        stop = at + len(rows)
+        for name in names:
+            if name not in part.columns:  # a part of a file without errors
+                values: Array = np.full((len(rows), *out_shape(out, name)), np.nan, np.float32)
+            else:
+                values = part.read(name, first, last)[rows - first]
+            if name not in out:
+                out[name] = np.empty((total, *values.shape[1:]), values.dtype)
+            out[name][at:stop] = values
+        at = stop
+    return out
+
+
+def out_shape(out: Mapping[str, Array], name: str) -> tuple[int, ...]:
+    """Shape of a row of a column that a part lacks: flux_error has that of flux."""
+    return tuple(out["flux" if name == "flux_error" else name].shape[1:])
+
+
+def variable_names(config: IngestConfig, *, has_error: bool) -> list[str]:
+    """Variables of the survey: a modality that it lacks is not among them."""
+    names = ["source_id", "ra", "dec", "snr"]
+    if config.spectra is not None:
+        names += ["flux", "mask"]
+        names += ["flux_error"] if has_error and config.store.keep_flux_error else []
+    if config.xp is not None:
+        names += ["xp", "xp_error"]
+    if config.source is not None:
+        names += ["parallax", "parallax_error"]
+        names += ["photometry"] if config.bands else []
+    if config.labels is not None:
+        names += ["label", "label_error", "label_snr"]
+    return names
+
+
+def survey_layout(
+    config: IngestConfig,
+    stars: int,
+    wavelength: Array | None,
+    *,
+    has_error: bool,
+    attrs: Mapping[str, Any],
+) -> Layout:
+    """The store of a survey of so many stars."""
+    names = variable_names(config, has_error=has_error)
+    variables = [SURVEY_VARIABLES[name] for name in names]
+    store, quantised = config.store, {}
+    if store.flux_encoding == "int16":
+        quantised["flux"] = Quantised(store.flux_step, 1.0)
+    variables = [
+        replace(v, dtype=store.flux_encoding) if v.name == "flux" and not quantised else v
+        for v in variables
+    ]
+    sizes = {STAR: stars}
+    coordinates: dict[str, Coordinate] = {}
+    if wavelength is not None:
+        sizes[PIXEL] = len(wavelength)
+        grid = config.prepare.target or config.grid
+        coordinates["wavelength"] = Coordinate(PIXEL, wavelength, _wavelength_attrs(config, grid))
+    if "xp" in names:
+        sizes[COEFFICIENT] = 2 * XP_COEFFICIENTS
+    if "photometry" in names:
+        sizes[BAND] = len(config.bands)
+        coordinates["band"] = Coordinate(BAND, np.array(config.bands), {"units": "mag"})
+    if config.labels is not None:
+        sizes[LABEL] = len(config.labels.labels)
+        coordinates["label"] = Coordinate(LABEL, np.array(config.labels.labels), _units(config))
+    return Layout(
+        kind="survey",
+        sizes=sizes,
+        chunk_stars=store.chunk_stars,
+        shard_stars=store.shard_stars,
+        variables=tuple(variables),
+        coordinates=coordinates,
+        attrs=dict(attrs),
+        quantised=quantised if "flux" in names else {},
+    )
+
+
+def _wavelength_attrs(config: IngestConfig, grid: GridConfig) -> dict[str, Any]:
+    return {
+        "units": grid.unit,
+        "unit": grid.unit,
+        "medium": grid.medium,
+        "frame": config.grid.frame,
+        "spacing": grid.spacing,
+        "normalisation": config.prepare.normalisation,
+    }
+
+
+def _units(config: IngestConfig) -> dict[str, Any]:
+    assert config.labels is not None
+    return {"unit_of": {name: LABELS[name].unit for name in config.labels.labels if name in LABELS}}

@@ -1,0 +1,1 @@
+"""What is done to spectra before they are stored: grids, continuum, rebinning."""

@@ -1,0 +1,257 @@
+"""Preparation of spectra: pure functions of numpy arrays, nothing constant in code.
+
+In this order: trim, mask what is missing, divide by a continuum, mask what stands out, rebin.
+``B`` star, ``P`` input pixel, ``Q`` output pixel.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage, sparse
+
+from distcnn.config import GridConfig, PrepareConfig
+from distcnn.errors import ConfigError, GridMismatch
+from distcnn.ingest.preprocess.wavelength import (
+    Array,
+    convert_medium,
+    convert_unit,
+    edges,
+    wavelengths,
+)
+from distcnn.schema import MaskBit
+
+_KEEP = 1e-9  # fraction of a pixel below which an overlap is rounding
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Prepared spectra: flux [B, Q] and error [B, Q] (NaN where masked), mask [B, Q] of MaskBit."""
+
+    flux: Array
+    error: Array | None
+    mask: Array
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The preparation of all spectra on one input grid, worked out once.
+
+    ``wavelength`` [Q] is the output grid; ``weights`` [Q, P] the overlap of every output pixel
+    with every input pixel in units of wavelength, None if pixels are kept as they are.
+    """
+
+    config: PrepareConfig
+    wavelength: Array
+    weights: "sparse.csr_array | None"
+    widths: Array
+    pixels: int
+
+    @classmethod
+    def plan(cls, wavelength: Array, grid: GridConfig, config: PrepareConfig) -> "Preparation":
+        """Work out output grid and weights for input centres [P] in the grid's unit and medium.
+
+        Raises
+        ------
+        GridMismatch : the wavelengths do not increase.
+        ConfigError : no pixel is left.
+        """
+        pixels = len(wavelength)
+        if pixels < 2 or not (np.diff(wavelength) > 0).all():
+            raise GridMismatch(
+                "the wavelengths of the spectra do not increase everywhere",
+                expected="at least 2 pixels in increasing order",
+                cure="Sort the pixels of the file by wavelength.",
+            )
+        blue, red = config.trim
+        kept = wavelength[blue : pixels - red]
+        if config.target is not None:
+            return cls._onto_target(kept, grid, config, pixels)
+        if config.rebin == 1:
+            return cls(config, kept, None, np.diff(edges(kept)), pixels)
+        kept = kept[: len(kept) // config.rebin * config.rebin]
+        if not len(kept):
+            raise ConfigError(
+                f"ingest.prepare.rebin = {config.rebin} for {pixels} pixels, trimmed {config.trim}",
+                expected="at least one pixel to be left",
+                cure="Trim or join fewer pixels.",
+            )
+        joined = edges(kept)[:: config.rebin]
+        centres = kept.reshape(-1, config.rebin).mean(axis=1)
+        all_kept = wavelength[blue : pixels - red]
+        return cls(config, centres, overlap(edges(all_kept), joined), np.diff(joined), pixels)
+
+    @classmethod
+    def _onto_target(
+        cls, kept: Array, grid: GridConfig, config: PrepareConfig, pixels: int
+    ) -> "Preparation":
+        target = config.target
+        assert target is not None
+        centres = wavelengths(target)
+        moved = convert_medium(kept, grid.unit, grid.medium, target.medium)
+        moved = convert_unit(moved, grid.unit, target.unit)
+        borders = edges(centres)
+        return cls(config, centres, overlap(edges(moved), borders), np.diff(borders), pixels)
+
+    def apply(self, flux: Array, error: Array | None) -> Spectra:
+        """Prepare flux [B, P] and its error [B, P]."""
+        config = self.config
+        use = slice(config.trim[0], self.pixels - config.trim[1])
+        flux = np.asarray(flux[:, use], np.float32)
+        error = None if error is None else np.asarray(error[:, use], np.float32)
+        missing = find_missing(flux, error)
+        if config.normalisation != "none":
+            level = continuum(flux, missing, config)
+            flux = flux / level
+            error = None if error is None else error / level
+            missing = missing | find_missing(flux, error)
+        outlier = find_outliers(flux, error, missing, config)
+        mask = missing * np.uint8(MaskBit.MISSING) + outlier * np.uint8(MaskBit.OUTLIER)
+        if self.weights is None:
+            return _blank(flux, error, mask)
+        return rebin(_blank(flux, error, mask), self.weights, self.widths, config)
+
+
+def _blank(flux: Array, error: Array | None, mask: Array) -> Spectra:
+    bad = mask != 0
+    flux = np.where(bad, np.float32(np.nan), flux)
+    error = None if error is None else np.where(bad, np.float32(np.nan), error)
+    return Spectra(flux, error, mask)
+
+
+def find_missing(flux: Array, error: Array | None) -> Array:
+    """Pixels [B, P] without a finite flux, or without a positive finite error if there are any."""
+    missing: Array = ~np.isfinite(flux)
+    if error is not None:
+        with np.errstate(invalid="ignore"):
+            missing |= ~(np.isfinite(error) & (error > 0))
+    return missing
+
+
+def find_outliers(flux: Array, error: Array | None, bad: Array, config: PrepareConfig) -> Array:
+    """Pixels [B, P] that stand above the running median of the good pixels around them.
+
+    Above by more than ``outlier_floor``, and by ``outlier_sigma`` of their errors if there are
+    errors. Absorption lines are never outliers.
+    """
+    found = np.zeros(flux.shape, bool)
+    if config.outlier_sigma is None:
+        return found
+    half = min(config.outlier_window // 2, flux.shape[1] - 1)
+    limit = np.full(flux.shape, config.outlier_floor, np.float32)
+    if error is not None:
+        np.fmax(limit, np.float32(config.outlier_sigma) * error, out=limit)
+    padded = np.pad(np.where(bad, np.inf, flux), ((0, 0), (half, half)), mode="reflect")
+    candidates = _may_stand_out(padded, flux - limit, half) & ~bad
+    star, pixel = np.nonzero(candidates)
+    padded[np.isinf(padded)] = np.nan
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1, axis=1)
+    for some in np.array_split(np.arange(len(star)), 1 + len(star) // 20_000):
+        at = star[some], pixel[some]
+        middle = np.nanmedian(windows[at], axis=1)
+        found[at] = flux[at] - middle > limit[at]
+    return found
+
+
+def _may_stand_out(padded: Array, level: Array, half: int) -> Array:
+    """Pixels whose window median can lie below ``level``; saves most of the medians.
+
+    The median lies below only if more than half of the window does, hence some pixel on the
+    left and some on the right, unless missing pixels make the window lopsided.
+    """
+    width = padded.shape[1]
+    # minimum_filter1d looks at [i - size//2, ...]; shifting it gives the least of either side.
+    least = ndimage.minimum_filter1d(padded, half, axis=1, mode="nearest")
+    centre = np.arange(half, width - half)
+    left = least[:, centre - half + half // 2] < level
+    right = least[:, centre + 1 + half // 2] < level
+    holes = np.isinf(padded)
+    if not holes.any():
+        return np.asarray(left & right)
+    lopsided = ndimage.maximum_filter1d(holes, 2 * half + 1, axis=1, mode="nearest")[:, centre]
+    return np.asarray((left & right) | (lopsided & (left | right)))
+
+
+def continuum(flux: Array, bad: Array, config: PrepareConfig) -> Array:
+    """Level [B, P or 1] to divide by: the median, or a running quantile, of the good pixels.
+
+    The quantile is taken at nodes an eighth of the window apart and interpolated linearly.
+    Levels that are not positive become NaN, which masks the pixel.
+    """
+    good = np.where(bad, np.nan, flux)
+    good[bad.all(axis=1)] = 0.0
+    if config.normalisation == "median":
+        level = np.nanmedian(good, axis=1, keepdims=True)
+    else:
+        level = _running_quantile(good, config.continuum_window, config.continuum_quantile)
+    return np.where(level > 0, level, np.nan).astype(np.float32)
+
+
+def _running_quantile(good: Array, window: int, quantile: float) -> Array:
+    pixels = good.shape[1]
+    half = min(window // 2, pixels - 1)
+    nodes = np.unique(np.linspace(0, pixels - 1, 2 + 8 * pixels // window).astype(int))
+    heights = np.empty((len(good), len(nodes)))
+    for index, node in enumerate(nodes):
+        around = good[:, max(0, node - half) : node + half + 1]
+        empty = np.isnan(around).all(axis=1)
+        heights[:, index] = np.nan
+        heights[~empty, index] = np.nanquantile(around[~empty], quantile, axis=1)
+    out = np.empty(good.shape, np.float32)
+    for row, height in zip(out, heights, strict=True):
+        known = np.isfinite(height)
+        row[:] = np.interp(np.arange(pixels), nodes[known], height[known])
+    return out
+
+
+def overlap(source: Array, target: Array) -> "sparse.csr_array":
+    """Length [Q, P] that the target pixels share with the source pixels, given edges of both."""
+    points = np.unique(np.concatenate([source, target]))
+    lengths = np.diff(points)
+    middle = (points[1:] + points[:-1]) / 2
+    column = np.searchsorted(source, middle) - 1
+    row = np.searchsorted(target, middle) - 1
+    inside = (column >= 0) & (column < len(source) - 1) & (row >= 0) & (row < len(target) - 1)
+    inside &= lengths > _KEEP * np.diff(target).min()
+    shape = (len(target) - 1, len(source) - 1)
+    return sparse.csr_array((lengths[inside], (row[inside], column[inside])), shape=shape)
+
+
+def rebin(
+    spectra: Spectra, weights: "sparse.csr_array", widths: Array, config: PrepareConfig
+) -> Spectra:
+    """Overlap-weighted means of the good pixels; flux density, hence total flux, is conserved.
+
+    The error of a mean of n pixels is that of white noise times the square root of the noise's
+    correlation length, which cannot make it larger than the error of one pixel.
+    """
+    flux, error, mask = spectra.flux, spectra.error, spectra.mask
+    good = mask == 0
+    covered = _project(weights, good)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = _project(weights, np.where(good, flux, 0)) / covered
+        spread = _variance(error, good, covered, weights, config.noise_correlation)
+    thin = covered < np.maximum(config.minimum_coverage, _KEEP) * widths
+    causes = np.zeros(thin.shape, np.uint8)
+    if not good.all():
+        for bit in (MaskBit.MISSING, MaskBit.OUTLIER):
+            touched = _project(weights, (mask & bit) != 0) > 0
+            causes |= touched * np.uint8(bit)
+    out = np.where(thin, causes | np.uint8(MaskBit.EDGE), np.uint8(0)).astype(np.uint8)
+    return _blank(mean.astype(np.float32), spread, out)
+
+
+def _variance(
+    error: Array | None, good: Array, covered: Array, weights: "sparse.csr_array", length: float
+) -> Array | None:
+    if error is None:
+        return None
+    squares = weights.power(2)
+    white = _project(squares, np.where(good, error, 0) ** 2) / covered**2
+    independent = covered**2 / _project(squares, good)
+    grown = white * np.minimum(length, independent)
+    return np.asarray(np.sqrt(grown)).astype(np.float32)
+
+
+def _project(weights: "sparse.csr_array", values: Array) -> Array:
+    product: Array = (weights @ np.ascontiguousarray(values.T, dtype=np.float64)).T
+    return product

@@ -1,0 +1,1 @@
+"""File formats below the archives: text, FITS and VOTable tables, their fields."""

@@ -1,0 +1,156 @@
+"""Tables of one number per column, in any format, as blocks of float64 columns by star."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from distcnn.ingest.readers.base import (
+    Array,
+    Block,
+    Rejected,
+    RowProblem,
+    broken,
+    find_column,
+    look_for,
+    member_of,
+)
+from distcnn.ingest.readers.formats.binary import BinaryTable, Document, open_table
+from distcnn.ingest.readers.formats.fields import name_to_id
+from distcnn.ingest.readers.formats.text import Scalars, TextTable, scalar_columns
+from distcnn.schema import Reason
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which columns: ``names`` maps our variable to the file's column.
+
+    ``optional`` variables become NaN when their column is not there. ``texts`` allows text
+    identifiers.
+    """
+
+    identifier: str
+    names: Mapping[str, str]
+    optional: frozenset[str] = frozenset()
+    texts: bool = False
+    hdu: int | str = 1
+
+    def resolve(self, columns: list[str], document: Document) -> tuple[str, dict[str, str]]:
+        """The file's own column names.
+
+        Raises
+        ------
+        ColumnMissing : a column that is not optional is not there.
+        """
+        found: dict[str, str] = {}
+        for variable, name in self.names.items():
+            column = look_for(columns, name)
+            if column is None and variable not in self.optional:
+                column = find_column(columns, name, document.path)
+            if column is not None:
+                found[variable] = column
+        return find_column(columns, self.identifier, document.path), found
+
+
+def scalar_blocks(
+    document: Document, selection: Selection, *, rows: int, ids: Array | None
+) -> Iterator[Block]:
+    """Blocks with ``source_id`` and every variable of the selection as float64.
+
+    Raises
+    ------
+    FileBroken, ColumnMissing : the file cannot be used.
+    """
+    if document.format == "text":
+        source = _from_text(document, selection, rows)
+    else:
+        source = _from_binary(open_table(document, selection.hdu), document, selection, rows)
+    for block in source:
+        kept = block.take(member_of(block.columns["source_id"], ids))
+        wanted = tuple(r for r in block.rejected if _concerns(r, ids))
+        yield replace(kept, rejected=wanted)
+
+
+def _concerns(rejected: Rejected, ids: Array | None) -> bool:
+    # A bad row of a star that nobody asked for is no loss; one of unknown star may be.
+    known = np.array([rejected.source_id])
+    return rejected.source_id == 0 or bool(member_of(known, ids)[0])
+
+
+def _from_text(document: Document, selection: Selection, rows: int) -> Iterator[Block]:
+    table: TextTable = document.text()
+    with table.stream:
+        identifier, found = selection.resolve(table.columns, document)
+        wanted = Scalars(identifier, tuple(dict.fromkeys(found.values())), selection.texts)
+        for piece in table.pieces():
+            numbers, columns, rejected = scalar_columns(table, piece, wanted)
+            yield from _cut(_named(numbers, columns, identifier, found, selection), rejected, rows)
+        if not table.row:
+            raise broken(document.name, "the file has a header but no rows", row=0)
+
+
+def _named(
+    numbers: Array,
+    columns: Mapping[str, Array],
+    identifier: str,
+    found: Mapping[str, str],
+    selection: Selection,
+) -> Block:
+    named = {"source_id": columns[identifier]}
+    for variable in selection.names:
+        column = found.get(variable)
+        empty = np.full(len(numbers), np.nan)
+        named[variable] = columns[column] if column is not None else empty
+    return Block(numbers, named)
+
+
+def _cut(block: Block, rejected: list[Rejected], rows: int) -> Iterator[Block]:
+    for start in range(0, max(len(block), 1), rows):
+        yield block.take(
+            np.arange(start, min(start + rows, len(block))), tuple(rejected if start == 0 else ())
+        )
+
+
+def _from_binary(
+    table: BinaryTable, document: Document, selection: Selection, rows: int
+) -> Iterator[Block]:
+    identifier, found = selection.resolve(table.columns, document)
+    names = list(dict.fromkeys([identifier, *found.values()]))
+    for numbers, columns in table.blocks(rows, names):
+        source_id, rejected = identify(columns[identifier], numbers, document, selection.texts)
+        numeric = {name: _float(columns[name], name, document) for name in found.values()}
+        block = _named(numbers, numeric | {identifier: source_id}, identifier, found, selection)
+        yield block.take(source_id > 0, tuple(rejected))
+
+
+def _float(column: Array, name: str, document: Document) -> Array:
+    try:
+        values: Array = column.astype(float)
+    except (TypeError, ValueError):
+        raise broken(
+            document.name, f"column {name!r} holds {column.dtype}, not numbers",
+            cure="Name another column in the configuration.",
+        ) from None  # fmt: skip
+    return values
+
+
+def identify(
+    column: Array, numbers: Array, document: Document, texts: bool
+) -> tuple[Array, list[Rejected]]:
+    """source_id of a column of numbers or texts; 0 and a rejected row where there is none."""
+    rejected: list[Rejected] = []
+    if column.dtype.kind in "iu":
+        source_id = column.astype(np.int64)
+    else:
+        source_id = np.zeros(len(column), np.int64)
+        for index, value in enumerate(column):
+            text = value.decode() if isinstance(value, bytes) else str(value)
+            try:
+                source_id[index] = name_to_id(text) if texts or text.strip().isdecimal() else 0
+            except RowProblem:
+                continue
+    for bad in np.flatnonzero(source_id <= 0):
+        detail = f"source_id is {column[bad]!r}, not a positive integer"
+        row = int(numbers[bad])
+        rejected.append(Rejected(document.name, row, 0, Reason.BAD_ID, detail))
+    return np.maximum(source_id, 0), rejected

@@ -1,0 +1,241 @@
+"""Delimited text: CSV and ECSV, plain or gzipped, streamed in pieces of whole lines.
+
+Fields hold numbers, texts, or whole arrays as quoted ``"[...]"`` or ``"(...)"``, with ``NaN``,
+``null`` or nothing for a missing value, as the Gaia archive writes them.
+"""
+
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import pandas as pd
+from isal import igzip, isal_zlib
+
+from distcnn.ingest.readers.base import Array, Rejected, RowProblem, broken
+from distcnn.ingest.readers.formats.fields import MISSING, name_to_id, split_row, to_float, to_id
+from distcnn.schema import Reason
+
+PIECE = 4 << 20
+_LINES = 1 << 19
+
+
+@dataclass
+class TextTable:
+    """An open text table: column names, and an iterator over pieces of whole lines."""
+
+    path: Path
+    stream: IO[bytes]
+    columns: list[str] = field(default_factory=list)
+    delimiter: str = ","
+    row: int = 0
+    """Data rows handed out so far."""
+
+    def __post_init__(self) -> None:
+        ecsv = False
+        while True:
+            line = self._line()
+            if not line:
+                raise broken(self.path, "the file is empty: there is no header line", row=0)
+            if not line.startswith(b"#"):
+                break
+            ecsv = ecsv or line.startswith(b"# %ECSV")
+            if line.startswith(b"# delimiter:"):
+                self.delimiter = line.split(b":", 1)[1].decode().strip().strip("'\"") or " "
+                ecsv = False
+        self.delimiter = " " if ecsv else self.delimiter
+        names = line.decode("utf-8", "replace").rstrip("\r\n").split(self.delimiter)
+        self.columns = [name.strip().strip('"') for name in names]
+
+    def _line(self) -> bytes:
+        with self.guard():
+            return self.stream.readline()
+
+    def guard(self) -> "_Guard":
+        """Context in which errors of the stream become FileBroken with the row reached."""
+        return _Guard(self)
+
+    def pieces(self, size: int = PIECE) -> Iterator[bytes]:
+        """Whole lines, about ``size`` bytes at a time; ``row`` counts them once handed back."""
+        rest = b""
+        while True:
+            with self.guard():
+                data = self.stream.read(size)
+            if not data:
+                break
+            cut = data.rfind(b"\n") + 1
+            if cut:
+                piece = rest + data[:cut]
+                yield piece
+                self.row += piece.count(b"\n")
+                rest = data[cut:]
+            else:
+                rest += data
+        if rest.strip():
+            yield rest + b"\n"
+            self.row += 1
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Row number (from 1) and line, one by one; empty lines are left out."""
+        while True:
+            with self.guard():
+                lines = self.stream.readlines(_LINES)
+            if not lines:
+                return
+            for line in lines:
+                self.row += 1
+                if not line.isspace():
+                    yield self.row, line
+
+
+@dataclass
+class _Guard:
+    table: TextTable
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is None:
+            return
+        if issubclass(kind, EOFError):
+            problem = "the gzip stream ends too early; the file is truncated"
+            raise broken(self.table.path, problem, row=self.table.row + 1) from None
+        if issubclass(kind, (OSError, zlib.error, cast(type[Exception], isal_zlib.error))):
+            problem = f"the file cannot be unpacked ({error})"
+            raise broken(self.table.path, problem, row=self.table.row + 1) from None
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """A file's bytes, unpacked if they are gzipped, whatever the name.
+
+    Raises
+    ------
+    FileBroken : there is no such file, or it is empty.
+    """
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise broken(path, f"the file cannot be opened ({error.strerror})") from None
+    magic = stream.peek(2)[:2]
+    if not magic:
+        stream.close()
+        raise broken(path, "the file is empty (0 bytes)", row=0)
+    if magic == b"\x1f\x8b":
+        stream.close()
+        return cast(IO[bytes], igzip.IGzipFile(path, "rb"))  # type: ignore[no-untyped-call]
+    return stream
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """The columns to parse: ``identifier`` names the star, ``numbers`` become float64.
+
+    ``texts`` : identifiers may be texts, which are hashed (``name_to_id``).
+    """
+
+    identifier: str
+    numbers: tuple[str, ...]
+    texts: bool = False
+
+    def identify(self, text: bytes) -> int:
+        """The source_id of a field."""
+        return name_to_id(text.decode("utf-8", "replace")) if self.texts else to_id(text)
+
+
+def scalar_columns(
+    table: TextTable, piece: bytes, wanted: Scalars
+) -> tuple[Array, dict[str, Array], list[Rejected]]:
+    """Columns of a piece of a table without arrays: row numbers, columns, rejected rows."""
+    rows = np.arange(table.row + 1, table.row + 1 + piece.count(b"\n"))
+    rejected: list[Rejected] = []
+    try:
+        _count_fields(table, piece)
+        columns = _parse(table, piece, wanted)
+    except (ValueError, OverflowError, RowProblem):
+        piece, rows, rejected = _diagnose(table, piece, wanted)
+        columns = _parse(table, piece, wanted) if len(rows) else _nothing(wanted)
+    return rows, columns, rejected
+
+
+def _nothing(wanted: Scalars) -> dict[str, Array]:
+    columns: dict[str, Array] = {name: np.empty(0) for name in wanted.numbers}
+    return columns | {wanted.identifier: np.empty(0, np.int64)}
+
+
+def _count_fields(table: TextTable, piece: bytes) -> None:
+    # pandas fills short rows up with missing values and says nothing.
+    expected = piece.count(b"\n") * (len(table.columns) - 1)
+    if piece.count(table.delimiter.encode()) != expected:
+        raise ValueError("a row has more or fewer fields than the header")
+
+
+def _parse(table: TextTable, piece: bytes, wanted: Scalars) -> dict[str, Array]:
+    names = list(dict.fromkeys([wanted.identifier, *wanted.numbers]))
+    types: dict[str, Any] = dict.fromkeys(wanted.numbers, np.float64)
+    types[wanted.identifier] = object if wanted.texts else np.int64
+    frame = pd.read_csv(
+        io.BytesIO(piece),
+        sep=table.delimiter,
+        header=None,
+        names=table.columns,
+        usecols=names,
+        dtype=types,
+        na_values={name: list(MISSING) for name in wanted.numbers},
+        keep_default_na=False,
+        skip_blank_lines=False,
+        engine="c",
+        index_col=False,
+    )
+    columns: dict[str, Array] = {name: frame[name].to_numpy() for name in names}
+    if wanted.texts:
+        texts = [str(text) for text in columns[wanted.identifier]]
+        columns[wanted.identifier] = np.array([name_to_id(text) for text in texts], np.int64)
+    if (columns[wanted.identifier] <= 0).any():
+        raise ValueError("a source_id is not positive")
+    return columns
+
+
+def _diagnose(
+    table: TextTable, piece: bytes, wanted: Scalars
+) -> tuple[bytes, Array, list[Rejected]]:
+    """Find the rows of a piece that cannot be parsed; the others are given back as a piece."""
+    good: list[bytes] = []
+    rows: list[int] = []
+    rejected: list[Rejected] = []
+    places = {name: table.columns.index(name) for name in wanted.numbers}
+    place = table.columns.index(wanted.identifier)
+    for number, line in enumerate(piece.split(b"\n")[:-1], table.row + 1):
+        source_id = 0
+        if not line.strip():
+            continue
+        try:
+            fields = check_fields(line, table)
+            source_id = wanted.identify(fields[place])
+            for name, index in places.items():
+                to_float(fields[index], name)
+        except RowProblem as problem:
+            where = str(table.path)
+            rejected.append(Rejected(where, number, source_id, problem.reason, problem.detail))
+        else:
+            good.append(line)
+            rows.append(number)
+    return b"".join(line + b"\n" for line in good), np.array(rows, np.int64), rejected
+
+
+def check_fields(line: bytes, table: TextTable) -> list[bytes]:
+    """Fields of a line.
+
+    Raises
+    ------
+    RowProblem : more or fewer of them than the header has.
+    """
+    fields = split_row(line, table.delimiter.encode())
+    if len(fields) != len(table.columns):
+        detail = f"the row has {len(fields)} fields, the header {len(table.columns)}"
+        raise RowProblem(Reason.MALFORMED, detail)
+    fields[-1] = fields[-1].rstrip(b"\r\n")
+    return fields

@@ -1,0 +1,1 @@
+"""Staged parts: one spectra file each, joined with what is known of its stars."""

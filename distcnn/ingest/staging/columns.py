@@ -1,0 +1,117 @@
+"""Staged columns: one raw file per variable of a part, appended to block by block.
+
+A part appears under its name complete or not at all, and any of its rows can be read alone.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from distcnn import hashing
+from distcnn.ingest.preprocess.wavelength import Array
+from distcnn.ingest.readers.base import Rejected
+
+_META = "part.json"
+_FILES = "files.json"
+_REJECTED = "rejected.jsonl"
+
+
+def to_lines(kind: str, rejected: Iterable[Rejected]) -> bytes:
+    """Rejected rows as lines of JSON."""
+    return b"".join(orjson.dumps({"kind": kind, **vars(row)}) + b"\n" for row in rejected)
+
+
+class PartWriter:
+    """Writes a part into a draft folder; ``close`` makes it appear."""
+
+    def __init__(self, path: Path, kind: str, files: Iterable[Path]) -> None:
+        self.path = path
+        self.about = {"kind": kind, "files": [str(file) for file in files]}
+        self.draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
+        shutil.rmtree(self.draft, ignore_errors=True)
+        self.draft.mkdir(parents=True)
+        self.columns: dict[str, dict[str, Any]] = {}
+        self.rejected: dict[str, int] = {}
+
+    def append(self, columns: Mapping[str, Array]) -> None:
+        """Add rows to columns; a column keeps the type and width that it began with."""
+        for name, values in columns.items():
+            meta = self.columns.setdefault(
+                name, {"dtype": values.dtype.str, "shape": list(values.shape[1:]), "rows": 0}
+            )
+            with (self.draft / name).open("ab") as stream:
+                np.ascontiguousarray(values, dtype=meta["dtype"]).tofile(stream)
+            meta["rows"] += len(values)
+
+    def reject(self, kind: str, rejected: Iterable[Rejected]) -> None:
+        """Note rows that were put aside from a file of that kind."""
+        lines = to_lines(kind, rejected)
+        if lines:
+            with (self.draft / _REJECTED).open("ab") as stream:
+                stream.write(lines)
+            self.rejected[kind] = self.rejected.get(kind, 0) + lines.count(b"\n")
+
+    def read(self, name: str) -> Array:
+        """A column written so far."""
+        meta = self.columns[name]
+        values = np.fromfile(self.draft / name, meta["dtype"])
+        return values.reshape(meta["rows"], *meta["shape"])
+
+    def remove(self, *names: str) -> None:
+        """Forget columns."""
+        for name in names:
+            (self.draft / name).unlink()
+            del self.columns[name]
+
+    def close(self) -> str:
+        """Make the part appear; returns its digest."""
+        meta = {name: self.columns[name] for name in sorted(self.columns)}
+        (self.draft / _META).write_bytes(orjson.dumps(meta))
+        (self.draft / _FILES).write_bytes(orjson.dumps(self.about))
+        (self.draft / _REJECTED).touch()
+        files = sorted(self.draft.iterdir())
+        digest = hashing.of_value({file.name: hashing.of_file(file) for file in files})
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.draft.rename(self.path)
+        return digest
+
+    def discard(self) -> None:
+        """Remove the draft."""
+        shutil.rmtree(self.draft, ignore_errors=True)
+
+
+class Part:
+    """A part that was written, for reading."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.columns: dict[str, dict[str, Any]] = orjson.loads((path / _META).read_bytes())
+
+    def __len__(self) -> int:
+        return int(self.columns["source_id"]["rows"])
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
+        """Rows [start, stop) of a column."""
+        meta = self.columns[name]
+        dtype, shape = np.dtype(meta["dtype"]), tuple(meta["shape"])
+        stop = meta["rows"] if stop is None else stop
+        width = int(np.prod(shape, dtype=int))
+        with (self.path / name).open("rb") as stream:
+            stream.seek(start * width * dtype.itemsize)
+            values = np.fromfile(stream, dtype, (stop - start) * width)
+        return values.reshape(stop - start, *shape)
+
+    def origin(self) -> tuple[str, list[str]]:
+        """Kind and names of the files that its rows come from, by the numbers in ``file``."""
+        about = orjson.loads((self.path / _FILES).read_bytes())
+        return about["kind"], about["files"]
+
+    @property
+    def rejected(self) -> Path:
+        """The file of rows that were put aside, one JSON object a line."""
+        return self.path / _REJECTED

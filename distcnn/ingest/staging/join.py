@@ -1,0 +1,172 @@
+"""Joining: what other files know of the stars of a part, row by row of the part."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distcnn.ingest.matching import LabelTable
+from distcnn.ingest.part_task import PartTask, reader_of
+from distcnn.ingest.preprocess.wavelength import Array
+from distcnn.ingest.readers import Block, Kind, Rejected
+from distcnn.ingest.readers.base import XP_COEFFICIENTS, first_of_each
+from distcnn.ingest.staging.columns import PartWriter
+from distcnn.schema import Reason
+
+_SOURCE_ROWS = 65536
+
+
+@dataclass
+class Stars:
+    """The stars of a part: source_id and file row by part row, and which are kept."""
+
+    source_id: Array
+    row: Array
+    keep: Array
+
+    def __post_init__(self) -> None:
+        self.place = np.flatnonzero(self.keep)
+        self.place = self.place[np.argsort(self.source_id[self.place])]
+        self.ids = self.source_id[self.place]
+
+    def find(self, source_id: Array) -> Array:
+        """Part rows of stars that are all in ``ids``."""
+        return np.asarray(self.place[np.searchsorted(self.ids, source_id)])
+
+
+def duplicates(task: PartTask, writer: PartWriter, stars: Stars) -> Iterator[Rejected]:
+    """The rows of stars that stand in the part already."""
+    numbers = writer.read("file")
+    for index in np.flatnonzero(~stars.keep):
+        star = int(stars.source_id[index])
+        first = int(stars.row[stars.find(np.array([star]))[0]])
+        detail = f"this star stands in row {first} already"
+        file = str(task.files[int(numbers[index])])
+        yield Rejected(file, int(stars.row[index]), star, Reason.DUPLICATE, detail)
+
+
+def _empty_source(task: PartTask, count: int) -> dict[str, Array]:
+    names = ("parallax", "parallax_error", "snr")
+    columns: dict[str, Array] = {name: np.full(count, np.nan, np.float32) for name in names}
+    columns["photometry"] = np.full((count, len(task.config.bands)), np.nan, np.float32)
+    return columns | {name: np.full(count, np.nan) for name in ("ra", "dec")}
+
+
+def stage_sources(task: PartTask, writer: PartWriter) -> None:
+    """Rows of a survey without spectra: those of the source table."""
+    reader = reader_of(task.config, "source")
+    assert reader is not None
+    for number, path in enumerate(task.files):
+        for block in reader.blocks(path, rows=_SOURCE_ROWS):
+            writer.reject("source", block.rejected)
+            columns = _empty_source(task, len(block))
+            for name, values in columns.items():
+                values[:] = block.columns.get(name, values)
+            columns |= {"source_id": block.columns["source_id"], "row": block.rows}
+            columns["file"] = np.full(len(block), number, np.int32)
+            writer.append(columns)
+
+
+def join_source(task: PartTask, writer: PartWriter, stars: Stars) -> None:
+    """Stage positions, magnitudes, parallax and S/N; put aside stars that have no source row."""
+    columns = _empty_source(task, len(stars.keep))
+    found = np.zeros(len(stars.keep), bool)
+    for block in _Matching(task, writer, stars).blocks("source", task.source, found):
+        at = stars.find(block.columns["source_id"])
+        for name, values in columns.items():
+            if name in block.columns:
+                values[at] = block.columns[name]
+    for name in ("ra", "dec"):
+        own = writer.read(name)
+        columns[name] = np.where(np.isfinite(columns[name]), columns[name], own)
+    columns["snr"] = np.where(
+        np.isfinite(columns["snr"]), columns["snr"], writer.read("spectrum_snr")
+    )
+    for name in ("ra", "dec"):
+        (writer.draft / name).unlink()
+        del writer.columns[name]
+    if task.config.source is not None and task.config.source_required:
+        _reject_unknown(task, writer, stars, found)
+    writer.append(columns | {"snr": columns["snr"].astype(np.float32)})
+
+
+def _reject_unknown(task: PartTask, writer: PartWriter, stars: Stars, found: Array) -> None:
+    numbers = writer.read("file")
+    where = ", ".join(path.name for path in task.source[:3]) or "any source file"
+    rejected = []
+    for index in np.flatnonzero(stars.keep & ~found):
+        row, star = int(stars.row[index]), int(stars.source_id[index])
+        detail = f"the star is not in {where}"
+        file = str(task.files[int(numbers[index])])
+        rejected.append(Rejected(file, row, star, Reason.NO_SOURCE, detail))
+    writer.reject("spectra", rejected)
+    stars.keep &= found
+
+
+@dataclass
+class _Matching:
+    """Rows of other files that belong to our stars; of a star that comes twice only the first."""
+
+    task: PartTask
+    writer: PartWriter
+    stars: Stars
+
+    def blocks(self, kind: Kind, paths: Iterable[Path], found: Array) -> Iterator[Block]:
+        """Blocks of first rows; ``found`` marks the part rows that were found so far."""
+        reader = reader_of(self.task.config, kind)
+        if reader is None:
+            return
+        rows = _SOURCE_ROWS if kind == "source" else self.task.config.block_rows
+        for path in paths:
+            for block in reader.blocks(path, rows=rows, ids=self.stars.ids):
+                self.writer.reject(kind, block.rejected)
+                at = self.stars.find(block.columns["source_id"])
+                new = first_of_each(block.columns["source_id"]) & ~found[at]
+                self.writer.reject(kind, _again(path, block, ~new))
+                found[at] = True
+                if new.any():
+                    yield block.take(new)
+
+
+def _again(path: Path, block: Block, which: Array) -> Iterator[Rejected]:
+    for index in np.flatnonzero(which):
+        star, row = int(block.columns["source_id"][index]), int(block.rows[index])
+        detail = "this star stands in an earlier row already"
+        yield Rejected(str(path), row, star, Reason.DUPLICATE, detail)
+
+
+def join_xp(task: PartTask, writer: PartWriter, stars: Stars) -> None:
+    """Stage XP coefficients."""
+    if task.config.xp is None:
+        return
+    shape = (len(stars.keep), 2 * XP_COEFFICIENTS)
+    # On disk, so that a table of any length takes the memory of its blocks.
+    arrays = {name: _on_disk(writer, name, shape) for name in ("xp", "xp_error")}
+    found = np.zeros(len(stars.keep), bool)
+    for block in _Matching(task, writer, stars).blocks("xp", task.xp, found):
+        at = stars.find(block.columns["source_id"])
+        for name, values in arrays.items():
+            if name in block.columns:
+                values[at] = block.columns[name]
+
+
+def _on_disk(writer: PartWriter, name: str, shape: tuple[int, int]) -> Array:
+    for start in range(0, shape[0], 1024):
+        rows = min(1024, shape[0] - start)
+        writer.append({name: np.full((rows, shape[1]), np.nan, np.float32)})
+    if not shape[0]:
+        empty = np.empty(shape, np.float32)
+        writer.append({name: empty})
+        return empty
+    return np.memmap(writer.draft / name, np.float32, "r+", shape=shape)
+
+
+def join_labels(task: PartTask, writer: PartWriter, stars: Stars) -> Array:
+    """Stage reference labels; returns which stars have one."""
+    if task.labels is None:
+        return np.zeros(len(stars.keep), bool)
+    table = LabelTable.load(task.labels)
+    label, error, snr = table.look_up(stars.source_id)
+    writer.append({"label": label, "label_error": error, "label_snr": snr})
+    return np.asarray(np.isfinite(label).any(axis=1))

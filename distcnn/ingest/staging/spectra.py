@@ -1,0 +1,158 @@
+"""Spectra of a part: read, prepared and staged block by block."""
+
+from pathlib import Path
+
+import numpy as np
+
+from distcnn.config import IngestConfig
+from distcnn.errors import GridMismatch
+from distcnn.ingest.part_task import PartTask, reader_of
+from distcnn.ingest.preprocess.spectra import Preparation
+from distcnn.ingest.preprocess.wavelength import Array
+from distcnn.ingest.readers import Block, Reader, Rejected
+from distcnn.ingest.staging.columns import PartWriter
+from distcnn.schema import MaskBit, Reason
+
+Problem = tuple[Reason, str]
+
+
+def stage_spectra(task: PartTask, writer: PartWriter) -> None:
+    """Stage the usable rows of all files of a part; the others are noted as rejected.
+
+    Raises
+    ------
+    FileBroken, ColumnMissing, GridMismatch : a file cannot be used.
+    """
+    reader = reader_of(task.config, "spectra")
+    assert reader is not None
+    writer.append(_no_spectra(task))
+    for number, path in enumerate(task.files):
+        plan = _plan(task, path, reader)
+        for block in reader.blocks(path, rows=task.config.block_rows):
+            writer.reject("spectra", block.rejected)
+            if len(block):
+                problems, columns = _prepare_block(task, block, plan)
+                writer.reject("spectra", _rejected(block, str(path), problems))
+                keep = np.ones(len(block), bool)
+                keep[list(problems)] = False
+                columns["file"] = np.full(len(block), number, np.int32)
+                writer.append({name: values[keep] for name, values in columns.items()})
+
+
+def _no_spectra(task: PartTask) -> dict[str, Array]:
+    assert task.wavelength is not None
+    empty = np.empty((0, len(task.wavelength)), np.float32)
+    columns: dict[str, Array] = {n: np.empty(0, np.int64) for n in ("source_id", "row")}
+    columns |= {"file": np.empty(0, np.int32), "flux": empty, "mask": empty.astype(np.uint8)}
+    return columns | {name: np.empty(0) for name in ("ra", "dec", "spectrum_snr")}
+
+
+def _plan(task: PartTask, path: Path, reader: Reader) -> Preparation:
+    wavelength = reader.wavelength(path)
+    assert wavelength is not None
+    assert task.wavelength is not None
+    plan = Preparation.plan(wavelength, task.config.grid, task.config.prepare)
+    expected = task.wavelength
+    same = len(plan.wavelength) == len(expected)
+    step = abs(expected[1] - expected[0]) if len(expected) > 1 else 1.0
+    if not same or not np.allclose(plan.wavelength, expected, rtol=0, atol=0.1 * step):
+        raise GridMismatch(
+            f"{path}, row 1: the spectra stand on {len(wavelength)} pixels from "
+            f"{wavelength[0]:.6g} to {wavelength[-1]:.6g}",
+            expected="the grid of the other files",
+            cure="Give ingest.prepare.target, a common grid to rebin every spectrum onto.",
+        )
+    return plan
+
+
+def _rejected(block: Block, path: str, problems: dict[int, Problem]) -> list[Rejected]:
+    source_id = block.columns["source_id"]
+    return [
+        Rejected(path, int(block.rows[i]), int(source_id[i]), *problem)
+        for i, problem in sorted(problems.items())
+    ]
+
+
+def _prepare_block(
+    task: PartTask, block: Block, plan: Preparation
+) -> tuple[dict[int, Problem], dict[str, Array]]:
+    """Problems by row of the block, and its columns."""
+    columns: dict[str, Array] = {"source_id": block.columns["source_id"], "row": block.rows}
+    for name in ("ra", "dec"):
+        columns[name] = block.columns.get(name, np.full(len(block), np.nan)).astype(float)
+    columns["spectrum_snr"] = _snr(block)
+    problems, spectra = _prepare_rows(task, block, plan)
+    low, high = _range(task.config)
+    with np.errstate(invalid="ignore"):
+        beyond = (spectra["flux"] < low) | (spectra["flux"] > high)
+    spectra["mask"][beyond] |= np.uint8(MaskBit.RANGE)
+    dark = (spectra["mask"] != 0).all(axis=1)
+    for index in np.flatnonzero(dark):
+        text = "no pixel can be used: all are missing, outlying or beyond the range of the store"
+        problems.setdefault(int(index), (Reason.ALL_MISSING, text))
+    return problems, columns | spectra
+
+
+def _prepare_rows(
+    task: PartTask, block: Block, plan: Preparation
+) -> tuple[dict[int, Problem], dict[str, Array]]:
+    own = block.columns.get("wavelength")
+    flux, error = block.columns["flux"], block.columns.get("flux_error")
+    if own is None:
+        return {}, _arrays(plan, flux, error)
+    problems: dict[int, Problem] = {}
+    rows: list[dict[str, Array]] = []
+    for index, wavelength in enumerate(own):
+        one = np.s_[index : index + 1]
+        problem, row_plan = _row_plan(task, np.asarray(wavelength, float), plan)
+        if problem:
+            problems[index] = problem
+        rows.append(_arrays(row_plan, flux[one], None if error is None else error[one]))
+    return problems, {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def _arrays(plan: Preparation, flux: Array, error: Array | None) -> dict[str, Array]:
+    done = plan.apply(flux, error)
+    arrays = {"flux": done.flux, "mask": done.mask}
+    return arrays if done.error is None else arrays | {"flux_error": done.error}
+
+
+def _row_plan(
+    task: PartTask, wavelength: Array, plan: Preparation
+) -> tuple[Problem | None, Preparation]:
+    """The preparation of a row that brings its own wavelengths."""
+    increasing = np.isfinite(wavelength).all() and (np.diff(wavelength) > 0).all()
+    if not increasing:
+        return (Reason.GRID, "its wavelengths do not increase everywhere"), plan
+    own = Preparation.plan(wavelength, task.config.grid, task.config.prepare)
+    expected = task.wavelength
+    assert expected is not None
+    step = 0.1 * abs(expected[1] - expected[0])
+    same = len(own.wavelength) == len(expected)
+    if same and np.allclose(own.wavelength, expected, rtol=0, atol=step):
+        return None, own
+    detail = f"it runs from {wavelength[0]:.6g} to {wavelength[-1]:.6g}, unlike the first star"
+    return (Reason.GRID, f"{detail}; give ingest.prepare.target, a common grid"), plan
+
+
+def _range(config: IngestConfig) -> tuple[float, float]:
+    store = config.store
+    if store.flux_encoding == "int16":
+        return 1 - 32767 * store.flux_step, 1 + 32767 * store.flux_step
+    limit = float(np.finfo(store.flux_encoding).max)
+    return -limit, limit
+
+
+def _snr(block: Block) -> Array:
+    """Signal to noise per pixel: the table's own column, else the median of flux over error."""
+    given = block.columns.get("snr")
+    error = block.columns.get("flux_error")
+    if given is not None or error is None:
+        return np.full(len(block), np.nan) if given is None else given.astype(float)
+    ratio = np.full(error.shape, np.nan, np.float32)
+    with np.errstate(invalid="ignore"):
+        np.divide(block.columns["flux"], error, out=ratio, where=error > 0)
+    known = np.isfinite(ratio).any(axis=1)
+    snr = np.full(len(block), np.nan)
+    snr[known] = np.nanmedian(ratio[known], axis=1)
+    return snr

@@ -1,0 +1,198 @@
+"""Network: from a star's inputs to labels and their noise, in physical units.
+
+Legend: B star, P pixel, C XP coefficient, S scalar feature, L label.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distcnn.config import NetworkConfig, StudentNetwork
+from distcnn.errors import TrainingError
+from distcnn.model.inputs import Array, InputSpec, StarInputs
+from distcnn.model.networks.covariance import LEAST_SIGMA, Correlation, pairs
+from distcnn.model.networks.published import Hr15n2023, Rave2020, WithConstantNoise
+from distcnn.model.scaling import Features, InputScaling, LabelScaling, fit_inputs, fit_labels
+
+SLOPE = 0.1
+
+
+class Hybrid(nn.Module):
+    """Spectrum, XP and scalars in three branches, joined; mean, noise and correlations.
+
+    Our reconstruction of the design of Guiglion et al. 2024 (A&A 682, A9), whose layers are
+    not public; it is not their network. Two strided convolutions take the place of pooling:
+    no sample is computed to be thrown away, channels are multiples of 8, and in_channels x
+    kernel is neither 64 nor 128, the shapes that some CPUs compute wrongly in bfloat16.
+    """
+
+    def __init__(self, spec: InputSpec, config: NetworkConfig) -> None:
+        super().__init__()
+        self.with_spectrum = spec.pixels > 0
+        self.with_xp = spec.coefficients > 0
+        hidden, side = config.hidden, config.hidden // 2
+        width = side
+        self.spectrum: nn.Module = nn.Identity()
+        self.xp: nn.Module = nn.Identity()
+        if self.with_spectrum:
+            self.spectrum = _spectrum_branch(spec.pixels, config)
+            width += hidden
+        if self.with_xp:
+            self.xp = _dense(spec.coefficients, hidden, side, config.dropout)
+            width += side
+        self.scalars = _dense(len(Features.of(spec).names), side, side)
+        # No drop-out from here on: it would come back as noise of the labels themselves.
+        self.join = _dense(width, hidden, side)
+        self.mean = nn.Linear(side, len(spec.labels))
+        self.noise = nn.Linear(side, len(spec.labels))
+        self.count = len(pairs(len(spec.labels)))
+        self.pairs = nn.Linear(side, max(self.count, 1))
+        self.correlation = Correlation(len(spec.labels))
+        self.least = LEAST_SIGMA
+
+    def forward(
+        self, spectrum: Tensor, xp: Tensor, scalars: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        mean, noise, entries = self.heads(spectrum, xp, scalars)
+        return mean, functional.softplus(noise) + self.least, self.correlation(entries)
+
+    def heads(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean [B,L], noise [B,L] before it is made positive, free entries of pairs [B,K]."""
+        branches = [self.scalars(scalars)]
+        if self.with_spectrum:
+            branches.append(self.spectrum(spectrum.unsqueeze(1)))
+        if self.with_xp:
+            branches.append(self.xp(xp))
+        x = self.join(torch.cat(branches, dim=1))
+        return self.mean(x), self.noise(x), self.pairs(x.detach())[:, : self.count]
+
+
+class Student(Hybrid):
+    """``hybrid`` that answers as a whole ensemble does: two rows where members have one each.
+
+    Row 0 is the label with its noise, row 1 the label with the scatter between members; both
+    have the correlation of the total error. Its noise layer holds noise and scatter.
+    """
+
+    def __init__(self, spec: InputSpec, config: NetworkConfig) -> None:
+        super().__init__(spec, config)
+        self.noise = nn.Linear(config.hidden // 2, 2 * len(spec.labels))
+
+    def forward(
+        self, spectrum: Tensor, xp: Tensor, scalars: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scaled mean and sigma [2,B,L], correlation [2,B,L,L]."""
+        mean, noise, entries = self.heads(spectrum, xp, scalars)
+        sigma = torch.stack(torch.chunk(functional.softplus(noise) + self.least, 2, dim=1))
+        matrix = self.correlation(entries)
+        return torch.stack([mean, mean]), sigma, torch.stack([matrix, matrix])
+
+
+def student_rows(mean: Tensor, noise: Tensor, entries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Heads [B,L], [B,2L], [B,K] of a student as if of two members: [2,B,L] twice, [2,B,K]."""
+    return torch.stack([mean] * 2), torch.stack(noise.chunk(2, dim=1)), torch.stack([entries] * 2)
+
+
+def stacked(each: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs of members below each other; those of a student, which is alone, are so already."""
+    if each[0][0].dim() == 3:
+        return each[0]
+    mean, sigma, correlation = (torch.stack(column) for column in zip(*each, strict=True))
+    return mean, sigma, correlation
+
+
+class Network(nn.Module):
+    """Layers between scalings: physical units in, physical units out.
+
+    ``forward(flux [B,P], xp [B,C], photometry [B,K], astrometry [B,2], snr [B,1])`` gives
+    ``mean [B,L]``, ``sigma [B,L]``, the learned noise, and the correlation matrix of that noise
+    ``[B,L,L]``; NaN inputs are missing ones.
+    """
+
+    def __init__(self, spec: InputSpec, layers: nn.Module, *, log_flux: bool = False) -> None:
+        super().__init__()
+        self.inputs = InputScaling(spec, log_flux=log_flux)
+        self.layers = layers
+        self.labels = LabelScaling(spec.labels)
+
+    def forward(
+        self, flux: Tensor, xp: Tensor, photometry: Tensor, astrometry: Tensor, snr: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        spectrum, coefficients, scalars = self.inputs(flux, xp, photometry, astrometry, snr)
+        mean, sigma, correlation = self.layers(spectrum, coefficients, scalars)
+        label, noise = self.labels(mean, sigma)
+        return label, noise, correlation
+
+
+def build_network(spec: InputSpec, config: NetworkConfig, seed: int) -> Network:
+    """A new network with weights drawn from ``seed``; the global random state is untouched.
+
+    Raises
+    ------
+    TrainingError : the preset needs a spectrum, or a longer one, than the survey has.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(spec, _layers(spec, config), log_flux=config.flux == "log")
+
+
+def is_student(config: NetworkConfig) -> bool:
+    """Whether the network stands for a whole ensemble."""
+    return isinstance(config, StudentNetwork)
+
+
+def fit_scaling(network: Network, stars: StarInputs, labels: Array) -> None:
+    """Set the scalings of a network from training stars and their labels [N,L] (NaN = missing)."""
+    fit_inputs(network.inputs, stars)
+    fit_labels(network.labels, labels)
+
+
+def _layers(spec: InputSpec, config: NetworkConfig) -> nn.Module:
+    labels = len(spec.labels)
+    if config.preset == "hybrid":
+        _check_pixels(spec.pixels or FEWEST_PIXELS, FEWEST_PIXELS, "hybrid")
+        return Student(spec, config) if is_student(config) else Hybrid(spec, config)
+    if config.preset == "rave2020":
+        _check_pixels(spec.pixels, Rave2020.fewest_pixels, "rave2020")
+        scalars = len(Features.of(spec).names)
+        return WithConstantNoise(Rave2020(spec.pixels, scalars, labels), labels)
+    _check_pixels(spec.pixels, Hr15n2023.fewest_pixels, "hr15n2023")
+    return WithConstantNoise(Hr15n2023(spec.pixels, labels), labels)
+
+
+FIRST, SECOND = (16, 8), (6, 4)
+"""Kernel and stride of the two convolutions of ``hybrid``."""
+FEWEST_PIXELS = FIRST[0] + FIRST[1] * (SECOND[0] - 1)
+
+
+def _check_pixels(met: int, fewest: int, preset: str) -> None:
+    if met < fewest:
+        raise TrainingError(
+            f"the network {preset} was given spectra of {met} pixels",
+            expected=f"at least {fewest} pixels",
+            cure="Set train.network.spectrum=false to train on XP and photometry alone."
+            if preset == "hybrid"
+            else "Use train.network.preset=hybrid.",
+        )
+
+
+def _spectrum_branch(pixels: int, config: NetworkConfig) -> nn.Sequential:
+    narrow, wide = config.width // 2, config.width
+    samples = pixels
+    for kernel, stride in (FIRST, SECOND):
+        samples = (samples - kernel) // stride + 1
+    return nn.Sequential(
+        *(nn.Conv1d(1, narrow, FIRST[0], FIRST[1]), nn.LeakyReLU(SLOPE)),
+        *(nn.Conv1d(narrow, wide, SECOND[0], SECOND[1]), nn.LeakyReLU(SLOPE)),
+        *(nn.Flatten(), nn.Dropout(config.dropout)),
+        *(nn.Linear(wide * samples, config.hidden), nn.LeakyReLU(SLOPE)),
+    )
+
+
+def _dense(width: int, hidden: int, out: int, dropout: float = 0.0) -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Linear(width, hidden), nn.LeakyReLU(SLOPE), nn.Dropout(dropout)),
+        *(nn.Linear(hidden, out), nn.LeakyReLU(SLOPE)),
+    )

@@ -1,0 +1,1 @@
+"""Packages: networks, quality and origin in one directory, checked before it is used."""

@@ -1,0 +1,329 @@
+"""Package: a trained ensemble in a folder that says everything about itself.
+
+    manifest.json                 what it is, from what it was made, sha256 of every other file
+    members/member_00.safetensors weights and scaling: the canonical form
+    members/member_00.ts.pt       the same as TorchScript, unfrozen
+    fixtures.safetensors          inputs with the outputs that every engine must reproduce
+    quality.safetensors           limits, novelty, calibration
+    curves.json                   losses per epoch and member
+    evaluation.json               how it does on the test split; named by no digest, because
+                                  the package must not depend on the test split
+
+The digest of the manifest names the package. A file is read only if its digest is the one in
+the manifest: loading TorchScript executes code.
+"""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from distcnn import __version__, hashing
+from distcnn.config import NetworkConfig, StudentNetwork
+from distcnn.errors import DigestMismatch, PackageError
+from distcnn.model.inputs import Array, Batch, InputSpec, StarInputs
+from distcnn.model.networks.covariance import packed
+from distcnn.model.networks.hybrid import Network, build_network, is_student, stacked
+from distcnn.model.package import torchscript
+from distcnn.schema import LABELS, PACKAGE_FORMAT
+
+Engine = Literal["eager", "torchscript"]
+Member = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+MANIFEST, EVALUATION = "manifest.json", "evaluation.json"
+_CURE = "Restore the package from a copy, or train again."
+
+
+class Fixtures(NamedTuple):
+    """Inputs of F stars, some with missing ones, and what every member must give for them.
+
+    ``mean``, ``sigma`` [M,F,L]; ``correlation`` [M,F,K], None in the first packages.
+    """
+
+    stars: StarInputs
+    mean: Array
+    sigma: Array
+    correlation: Array | None
+
+
+class Package:
+    """An opened package: its manifest, and members on demand."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any], digest: str) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.digest = digest
+        self.spec = InputSpec.from_json(manifest["spec"])
+        self.labels = self.spec.labels
+        kind = StudentNetwork if "student" in manifest["network"] else NetworkConfig
+        self.network: NetworkConfig = kind.model_validate(manifest["network"])
+
+    @classmethod
+    def load(cls, path: Path, verify: bool = True) -> "Package":
+        """Open the package at ``path``; with ``verify`` check every file's digest first.
+
+        Without it a file is still checked at the moment it is used.
+
+        Raises
+        ------
+        PackageError : no package there, or one of another format.
+        DigestMismatch : a file is missing or is not the one that the manifest names.
+        """
+        try:
+            data = (path / MANIFEST).read_bytes()
+            manifest = json.loads(data)
+            if manifest["format"] != PACKAGE_FORMAT:
+                raise PackageError(
+                    f"{path} has format {manifest['format']}",
+                    expected=f"format {PACKAGE_FORMAT}",
+                    cure="It was written by another version of distcnn; train again.",
+                )
+            package = cls(path, manifest, hashing.of_bytes(data))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PackageError(
+                f"{path} is not a package ({type(error).__name__}: {error})",
+                expected="a folder with a readable manifest.json",
+                cure="Train one with `distcnn train`.",
+            ) from None
+        if verify:
+            for name in manifest["files"]:
+                package.read(name)
+        return package
+
+    def read(self, name: str) -> bytes:
+        """Bytes of one file, checked.
+
+        Raises
+        ------
+        DigestMismatch : they are not those that the manifest names.
+        """
+        expected = self.manifest["files"].get(name)
+        if expected is None:
+            raise PackageError(f"{self.path} has no file {name!r} in its manifest", cure=_CURE)
+        try:
+            data = (self.path / name).read_bytes()
+        except OSError as error:
+            raise DigestMismatch(f"{self.path / name} is gone ({error})", cure=_CURE) from None
+        met = hashing.of_bytes(data)
+        if met != expected:
+            raise DigestMismatch(
+                f"{self.path / name} has sha256 {met[:16]}...",
+                expected=f"{expected[:16]}..., as the manifest says",
+                cure=_CURE,
+            )
+        return data
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return len(self.manifest["members"])
+
+    @property
+    def student(self) -> bool:
+        """Whether one network stands for an ensemble (see ``network.Student``)."""
+        return is_student(self.network)
+
+    @property
+    def quality_arrays(self) -> dict[str, Array]:
+        """What ``quality.Quality.from_arrays`` takes."""
+        return load_arrays(self.read("quality.safetensors"))
+
+    @property
+    def curves(self) -> list[dict[str, Any]]:
+        """Per member: seed, best epoch, losses per epoch."""
+        curves: list[dict[str, Any]] = json.loads(self.read("curves.json"))
+        return curves
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """Results on the test split; empty if there are none."""
+        path = self.path / EVALUATION
+        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return found
+
+    def fixtures(self) -> "Fixtures":
+        """What every engine must reproduce."""
+        arrays = load_arrays(self.read("fixtures.safetensors"))
+        stars = StarInputs(*(arrays[name] for name in Batch._fields))
+        return Fixtures(stars, arrays["mean"], arrays["sigma"], arrays.get("correlation"))
+
+    def members(self, engine: Engine = "eager", device: str = "cpu") -> list[Member]:
+        """Every member, ready to be called with a ``Batch``; see ``Network``."""
+        make = self._eager if engine == "eager" else self._scripted
+        return [make(number, device) for number in range(self.size)]
+
+    def networks(self, device: str = "cpu") -> list[Network]:
+        """Every member as a module, from the canonical weights."""
+        return [self._network(number, device) for number in range(self.size)]
+
+    def scaling(self, device: str = "cpu") -> Network:
+        """A member for its scalings, which all of them share."""
+        return self._network(0, device)
+
+    def _network(self, number: int, device: str) -> Network:
+        network = build_network(self.spec, self.network, seed=0)
+        state = load_tensors(self.read(_member(number, "safetensors")))
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise PackageError(
+                f"{self.path}: member {number} does not fit its network ({error})", cure=_CURE
+            ) from None
+        return network.eval().requires_grad_(False).to(device)
+
+    def _eager(self, number: int, device: str) -> Member:
+        return self._network(number, device)
+
+    def _scripted(self, number: int, device: str) -> Member:
+        member: Member = torchscript.loaded(self.read(_member(number, "ts.pt")), device)
+        return member
+
+
+def write_package(
+    path: Path,
+    *,
+    networks: Sequence[Network],
+    spec: InputSpec,
+    network_config: NetworkConfig,
+    fixtures: StarInputs,
+    label_sigma: Array,
+    quality_arrays: Mapping[str, Array],
+    curves: Sequence[Mapping[str, Any]],
+    manifest_extra: Mapping[str, Any],
+) -> Package:
+    """Write a package; it appears under ``path`` complete or not at all.
+
+    Parameters
+    ----------
+    networks : members; they share their scalings.
+    fixtures : stars, some with missing inputs, that every engine must reproduce.
+    label_sigma : [L] typical total error, the unit of every parity check; label units.
+    curves : per member, what became of it epoch by epoch.
+    manifest_extra : data, split, seeds and everything else worth keeping (JSON).
+
+    Raises
+    ------
+    PackageError : the path exists, members differ in scaling, or the disk refuses.
+    """
+    if path.exists():
+        raise PackageError(f"{path} exists", cure="Give another path or remove it.")
+    files = {
+        "fixtures.safetensors": _fixtures(networks, fixtures),
+        "quality.safetensors": save_arrays(dict(quality_arrays)),
+        "curves.json": _json(list(curves)),
+    }
+    for number, network in enumerate(networks):
+        network.eval().requires_grad_(False)
+        files[_member(number, "safetensors")] = _weights(network)
+        files[_member(number, "ts.pt")] = torchscript.dumped(network)
+    manifest = {
+        "format": PACKAGE_FORMAT,
+        "kind": "package",
+        "distcnn_version": __version__,
+        "versions": _versions(),
+        "spec": spec.to_json(),
+        "network": network_config.model_dump(mode="json"),
+        "labels": [{"name": name, "unit": LABELS[name].unit} for name in spec.labels],
+        "label_sigma": [float(value) for value in label_sigma],
+        "scaling": _scaling(networks),
+        "members": [{k: v for k, v in c.items() if k != "epochs"} for c in curves],
+        **manifest_extra,
+        "files": {name: hashing.of_bytes(data) for name, data in sorted(files.items())},
+    }
+    _write_folder(path, {**files, MANIFEST: _json(manifest)})
+    return Package.load(path)
+
+
+def write_evaluation(package: Package, evaluation: Mapping[str, Any]) -> None:
+    """Put results on the test split beside the package; its digest stays what it was."""
+    draft = package.path / f"{EVALUATION}.{os.getpid()}"
+    draft.write_bytes(_json({"package": package.digest, **evaluation}))
+    draft.replace(package.path / EVALUATION)
+
+
+def _member(number: int, ending: str) -> str:
+    return f"members/member_{number:02d}.{ending}"
+
+
+def _weights(network: Network) -> bytes:
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    return bytes(save_tensors(state))
+
+
+def _fixtures(networks: Sequence[Network], stars: StarInputs) -> bytes:
+    with torch.inference_mode():
+        outputs = stacked([network.eval()(*stars.tensors()) for network in networks])
+    found = {"mean": outputs[0], "sigma": outputs[1], "correlation": packed(outputs[2])}
+    arrays = {name: values.contiguous().numpy() for name, values in found.items()}
+    if not all(np.isfinite(values).all() for values in arrays.values()):
+        raise PackageError(
+            "a member gives values that are not finite",
+            expected="finite labels for every star, whatever is missing",
+            cure="Train again with a smaller train.learning_rate.",
+        )
+    return bytes(save_arrays({**stars.arrays(), **arrays}))
+
+
+def _scaling(networks: Sequence[Network]) -> dict[str, Any]:
+    found = []
+    for network in networks:
+        state = {
+            name: tensor.numpy()
+            for name, tensor in network.state_dict().items()
+            if name.startswith(("inputs.", "labels."))
+        }
+        found.append(hashing.of_arrays(state))
+    if len(set(found)) != 1:
+        raise PackageError(
+            f"the members have {len(set(found))} different scalings", expected="one and the same"
+        )
+    labels = networks[0].labels
+    return {
+        "digest": found[0],
+        "label_logarithm": [bool(value) for value in labels.logarithm],
+        "label_centre": labels.centre.tolist(),
+        "label_scale": labels.scale.tolist(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__).partition("+")[0],
+        "numpy": np.__version__,
+        "safetensors": str(safetensors.__version__),
+    }
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    for left in path.parent.glob(f"{path.name}.writing-*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    draft = path.with_name(f"{path.name}.writing-{os.getpid()}")
+    try:
+        for name, data in files.items():
+            target = draft / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        draft.rename(path)
+    except OSError as error:
+        raise PackageError(f"{path} cannot be written ({error})") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

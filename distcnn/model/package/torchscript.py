@@ -1,0 +1,58 @@
+"""TorchScript: a network as bytes that any torch can run. Deprecated upstream; nothing outside
+this file knows it.
+"""
+
+import io
+import itertools
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from distcnn.model.networks.hybrid import Network
+
+
+def loaded(data: bytes, device: str) -> Any:
+    """The network of these bytes, on a device. Loading executes code: check the digest first."""
+    with _deprecated():
+        return torch.jit.load(io.BytesIO(data), map_location=device).eval()  # type: ignore[no-untyped-call]
+
+
+def dumped(network: Network) -> bytes:
+    """Unfrozen TorchScript, the same bytes from the same network in every process.
+
+    Debug files go, because they name folders of this machine.
+    """
+    raw, clean = io.BytesIO(), io.BytesIO()
+    with _deprecated():
+        torch.jit.save(torch.jit.script(network), raw)
+    with zipfile.ZipFile(raw) as source:
+        names = [e.filename for e in source.infolist() if not e.filename.endswith(".debug_pkl")]
+        files = {name: _in_order(name, source.read(name)) for name in names}
+    with zipfile.ZipFile(clean, "w") as target:
+        for name, data in files.items():
+            target.writestr(zipfile.ZipInfo(name), data)
+    return clean.getvalue()
+
+
+def _in_order(name: str, data: bytes) -> bytes:
+    if name.endswith("serialization_id"):
+        return b"0" * len(data)  # a hash of the bytes before they were put in order
+    if not name.endswith(".py"):
+        return data
+    # torch writes the constants of a class in the order of a set, another in every process.
+    lines = data.decode().split("\n")
+    kinds = itertools.groupby(lines, key=lambda line: " : Final[" in line)
+    ordered = [sorted(run) if constant else list(run) for constant, run in kinds]
+    return "\n".join(itertools.chain.from_iterable(ordered)).encode()
+
+
+@contextmanager
+def _deprecated() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*torch\.jit\.", DeprecationWarning)
+        warnings.filterwarnings("ignore", r".*torch\.jit\.", FutureWarning)
+        yield

@@ -1,0 +1,1 @@
+"""The terminal: progress bars where somebody looks, log lines elsewhere."""

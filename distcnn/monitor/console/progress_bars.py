@@ -1,0 +1,134 @@
+"""Progress bars on a terminal: one per stage, and one per member while members train."""
+
+import atexit
+from collections.abc import Callable
+from time import monotonic
+from typing import TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+)
+from rich.text import Text
+
+from distcnn.events import EpochEnded, StageEnded
+from distcnn.monitor.console.display import Screen
+from distcnn.monitor.console.rates import Tally, duration, facts_text, number
+
+MEMBERS = 12
+"""Members shown at a time; the one that was silent longest makes room for another."""
+
+
+class SpeedColumn(TextColumn):
+    """Units per second of the last half minute, or of the whole run where units are rare."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__("")
+        self.clock = clock
+
+    def render(self, task: Task) -> Text:
+        overall = task.fields["tally"].rate(self.clock())
+        speed = task.fields.get("speed") or task.speed or overall
+        unit = task.fields.get("unit", "")
+        return Text(f"{number(float(speed))} {unit}/s" if speed else "", style="cyan")
+
+
+class LeftColumn(TextColumn):
+    """Time left, as the tally has it."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__("")
+        self.clock = clock
+
+    def render(self, task: Task) -> Text:
+        left = task.fields["tally"].left(self.clock())
+        return Text("" if left is None else f"{duration(left)} left", style="magenta")
+
+
+class Bars(Screen):
+    """Bars with counts, speed and time left; what is finished becomes a line above them."""
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__(clock)
+        self.console = Console(file=stream)
+        self.progress: Progress | None = None
+        self.stages: dict[str, TaskID] = {}
+        self.members: dict[int, TaskID] = {}
+
+    def started(self, tally: Tally) -> None:
+        if tally.stage in self.stages:
+            self._live().remove_task(self.stages[tally.stage])
+        self.stages[tally.stage] = self._live().add_task(
+            escape(tally.stage),
+            total=tally.total,
+            completed=tally.before,
+            unit=tally.unit,
+            tally=tally,
+        )
+
+    def advanced(self, tally: Tally, count: int) -> None:
+        self._live().advance(self.stages[tally.stage], count)
+
+    def trained(self, event: EpochEnded, pace: Tally) -> None:
+        bar = self.members.pop(event.member, None)
+        self.members[event.member] = self._new_member(pace) if bar is None else bar
+        self._live().update(
+            self.members[event.member],
+            completed=event.epoch,
+            description=f"  {pace.stage}  loss {event.loss:.3f} / {event.validation:.3f}",
+            speed=event.stars_per_second,
+            tally=pace,
+        )
+
+    def _new_member(self, pace: Tally) -> TaskID:
+        while len(self.members) >= MEMBERS:
+            self._live().remove_task(self.members.pop(next(iter(self.members))))
+        return self._live().add_task(pace.stage, total=pace.total, unit="stars", tally=pace)
+
+    def say(self, text: str, level: str) -> None:
+        style = "yellow" if level == "warning" else ""
+        self.console.print(escape(text), style=style, highlight=False)
+
+    def ended(self, event: StageEnded, tally: Tally | None) -> None:
+        time = ""
+        if tally is not None:
+            self._live().remove_task(self.stages.pop(event.stage))
+            time = f" {duration(self.clock() - tally.since)}"
+        line = f"[green]✓[/] {escape(event.stage)}{time}  {escape(facts_text(event.facts))}"
+        self.console.print(line, highlight=False)
+        if not self.stages:
+            self.stop()
+
+    def _live(self) -> Progress:
+        """The bars on the screen, put there when they are first needed."""
+        if self.progress is None:
+            self.progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                SpeedColumn(self.clock),
+                LeftColumn(self.clock),
+                console=self.console,
+                transient=True,
+                expand=True,
+            )
+            self.progress.start()
+            atexit.register(self.stop)  # an error must not leave the terminal without a cursor
+        return self.progress
+
+    def stop(self) -> None:
+        """Take the bars off the screen."""
+        if self.progress is not None:
+            self.progress.stop()
+            atexit.unregister(self.stop)
+        self.progress = None
+        self.stages.clear()
+        self.members.clear()

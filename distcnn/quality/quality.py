@@ -1,0 +1,299 @@
+"""Quality: everything that says how far a prediction may be trusted, fitted once at training."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from distcnn.config import QualityConfig
+from distcnn.quality.calibration import CELLS, HIDDEN, Calibration, cells
+from distcnn.quality.debias import Attenuation
+from distcnn.quality.error_deconvolution import Residuals
+from distcnn.quality.input_summary import Evidence
+from distcnn.quality.limits import Limits
+from distcnn.quality.novelty import Novelty
+from distcnn.schema import Flag
+from distcnn.stats import coverage_table
+
+Array = np.ndarray[Any, Any]
+Arrays = Mapping[str, Array]
+
+_DAMAGED = (
+    Flag.NOVEL_SPECTRUM | Flag.NO_SPECTRUM | Flag.FEW_PIXELS | Flag.INPUT_LIMITS | Flag.NON_FINITE
+)
+
+
+_PARTS = ("limits", "novelty", "calibration", "attenuation")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Limits, novelty, calibration, attenuation and member agreement, with their settings.
+
+    Attributes
+    ----------
+    disagreement : [L] scatter between members over total error, above which members disagree.
+    """
+
+    limits: Limits
+    novelty: Novelty | None
+    calibration: Calibration
+    attenuation: Attenuation
+    disagreement: Array
+    settings: QualityConfig
+
+    @classmethod
+    def fit(
+        cls,
+        train: Arrays,
+        calibration: Arrays,
+        settings: QualityConfig,
+        *,
+        names: Sequence[str] = (),
+        seed: int = 0,
+        hidden: Mapping[str, Arrays] | None = None,
+    ) -> "Quality":
+        """Fit limits and novelty on training stars, everything else on the calibration split.
+
+        Parameters
+        ----------
+        train : ``reference``, ``reference_error`` [N, L] and the inputs that the survey has:
+            ``flux``, ``flux_error`` [N, P], ``photometry`` [N, K], ``parallax`` [N], ``xp`` [N, C].
+        calibration : the same inputs, ``snr`` [N], and ``label``, ``noise``, ``scatter``,
+            ``reference``, ``reference_error`` [N, L]; ``reference_error`` may be absent.
+        names : names of the labels; logg and mh select the cells of the calibration.
+        hidden : ``label``, ``noise``, ``scatter`` of the same stars with inputs hidden, by the
+            names of ``calibration.HIDDEN``.
+        """
+        limits = Limits.fit(
+            train["reference"],
+            train.get("photometry"),
+            train.get("parallax"),
+            settings.limit_quantile,
+        )
+        novelty = _fit_novelty(train, calibration, settings, seed)
+        seen = Evidence.of(calibration, len(calibration["label"]), novelty)
+        spoilt = _input_flags(seen, limits, novelty, settings)[0] & _DAMAGED
+        # Errors are calibrated for stars that a careful user would keep.
+        clean = dict(calibration) | {
+            "reference": np.where((spoilt == 0)[:, None], calibration["reference"], np.nan)
+        }
+        fitted = _fit_calibration(clean, settings, names, hidden or {})
+        label, noise, scatter = (calibration[name] for name in ("label", "noise", "scatter"))
+        total = fitted.apply(noise, scatter, seen.snr, label, seen.missing)
+        attenuation = Attenuation.fit(
+            label,
+            total,
+            clean["reference"],
+            _reference_error(clean),
+            _snr(calibration),
+            edges=settings.snr_edges,
+            population=(train["reference"], _reference_error(train)),
+        )
+        ratio = np.where((spoilt == 0)[:, None], scatter / total, np.nan)
+        disagreement = np.array([_limit(c, settings.disagreement_quantile) for c in ratio.T])
+        return cls(limits, novelty, fitted, attenuation, disagreement, settings)
+
+    def assess(
+        self, inputs: Arrays, label: Array, noise: Array, scatter: Array
+    ) -> dict[str, Array]:
+        """Judge a block of predictions: ``judge`` on what ``Evidence.of`` makes of the inputs."""
+        return self.judge(Evidence.of(inputs, len(label), self.novelty), label, noise, scatter)
+
+    def judge(
+        self, evidence: Evidence, label: Array, noise: Array, scatter: Array
+    ) -> dict[str, Array]:
+        """Judge a block of predictions.
+
+        Parameters
+        ----------
+        evidence : of the same stars, in the same order.
+        label, noise, scatter : [N, L] as the ensemble gave them, label units.
+
+        Returns
+        -------
+        float32 [N, L], NaN where the star has no finite prediction: ``label_error``,
+        ``label_error_low``, ``label_error_high`` (half-widths of the 68 % interval),
+        ``label_debiased``, ``label_debiased_error`` (see ``Attenuation``);
+        ``novelty`` float32 [N] (1 = limit, NaN without spectrum), ``valid_pixels`` float32 [N]
+        (NaN where the survey has no spectra), ``flags`` uint32 [N] (``schema.Flag``).
+        """
+        snr = evidence.snr
+        flags, novelty, valid = _input_flags(evidence, self.limits, self.novelty, self.settings)
+        total = self.calibration.apply(noise, scatter, snr, label, evidence.missing)
+        finite = np.isfinite(label).all(axis=1) & np.isfinite(noise).all(axis=1)
+        finite &= np.isfinite(scatter).all(axis=1)
+        total[~finite] = np.nan
+        with np.errstate(divide="ignore", invalid="ignore"):
+            disagree = (scatter > self.disagreement * total).any(axis=1)
+        flags |= _where(self.limits.outside_labels(label), Flag.LABEL_LIMITS)
+        flags |= _where(disagree, Flag.MEMBERS_DISAGREE)
+        flags |= _where(~finite, Flag.NON_FINITE)
+        flags |= _where(~self.calibration.supported(snr), Flag.UNCALIBRATED)
+        low, high = self.calibration.interval(total, label)
+        debiased, widened = self.attenuation.apply(label, total, snr)
+        return {
+            "label_error": total,
+            "label_error_low": low,
+            "label_error_high": high,
+            "label_debiased": debiased,
+            "label_debiased_error": widened,
+            "novelty": novelty,
+            "valid_pixels": valid,
+            "flags": flags,
+        }
+
+    def coverage(
+        self, held_out: Arrays, names: Sequence[str], *, unflagged: bool = True
+    ) -> list[dict[str, Any]]:
+        """The published table (see ``coverage_table``) from a split with references.
+
+        ``held_out`` has the keys of ``fit``'s ``calibration``; flagged stars are left out
+        unless ``unflagged`` is False. ``cell`` is "all" or one of ``CELLS``.
+        """
+        judged = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
+        residual = held_out["label"] - held_out["reference"]
+        if unflagged:
+            residual = np.where((judged["flags"] & _DAMAGED == 0)[:, None], residual, np.nan)
+        where = cells(held_out["label"], self.calibration.index)
+        groups = {"all": np.ones(len(where), bool)}
+        groups |= {name: where == number for number, name in enumerate(CELLS)}
+        rows = []
+        for cell, inside in groups.items():
+            table = coverage_table(
+                residual[inside],
+                judged["label_error"][inside],
+                _reference_error(held_out)[inside],
+                _snr(held_out)[inside],
+                edges=self.settings.snr_edges,
+                names=names,
+            )
+            rows += [row | {"cell": cell} for row in table if row["stars"]]
+        return rows
+
+    def attenuated(self, held_out: Arrays, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Slopes, default and debiased, as ``Attenuation.table`` gives them; unflagged stars."""
+        judged = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
+        good = (judged["flags"] & _DAMAGED == 0)[:, None]
+        return self.attenuation.table(
+            held_out["label"],
+            judged["label_error"],
+            np.where(good, held_out["reference"], np.nan),
+            _reference_error(held_out),
+            _snr(held_out),
+            names=names,
+        )
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Everything as named arrays (for safetensors); undone by ``from_arrays``."""
+        settings = np.frombuffer(json.dumps(self.settings.model_dump()).encode(), np.uint8).copy()
+        arrays = {"settings": settings, "disagreement": self.disagreement}
+        parts = {name: getattr(self, name) for name in _PARTS}
+        for part, value in parts.items():
+            if value is not None:
+                arrays |= {f"{part}.{name}": array for name, array in value.to_arrays().items()}
+        return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> "Quality":
+        """The quality that ``to_arrays`` described."""
+        settings = QualityConfig.model_validate_json(arrays["settings"].tobytes())
+        novelty = _part(arrays, "novelty")
+        return cls(
+            Limits.from_arrays(_part(arrays, "limits")),
+            Novelty.from_arrays(novelty) if novelty else None,
+            Calibration.from_arrays(_part(arrays, "calibration")),
+            Attenuation.from_arrays(_part(arrays, "attenuation")),
+            arrays["disagreement"],
+            settings,
+        )
+
+
+def _fit_calibration(
+    stars: Arrays, settings: QualityConfig, names: Sequence[str], hidden: Mapping[str, Arrays]
+) -> Calibration:
+    reference, error, snr = stars["reference"], _reference_error(stars), _snr(stars)
+    label = stars["label"]
+    missing = Evidence.of(stars, len(label), None).missing
+    whole = np.where((missing == 0)[:, None], reference, np.nan)
+    if not np.isfinite(whole).any():  # a survey where every star lacks something
+        whole = reference
+    fitted = Calibration.fit(
+        label - whole,
+        stars["noise"],
+        stars["scatter"],
+        error,
+        snr,
+        edges=settings.snr_edges,
+        label=label if names else None,
+        names=names,
+    )
+    for number, name in enumerate(HIDDEN):
+        if name in hidden:
+            label, noise, scatter = (hidden[name][k] for k in ("label", "noise", "scatter"))
+            found = Residuals(label - whole, np.hypot(noise, scatter), np.nan_to_num(error))
+            fitted = fitted.with_hidden(number, found, snr, label)
+    return fitted
+
+
+def _snr(stars: Arrays) -> Array:
+    return np.reshape(stars.get("snr", np.full(len(next(iter(stars.values()))), np.nan)), -1)
+
+
+def _reference_error(stars: Arrays) -> Array:
+    return stars.get("reference_error", np.zeros_like(stars["reference"]))
+
+
+def _fit_novelty(
+    train: Arrays, calibration: Arrays, settings: QualityConfig, seed: int
+) -> Novelty | None:
+    if "flux" not in train or not train["flux"].size:
+        return None
+    fitted = Novelty.fit(
+        train["flux"], train.get("flux_error"), settings.novelty_components, seed=seed
+    )
+    score = fitted.score(calibration["flux"], calibration.get("flux_error"))
+    return fitted.with_threshold(score, settings.novelty_quantile)
+
+
+def _input_flags(
+    evidence: Evidence, limits: Limits, novelty: Novelty | None, settings: QualityConfig
+) -> tuple[Array, Array, Array]:
+    """Flags that depend on the inputs alone, with novelty (1 = limit) and valid fraction."""
+    stars = len(evidence.snr)
+    flags = np.zeros(stars, np.uint32)
+    score, valid = np.full(stars, np.nan, np.float32), np.full(stars, np.nan, np.float32)
+    if evidence.valid is not None:
+        valid = evidence.valid
+        few = (valid > 0) & (valid < settings.minimum_valid_pixels)
+        flags |= _where(valid == 0, Flag.NO_SPECTRUM) | _where(few, Flag.FEW_PIXELS)
+    if novelty is not None and evidence.measures is not None and evidence.weight is not None:
+        raw = novelty.deviation(evidence.measures, evidence.weight)
+        score = (raw / np.float32(novelty.threshold)).astype(np.float32)
+        flags |= _where(score > 1, Flag.NOVEL_SPECTRUM)
+    photometry, parallax = evidence.photometry, evidence.parallax
+    if evidence.has_xp is not None:  # XP series are truncated by design
+        flags |= _where(~evidence.has_xp, Flag.NO_XP)
+    if photometry is not None:  # one missing magnitude matters
+        flags |= _where(~np.isfinite(photometry).all(axis=1), Flag.NO_PHOTOMETRY)
+    if parallax is not None:
+        flags |= _where(~np.isfinite(parallax), Flag.NO_PARALLAX)
+    if photometry is not None or parallax is not None:
+        flags |= _where(limits.outside_inputs(photometry, parallax), Flag.INPUT_LIMITS)
+    return flags, score, valid
+
+
+def _where(condition: Array | np.bool, flag: Flag) -> Array:
+    return np.where(condition, np.uint32(flag), np.uint32(0))
+
+
+def _part(arrays: Arrays, part: str) -> dict[str, Array]:
+    start = f"{part}."
+    return {name[len(start) :]: value for name, value in arrays.items() if name.startswith(start)}
+
+
+def _limit(ratio: Array, quantile: float) -> float:
+    good = ratio[np.isfinite(ratio)]
+    return float(np.quantile(good, quantile)) if good.size else np.inf

@@ -1,0 +1,1 @@
+"""What a path is, as text for a terminal."""

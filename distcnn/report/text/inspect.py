@@ -1,0 +1,108 @@
+"""Telling what a path is: its kind, what it was made from, and how complete it is."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from distcnn.errors import InputError
+from distcnn.report.text.package import describe_package
+from distcnn.schema import FLAG_TEXT
+from distcnn.survey import Ledger, Store, bytes_below
+
+_QUIET = {"coordinates", "format", "kind", "complete", "limits", "flag_texts"}
+
+
+def describe(path: Path) -> str:
+    """Readable text about a store, a package, an unfinished run, or a folder of archive files.
+
+    Raises
+    ------
+    InputError : the path is nothing that distcnn makes or reads.
+    """
+    if (path / "zarr.json").is_file():
+        lines = _store(Store.open(path))
+    elif (path / "manifest.json").is_file():
+        lines = describe_package(path)
+    elif path.suffix == ".partial" and path.is_dir():
+        lines = iter([f"{path}: an unfinished run; the same command again goes on with it"])
+    elif path.is_dir() and any(path.iterdir()):
+        lines = _folder(path)
+    else:
+        raise InputError(
+            f"{path} is nothing that distcnn makes or reads",
+            expected="a survey, package, prediction store, catalogue or archive folder",
+        )
+    return "\n".join(lines)
+
+
+def _store(store: Store) -> Iterator[str]:
+    kind = "survey" if store.attrs["kind"] == "survey" else "prediction store"
+    yield f"{store.path}: a {kind} of {store.stars:,} stars"
+    yield f"  complete      {_completeness(store)}"
+    yield f"  size on disk  {_size(store.path)}"
+    yield f"  layout        shards of {store.shard_stars:,} stars, chunks of {store.chunk_stars:,}"
+    yield "  dimensions    " + ", ".join(f"{k} {v:,}" for k, v in store.sizes.items())
+    yield "  variables     " + ", ".join(_with_unit(store, n) for n in store.variables)
+    yield from _attributes(store.attrs)
+    if store.attrs["kind"] == "predictions":
+        yield "  flag bits"
+        yield from (f"    {flag.value:5d}  {text}" for flag, text in FLAG_TEXT.items())
+
+
+def _completeness(store: Store) -> str:
+    if store.attrs.get("complete"):
+        return "yes"
+    ledger = store.private / "ledger.jsonl"
+    done = len(Ledger.read(ledger).done) if ledger.is_file() else 0
+    return f"no, {done} of {len(store.regions())} regions; the same command again goes on"
+
+
+def _with_unit(store: Store, name: str) -> str:
+    unit = store.units(name)
+    return f"{name} [{unit}]" if unit else name
+
+
+def _attributes(attrs: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted(set(attrs) - _QUIET):
+        yield f"  {key:13s} {_short(attrs[key])}"
+
+
+def _short(value: Any) -> str:
+    text = _plain(value)
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{key} ({_plain(inner)})" if isinstance(inner, Mapping) else f"{key} {_plain(inner)}"
+            for key, inner in value.items()
+        )
+    if isinstance(value, list) and not any(isinstance(inner, Mapping) for inner in value):
+        return " ".join(_plain(inner) for inner in value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _size(path: Path) -> str:
+    total: float = bytes_below(path)
+    for unit in ("B", "kB", "MB", "GB"):
+        if total < 1000:
+            return f"{total:.3g} {unit}"
+        total /= 1000
+    return f"{total:.3g} TB"
+
+
+def _folder(path: Path) -> Iterator[str]:
+    kinds = Counter(_kind(file.name) for file in path.iterdir() if file.is_file())
+    yield f"{path}: a folder of {sum(kinds.values())} files, {_size(path)}"
+    for kind, count in sorted(kinds.items()):
+        yield f"  {count:6d}  {kind}"
+
+
+def _kind(name: str) -> str:
+    stem, _, rest = name.partition(".")
+    return f"{stem.split('_')[0]}*.{rest}"

@@ -1,0 +1,327 @@
+"""A package as a page of text: what it is, from what, and how far it may be believed."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+
+from distcnn import hashing
+from distcnn.errors import InputError
+from distcnn.report.figures.style import number
+from distcnn.report.text.distillation import describe_price
+from distcnn.report.text.table import aligned, title
+
+Tree = Mapping[str, Any]
+_BARS = "▁▂▃▄▅▆▇█"
+_PARTS = {
+    "train": "fits the weights",
+    "validation": "stops training, selects members",
+    "calibration": "fits errors and flags",
+    "test": "opened once, when all was done",
+}
+
+
+def describe_package(path: Path) -> Iterator[str]:
+    """Lines of text; what a package of another version lacks is left out.
+
+    Raises
+    ------
+    InputError : its manifest is not readable.
+    """
+    data = (path / "manifest.json").read_bytes()
+    manifest = _json(data, path / "manifest.json")
+    yield from _head(path, manifest, hashing.of_bytes(data))
+    parts = (
+        ("network", _network(manifest)),
+        ("distilled from an ensemble", _distilled(manifest)),
+        ("data", _data(manifest)),
+        ("split, by a hash of source_id", _split(manifest)),
+        ("limits: beyond them a flag says so", _limits(path, manifest)),
+        ("coverage [%] of the quoted errors on calibration stars", _coverage(manifest)),
+        ("attenuation: slope of predicted against true", _attenuation(manifest)),
+        ("ensemble size", _sizes(manifest)),
+        ("members", _members(path, manifest)),
+        ("test split", _test(path)),
+        ("price of the student against its ensemble, on the test split", describe_price(path)),
+        ("settings of training", _settings(manifest.get("train", {}))),
+        ("versions", _versions(manifest)),
+    )
+    for head, lines in parts:
+        for count, line in enumerate(lines):
+            if count == 0:
+                yield from ("", head)
+            yield f"  {line}".rstrip()
+
+
+def _head(path: Path, manifest: Tree, digest: str) -> Iterator[str]:
+    files = manifest.get("files", {})
+    members = sum("member" in name and name.endswith(".safetensors") for name in files)
+    labels = _labels(manifest)
+    student = manifest.get("distilled", {}).get("members")
+    what = f"a package of {members} members"
+    if student:
+        what = f"a student of an ensemble of {student} members"
+    yield f"{path}: {what}" + (f" for {_list(labels)}" if labels else "")
+    yield f"  digest        {digest}"
+    missing = [name for name in files if not (path / name).is_file()]
+    changed = [
+        name
+        for name in sorted(set(files) - set(missing))
+        if hashing.of_bytes((path / name).read_bytes()) != files[name]
+    ]
+    if missing or changed:
+        found = [f"missing: {', '.join(missing)}"] if missing else []
+        found += [f"changed: {', '.join(changed)}"] if changed else []
+        yield f"  complete      no, {'; '.join(found)}"
+    else:
+        yield f"  complete      yes, {len(files)} files with the digests of the manifest"
+
+
+def _network(manifest: Tree) -> Iterator[str]:
+    network, spec = manifest.get("network", {}), manifest.get("spec", {})
+    if network:
+        sizes = [f"{k} {network[k]}" for k in ("width", "hidden", "dropout") if k in network]
+        yield ", ".join([str(network.get("preset", "")), *sizes])
+    inputs = []
+    if spec.get("pixels"):
+        inputs.append(f"spectrum of {spec['pixels']:,} pixels ({network.get('flux', '?')} flux)")
+    if spec.get("coefficients"):
+        inputs.append(f"{spec['coefficients']} XP coefficients")
+    if spec.get("bands"):
+        inputs.append(" ".join(spec["bands"]))
+    if spec.get("astrometry"):
+        inputs.append("parallax")
+    if inputs:
+        yield f"sees {', '.join(inputs)}"
+
+
+def _distilled(manifest: Tree) -> Iterator[str]:
+    facts = manifest.get("distilled", {})
+    if not facts:
+        return
+    yield "one network that gives label, noise, scatter and correlation as they do"
+    yield f"{'ensemble':12s} {facts['teacher']}"
+    yield f"{'stars':12s} {facts['stars']:,} of the survey, labelled or not"
+    settings = facts["settings"]
+    yield ", ".join(f"{k} {_text(v)}" for k, v in settings.items() if not isinstance(v, Mapping))
+
+
+def _data(manifest: Tree) -> Iterator[str]:
+    survey = {k: v for k, v in manifest.get("survey", {}).items() if v is not None}
+    yield from (f"{name:12s} {value}" for name, value in survey.items())
+    data = manifest.get("fingerprint", {}).get("data")
+    if data:
+        yield f"{'used values':12s} {data}"
+    grid = manifest.get("spec", {}).get("wavelength_digest")
+    if grid:
+        yield f"{'wavelengths':12s} {grid}"
+
+
+def _split(manifest: Tree) -> Iterator[str]:
+    split = manifest.get("split", {})
+    stars, who = split.get("stars"), split.get("source_id", {})
+    if not isinstance(stars, Mapping):
+        return
+    rest = 1 - sum(float(split.get(part, 0)) for part in _PARTS)
+    rows = [
+        [part, f"{split.get(part, rest):.3g}", f"{stars.get(part, 0):,}", who.get(part, "")[:16]]
+        for part in _PARTS
+    ]
+    table = aligned([["part", "fraction", "stars", "digest of source_id"], *rows], left=(0, 3))
+    uses = ["", *_PARTS.values()]
+    yield from (f"{line:58s} {use}".rstrip() for line, use in zip(table, uses, strict=True))
+    yield f"seed {split.get('seed', 0)}, turned by {split.get('rotate', 0):g}"
+
+
+def _limits(path: Path, manifest: Tree) -> Iterator[str]:
+    arrays, names = _quality(path), _labels(manifest)
+    if len(arrays.get("limits.label", ())) != len(names) or not names:
+        return
+    typical = manifest.get("label_sigma", [math.nan] * len(names))
+    rows = [
+        [title(name), number(low, name), number(high, name), number(sigma, name)]
+        for name, (low, high), sigma in zip(names, arrays["limits.label"], typical, strict=True)
+    ]
+    yield from aligned([["label", "from", "to", "typical error"], *rows])
+    others = (
+        ("limits.magnitude", "reference magnitude", "mag"),
+        ("limits.parallax", "parallax", "mas"),
+        ("calibration.snr_range", "S/N that was calibrated", ""),
+    )
+    for key, name, unit in others:
+        low, high = arrays.get(key, (math.nan, math.nan))
+        if math.isfinite(low):
+            yield f"{name}: {low:.4g} to {high:.4g} {unit}".rstrip()
+
+
+def _coverage(manifest: Tree) -> Iterator[str]:
+    rows = [row for row in manifest.get("coverage", []) if row.get("stars")]
+    if not rows:
+        return
+    plain = [row for row in rows if row.get("cell", "all") == "all"]
+    yield "within 1 / within 2 errors; 68.3 / 95.4 expected"
+    yield from _grid(plain, "snr", "S/N", _covered)
+    cells = [row for row in rows if "cell" in row and row["snr"] == "all"]
+    if len({row["cell"] for row in cells}) > 1:
+        yield ""
+        yield from _grid(cells, "cell", "", _covered)
+
+
+def _covered(row: Tree) -> str:
+    return f"{100 * row['within_68']:.1f} / {100 * row['within_95']:.1f}"
+
+
+def _attenuation(manifest: Tree) -> Iterator[str]:
+    rows = [row for row in manifest.get("attenuation", []) if _known(row, "slope")]
+    if not rows:
+        return
+    if any(_known(row, "slope_debiased") for row in rows):
+        yield "as predicted / debiased"
+    yield from _grid(rows, "snr", "S/N", _slopes)
+
+
+def _slopes(row: Tree) -> str:
+    text = f"{row['slope']:.3f}"
+    return f"{text} / {row['slope_debiased']:.3f}" if _known(row, "slope_debiased") else text
+
+
+def _sizes(manifest: Tree) -> Iterator[str]:
+    rows = [row for row in manifest.get("ensemble_size", []) if row.get("snr", "all") == "all"]
+    rows = [row for row in rows if _known(row, "std") and _known(row, "within_68")]
+    if not rows:
+        return
+    yield "std of residuals / % within 1 error, calibrated for each size"
+    yield from _grid(rows, "members", "members", _size)
+
+
+def _size(row: Tree) -> str:
+    return f"{number(row['std'], row['label'])} / {100 * row['within_68']:.1f}"
+
+
+def _members(path: Path, manifest: Tree) -> Iterator[str]:
+    members = manifest.get("members", [])
+    curves = {curve.get("member"): curve for curve in _optional(path / "curves.json", [])}
+    if not members:
+        return
+    table = []
+    for member in members:
+        epochs = curves.get(member.get("member"), {}).get("epochs", [])
+        table.append(
+            [
+                str(member.get("member", "")),
+                str(member.get("seed", "")),
+                f"{member['best'] + 1} of {len(epochs) or '?'}" if "best" in member else "",
+                f"{member['validation']:.4f}" if _known(member, "validation") else "",
+                sparkline([validation for _, validation in epochs]),
+            ]
+        )
+    head = ["member", "seed", "best epoch", "validation", "validation loss by epoch"]
+    yield from aligned([head, *table], left=(4,))
+
+
+def _test(path: Path) -> Iterator[str]:
+    found = _optional(path / "evaluation.json", {})
+    rows = [row for row in found.get("results", []) if _known(row, "std")]
+    if not rows:
+        return
+    yield f"{found.get('stars', 0):,} stars; bias, then std of residuals by S/N"
+    bins = list(dict.fromkeys(row["snr"] for row in rows))
+    table = []
+    for name in dict.fromkeys(row["label"] for row in rows):
+        mine = {row["snr"]: row for row in rows if row["label"] == name}
+        bias = number(mine["all"]["bias"], name, "+") if "all" in mine else ""
+        spread = [number(mine[text]["std"], name) if text in mine else "" for text in bins]
+        table.append([title(name), bias, *spread])
+    yield from aligned([["label", "bias", *bins], *table])
+    covered = [row for row in found.get("coverage", []) if row.get("stars")]
+    covered = [row for row in covered if row.get("cell", "all") == "all"]
+    if covered:
+        yield "coverage [%]"
+        yield from _grid(covered, "snr", "S/N", _covered)
+
+
+def _settings(train: Tree) -> Iterator[str]:
+    plain = {k: v for k, v in train.items() if not isinstance(v, Mapping) and v is not None}
+    if plain:
+        yield ", ".join(f"{key} {_text(value)}" for key, value in plain.items())
+    for key in ("augment", "loss", "distribute"):
+        if isinstance(train.get(key), Mapping):
+            inside = ", ".join(f"{k} {_text(v)}" for k, v in train[key].items())
+            yield f"{key}: {inside}"
+
+
+def _versions(manifest: Tree) -> Iterator[str]:
+    found = {"distcnn": manifest.get("distcnn_version")} | dict(manifest.get("versions", {}))
+    text = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    if text:
+        yield text
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Values as little bars, at most 40 of them; a wild first value does not hide the rest."""
+    good = sorted(value for value in values if math.isfinite(value))
+    if not good:
+        return ""
+    step = max(1, math.ceil(len(values) / 40))
+    low, high = good[0], good[int(0.9 * (len(good) - 1))]
+    parts = [(value - low) / ((high - low) or 1) for value in values[::step]]
+    return "".join(_BARS[min(7, int(8 * part))] if math.isfinite(part) else "?" for part in parts)
+
+
+def _grid(rows: Sequence[Tree], key: str, head: str, cell: Any) -> Iterator[str]:
+    """One line per label, one column per value of ``key``, and a line of star counts."""
+    columns = list(dict.fromkeys(row[key] for row in rows))
+    table = []
+    for name in dict.fromkeys(row["label"] for row in rows):
+        mine = {row[key]: row for row in rows if row["label"] == name}
+        table.append([title(name), *(cell(mine[c]) if c in mine else "" for c in columns)])
+    most = {c: max(row.get("stars") or 0 for row in rows if row[key] == c) for c in columns}
+    table.append(["stars", *(f"{most[c]:,}" for c in columns)])
+    heads = [f"{head} {c}".strip() if count == 0 else str(c) for count, c in enumerate(columns)]
+    yield from aligned([["label", *heads], *table])
+
+
+def _quality(path: Path) -> dict[str, Any]:
+    try:
+        return dict(load_arrays((path / "quality.safetensors").read_bytes()))
+    except (OSError, SafetensorError):
+        return {}
+
+
+def _optional(path: Path, empty: Any) -> Any:
+    return _json(path.read_bytes(), path) if path.is_file() else empty
+
+
+def _json(data: bytes, path: Path) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise InputError(f"{path} is not readable ({error})") from None
+
+
+def _known(row: Tree, key: str) -> bool:
+    value = row.get(key)
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _labels(manifest: Tree) -> list[str]:
+    return [label["name"] if isinstance(label, Mapping) else label for label in _raw(manifest)]
+
+
+def _raw(manifest: Tree) -> Iterable[Any]:
+    found: Iterable[Any] = manifest.get("labels", [])
+    return found
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

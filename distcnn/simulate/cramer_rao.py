@@ -1,0 +1,200 @@
+"""Bound: how well the labels of a simulated star can be known at all (Cramer-Rao).
+
+Spectrum on native pixels with its photon and read noise, XP coefficients, three magnitudes and
+the parallax are one vector of measurements with Gaussian noise; its derivatives by labels and
+nuisance parameters give the Fisher matrix. Nuisances are marginalised: dust, mass, distance,
+colour offsets, rotation, residual velocity, the velocity of the diffuse band, a parabola of
+continuum, single elements and the wiggles of XP, with the spread the simulator draws them with.
+
+Legend: N star, K parameter, D measurement.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from distcnn.config import SimulateConfig
+from distcnn.simulate.galaxy import photometry
+from distcnn.simulate.spectrum import instrument, xp
+from distcnn.simulate.spectrum.linelist import ALPHA_ELEMENTS
+from distcnn.simulate.spectrum.lines import Labels
+from distcnn.simulate.spectrum.synthesis import (
+    CCDS,
+    NATIVE_PIXELS,
+    broaden,
+    intrinsic,
+    native_matrices,
+)
+
+LABELS = ("teff", "logg", "mh", "alpham", "feh")
+ELEMENTS = (*ALPHA_ELEMENTS, "Ni", "Cr", "CN")
+NUISANCES = ("ebv", "mass", "distance", "offset", "own_offset", "vsini", "velocity", "band")
+PARAMETERS = (*LABELS, *NUISANCES, *ELEMENTS)
+# teff, logg, mh, alpham, feh | ln ebv, ln mass, ln distance, mag, mag, ln vsini, km/s, km/s | dex
+STEPS = (5.0, 0.02, 0.01, 0.01, 0.01, 0.02, 0.01, 0.01, 0.003, 0.003, 0.02, 0.3, 5.0, *[0.01] * 8)
+DUST = 0.96
+"""Spread of ln E(B-V) over the survey: no measurement tells where on the sky a star is."""
+FREE = np.inf
+BANDS = (("bp", 1), ("rp", 2))
+"""XP bands and their places among the magnitudes."""
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is true of N stars: ``values`` [N, 5] labels; S/N, G_RVS [mag], distance [pc],
+    E(B-V) [mag], vsini [km/s], each [N].
+    """
+
+    values: np.ndarray
+    snr: np.ndarray
+    grvs: np.ndarray
+    distance: np.ndarray
+    ebv: np.ndarray
+    vsini: np.ndarray
+
+    def take(self, rows: slice) -> "Known":
+        return Known(*(array[rows] for array in vars(self).values()))
+
+    def __len__(self) -> int:
+        return len(self.snr)
+
+
+def cramer_rao(
+    stars: Known, config: SimulateConfig, *, population: np.ndarray | None = None
+) -> np.ndarray:
+    """Smallest standard errors of the labels, ``[N, 5]`` in K and dex.
+
+    Parameters
+    ----------
+    population : covariance [5, 5] of the labels among the stars of the survey; with it the bound
+        is that of an estimator that knows the survey (van Trees), without it of an unbiased one.
+    """
+    rows = [slice(at, at + BATCH) for at in range(0, len(stars), BATCH)]
+    return np.concatenate([_of_batch(stars.take(r), config, population) for r in rows])
+
+
+def _of_batch(stars: Known, config: SimulateConfig, population: np.ndarray | None) -> np.ndarray:
+    slopes, noise = _jacobian(stars, config)
+    scaled = slopes / noise[:, None, :]
+    fisher = np.einsum("nkd,njd->nkj", scaled, scaled, optimize=True)
+    fisher += np.stack([np.diag(prior) for prior in _priors(stars, config, fisher.shape[1])])
+    if population is not None:
+        fisher[:, :5, :5] += np.linalg.inv(population)
+    unit = np.sqrt(np.einsum("nkk->nk", fisher))
+    covariance = np.linalg.pinv(fisher / unit[:, :, None] / unit[:, None, :], hermitian=True)
+    variance = np.einsum("nkk->nk", covariance)[:, :5] / unit[:, :5] ** 2
+    return np.asarray(np.sqrt(variance))
+
+
+def _jacobian(stars: Known, config: SimulateConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives [N, K, D] by every parameter, and the noise [N, D]."""
+    zero = np.zeros((len(stars), len(PARAMETERS)))
+    spectrum, rest = _forward(stars, zero)
+    slopes = []
+    for column, step in enumerate(STEPS):
+        moved = zero.copy()
+        moved[:, column] = step
+        up, down = _forward(stars, moved), _forward(stars, -moved)
+        slopes.append(np.hstack([(a - b) / (2 * step) for a, b in zip(up, down, strict=True)]))
+    noise = np.hstack([_pixel_noise(stars, spectrum), _other_noise(stars, rest)])
+    extra = np.concatenate([_continuum(spectrum, rest), _wiggles(stars, spectrum, rest)], axis=1)
+    return np.concatenate([np.stack(slopes, axis=1), extra], axis=1), noise
+
+
+def _forward(stars: Known, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(native pixels [N, 3 x 982], XP of both bands, magnitudes and parallax [N, 114])."""
+    at = dict(zip(PARAMETERS, shift.T, strict=True))
+    elements = {name: at[name] for name in ELEMENTS}
+    teff, logg, mh, alpham, feh = (stars.values + shift[:, :5]).T
+    labels = Labels(teff, logg, mh, alpham, feh, elements)
+    ebv = stars.ebv * np.exp(at["ebv"])
+    fine = broaden(intrinsic(labels), stars.vsini * np.exp(at["vsini"]), at["velocity"])
+    fine *= instrument.interstellar_band(ebv, at["band"], np.float64)
+    spectrum = (native_matrices("float64")[0] @ np.ascontiguousarray(fine.T)).T
+    light, magnitudes = _magnitudes(stars, labels, ebv, at)
+    return spectrum, np.hstack([_coefficients(labels, ebv, magnitudes), magnitudes, light])
+
+
+def _magnitudes(
+    stars: Known, labels: Labels, ebv: np.ndarray, at: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Parallax [N, 1] in mas and apparent G, BP, RP [N, 3]."""
+    bp_rp, g_rp = photometry.intrinsic_colours(labels.teff, labels.logg, labels.feh)
+    shared = photometry.COLOUR_SCATTER[1]
+    bp_rp, g_rp = bp_rp + at["offset"], g_rp + shared * at["offset"] + at["own_offset"]
+    mass = np.exp(at["mass"])
+    distance = stars.distance * np.exp(at["distance"])
+    loss = {b: photometry.extinction(b, bp_rp, 3.1 * ebv) for b in ("g", "bp", "rp")}
+    g = photometry.absolute_magnitude(labels.teff, labels.logg, mass)
+    g = g + 5 * np.log10(distance / 10.0) + loss["g"]
+    rp = g - g_rp - loss["g"] + loss["rp"]
+    bp = rp + bp_rp + loss["bp"] - loss["rp"]
+    return (1000.0 / distance)[:, None], np.stack([g, bp, rp], axis=1)
+
+
+def _coefficients(labels: Labels, ebv: np.ndarray, magnitudes: np.ndarray) -> np.ndarray:
+    return np.hstack([_band(labels, ebv, band, magnitudes[:, c]) for band, c in BANDS])
+
+
+def _band(
+    labels: Labels, ebv: np.ndarray, band: str, magnitude: np.ndarray, wave: np.ndarray | float = 1
+) -> np.ndarray:
+    """Coefficients of one band [N, 55], of its light times a wave."""
+    truth = np.stack([labels.teff, labels.logg, labels.mh, labels.alpham, ebv])
+    light = xp.energy(band, truth)
+    light /= light.sum(axis=1, keepdims=True)
+    total = xp.ZERO_FLUX * 10 ** (-0.4 * magnitude)
+    return np.asarray((light * wave) @ xp.projection(band).T * (total / 0.25)[:, None])
+
+
+def _pixel_noise(stars: Known, spectrum: np.ndarray) -> np.ndarray:
+    share = instrument.dark_share(stars.grvs)[:, None]
+    level = np.maximum(spectrum, 0.02) * (1 - share) + share
+    return np.asarray(np.sqrt(CCDS * level) / stars.snr[:, None])
+
+
+def _other_noise(stars: Known, rest: np.ndarray) -> np.ndarray:
+    """Errors of XP, magnitudes and parallax, without their star-to-star scatter."""
+    errors = []
+    for start in (0, xp.COEFFICIENTS):
+        first = np.abs(rest[:, start : start + 1])
+        errors.append(xp.typical_error(first))
+    g = rest[:, -4]
+    errors.append(np.stack([photometry.magnitude_error(g, b) for b in ("g", "bp", "rp")], axis=1))
+    errors.append(photometry.typical_parallax_error(g)[:, None])
+    return np.hstack(errors)
+
+
+def _continuum(spectrum: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Derivatives by the three coefficients of a parabola that the flux is multiplied with."""
+    place = np.tile(np.linspace(-1.0, 1.0, NATIVE_PIXELS + 3), CCDS)
+    return np.stack(
+        [np.hstack([spectrum * place**power, np.zeros_like(rest)]) for power in range(3)], axis=1
+    )
+
+
+def _wiggles(stars: Known, spectrum: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Derivatives by sine and cosine of the three waves in either XP band, relative to 1."""
+    labels = Labels.of(stars.values)
+    slopes = np.zeros((len(stars), 2 * len(xp.waves()), spectrum.shape[1] + rest.shape[1]))
+    for number, (band, column) in enumerate(BANDS):
+        begin = spectrum.shape[1] + number * xp.COEFFICIENTS
+        for wave, shape in enumerate(xp.waves()):
+            slope = _band(labels, stars.ebv, band, rest[:, -4 + column], shape)
+            place = number * len(xp.waves()) + wave
+            slopes[:, place, begin : begin + xp.COEFFICIENTS] = slope
+    return slopes
+
+
+def _priors(stars: Known, config: SimulateConfig, parameters: int) -> np.ndarray:
+    """Inverse squared spread of every parameter, [N, K]; 0 where it is free."""
+    common, _, own = photometry.COLOUR_SCATTER
+    spread = {"ebv": DUST, "mass": 0.20, "offset": common, "own_offset": own, "band": 35.0}
+    spread |= dict.fromkeys(ELEMENTS, config.element_scatter) | {"CN": 2 * config.element_scatter}
+    fixed = [spread.get(name, FREE) for name in PARAMETERS]
+    waves = [config.xp_systematic * size for _ in ("bp", "rp") for size in xp.wave_spread()]
+    table = np.tile(np.array([*fixed, *[FREE] * 3, *waves]), (len(stars), 1))
+    table[:, PARAMETERS.index("velocity")] = instrument.velocity_error(stars.grvs)
+    table[:, PARAMETERS.index("vsini")] = 1.0
+    return np.asarray(table[:, :parameters] ** -2.0)

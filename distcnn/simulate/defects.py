@@ -1,0 +1,76 @@
+"""Trouble: what goes wrong with real stars and files, injected on purpose and listed in truth."""
+
+import numpy as np
+
+from distcnn.config import TroubleConfig
+from distcnn.schema import Trouble
+from distcnn.simulate.spectrum.synthesis import PIXELS
+
+Struck = dict[Trouble, np.ndarray]
+"""Which stars are struck, ``[N]`` bool per kind."""
+
+
+def draw_trouble(rng: np.random.Generator, stars: int, config: TroubleConfig) -> Struck:
+    """Strike each star independently with each kind of trouble."""
+    struck = {kind: rng.random(stars) < getattr(config, kind.value) for kind in Trouble}
+    # A star has either no parallax or a negative one; a hot star is not also a binary.
+    struck[Trouble.NEGATIVE_PARALLAX] &= ~struck[Trouble.NO_PARALLAX]
+    struck[Trouble.BINARY] &= ~struck[Trouble.HOT]
+    return struck
+
+
+def names(struck: Struck) -> list[str]:
+    """Per star the kinds joined by ``+``; empty when clean."""
+    stacked = np.stack([struck[kind] for kind in Trouble], axis=1)
+    kinds = [kind.value for kind in Trouble]
+    return ["+".join(k for k, hit in zip(kinds, row, strict=True) if hit) for row in stacked]
+
+
+def heat(rng: np.random.Generator, teff: np.ndarray, logg: np.ndarray, hot: np.ndarray) -> None:
+    """Turn the struck stars into hot dwarfs of 8,000 to 14,000 K, in place."""
+    teff[hot] = rng.uniform(8000.0, 14000.0, int(hot.sum()))
+    logg[hot] = rng.uniform(3.6, 4.4, int(hot.sum()))
+
+
+def wrong_velocity(rng: np.random.Generator, stars: int) -> np.ndarray:
+    """Shift in km/s of a spectrum put to the wrong rest frame: 20 to 200, either way."""
+    return np.asarray(rng.uniform(20.0, 200.0, stars) * rng.choice([-1.0, 1.0], stars))
+
+
+def strike_cosmics(
+    rng: np.random.Generator, flux: np.ndarray, error: np.ndarray, stars: np.ndarray
+) -> None:
+    """One to three unremoved hits of one native pixel each, in place."""
+    for star in np.flatnonzero(stars):
+        for _ in range(rng.integers(1, 4)):
+            place = int(rng.integers(20, PIXELS - 20))
+            shape = np.array([0.4, 0.8, 1.0, 0.6, 0.2])
+            height = rng.uniform(8.0, 60.0) * error[star, place]
+            flux[star, place - 2 : place + 3] += (height * shape).astype(flux.dtype)
+            error[star, place - 2 : place + 3] *= 1.5
+
+
+def edge_gaps(rng: np.random.Generator, stars: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples missing at the blue and red edge of every ordinary star: a few, seldom tens."""
+    wide = rng.random((2, stars)) < 0.02
+    gaps = np.where(wide, rng.integers(10, 40, (2, stars)), rng.integers(0, 7, (2, stars)))
+    return gaps[0], gaps[1]
+
+
+def blank_pixels(
+    rng: np.random.Generator, flux: np.ndarray, error: np.ndarray, stars: np.ndarray
+) -> None:
+    """NaN at the edges of every star, and in runs inside the struck ones, in place.
+
+    The archive publishes up to 480 missing samples; so at most 400 inside.
+    """
+    blue, red = edge_gaps(rng, flux.shape[0])
+    pixel = np.arange(PIXELS)
+    missing = (pixel < blue[:, None]) | (pixel >= PIXELS - red[:, None])
+    for star in np.flatnonzero(stars):
+        for _ in range(rng.integers(1, 4)):
+            length = int(rng.integers(5, 130))
+            begin = (0, int(rng.integers(0, PIXELS - length)), PIXELS - length)[rng.integers(0, 3)]
+            missing[star, begin : begin + length] = True
+    flux[missing] = np.nan
+    error[missing] = np.nan

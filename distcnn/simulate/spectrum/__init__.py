@@ -1,0 +1,1 @@
+"""From labels to observed spectra: lines, atmosphere, instrument, XP coefficients."""

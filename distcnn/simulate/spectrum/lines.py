@@ -1,0 +1,139 @@
+"""Line strengths of a block of stars: abundances and atmosphere through the curve of growth."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from distcnn.simulate.spectrum.atmosphere import (
+    SOLAR,
+    Layer,
+    growth,
+    growth_inverse,
+    layer,
+    log_ion_ratio,
+    log_neutral,
+)
+from distcnn.simulate.spectrum.linelist import ALPHA_ELEMENTS, IRON_PEAK, line_list
+
+LIGHT_SPEED = 299_792.458
+"""km/s."""
+WING_POWER = 0.42
+"""Width of the Ca II wings as a power of absorbers times damping."""
+CALCIUM_CHI, CALCIUM_IONISATION = 1.70, (6.11, 11.87)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """True labels of ``[N]`` stars: teff in K, the others in dex.
+
+    ``elements`` adds to single elements what the labels do not tell (name -> ``[N]`` dex).
+    """
+
+    teff: np.ndarray
+    logg: np.ndarray
+    mh: np.ndarray
+    alpham: np.ndarray
+    feh: np.ndarray
+    elements: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Labels":
+        """From an array ``[N, 5]`` in the order teff, logg, mh, alpham, feh."""
+        columns = np.asarray(values, dtype=np.float64).reshape(-1, 5).T
+        teff, logg, mh, alpham, feh = columns
+        return cls(teff, logg, mh, alpham, feh, {})
+
+    def abundance(self, element: str) -> np.ndarray:
+        """[X/H] of an element: iron peak follows [Fe/H], alpha elements [M/H] + [alpha/M]."""
+        if element in ALPHA_ELEMENTS:
+            base = self.mh + self.alpham
+        else:
+            base = self.feh if element in IRON_PEAK else self.mh
+        return np.asarray(base + self.elements.get(element, 0.0))
+
+
+def _molecular(where: Layer, labels: Labels) -> np.ndarray:
+    """Log strength of CN: grows with cooling until CO binds the carbon, and in giants."""
+    growing = 4.0 * (where.theta - 0.970)
+    bound = 2.6 * np.logaddexp(0.0, 20.0 * (where.theta - 1.39)) / 20.0
+    gravity = -0.40 * (labels.logg - 4.438)
+    return np.asarray(growing - bound + gravity + 1.5 * labels.abundance("CN"))
+
+
+def _doppler(where: Layer, teff: np.ndarray) -> np.ndarray:
+    """Doppler width in km/s per star and line, ``[N, n]``."""
+    thermal = 0.01663 * teff[:, None] / line_list().mass  # 2kT/m in km2/s2
+    return np.asarray(np.sqrt(thermal + where.turbulence[:, None] ** 2))
+
+
+def _log_absorbers(where: Layer, labels: Labels) -> np.ndarray:
+    """Log absorbers over continuum opacity, up to a constant per line, ``[N, n]``."""
+    lines = line_list()
+    result = np.empty((labels.teff.size, len(lines)))
+    for element in np.unique(lines.element):
+        mine = lines.element == element
+        if element == "CN":
+            result[:, mine] = _molecular(where, labels)[:, None]
+            continue
+        energy = float(lines.ionisation[mine][0])
+        common = labels.abundance(str(element)) + log_neutral(where, energy) - where.log_kappa
+        result[:, mine] = common[:, None] - lines.chi[mine] * where.theta[:, None]
+    return result
+
+
+@lru_cache(maxsize=1)
+def _solar_constants() -> np.ndarray:
+    """Per line, what makes the Sun show the tabulated equivalent width."""
+    sun = Labels.of(np.array([SOLAR]))
+    where = layer(sun.teff, sun.logg, sun.mh)
+    lines = line_list()
+    doppler = _doppler(where, sun.teff)[0]
+    width = lines.width / (lines.wavelength * doppler / LIGHT_SPEED)
+    log_tau = growth_inverse(width, float(where.log_damping[0]))
+    constants: np.ndarray = log_tau + np.log10(doppler) - _log_absorbers(where, sun)[0]
+    return constants
+
+
+def equivalent_widths(labels: Labels) -> np.ndarray:
+    """Equivalent widths of all neutral and molecular lines in nm, ``[N, n]``."""
+    where = layer(labels.teff, labels.logg, labels.mh)
+    doppler = _doppler(where, labels.teff)
+    log_tau = _solar_constants() + _log_absorbers(where, labels) - np.log10(doppler)
+    width: np.ndarray = growth(log_tau, where.log_damping[:, None]) * doppler
+    return width * (line_list().wavelength / LIGHT_SPEED)
+
+
+def _log_calcium(where: Layer, labels: Labels) -> np.ndarray:
+    first, second = (log_ion_ratio(where, energy) for energy in CALCIUM_IONISATION)
+    ten = np.log(10.0)
+    # Share of Ca II among Ca I : Ca II : Ca III = 1 : r1 : r1 r2.
+    share = -np.logaddexp(np.logaddexp(-ten * first, 0.0), ten * second) / ten
+    return np.asarray(labels.abundance("Ca") + share - CALCIUM_CHI * where.theta - where.log_kappa)
+
+
+@lru_cache(maxsize=1)
+def _solar_calcium() -> float:
+    sun = Labels.of(np.array([SOLAR]))
+    return float(_log_calcium(layer(sun.teff, sun.logg, sun.mh), sun)[0])
+
+
+def calcium_wings(labels: Labels) -> np.ndarray:
+    """Damping wings of the Ca II triplet relative to the Sun: ``[N]``.
+
+    Pure damping makes the width go as (N gamma)^1/2; real giants show somewhat less. Damping
+    grows with gas pressure, weakly, since the layer is shallow.
+    """
+    where = layer(labels.teff, labels.logg, labels.mh)
+    pressure = 0.10 * (labels.logg - SOLAR[1])
+    excess = _log_calcium(where, labels) - _solar_calcium() + pressure
+    return np.asarray(np.exp(np.log(10.0) * WING_POWER * excess))
+
+
+def paschen_depth(labels: Labels) -> np.ndarray:
+    """Optical depth of Pa13 at its centre, ``[N]``; 12.09 eV above ground, so only in hot stars."""
+    where = layer(labels.teff, labels.logg, labels.mh)
+    anchor = layer(np.array([9000.0]), np.array([4.0]), np.array([0.0]))
+    log_tau = -12.09 * (where.theta - anchor.theta) - where.log_kappa + anchor.log_kappa
+    neutral = log_neutral(where, 13.598) - log_neutral(anchor, 13.598)
+    return np.asarray(np.exp(np.log(10.0) * (log_tau + neutral)))

@@ -1,0 +1,90 @@
+"""Spectra of a block of stars as the archive publishes them, trouble included."""
+
+import numpy as np
+
+from distcnn.schema import Trouble
+from distcnn.simulate import defects
+from distcnn.simulate.galaxy.stars import Stars
+from distcnn.simulate.spectrum import instrument
+from distcnn.simulate.spectrum.linelist import CALCIUM_TRIPLET
+from distcnn.simulate.spectrum.lines import Labels
+from distcnn.simulate.spectrum.synthesis import FINE, broaden, intrinsic
+
+DTYPE = np.float32
+ACTIVE_SHARE = 0.05
+"""Dwarfs whose Ca II cores are filled in by a chromosphere."""
+
+
+def take(labels: Labels, rows: np.ndarray) -> Labels:
+    """The labels of some stars."""
+    return Labels(
+        labels.teff[rows],
+        labels.logg[rows],
+        labels.mh[rows],
+        labels.alpham[rows],
+        labels.feh[rows],
+        {name: value[rows] for name, value in labels.elements.items()},
+    )
+
+
+def spectra(
+    rng: np.random.Generator, stars: Stars, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(flux, flux_error) ``[n, 2401]`` float32 of the stars ``rows``, NaN where missing."""
+    labels, exposure = take(stars.labels, rows), _rows_of(stars.exposure, rows)
+    struck = {kind: hit[rows] for kind, hit in stars.struck.items()}
+    velocity = instrument.residual_velocity(rng, exposure.grvs)
+    wrong = struck[Trouble.WRONG_RV]
+    velocity = velocity + np.where(wrong, defects.wrong_velocity(rng, rows.size), 0.0)
+    fine = intrinsic(labels, DTYPE)
+    _fill_cores(rng, fine, labels.logg)
+    fine = broaden(fine, stars.vsini[rows], velocity)
+    _add_companions(rng, fine, labels, struck[Trouble.BINARY])
+    fine *= instrument.interstellar_band(stars.ebv[rows], rng.normal(0.0, 35.0, rows.size), DTYPE)
+    flux, error = instrument.observe(rng, fine, exposure)
+    tilt = instrument.slope(labels.teff, rng.normal(0.0, 0.01, rows.size), DTYPE)
+    flux *= tilt
+    error *= tilt
+    defects.strike_cosmics(rng, flux, error, struck[Trouble.COSMIC])
+    instrument.normalise(flux, error, exposure.grvs > instrument.REGIME_SWITCH)
+    defects.blank_pixels(rng, flux, error, struck[Trouble.NAN_PIXELS])
+    return flux, error
+
+
+def _rows_of(exposure: instrument.Exposure, rows: np.ndarray) -> instrument.Exposure:
+    return instrument.Exposure(
+        exposure.snr[rows], exposure.grvs[rows], exposure.transits[rows], exposure.dark_share[rows]
+    )
+
+
+def _fill_cores(rng: np.random.Generator, fine: np.ndarray, logg: np.ndarray) -> None:
+    """Chromospheric emission in the cores of the Ca II triplet of a few dwarfs, in place."""
+    strength = rng.uniform(0.05, 0.35, logg.size)
+    active = np.flatnonzero((rng.random(logg.size) < ACTIVE_SHARE) & (logg > 3.8))
+    core = sum(np.exp(-0.5 * ((FINE - centre) / 0.04) ** 2) for centre in CALCIUM_TRIPLET)
+    fine[active] += (strength[active, None] * core).astype(fine.dtype)
+
+
+def _add_companions(
+    rng: np.random.Generator, fine: np.ndarray, labels: Labels, binary: np.ndarray
+) -> None:
+    """Blend the struck stars with a dwarf of similar brightness at another velocity, in place."""
+    share = rng.uniform(0.25, 0.5, binary.size)
+    apart = rng.uniform(40.0, 160.0, binary.size) * rng.choice([-1.0, 1.0], binary.size)
+    cooler = rng.uniform(0.88, 1.0, binary.size)
+    pairs = np.flatnonzero(binary)
+    if pairs.size == 0:
+        return
+    values = np.stack(
+        [
+            np.clip(labels.teff * cooler, 4000.0, 7400.0),
+            np.full(binary.size, 4.45),
+            labels.mh,
+            labels.alpham,
+            labels.feh,
+        ],
+        axis=1,
+    )[pairs]
+    other = broaden(intrinsic(Labels.of(values), DTYPE), np.full(pairs.size, 6.0), apart[pairs])
+    weight = share[pairs, None].astype(fine.dtype)
+    fine[pairs] = (1 - weight) * fine[pairs] + weight * other

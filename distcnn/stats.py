@@ -1,0 +1,80 @@
+"""Coverage: whether quoted errors hold what they promise."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+WITHIN_68, WITHIN_95 = 0.6827, 0.9545
+
+
+def snr_bins(snr: Array, edges: Sequence[float] | Array) -> Array:
+    """[N] number of the S/N bin: 0 below the first edge, len(edges) above the last, -1 unknown."""
+    bins = np.searchsorted(np.asarray(edges, float), snr, side="right")
+    return np.where(np.isfinite(snr) & (snr > 0), bins, -1)
+
+
+def bin_name(number: int, edges: Sequence[float] | Array) -> str:
+    """``"15-25"``, ``"< 15"``, ``">= 100"``, or ``"unknown"``."""
+    if number < 0:
+        return "unknown"
+    if number == 0:
+        return f"< {edges[0]:g}"
+    if number == len(edges):
+        return f">= {edges[-1]:g}"
+    return f"{edges[number - 1]:g}-{edges[number]:g}"
+
+
+def snr_groups(snr: Array, edges: Sequence[float] | Array) -> list[tuple[str, Array]]:
+    """Name and mask [N]: all stars, then every bin that has stars, ``unknown`` first of them."""
+    bins = snr_bins(snr, edges)
+    found = [(bin_name(int(number), edges), bins == number) for number in np.unique(bins)]
+    return [("all", np.ones(len(snr), bool)), *found]
+
+
+def coverage_table(
+    residual: Array,
+    label_error: Array,
+    reference_error: Array,
+    snr: Array,
+    *,
+    edges: Sequence[float],
+    names: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Achieved coverage and pull widths per label and S/N bin, ready for JSON.
+
+    Parameters
+    ----------
+    residual, label_error, reference_error : [N, L] in label units; give zeros where truth is known.
+
+    Returns
+    -------
+    Rows with label, snr (name of the bin, "all" first), stars, within_68, within_95 (fractions
+    inside 1 and 2 total errors), pull_std, pull_mad (1.48 MAD), bias (mean residual).
+    """
+    groups = snr_groups(snr, edges)
+    pulls = residual / np.hypot(label_error, np.nan_to_num(reference_error))
+    rows = []
+    for column, name in enumerate(names):
+        for text, inside in groups:
+            good = inside & np.isfinite(pulls[:, column])
+            rows.append(
+                {"label": name, "snr": text}
+                | _coverage(pulls[good, column], residual[good, column])
+            )
+    return rows
+
+
+def _coverage(pull: Array, residual: Array) -> dict[str, Any]:
+    if not pull.size:
+        return {"stars": 0}
+    return {
+        "stars": int(pull.size),
+        "within_68": float((np.abs(pull) <= 1).mean()),
+        "within_95": float((np.abs(pull) <= 2).mean()),
+        "pull_std": float(pull.std()),
+        "pull_mad": float(1.4826 * np.median(np.abs(pull - np.median(pull)))),
+        "bias": float(residual.mean()),
+    }

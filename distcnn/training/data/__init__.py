@@ -1,0 +1,1 @@
+"""Labelled stars: read from a survey, scaled, augmented, dealt to batches."""

@@ -1,0 +1,181 @@
+"""Augment: what training inputs suffer afresh in every epoch.
+
+Legend: N or B star, P pixel, S scalar feature.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distcnn.config import AugmentConfig
+from distcnn.model import Features, InputSpec, Network
+from distcnn.survey import Store
+from distcnn.training.data.labelled import Labelled
+from distcnn.training.data.tensors import Scaled
+
+AT_SNR = 20.0
+"""S/N at which the errors of velocity and continuum are configured."""
+LIGHT_SPEED = 299_792.458
+"""km/s."""
+SPECTRA, SHARE = 2000, 40
+"""Of the spectra that the noise is measured on, what they have in common is taken away first:
+one component per so many pixels, since components of noise alone would take its slow part."""
+STRONGEST = 0.7
+"""Correlation of neighbours beyond which three pixels cannot imitate the noise."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What augmentation must know of a survey, measured once on its training stars.
+
+    ``noise_correlation``: of the noise in neighbouring pixels. ``velocity``: km/s that one pixel
+    spans, 0 without a wavelength grid.
+    """
+
+    noise_correlation: float = 0.0
+    velocity: float = 0.0
+
+    @classmethod
+    def of(cls, store: Store, stars: Labelled) -> "Facts":
+        """Facts of a survey; ``stars``: training stars, some thousands suffice."""
+        if not stars.inputs.flux.shape[1]:
+            return cls()
+        return cls(noise_correlation(stars), _pixel_velocity(store))
+
+
+def noise_correlation(stars: Labelled) -> float:
+    """Correlation of neighbouring pixels' noise, from what the faintest spectra do not share."""
+    order = np.argsort(np.nan_to_num(stars.inputs.snr[:, 0], nan=np.inf), kind="stable")
+    flux = stars.inputs.flux[order[:SPECTRA]].astype(np.float64)
+    common = flux.shape[1] // SHARE
+    if len(flux) < 100 or not common:
+        return 0.0
+    good = np.isfinite(flux)
+    centred = np.where(good, flux - np.nanmedian(flux), 0.0)
+    centred = np.where(good, centred - centred.mean(axis=0), 0.0)
+    left, size, right = np.linalg.svd(centred, full_matrices=False)
+    noise = centred - (left[:, :common] * size[:common]) @ right[:common]
+    both = good[:, 1:] & good[:, :-1]
+    shared = (noise[:, 1:] * noise[:, :-1])[both].mean()
+    found = shared / max(np.square(noise[good]).mean(), 1e-30)
+    return float(np.clip(found, 0.0, STRONGEST))
+
+
+def _pixel_velocity(store: Store) -> float:
+    wavelength = store.coordinate("wavelength")
+    if len(wavelength) < 2 or not (wavelength > 0).all():
+        return 0.0
+    return float(np.median(np.diff(np.log(wavelength))) * LIGHT_SPEED)
+
+
+class Augment:
+    """What training inputs suffer afresh in every epoch, in scaled units.
+
+    - a spectrum gets the noise that lowers it to the S/N of another training star, with the
+      correlation of neighbouring pixels that the survey has; with it come the error of the
+      radial velocity and of the continuum that a spectrum of that S/N would have;
+    - XP, or the parallax, is taken away;
+    - runs of pixels are hidden.
+    """
+
+    def __init__(
+        self, config: AugmentConfig, spec: InputSpec, network: Network, facts: Facts
+    ) -> None:
+        features = Features.of(spec)
+        self.config, self.facts = config, facts
+        self.pixels = spec.pixels
+        self.log_snr = features.at("log_snr")
+        self.valid = features.at("valid_pixels")
+        self.of_xp = features.at("xp_norm", "has_xp")
+        self.of_parallax = features.of_parallax
+        self.centre = network.inputs.feature_centre
+        self.scale = network.inputs.feature_scale
+        self.spectrum = (network.inputs.spectrum_centre, network.inputs.spectrum_scale)
+        self.log_flux = network.inputs.log_flux
+        rho = facts.noise_correlation
+        self.neighbour = (1 - math.sqrt(1 - 2 * rho**2)) / (2 * rho) if rho > 0 else 0.0
+
+    def __call__(self, stars: Scaled, pool: Tensor, generator: torch.Generator) -> Scaled:
+        """Change ``stars`` (a batch of its own) in place; ``pool`` holds S/N to choose from."""
+        config, count = self.config, len(stars)
+        if self.pixels and config.noise > 0:
+            self._add_noise(stars, pool, generator)
+        if self.pixels and config.drop_pixels > 0:
+            self._hide_pixels(stars, generator)
+        if self.of_xp and config.drop_xp > 0:
+            gone = torch.rand(count, generator=generator) < config.drop_xp
+            stars.xp[gone] = 0.0
+            _clear(stars.scalars, gone, self.of_xp)
+        if self.of_parallax and config.drop_parallax > 0:
+            gone = torch.rand(count, generator=generator) < config.drop_parallax
+            _clear(stars.scalars, gone, self.of_parallax)
+        return stars
+
+    def _add_noise(self, stars: Scaled, pool: Tensor, generator: torch.Generator) -> None:
+        chosen = torch.randint(len(pool), (len(stars),), generator=generator)
+        lower = torch.minimum(pool[chosen], stars.snr)
+        struck = torch.rand(len(stars), 1, generator=generator) < self.config.noise
+        # NaN where a star has no S/N: it stays as it is.
+        ratio = torch.nan_to_num(torch.where(struck, stars.snr / lower, 1.0), nan=1.0)
+        rows = torch.nonzero(ratio[:, 0] > 1.0)[:, 0]
+        if not len(rows):
+            return
+        growth = (ratio[rows].square() - 1.0).sqrt()
+        spectrum, noise = stars.spectrum[rows], stars.noise[rows]
+        self._misplace(spectrum, growth / stars.snr[rows], generator)
+        spectrum.add_(self._draw(noise.shape, generator).mul_(noise).mul_(growth))
+        stars.spectrum[rows] = spectrum.masked_fill_(noise == 0, 0.0)
+        column = self.log_snr[0]
+        stars.scalars[:, column] -= torch.log10(ratio[:, 0]) / self.scale[column]
+
+    def _draw(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Unit noise whose neighbours correlate: white noise through a kernel (a, 1, a)."""
+        white = torch.randn(shape, generator=generator)
+        if not self.neighbour:
+            return white
+        mixed = white.clone()
+        mixed[:, 1:].add_(white[:, :-1], alpha=self.neighbour)
+        mixed[:, :-1].add_(white[:, 1:], alpha=self.neighbour)
+        return mixed.div_(math.sqrt(1 + 2 * self.neighbour**2))
+
+    def _misplace(self, spectrum: Tensor, lost: Tensor, generator: torch.Generator) -> None:
+        """Shift and tilt spectra, in place, as far as what their lower S/N costs allows.
+
+        ``lost [B,1]``: root of 1/S/N^2 after minus before; errors go with 1/S/N.
+        """
+        config = self.config
+        if self.facts.velocity and config.velocity > 0:
+            pixels = config.velocity * AT_SNR * lost / self.facts.velocity
+            shift = pixels * torch.randn(lost.shape, generator=generator)
+            # Per pixel, of the flux itself: neighbours are scaled differently.
+            flux = spectrum * self.spectrum[1] + self.spectrum[0]
+            slope = 0.5 * (flux[:, 2:] - flux[:, :-2]) / self.spectrum[1][1:-1]
+            spectrum[:, 1:-1] -= shift * slope
+        if config.continuum > 0:
+            place = torch.linspace(-1.0, 1.0, self.pixels)
+            draw = config.continuum * AT_SNR * lost * torch.randn(len(lost), 2, generator=generator)
+            level = draw[:, :1] + draw[:, 1:] * place
+            # A factor on the flux is a sum on its logarithm.
+            linear = spectrum * self.spectrum[1] + self.spectrum[0]
+            spectrum += level * (torch.ones(()) if self.log_flux else linear) / self.spectrum[1]
+
+    def _hide_pixels(self, stars: Scaled, generator: torch.Generator) -> None:
+        draw = torch.rand(len(stars), 2, generator=generator)
+        # The mean of u^2 is 1/3: many short runs, few long ones.
+        length = (draw[:, :1].square() * 3 * self.config.drop_pixels * self.pixels).floor()
+        start = (draw[:, 1:] * self.pixels).floor() - length / 2
+        # A quarter of a pixel decides the edges: the first is hidden, the one after the last not.
+        place = torch.arange(self.pixels) + (0.25 - start - length / 2)
+        before = torch.count_nonzero(stars.spectrum, dim=1)
+        stars.spectrum.mul_(place.abs_().ge_(length / 2))
+        lost = (before - torch.count_nonzero(stars.spectrum, dim=1)) / self.pixels
+        column = self.valid[0]
+        stars.scalars[:, column] -= lost / self.scale[column]
+
+
+def _clear(scalars: Tensor, rows: Tensor, columns: list[int]) -> None:
+    for column in columns:
+        scalars[rows, column] = 0.0

@@ -1,0 +1,245 @@
+"""Labelled stars of a survey, part by part."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distcnn import hashing
+from distcnn.config import SplitConfig
+from distcnn.errors import TrainingError
+from distcnn.model import InputSpec, StarInputs, star_inputs
+from distcnn.survey import Region, Store
+from distcnn.survey.split import Part, assign, identity
+
+Array = np.ndarray[Any, Any]
+PIECE = 4096
+"""Stars read at once, so that what is held beside them does not depend on the size of shards."""
+HELD = 30_000
+"""Most stars of validation, calibration or test that are held, taken evenly from all of them."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """N stars with reference labels.
+
+    ``label`` and ``label_error`` [N,L] in label units, NaN = missing; ``flux_error`` [N,P], of
+    width 0 if the survey has none.
+    """
+
+    source_id: Array
+    inputs: StarInputs
+    flux_error: Array
+    label: Array
+    label_error: Array
+
+    def __len__(self) -> int:
+        return len(self.source_id)
+
+    def take(self, rows: slice | Array) -> "Labelled":
+        return Labelled(
+            self.source_id[rows],
+            self.inputs.take(rows),
+            self.flux_error[rows],
+            self.label[rows],
+            self.label_error[rows],
+        )
+
+    def for_quality(self) -> dict[str, Array]:
+        """The arrays that ``quality.Quality.fit`` takes; what the network lacks is absent."""
+        arrays = {
+            "flux": self.inputs.flux,
+            "flux_error": self.flux_error,
+            "xp": self.inputs.xp,
+            "photometry": self.inputs.photometry,
+            "parallax": self.inputs.astrometry[:, :1],
+        }
+        used = {name: array for name, array in arrays.items() if array.shape[1]}
+        if "parallax" in used:
+            used["parallax"] = used["parallax"][:, 0]
+        reference = {"reference": self.label, "reference_error": self.label_error}
+        return used | reference | {"snr": self.inputs.snr[:, 0]}
+
+
+def find_rows(store: Store, spec: InputSpec, split: SplitConfig, *parts: Part) -> Array:
+    """Row numbers, int64 [N], of the stars of those parts that have at least one of the labels."""
+    columns = _label_columns(store, spec)
+    found = [np.empty(0, np.int64)]
+    for region in store.regions():
+        rows = store.read(region, ["source_id", "label"])
+        wanted = np.isin(assign(rows["source_id"], split), parts)
+        labelled = np.isfinite(rows["label"][:, columns]).any(axis=1)
+        found.append(region.start + np.flatnonzero(wanted & labelled))
+    return np.concatenate(found)
+
+
+def evenly(rows: Array, most: int | None) -> Array:
+    """At most that many of the rows, at even distances."""
+    if most is None or len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+
+
+def read_rows(store: Store, spec: InputSpec, rows: Array) -> Iterator[Labelled]:
+    """Stars at ascending row numbers, a few thousand at a time."""
+    columns, size = _label_columns(store, spec), piece_size(store)
+    cuts = np.flatnonzero(np.diff(rows // size)) + 1
+    for some in np.split(rows, cuts) if len(rows) else []:
+        start = int(some[0] // size) * size
+        region = Region(start, min(start + size, store.stars))
+        block = _read(store, spec, region, columns)
+        yield _labelled({name: array[some - start] for name, array in block.items()}, spec)
+
+
+def join(parts: Sequence[Labelled]) -> Labelled:
+    """Those stars one after the other."""
+    inputs = [part.inputs.arrays() for part in parts]
+    return Labelled(
+        np.concatenate([part.source_id for part in parts]),
+        StarInputs(**{name: np.concatenate([part[name] for part in inputs]) for name in inputs[0]}),
+        np.concatenate([part.flux_error for part in parts]),
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.label_error for part in parts]),
+    )
+
+
+def read_labelled(
+    store: Store, spec: InputSpec, split: SplitConfig, *parts: Part, most: int | None = None
+) -> Labelled:
+    """Stars of those parts that have at least one of the labels, in survey order.
+
+    Parameters
+    ----------
+    most : how many to read, evenly taken from all; None = all.
+    """
+    rows = evenly(find_rows(store, spec, split, *parts), most)
+    if not len(rows):
+        raise TrainingError(
+            f"{store.path.name} has no labelled star in {_names(parts)}",
+            expected="labelled stars in every part of the split",
+            cure="Ingest more labelled stars, or change train.split.",
+        )
+    return join(list(read_rows(store, spec, rows)))
+
+
+def read_labels(store: Store, spec: InputSpec, rows: Array) -> Array:
+    """Labels [N,L] of the stars at those rows."""
+    columns = _label_columns(store, spec)
+    found = [np.empty((0, len(columns)), np.float32)]
+    for region in store.regions():
+        inside = rows[(rows >= region.start) & (rows < region.stop)] - region.start
+        if inside.size:
+            found.append(store.read(region, ["label"])["label"][inside][:, columns])
+    return np.concatenate(found)
+
+
+@dataclass(frozen=True)
+class Census:
+    """Counts and digests of the parts; what was read of the test split is its identifiers."""
+
+    counts: dict[str, int]
+    identities: dict[str, str]
+    data: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"stars": self.counts, "source_id": self.identities, "data": self.data}
+
+
+def take_census(store: Store, spec: InputSpec, split: SplitConfig) -> Census:
+    """Who is in which part, and a digest of all that training, stopping and calibration see.
+
+    Raises
+    ------
+    TrainingError : the survey is not complete, or training, validation or calibration is empty.
+    """
+    if not store.attrs.get("complete", False):
+        raise TrainingError(
+            f"{store.path} is not complete",
+            expected="a survey whose ingest has finished",
+            cure="Run the same `distcnn ingest` again; it goes on where it stopped.",
+        )
+    rows = find_rows(store, spec, split, *Part)
+    ids: dict[Part, list[Array]] = {part: [np.empty(0, np.int64)] for part in Part}
+    seen = []
+    for block in _blocks(store, spec, rows):
+        part = assign(block["source_id"], split)
+        for each in Part:
+            ids[each].append(block["source_id"][part == each])
+        used = part != Part.TEST
+        seen.append(hashing.of_arrays({name: array[used] for name, array in block.items()}))
+    found = {part: np.concatenate(ids[part]) for part in Part}
+    _require(found, store.path)
+    return Census(
+        {part.name.lower(): len(found[part]) for part in Part},
+        {part.name.lower(): identity(found[part]) for part in Part},
+        hashing.of_value(seen),
+    )
+
+
+def seen_stars(store: Store, split: SplitConfig) -> Array:
+    """source_ids [N] of labelled stars that training, stopping or calibration uses."""
+    found = [np.empty(0, np.int64)]
+    for region in store.regions():
+        rows = store.read(region, ["source_id", "label"])
+        labelled = np.isfinite(rows["label"]).any(axis=1)
+        found.append(rows["source_id"][labelled & (assign(rows["source_id"], split) != Part.TEST)])
+    return np.concatenate(found)
+
+
+def _require(found: dict[Part, Array], path: Path) -> None:
+    empty = [part for part in Part if part != Part.TEST and not len(found[part])]
+    if empty:
+        counts = ", ".join(f"{part.name.lower()} {len(ids)}" for part, ids in found.items())
+        raise TrainingError(
+            f"{path.name} has no labelled star in {_names(empty)} ({counts})",
+            expected="labelled stars in training, validation and calibration",
+            cure="Ingest more labelled stars, or change train.split.",
+        )
+
+
+def _blocks(store: Store, spec: InputSpec, rows: Array) -> Iterator[dict[str, Array]]:
+    for part in read_rows(store, spec, rows):
+        yield {
+            "source_id": part.source_id,
+            "label": part.label,
+            "label_error": part.label_error,
+            "flux_error": part.flux_error,
+            **part.inputs.arrays(),
+        }
+
+
+def _label_columns(store: Store, spec: InputSpec) -> list[int]:
+    known = [str(name) for name in store.coordinate("label")]
+    return [known.index(name) for name in spec.labels]
+
+
+def piece_size(store: Store) -> int:
+    """Rows read at once: whole chunks."""
+    return max(1, PIECE // store.chunk_stars) * store.chunk_stars
+
+
+def _read(store: Store, spec: InputSpec, region: Region, columns: list[int]) -> dict[str, Array]:
+    names = ["source_id", "label", "label_error", *spec.variables]
+    if spec.pixels:
+        names.append("flux_error")
+    block = store.read(region, [name for name in names if name in store.variables])
+    block["label"] = block["label"][:, columns]
+    block["label_error"] = block["label_error"][:, columns]
+    return block
+
+
+def _labelled(arrays: dict[str, Array], spec: InputSpec) -> Labelled:
+    stars = len(arrays["source_id"])
+    return Labelled(
+        source_id=arrays.pop("source_id"),
+        label=arrays.pop("label"),
+        label_error=arrays.pop("label_error"),
+        flux_error=arrays.pop("flux_error", np.empty((stars, 0), np.float32)),
+        inputs=star_inputs(arrays or {"snr": np.full(stars, np.nan, np.float32)}, spec),
+    )
+
+
+def _names(parts: Sequence[Part]) -> str:
+    return ", ".join(part.name.lower() for part in parts)

@@ -1,0 +1,1 @@
+"""Data-parallel training: ranks of torch DDP, launched as Dask tasks."""

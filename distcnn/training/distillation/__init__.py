@@ -1,0 +1,1 @@
+"""One network trained to answer as an ensemble does."""

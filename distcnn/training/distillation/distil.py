@@ -1,0 +1,252 @@
+"""Distil: from an ensemble and a survey to a package of one network that answers as it does.
+
+The student learns the ensemble's answers; its errors are then calibrated like those of any
+package, on the calibration split, and only when the package is written is the test split opened
+for the price. A student of a student would add its faults to those of its teacher.
+"""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distcnn import __version__
+from distcnn.config import DistilConfig, QualityConfig, TrainConfig
+from distcnn.errors import TrainingError
+from distcnn.events import Listener, StageEnded, StageStarted, silent
+from distcnn.executor import Executor
+from distcnn.model import InputSpec, Package
+from distcnn.survey import Ledger, Store
+from distcnn.survey.split import Part, groups_digest
+from distcnn.training.claim import claimed
+from distcnn.training.data.labelled import HELD, Census, read_labelled, take_census
+from distcnn.training.distillation.student import (
+    StudentTask,
+    data_digest,
+    open_rows,
+    run_student,
+    train_config,
+)
+from distcnn.training.finalise import calibrate_and_write, evaluate_package
+from distcnn.training.finished import check_same
+from distcnn.training.loop.member import PROGRESS, MemberTask, read_member
+from distcnn.training.loop.progress import Follower, following
+
+STAGE, LEDGER = "distil", "ledger.jsonl"
+FEWEST = 100
+"""Stars without which nothing can be learned."""
+
+
+@dataclass(frozen=True)
+class DistilSummary:
+    """What a distillation came to. ``price``: see ``price.price_of``; empty without test stars."""
+
+    package: Path
+    digest: str
+    stars: int
+    validation: float
+    seconds: float
+    price: dict[str, Any]
+
+
+def distil_package(
+    package: Path,
+    small: Path,
+    survey: Path,
+    config: DistilConfig,
+    quality: QualityConfig,
+    *,
+    executor: Executor,
+    listener: Listener = silent,
+) -> DistilSummary:
+    """Train a student of the ensemble ``package`` on the stars of a survey; write it as ``small``.
+
+    A run that was stopped goes on when called again with the same arguments, and a finished
+    package is left as it is.
+
+    Raises
+    ------
+    TrainingError : the package is no ensemble, does not fit the survey, there are too few stars,
+        or another run writes to the same place.
+    FingerprintMismatch : ``small`` was begun from another package, survey or settings.
+    GridMismatch : the survey's spectra stand on another grid.
+    """
+    clock = time.perf_counter()
+    work = Work.of(package, small, survey, config, quality)
+    with claimed(work.partial):
+        if small.exists():
+            made = _reopen(small, work.fingerprint)
+        else:
+            ledger = Ledger.open(work.partial / LEDGER, work.fingerprint)
+            _train(work, ledger, executor, listener)
+            made = _assemble(work, ledger)
+        shutil.rmtree(work.partial, ignore_errors=True)
+    if "price" not in made.evaluation and work.census.counts["test"]:
+        evaluate_package(made, work.store, work.train, work.teacher)
+    return _summary(made, work, time.perf_counter() - clock, listener)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Teacher, survey and settings, checked, and what the product depends on."""
+
+    teacher: Package
+    small: Path
+    store: Store
+    config: DistilConfig
+    quality: QualityConfig
+    train: TrainConfig
+    census: Census
+    stars: int
+    data: str
+
+    @classmethod
+    def of(
+        cls, package: Path, small: Path, survey: Path, config: DistilConfig, quality: QualityConfig
+    ) -> "Work":
+        teacher, store = Package.load(package), Store.open(survey, "survey")
+        _check_teacher(teacher)
+        train = train_config(teacher, config)
+        _check_fit(teacher, store, train)
+        census = take_census(store, teacher.spec, train.split)
+        rows = open_rows(store, train.split, config.stars)
+        if len(rows) < FEWEST:
+            raise TrainingError(
+                f"{store.path.name} has {len(rows)} stars to learn from",
+                expected=f"at least {FEWEST} that are not held back for judging",
+                cure="Give a larger survey, or raise distil.stars.",
+            )
+        data = data_digest(store, teacher, rows)
+        return cls(teacher, small, store, config, quality, train, census, len(rows), data)
+
+    @property
+    def partial(self) -> Path:
+        return self.small.with_name(f"{self.small.name}.partial")
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What the student depends on."""
+        settings = self.config.model_dump(mode="json", exclude={"memory"})
+        return {
+            "distcnn_version": __version__,
+            "teacher": self.teacher.digest,
+            "data": self.census.data,
+            "unlabelled": self.data,
+            "distil": settings,
+            "quality": self.quality.model_dump(mode="json"),
+        }
+
+    @property
+    def task(self) -> StudentTask:
+        member = MemberTask(
+            self.store.path.absolute(),
+            self.partial.absolute(),
+            0,
+            self.teacher.spec,
+            self.train,
+            self.census.data,
+        )
+        return StudentTask(self.teacher.path.absolute(), self.teacher.digest, member, self.config)
+
+
+def _check_teacher(teacher: Package) -> None:
+    if teacher.student:
+        raise TrainingError(
+            f"{teacher.path} is a student already",
+            expected="an ensemble of at least two members",
+            cure="Distil the ensemble that it was made from.",
+        )
+    if teacher.size < 2:
+        raise TrainingError(
+            f"{teacher.path} has one member, so there is no scatter to be learned",
+            expected="an ensemble of at least two members",
+            cure="Train with train.members=8 or more, or use the package as it is.",
+        )
+
+
+def _check_fit(teacher: Package, store: Store, train: TrainConfig) -> None:
+    """The survey gives what the ensemble was trained on, split as it was then."""
+    teacher.spec.check_survey(store)
+    met = InputSpec.of_survey(store, train.network, teacher.labels)
+    if met != teacher.spec:
+        ours, theirs = met.to_json(), teacher.spec.to_json()
+        names = [name for name in ours if ours[name] != theirs[name]]
+        raise TrainingError(
+            f"{store.path.name} has {_told(ours, names)}",
+            expected=f"{_told(theirs, names)}, as {teacher.path.name} was trained on",
+            cure="Give the survey that it was trained on, or one ingested with the same settings.",
+        )
+    begun = teacher.manifest.get("fingerprint", {}).get("split", {}).get("groups")
+    if groups_digest(train.split) != begun:
+        raise TrainingError(
+            f"the table of groups {train.split.groups} is another one than in training",
+            expected=f"the digest {str(begun)[:12]}",
+            cure="Restore it: it says which stars nobody may learn from.",
+        )
+
+
+def _told(spec: dict[str, Any], names: list[str]) -> str:
+    return ", ".join(f"{name} {spec[name]}" for name in names)
+
+
+def _reopen(path: Path, fingerprint: dict[str, Any]) -> Package:
+    made = Package.load(path)
+    check_same(path, made.manifest.get("fingerprint", {}), fingerprint, "distil")
+    return made
+
+
+def _train(work: Work, ledger: Ledger, executor: Executor, listener: Listener) -> None:
+    task = work.task
+    if task.name in ledger.done:
+        return
+    file, epochs = task.member.folder / PROGRESS, work.config.epochs
+    begun = min(file.read_bytes().count(b"\n"), epochs) if file.exists() else 0
+    listener(StageStarted(STAGE, epochs, "epochs", begun))
+    with following(Follower({0: file}, epochs, listener, STAGE)) as follower:
+        for outcome in executor(run_student, [task]):
+            ledger.record(task.name, **outcome.unwrap())
+            follower.finish(0, begun)
+
+
+def _assemble(work: Work, ledger: Ledger) -> Package:
+    facts = ledger.done[work.task.name]
+    network = read_member(work.task.member, facts["digest"])
+    held_out = read_labelled(
+        work.store, work.teacher.spec, work.train.split, Part.CALIBRATION, most=HELD
+    )
+    return calibrate_and_write(
+        work.small,
+        [network],
+        work.train,
+        held_out,
+        store=work.store,
+        census=work.census,
+        settings=work.quality,
+        curves=[{"member": 0, **facts}],
+        more={
+            "distilled": {
+                "teacher": work.teacher.digest,
+                "members": work.teacher.size,
+                "network": work.teacher.network.model_dump(mode="json"),
+                "stars": work.stars,
+                "survey": work.data,
+                "settings": work.config.model_dump(mode="json", exclude={"memory"}),
+            },
+            "fingerprint": work.fingerprint,
+        },
+    )
+
+
+def _summary(package: Package, work: Work, seconds: float, listener: Listener) -> DistilSummary:
+    summary = DistilSummary(
+        package.path,
+        package.digest,
+        work.stars,
+        float(package.curves[0]["validation"]),
+        seconds,
+        dict(package.evaluation.get("price", {})),
+    )
+    facts = {"stars": summary.stars, "validation": round(summary.validation, 4)}
+    listener(StageEnded(STAGE, facts | {"seconds": round(seconds, 1)}))
+    return summary

@@ -1,0 +1,172 @@
+"""Assemble: from trained members to a package whose errors are calibrated.
+
+Members are selected by their validation loss, calibrated on stars that none of them has seen,
+and written; only then is the test split opened, once.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distcnn.config import QualityConfig, TrainConfig
+from distcnn.model import (
+    InputSpec,
+    Network,
+    Package,
+    StarInputs,
+    fixture_stars,
+    predict_members,
+    write_evaluation,
+    write_package,
+)
+from distcnn.quality import Quality
+from distcnn.survey import Ledger, Store
+from distcnn.survey.split import Part
+from distcnn.training.data.labelled import HELD, Array, Census, Labelled, read_labelled
+from distcnn.training.distillation.agreement import Judged, price_of
+from distcnn.training.evaluate import ensemble_sizes, hidden_inputs, results_table
+from distcnn.training.loop.member import MemberTask, read_member
+
+
+def assemble(
+    path: Path,
+    tasks: Sequence[MemberTask],
+    ledger: Ledger,
+    store: Store,
+    *,
+    census: Census,
+    fingerprint: Mapping[str, Any],
+    settings: QualityConfig,
+) -> Package:
+    """Select members, calibrate them on the calibration split, write the package."""
+    config, spec = tasks[0].config, tasks[0].spec
+    kept = _select(tasks, ledger, config.keep)
+    networks = [read_member(task, ledger.done[task.name]["digest"]) for task in kept]
+    held_out = read_labelled(store, spec, config.split, Part.CALIBRATION, most=HELD)
+    return calibrate_and_write(
+        path,
+        networks,
+        config,
+        held_out,
+        store=store,
+        census=census,
+        settings=settings,
+        curves=[_curve(task, ledger.done[task.name]) for task in kept],
+        more={
+            "ensemble_size": ensemble_sizes(networks, held_out, settings, spec.labels),
+            "fingerprint": dict(fingerprint),
+        },
+    )
+
+
+def calibrate_and_write(
+    path: Path,
+    networks: Sequence[Network],
+    config: TrainConfig,
+    held_out: Labelled,
+    *,
+    store: Store,
+    census: Census,
+    settings: QualityConfig,
+    curves: Sequence[Mapping[str, Any]],
+    more: Mapping[str, Any],
+) -> Package:
+    """Fit the quality of networks on the calibration split ``held_out``, write the package.
+
+    ``curves``: what became of each network; ``more``: further facts for the manifest.
+    """
+    spec = InputSpec.of_survey(store, config.network, config.labels)
+    train = read_labelled(store, spec, config.split, Part.TRAIN, most=2 * HELD)
+    seen = held_out.for_quality() | _predict(networks, held_out.inputs)
+    quality = Quality.fit(
+        train.for_quality(),
+        seen,
+        settings,
+        names=spec.labels,
+        seed=config.seed,
+        hidden={
+            name: _predict(networks, inputs)
+            for name, inputs in hidden_inputs(held_out.inputs).items()
+        },
+    )
+    judged = quality.assess(seen, seen["label"], seen["noise"], seen["scatter"])
+    return write_package(
+        path,
+        networks=networks,
+        spec=spec,
+        network_config=config.network,
+        fixtures=fixture_stars(held_out.inputs),
+        label_sigma=_typical(judged["label_error"], seen["noise"]),
+        quality_arrays=quality.to_arrays(),
+        curves=curves,
+        manifest_extra={
+            "survey": {key: store.attrs.get(key) for key in ("survey", "release", "inputs")},
+            "split": config.split.model_dump(mode="json") | census.to_json(),
+            "train": config.model_dump(mode="json"),
+            "quality": settings.model_dump(mode="json"),
+            "bands": list(spec.bands),
+            "coverage": quality.coverage(seen, spec.labels),
+            "attenuation": quality.attenuated(seen, spec.labels),
+            **more,
+        },
+    )
+
+
+def _select(tasks: Sequence[MemberTask], ledger: Ledger, keep: float) -> list[MemberTask]:
+    """The members with the lowest validation loss, in their own order."""
+    ranked = sorted(tasks, key=lambda task: ledger.done[task.name]["validation"])
+    return sorted(ranked[: max(1, math.ceil(keep * len(tasks)))], key=lambda task: task.number)
+
+
+def _predict(networks: Sequence[Network], inputs: StarInputs) -> dict[str, Array]:
+    return predict_members(networks, inputs)._asdict()
+
+
+def _typical(error: Array, noise: Array) -> Array:
+    """[L] median total error; of the learned noise where nothing could be calibrated."""
+    found = np.where(np.isfinite(error), error, noise)
+    return np.asarray(np.median(found, axis=0))
+
+
+def _curve(task: MemberTask, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {"member": task.number, **facts}
+
+
+def evaluate_package(
+    package: Package, store: Store, config: TrainConfig, teacher: Package | None = None
+) -> None:
+    """The one use of the test split: how well the finished package does on it.
+
+    ``teacher``: the ensemble that a student stands for; then its price is told too.
+    """
+    test = read_labelled(store, package.spec, config.split, Part.TEST, most=HELD)
+    seen = test.for_quality() | _predict(package.networks(), test.inputs)
+    more = {} if teacher is None else {"price": _price(package, teacher, seen, test)}
+    quality = Quality.from_arrays(package.quality_arrays)
+    write_evaluation(
+        package,
+        {
+            "split": "test",
+            "stars": len(test),
+            "results": results_table(
+                seen["label"] - test.label,
+                seen["snr"],
+                edges=quality.settings.snr_edges,
+                names=package.labels,
+            ),
+            "coverage": quality.coverage(seen, package.labels),
+            "attenuation": quality.attenuated(seen, package.labels),
+            **more,
+        },
+    )
+
+
+def _price(
+    package: Package, teacher: Package, seen: Mapping[str, Array], test: Labelled
+) -> dict[str, Any]:
+    theirs = test.for_quality() | _predict(teacher.networks(), test.inputs)
+    both = Judged.of(package, seen), Judged.of(teacher, theirs)
+    return price_of(*both, test.label, test.label_error, package.labels)

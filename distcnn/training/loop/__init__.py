@@ -1,0 +1,1 @@
+"""One member from its first weights to its best."""

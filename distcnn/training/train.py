@@ -1,0 +1,298 @@
+"""Run: from a survey to a package.
+
+Members are trained through a executor, one task each; then errors are calibrated on stars that
+no member has seen, the package is written, and only then is the test split opened.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distcnn import __version__
+from distcnn.config import QualityConfig, TrainConfig
+from distcnn.errors import TrainingError, UsageError
+from distcnn.events import Listener, Notice, StageEnded, StageStarted, silent
+from distcnn.executor import Executor, Gang, TaskResult
+from distcnn.model import (
+    InputSpec,
+    Package,
+)
+from distcnn.survey import Ledger, Store
+from distcnn.survey.split import groups_digest
+from distcnn.training.claim import claimed
+from distcnn.training.data.labelled import Census, take_census
+from distcnn.training.ddp.launch import train_together
+from distcnn.training.finalise import assemble, evaluate_package
+from distcnn.training.finished import check_same
+from distcnn.training.loop.fit import CHECKPOINT
+from distcnn.training.loop.member import PROGRESS, MemberTask, member_name, run_member
+from distcnn.training.loop.progress import STAGE, Follower, following
+from distcnn.training.plan import Size, TrainPlan, make_plan
+
+LEDGER = "ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What training came to. ``results`` are rows per label and S/N bin on the test split."""
+
+    package: Path
+    digest: str
+    members: int
+    stars: dict[str, int]
+    validation: tuple[float, ...]
+    seconds: float
+    results: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train_package(
+    survey: Path,
+    package: Path,
+    config: TrainConfig,
+    quality: QualityConfig,
+    *,
+    executor: Executor,
+    listener: Listener = silent,
+    resume: bool = False,
+) -> TrainSummary:
+    """Train an ensemble on the labelled stars of a survey and write it as a package.
+
+    A run that was stopped goes on when called again with the same arguments; finished members
+    are not trained twice, and a finished package is left as it is.
+
+    Parameters
+    ----------
+    resume : refuse to begin anew.
+
+    Raises
+    ------
+    TrainingError : too few labelled stars, unknown labels, a loss that is not finite, or
+        another training writes to the same place.
+    FingerprintMismatch : ``package`` was begun from other data, settings or code.
+    UsageError : there is nothing to resume.
+    """
+    clock = time.perf_counter()
+    if resume:
+        _require_begun(package)
+    work = Work.of(survey, package, config)
+    whole = work.fingerprint | config.model_dump(mode="json", include={"members", "keep"})
+    whole |= {"quality": quality.model_dump(mode="json")}
+    with claimed(work.partial):
+        if package.exists():
+            made = _reopen(package, whole, config)
+        else:
+            plan = work.plan(workers=executor.workers, gang=isinstance(executor, Gang))
+            ledger = Ledger.open(work.partial / LEDGER, work.fingerprint | {"plan": plan.facts})
+            tasks = work.tasks(plan)
+            _train_members(tasks, plan, ledger, executor, listener)
+            made = assemble(
+                package,
+                tasks,
+                ledger,
+                work.store,
+                census=work.census,
+                fingerprint=whole | {"plan": plan.facts},
+                settings=quality,
+            )
+        shutil.rmtree(work.partial, ignore_errors=True)
+    if not made.evaluation and work.census.counts["test"]:
+        evaluate_package(made, work.store, config)
+    return _summary(made, work.census, time.perf_counter() - clock, listener)
+
+
+def plan_training(
+    survey: Path, package: Path, config: TrainConfig, *, workers: int, gang: bool = True
+) -> TrainPlan:
+    """What ``train_package`` would do with that many workers; nothing is begun or written.
+
+    Raises
+    ------
+    TrainingError : too few labelled stars, or unknown labels.
+    """
+    return Work.of(survey, package, config).plan(workers=workers, gang=gang)
+
+
+def _require_begun(package: Path) -> None:
+    partial = _partial(package)
+    if not package.exists() and not (partial / LEDGER).exists():
+        raise UsageError(
+            f"there is nothing to resume: neither {package} nor {partial} is there",
+            cure="Leave out --resume to begin.",
+        )
+
+
+def _partial(package: Path) -> Path:
+    return package.with_name(f"{package.name}.partial")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A survey, a place for the package, and what is known of both before anything is done."""
+
+    survey: Path
+    package: Path
+    config: TrainConfig
+    store: Store
+    spec: InputSpec
+    census: Census
+
+    @classmethod
+    def of(cls, survey: Path, package: Path, config: TrainConfig) -> "Work":
+        store = Store.open(survey, "survey")
+        spec = InputSpec.of_survey(store, config.network, config.labels)
+        return cls(survey, package, config, store, spec, take_census(store, spec, config.split))
+
+    @property
+    def partial(self) -> Path:
+        return _partial(self.package)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        return _fingerprint(self.spec, self.census, self.config)
+
+    def plan(self, *, workers: int, gang: bool) -> TrainPlan:
+        """Decide, or go on with what was decided."""
+        begun = self._begun()
+        numbers = range(self.config.members)
+        finished = [n for n in numbers if begun is not None and member_name(n) in begun.done]
+        everyone = tuple(numbers) if self.package.exists() else tuple(finished)
+        size = Size(self.config.members, everyone, self.census.counts, self.spec)
+        pinned = begun.fingerprint.get("plan") if begun is not None else None
+        return make_plan(size, self.config, workers=workers, gang=gang, pinned=pinned)
+
+    def _begun(self) -> Ledger | None:
+        path = self.partial / LEDGER
+        return Ledger.read(path) if path.exists() else None
+
+    def tasks(self, plan: TrainPlan) -> list[MemberTask]:
+        return [
+            MemberTask(
+                self.survey.absolute(),
+                self.partial.absolute(),
+                number,
+                self.spec,
+                self.config,
+                self.census.data,
+                plan.dealing,
+            )
+            for number in range(self.config.members)
+        ]
+
+
+def _fingerprint(spec: InputSpec, census: Census, config: TrainConfig) -> dict[str, Any]:
+    """What a member depends on; another ensemble of the same members may use them."""
+    settings = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
+    settings["split"]["groups"] = groups_digest(config.split)
+    return {"distcnn_version": __version__, "data": census.data, "spec": spec.to_json(), **settings}
+
+
+def _reopen(path: Path, fingerprint: Mapping[str, Any], config: TrainConfig) -> Package:
+    package = Package.load(path)
+    found = package.manifest.get("fingerprint", {})
+    asked = dict(fingerprint)
+    if config.distribute.strategy != "auto":
+        asked["strategy"] = config.distribute.strategy
+        found = found | {"strategy": found.get("plan", {}).get("strategy")}
+    check_same(path, found, asked, "train")
+    return package
+
+
+def _train_members(
+    tasks: Sequence[MemberTask],
+    plan: TrainPlan,
+    ledger: Ledger,
+    executor: Executor,
+    listener: Listener,
+) -> None:
+    waiting = [task for task in tasks if task.name not in ledger.done]
+    epochs = tasks[0].config.epochs
+    begun = {task.number: _epochs_done(task, epochs) for task in waiting}
+    done = epochs * (len(tasks) - len(waiting)) + sum(begun.values())
+    listener(StageStarted(STAGE, epochs * len(tasks), "epochs", done))
+    listener(Notice(str(plan)))
+    files = {task.number: task.folder / PROGRESS for task in waiting}
+    errors = []
+    with following(Follower(files, epochs, listener)) as follower:
+        for outcome in _outcomes(waiting, plan, executor, follower.tell):
+            if outcome.error is not None:
+                errors.append(outcome.error)
+                continue
+            facts = outcome.unwrap()
+            ledger.record(outcome.task.name, **facts)
+            follower.finish(outcome.task.number, begun[outcome.task.number])
+    if errors:
+        raise errors[0]
+
+
+Outcomes = Iterator[TaskResult[MemberTask, dict[str, Any]]]
+
+
+def _outcomes(
+    waiting: Sequence[MemberTask], plan: TrainPlan, executor: Executor, listener: Listener
+) -> Outcomes:
+    if plan.strategy == "data":
+        return _in_groups(waiting, executor, listener)
+    if plan.strategy == "fused":
+        return _fused(waiting, executor)
+    return executor(run_member, waiting)
+
+
+def _in_groups(waiting: Sequence[MemberTask], executor: Executor, listener: Listener) -> Outcomes:
+    """One member after the other, each by a group of ranks."""
+    if not isinstance(executor, Gang):
+        raise TrainingError(
+            "these workers cannot be had together",
+            expected="a cluster of Dask workers for train.distribute.strategy=data",
+            cure="Train with --cluster local, or with train.distribute.strategy=ensemble.",
+        )
+    for task in waiting:
+        yield TaskResult(task, train_together(task, executor, listener))
+
+
+def _fused(waiting: Sequence[MemberTask], executor: Executor) -> Outcomes:
+    """Members shared out over devices, one per worker."""
+    from distcnn.training.vmap.trainer import FusedTask, run_fused
+
+    shares = [tuple(waiting[first :: executor.workers]) for first in range(executor.workers)]
+    for outcome in executor(run_fused, [FusedTask(share) for share in shares if share]):
+        if outcome.error is not None:
+            yield TaskResult(outcome.task.members[0], None, outcome.error)
+            continue
+        for task, facts in zip(outcome.task.members, outcome.unwrap(), strict=True):
+            yield TaskResult(task, facts)
+
+
+def _epochs_done(task: MemberTask, epochs: int) -> int:
+    path = task.folder / PROGRESS
+    if not (task.folder / CHECKPOINT).exists() or not path.exists():
+        return 0
+    return min(path.read_bytes().count(b"\n"), epochs)
+
+
+def _summary(package: Package, census: Census, seconds: float, listener: Listener) -> TrainSummary:
+    summary = TrainSummary(
+        package.path,
+        package.digest,
+        package.size,
+        census.counts,
+        tuple(float(curve["validation"]) for curve in package.curves),
+        seconds,
+        list(package.evaluation.get("results", [])),
+    )
+    listener(
+        StageEnded(
+            STAGE,
+            {
+                "members": summary.members,
+                "stars": summary.stars["train"],
+                "validation": round(float(np.mean(summary.validation)), 4),
+                "seconds": round(seconds, 1),
+            },
+        )
+    )
+    return summary

@@ -1,0 +1,176 @@
+"""Study: trials of other settings, and which were best. Knows no Optuna and runs nothing."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from distcnn.config import Range, TrainConfig, TuneConfig
+from distcnn.errors import ConfigError
+from distcnn.training.loop.checkpoint import write_bytes
+
+KNOBS: dict[str, tuple[str, ...]] = {
+    "learning_rate": ("learning_rate",),
+    "weight_decay": ("weight_decay",),
+    "batch": ("batch",),
+    "dropout": ("network", "dropout"),
+    "width": ("network", "width"),
+    "hidden": ("network", "hidden"),
+    "noise": ("augment", "noise"),
+}
+"""Where each knob stands in the settings of training."""
+_OF_HYBRID = ("dropout", "width", "hidden")
+Params = dict[str, Any]
+Space = Range | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: ``value`` is its validation loss [nat per label], None where it has none.
+
+    ``state`` is ``complete``, ``diverged`` (training could not go on), ``failed`` (its worker
+    or driver died; its settings are asked anew) or ``running``. ``seconds`` on its worker.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    params: Params
+    seconds: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.state in ("complete", "diverged")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study has come to, ``wanted`` trials being asked for; prints as text.
+
+    ``error`` is why a trial of this run failed, for the caller to raise when all is written.
+    """
+
+    path: Path
+    knobs: Mapping[str, Space]
+    trials: tuple[Trial, ...]
+    wanted: int
+    config: TrainConfig = field(repr=False)
+    error: BaseException | None = None
+
+    @property
+    def finished(self) -> list[Trial]:
+        """The trials that count."""
+        return [trial for trial in self.trials if trial.finished]
+
+    @property
+    def best(self) -> Trial | None:
+        """The complete trial with the lowest loss; the earlier one of equals."""
+        ranked = [(t.value, t.number, t) for t in self.trials if t.value is not None]
+        return min(ranked)[2] if ranked else None
+
+    def best_settings(self) -> TrainConfig:
+        """The settings of training with the knobs of the best trial."""
+        return self.config if self.best is None else turned(self.config, self.best.params)
+
+    def __str__(self) -> str:
+        return "\n".join([*self._plan(), *self._result()])
+
+    def _plan(self) -> Iterator[str]:
+        waiting = max(0, self.wanted - len(self.finished))
+        yield f"{self.path}: {len(self.finished)} of {self.wanted} trials done, {waiting} to go"
+        for name, space in self.knobs.items():
+            yield f"  {name:14s} {_text(space):28s} now {value_of(self.config, name):.4g}"
+        seconds = [trial.seconds for trial in self.finished if trial.seconds is not None]
+        if not seconds:
+            yield "  time           not known before the first trial"
+            return
+        mean = sum(seconds) / len(seconds)
+        ahead = f", {mean * waiting / 60:.3g} minutes of workers to go" if waiting else ""
+        yield f"  time           {mean:.3g} s per trial{ahead}"
+
+    def _result(self) -> Iterator[str]:
+        best, now = self.best, values_of(self.config, self.knobs)
+        if best is None:
+            return
+        for trial in self.trials[:1]:
+            if trial.value is not None and trial.params == now:
+                yield f"  present        validation loss {trial.value:.4f} (trial {trial.number})"
+        yield f"  best           validation loss {best.value:.4f} (trial {best.number})"
+        yield from (f"    {name:13s} {value:.4g}" for name, value in best.params.items())
+
+
+def knobs_of(config: TrainConfig, settings: TuneConfig) -> dict[str, Space]:
+    """The knobs that are turned: not null, and with an effect on this network.
+
+    Raises
+    ------
+    ConfigError : none is left, or one may stand where training does not take it.
+    """
+    found = {name: getattr(settings, name) for name in KNOBS}
+    idle: list[str] = [] if config.network.preset == "hybrid" else list(_OF_HYBRID)
+    idle += [] if config.network.spectrum else ["noise"]
+    knobs = {n: space for n, space in found.items() if space is not None and n not in idle}
+    if not knobs:
+        raise ConfigError("no knob is turned", cure="Give one of those under tune a range.")
+    for name, space in knobs.items():
+        for end in (space.low, space.high) if isinstance(space, Range) else space:
+            _check(config, name, end)
+    return knobs
+
+
+def _check(config: TrainConfig, name: str, value: float) -> None:
+    try:
+        turned(config, {name: value})
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        expected = message[0].lower() + message[1:]
+        raise ConfigError(f"tune.{name} reaches {value:g}", expected=expected) from None
+
+
+def turned(config: TrainConfig, params: Mapping[str, Any]) -> TrainConfig:
+    """Settings of training with some knobs turned."""
+    tree = config.model_dump()
+    for name, value in params.items():
+        *parents, last = KNOBS[name]
+        place = tree
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    return TrainConfig.model_validate(tree)
+
+
+def value_of(config: TrainConfig, name: str) -> Any:
+    """Where a knob stands."""
+    place: Any = config
+    for part in KNOBS[name]:
+        place = getattr(place, part)
+    return place
+
+
+def values_of(config: TrainConfig, names: Mapping[str, Space]) -> Params:
+    """Where some knobs stand."""
+    return {name: value_of(config, name) for name in names}
+
+
+def write_table(study: Study) -> Path:
+    """``trials.csv``: number, state, validation loss, seconds and knobs of every trial."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["trial", "state", "validation", "seconds", *study.knobs])
+    for trial in study.trials:
+        seconds = "" if trial.seconds is None else f"{trial.seconds:.1f}"
+        knobs = [trial.params[name] for name in study.knobs]
+        writer.writerow([trial.number, trial.state, trial.value, seconds, *knobs])
+    path = study.path / "trials.csv"
+    write_bytes(path, stream.getvalue().encode())
+    return path
+
+
+def _text(space: Space) -> str:
+    if isinstance(space, Range):
+        return f"{space.low:g} to {space.high:g}" + (" (logarithmic)" if space.log else "")
+    return ", ".join(map(str, space))

@@ -1,0 +1,187 @@
+"""Tune: trials of other settings, as tasks of a executor, judged by their validation loss.
+
+A trial trains a member or two for few epochs on the training split. Its value is the loss on
+the validation split; labels of calibration and test stars reach no trial. In the study's folder:
+
+    ledger.jsonl     from what data and settings the study was begun
+    journal.jsonl    every trial asked and told, as Optuna keeps it
+    trials.csv       the same as a table
+    work/            trials that have not ended
+
+Trials are not pruned against each other: ``train.patience`` alone ends one early.
+"""
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from distcnn import __version__
+from distcnn.config import TrainConfig, TuneConfig
+from distcnn.errors import TrainingError, UsageError
+from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
+from distcnn.executor import Executor, TaskResult
+from distcnn.model import InputSpec
+from distcnn.survey import Ledger, Store
+from distcnn.training.data.labelled import take_census
+from distcnn.training.loop.member import MemberTask, run_member
+from distcnn.training.tuning.optuna_study import Desk, need_optuna, read_study
+from distcnn.training.tuning.study import Study, knobs_of, turned, write_table
+
+STAGE = "tune"
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """One trial to run: its members, with the settings to try."""
+
+    number: int
+    members: tuple[MemberTask, ...]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """Mean of the members' best validation losses [nat per label], and the time it took [s]."""
+
+    validation: float
+    seconds: float
+
+
+def run_trial(task: TrialTask) -> TrialResult:
+    """Train the members of a trial, or go on with them."""
+    clock = time.perf_counter()
+    losses = [float(run_member(member)["validation"]) for member in task.members]
+    return TrialResult(sum(losses) / len(losses), time.perf_counter() - clock)
+
+
+def tune(
+    survey: Path,
+    study: Path,
+    config: TrainConfig,
+    settings: TuneConfig,
+    *,
+    executor: Executor,
+    listener: Listener = silent,
+) -> Study:
+    """Run trials until the study has ``settings.trials`` finished ones; the same call goes on.
+
+    A trial whose driver or worker died is marked failed, and the next call asks for its
+    settings anew; ``error`` of what is returned says that there is one.
+
+    Raises
+    ------
+    MissingExtra : optuna is not installed.
+    UsageError : somebody else works on this study.
+    FingerprintMismatch : the study was begun from other data, settings or code.
+    TrainingError, ConfigError : too few labelled stars; a knob beyond what training takes.
+    """
+    clock = time.perf_counter()
+    make = _begin(survey, study, config, settings)
+    with _alone(study):
+        desk = Desk(study, config, settings)
+        begun = desk.state()
+        listener(Notice(str(begun)))
+        listener(StageStarted(STAGE, settings.trials, "trials", len(begun.finished)))
+        tasks = (make.task(*asked) for asked in desk.ask_all())
+        errors = [_tell(desk, outcome, listener) for outcome in executor(run_trial, tasks)]
+        done = replace(desk.state(), error=next(filter(None, errors), None))
+        write_table(done)
+        if done.error is None:
+            shutil.rmtree(study / "work", ignore_errors=True)
+    best = {"best": done.best.value} if done.best else {}
+    seconds = round(time.perf_counter() - clock, 1)
+    listener(StageEnded(STAGE, {"trials": len(done.finished), **best, "seconds": seconds}))
+    return done
+
+
+def look(survey: Path, study: Path, config: TrainConfig, settings: TuneConfig) -> Study:
+    """What ``tune`` would do and what it has done; raises what it would raise, runs nothing."""
+    if (study / "ledger.jsonl").exists():
+        _begin(survey, study, config, settings)
+    return read_study(study, config, settings)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes tasks from settings; ``base`` are members with the present settings."""
+
+    work: Path
+    base: tuple[MemberTask, ...]
+    epochs: int
+
+    def task(self, number: int, first: int, params: dict[str, object]) -> TrialTask:
+        # A trial asked anew goes on where the one before was stopped.
+        folder = self.work / f"trial_{first:04d}"
+        members = (
+            MemberTask(m.survey, folder, m.number, m.spec, self._config(m, params), m.data)
+            for m in self.base
+        )
+        return TrialTask(number, tuple(members))
+
+    def _config(self, member: MemberTask, params: dict[str, object]) -> TrainConfig:
+        return turned(member.config, params).model_copy(update={"epochs": self.epochs})
+
+
+def _begin(survey: Path, study: Path, config: TrainConfig, settings: TuneConfig) -> _Maker:
+    """Begin a study or go on with the one there, of the same data and settings."""
+    need_optuna()
+    knobs_of(config, settings)
+    store = Store.open(survey, "survey")
+    spec = InputSpec.of_survey(store, config.network, config.labels)
+    census = take_census(store, spec, config.split)
+    training = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
+    made_from = {"distcnn_version": __version__, "data": census.data, "spec": spec.to_json()}
+    asked = {"tune": settings.model_dump(mode="json", exclude={"trials"})}
+    Ledger.open(study / "ledger.jsonl", made_from | asked | training)
+    work = (study / "work").absolute()
+    base = tuple(
+        MemberTask(survey.absolute(), work, number, spec, config, census.data)
+        for number in range(settings.members)
+    )
+    return _Maker(work, base, settings.epochs)
+
+
+def _tell(
+    desk: Desk, outcome: TaskResult[TrialTask, TrialResult], listener: Listener
+) -> BaseException | None:
+    """Note how a trial ended; returns the error of one that must be asked anew."""
+    number, error = outcome.task.number, outcome.error
+    if error is None:
+        result = outcome.unwrap()
+        desk.tell(number, result.validation, result.seconds)
+    elif isinstance(error, TrainingError):
+        desk.tell_diverged(number)
+        listener(Notice(f"trial {number}: {error}", "warning"))
+    else:
+        desk.tell_failed(number)
+        listener(Notice(f"trial {number} has failed: {error}", "warning"))
+        return error
+    _report(desk.state(), number, listener)
+    listener(Advanced(STAGE, 1, note=f"trial {number}"))
+    return None
+
+
+def _report(study: Study, number: int, listener: Listener) -> None:
+    trial = next(trial for trial in study.trials if trial.number == number)
+    if trial.value is None:
+        return
+    settings = ", ".join(f"{name} {value:.4g}" for name, value in trial.params.items())
+    place = " (the best so far)" if study.best == trial else ""
+    listener(Notice(f"trial {number}: validation {trial.value:.4f}{place}; {settings}"))
+
+
+@contextmanager
+def _alone(study: Path) -> Iterator[None]:
+    """Nobody else may work on the study; the system forgets the lock of a process that died."""
+    with (study / "lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another `distcnn tune` works on {study}",
+                cure="Wait for its end, or give another folder.",
+            ) from None
+        yield

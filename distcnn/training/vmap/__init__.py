@@ -1,0 +1,1 @@
+"""Several members trained in one pass on one device, their weights stacked."""

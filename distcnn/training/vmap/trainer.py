@@ -1,0 +1,312 @@
+"""Fused: several members trained in one pass on one device.
+
+Meant for a GPU, which one small network cannot fill; a CPU computes the same. Stars lie on the
+device once, members draw their own batches from them. A member that has stopped leaves the
+stack; the others do not notice. What is left behind is what ``members`` leaves, and while the
+training runs, a checkpoint of the whole group.
+"""
+
+import copy
+import math
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distcnn import hashing
+from distcnn.errors import TrainingError
+from distcnn.model import Network, build_network
+from distcnn.model.devices import open_device
+from distcnn.training.data.augment import Augment, Facts
+from distcnn.training.data.loader import known_snr
+from distcnn.training.data.tensors import Scaled
+from distcnn.training.loop import checkpoint
+from distcnn.training.loop.conv_matmul import as_products
+from distcnn.training.loop.fit import (
+    CHECKPOINT,
+    Progress,
+    derived_seed,
+    finished,
+    finite,
+    one_cycle,
+    one_thread,
+)
+from distcnn.training.loop.member import PROGRESS, MemberTask, facts_of, held_stars, write_member
+from distcnn.training.loop.precision import choose_precision, with_full_heads
+from distcnn.training.vmap.stacked import Recorded, Stack
+
+CHECKPOINT_SHARE = 0.1
+"""Largest part of the time spent on checkpoints: a GPU ends an epoch faster than a disk writes."""
+TRIAL = 512
+"""Stars on which precision is chosen."""
+
+
+@dataclass(frozen=True)
+class FusedTask:
+    """Members to train together; they differ in their numbers only."""
+
+    members: tuple[MemberTask, ...]
+
+    @property
+    def name(self) -> str:
+        numbers = [member.number for member in self.members]
+        return f"fused_{numbers[0]:02d}_{numbers[-1]:02d}_{hashing.of_value(numbers)[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoint of the group is while it trains."""
+        return self.members[0].partial / self.name
+
+
+def run_fused(task: FusedTask) -> list[dict[str, Any]]:
+    """Train the members of a task, or go on with them; facts of each as of ``run_member``.
+
+    ``arithmetic`` in the facts says on what and how precisely they were computed.
+
+    Raises
+    ------
+    TrainingError : a loss is not finite, or the device is not there or too small.
+    """
+    device = open_device(task.members[0].config.distribute.device)
+    for folder in (task.folder, *(member.folder for member in task.members)):
+        folder.mkdir(parents=True, exist_ok=True)
+    with one_thread(), _enough_memory(device):
+        networks, stars, facts = _prepare(task)
+        train, validation = (part.to(device) for part in stars)
+        group = Group(task, networks, train, validation, facts)
+        group.train()
+    results = [
+        _finish(member, network, progress) | {"arithmetic": group.arithmetic}
+        for member, network, progress in zip(task.members, networks, group.progress, strict=True)
+    ]
+    shutil.rmtree(task.folder)
+    return results
+
+
+class Group:
+    """The members of a task on one device.
+
+    ``active`` are the places in ``task.members`` of those that still train; ``best`` has their
+    best parameters so far, in rows as those of the stack.
+    """
+
+    def __init__(
+        self,
+        task: FusedTask,
+        networks: list[Network],
+        train: Scaled,
+        validation: Scaled,
+        facts: Facts,
+    ) -> None:
+        first, device = task.members[0], train.spectrum.device
+        self.task, self.config = task, first.config
+        self.stars, self.validation = train, validation
+        self.pool = known_snr(train.snr).to(device)
+        template = copy.deepcopy(networks[0]).to(device)
+        layers = with_full_heads(as_products(template.layers))
+        self.augment = Augment(self.config.augment, first.spec, template, facts)
+        trial = torch.arange(min(TRIAL, len(validation)), device=device)
+        precision, self.why = choose_precision(layers, validation.take(trial))
+        self.stack = Stack(
+            layers,
+            [dict(network.layers.named_parameters()) for network in networks],
+            decay=self.config.weight_decay,
+            precision=precision,
+        )
+        self.active = list(range(len(networks)))
+        self.progress = [Progress() for _ in networks]
+        self.best = [row.detach().clone() for row in self.stack.rows]
+        self.step = Recorded(self.stack)
+        self._lines: list[tuple[int, dict[str, float]]] = []
+        self._stored, self._price = time.perf_counter(), 0.0
+        self._resume()
+
+    @property
+    def arithmetic(self) -> dict[str, Any]:
+        """On what and how precisely the members were computed."""
+        device = self.stack.device
+        on_gpu = device.type == "cuda"
+        return {
+            "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+            "precision": str(self.stack.precision).removeprefix("torch."),
+            "precision_why": self.why,
+            "recorded": not self.step.why_not,
+            "recorded_why": self.step.why_not,
+        }
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done by those that still train."""
+        return len(self.progress[self.active[0]].epochs)
+
+    def train(self) -> None:
+        """Until every member has stopped."""
+        while self.active:
+            clock = time.perf_counter()
+            losses = self._epoch()
+            self._note(losses, self.stack.validate(self.validation))
+            self._tell(time.perf_counter() - clock)
+            self._dismiss()
+            self._store()
+
+    def _epoch(self) -> list[float]:
+        """One pass over the training stars; returns each member's mean loss."""
+        epoch, device = self.epoch, self.stack.device
+        rows, valid = self._orders(epoch)
+        steps = len(rows)
+        generator = torch.Generator(device).manual_seed(derived_seed(*self._seeds, epoch, 1))
+        sums = torch.zeros(len(self.active), 2, dtype=torch.float64, device=device)
+        gpus = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus), self._on_device():
+            torch.manual_seed(derived_seed(*self._seeds, epoch, 2))  # for drop-out
+            for number in range(steps):
+                rate = one_cycle(epoch * steps + number, self.config.epochs * steps)
+                self.stack.rate.fill_(self.config.learning_rate * rate)
+                sums += self.step(self._batch(rows[number], valid[number], generator))
+        return [loss / known for loss, known in sums.tolist()]
+
+    @property
+    def _seeds(self) -> list[int]:
+        return [self.task.members[place].seed for place in self.active]
+
+    def _on_device(self) -> AbstractContextManager[Any]:
+        """Augmentation draws its random numbers where the stars are."""
+        return self.stack.device if self.stack.device.type == "cuda" else nullcontext()
+
+    def _orders(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Rows [step,M,B] of every batch, and which of them [step,B] are more than padding."""
+        count, orders = len(self.stars), []
+        steps = math.ceil(count / self.config.batch)
+        for seed in self._seeds:
+            dice = torch.Generator().manual_seed(derived_seed(seed, epoch))
+            parts = torch.tensor_split(torch.randperm(count, generator=dice), steps)
+            longest = len(parts[0])
+            orders.append(
+                torch.stack([torch.cat([p, p[:1].expand(longest - len(p))]) for p in parts])
+            )
+        sizes = torch.tensor([len(part) for part in parts])
+        valid = torch.arange(longest) < sizes[:, None]
+        device = self.stack.device
+        return torch.stack(orders, dim=1).to(device), valid.to(device, torch.float32)
+
+    def _batch(self, rows: Tensor, valid: Tensor, generator: torch.Generator) -> Scaled:
+        """Stars [M,B,...], augmented; padding knows no label."""
+        stars = self.augment(self.stars.take(rows.flatten()), self.pool, generator)
+        stars.known.mul_(valid.repeat(len(rows))[:, None])
+        return Scaled(*(t.reshape(*rows.shape, *t.shape[1:]) for t in stars.tensors()))
+
+    def _note(self, losses: list[float], validations: list[float]) -> None:
+        better = []
+        for place, loss, validation in zip(self.active, losses, validations, strict=True):
+            progress = self.progress[place]
+            whose = f" of member {self.task.members[place].number}"
+            finite(loss + validation, self.epoch, whose)
+            better.append(validation < progress.validation)
+            progress.epochs.append((loss, validation))
+            if better[-1]:
+                progress.best = len(progress.epochs) - 1
+        chosen = torch.tensor(better, device=self.stack.device)[:, None]
+        self.best = [
+            torch.where(chosen, row.detach(), best)
+            for row, best in zip(self.stack.rows, self.best, strict=True)
+        ]
+
+    def _dismiss(self) -> None:
+        """Members that have stopped leave the stack with their best parameters."""
+        stay = []
+        for row, place in enumerate(self.active):
+            progress = self.progress[place]
+            if finished(progress, self.config):
+                progress.weights = self.stack.state(self.best, row)
+            else:
+                stay.append(row)
+        if len(stay) == len(self.active):
+            return
+        self.active = [self.active[row] for row in stay]
+        if stay:
+            self._keep(stay)
+
+    def _keep(self, rows: list[int]) -> None:
+        self.stack.keep(rows)
+        self.best = [best[rows] for best in self.best]
+        self.step = Recorded(self.stack)
+
+    def _tell(self, seconds: float) -> None:
+        for place in self.active:
+            loss, validation = self.progress[place].epochs[-1]
+            line = {
+                "epoch": len(self.progress[place].epochs),
+                "loss": loss,
+                "validation": validation,
+                "stars_per_second": len(self.stars) / seconds,
+            }
+            self._lines.append((place, line))
+
+    def _store(self) -> None:
+        """Write a checkpoint if it is time; only what it holds is told, so nothing twice."""
+        begun = time.perf_counter()
+        if self.active and begun - self._stored < self._price / CHECKPOINT_SHARE:
+            return
+        checkpoint.save(
+            self.task.folder / CHECKPOINT,
+            {
+                "active": self.active,
+                "rows": self.stack.tensors() if self.active else [],
+                "best": self.best if self.active else [],
+                "members": [(p.epochs, p.best, p.weights) for p in self.progress],
+            },
+        )
+        for place, line in self._lines:
+            checkpoint.append_line(self.task.members[place].folder / PROGRESS, line)
+        self._lines.clear()
+        self._stored = time.perf_counter()
+        self._price = self._stored - begun
+
+    def _resume(self) -> None:
+        state = checkpoint.load(self.task.folder / CHECKPOINT)
+        if state is None:
+            return
+        self.active = list(state["active"])
+        self.progress = [
+            Progress([(float(a), float(b)) for a, b in epochs], best, weights)
+            for epochs, best, weights in state["members"]
+        ]
+        if self.active:
+            self._keep(self.active)
+            self.stack.restore(state["rows"])
+            self.best = [best.to(self.stack.device) for best in state["best"]]
+
+
+def _prepare(task: FusedTask) -> tuple[list[Network], tuple[Scaled, Scaled], Facts]:
+    first = task.members[0]
+    train, validation, scaling, facts = held_stars(
+        first.survey, first.spec, first.config, first.data
+    )
+    networks = [build_network(m.spec, m.config.network, m.seed) for m in task.members]
+    for network in networks:
+        network.load_state_dict(scaling, strict=False)
+    return networks, (train, validation), facts
+
+
+def _finish(task: MemberTask, network: Network, progress: Progress) -> dict[str, Any]:
+    """Write a finished member as ``run_member`` does."""
+    network.layers.load_state_dict(progress.weights, strict=False)
+    return facts_of(task, progress, write_member(task, network))
+
+
+@contextmanager
+def _enough_memory(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"{device} has too little memory ({str(error).splitlines()[0]})",
+            expected="room for the training stars and for all members of the pass",
+            cure="Lower train.batch, or train with train.distribute.strategy=ensemble.",
+        ) from None
