@@ -20,9 +20,7 @@ import numpy as np
 from origin import commit, hardware
 
 from distcnn.clusters import open_cluster
-from distcnn.config import ClusterConfig, NetworkConfig, TrainConfig
-from distcnn.config.base import parse_bytes
-from distcnn.config.distribute import DistributeConfig
+from distcnn.config import ClusterConfig, DistributeConfig, NetworkConfig, TrainConfig, parse_bytes
 from distcnn.events import Event, Notice
 from distcnn.schema import SURVEY_VARIABLES
 from distcnn.survey import Coordinate, Layout, Quantised, create_store

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distcnn.config import Config, Frozen, conf_folder, load_config
-from distcnn.config.base import parse_bytes
+from distcnn.config import Config, Frozen, conf_folder, load_config, parse_bytes
 from distcnn.config.describe import describe
 from distcnn.errors import ConfigError
 

@@ -1,11 +1,11 @@
 """Configuration: one frozen, validated model per room."""
 
-from distcnn.config.base import Bytes, Frozen
-from distcnn.config.cluster import ClusterConfig
-from distcnn.config.demo import DemoConfig
-from distcnn.config.distil import DistilConfig, StudentConfig, StudentNetwork
-from distcnn.config.distribute import DistributeConfig
-from distcnn.config.ingest import (
+from distcnn.config.base import Bytes, Frozen, parse_bytes
+from distcnn.config.load import Config, conf_folder, load_config, to_yaml
+from distcnn.config.predict import PredictConfig, QualityConfig
+from distcnn.config.run import ClusterConfig, DemoConfig, FigureName, ReportConfig
+from distcnn.config.simulate import SimulateConfig, TroubleConfig
+from distcnn.config.survey import (
     CutConfig,
     FilesConfig,
     GridConfig,
@@ -14,12 +14,18 @@ from distcnn.config.ingest import (
     PrepareConfig,
     StoreConfig,
 )
-from distcnn.config.load import Config, conf_folder, load_config, to_yaml
-from distcnn.config.predict import PredictConfig, QualityConfig
-from distcnn.config.report import ReportConfig
-from distcnn.config.simulate import SimulateConfig, TroubleConfig
-from distcnn.config.train import AugmentConfig, NetworkConfig, SplitConfig, TrainConfig
-from distcnn.config.tune import Range, TuneConfig
+from distcnn.config.train import (
+    AugmentConfig,
+    DistilConfig,
+    DistributeConfig,
+    NetworkConfig,
+    Range,
+    SplitConfig,
+    StudentConfig,
+    StudentNetwork,
+    TrainConfig,
+    TuneConfig,
+)
 
 __all__ = [
     "AugmentConfig",
@@ -30,6 +36,7 @@ __all__ = [
     "DemoConfig",
     "DistilConfig",
     "DistributeConfig",
+    "FigureName",
     "FilesConfig",
     "Frozen",
     "GridConfig",
@@ -51,5 +58,6 @@ __all__ = [
     "TuneConfig",
     "conf_folder",
     "load_config",
+    "parse_bytes",
     "to_yaml",
 ]

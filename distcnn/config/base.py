@@ -20,6 +20,8 @@ class Frozen(BaseModel):
 def parse_bytes(value: object) -> object:
     """``"4 GiB"`` -> 4294967296; integers pass.
 
+    Not ``pydantic.ByteSize``: that one takes "1.2.3 GB" for one byte and "4 b" for four.
+
     Raises
     ------
     ValueError : the text is not a number followed by a unit of bytes.

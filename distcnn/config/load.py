@@ -10,15 +10,11 @@ import yaml
 from pydantic import ValidationError
 
 from distcnn.config.base import Frozen
-from distcnn.config.cluster import ClusterConfig
-from distcnn.config.demo import DemoConfig
-from distcnn.config.distil import DistilConfig
-from distcnn.config.ingest import IngestConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
-from distcnn.config.report import ReportConfig
+from distcnn.config.run import ClusterConfig, DemoConfig, ReportConfig
 from distcnn.config.simulate import SimulateConfig
-from distcnn.config.train import TrainConfig
-from distcnn.config.tune import TuneConfig
+from distcnn.config.survey import IngestConfig
+from distcnn.config.train import DistilConfig, TrainConfig, TuneConfig
 from distcnn.errors import ConfigError
 
 

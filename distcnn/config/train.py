@@ -1,12 +1,11 @@
-"""Settings of training: split, network, ensemble, loop."""
+"""Settings of training: split, network, loop, distribution; distillation and tuning."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from distcnn.config.base import Frozen
-from distcnn.config.distribute import DistributeConfig
+from distcnn.config.base import Bytes, Frozen
 
 
 class SplitConfig(Frozen):
@@ -72,6 +71,34 @@ class AugmentConfig(Frozen):
     """Fraction of pixels hidden, in runs."""
 
 
+class DistributeConfig(Frozen):
+    """How members are spread over workers and devices."""
+
+    strategy: Literal["auto", "ensemble", "data", "fused"] = "auto"
+    """``ensemble``: one member per worker; ``data``: several ranks share a member's batches
+    (torch DDP); ``fused``: one device trains many members in one pass. ``auto`` decides from
+    members, workers and devices, and ``--dry-run`` says why."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the arithmetic runs; ``auto`` takes a GPU where a worker has one."""
+    ranks: int | None = Field(None, ge=1)
+    """Ranks per member for ``data``; None = all workers."""
+    lanes: int = Field(8, ge=1)
+    """For ``data``: parts of every batch with random numbers and stars of their own. Ranks share
+    the lanes out, so the result does not depend on their number; at most one rank per lane."""
+    stream: Literal["auto", "always", "never"] = "auto"
+    """Whether training stars are read from the survey anew in every epoch instead of being held
+    in memory; ``auto``: where they need more than ``memory``."""
+    memory: Bytes = 1_500_000_000
+    """Bytes of training stars that a rank may hold."""
+    checkpoint: int = Field(2000, ge=1)
+    """Steps between checkpoints within an epoch, where training stars are streamed or shared out;
+    one is written at the end of every epoch in any case."""
+    attempts: int = Field(3, ge=1)
+    """Times a group of ranks is started again after one of them died."""
+    timeout: float = Field(60.0, gt=0)
+    """Seconds that ranks wait for each other before the missing one is named."""
+
+
 class TrainConfig(Frozen):
     """One ensemble: members differ in seed only."""
 
@@ -101,3 +128,98 @@ class TrainConfig(Frozen):
     """Fraction of members kept, best validation loss first (published practice: 0.8)."""
     labels: tuple[str, ...] | None = None
     """Labels to learn; None = all that the survey has."""
+
+
+class StudentConfig(Frozen):
+    """Size of the student, a network like ``hybrid``; its inputs are those of the ensemble."""
+
+    width: int = Field(16, ge=4)
+    """Channels of the last convolution; the first has half."""
+    hidden: int = Field(128, ge=4)
+    """Neurons of the joined dense layers."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Drop-out inside the spectrum and XP branches; answers without noise need none."""
+
+
+class DistilConfig(Frozen):
+    """From an ensemble to one student network that answers as it does."""
+
+    network: StudentConfig = StudentConfig()
+    """The student."""
+    seed: int = 0
+    """Seed of weights, batches and views."""
+    stars: int = Field(200_000, ge=1)
+    """Most stars to learn from, taken evenly from those of the survey that may be seen: all but
+    the labelled ones of validation, calibration and test."""
+    augment: AugmentConfig = AugmentConfig()
+    """How a star is changed, afresh in every epoch, before ensemble and student see it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the arithmetic runs; ``auto`` takes a GPU where the worker has one."""
+    memory: Bytes = 1_500_000_000
+    """Bytes of stars that are held; more of them are read from the survey anew in every epoch."""
+    epochs: int = Field(40, ge=1)
+    """Most epochs."""
+    patience: int = Field(15, ge=1)
+    """Stop after this many epochs without a better validation loss; best weights are kept."""
+    batch: int = Field(256, ge=1)
+    """Stars per optimiser step."""
+    learning_rate: float = Field(3e-3, gt=0)
+    """Peak of the one-cycle schedule (AdamW)."""
+    weight_decay: float = Field(0.02, ge=0)
+    """AdamW weight decay."""
+
+
+class StudentNetwork(NetworkConfig):
+    """What the manifest of a distilled package says of its network."""
+
+    student: Literal[True] = True
+    """One network that gives noise and scatter, where an ensemble has members."""
+
+
+class Range(Frozen):
+    """Where a knob may stand."""
+
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value."""
+    log: bool = False
+    """Whether factors count rather than differences; ``low`` must then be above 0."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low = {self.low:g} must be below high = {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low = {self.low:g} must be above 0 where log is true")
+        return self
+
+
+class TuneConfig(Frozen):
+    """Trials of other settings, judged by their validation loss.
+
+    A knob that is null stays as ``train`` has it.
+    """
+
+    trials: int = Field(30, ge=1)
+    """Finished trials at which a study is complete; the first one has the settings of ``train``."""
+    seed: int = 0
+    """Seed of the choice of settings; all trials share the seeds of ``train``."""
+    members: int = Field(1, ge=1)
+    """Members trained per trial; their mean validation loss counts."""
+    epochs: int = Field(15, ge=1)
+    """Epochs of a trial, a whole learning-rate cycle; the best settings keep ``train.epochs``."""
+    learning_rate: Range | None = Range(low=1e-3, high=1e-2, log=True)
+    """Range of ``train.learning_rate``."""
+    weight_decay: Range | None = Range(low=0.05, high=2.0, log=True)
+    """Range of ``train.weight_decay``."""
+    batch: tuple[int, ...] | None = (64, 128, 256, 512)
+    """Values of ``train.batch``."""
+    dropout: Range | None = Range(low=0.0, high=0.4)
+    """Range of ``train.network.dropout``; turned for ``hybrid`` only."""
+    width: tuple[int, ...] | None = (16, 32, 48, 64)
+    """Values of ``train.network.width``; turned for ``hybrid`` only."""
+    hidden: tuple[int, ...] | None = (64, 128, 256)
+    """Values of ``train.network.hidden``; turned for ``hybrid`` only."""
+    noise: Range | None = Range(low=0.0, high=1.0)
+    """Range of ``train.augment.noise``."""

@@ -14,9 +14,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from distcnn.config import NetworkConfig
-from distcnn.config.ingest import StoreConfig
-from distcnn.config.load import conf_folder
+from distcnn.config import NetworkConfig, StoreConfig, conf_folder
 from distcnn.errors import UsageError
 from distcnn.inference.plan import bytes_per_star
 from distcnn.model import InputSpec, build_network

@@ -12,8 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from distcnn.config import ReportConfig
-from distcnn.config.report import FigureName
+from distcnn.config import FigureName, ReportConfig
 from distcnn.errors import StoreError
 from distcnn.evaluation.data import ReportData
 from distcnn.evaluation.metrics import (

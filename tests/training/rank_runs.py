@@ -9,8 +9,7 @@ from pathlib import Path
 import psutil
 from safetensors.numpy import load_file
 
-from distcnn.config import AugmentConfig, NetworkConfig, SplitConfig, TrainConfig
-from distcnn.config.distribute import DistributeConfig
+from distcnn.config import AugmentConfig, DistributeConfig, NetworkConfig, SplitConfig, TrainConfig
 from distcnn.model import InputSpec
 from distcnn.survey import Store
 from distcnn.training.data.labelled import take_census

@@ -8,8 +8,7 @@ from rank_runs import small
 from typer.testing import CliRunner
 
 from distcnn.cli import app
-from distcnn.config import QualityConfig, TrainConfig
-from distcnn.config.distribute import DistributeConfig
+from distcnn.config import DistributeConfig, QualityConfig, TrainConfig
 from distcnn.errors import FingerprintMismatch, TrainingError
 from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.model import InputSpec

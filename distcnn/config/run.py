@@ -1,0 +1,76 @@
+"""Settings of how a run goes: its cluster, its report, the demonstration."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from distcnn.config.base import Bytes, Frozen
+
+FigureName = Literal[
+    "kiel",
+    "alpha",
+    "residuals",
+    "precision",
+    "coverage",
+    "pulls",
+    "cells",
+    "attenuation",
+    "poor",
+    "ensemble",
+    "novelty",
+    "spectra",
+    "learning",
+    "speed",
+]
+
+
+class ClusterConfig(Frozen):
+    """Where the work runs."""
+
+    backend: str = Field("local", pattern=r"^(local|cuda|serial|(tcp|tls)://[^\s]+:\d+)$")
+    """``local`` starts Dask workers on this machine, ``cuda`` one per GPU of it; ``serial`` runs
+    in this very process; ``tcp://HOST:PORT`` takes the workers of a scheduler that runs already."""
+    workers: int | None = Field(None, ge=1)
+    """Worker processes, one thread each; None = one per core, or per GPU."""
+    memory_limit: Bytes = 4_000_000_000
+    """Memory per worker [bytes, or text such as "4 GiB"]; a worker that comes near it is killed
+    and started again."""
+    dashboard: str | None = "127.0.0.1:0"
+    """Address of the Dask dashboard (loopback, any free port); None = no dashboard."""
+    in_flight: int = Field(2, ge=1)
+    """Tasks in flight per worker; one is waiting while another runs."""
+    attempts: int = Field(3, ge=1)
+    """Times a task is begun on workers that die under it before it is given up."""
+    patience: float = Field(120.0, gt=0)
+    """Time without a single worker alive after which the work is given up [s]."""
+
+
+class ReportConfig(Frozen):
+    """One self-contained HTML page."""
+
+    figures: tuple[FigureName, ...] | None = None
+    """Figures shown, each where the data allow it; None = all."""
+    spectra: int = Field(6, ge=0)
+    """Example spectra shown."""
+    baselines: bool = True
+    """Train ridge and photometry-only baselines on the same split for comparison."""
+    snr_edges: tuple[float, ...] = (
+        15.0,
+        25.0,
+        50.0,
+        100.0,
+    )
+    """Edges of the S/N bins in tables and figures."""
+    sample: int = Field(200_000, ge=1000)
+    """Stars kept in memory for figures and accuracy; counts are always of all stars."""
+    coverage_band: tuple[float, float] = (0.64, 0.72)
+    """Fraction of residuals within the quoted 68 % interval that counts as calibrated."""
+
+
+class DemoConfig(Frozen):
+    """The whole river on simulated stars."""
+
+    stars: int = Field(20_000, ge=100)
+    """Stars to simulate."""
+    seed: int = Field(1, ge=0)
+    """Seed of the simulation."""
