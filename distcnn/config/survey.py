@@ -15,7 +15,8 @@ class FilesConfig(Frozen):
     files: str | tuple[str, ...]
     """File name pattern(s) below the archive folder."""
     columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
-    """For reader ``table``: variable -> column(s), e.g. source_id, flux, snr, photometry."""
+    """Variable -> column(s) of the file where they differ from the reader's own: source_id, flux,
+    snr, photometry. A scalar of the survey that only its column's name brings in, too."""
     hdu: int | str = 1
     """For FITS tables: number or name of the table extension."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distcnn.config import GridConfig, IngestConfig
+from distcnn.ingest.part_task import further_scalars
 from distcnn.ingest.preprocess.wavelength import Array
 from distcnn.ingest.readers.base import XP_COEFFICIENTS, Rejected
 from distcnn.ingest.staging.columns import Part, to_lines
@@ -165,6 +166,7 @@ def variable_names(config: IngestConfig, *, has_error: bool) -> list[str]:
     if config.source is not None:
         names += ["parallax", "parallax_error"]
         names += ["photometry"] if config.bands else []
+        names += further_scalars(config)
     if config.labels is not None:
         names += ["label", "label_error", "label_snr"]
     return names

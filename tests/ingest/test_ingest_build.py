@@ -10,6 +10,7 @@ from distcnn.errors import ConfigError, FingerprintMismatch, InputError, StoreEr
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
+from distcnn.schema import SURVEY_VARIABLES, Variable
 from distcnn.survey import Ledger, Region, Store
 
 EXECUTOR = SerialExecutor()
@@ -266,6 +267,34 @@ def test_a_survey_of_spectra_alone_has_nothing_else(archive, survey):
     names = {"source_id", "ra", "dec", "snr", "flux", "flux_error", "mask"}
     assert set(store.variables) == names
     assert np.isfinite(store.read(Region(0, 27), ["ra"])["ra"]).all()
+
+
+SOURCE = {"reader": "gaia_source", "files": "GaiaSource_*.csv.gz"}
+
+
+@pytest.mark.parametrize("kinds", [{}, {"spectra": None, "xp": None}])
+def test_a_scalar_of_the_schema_comes_from_the_column_that_is_named(
+    archive, survey, monkeypatch, kinds
+):
+    vbroad = Variable("vbroad", ("star",), "float32", "km/s", "line broadening")
+    monkeypatch.setitem(SURVEY_VARIABLES, "vbroad", vbroad)
+    named = settings(source={**SOURCE, "columns": {"vbroad": "rvs_spec_sig_to_noise"}}, **kinds)
+    build_survey(archive.write(), survey, named, executor=EXECUTOR)
+    store = Store.open(survey, "survey")
+    stars = contents(survey)
+    known = np.isfinite(stars["vbroad"])
+    # Where the archive's own S/N is missing, that of the spectrum stands in; a scalar has none.
+    np.testing.assert_array_equal(stars["vbroad"][known], stars["snr"][known])
+    assert 0 < known.sum() < store.stars
+    with xr.open_zarr(survey) as data:
+        assert data["vbroad"].attrs["units"] == "km/s"
+
+
+def test_a_scalar_that_no_column_is_named_for_is_not_stored(archive, survey, monkeypatch):
+    vbroad = Variable("vbroad", ("star",), "float32", "km/s", "line broadening")
+    monkeypatch.setitem(SURVEY_VARIABLES, "vbroad", vbroad)
+    build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
+    assert "vbroad" not in Store.open(survey, "survey").variables
 
 
 def test_a_survey_of_nothing_is_refused(archive, survey):

@@ -40,8 +40,8 @@ class Block:
     Columns by kind of file: ``source_id`` always; spectra ``flux, flux_error [n, P]`` (error
     absent if the survey has none), ``ra, dec`` [deg], ``snr``, ``wavelength [n, P]`` if every row
     has its own; source ``ra, dec, parallax, parallax_error`` [mas], ``photometry [n, K]`` [mag],
-    ``snr``; xp ``xp, xp_error [n, 110]``; labels ``label, label_error [n, L]``, ``label_snr`` and
-    ``cut/NAME`` for every column that is cut on.
+    ``snr`` and the further scalars asked for; xp ``xp, xp_error [n, 110]``; labels
+    ``label, label_error [n, L]``, ``label_snr`` and ``cut/NAME`` for every column that is cut on.
     """
 
     rows: Array
@@ -65,6 +65,8 @@ class Wanted:
     bands: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     cuts: tuple[CutConfig, ...] = ()
+    scalars: tuple[str, ...] = ()
+    """Further variables of one number per star, named in ``columns`` of the source table."""
 
 
 class Reader(Protocol):

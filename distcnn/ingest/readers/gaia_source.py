@@ -30,6 +30,7 @@ class GaiaSource:
         self.bands = wanted.bands
         names = {k: given.get(k, v) for k, v in COLUMNS.items()}
         names |= {f"band/{band}": given.get(band, band) for band in wanted.bands}
+        names |= {name: given[name] for name in wanted.scalars}
         identifier = given.get("source_id", "source_id")
         optional = frozenset({"snr"})
         self.selection = Selection(identifier, names, optional, hdu=files.hdu)
@@ -39,7 +40,7 @@ class GaiaSource:
         return
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
-        """Blocks with source_id, ra, dec, parallax, parallax_error, snr, photometry."""
+        """Blocks with source_id, ra, dec, parallax, parallax_error, snr, photometry, scalars."""
         for document in documents(path):
             for block in scalar_blocks(document, self.selection, rows=rows, ids=ids):
                 yield gather_bands(block, self.bands)

@@ -92,6 +92,7 @@ class Table:
                 expected=f"{len(self.wanted.bands)}, one for each of ingest.bands",
             )
         optional = frozenset(name for name in names if name not in self.given)
+        names |= {name: self._name(name) for name in self.wanted.scalars}
         for band, column in zip(self.wanted.bands, bands, strict=True):
             names[f"band/{band}"] = column
         return Selection(self._name("source_id"), names, optional, True, self.files.hdu)

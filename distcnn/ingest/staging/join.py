@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.ingest.matching import LabelTable
-from distcnn.ingest.part_task import PartTask, reader_of
+from distcnn.ingest.part_task import PartTask, further_scalars, reader_of
 from distcnn.ingest.preprocess.wavelength import Array
 from distcnn.ingest.readers import Block, Kind, Rejected
 from distcnn.ingest.readers.base import XP_COEFFICIENTS, first_of_each
 from distcnn.ingest.staging.columns import PartWriter
-from distcnn.schema import Reason
+from distcnn.schema import SURVEY_VARIABLES, Reason
 
 _SOURCE_ROWS = 65536
 
@@ -49,6 +49,8 @@ def duplicates(task: PartTask, writer: PartWriter, stars: Stars) -> Iterator[Rej
 def _empty_source(task: PartTask, count: int) -> dict[str, Array]:
     names = ("parallax", "parallax_error", "snr")
     columns: dict[str, Array] = {name: np.full(count, np.nan, np.float32) for name in names}
+    for name in further_scalars(task.config):
+        columns[name] = np.full(count, np.nan, SURVEY_VARIABLES[name].dtype)
     columns["photometry"] = np.full((count, len(task.config.bands)), np.nan, np.float32)
     return columns | {name: np.full(count, np.nan) for name in ("ra", "dec")}
 
