@@ -18,6 +18,7 @@
     ├── PlanRefused           the work cannot finish as asked, so it is not begun
     ├── ClusterError          workers cannot be had, or were lost for good
     ├── VerificationFailed    a finished store is not what its ledger says
+    ├── LockHeld              another process works there
     └── MissingExtra          an optional dependency is not installed
 
 Every message has the value met, what was expected, and the cure.
@@ -126,6 +127,15 @@ class ClusterError(DistcnnError):
 
 class VerificationFailed(DistcnnError):
     """A finished store is not what its ledger says."""
+
+
+class LockHeld(DistcnnError):
+    """A file lock belongs to another process."""
+
+    @classmethod
+    def by(cls, holder: str, path: object) -> "LockHeld":
+        """``/data/lock is held by process 12 on node3.``"""
+        return cls(f"{path} is held by {holder or 'another process'}", cure="Wait for its end.")
 
 
 class MissingExtra(DistcnnError):

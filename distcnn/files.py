@@ -1,16 +1,188 @@
-"""Files: what lies below a folder, one at a time.
+"""Files: written whole or not at all, locked against a second writer, counted below a folder.
 
-A prediction store of a million regions has twenty million files, many of them in one folder;
-``rglob`` holds the list of a folder in memory.
+Every atomic write asks the disk for the data (``fsync``) before the rename, wherever it is used.
+Without that a machine that loses power can keep the new name and lose the contents, and an empty
+file is the one thing that none of our readers expects; the price is milliseconds for files that
+are written once per run, never once per star. The rename itself is not forced: after a crash
+there may be the old file or the new one, both of them whole.
 """
 
+import fcntl
+import glob
 import os
+import platform
+import secrets
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from weakref import WeakSet
+
+from distcnn.errors import LockHeld
+
+DRAFT_SUFFIX = ".partial"
+"""End of the names of drafts; what carries it belongs to a writer that lives or was killed."""
+
+
+@contextmanager
+def atomic_write(path: Path, *, suffix: str = "") -> Iterator[Path]:
+    """A path to write to; it takes the place of ``path`` when the block ends without an error.
+
+    Parameters
+    ----------
+    suffix : end of the draft's name, for writers that choose the format by it (``.xml``).
+
+    Raises
+    ------
+    OSError : the disk refuses, or the block has written nothing; ``path`` is as it was.
+    """
+    draft = _draft_of(path, suffix)
+    try:
+        yield draft
+        _force_to_disk(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file by these bytes; afterwards they are on disk."""
+    with atomic_write(path) as draft:
+        draft.write_bytes(data)
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Replace a file by this text, as UTF-8; afterwards it is on disk."""
+    atomic_write_bytes(path, text.encode())
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, there already; it becomes ``path`` when the block ends without an error.
+
+    Drafts that killed processes left behind are removed first, so two that make the same folder
+    at once are the caller's to keep apart.
+
+    Raises
+    ------
+    OSError : the disk refuses, or ``path`` exists and is not an empty folder.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}{DRAFT_SUFFIX}"):
+        shutil.rmtree(left, ignore_errors=True)
+    draft = _draft_of(path)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        for entry in files_below(draft):
+            _force_to_disk(Path(entry.path))
+        draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _draft_of(path: Path, suffix: str = "") -> Path:
+    # Random, because two containers that share a disk may have the same process number; hidden,
+    # so that it is nobody's ``NAME.partial``.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{DRAFT_SUFFIX}{suffix}")
+
+
+def _force_to_disk(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+class FileLock:
+    """An exclusive lock on a file; it is free as soon as the process that holds it is gone.
+
+    A lock, unlike a file with a process number, needs no cleaning up after a crash and holds
+    across containers. ``flock`` belongs to the open file, so a second ``acquire`` in the same
+    process is refused as well; child processes do not take part in it (see ``_leave_to_parent``).
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor: int | None = descriptor
+        _HELD.add(self)
+
+    @classmethod
+    def acquire(cls, path: Path) -> "FileLock":
+        """Lock the file, made if it is not there; its folder has to be. Never waits.
+
+        Raises
+        ------
+        LockHeld : somebody else has it; says who.
+        OSError : the file cannot be opened.
+        """
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+                os.close(descriptor)
+                raise LockHeld.by(holder, path) from None
+            except BaseException:
+                os.close(descriptor)
+                raise
+            # The holder before may have removed the file between our opening and our locking:
+            # then the lock is on a file that nobody else will ever find.
+            if _is_file_at(path, descriptor):
+                break
+            os.close(descriptor)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        return cls(path, descriptor)
+
+    def release(self) -> None:
+        """Free the lock; the file stays."""
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self._close()
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> "FileLock":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+_HELD: WeakSet[FileLock] = WeakSet()
+
+
+def _is_file_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _leave_to_parent() -> None:
+    # A forked worker that outlives its parent would hold the parent's lock on; closing its own
+    # copy of the descriptor leaves the lock with the parent. Started programs inherit none.
+    for lock in list(_HELD):
+        lock._close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def files_below(folder: Path | str) -> Iterator["os.DirEntry[str]"]:
-    """Every file below a folder, in no order; links to folders are not followed."""
+    """Every file below a folder, in no order; links to folders are not followed.
+
+    A prediction store of a million regions has twenty million files, many of them in one folder;
+    ``rglob`` would hold the list of a folder in memory.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -1,0 +1,151 @@
+"""Atomic writes appear whole or not at all; a lock has one holder, and no child inherits it."""
+
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from distcnn.errors import LockHeld
+from distcnn.files import (
+    FileLock,
+    atomic_folder,
+    atomic_write,
+    atomic_write_bytes,
+    atomic_write_text,
+    bytes_below,
+    files_below,
+)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path):
+    atomic_write_text(tmp_path / "a.txt", "old")
+    atomic_write_bytes(tmp_path / "a.txt", "né".encode())
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "né"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_no_draft(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as draft:
+        1 / draft.write_text("")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a.txt"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_the_draft_keeps_the_suffix_that_its_writer_needs(tmp_path):
+    with atomic_write(tmp_path / "a.xml", suffix=".xml") as draft:
+        assert draft.suffix == ".xml"
+        draft.write_text("<a/>")
+    assert names(tmp_path) == ["a.xml"]
+
+
+def test_data_is_forced_to_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append((tmp_path / "a").exists()))
+    atomic_write_bytes(tmp_path / "a", b"1")
+    assert seen == [False]
+
+
+def test_a_folder_appears_whole_and_takes_the_place_of_nothing(tmp_path):
+    target = tmp_path / "pack[1]"
+    with atomic_folder(target) as draft:
+        (draft / "inner").mkdir()
+        (draft / "inner" / "x").write_text("1")
+        assert not target.exists()
+    assert (target / "inner" / "x").read_text() == "1"
+    with pytest.raises(OSError, match="not empty"), atomic_folder(target) as draft:
+        (draft / "y").touch()
+    assert names(tmp_path) == ["pack[1]"]
+    assert names(target) == ["inner"]
+
+
+def test_drafts_of_killed_processes_are_removed_and_nothing_else(tmp_path):
+    (tmp_path / ".pack.0badcafe.partial").mkdir()
+    (tmp_path / "pack.partial").mkdir()  # the working folder of a training
+    (tmp_path / ".pack.student.partial").mkdir()  # somebody else's
+    with atomic_folder(tmp_path / "pack"):
+        pass
+    assert names(tmp_path) == [".pack.student.partial", "pack", "pack.partial"]
+
+
+def test_a_second_holder_is_refused_and_told_who_has_the_lock(tmp_path):
+    with FileLock.acquire(tmp_path / "lock"):
+        with pytest.raises(LockHeld, match=f"held by process {os.getpid()} on ") as refusal:
+            FileLock.acquire(tmp_path / "lock")
+        assert str(pickle.loads(pickle.dumps(refusal.value))) == str(refusal.value)
+    FileLock.acquire(tmp_path / "lock").release()
+
+
+def _hold(path, ready, over):
+    with FileLock.acquire(path):
+        ready.set()
+        over.wait()
+
+
+def test_a_lock_is_free_as_soon_as_its_holder_is_killed(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, over = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path / "lock", ready, over))
+    holder.start()
+    assert ready.wait(60)
+    with pytest.raises(LockHeld, match=f"process {holder.pid} "):
+        FileLock.acquire(tmp_path / "lock")
+    holder.kill()
+    holder.join()
+    FileLock.acquire(tmp_path / "lock").release()
+
+
+ORPHAN = """
+import os, pathlib, sys
+from distcnn.files import FileLock
+lock = FileLock.acquire(pathlib.Path(sys.argv[1]))
+forked, told = os.pipe()
+if os.fork():
+    os.read(forked, 1)
+    os._exit(0)  # as killed: nothing is released
+os.write(told, b".")
+sys.stdin.read()
+"""
+
+
+def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
+    command = [sys.executable, "-c", ORPHAN, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.wait(60) == 0
+        FileLock.acquire(tmp_path / "lock").release()
+        parent.stdin.close()
+        assert parent.stdout.read() == b""  # ends with the child
+
+
+def test_a_lock_file_that_its_holder_removed_is_made_again(tmp_path):
+    path = tmp_path / "lock"
+    first = FileLock.acquire(path)
+    path.unlink()
+    second = FileLock.acquire(path)
+    first.release()
+    with pytest.raises(LockHeld):
+        FileLock.acquire(path)
+    second.release()
+
+
+def test_all_files_below_a_folder_are_counted(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x").write_bytes(b"123")
+    (tmp_path / "y").write_bytes(b"45")
+    (tmp_path / "link").symlink_to(tmp_path / "a", target_is_directory=True)
+    assert sorted(entry.name for entry in files_below(tmp_path)) == ["link", "x", "y"]
+    assert bytes_below(tmp_path / "a") == 3
