@@ -124,6 +124,10 @@ class TrainConfig(Frozen):
     """Peak of the one-cycle schedule (AdamW); goes with the root of ``batch``."""
     weight_decay: float = Field(0.2, ge=0)
     """AdamW weight decay."""
+    precision: Literal["auto", "float32"] = "auto"
+    """Of wide products in training. ``auto``: bfloat16 where the processor has units for it and a
+    real batch comes out right, so another processor gives other weights (within the scatter of
+    seeds); ``float32``: the same weights, to rounding, on any CPU and by any number of ranks."""
     keep: float = Field(1.0, gt=0, le=1)
     """Fraction of members kept, best validation loss first (published practice: 0.8)."""
     labels: tuple[str, ...] | None = None

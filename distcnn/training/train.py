@@ -188,6 +188,8 @@ def _fingerprint(spec: InputSpec, census: Census, config: TrainConfig) -> dict[s
     """What a member depends on; another ensemble of the same members may use them."""
     settings = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
     settings["split"]["groups"] = groups_digest(config.split)
+    if config.precision == "auto":  # what trainings had before one could ask
+        del settings["precision"]
     return {"distcnn_version": __version__, "data": census.data, "spec": spec.to_json(), **settings}
 
 

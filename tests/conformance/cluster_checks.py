@@ -113,7 +113,7 @@ def wait_in_vain(task: tuple[Path, int]) -> str:
 
 
 class Trap:
-    """An task that no worker can unpack."""
+    """A task that no worker can unpack."""
 
     def __reduce__(self) -> tuple:
         return int, ("not a number",)

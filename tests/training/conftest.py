@@ -29,4 +29,5 @@ def config():
         network=NetworkConfig(width=16, hidden=16, dropout=0.1),
         split=SplitConfig(train=0.6, validation=0.15, calibration=0.15),
         augment=AugmentConfig(noise=0.5, drop_xp=0.1, drop_parallax=0.1, drop_pixels=0.02),
+        precision="float32",  # processors with units for bfloat16 would use them
     )

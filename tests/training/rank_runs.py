@@ -29,6 +29,7 @@ def small(**distribute):
         split=SplitConfig(train=0.6, validation=0.15, calibration=0.15),
         augment=AugmentConfig(noise=0.5, drop_xp=0.1, drop_parallax=0.1, drop_pixels=0.02),
         distribute=DistributeConfig(strategy="data", lanes=3, **distribute),
+        precision="float32",
     )
 
 

@@ -227,6 +227,7 @@ def test_bfloat16_is_measured_and_refused_where_it_is_wrong(monkeypatch):
     assert 0 < part < 0.05
     monkeypatch.setattr("distcnn.training.loop.precision.is_fast", lambda device: True)
     assert choose_precision(layers, batch_of(inputs))[0] == torch.bfloat16
+    assert choose_precision(layers, batch_of(inputs), "float32")[0] == torch.float32
     wrong = tuple(value * 1e5 for value in inputs)
     precision, why = choose_precision(layers, batch_of(wrong))
     assert precision == torch.float32

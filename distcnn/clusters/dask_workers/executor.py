@@ -123,7 +123,7 @@ class _Window(Generic[Task, Result]):
         future.add_done_callback(lambda _: self.done.put(key))
 
     def next_outcome(self) -> TaskResult[Task, Result] | None:
-        """Wait for an task to end; None if its worker died and it is to be done again."""
+        """Wait for a task to end; None if its worker died and it is to be done again."""
         ended = self.tries[self._next_key()]
         outcome = self._outcome(ended)
         del self.tries[ended.key]

@@ -21,7 +21,7 @@ def dask_settings(scratch: Path) -> dict[str, Any]:
         "temporary-directory": str(scratch),
         "distributed.nanny.pre-spawn-environ": {**KEEP_MEMORY, **ONE_THREAD},
         "distributed.worker.preload": ["distcnn.clusters.preload"],
-        # An task waits at the scheduler until a worker is free: none is stuck behind a long
+        # A task waits at the scheduler until a worker is free: none is stuck behind a long
         # one, and a dying worker takes along only the task that it was running.
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.scheduler.work-stealing": False,

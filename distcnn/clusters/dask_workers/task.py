@@ -1,4 +1,4 @@
-"""Attempt: what a worker does with an task."""
+"""Attempt: what a worker does with a task."""
 
 import pickle
 import traceback

@@ -118,7 +118,7 @@ def run_student(task: StudentTask) -> dict[str, Any]:
         validation = school.validation(augment, teacher, feed.pool)
     network = school.network
     network.layers.to(device)
-    precision, why = fastest(network, validation, Alone())
+    precision, why = fastest(network, validation, Alone(), member.config.precision)
     progress = train_member(
         network,
         feed,

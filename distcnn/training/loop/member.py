@@ -116,7 +116,7 @@ def train_one(task: MemberTask, comm: Comm, device: torch.device) -> dict[str, A
     network.load_state_dict(scaling, strict=False)
     augment = Augment(task.config.augment, task.spec, network, facts)
     network.layers.to(device)
-    precision, why = fastest(network, validation, comm)
+    precision, why = fastest(network, validation, comm, task.config.precision)
     progress = train_member(
         network,
         feed,
@@ -137,7 +137,9 @@ def train_one(task: MemberTask, comm: Comm, device: torch.device) -> dict[str, A
     return facts_of(task, progress, digest) | arithmetic_of(device, precision, why)
 
 
-def fastest(network: Network, validation: Scaled, comm: Comm) -> tuple[torch.dtype, str]:
+def fastest(
+    network: Network, validation: Scaled, comm: Comm, asked: str
+) -> tuple[torch.dtype, str]:
     """Bring the layers into the form that trains fastest on a CPU; precision and why."""
     if next(network.layers.parameters()).device.type != "cpu":
         return torch.float32, "a GPU trains members one by one in float32"
@@ -146,7 +148,7 @@ def fastest(network: Network, validation: Scaled, comm: Comm) -> tuple[torch.dty
         return torch.float32, "ranks may stand on processors of different kinds"
     with one_thread():
         return choose_precision(
-            network.layers, validation.take(torch.arange(min(TRIAL, len(validation))))
+            network.layers, validation.take(torch.arange(min(TRIAL, len(validation)))), asked
         )
 
 

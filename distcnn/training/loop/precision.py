@@ -43,13 +43,17 @@ def with_full_heads(layers: nn.Module) -> nn.Module:
     return layers
 
 
-def choose_precision(layers: nn.Module, stars: Scaled) -> tuple[torch.dtype, str]:
+def choose_precision(
+    layers: nn.Module, stars: Scaled, asked: str = "auto"
+) -> tuple[torch.dtype, str]:
     """The type for wide products of ``layers`` on their device, and why.
 
     ``layers`` are in product form with full heads; ``stars`` [B,...] are a real batch on the
     same device. Means are compared in scaled units: one is the spread of a label.
     """
     device = stars.spectrum.device
+    if asked != "auto":
+        return torch.float32, "train.precision asks for it"
     if not is_fast(device):
         return torch.float32, f"this {device.type} has no matrix units for bfloat16"
     worst, part = difference(layers, stars, torch.bfloat16)

@@ -112,7 +112,9 @@ class Group:
         layers = with_full_heads(as_products(template.layers))
         self.augment = Augment(self.config.augment, first.spec, template, facts)
         trial = torch.arange(min(TRIAL, len(validation)), device=device)
-        precision, self.why = choose_precision(layers, validation.take(trial))
+        precision, self.why = choose_precision(
+            layers, validation.take(trial), self.config.precision
+        )
         self.stack = Stack(
             layers,
             [dict(network.layers.named_parameters()) for network in networks],
