@@ -30,9 +30,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from judge import Judged, bounds, judged_stars, poor_table, table_of
-from origin import commit, hardware, keep, now
-from verdicts import verdicts
+from lib.judge import Judged, bounds, judged_stars, poor_table, table_of
+from lib.origin import commit, hardware, keep, now
+from lib.verdicts import verdicts
 
 from distcnn import __version__, pipeline
 from distcnn.config import Config, load_config

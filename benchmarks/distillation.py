@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from judge import BINS, inside
-from origin import commit, hardware, keep
+from lib.judge import BINS, inside
+from lib.origin import commit, hardware, keep
 
 from distcnn import pipeline
 from distcnn.config import SplitConfig, load_config

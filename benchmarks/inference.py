@@ -40,12 +40,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ceilings import ceilings, demand
-from first_star import first_star
-from keras_predict import has_keras, measure_keras
-from naive import Naive, measure_naive
-from origin import commit, hardware, keep, now, place
-from survey_of import FEW, make_survey
+from lib.ceilings import ceilings, demand
+from lib.first_star import first_star
+from lib.keras_predict import has_keras, measure_keras
+from lib.naive import Naive, measure_naive
+from lib.origin import commit, hardware, keep, now, place
+from lib.survey_of import FEW, make_survey
 
 from distcnn import pipeline
 from distcnn.clusters import open_cluster

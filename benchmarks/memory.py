@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from origin import commit, hardware
+from lib.origin import commit, hardware
 
 from distcnn.clusters import open_cluster
 from distcnn.config import ClusterConfig, DistributeConfig, NetworkConfig, TrainConfig, parse_bytes

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from render_figure import drawn, figure_of
-from render_tables import LISTS, accuracy, listed, recipes, speed, training
+from rendering.figure import drawn, figure_of
+from rendering.tables import LISTS, accuracy, listed, recipes, speed, training
 
 Result = dict[str, Any]
 Results = dict[str, list[Result]]

@@ -48,8 +48,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from origin import commit, hardware, keep
-from survey_of import FEW, make_few, make_shell
+from lib.origin import commit, hardware, keep
+from lib.survey_of import FEW, make_few, make_shell
 
 from distcnn import pipeline
 from distcnn.clusters import open_cluster

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from ceilings import demand
-from origin import commit, hardware, keep, now
+from lib.ceilings import demand
+from lib.origin import commit, hardware, keep, now
 
 from distcnn import pipeline
 from distcnn.config import load_config

@@ -36,8 +36,8 @@ from unittest import mock
 
 import numpy as np
 from accuracy import SURVEY
-from origin import commit, hardware, keep
-from survey_of import layout_for
+from lib.origin import commit, hardware, keep
+from lib.survey_of import layout_for
 
 from distcnn import pipeline
 from distcnn.config import Config, load_config

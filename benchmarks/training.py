@@ -43,10 +43,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from ceilings import binding, ceilings, demand
-from origin import commit, hardware, keep, now
-from training_accuracy import compare_accuracy
-from training_loops import (
+from lib.ceilings import binding, ceilings, demand
+from lib.origin import commit, hardware, keep, now
+from lib.training_accuracy import compare_accuracy
+from lib.training_loops import (
     CUSTOM,
     PLAIN,
     Eager,

@@ -14,7 +14,7 @@ SLOPE = 1 - (ERROR / SPREAD) ** 2
 @pytest.fixture
 def judge(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    return import_module("judge")
+    return import_module("lib.judge")
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_metal_poor_stars_are_pulled_and_the_debiased_ones_are_not(judge, stars)
 
 
 def test_verdicts_follow_the_numbers(judge, stars, limits):
-    from verdicts import verdicts
+    from lib.verdicts import verdicts
 
     def reached(stars):
         found = verdicts(judge.table_of(stars, limits), judge.poor_table(stars), {})

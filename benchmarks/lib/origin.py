@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def hardware() -> str:
@@ -27,7 +27,7 @@ def hardware() -> str:
 
 def commit() -> str:
     """Commit of the code, with a plus if files were changed since; empty outside a checkout."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     words = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()

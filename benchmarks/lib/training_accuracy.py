@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from training_loops import CUSTOM, Eager
 
 from distcnn.config import TrainConfig
 from distcnn.model import InputSpec, Network, build_network, fit_scaling
@@ -24,6 +23,7 @@ from distcnn.training.data.labelled import Labelled, read_labelled
 from distcnn.training.data.tensors import Scaled, scale_stars
 from distcnn.training.loop.conv_matmul import for_cpu
 from distcnn.training.loop.fit import evaluate, train_member
+from lib.training_loops import CUSTOM, Eager
 
 
 def train_eager(

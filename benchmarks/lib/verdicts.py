@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from judge import NARROW
+
+from lib.judge import NARROW
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]

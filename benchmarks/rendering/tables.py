@@ -6,7 +6,7 @@ What a result does not have (Keras was not asked for, nothing was run without Da
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from judge import NARROW
+from lib.judge import NARROW
 
 from distcnn.schema import LABELS
 

@@ -1,0 +1,1 @@
+"""What benchmarks share: surveys to measure on, plain loops to compare with, ceilings, origin."""
