@@ -38,7 +38,7 @@ from distcnn import __version__, pipeline
 from distcnn.config import Config, load_config
 from distcnn.errors import DistcnnError, UsageError
 from distcnn.model import Package
-from distcnn.monitor import console_listener
+from distcnn.monitor import console_display
 from distcnn.schema import LABELS
 from distcnn.survey import Store
 
@@ -83,7 +83,7 @@ class River:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.folder = options, options.folder
         self.archive, self.survey = self.folder / "archive", self.folder / "survey.zarr"
-        self.listener = console_listener()
+        self.listener = console_display()
 
     def config(self, preset: str, members: int) -> Config:
         fraction = LABELLED_FRACTION / LABELLED_SHARE * self.options.labelled / self.options.stars

@@ -37,7 +37,7 @@ from distcnn.inference.engines import Candidate, EngineRefused
 from distcnn.inference.engines.cache import cache_folder
 from distcnn.inference.predictor import PLAIN, Choice, Predictor, one_thread
 from distcnn.model import Ensemble, Package, star_inputs
-from distcnn.monitor import console_listener
+from distcnn.monitor import console_display
 from distcnn.quality import Quality
 from distcnn.survey import Region, Store
 from distcnn.training import Part
@@ -161,7 +161,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     places = folder / options.package, folder / options.student, folder / "survey.zarr"
     config = load_config(options.conf, ["cluster.backend=serial", *options.sets])
     begun = time.process_time()
-    pipeline.distil_package(*places, config, console_listener())
+    pipeline.distil_package(*places, config, console_display())
     spent = time.process_time() - begun
     teacher, student = (Package.load(path) for path in places[:2])
     survey = Store.open(places[2], "survey")

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a clear error, 2 wrong usage, 3 finished with stars put as
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -80,22 +81,13 @@ def _configure(conf: Path | None, sets: list[str] | None, cluster: str | None = 
     return load_config(conf, [*(sets or []), *chosen])
 
 
-def _listener() -> Listener:
-    from distcnn.monitor import console_listener
-
-    return console_listener()
-
-
 @contextmanager
-def _listening(tensorboard: Path | None) -> Iterator[Listener]:
-    """The console, and TensorBoard logs where they are asked for."""
-    if tensorboard is None:
-        yield _listener()
-        return
-    from distcnn.monitor import Tee, TensorBoard
+def _listening(config: Config) -> Iterator[Listener]:
+    """The console and the listeners of the section ``monitor``."""
+    from distcnn.monitor import open_listener
 
-    with TensorBoard(tensorboard) as logs:
-        yield Tee(_listener(), logs)
+    with open_listener(config.monitor) as listener:
+        yield listener
 
 
 def _code(put_aside: int) -> int:
@@ -114,7 +106,9 @@ def simulate(
     """Write a survey with known truth as archive files (Gaia bulk layout, APOGEE-like labels)."""
     from distcnn import pipeline
 
-    pipeline.simulate_archive(out_dir, stars, seed, _configure(conf, sets, cluster), _listener())
+    config = _configure(conf, sets, cluster)
+    with _listening(config) as listener:
+        pipeline.simulate_archive(out_dir, stars, seed, config, listener)
 
 
 @app.command()
@@ -128,9 +122,9 @@ def ingest(
     """Turn archive files into one survey store (sharded Zarr); bad rows are listed, not lost."""
     from distcnn import pipeline
 
-    done = pipeline.ingest_archive(
-        archive_dir, survey, _configure(conf, sets, cluster), _listener()
-    )
+    config = _configure(conf, sets, cluster)
+    with _listening(config) as listener:
+        done = pipeline.ingest_archive(archive_dir, survey, config, listener)
     raise typer.Exit(_code(done.quarantined))
 
 
@@ -150,11 +144,14 @@ def train(
     """Train an ensemble on the labelled stars; the same command again resumes."""
     from distcnn import pipeline
 
+    if tensorboard is not None:
+        # Quoted as JSON, which YAML reads as text whatever the folder's name.
+        sets = [*(sets or []), f"monitor.tensorboard={json.dumps(str(tensorboard))}"]
     config = _configure(conf, sets, cluster)
     if dry_run:
         print(pipeline.plan_training(survey, package, config))
         return
-    with _listening(tensorboard) as listener:
+    with _listening(config) as listener:
         pipeline.train_package(survey, package, config, listener, resume=resume)
 
 
@@ -176,7 +173,9 @@ def tune(
     if dry_run:
         print(pipeline.look_at_study(survey, study, config))
         return
-    print(pipeline.tune_survey(survey, study, config, _listener()))
+    with _listening(config) as listener:
+        tuned = pipeline.tune_survey(survey, study, config, listener)
+    print(tuned)
     print(f"distcnn train {survey} PACKAGE --conf {study / 'best.yaml'}")
 
 
@@ -193,7 +192,8 @@ def distil(
     from distcnn import pipeline
 
     config = _configure(conf, sets, cluster)
-    pipeline.distil_package(package, small, survey, config, _listener())
+    with _listening(config) as listener:
+        pipeline.distil_package(package, small, survey, config, listener)
     print(pipeline.price_of(small))
 
 
@@ -221,7 +221,8 @@ def predict(
         print(plan)
         plan.check()
         return
-    done = pipeline.predict_survey(package, survey, predictions, config, _listener())
+    with _listening(config) as listener:
+        done = pipeline.predict_survey(package, survey, predictions, config, listener)
     raise typer.Exit(_code(done.failed))
 
 
@@ -250,19 +251,20 @@ def verify(
     from distcnn import pipeline
 
     config = _configure(conf, sets)
-    print(
-        pipeline.verify_predictions(
-            predictions, config, _listener(), package=package, survey=survey
+    with _listening(config) as listener:
+        found = pipeline.verify_predictions(
+            predictions, config, listener, package=package, survey=survey
         )
-    )
+    print(found)
 
 
 @app.command()
-def export(predictions: Path, catalogue: Path) -> None:
+def export(predictions: Path, catalogue: Path, conf: Conf = None, sets: Sets = None) -> None:
     """Write the catalogue: CATALOGUE.fits, .parquet or .vot, with units, UCDs and sentences."""
     from distcnn import pipeline
 
-    pipeline.export_catalogue(predictions, catalogue, _listener())
+    with _listening(_configure(conf, sets)) as listener:
+        pipeline.export_catalogue(predictions, catalogue, listener)
 
 
 @app.command()
@@ -278,15 +280,17 @@ def report(
     """Write one self-contained page of figures and tables, and its numbers as JSON."""
     from distcnn import pipeline
 
-    pipeline.write_report(
-        predictions,
-        report_dir,
-        _configure(conf, sets),
-        _listener(),
-        survey=survey,
-        package=package,
-        truth=truth,
-    )
+    config = _configure(conf, sets)
+    with _listening(config) as listener:
+        pipeline.write_report(
+            predictions,
+            report_dir,
+            config,
+            listener,
+            survey=survey,
+            package=package,
+            truth=truth,
+        )
 
 
 @app.command()
@@ -324,8 +328,9 @@ def demo(
     from distcnn import pipeline
 
     config = _configure(conf or Path("demo"), sets, cluster)
-    for line in pipeline.run_demo(out_dir, config, _listener()):
-        print(line)
+    with _listening(config) as listener:
+        lines = pipeline.run_demo(out_dir, config, listener)
+    print(*lines, sep="\n")
 
 
 def _version(asked: bool) -> None:

@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -125,6 +126,16 @@ def test_doctor_finds_this_machine_fit():
     done = distcnn("doctor")
     assert done.returncode == 0
     assert "storage: round trip right" in done.stdout
+
+
+def test_a_journal_is_kept_where_the_configuration_says(tmp_path):
+    asked = ("simulate", "archive", "--stars", "20", "--cluster", "serial")
+    done = distcnn(*asked, "--set", "monitor.journal=run.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["StageStarted", "Advanced", "StageEnded"]
+    assert {event["stage"] for event in events} == {"simulate"}
+    assert "simulate: done" in done.stderr
 
 
 def test_training_writes_tensorboard_logs_where_it_is_asked_to(tmp_path):

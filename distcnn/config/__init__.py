@@ -3,7 +3,7 @@
 from distcnn.config.base import Bytes, Frozen, parse_bytes
 from distcnn.config.load import Config, conf_folder, load_config, to_yaml
 from distcnn.config.predict import PredictConfig, QualityConfig
-from distcnn.config.run import ClusterConfig, DemoConfig, FigureName, ReportConfig
+from distcnn.config.run import ClusterConfig, DemoConfig, FigureName, MonitorConfig, ReportConfig
 from distcnn.config.simulate import SimulateConfig, TroubleConfig
 from distcnn.config.survey import (
     CutConfig,
@@ -42,6 +42,7 @@ __all__ = [
     "GridConfig",
     "IngestConfig",
     "LabelsConfig",
+    "MonitorConfig",
     "NetworkConfig",
     "PredictConfig",
     "PrepareConfig",

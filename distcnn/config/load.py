@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from distcnn.config.base import Frozen
 from distcnn.config.predict import PredictConfig, QualityConfig
-from distcnn.config.run import ClusterConfig, DemoConfig, ReportConfig
+from distcnn.config.run import ClusterConfig, DemoConfig, MonitorConfig, ReportConfig
 from distcnn.config.simulate import SimulateConfig
 from distcnn.config.survey import IngestConfig
 from distcnn.config.train import DistilConfig, TrainConfig, TuneConfig
@@ -39,6 +39,8 @@ class Config(Frozen):
     """``distcnn report``."""
     cluster: ClusterConfig = ClusterConfig()
     """``--cluster``."""
+    monitor: MonitorConfig = MonitorConfig()
+    """Who is told of progress, beside the console; every command."""
     demo: DemoConfig = DemoConfig()
     """``distcnn demo``."""
 

@@ -1,5 +1,6 @@
-"""Settings of how a run goes: its cluster, its report, the demonstration."""
+"""Settings of how a run goes: its cluster, its listeners, its report, the demonstration."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -43,6 +44,15 @@ class ClusterConfig(Frozen):
     """Times a task is begun on workers that die under it before it is given up."""
     patience: float = Field(120.0, gt=0)
     """Time without a single worker alive after which the work is given up [s]."""
+
+
+class MonitorConfig(Frozen):
+    """Listeners beside the console; each is off while its key is null."""
+
+    journal: Path | None = None
+    """File to which every event is appended as one line of JSON; runs may share it."""
+    tensorboard: Path | None = None
+    """Folder for TensorBoard logs of training, one run per member."""
 
 
 class ReportConfig(Frozen):

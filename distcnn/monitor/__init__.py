@@ -3,10 +3,8 @@
 Listeners watch. They never slow or stop the work: one that fails is left out, and said so.
 """
 
-from distcnn.monitor.console.listener import console_listener
+from distcnn.monitor.console import console_display
 from distcnn.monitor.doctor import examine
-from distcnn.monitor.journal import Journal
-from distcnn.monitor.listeners import Tee
-from distcnn.monitor.tensorboard import TensorBoard
+from distcnn.monitor.listeners import LISTENERS, ListenerGroup, open_listener
 
-__all__ = ["Journal", "Tee", "TensorBoard", "console_listener", "examine"]
+__all__ = ["LISTENERS", "ListenerGroup", "console_display", "examine", "open_listener"]

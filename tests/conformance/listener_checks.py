@@ -1,6 +1,6 @@
 """Conformance kit of listeners: a listener is finished when these pass.
 
-A subclass gives the fixture ``listener``.
+A subclass gives the fixture ``listener``, newly opened for every test.
 """
 
 from pathlib import Path
@@ -60,6 +60,15 @@ class ListenerChecks:
         tell(listener, Notice("[bold]a/[red]\nsecond line: é [/]", "warning"), Notice(""))
         tell(listener, StageStarted("[alpha/M]", 1, "stars"), Advanced("[alpha/M]", 1))
         tell(listener, StageEnded("[alpha/M]", {"[x]": "[/y]"}))
+
+    def test_closing_twice(self, listener):
+        tell(listener, *ORDERLY)
+        listener.close()
+        listener.close()
+
+    def test_closing_in_the_middle_of_a_stage(self, listener):
+        tell(listener, StageStarted("predict", 10, "stars"), EpochEnded(0, 1, 2, 0.0, 0.0, 1.0))
+        listener.close()
 
 
 def tell(listener, *events: Event) -> None:

@@ -1,7 +1,9 @@
 """Every listener passes the kit; each says what it should."""
 
+import gc
 import io
 import json
+import os
 import sys
 
 import numpy as np
@@ -10,11 +12,14 @@ from conformance.listener_checks import ORDERLY, ListenerChecks, tell
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util import tensor_util
 
+from distcnn.config import MonitorConfig
 from distcnn.errors import MissingExtra, UsageError
 from distcnn.events import Advanced, EpochEnded, Notice, StageEnded, StageStarted
-from distcnn.monitor import Journal, Tee, TensorBoard, console_listener
-from distcnn.monitor.console.log_lines import Lines
-from distcnn.monitor.console.progress_bars import MEMBERS, Bars
+from distcnn.monitor import LISTENERS, ListenerGroup, console_display, open_listener
+from distcnn.monitor.console import LogLines
+from distcnn.monitor.console.progress_bars import MAX_MEMBER_BARS, ProgressBars
+from distcnn.monitor.listeners.journal import Journal
+from distcnn.monitor.listeners.tensorboard import TensorBoard
 
 
 class Terminal(io.StringIO):
@@ -34,18 +39,18 @@ class Clock:
         return self.now
 
 
-class TestLines(ListenerChecks):
+class TestLogLines(ListenerChecks):
     @pytest.fixture
     def listener(self):
-        return Lines(io.StringIO())
+        return LogLines(io.StringIO())
 
 
-class TestBars(ListenerChecks):
+class TestProgressBars(ListenerChecks):
     @pytest.fixture
     def listener(self):
-        bars = Bars(Terminal())
+        bars = ProgressBars(Terminal())
         yield bars
-        bars.stop()
+        bars.close()
 
 
 class TestJournal(ListenerChecks):
@@ -62,13 +67,13 @@ class TestTensorBoard(ListenerChecks):
             yield logs
 
 
-class TestTee(ListenerChecks):
+class TestListenerGroup(ListenerChecks):
     @pytest.fixture
     def listener(self):
-        return Tee(Lines(io.StringIO()), Lines(io.StringIO()))
+        return ListenerGroup(LogLines(io.StringIO()), LogLines(io.StringIO()))
 
 
-class TestLinesInTime:
+class TestLogLinesInTime:
     @pytest.fixture
     def clock(self):
         return Clock()
@@ -79,7 +84,7 @@ class TestLinesInTime:
 
     @pytest.fixture
     def lines(self, stream, clock):
-        return Lines(stream, clock=clock)
+        return LogLines(stream, clock=clock)
 
     def texts(self, stream):
         """What was written, without the date and time before every line."""
@@ -128,7 +133,7 @@ class TestLinesInTime:
     def test_a_member_begun_again_or_told_better_has_another_time_left(self, lines, clock):
         def left(epoch, **told):
             lines(EpochEnded(0, epoch, 10, 0.0, 0.0, 1.0, **told))
-            return lines.paces[0].left(clock())
+            return lines.member_estimates[0].seconds_left(clock())
 
         assert left(4) is None
         clock.now += 3
@@ -161,7 +166,7 @@ class TestTheConsole:
     def test_bars_are_drawn_on_a_terminal_and_taken_away_at_the_end(self, monkeypatch):
         monkeypatch.setenv("TERM", "xterm")
         screen = Terminal()
-        bars = Bars(screen)
+        bars = ProgressBars(screen)
         tell(bars, StageStarted("predict", 100, "stars"), Advanced("predict", 40))
         bars.progress.refresh()
         assert "predict" in screen.getvalue()
@@ -175,7 +180,7 @@ class TestTheConsole:
     def test_members_have_bars_with_their_losses(self, monkeypatch):
         monkeypatch.setenv("TERM", "xterm")
         screen = Terminal()
-        bars = Bars(screen)
+        bars = ProgressBars(screen)
         bars.console.width = 150
         tell(bars, StageStarted("train", 20, "epochs"), EpochEnded(3, 7, 10, -1.5, -1.25, 2246.0))
         bars.progress.refresh()
@@ -187,7 +192,7 @@ class TestTheConsole:
     def test_time_left_is_told_per_member_and_over_all(self, monkeypatch):
         monkeypatch.setenv("TERM", "xterm")
         clock, screen = Clock(), Terminal()
-        bars = Bars(screen, clock=clock)
+        bars = ProgressBars(screen, clock=clock)
         bars.console.width = 150
         tell(bars, StageStarted("train", 20, "epochs"), EpochEnded(0, 1, 10, -1.5, -1.2, 2e3))
         clock.now += 10
@@ -195,28 +200,28 @@ class TestTheConsole:
         bars.progress.refresh()
         assert "1 min 20 s left" in screen.getvalue()
         assert "3 min 10 s left" in screen.getvalue()
-        bars.stop()
+        bars.close()
 
     def test_many_members_do_not_fill_the_screen(self):
-        bars = Bars(Terminal())
+        bars = ProgressBars(Terminal())
         bars(StageStarted("train", 300, "epochs"))
-        for member in range(MEMBERS):
+        for member in range(MAX_MEMBER_BARS):
             bars(EpochEnded(member, 1, 10, 0.0, 0.0, 1.0))
         tell(bars, EpochEnded(0, 2, 10, 0.0, 0.0, 1.0), EpochEnded(99, 1, 10, 0.0, 0.0, 1.0))
-        assert set(bars.members) == {0, 99, *range(2, MEMBERS)}
-        assert len(bars.progress.tasks) == MEMBERS + 1
-        bars.stop()
+        assert set(bars.members) == {0, 99, *range(2, MAX_MEMBER_BARS)}
+        assert len(bars.progress.tasks) == MAX_MEMBER_BARS + 1
+        bars.close()
 
     def test_a_log_gets_lines_and_a_terminal_gets_bars(self):
         log, screen = io.StringIO(), Terminal()
-        tell(console_listener(log), *ORDERLY)
+        tell(console_display(log), *ORDERLY)
         assert "\x1b" not in log.getvalue()
         assert "predict: done" in log.getvalue()
-        tell(console_listener(screen), *ORDERLY)
+        tell(console_display(screen), *ORDERLY)
         assert "✓" in screen.getvalue()
 
     def test_it_speaks_on_standard_error(self, capsys):
-        tell(console_listener(), *ORDERLY)
+        tell(console_display(), *ORDERLY)
         output = capsys.readouterr()
         assert output.out == ""
         assert "predict: begins, 20 of 100 stars (20 %)" in output.err
@@ -232,6 +237,19 @@ class TestTheJournal:
         assert lines[0]["total"] == 100
         assert lines[-1]["facts"] == {"stars": 100, "seconds": 1.5}
         assert all(line["time"].endswith("+00:00") for line in lines)
+
+    def test_every_line_has_its_run_and_the_stage_that_was_open(self, tmp_path):
+        path = tmp_path / "journal.jsonl"
+        with Journal(path) as journal:
+            tell(journal, Notice("before"), StageStarted("train", 4, "epochs"))
+            tell(journal, StageStarted("read", 1, "files"), Advanced("train", 1), Notice("in read"))
+            tell(journal, StageEnded("read"), EpochEnded(0, 1, 2, -1.0, -0.5, 2000.0))
+            tell(journal, StageEnded("train"), Notice("after"))
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        stages = [line["stage"] for line in lines]
+        assert stages == [None, "train", "read", "train", "read", "read", "train", "train", None]
+        assert {line["run"] for line in lines} == {journal.run}
+        assert str(os.getpid()) in journal.run
 
     def test_lines_are_there_while_the_run_goes_on(self, tmp_path):
         with Journal(tmp_path / "j") as journal:
@@ -298,15 +316,72 @@ class TestTensorBoardLogs:
         assert not (tmp_path / "logs").exists()
 
 
-class TestATeeGuards:
+class TestListenersAreSwitchedOnByConfiguration:
+    def test_every_key_of_the_section_has_its_listener(self):
+        assert set(LISTENERS) == set(MonitorConfig.model_fields)
+
+    def test_the_console_comes_first_and_every_configured_listener_hears_the_same(self, tmp_path):
+        config = MonitorConfig(journal=tmp_path / "j", tensorboard=tmp_path / "logs")
+        console = io.StringIO()
+        with open_listener(config, console) as listener:
+            tell(listener, *ORDERLY, EpochEnded(0, 1, 2, -1.0, -0.5, 2000.0))
+        assert "predict: done" in console.getvalue()
+        assert len((tmp_path / "j").read_text().splitlines()) == len(ORDERLY) + 1
+        assert list((tmp_path / "logs").glob("member_00/events*"))
+
+    def test_without_configuration_there_is_the_console_alone(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        console = io.StringIO()
+        with open_listener(stream=console) as listener:
+            tell(listener, *ORDERLY)
+        assert "predict: done" in console.getvalue()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_wrong_setting_stops_before_the_work_and_closes_what_was_open(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        config = MonitorConfig(journal=tmp_path / "j", tensorboard=tmp_path / "file" / "logs")
+        with pytest.raises(UsageError, match="cannot be written"), open_listener(config):
+            pytest.fail("the work began")
+        # An open file would be a ResourceWarning, which is an error here.
+        gc.collect()
+
+    def test_an_error_of_the_work_is_not_hidden_and_the_journal_is_whole(self, tmp_path):
+        config = MonitorConfig(journal=tmp_path / "j")
+
+        def work():
+            with open_listener(config, io.StringIO()) as listener:
+                listener(Notice("begun"))
+                raise KeyError("work")
+
+        with pytest.raises(KeyError, match="work"):
+            work()
+        assert "begun" in (tmp_path / "j").read_text()
+
+
+class TestAListenerGroupGuards:
+    def test_one_that_fails_to_close_does_not_keep_the_others_open(self, tmp_path, capfd):
+        class Stuck:
+            def __call__(self, event):
+                pass
+
+            def close(self):
+                raise OSError("no space left")
+
+        journal = Journal(tmp_path / "j")
+        group = ListenerGroup(journal, Stuck())
+        group.close()
+        assert capfd.readouterr().err.count("no space left") == 1
+        with pytest.raises(ValueError, match="closed file"):
+            journal(Notice("late"))
+
     def test_a_failing_listener_is_left_out_and_the_others_hear_why_once(self):
         heard = []
 
         def broken(event):
             raise RuntimeError("the disk is full")
 
-        tee = Tee(broken, heard.append)
-        tell(tee, *ORDERLY)
+        group = ListenerGroup(broken, heard.append)
+        tell(group, *ORDERLY)
         reports = [event for event in heard if event not in ORDERLY]
         assert [event for event in heard if event in ORDERLY] == list(ORDERLY)
         assert len(reports) == 1
@@ -317,7 +392,7 @@ class TestATeeGuards:
         def broken(event):
             raise OSError("gone")
 
-        tell(Tee(broken), *ORDERLY)
+        tell(ListenerGroup(broken), *ORDERLY)
         assert capfd.readouterr().err.count("gone") == 1
 
     def test_two_failures_at_once_do_not_stop_it(self, capfd):
@@ -327,7 +402,7 @@ class TestATeeGuards:
         def second(event):
             raise KeyError("second")
 
-        tell(Tee(first, second), *ORDERLY)
+        tell(ListenerGroup(first, second), *ORDERLY)
         error = capfd.readouterr().err
         assert error.count("ValueError") == error.count("KeyError") == 1
 
@@ -336,4 +411,4 @@ class TestATeeGuards:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            Tee(interrupted)(Notice("x"))
+            ListenerGroup(interrupted)(Notice("x"))

@@ -2,14 +2,63 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 
 from distcnn.events import Advanced, EpochEnded, Event, Notice, StageEnded, StageStarted
-from distcnn.monitor.console.rates import Tally
 
 
-class Screen(ABC):
-    """A listener for people. It keeps the tallies; a display only draws.
+@dataclass
+class RateEstimate:
+    """Progress of one stage or member.
+
+    ``before`` units were done when it began, at the clock's ``since`` [s], and ``done`` since
+    then; ``ends`` is the clock at its probable end [s], None before the first unit.
+    """
+
+    stage: str
+    total: int
+    unit: str
+    before: int
+    since: float
+    done: int = 0
+    ends: float | None = None
+
+    @classmethod
+    def begin(cls, event: StageStarted, now: float) -> "RateEstimate":
+        return cls(event.stage, event.total, event.unit, event.done, now)
+
+    def advance(self, count: int, now: float) -> None:
+        """``count`` units more; the end is estimated again, and stays until the next call."""
+        self.done += count
+        rate = self.rate(now)
+        left = max(0, self.total - self.before - self.done)
+        self.ends = now + left / rate if rate else None
+
+    def rate(self, now: float) -> float:
+        """Units per second of this run; 0 before the first."""
+        return self.done / (now - self.since) if now > self.since else 0.0
+
+    def seconds_left(self, now: float) -> float | None:
+        """Seconds to go; None before the first unit."""
+        return None if self.ends is None else max(0.0, self.ends - now)
+
+    def text(self, now: float) -> str:
+        """``4,096 of 20,000 stars (20 %), 310 stars/s, 51 s left``."""
+        reached = self.before + self.done
+        parts = [f"{reached:,} of {self.total:,} {self.unit}"]
+        if self.total:
+            parts[0] += f" ({100 * reached / self.total:.0f} %)"
+        if rate := self.rate(now):
+            parts.append(f"{number(rate)} {self.unit}/s")
+        left = self.seconds_left(now)
+        if left:
+            parts.append(f"{duration(left)} left")
+        return ", ".join(parts)
+
+
+class Display(ABC):
+    """A listener for people. It keeps the estimates; what inherits from it only draws.
 
     Parameters
     ----------
@@ -18,54 +67,85 @@ class Screen(ABC):
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self.clock = clock
-        self.tallies: dict[str, Tally] = {}
-        self.paces: dict[int, Tally] = {}
+        self.estimates: dict[str, RateEstimate] = {}
+        self.member_estimates: dict[int, RateEstimate] = {}
 
     def __call__(self, event: Event) -> None:
         match event:
             case StageStarted():
-                tally = self.tallies[event.stage] = Tally.begin(event, self.clock())
-                self.started(tally)
-            case Advanced() if event.stage in self.tallies:
-                tally = self.tallies[event.stage]
-                tally.advance(event.count, self.clock())
-                self.advanced(tally, event.count)
+                estimate = self.estimates[event.stage] = RateEstimate.begin(event, self.clock())
+                self.stage_started(estimate)
+            case Advanced() if event.stage in self.estimates:
+                estimate = self.estimates[event.stage]
+                estimate.advance(event.count, self.clock())
+                self.stage_advanced(estimate, event.count)
             case EpochEnded():
-                self.trained(event, self._pace(event))
+                self.epoch_ended(event, self._estimate_of(event))
             case Notice():
-                self.say(event.text, event.level)
+                self.notice(event.text, event.level)
             case StageEnded():
-                self.ended(event, self.tallies.pop(event.stage, None))
-                self.paces.clear()
+                self.stage_ended(event, self.estimates.pop(event.stage, None))
+                self.member_estimates.clear()
 
-    def _pace(self, event: EpochEnded) -> Tally:
-        """The tally of a member; epochs before the first one heard of are no measure of speed."""
-        now, pace = self.clock(), self.paces.get(event.member)
-        if pace is None or event.epoch <= pace.before + pace.done:
-            pace = Tally(f"member {event.member}", event.epochs, "epochs", event.epoch, now)
-            self.paces[event.member] = pace
+    def _estimate_of(self, event: EpochEnded) -> RateEstimate:
+        """The estimate of a member; epochs of an earlier run took none of this time."""
+        now, estimate = self.clock(), self.member_estimates.get(event.member)
+        if estimate is None or event.epoch <= estimate.before + estimate.done:
+            estimate = RateEstimate(
+                f"member {event.member}", event.epochs, "epochs", event.epoch, now
+            )
+            self.member_estimates[event.member] = estimate
         else:
-            pace.advance(event.epoch - pace.before - pace.done, now)
+            estimate.advance(event.epoch - estimate.before - estimate.done, now)
         if event.seconds_left is not None:
-            pace.ends = now + event.seconds_left
-        return pace
+            estimate.ends = now + event.seconds_left
+        return estimate
 
     @abstractmethod
-    def started(self, tally: Tally) -> None:
+    def stage_started(self, estimate: RateEstimate) -> None:
         """A stage begins."""
 
     @abstractmethod
-    def advanced(self, tally: Tally, count: int) -> None:
-        """A stage has ``count`` units more; the tally has them already."""
+    def stage_advanced(self, estimate: RateEstimate, count: int) -> None:
+        """A stage has ``count`` units more; the estimate has them already."""
 
     @abstractmethod
-    def trained(self, event: EpochEnded, pace: Tally) -> None:
+    def epoch_ended(self, event: EpochEnded, estimate: RateEstimate) -> None:
         """A member has an epoch more."""
 
     @abstractmethod
-    def say(self, text: str, level: str) -> None:
+    def notice(self, text: str, level: str) -> None:
         """A notice."""
 
     @abstractmethod
-    def ended(self, event: StageEnded, tally: Tally | None) -> None:
-        """A stage is complete; None if its start was never told."""
+    def stage_ended(self, event: StageEnded, estimate: RateEstimate | None) -> None:
+        """A stage is complete; None if its start was never reported."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the screen as it was found; a second call does nothing."""
+
+
+def duration(seconds: float) -> str:
+    """``8.4 s``, ``51 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def number(value: object) -> str:
+    """Thousands apart; three digits of fractions below a hundred."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def facts_text(facts: object) -> str:
+    """``stars 20,000, seconds 3.1``; underscores become spaces."""
+    items = facts.items() if hasattr(facts, "items") else ()
+    return ", ".join(f"{str(name).replace('_', ' ')} {number(value)}" for name, value in items)

@@ -6,13 +6,12 @@ from time import monotonic
 from typing import TextIO
 
 from distcnn.events import EpochEnded, StageEnded
-from distcnn.monitor.console.display import Screen
-from distcnn.monitor.console.rates import Tally, duration, facts_text, number
+from distcnn.monitor.console.display import Display, RateEstimate, duration, facts_text, number
 
 INTERVAL = 5.0
 
 
-class Lines(Screen):
+class LogLines(Display):
     """Writes at most one line per ``interval`` seconds and stage or member, beside start and end.
 
     Parameters
@@ -33,32 +32,35 @@ class Lines(Screen):
         self.stream, self.interval = stream, interval
         self.last: dict[str, float] = {}
 
-    def started(self, tally: Tally) -> None:
-        self.last[tally.stage] = self.clock()
-        self._write(f"{tally.stage}: begins, {tally.text(self.clock())}")
+    def stage_started(self, estimate: RateEstimate) -> None:
+        self.last[estimate.stage] = self.clock()
+        self._write(f"{estimate.stage}: begins, {estimate.text(self.clock())}")
 
-    def advanced(self, tally: Tally, count: int) -> None:
-        if self._due(tally.stage):
-            self._write(f"{tally.stage}: {tally.text(self.clock())}")
+    def stage_advanced(self, estimate: RateEstimate, count: int) -> None:
+        if self._due(estimate.stage):
+            self._write(f"{estimate.stage}: {estimate.text(self.clock())}")
 
-    def trained(self, event: EpochEnded, pace: Tally) -> None:
-        if not self._due(pace.stage) and event.epoch < event.epochs:
+    def epoch_ended(self, event: EpochEnded, estimate: RateEstimate) -> None:
+        if not self._due(estimate.stage) and event.epoch < event.epochs:
             return
-        left = pace.left(self.clock())
+        left = estimate.seconds_left(self.clock())
         self._write(
-            f"{pace.stage}: epoch {event.epoch} of {event.epochs}, loss {event.loss:.4f}, "
+            f"{estimate.stage}: epoch {event.epoch} of {event.epochs}, loss {event.loss:.4f}, "
             f"validation {event.validation:.4f}, {number(event.stars_per_second)} stars/s"
             # Members may stop early, so this is a bound.
             + (f", at most {duration(left)} left" if left else "")
         )
 
-    def say(self, text: str, level: str) -> None:
+    def notice(self, text: str, level: str) -> None:
         self._write(text if level == "info" else f"{level}: {text}")
 
-    def ended(self, event: StageEnded, tally: Tally | None) -> None:
-        time = f" after {duration(self.clock() - tally.since)}" if tally else ""
+    def stage_ended(self, event: StageEnded, estimate: RateEstimate | None) -> None:
+        time = f" after {duration(self.clock() - estimate.since)}" if estimate else ""
         facts = facts_text(event.facts)
         self._write(f"{event.stage}: done{time}" + (f"; {facts}" if facts else ""))
+
+    def close(self) -> None:
+        """Nothing to give back: the stream belongs to the caller."""
 
     def _due(self, name: str) -> bool:
         now = self.clock()

@@ -19,10 +19,9 @@ from rich.progress import (
 from rich.text import Text
 
 from distcnn.events import EpochEnded, StageEnded
-from distcnn.monitor.console.display import Screen
-from distcnn.monitor.console.rates import Tally, duration, facts_text, number
+from distcnn.monitor.console.display import Display, RateEstimate, duration, facts_text, number
 
-MEMBERS = 12
+MAX_MEMBER_BARS = 12
 """Members shown at a time; the one that was silent longest makes room for another."""
 
 
@@ -34,25 +33,25 @@ class SpeedColumn(TextColumn):
         self.clock = clock
 
     def render(self, task: Task) -> Text:
-        overall = task.fields["tally"].rate(self.clock())
+        overall = task.fields["estimate"].rate(self.clock())
         speed = task.fields.get("speed") or task.speed or overall
         unit = task.fields.get("unit", "")
         return Text(f"{number(float(speed))} {unit}/s" if speed else "", style="cyan")
 
 
 class LeftColumn(TextColumn):
-    """Time left, as the tally has it."""
+    """Time left, as the estimate has it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__("")
         self.clock = clock
 
     def render(self, task: Task) -> Text:
-        left = task.fields["tally"].left(self.clock())
+        left = task.fields["estimate"].seconds_left(self.clock())
         return Text("" if left is None else f"{duration(left)} left", style="magenta")
 
 
-class Bars(Screen):
+class ProgressBars(Display):
     """Bars with counts, speed and time left; what is finished becomes a line above them."""
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = monotonic) -> None:
@@ -62,49 +61,51 @@ class Bars(Screen):
         self.stages: dict[str, TaskID] = {}
         self.members: dict[int, TaskID] = {}
 
-    def started(self, tally: Tally) -> None:
-        if tally.stage in self.stages:
-            self._live().remove_task(self.stages[tally.stage])
-        self.stages[tally.stage] = self._live().add_task(
-            escape(tally.stage),
-            total=tally.total,
-            completed=tally.before,
-            unit=tally.unit,
-            tally=tally,
+    def stage_started(self, estimate: RateEstimate) -> None:
+        if estimate.stage in self.stages:
+            self._live().remove_task(self.stages[estimate.stage])
+        self.stages[estimate.stage] = self._live().add_task(
+            escape(estimate.stage),
+            total=estimate.total,
+            completed=estimate.before,
+            unit=estimate.unit,
+            estimate=estimate,
         )
 
-    def advanced(self, tally: Tally, count: int) -> None:
-        self._live().advance(self.stages[tally.stage], count)
+    def stage_advanced(self, estimate: RateEstimate, count: int) -> None:
+        self._live().advance(self.stages[estimate.stage], count)
 
-    def trained(self, event: EpochEnded, pace: Tally) -> None:
+    def epoch_ended(self, event: EpochEnded, estimate: RateEstimate) -> None:
         bar = self.members.pop(event.member, None)
-        self.members[event.member] = self._new_member(pace) if bar is None else bar
+        self.members[event.member] = self._new_member(estimate) if bar is None else bar
         self._live().update(
             self.members[event.member],
             completed=event.epoch,
-            description=f"  {pace.stage}  loss {event.loss:.3f} / {event.validation:.3f}",
+            description=f"  {estimate.stage}  loss {event.loss:.3f} / {event.validation:.3f}",
             speed=event.stars_per_second,
-            tally=pace,
+            estimate=estimate,
         )
 
-    def _new_member(self, pace: Tally) -> TaskID:
-        while len(self.members) >= MEMBERS:
+    def _new_member(self, estimate: RateEstimate) -> TaskID:
+        while len(self.members) >= MAX_MEMBER_BARS:
             self._live().remove_task(self.members.pop(next(iter(self.members))))
-        return self._live().add_task(pace.stage, total=pace.total, unit="stars", tally=pace)
+        return self._live().add_task(
+            estimate.stage, total=estimate.total, unit="stars", estimate=estimate
+        )
 
-    def say(self, text: str, level: str) -> None:
+    def notice(self, text: str, level: str) -> None:
         style = "yellow" if level == "warning" else ""
         self.console.print(escape(text), style=style, highlight=False)
 
-    def ended(self, event: StageEnded, tally: Tally | None) -> None:
+    def stage_ended(self, event: StageEnded, estimate: RateEstimate | None) -> None:
         time = ""
-        if tally is not None:
+        if estimate is not None:
             self._live().remove_task(self.stages.pop(event.stage))
-            time = f" {duration(self.clock() - tally.since)}"
+            time = f" {duration(self.clock() - estimate.since)}"
         line = f"[green]✓[/] {escape(event.stage)}{time}  {escape(facts_text(event.facts))}"
         self.console.print(line, highlight=False)
         if not self.stages:
-            self.stop()
+            self.close()
 
     def _live(self) -> Progress:
         """The bars on the screen, put there when they are first needed."""
@@ -121,14 +122,14 @@ class Bars(Screen):
                 expand=True,
             )
             self.progress.start()
-            atexit.register(self.stop)  # an error must not leave the terminal without a cursor
+            atexit.register(self.close)  # an error must not leave the terminal without a cursor
         return self.progress
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Take the bars off the screen."""
         if self.progress is not None:
             self.progress.stop()
-            atexit.unregister(self.stop)
+            atexit.unregister(self.close)
         self.progress = None
         self.stages.clear()
         self.members.clear()

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -10,12 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.errors import UsageError
-from distcnn.events import Event
+from distcnn.events import Event, StageEnded, StageStarted
 
 
 class Journal:
-    """Appends to ``path``; ``{"time": "...", "event": "Advanced", "stage": ..., "count": ...}``.
+    """Appends to ``path``; one object a line, read by ``pandas.read_json(path, lines=True)``.
 
+    ``{"time": "2026-01-31T12:00:00+00:00", "run": "20260131T115900-host-4711",
+    "event": "RegionStored", "stage": "predict", "region": "0-2048", "attempt": 1, ...}``
+
+    Every line has the time (UTC), the run (start, host and process: many runs may share a file),
+    the event and its stage; the rest are the event's own fields. The stage of an event without
+    one, such as a notice, is the stage begun last and not ended yet, null outside of stages.
     Numbers that are not finite become null, as JSON has none.
 
     Raises
@@ -25,18 +33,27 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         try:
+            # One write per line to a file opened for appending: two runs do not mix their lines.
             self._stream = path.open("a", encoding="utf-8")
         except OSError as error:
             raise UsageError(f"the journal {path} cannot be written ({error.strerror})") from None
+        self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
+        self._stages: list[str] = []
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, StageStarted):
+            self._stages.append(event.stage)
         record: dict[str, object] = {
             "time": datetime.now(UTC).isoformat(),
+            "run": self.run,
             "event": type(event).__name__,
+            "stage": self._stages[-1] if self._stages else None,
         }
-        record |= {field.name: _plain(getattr(event, field.name)) for field in fields(event)}
+        record |= {field.name: _as_json(getattr(event, field.name)) for field in fields(event)}
         self._stream.write(json.dumps(record, allow_nan=False) + "\n")
         self._stream.flush()
+        if isinstance(event, StageEnded) and event.stage in self._stages:
+            self._stages.remove(event.stage)
 
     def __enter__(self) -> "Journal":
         return self
@@ -49,14 +66,14 @@ class Journal:
         self._stream.close()
 
 
-def _plain(value: object) -> object:
+def _as_json(value: object) -> object:
     """The value in JSON's own types."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): _as_json(part) for name, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(part) for part in value]
+        return [_as_json(part) for part in value]
     return value if isinstance(value, bool | int | str) or value is None else str(value)
