@@ -1,7 +1,5 @@
 """Export: choose the writer by the suffix, write beside the target, then put it in place."""
 
-import os
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -10,6 +8,7 @@ from typing import Protocol, cast
 from distcnn.catalogue.table import Sheet, sheet_of
 from distcnn.errors import StoreError, UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
+from distcnn.files import atomic_write
 from distcnn.survey import Store
 
 STAGE = "export"
@@ -74,16 +73,9 @@ def _writer(target: Path) -> Writer:
 
 
 def _replace(target: Path, writer: Writer, sheet: Sheet) -> int:
-    draft = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        rows = writer.write(draft, sheet)
-        with draft.open("rb") as stream:
-            os.fsync(stream.fileno())
-        draft.replace(target)
+        with atomic_write(target) as draft:
+            return writer.write(draft, sheet)
     except OSError as error:
         raise StoreError(f"{target} cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
-    return rows

@@ -4,7 +4,6 @@ The driver hands out regions, notes in the ledger what is stored, and never touc
 itself. The same command again goes on where the ledger ends.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +17,7 @@ from distcnn.config import PredictConfig
 from distcnn.errors import ClusterError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
+from distcnn.files import atomic_write
 from distcnn.inference.compute import RegionTask
 from distcnn.inference.engines import Candidate, Gate
 from distcnn.inference.plan import Plan, make_plan
@@ -250,10 +250,8 @@ def _finish(store: Store, ledger: Ledger, totals: Totals, listener: Listener) ->
 
 def write_dead_letters(path: Path, letters: Iterable[str]) -> None:
     """Put the list of failed stars in its place, whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with draft.open("w", encoding="utf-8") as stream:
+    with atomic_write(path) as draft, draft.open("w", encoding="utf-8") as stream:
         stream.writelines(letters)
-    draft.replace(path)
 
 
 def _summary(store: Store, totals: Totals, plan: Plan, seconds: float) -> PredictSummary:

@@ -4,7 +4,6 @@ The store exists whole before the first star is computed. Its fingerprint says f
 survey, by which package and how; another fingerprint is an error, never a mixture.
 """
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,13 +15,14 @@ import torch
 
 from distcnn import __version__
 from distcnn.config import PredictConfig
-from distcnn.errors import FingerprintMismatch, StoreError
+from distcnn.errors import FingerprintMismatch, LockHeld, StoreError
+from distcnn.files import DRAFT_SUFFIX, FileLock, files_below
 from distcnn.inference.compatibility import survey_digest
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pair_names
 from distcnn.quality import Quality
 from distcnn.schema import FLAG_TEXT, LABEL, LABELS, PAIR, PREDICTION_VARIABLES, STAR
-from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store, files_below
+from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store
 
 Attrs = dict[str, Any]
 LEDGER, LOCK, DEAD_LETTERS = "ledger.jsonl", "lock", "dead_letters.jsonl"
@@ -170,19 +170,18 @@ def open_target(
 def remove_partials(store: Store) -> None:
     """Remove files that workers killed while they wrote have left."""
     for file in files_below(store.path):
-        if file.name.endswith(".partial"):
+        if file.name.endswith(DRAFT_SUFFIX):
             Path(file.path).unlink(missing_ok=True)
 
 
 @contextmanager
 def _alone(store: Store) -> Iterator[None]:
-    # A record lock dies with its process and is not inherited by workers that outlive it.
-    with (store.private / LOCK).open("w") as stream:
-        try:
-            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise StoreError(
-                f"{store.path.name} is being written by another run",
-                cure="Wait for it, or use another output path.",
-            ) from None
+    try:
+        lock = FileLock.acquire(store.private / LOCK)
+    except LockHeld:
+        raise StoreError(
+            f"{store.path.name} is being written by another run",
+            cure="Wait for it, or use another output path.",
+        ) from None
+    with lock:
         yield

@@ -10,6 +10,7 @@ import numpy as np
 from distcnn import hashing
 from distcnn.config import CutConfig, FilesConfig, LabelsConfig
 from distcnn.errors import InputError
+from distcnn.files import atomic_write
 from distcnn.ingest.readers.base import Array, Block, Reader, Rejected
 
 _RANGE = re.compile(r"_(\d+)-(\d+)\.")
@@ -94,10 +95,8 @@ class LabelTable:
 
     def save(self, path: Path) -> None:
         """Write as one npz file, atomically."""
-        draft = path.with_name(f"{path.name}.draft")
-        with draft.open("wb") as stream:
+        with atomic_write(path) as draft, draft.open("wb") as stream:
             np.savez(stream, **vars(self))
-        draft.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "LabelTable":

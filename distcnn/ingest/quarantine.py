@@ -9,6 +9,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distcnn.files import atomic_write
+
 _TEXTS, _NUMBERS = ("kind", "file", "reason", "detail"), ("row", "source_id")
 _ROWS_AT_ONCE = 20_000
 SCHEMA = pa.schema([(n, pa.string()) for n in _TEXTS] + [(n, pa.int64()) for n in _NUMBERS])
@@ -19,15 +21,13 @@ def write_quarantine(path: Path, lists: Iterable[Path], archive: Path) -> dict[s
 
     Returns the number of rows by reason. Streams: the lists may be long.
     """
-    draft = path.with_suffix(".draft")
     reasons: dict[str, int] = {}
-    with pq.ParquetWriter(draft, SCHEMA) as writer:
+    with atomic_write(path) as draft, pq.ParquetWriter(draft, SCHEMA) as writer:
         for rows in _batches(lists):
             for row in rows:
                 row["file"] = row["file"].removeprefix(f"{archive}/")
                 reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
             writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
-    draft.replace(path)
     return dict(sorted(reasons.items()))
 
 

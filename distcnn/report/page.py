@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from distcnn.evaluation.metrics import (
 from distcnn.evaluation.sample import Counts, Stars, gather
 from distcnn.evaluation.subgroups import attenuation_rows, cell_coverage, poor_rows
 from distcnn.events import Listener, StageEnded, silent
+from distcnn.files import atomic_write_text
 from distcnn.report.figures import calibration, labels, residuals, run
 from distcnn.report.figures.spectra import MASK_LEGEND, spectra
 from distcnn.report.figures.style import as_uri, number, style
@@ -313,9 +313,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            draft = folder / f".{name}.{os.getpid()}"
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(folder / name)
+            atomic_write_text(folder / name, text)
     except OSError as error:
         raise StoreError(
             f"{folder} cannot be written ({error})", cure="Give another folder for the report."

@@ -23,6 +23,7 @@ from distcnn.config import SimulateConfig
 from distcnn.errors import UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
+from distcnn.files import atomic_write, atomic_write_bytes
 from distcnn.simulate.defects import names
 from distcnn.simulate.files import apogee, ecsv, gaia
 from distcnn.simulate.files.apogee import draw_labelled, write_all_star
@@ -154,12 +155,12 @@ def write_range(
     ):
         name = f"{FILE_STEMS[kind]}_{where.name}.csv.gz"
         data = ecsv.compress(_with_header(kind, pieces))
-        ecsv.replace_file(out / name, data)
+        atomic_write_bytes(out / name, data)
         md5[name] = _md5(data)
     _save(_truth(stars, labelled), note.with_suffix(".truth.parquet"), TRUTH_SCHEMA)
     _save(table, note.with_suffix(".labels.parquet"), apogee.SCHEMA)
     written = Written(where.index, where.stars, int(labelled.sum()), md5)
-    ecsv.replace_file(note, json.dumps(written.__dict__).encode())
+    atomic_write_bytes(note, json.dumps(written.__dict__).encode())
     return written
 
 
@@ -213,21 +214,20 @@ def _finish(
     labels = pa.concat_tables(
         [pq.read_table(part.with_suffix(".labels.parquet")) for part in parts]
     )
-    beside = out / f".{TRUTH}.part"
-    pq.write_table(truth, beside)
-    beside.replace(out / TRUTH)
+    with atomic_write(out / TRUTH) as draft:
+        pq.write_table(truth, draft)
     origin = {"ORIGIN": "distcnn simulate", "SEED": record["seed"], "STARS": record["stars"]}
     write_all_star(out / apogee.FILE_NAME, labels.to_pandas(), origin)
     sums |= {name: _md5((out / name).read_bytes()) for name in (TRUTH, apogee.FILE_NAME)}
     lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
-    ecsv.replace_file(out / SUMS, lines.encode())
+    atomic_write_bytes(out / SUMS, lines.encode())
     counts = {
         "stars": truth.num_rows,
         "files": len(ranges),
         "labelled": int(truth["labelled"].to_numpy().sum()),
         "label_rows": labels.num_rows,
     }
-    ecsv.replace_file(out / RECORD, json.dumps({**record, "counts": counts}, indent=2).encode())
+    atomic_write_bytes(out / RECORD, json.dumps({**record, "counts": counts}, indent=2).encode())
     for part in (out / PARTS).iterdir():
         part.unlink()
     (out / PARTS).rmdir()

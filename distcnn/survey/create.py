@@ -1,8 +1,5 @@
 """Creating: a store whole and empty, before anything is computed for it."""
 
-import glob
-import os
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ZarrUserWarning
 
 from distcnn.errors import StoreError
+from distcnn.files import atomic_folder
 from distcnn.schema import Variable
 from distcnn.survey.layout import INT16_FILL, Coordinate, Layout
 from distcnn.survey.store import FORMATS, ON_DISK, PRIVATE, Store, settings
@@ -28,16 +26,11 @@ def create_store(path: Path, layout: Layout) -> Store:
     # Two that make the same store at once are the caller's to keep apart.
     if path.exists():
         raise StoreError(f"{path} exists", cure="Give another path or remove it.")
-    draft = path.with_name(f"{path.name}.creating-{os.getpid()}")
-    for abandoned in path.parent.glob(f"{glob.escape(path.name)}.creating-*"):
-        shutil.rmtree(abandoned, ignore_errors=True)  # of a process that was killed
     try:
-        _create(draft, layout)
-        draft.rename(path)
+        with atomic_folder(path) as draft:
+            _create(draft, layout)
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error})") from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return Store.open(path, layout.kind)
 
 

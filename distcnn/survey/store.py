@@ -6,7 +6,6 @@ read is float32 with NaN for missing.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from distcnn import hashing
 from distcnn.errors import StoreCorrupt, StoreError
+from distcnn.files import atomic_write_text
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
 from distcnn.survey.layout import Quantised, widened
 from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
@@ -275,12 +275,10 @@ class Store:
         # Zarr would write the file without the consolidated metadata first, and a process
         # killed in between leaves a store that cannot be opened.
         file = self.path / "zarr.json"
-        draft = file.with_name(f"zarr.json.{os.getpid()}.partial")
         try:
             whole = json.loads(file.read_text(encoding="utf-8"))
             whole["attributes"] |= dict(attrs)
-            draft.write_text(json.dumps(whole, indent=2), encoding="utf-8")
-            draft.replace(file)
+            atomic_write_text(file, json.dumps(whole, indent=2))
         except OSError as error:
             raise StoreError(f"{self.path} cannot be annotated ({error})") from None
         self.attrs |= dict(attrs)

@@ -1,16 +1,17 @@
 """Scratch: one temporary folder per cluster, removed at exit.
 
 A run that was killed cannot remove its own folder, so the next one does it: a folder whose
-lock is free belongs to nobody. Locks, unlike process numbers, hold across containers.
+lock is free belongs to nobody.
 """
 
-import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from io import TextIOWrapper
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from distcnn.errors import LockHeld
+from distcnn.files import FileLock
 
 PREFIX = "distcnn-workers-"
 
@@ -24,7 +25,7 @@ def scratch_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        lock.close()
+        lock.release()
 
 
 def remove_abandoned(base: Path) -> list[Path]:
@@ -34,19 +35,16 @@ def remove_abandoned(base: Path) -> list[Path]:
 
 def _remove_if_free(lock: Path) -> bool:
     try:
-        with lock.open("r+") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with FileLock.acquire(lock):
             shutil.rmtree(lock.parent, ignore_errors=True)
-    except OSError:  # in use, another user's, or just removed by someone else
+    except (LockHeld, OSError):  # in use, another user's, or just removed by someone else
         return False
     return True
 
 
-def _claim_new() -> tuple[Path, TextIOWrapper]:
+def _claim_new() -> tuple[Path, FileLock]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        stream = (folder / "lock").open("w")
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        if folder.exists():  # another run may have taken it for abandoned just before the lock
-            return folder, stream
-        stream.close()
+        # Another run may take it for abandoned just before the lock.
+        with suppress(LockHeld, FileNotFoundError):
+            return folder, FileLock.acquire(folder / "lock")

@@ -4,7 +4,6 @@ On CPUs they were slower than the others and take minutes to build, so they are 
 where they are named. The compiler warns of its own insides; nobody is told.
 """
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distcnn.files import atomic_write
 from distcnn.inference.engines.torch_engines import Finished, joint_module
 from distcnn.model import Package
 from distcnn.model.batched_ensemble import Outputs
@@ -59,8 +59,7 @@ def _compile(module: torch.nn.Module, package: Package, device: torch.device, pa
         example = scaling.inputs(*stars.tensors(device=str(device)))
     example = tuple(values.clone() for values in example)
     stars_axis = torch.export.Dim("stars", min=2, max=LARGEST)
-    draft = path.with_name(f"{os.getpid()}-{path.name}")
     with warnings.catch_warnings(action="ignore"), torch.no_grad():
         exported = torch.export.export(module, example, dynamic_shapes=({0: stars_axis},) * 3)
-        torch._inductor.aoti_compile_and_package(exported, package_path=str(draft))
-    draft.replace(path)
+        with atomic_write(path, suffix=path.suffix) as draft:
+            torch._inductor.aoti_compile_and_package(exported, package_path=str(draft))

@@ -5,7 +5,6 @@ believed only after it has reproduced the package's fixtures.
 """
 
 import contextlib
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distcnn.files import atomic_write
 from distcnn.inference.engines.base import EngineRefused
 from distcnn.inference.engines.torch_engines import members_module
 from distcnn.model import Package
@@ -84,11 +84,10 @@ def _graph(openvino: Any, core: Any, package: Package, cache: Path) -> Any:
     model = _convert(openvino, package)
     with contextlib.suppress(OSError):  # without a cache it is made again next time
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_name(f"{os.getpid()}-{path.name}")
-        openvino.save_model(model, draft, compress_to_fp16=False)
-        # The weights first: a graph without them would not be complete.
-        draft.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        draft.replace(path)
+        with atomic_write(path, suffix=".xml") as draft:
+            openvino.save_model(model, draft, compress_to_fp16=False)
+            # The weights first: a graph without them would not be complete.
+            draft.with_suffix(".bin").replace(path.with_suffix(".bin"))
     return model
 
 

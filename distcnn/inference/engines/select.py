@@ -8,7 +8,6 @@ proven by the fixtures again.
 
 import contextlib
 import json
-import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import torch
 
 from distcnn import __version__, hashing
 from distcnn.errors import ParityError
+from distcnn.files import atomic_write_text
 from distcnn.inference.engines.base import EngineRefused
 from distcnn.inference.engines.cache import cache_folder, host_facts
 from distcnn.inference.engines.registry import ENGINES, Candidate, admitted, objection
@@ -260,11 +260,6 @@ def _read(path: Path) -> Choice | None:
 
 
 def _write(path: Path, choice: Choice) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError):  # a choice that cannot be kept is made again
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft.write_text(json.dumps(choice.to_json(), indent=1), encoding="utf-8")
-        draft.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):  # a choice that cannot be kept is made again
-            draft.unlink()
+        atomic_write_text(path, json.dumps(choice.to_json(), indent=1))

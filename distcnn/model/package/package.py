@@ -14,9 +14,7 @@ the manifest: loading TorchScript executes code.
 """
 
 import json
-import os
 import platform
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -33,6 +31,7 @@ from torch import Tensor
 from distcnn import __version__, hashing
 from distcnn.config import NetworkConfig, StudentNetwork
 from distcnn.errors import DigestMismatch, PackageError
+from distcnn.files import atomic_folder, atomic_write_bytes
 from distcnn.model.inputs import Array, Batch, InputSpec, StarInputs
 from distcnn.model.networks.covariance import packed
 from distcnn.model.networks.hybrid import Network, build_network, is_student, stacked
@@ -247,9 +246,8 @@ def write_package(
 
 def write_evaluation(package: Package, evaluation: Mapping[str, Any]) -> None:
     """Put results on the test split beside the package; its digest stays what it was."""
-    draft = package.path / f"{EVALUATION}.{os.getpid()}"
-    draft.write_bytes(_json({"package": package.digest, **evaluation}))
-    draft.replace(package.path / EVALUATION)
+    data = _json({"package": package.digest, **evaluation})
+    atomic_write_bytes(package.path / EVALUATION, data)
 
 
 def _member(number: int, ending: str) -> str:
@@ -311,19 +309,10 @@ def _json(value: Any) -> bytes:
 
 
 def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    for left in path.parent.glob(f"{path.name}.writing-*"):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    draft = path.with_name(f"{path.name}.writing-{os.getpid()}")
     try:
-        for name, data in files.items():
-            target = draft / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-        draft.rename(path)
+        with atomic_folder(path) as draft:
+            for name, data in files.items():
+                (draft / name).parent.mkdir(parents=True, exist_ok=True)
+                (draft / name).write_bytes(data)
     except OSError as error:
         raise PackageError(f"{path} cannot be written ({error})") from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

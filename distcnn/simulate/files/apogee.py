@@ -9,6 +9,7 @@ import pyarrow as pa
 from astropy.io import fits
 
 from distcnn.config import SimulateConfig
+from distcnn.files import atomic_write
 from distcnn.schema import Trouble
 from distcnn.simulate.galaxy.stars import Stars
 
@@ -119,6 +120,5 @@ def write_all_star(path: Path, table: pd.DataFrame, provenance: Mapping[str, obj
     for key, value in provenance.items():
         primary.header[key] = value
     body = fits.BinTableHDU.from_columns(columns, name="ALLSTAR")
-    beside = path.with_name(f".{path.name}.part")
-    fits.HDUList([primary, body]).writeto(beside, overwrite=True)
-    beside.replace(path)
+    with atomic_write(path) as draft:
+        fits.HDUList([primary, body]).writeto(draft)

@@ -1,7 +1,6 @@
 """The archive's text: ECSV header, rows, arrays as quoted lists, deterministic gzip."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import orjson
@@ -55,10 +54,3 @@ def compress(pieces: Iterable[bytes]) -> bytes:
     engine = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW)
     packed = [engine.compress(piece) for piece in pieces]
     return b"".join([*packed, engine.flush()])
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write beside the target, then rename: a reader sees the whole file or none."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(data)
-    beside.replace(path)

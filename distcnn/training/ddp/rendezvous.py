@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from distcnn.errors import TrainingError
-from distcnn.training.loop.checkpoint import write_bytes
+from distcnn.files import atomic_write_bytes
 
 ADDRESS = "address.json"
 PATIENCE = 5.0
@@ -102,7 +102,7 @@ def _host(folder: Path, host: str, timeout: float) -> Any:
         timeout=timedelta(seconds=timeout),
         master_listen_fd=listening.detach(),
     )
-    write_bytes(folder / ADDRESS, json.dumps({"host": host, "port": port}).encode())
+    atomic_write_bytes(folder / ADDRESS, json.dumps({"host": host, "port": port}).encode())
     return store
 
 

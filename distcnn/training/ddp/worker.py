@@ -18,10 +18,10 @@ from typing import Any
 import distcnn.errors
 from distcnn.config import TrainConfig
 from distcnn.errors import DistcnnError, TrainingError
+from distcnn.files import atomic_write_bytes
 from distcnn.model import InputSpec
 from distcnn.model.devices import open_device
 from distcnn.training.ddp.rendezvous import RankLost, meeting
-from distcnn.training.loop.checkpoint import write_bytes
 from distcnn.training.loop.collective import Group
 from distcnn.training.loop.member import Dealing, MemberTask, train_one
 
@@ -155,7 +155,7 @@ def _fence(task: RankTask) -> None:
 
 
 def _leave(task: RankTask, answer: dict[str, Any]) -> None:
-    write_bytes(task.answer, json.dumps(answer).encode())
+    atomic_write_bytes(task.answer, json.dumps(answer).encode())
 
 
 def _say(task: RankTask, host: str, text: str) -> None:

@@ -2,23 +2,13 @@
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from distcnn import hashing
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file at once; after the call it is on disk."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with draft.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
+from distcnn.files import atomic_write_bytes
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -26,7 +16,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     stream = io.BytesIO()
     torch.save(state, stream)
     data = stream.getvalue()
-    write_bytes(path, hashing.of_bytes(data).encode() + b"\n" + data)
+    atomic_write_bytes(path, hashing.of_bytes(data).encode() + b"\n" + data)
 
 
 def load(path: Path) -> dict[str, Any] | None:

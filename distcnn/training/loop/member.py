@@ -23,6 +23,7 @@ from torch import Tensor
 from distcnn import hashing
 from distcnn.config import TrainConfig
 from distcnn.errors import DigestMismatch
+from distcnn.files import atomic_write_bytes
 from distcnn.model import InputSpec, Network, build_network, fit_scaling
 from distcnn.model.devices import open_device
 from distcnn.survey import Store
@@ -172,7 +173,7 @@ def arithmetic_of(device: torch.device, precision: torch.dtype, why: str) -> dic
 def write_member(task: MemberTask, network: Network) -> str:
     """Put a finished network where ``read_member`` finds it; returns the digest."""
     data = bytes(save_tensors({k: v.contiguous() for k, v in network.state_dict().items()}))
-    checkpoint.write_bytes(task.folder / WEIGHTS, data)
+    atomic_write_bytes(task.folder / WEIGHTS, data)
     return hashing.of_bytes(data)
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from distcnn.config import Range, TrainConfig, TuneConfig
 from distcnn.errors import ConfigError
-from distcnn.training.loop.checkpoint import write_bytes
+from distcnn.files import atomic_write_bytes
 
 KNOBS: dict[str, tuple[str, ...]] = {
     "learning_rate": ("learning_rate",),
@@ -166,7 +166,7 @@ def write_table(study: Study) -> Path:
         knobs = [trial.params[name] for name in study.knobs]
         writer.writerow([trial.number, trial.state, trial.value, seconds, *knobs])
     path = study.path / "trials.csv"
-    write_bytes(path, stream.getvalue().encode())
+    atomic_write_bytes(path, stream.getvalue().encode())
     return path
 
 

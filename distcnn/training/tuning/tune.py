@@ -11,7 +11,6 @@ the validation split; labels of calibration and test stars reach no trial. In th
 Trials are not pruned against each other: ``train.patience`` alone ends one early.
 """
 
-import fcntl
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,9 +20,10 @@ from pathlib import Path
 
 from distcnn import __version__
 from distcnn.config import TrainConfig, TuneConfig
-from distcnn.errors import TrainingError, UsageError
+from distcnn.errors import LockHeld, TrainingError, UsageError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, TaskResult
+from distcnn.files import FileLock
 from distcnn.model import InputSpec
 from distcnn.survey import Ledger, Store
 from distcnn.training.data.labelled import take_census
@@ -175,13 +175,13 @@ def _report(study: Study, number: int, listener: Listener) -> None:
 
 @contextmanager
 def _alone(study: Path) -> Iterator[None]:
-    """Nobody else may work on the study; the system forgets the lock of a process that died."""
-    with (study / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another `distcnn tune` works on {study}",
-                cure="Wait for its end, or give another folder.",
-            ) from None
+    """Nobody else may work on the study."""
+    try:
+        lock = FileLock.acquire(study / "lock")
+    except LockHeld:
+        raise UsageError(
+            f"another `distcnn tune` works on {study}",
+            cure="Wait for its end, or give another folder.",
+        ) from None
+    with lock:
         yield
