@@ -21,7 +21,7 @@ import numpy as np
 from astropy.table import Table
 
 from distcnn.config import FilesConfig, GridConfig
-from distcnn.ingest.readers import Wanted, make_reader
+from distcnn.ingest.readers import ReadRequest, make_reader
 
 PIXELS = 2401
 COLUMNS = {
@@ -65,8 +65,8 @@ def with_astropy(path: Path) -> np.ndarray:
 
 def with_distcnn(path: Path, keep: bool = False) -> np.ndarray:
     """Flux as our reader gives it; the last block of it unless all is to be kept."""
-    wanted = Wanted("spectra", GridConfig(start=846.0, step=0.01, size=PIXELS))
-    reader = make_reader(FilesConfig(reader="gaia_rvs", files="*"), wanted)
+    request = ReadRequest("spectra", GridConfig(start=846.0, step=0.01, size=PIXELS))
+    reader = make_reader(FilesConfig(reader="gaia_rvs", files="*"), request)
     blocks = reader.blocks(path, rows=64)
     if keep:
         return np.concatenate([block.columns["flux"] for block in blocks])

@@ -72,7 +72,7 @@ def cross_validate(name: str, archive: Path, conf: str, work: Path) -> list[Row]
     config = load_config(Path(conf))
     survey = work / f"{conf}.zarr"
     done = pipeline.ingest_archive(archive, survey, config, quiet)
-    print(f"{name}: {done.stars} stars, {done.quarantined} put aside", flush=True)
+    print(f"{name}: {done.stars} stars, {done.quarantined} quarantined", flush=True)
     store = Store.open(survey)
     everything = Region(0, store.stars)
     known = store.read(everything, ["source_id", "label", "label_error"])
@@ -136,7 +136,7 @@ def apply_package(name: str, archive: Path, conf: str, package: Path, work: Path
     survey, predictions = work / f"{conf}.zarr", work / f"{conf}-predictions.zarr"
     done = pipeline.ingest_archive(archive, survey, config, quiet)
     pipeline.predict_survey(package, survey, predictions, config, lambda event: None)
-    print(f"\n{name}: {done.stars} stars, {done.quarantined} put aside; {package}")
+    print(f"\n{name}: {done.stars} stars, {done.quarantined} quarantined; {package}")
     store = Store.open(predictions)
     for line in describe(store, limit=6):
         print(line)

@@ -1,7 +1,7 @@
 """The command line: one thin command per function of the pipeline.
 
 Nothing heavy is imported before a command runs, so that ``distcnn --help`` answers at once.
-Exit codes: 0 done, 1 a clear error, 2 wrong usage, 3 finished with stars put aside.
+Exit codes: 0 done, 1 a clear error, 2 wrong usage, 3 finished with stars quarantined.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def _listening(config: Config) -> Iterator[Listener]:
         yield listener
 
 
-def _code(put_aside: int) -> int:
-    return QUARANTINED if put_aside else DONE
+def _code(quarantined: int) -> int:
+    return QUARANTINED if quarantined else DONE
 
 
 @app.command()

@@ -180,7 +180,7 @@ class Status(IntEnum):
 
 
 class Reason(StrEnum):
-    """Why a row of the archive was put aside. Texts with the cure in REASON_TEXT."""
+    """Why a row of the archive was quarantined. Texts with the cure in REASON_TEXT."""
 
     DUPLICATE = "duplicate_source_id"
     ARRAY_LENGTH = "wrong_array_length"

@@ -125,7 +125,7 @@ class IngestConfig(Frozen):
     source: FilesConfig | None = FilesConfig(reader="gaia_source", files="GaiaSource_*.csv.gz")
     """Positions, magnitudes, parallax."""
     source_required: bool = True
-    """Whether a spectrum without a row in ``source`` is put aside (else its inputs are missing)."""
+    """Whether a spectrum without a row in ``source`` is quarantined (else inputs are missing)."""
     xp: FilesConfig | None = FilesConfig(
         reader="gaia_xp", files="XpContinuousMeanSpectrum_*.csv.gz"
     )

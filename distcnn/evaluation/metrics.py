@@ -120,7 +120,7 @@ def _flagged(flags: Array) -> Row:
 
 
 def quarantine_rows(path: Path) -> list[Row]:
-    """Rows put aside at ingest by reason: number, what it means, an example.
+    """Rows quarantined at ingest by reason: number, what it means, an example.
 
     Raises
     ------

@@ -1,14 +1,16 @@
 """From an archive folder to one survey store.
 
-Parts first (one task per spectra file), then the layout, then shards (one task per region).
+Parts first (one task per spectra file), then the empty store, then its shards (one task per
+region). A part is a staged table; a region is filled from slices of one or more parts.
 Everything happens in ``SURVEY.partial`` beside the survey, which appears whole or not at all;
 the ledgers there say what is done, so the same command goes on where it was stopped.
 """
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +23,39 @@ from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted,
 from distcnn.executor import Executor, TaskResult
 from distcnn.ingest.matching import collect_labels
 from distcnn.ingest.merge import (
-    Piece,
+    RowSlice,
     drop_duplicates,
     kept_rows,
-    pieces,
-    read_pieces,
+    read_slices,
+    row_slices,
     survey_layout,
+    write_quarantine,
 )
-from distcnn.ingest.part_task import PartTask, reader_of
-from distcnn.ingest.plan import Job, open_job
-from distcnn.ingest.quarantine import write_quarantine
+from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, reader_of
 from distcnn.ingest.staging.columns import Part, to_lines
-from distcnn.ingest.staging.part import make_part
+from distcnn.ingest.staging.part import PartRecord, make_part
 from distcnn.survey import Ledger, Region, Store, create_store, tile
 
 READ, WRITE = "ingest: read files", "ingest: write survey"
 _LABELS = "labels.npz"
-_LABELS_REJECTED, _AGAIN = "labels.rejected.jsonl", "again.rejected.jsonl"
-_LABEL_ROWS = 20_000
-_CURE = "Use another output path, or remove this one to begin again."
-Facts = dict[str, Any]
+_LABELS_REJECTED, _DUPLICATES = "labels.rejected.jsonl", "duplicates.rejected.jsonl"
+_LABEL_BLOCK_ROWS = 20_000
 
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What came of it: stars in the survey, rows put aside, stars with labels."""
+    """What came of it: stars in the survey, quarantined rows, stars with labels."""
 
     stars: int
     quarantined: int
-    """Rows put aside of the files that give the stars (spectra, or else source)."""
+    """Quarantined rows of the files that give the stars (spectra, or else source)."""
     labelled: int
     files: int
     seconds: float
-    put_aside: Mapping[str, int]
-    """Rows put aside by kind of file: spectra, source, xp, labels."""
+    quarantined_by_kind: Mapping[str, int]
+    """Quarantined rows by kind of file: spectra, source, xp, labels."""
     reasons: Mapping[str, int]
-    """Rows put aside by reason, of all files."""
+    """Quarantined rows by reason, of all files."""
 
 
 def build_survey(
@@ -76,51 +75,54 @@ def build_survey(
     ConfigError : the configuration names no rows, or a reader that does not exist.
     """
     begun = time.monotonic()
-    job = open_job(archive, survey, config, listener)
+    plan = plan_ingest(archive, survey, config, listener)
     if survey.exists():
-        return _already_there(job, begun)
-    job.staging.mkdir(parents=True, exist_ok=True)
-    parts, put_aside = _make_parts(job, executor)
-    store = _lay_out(job, parts, put_aside)
-    _fill_shards(job, store, parts, executor)
-    return _finish(job, store, parts, put_aside, begun)
+        return _already_there(plan, begun)
+    plan.staging_folder.mkdir(parents=True, exist_ok=True)
+    parts, quarantined = _make_parts(plan, executor)
+    parts, duplicates = _without_duplicates(plan, parts)
+    quarantined[plan.main_kind] += duplicates
+    store = _create_store(plan, parts, quarantined)
+    _fill_shards(plan, store, parts, executor)
+    return _finish(plan, store, parts, quarantined, begun)
 
 
 # --- parts -----------------------------------------------------------------------------------
 
 
-def _make_parts(job: Job, executor: Executor) -> tuple[dict[str, Facts], dict[str, int]]:
-    """Facts of all parts by name, in order, and numbers of rows put aside by kind."""
-    ledger = Ledger.open(job.staging / "parts.jsonl", job.fingerprint())
-    _check_inputs(job, ledger)
-    tasks = job.items(_stage_labels(job, ledger))
-    done = {i.name for i in tasks if i.name in ledger.done and (job.parts / i.name).exists()}
-    job.listener(StageStarted(READ, len(tasks), "files", len(done)))
-    failures: list[TaskResult[PartTask, Facts]] = []
-    for outcome in executor(make_part, [task for task in tasks if task.name not in done]):
-        if outcome.error is not None:
-            failures.append(outcome)
+def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRecord], Counter[str]]:
+    """Records of all parts by name, in order, and numbers of quarantined rows by kind."""
+    ledger = Ledger.open(plan.staging_folder / "parts.jsonl", plan.fingerprint())
+    _check_inputs(plan, ledger)
+    tasks = plan.part_tasks(_stage_labels(plan, ledger))
+    folder = plan.parts_folder
+    done = {t.name for t in tasks if t.name in ledger.done and (folder / t.name).exists()}
+    plan.listener(StageStarted(READ, len(tasks), "files", len(done)))
+    failures: list[TaskResult[PartTask, PartRecord]] = []
+    for result in executor(make_part, [task for task in tasks if task.name not in done]):
+        if result.error is not None:
+            failures.append(result)
             continue
-        facts = dict(outcome.unwrap())
-        facts["inputs"] = {job.relative(Path(p)): s for p, s in facts["inputs"].items()}
-        ledger.record(outcome.task.name, facts.pop("digest"), **facts)
-        job.listener(Advanced(READ, 1, f"{facts['kept']} stars"))
+        record = result.unwrap().relative_to(plan.archive)
+        ledger.record(result.task.name, **vars(record))
+        plan.listener(Advanced(READ, 1, f"{record.kept} stars"))
     if failures:
-        raise _failed(failures)
-    _check_inputs(job, ledger)
-    parts = {task.name: dict(ledger.done[task.name]) for task in tasks}
-    stars = sum(part["kept"] for part in parts.values())
-    job.listener(StageEnded(READ, {"files": len(tasks), "stars": stars}))
-    put_aside = {"labels": ledger.done["labels"]["rejected"]} if job.config.labels else {}
-    for facts in parts.values():
-        for kind, count in facts["rejected"].items():
-            put_aside[kind] = put_aside.get(kind, 0) + count
-    return parts, put_aside
+        raise _first_error(failures)
+    _check_inputs(plan, ledger)
+    parts = {task.name: PartRecord.from_json(ledger.done[task.name]) for task in tasks}
+    stars = sum(part.kept for part in parts.values())
+    plan.listener(StageEnded(READ, {"files": len(tasks), "stars": stars}))
+    quarantined = Counter[str]()
+    if plan.config.labels is not None:
+        quarantined["labels"] = ledger.done["labels"]["rejected"]
+    for part in parts.values():
+        quarantined.update(part.rejected)
+    return parts, quarantined
 
 
-def _failed(failures: Sequence[TaskResult[PartTask, Facts]]) -> BaseException:
-    """The error of the first file that failed, telling how many more did."""
-    first = min(failures, key=lambda outcome: outcome.task.name)
+def _first_error(failures: Sequence[TaskResult[PartTask, PartRecord]]) -> BaseException:
+    """The error of the first file that failed, naming the others that did."""
+    first = min(failures, key=lambda result: result.task.name)
     error = first.error
     assert error is not None
     if len(failures) > 1 and isinstance(error, DistcnnError):
@@ -131,85 +133,94 @@ def _failed(failures: Sequence[TaskResult[PartTask, Facts]]) -> BaseException:
     return error
 
 
-def _check_inputs(job: Job, ledger: Ledger) -> None:
+def _check_inputs(plan: IngestPlan, ledger: Ledger) -> None:
     """Files may be mended as long as nothing was made from them."""
-    for facts in ledger.done.values():
-        for name, found in facts["inputs"].items():
-            if job.stamps.get(name) != found:
+    for record in ledger.done.values():
+        for name, found in record["inputs"].items():
+            if plan.content_hashes.get(name) != found:
                 raise FingerprintMismatch(
-                    f"{job.archive / name} has changed since a part of {job.staging} was made "
-                    "from it",
+                    f"{plan.archive / name} has changed since a part of {plan.staging_folder} "
+                    "was made from it",
                     expected="the same file",
-                    cure=f"Use another output path, or remove {job.staging} to begin again.",
+                    cure="Use another output path, or remove "
+                    f"{plan.staging_folder} to begin again.",
                 )
 
 
-def _stage_labels(job: Job, ledger: Ledger) -> Path | None:
+def _stage_labels(plan: IngestPlan, ledger: Ledger) -> Path | None:
     """Read the label table here, once; tasks find it as a file."""
-    config, reader = job.config.labels, reader_of(job.config, "labels")
+    config, reader = plan.config.labels, reader_of(plan.config, "labels")
     if config is None or reader is None:
         return None
-    path = job.staging / _LABELS
+    path = plan.staging_folder / _LABELS
     if "labels" in ledger.done and path.exists():
         return path
-    files = job.files["labels"]
-    table, rejected = collect_labels(reader, files, config, rows=_LABEL_ROWS)
+    files = plan.files["labels"]
+    table, rejected = collect_labels(reader, files, config, rows=_LABEL_BLOCK_ROWS)
     table.save(path)
-    (job.staging / _LABELS_REJECTED).write_bytes(to_lines("labels", rejected))
-    inputs = {job.relative(p): job.stamps[job.relative(p)] for p in files}
+    (plan.staging_folder / _LABELS_REJECTED).write_bytes(to_lines("labels", rejected))
+    inputs = {name: plan.content_hashes[name] for name in map(plan.relative, files)}
     facts = {"stars": len(table.source_id), "rejected": len(rejected), "inputs": inputs}
     ledger.record("labels", hashing.of_file(path), **facts)
     if not len(table.source_id):
-        job.listener(Notice(f"No label in {files[0].name} passes the cuts.", "warning"))
+        plan.listener(Notice(f"No label in {files[0].name} passes the cuts.", "warning"))
     return path
 
 
-# --- layout ----------------------------------------------------------------------------------
+# --- the empty store -------------------------------------------------------------------------
 
 
-def _lay_out(job: Job, parts: Mapping[str, Facts], put_aside: dict[str, int]) -> Store:
-    """The whole store, empty; stars that stand in several files are counted once."""
-    again = drop_duplicates(job.parts, parts, job.staging / _AGAIN)
-    if again:
-        put_aside[job.main] = put_aside.get(job.main, 0) + again
-        _count_anew(job, parts)
-    stars = sum(facts["kept"] for facts in parts.values())
+def _without_duplicates(
+    plan: IngestPlan, parts: Mapping[str, PartRecord]
+) -> tuple[dict[str, PartRecord], int]:
+    """Parts whose stars that stand in several files count once, and the number of the others."""
+    dropped = drop_duplicates(plan.parts_folder, parts, plan.staging_folder / _DUPLICATES)
+    if not dropped:
+        return dict(parts), 0
+    return {name: _recounted(plan, name, record) for name, record in parts.items()}, dropped
+
+
+def _recounted(plan: IngestPlan, name: str, record: PartRecord) -> PartRecord:
+    part = Part(plan.parts_folder / name)
+    rows = kept_rows(part)
+    labelled = record.labelled
+    if plan.config.labels is not None:
+        labelled = int(np.isfinite(part.read("label")[rows]).any(axis=1).sum())
+    return replace(record, kept=len(rows), labelled=labelled)
+
+
+def _create_store(
+    plan: IngestPlan, parts: Mapping[str, PartRecord], quarantined: Mapping[str, int]
+) -> Store:
+    """The whole store, empty, or the half-filled one that an earlier run left."""
+    stars = sum(part.kept for part in parts.values())
     if not stars:
         raise InputError(
-            f"no star of {job.archive} is left: {put_aside.get(job.main, 0)} rows were put aside",
+            f"no star of {plan.archive} is left: {quarantined.get(plan.main_kind, 0)} rows "
+            "were quarantined",
             expected="at least one star",
-            cure=f"See the reasons in {job.parts}/*/rejected.jsonl.",
+            cure=f"See the reasons in {plan.parts_folder}/*/rejected.jsonl.",
         )
-    if job.draft.exists():
-        return Store.open(job.draft, "survey")
-    has_error = any(facts["has_error"] for facts in parts.values())
+    if plan.draft.exists():
+        return Store.open(plan.draft, "survey")
+    has_error = any(part.has_error for part in parts.values())
     layout = survey_layout(
-        job.config, stars, job.output_grid(), has_error=has_error, attrs=_attrs(job)
+        plan.config, stars, plan.output_grid(), has_error=has_error, attrs=_attrs(plan)
     )
-    return create_store(job.draft, layout)
+    return create_store(plan.draft, layout)
 
 
-def _count_anew(job: Job, parts: Mapping[str, Facts]) -> None:
-    for name, facts in parts.items():
-        part = Part(job.parts / name)
-        rows = kept_rows(part)
-        facts["kept"] = len(rows)
-        if job.config.labels is not None:
-            labelled = np.isfinite(part.read("label")[rows]).any(axis=1)
-            facts["labelled"] = int(labelled.sum())
-
-
-def _attrs(job: Job) -> dict[str, Any]:
-    config = job.config
+def _attrs(plan: IngestPlan) -> dict[str, Any]:
+    config = plan.config
     return {
         "survey": config.survey,
         "release": config.release,
         "labels": list(config.labels.labels) if config.labels else [],
         "bands": list(config.bands) if config.source is not None else [],
         "ingest": config.model_dump(mode="json"),
-        "inputs": job.inputs,
-        "files": {kind: len(paths) for kind, paths in job.files.items()},
-        "fingerprint": hashing.of_value(job.fingerprint()),
+        "inputs": plan.inputs,
+        "files": {kind: len(paths) for kind, paths in plan.files.items()},
+        "fingerprint": hashing.of_value(plan.fingerprint()),
         "distcnn_version": __version__,
         "complete": False,
     }
@@ -224,69 +235,79 @@ class ShardTask:
 
     survey: Path
     region: Region
-    pieces: tuple[Piece, ...]
+    slices: tuple[RowSlice, ...]
 
 
 def fill_shard(task: ShardTask) -> str:
     """Write one region from its parts; returns the digest of what was stored."""
     store = Store.open(task.survey, "survey")
-    return store.write(task.region, read_pieces(task.pieces, store.variables))
+    return store.write(task.region, read_slices(task.slices, store.variables))
 
 
-def _fill_shards(job: Job, store: Store, parts: Mapping[str, Facts], executor: Executor) -> None:
+def _fill_shards(
+    plan: IngestPlan, store: Store, parts: Mapping[str, PartRecord], executor: Executor
+) -> None:
     ledger = Ledger.open(
-        store.private / "ledger.jsonl", {"inputs": job.inputs, **job.fingerprint()}
+        store.private / "ledger.jsonl", {"inputs": plan.inputs, **plan.fingerprint()}
     )
-    counts = {name: facts["kept"] for name, facts in parts.items()}
+    kept = {name: part.kept for name, part in parts.items()}
     regions = tile(store.stars, shard=store.shard_stars)
     done = sum(region.size for region in regions if region.name in ledger.done)
     waiting = (region for region in regions if region.name not in ledger.done)
-    tasks = (ShardTask(store.path, r, pieces(job.parts, counts, r)) for r in waiting)
-    job.listener(StageStarted(WRITE, store.stars, "stars", done))
-    for outcome in executor(fill_shard, tasks):
-        region = outcome.task.region
-        ledger.record(region.name, outcome.unwrap())
-        job.listener(Advanced(WRITE, region.size, region.name))
+    tasks = (ShardTask(store.path, r, row_slices(plan.parts_folder, kept, r)) for r in waiting)
+    plan.listener(StageStarted(WRITE, store.stars, "stars", done))
+    for result in executor(fill_shard, tasks):
+        region = result.task.region
+        ledger.record(region.name, result.unwrap())
+        plan.listener(Advanced(WRITE, region.size, region.name))
 
 
 def _finish(
-    job: Job, store: Store, parts: Mapping[str, Facts], put_aside: Mapping[str, int], begun: float
+    plan: IngestPlan,
+    store: Store,
+    parts: Mapping[str, PartRecord],
+    quarantined: Mapping[str, int],
+    begun: float,
 ) -> IngestSummary:
-    lists = [Part(job.parts / name).rejected for name in parts]
-    lists += [p for p in (job.staging / _LABELS_REJECTED, job.staging / _AGAIN) if p.exists()]
+    lists = [Part(plan.parts_folder / name).rejected for name in parts]
+    lists += [plan.staging_folder / name for name in (_LABELS_REJECTED, _DUPLICATES)]
+    lists = [path for path in lists if path.exists()]
     counts = {
         "stars": store.stars,
-        "quarantined": put_aside.get(job.main, 0),
-        "labelled": sum(facts["labelled"] for facts in parts.values()),
-        "files": len(job.stamps),
-        "put_aside": {kind: number for kind, number in put_aside.items() if number},
-        "reasons": write_quarantine(store.private / "quarantine.parquet", lists, job.archive),
+        "quarantined": quarantined.get(plan.main_kind, 0),
+        "labelled": sum(part.labelled for part in parts.values()),
+        "files": len(plan.content_hashes),
+        # The key of surveys from before the name "quarantined by kind"; they must stay readable.
+        "put_aside": {kind: number for kind, number in quarantined.items() if number},
+        "reasons": write_quarantine(store.private / "quarantine.parquet", lists, plan.archive),
     }
     store.annotate({"counts": counts, "complete": True})
-    job.draft.rename(job.survey)
-    shutil.rmtree(job.staging)
-    return _summary(job, counts, begun)
+    plan.draft.rename(plan.survey)
+    shutil.rmtree(plan.staging_folder)
+    return _summary(plan, counts, begun)
 
 
-def _summary(job: Job, counts: Mapping[str, Any], begun: float) -> IngestSummary:
+def _summary(plan: IngestPlan, counts: Mapping[str, Any], begun: float) -> IngestSummary:
     seconds = time.monotonic() - begun
-    summary = IngestSummary(**counts, seconds=seconds)
+    numbers = {key: value for key, value in counts.items() if key != "put_aside"}
+    summary = IngestSummary(**numbers, quarantined_by_kind=counts["put_aside"], seconds=seconds)
     if summary.reasons:
         named = ", ".join(f"{reason} {number}" for reason, number in summary.reasons.items())
         total = sum(summary.reasons.values())
-        where = job.survey / ".distcnn" / "quarantine.parquet"
-        job.listener(Notice(f"{total} rows were put aside ({named}); see {where}.", "warning"))
+        where = plan.survey / ".distcnn" / "quarantine.parquet"
+        text = f"{total} rows were quarantined ({named}); see {where}."
+        plan.listener(Notice(text, "warning"))
     facts = {"stars": summary.stars, "quarantined": summary.quarantined}
-    job.listener(StageEnded(WRITE, {**facts, "labelled": summary.labelled, "seconds": seconds}))
+    plan.listener(StageEnded(WRITE, {**facts, "labelled": summary.labelled, "seconds": seconds}))
     return summary
 
 
-def _already_there(job: Job, begun: float) -> IngestSummary:
-    store = Store.open(job.survey, "survey")
+def _already_there(plan: IngestPlan, begun: float) -> IngestSummary:
+    store = Store.open(plan.survey, "survey")
     if not store.attrs.get("complete"):
-        raise StoreError(f"{job.survey} is not complete", cure="Remove it and ingest again.")
+        raise StoreError(f"{plan.survey} is not complete", cure="Remove it and ingest again.")
     # Opening compares every setting and every input with what the survey was made from.
-    Ledger.open(store.private / "ledger.jsonl", {"inputs": job.inputs, **job.fingerprint()})
-    shutil.rmtree(job.staging, ignore_errors=True)
-    job.listener(Notice(f"{job.survey} is complete already; nothing to do."))
-    return _summary(job, store.attrs["counts"], begun)
+    Ledger.open(store.private / "ledger.jsonl", {"inputs": plan.inputs, **plan.fingerprint()})
+    shutil.rmtree(plan.staging_folder, ignore_errors=True)
+    plan.listener(Notice(f"{plan.survey} is complete already; nothing to do."))
+    return _summary(plan, store.attrs["counts"], begun)

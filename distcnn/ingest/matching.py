@@ -14,7 +14,7 @@ from distcnn.files import atomic_write
 from distcnn.ingest.readers.base import Array, Block, Reader, Rejected
 
 _RANGE = re.compile(r"_(\d+)-(\d+)\.")
-_SAMPLE = 1 << 16
+_SAMPLE_BYTES = 1 << 16
 
 
 def find_files(archive: Path, files: FilesConfig) -> list[Path]:
@@ -41,7 +41,7 @@ def healpix_range(path: Path) -> tuple[int, int] | None:
     return (int(match.group(1)), int(match.group(2))) if match else None
 
 
-def partners(path: Path, candidates: Sequence[Path]) -> list[Path]:
+def overlapping_files(path: Path, candidates: Sequence[Path]) -> list[Path]:
     """The files that can hold the stars of ``path``: by HEALPix range, else all of them."""
     own = healpix_range(path)
     if own is None:
@@ -54,7 +54,7 @@ def partners(path: Path, candidates: Sequence[Path]) -> list[Path]:
     return chosen
 
 
-def stamp(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """A name for a file's content: digest of its size and of its first, middle and last 64 KiB.
 
     The end of a gzip file holds checksum and length of all that is in it. Files up to 192 KiB
@@ -62,11 +62,11 @@ def stamp(path: Path) -> str:
     """
     size = path.stat().st_size
     with path.open("rb") as stream:
-        places = (0, max(0, size // 2 - _SAMPLE // 2), max(0, size - _SAMPLE))
+        places = (0, max(0, size // 2 - _SAMPLE_BYTES // 2), max(0, size - _SAMPLE_BYTES))
         parts = []
         for place in places:
             stream.seek(place)
-            parts.append(hashing.of_bytes(stream.read(_SAMPLE)))
+            parts.append(hashing.of_bytes(stream.read(_SAMPLE_BYTES)))
     return hashing.of_value([size, parts])
 
 

@@ -1,26 +1,32 @@
 """From parts to rows of the survey: who is dropped, who goes where, what the store looks like."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from distcnn.config import GridConfig, IngestConfig
-from distcnn.ingest.part_task import further_scalars
+from distcnn.files import atomic_write
+from distcnn.ingest.plan import further_scalars
 from distcnn.ingest.preprocess.wavelength import Array
 from distcnn.ingest.readers.base import XP_COEFFICIENTS, Rejected
 from distcnn.ingest.staging.columns import Part, to_lines
+from distcnn.ingest.staging.part import PartRecord
 from distcnn.schema import BAND, COEFFICIENT, LABEL, LABELS, PIXEL, STAR, SURVEY_VARIABLES, Reason
 from distcnn.survey import Coordinate, Layout, Quantised, Region
 
-_IDS_AT_ONCE = 4_000_000
+MAX_IDS_IN_MEMORY = 4_000_000
 _DROPPED = "dropped.npy"
 
 
 @dataclass(frozen=True)
-class Piece:
+class RowSlice:
     """Kept rows [start, stop) of a part."""
 
     part: Path
@@ -37,24 +43,24 @@ def kept_rows(part: Part) -> Array:
     return np.flatnonzero(keep)
 
 
-def drop_duplicates(folder: Path, facts: Mapping[str, Mapping[str, Any]], again: Path) -> int:
+def drop_duplicates(folder: Path, records: Mapping[str, PartRecord], rejected: Path) -> int:
     """Find stars that stand in more than one part; the first part in order keeps them.
 
-    Notes the dropped rows beside each part, writes them to ``again`` as rejected rows, and
+    Notes the dropped rows beside each part, writes them to ``rejected`` as rejected rows, and
     returns their number. Only parts whose ranges of source_id overlap are looked at, some
     millions of identifiers at a time.
     """
-    order = {name: number for number, name in enumerate(facts)}
+    order = {name: number for number, name in enumerate(records)}
     dropped: dict[str, list[Array]] = {}
-    for group in _overlapping(facts):
+    for group in _overlapping(records):
         parts = {name: Part(folder / name) for name in sorted(group, key=order.__getitem__)}
-        low = min(facts[name]["first_id"] for name in group)
-        high = max(facts[name]["last_id"] for name in group) + 1
+        low = min(records[name].first_id for name in group)
+        high = max(records[name].last_id for name in group) + 1
         for found in _repeats(parts, low, high):
             for name, rows in found.items():
                 dropped.setdefault(name, []).append(rows)
     count = 0
-    with again.open("wb") as stream:
+    with rejected.open("wb") as stream:
         for name in order:
             marker = folder / name / _DROPPED
             marker.unlink(missing_ok=True)
@@ -66,18 +72,18 @@ def drop_duplicates(folder: Path, facts: Mapping[str, Mapping[str, Any]], again:
     return count
 
 
-def _overlapping(facts: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
+def _overlapping(records: Mapping[str, PartRecord]) -> Iterator[list[str]]:
     """Groups of parts whose ranges of source_id touch one another."""
-    known = [name for name in facts if facts[name]["kept"]]
+    known = [name for name in records if records[name].kept]
     group: list[str] = []
     end = -1
-    for name in sorted(known, key=lambda name: (facts[name]["first_id"], name)):
-        if facts[name]["first_id"] > end and group:
+    for name in sorted(known, key=lambda name: (records[name].first_id, name)):
+        if records[name].first_id > end and group:
             if len(group) > 1:
                 yield group
             group = []
         group.append(name)
-        end = max(end, facts[name]["last_id"])
+        end = max(end, records[name].last_id)
     if len(group) > 1:
         yield group
 
@@ -92,16 +98,16 @@ def _repeats(parts: Mapping[str, Part], low: int, high: int) -> Iterator[dict[st
         row = np.flatnonzero(keep & (source_id >= low) & (source_id < high))
         rows.append(row)
         ids.append(source_id[row])
-        if sum(map(len, ids)) > _IDS_AT_ONCE and high - low > 1:
+        if sum(map(len, ids)) > MAX_IDS_IN_MEMORY and high - low > 1:
             middle = low + (high - low) // 2
             yield from _repeats(parts, low, middle)
             yield from _repeats(parts, middle, high)
             return
     every = np.concatenate(ids)
-    again = np.ones(len(every), bool)
-    again[np.unique(every, return_index=True)[1]] = False
+    repeated = np.ones(len(every), bool)
+    repeated[np.unique(every, return_index=True)[1]] = False
     cuts = np.cumsum([len(row) for row in rows])[:-1]
-    found = zip(parts, rows, np.split(again, cuts), strict=True)
+    found = zip(parts, rows, np.split(repeated, cuts), strict=True)
     yield {name: row[mask] for name, row, mask in found if mask.any()}
 
 
@@ -116,26 +122,26 @@ def _rejections(part: Part, rows: Array) -> bytes:
     return to_lines(kind, rejected)
 
 
-def pieces(folder: Path, counts: Mapping[str, int], region: Region) -> tuple[Piece, ...]:
+def row_slices(folder: Path, counts: Mapping[str, int], region: Region) -> tuple[RowSlice, ...]:
     """The kept rows of parts that make up a region."""
     found = []
     begin = 0
     for name, count in counts.items():
         start, stop = max(region.start - begin, 0), min(region.stop - begin, count)
         if start < stop:
-            found.append(Piece(folder / name, start, stop))
+            found.append(RowSlice(folder / name, start, stop))
         begin += count
     return tuple(found)
 
 
-def read_pieces(some: Sequence[Piece], names: Sequence[str]) -> dict[str, Array]:
+def read_slices(slices: Sequence[RowSlice], names: Sequence[str]) -> dict[str, Array]:
     """Columns of a region from its parts."""
     out: dict[str, Array] = {}
-    total = sum(piece.stop - piece.start for piece in some)
+    total = sum(row_slice.stop - row_slice.start for row_slice in slices)
     at = 0
-    for piece in some:
-        part = Part(piece.part)
-        rows = kept_rows(part)[piece.start : piece.stop]
+    for row_slice in slices:
+        part = Part(row_slice.part)
+        rows = kept_rows(part)[row_slice.start : row_slice.stop]
         first, last = int(rows[0]), int(rows[-1]) + 1
         stop = at + len(rows)
         for name in names:
@@ -230,3 +236,32 @@ def _wavelength_attrs(config: IngestConfig, grid: GridConfig) -> dict[str, Any]:
 def _units(config: IngestConfig) -> dict[str, Any]:
     assert config.labels is not None
     return {"unit_of": {name: LABELS[name].unit for name in config.labels.labels if name in LABELS}}
+
+
+# --- quarantined rows ------------------------------------------------------------------------
+
+_TEXTS, _NUMBERS = ("kind", "file", "reason", "detail"), ("row", "source_id")
+_ROWS_AT_ONCE = 20_000
+SCHEMA = pa.schema([(n, pa.string()) for n in _TEXTS] + [(n, pa.int64()) for n in _NUMBERS])
+
+
+def write_quarantine(path: Path, lists: Iterable[Path], archive: Path) -> dict[str, int]:
+    """Join lists of rejected rows (JSON lines) to one table; files are named within the archive.
+
+    Returns the number of rows by reason. Streams: the lists may be long.
+    """
+    reasons: dict[str, int] = {}
+    with atomic_write(path) as draft, pq.ParquetWriter(draft, SCHEMA) as writer:
+        for rows in _batches(lists):
+            for row in rows:
+                row["file"] = row["file"].removeprefix(f"{archive}/")
+                reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+            writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+    return dict(sorted(reasons.items()))
+
+
+def _batches(lists: Iterable[Path]) -> Iterator[list[dict[str, Any]]]:
+    for path in lists:
+        with path.open("rb") as stream:
+            while lines := list(islice(stream, _ROWS_AT_ONCE)):
+                yield [orjson.loads(line) for line in lines]

@@ -1,61 +1,121 @@
-"""A job: archive, survey and settings, with the tasks of work that follow from them."""
+"""The plan of an ingest: archive, survey and settings, with the tasks that follow from them.
+
+A part is the unit of the first half of ingest: one spectra file, or several small ones, with
+whatever other files know of its stars. ``PartTask`` is what a worker is given to make one.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distcnn import __version__, hashing
-from distcnn.config import IngestConfig
+from distcnn.config import FilesConfig, IngestConfig
 from distcnn.errors import ConfigError, InputError
 from distcnn.events import Listener
-from distcnn.ingest.matching import find_files, healpix_range, partners, stamp
-from distcnn.ingest.part_task import PartTask, main_kind, reader_of
+from distcnn.ingest.matching import content_hash, find_files, healpix_range, overlapping_files
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.wavelength import Array, is_declared, wavelengths
-from distcnn.ingest.readers import Kind
+from distcnn.ingest.readers import Kind, Reader, ReadRequest, make_reader
+from distcnn.schema import STAR, SURVEY_VARIABLES
 
 _KINDS: tuple[Kind, ...] = ("spectra", "source", "xp", "labels")
-_PART_BYTES = 32 << 20
+MAX_SHARED_PART_BYTES = 32 << 20
 # Settings that change how fast a survey is made, and nothing in it.
-_WITHOUT_EFFECT = {"block_rows"}
+_SETTINGS_WITHOUT_EFFECT = {"block_rows"}
+# Scalars that ingest treats one by one: positions, S/N and parallax have rules of their own.
+_KNOWN_SCALARS = {"ra", "dec", "snr", "parallax", "parallax_error", "label_snr"}
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is to be made from what; ``stamps`` name the contents of the files."""
+class PartTask:
+    """One part: its files, where to stage it, and settings. ``wavelength`` is the output grid."""
+
+    name: str
+    files: tuple[Path, ...]
+    source: tuple[Path, ...]
+    xp: tuple[Path, ...]
+    labels: Path | None
+    folder: Path
+    config: IngestConfig = field(compare=False)
+    wavelength: Array | None = field(compare=False, default=None)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of ``files``: the source table gives the rows of a survey without spectra."""
+        return main_kind(self.config)
+
+
+def main_kind(config: IngestConfig) -> Kind:
+    """The kind of file that gives the rows of the survey."""
+    return "spectra" if config.spectra is not None else "source"
+
+
+def reader_of(config: IngestConfig, kind: Kind) -> Reader | None:
+    """The reader that the configuration names for a kind of file; None if the survey has none."""
+    files: FilesConfig | None = getattr(config, kind)
+    if files is None:
+        return None
+    cuts = config.labels.cuts if config.labels else ()
+    labels = config.labels.labels if config.labels else ()
+    scalars = further_scalars(config)
+    return make_reader(files, ReadRequest(kind, config.grid, config.bands, labels, cuts, scalars))
+
+
+def further_scalars(config: IngestConfig) -> tuple[str, ...]:
+    """Scalar variables of the survey that ``source.columns`` names and nothing else handles.
+
+    A new number per star is thus a row of SURVEY_VARIABLES and the name of its column: readers
+    gather it, parts stage it and the survey stores it like the parallax; NaN where missing.
+    """
+    given = config.source.columns if config.source is not None else {}
+    return tuple(
+        variable.name
+        for variable in SURVEY_VARIABLES.values()
+        if variable.dims == (STAR,)
+        and np.dtype(variable.dtype).kind == "f"
+        and variable.name not in _KNOWN_SCALARS
+        and variable.name in given
+    )
+
+
+@dataclass(frozen=True)
+class IngestPlan:
+    """What is to be made from what; ``content_hashes`` name the contents of the files."""
 
     archive: Path
     survey: Path
     config: IngestConfig
     files: Mapping[Kind, Sequence[Path]]
-    stamps: Mapping[str, str]
+    content_hashes: Mapping[str, str]
     listener: Listener
 
     @property
-    def main(self) -> Kind:
+    def main_kind(self) -> Kind:
         """The kind of file that gives the rows of the survey."""
         return main_kind(self.config)
 
     @property
-    def staging(self) -> Path:
+    def staging_folder(self) -> Path:
         """The folder of all that is unfinished."""
         return self.survey.with_name(f"{self.survey.name}.partial")
 
     @property
-    def parts(self) -> Path:
+    def parts_folder(self) -> Path:
         """The folder of staged parts."""
-        return self.staging / "parts"
+        return self.staging_folder / "parts"
 
     @property
     def draft(self) -> Path:
         """The survey while it is being written."""
-        return self.staging / "survey.zarr"
+        return self.staging_folder / "survey.zarr"
 
     @property
     def inputs(self) -> str:
         """Digest of all files' names and contents."""
-        return hashing.of_value(dict(self.stamps))
+        return hashing.of_value(dict(self.content_hashes))
 
     def relative(self, path: Path) -> str:
         """A file's name within the archive: the same on every machine."""
@@ -64,33 +124,38 @@ class Job:
     def fingerprint(self) -> dict[str, Any]:
         """What must stay the same for a job to go on: every setting, file names, version."""
         names = {kind: [self.relative(p) for p in paths] for kind, paths in self.files.items()}
-        settings = self.config.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+        settings = self.config.model_dump(mode="json", exclude=_SETTINGS_WITHOUT_EFFECT)
         return {
             **dict(_flat("ingest", settings)),
             "file names": hashing.of_value(names),
             "distcnn version": __version__,
         }
 
-    def items(self, labels: Path | None) -> list[PartTask]:
+    def part_tasks(self, labels: Path | None) -> list[PartTask]:
         """One task per spectra file; small files without a HEALPix range share one."""
         wavelength = self.output_grid()
-        return [self._item(group, labels, wavelength) for group in _groups(self.files[self.main])]
+        return [
+            self._part_task(group, labels, wavelength)
+            for group in _groups_of_files(self.files[self.main_kind])
+        ]
 
-    def _item(
+    def _part_task(
         self, group: Sequence[Path], labels: Path | None, wavelength: Array | None
     ) -> PartTask:
         extra = f"+{len(group) - 1}" if len(group) > 1 else ""
         others: dict[Kind, tuple[Path, ...]] = {}
         for kind in _KINDS[1:3]:
-            candidates = self.files.get(kind, ()) if kind != self.main else ()
-            others[kind] = tuple(dict.fromkeys(p for f in group for p in partners(f, candidates)))
+            candidates = self.files.get(kind, ()) if kind != self.main_kind else ()
+            others[kind] = tuple(
+                dict.fromkeys(p for f in group for p in overlapping_files(f, candidates))
+            )
         return PartTask(
             f"{self.relative(group[0]).replace('/', '__')}{extra}",
             tuple(group),
             others["source"],
             others["xp"],
             labels,
-            self.parts,
+            self.parts_folder,
             self.config,
             wavelength,
         )
@@ -106,10 +171,12 @@ class Job:
         first = self.files["spectra"][0]
         given = wavelengths(grid) if is_declared(grid) else reader.wavelength(first)
         assert given is not None
-        return Preparation.plan(given, grid, prepare).wavelength
+        return Preparation.for_grid(given, grid, prepare).wavelength
 
 
-def open_job(archive: Path, survey: Path, config: IngestConfig, listener: Listener) -> Job:
+def plan_ingest(
+    archive: Path, survey: Path, config: IngestConfig, listener: Listener
+) -> IngestPlan:
     """Find the files and check that the configuration can be carried out.
 
     Raises
@@ -131,8 +198,8 @@ def open_job(archive: Path, survey: Path, config: IngestConfig, listener: Listen
             reader_of(config, kind)
             files[kind] = find_files(archive, section)
     every = sorted({path for paths in files.values() for path in paths})
-    stamps = {path.relative_to(archive).as_posix(): stamp(path) for path in every}
-    return Job(archive, survey, config, files, stamps, listener)
+    content_hashes = {path.relative_to(archive).as_posix(): content_hash(path) for path in every}
+    return IngestPlan(archive, survey, config, files, content_hashes, listener)
 
 
 def _flat(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -144,12 +211,12 @@ def _flat(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _groups(paths: Sequence[Path]) -> Iterator[list[Path]]:
+def _groups_of_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
     group: list[Path] = []
     size = 0
     for path in paths:
         alone = healpix_range(path) is not None
-        if group and (alone or size + path.stat().st_size > _PART_BYTES):
+        if group and (alone or size + path.stat().st_size > MAX_SHARED_PART_BYTES):
             yield group
             group, size = [], 0
         group.append(path)

@@ -1,4 +1,4 @@
-"""A executor that dies on purpose, and views of a survey that was made."""
+"""An executor that dies on purpose, and views of a survey that was made."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from distcnn.executor import TaskResult
 from distcnn.survey import Region, Store
 
 
-class DyingFlow:
+class DyingExecutor:
     """Runs tasks here until so many are done, then dies as a killed process would."""
 
     workers = 1
@@ -37,5 +37,5 @@ def contents(path: Path) -> dict[str, np.ndarray]:
 
 
 def quarantine(path: Path) -> pd.DataFrame:
-    """The rows that a survey lists as put aside."""
+    """The rows that a survey has quarantined."""
     return pd.read_parquet(Store.open(path).private / "quarantine.parquet")

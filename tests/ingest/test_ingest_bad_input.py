@@ -131,7 +131,7 @@ def test_text_in_a_magnitude_puts_aside_the_source_row_and_then_the_star(archive
     fields[7] = "bright"
     archive.lines[name][0] = ",".join(fields)
     summary = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
-    assert summary.put_aside == {"spectra": 1, "source": 1}
+    assert summary.quarantined_by_kind == {"spectra": 1, "source": 1}
     listed = quarantine(survey).set_index("kind")
     assert listed.loc["source", "detail"] == "phot_g_mean_mag is 'bright', not a number"
     assert listed.loc["spectra", "reason"] == Reason.NO_SOURCE
@@ -238,7 +238,7 @@ def test_an_archive_of_bad_rows_only(archive, survey):
         name = archive.name("Rvs", number)
         archive.lines[name] = ["x" + line for line in archive.lines[name]]
     archive.write()
-    with pytest.raises(InputError, match="27 rows were put aside") as caught:
+    with pytest.raises(InputError, match="27 rows were quarantined") as caught:
         build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
     assert "rejected.jsonl" in caught.value.cure
 

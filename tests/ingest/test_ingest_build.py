@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from dying_executor import DyingFlow, contents, quarantine
+from dying_executor import DyingExecutor, contents, quarantine
 from tiny_archive import PIXELS, TinyArchive, settings
 
 from distcnn.errors import ConfigError, FingerprintMismatch, InputError, StoreError
@@ -76,7 +76,7 @@ def test_the_store_opens_in_xarray_with_units_and_provenance(archive, survey):
     np.testing.assert_allclose(flux[1], expected, atol=6e-5)
 
 
-def test_progress_is_told_as_events(archive, survey):
+def test_progress_is_reported_as_events(archive, survey):
     events = []
     build_survey(archive.write(), survey, settings(), executor=EXECUTOR, listener=events.append)
     started = [event for event in events if isinstance(event, StageStarted)]
@@ -108,9 +108,9 @@ def test_a_run_that_dies_anywhere_ends_as_if_it_had_not(
 ):
     archive.write()
     with pytest.raises(KeyboardInterrupt):
-        build_survey(archive.folder, survey, settings(), executor=DyingFlow(survives))
+        build_survey(archive.folder, survey, settings(), executor=DyingExecutor(survives))
     assert not survey.exists()
-    second = DyingFlow(100)
+    second = DyingExecutor(100)
     build_survey(archive.folder, survey, settings(), executor=second)
     assert second.done == 3 + 4 - survives
     assert digests_of(survey) == digests_of(undisturbed)
@@ -129,7 +129,7 @@ def digests_of(path):
 def test_a_finished_survey_is_not_made_again(archive, survey):
     first = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     events = []
-    executor = DyingFlow(0)
+    executor = DyingExecutor(0)
     again = build_survey(
         archive.folder, survey, settings(), executor=executor, listener=events.append
     )
@@ -140,7 +140,7 @@ def test_a_finished_survey_is_not_made_again(archive, survey):
 def test_the_size_of_blocks_may_change_and_changes_nothing(archive, survey, undisturbed):
     build_survey(archive.write(), survey, settings(block_rows=100), executor=EXECUTOR)
     assert digests_of(survey) == digests_of(undisturbed)
-    build_survey(archive.folder, survey, settings(), executor=DyingFlow(0))
+    build_survey(archive.folder, survey, settings(), executor=DyingExecutor(0))
 
 
 def test_other_settings_may_not_continue_a_survey(archive, survey):
@@ -152,7 +152,7 @@ def test_other_settings_may_not_continue_a_survey(archive, survey):
 
 def test_other_settings_may_not_continue_half_a_survey(archive, survey):
     with pytest.raises(KeyboardInterrupt):
-        build_survey(archive.write(), survey, settings(), executor=DyingFlow(2))
+        build_survey(archive.write(), survey, settings(), executor=DyingExecutor(2))
     with pytest.raises(FingerprintMismatch, match=r"ingest\.prepare\.trim"):
         build_survey(archive.folder, survey, settings(prepare__trim=(1, 0)), executor=EXECUTOR)
 
@@ -167,7 +167,7 @@ def test_other_files_may_not_continue_a_survey(archive, survey):
 
 def test_a_file_that_changed_after_it_was_used_is_named(archive, survey):
     with pytest.raises(KeyboardInterrupt):
-        build_survey(archive.write(), survey, settings(), executor=DyingFlow(2))
+        build_survey(archive.write(), survey, settings(), executor=DyingExecutor(2))
     name = archive.name("GaiaSource")
     archive.lines[name].append(archive.lines[name][0])
     archive.write()
@@ -222,7 +222,7 @@ def test_a_star_in_two_files_is_kept_from_the_first(archive, survey, tmp_path):
     assert ids[9] == archive.source_id[21]
     assert any(isinstance(e, Notice) and "duplicate_source_id 2" in e.text for e in events)
     with pytest.raises(KeyboardInterrupt):
-        build_survey(archive.folder, tmp_path / "again.zarr", settings(), executor=DyingFlow(5))
+        build_survey(archive.folder, tmp_path / "again.zarr", settings(), executor=DyingExecutor(5))
     build_survey(archive.folder, tmp_path / "again.zarr", settings(), executor=EXECUTOR)
     assert digests_of(survey) == digests_of(tmp_path / "again.zarr")
 
@@ -231,7 +231,7 @@ def test_duplicates_across_files_are_found_in_little_memory(archive, survey, mon
     first, last = archive.name("Rvs", 0), archive.name("Rvs", 2)
     archive.lines[last] += archive.lines[first]
     archive.lines[archive.name("GaiaSource", 2)] += archive.lines[archive.name("GaiaSource", 0)]
-    monkeypatch.setattr("distcnn.ingest.merge._IDS_AT_ONCE", 4)
+    monkeypatch.setattr("distcnn.ingest.merge.MAX_IDS_IN_MEMORY", 4)
     summary = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     assert (summary.stars, summary.quarantined) == (27, 9)
 
@@ -241,7 +241,7 @@ def test_a_source_row_that_comes_twice_counts_once(archive, survey):
     archive.lines[name].append(archive.lines[name][0].replace(",20.0,", ",99.0,"))
     summary = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     assert summary.quarantined == 0
-    assert summary.put_aside == {"source": 1}
+    assert summary.quarantined_by_kind == {"source": 1}
     assert contents(survey)["snr"][0] == pytest.approx(20)
 
 
@@ -331,7 +331,7 @@ def test_files_without_a_range_share_a_part(tmp_path, survey):
         file.rename(archive.folder / f"RvsMeanSpectrum_{number}.csv.gz")
         file = archive.folder / archive.name("GaiaSource", number)
         file.rename(archive.folder / f"GaiaSource_{number}.csv.gz")
-    executor = DyingFlow(100)
+    executor = DyingExecutor(100)
     summary = build_survey(archive.folder, survey, settings(), executor=executor)
     assert summary.stars == 27
     assert executor.done == 1 + 4
@@ -348,7 +348,7 @@ def test_a_missing_folder_and_missing_files_are_named(archive, survey, tmp_path)
     assert "null" in caught.value.cure
 
 
-def test_labels_that_all_fail_the_cuts_are_told(archive, survey):
+def test_labels_that_all_fail_the_cuts_are_reported(archive, survey):
     cuts = [{"column": "SNR", "minimum": 1e6}]
     changes = {"labels": {"reader": "apogee", "files": "allStar*.fits", "cuts": cuts}}
     events = []

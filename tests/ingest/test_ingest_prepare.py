@@ -16,7 +16,7 @@ CENTRES = wavelengths(GRID)
 
 
 def plan(grid: GridConfig = GRID, **changes: object) -> Preparation:
-    return Preparation.plan(
+    return Preparation.for_grid(
         wavelengths(grid), grid, PrepareConfig.model_validate({"outlier_sigma": None, **changes})
     )
 
@@ -206,7 +206,7 @@ def test_overlaps_add_up_to_the_pixels():
 
 def test_wavelengths_that_run_backwards_are_refused():
     with pytest.raises(GridMismatch, match="do not increase"):
-        Preparation.plan(CENTRES[::-1], GRID, PrepareConfig())
+        Preparation.for_grid(CENTRES[::-1], GRID, PrepareConfig())
 
 
 def test_a_grid_that_is_not_declared_is_refused_with_its_key():

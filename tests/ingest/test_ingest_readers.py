@@ -12,7 +12,7 @@ from tiny_archive import LABELS, PIXELS, TinyArchive, array_text, write_all_star
 
 from distcnn.config import CutConfig, FilesConfig, GridConfig
 from distcnn.errors import ColumnMissing, ConfigError, FileBroken, GridMismatch
-from distcnn.ingest.readers import Wanted, make_reader
+from distcnn.ingest.readers import ReadRequest, make_reader
 from distcnn.schema import Reason
 
 GRID = GridConfig(start=846.0, step=0.01, size=PIXELS)
@@ -22,8 +22,8 @@ BANDS = ("phot_g_mean_mag", "phot_bp_mean_mag")
 
 
 def reader_for(name: str, kind: str, **files):
-    wanted = Wanted(kind, GRID, BANDS, tuple(LABELS), files.pop("cuts", ()))
-    return make_reader(FilesConfig(reader=name, files="*", **files), wanted)
+    request = ReadRequest(kind, GRID, BANDS, tuple(LABELS), files.pop("cuts", ()))
+    return make_reader(FilesConfig(reader=name, files="*", **files), request)
 
 
 class TestGaiaRvs(ReaderChecks):
@@ -77,7 +77,7 @@ class TestGaiaRvsDatalink(ReaderChecks):
         assert np.isnan(flux[:, 0]).all()
         assert np.isfinite(flux[:, 1:]).all()
 
-    def test_a_star_on_another_grid_is_put_aside(self, reader, tmp_path):
+    def test_a_star_on_another_grid_is_quarantined(self, reader, tmp_path):
         path = tmp_path / "other.csv"
         path.write_text(datalink_text([11]) + datalink_text([12], shift=0.005, header=False))
         block = read_all(reader, path)
@@ -86,7 +86,7 @@ class TestGaiaRvsDatalink(ReaderChecks):
         assert block.rejected[0].row == PIXELS + 1
         assert "846.005" in block.rejected[0].detail
 
-    def test_a_star_with_a_bad_pixel_is_put_aside_and_the_others_stay(self, reader, tmp_path):
+    def test_a_star_with_a_bad_pixel_is_quarantined_and_the_others_stay(self, reader, tmp_path):
         path = tmp_path / "bad.csv"
         lines = datalink_text([11, 12, 13]).splitlines()
         lines[PIXELS + 5] = lines[PIXELS + 5].replace("1.0,0.1", "one,0.1")
@@ -97,7 +97,7 @@ class TestGaiaRvsDatalink(ReaderChecks):
         assert block.rejected[0].reason is Reason.NOT_A_NUMBER
         assert "'one'" in block.rejected[0].detail
 
-    def test_a_star_that_lacks_pixels_is_put_aside(self, reader, tmp_path):
+    def test_a_star_that_lacks_pixels_is_quarantined(self, reader, tmp_path):
         path = tmp_path / "short.csv"
         path.write_text("\n".join(datalink_text([11, 12]).splitlines()[:-3]) + "\n")
         block = read_all(reader, path)
@@ -105,8 +105,8 @@ class TestGaiaRvsDatalink(ReaderChecks):
         assert block.rejected[0].reason is Reason.ARRAY_LENGTH
 
     def test_without_a_declared_grid_the_first_star_gives_it(self, good):
-        wanted = Wanted("spectra", GridConfig())
-        reader = make_reader(FilesConfig(reader="gaia_rvs_datalink", files="*"), wanted)
+        request = ReadRequest("spectra", GridConfig())
+        reader = make_reader(FilesConfig(reader="gaia_rvs_datalink", files="*"), request)
         np.testing.assert_allclose(reader.wavelength(good), CENTRES)
 
 
@@ -301,9 +301,9 @@ def test_text_identifiers_get_the_same_number_everywhere(tmp_path):
     names = ["Sun", "HD 1", "17", "Sun"]
     Table({"star": names, "teff": [1.0, 2.0, 3.0, 4.0]}).write(tmp_path / "a.fits")
     (tmp_path / "a.csv").write_text("star,teff\n" + "".join(f"{n},1\n" for n in names))
-    wanted = Wanted("labels", labels=("teff",))
+    request = ReadRequest("labels", labels=("teff",))
     files = FilesConfig(reader="table", files="*", columns={"source_id": "star"})
-    reader = make_reader(files, wanted)
+    reader = make_reader(files, request)
     fits, csv = (
         read_all(reader, tmp_path / name).columns["source_id"] for name in ("a.fits", "a.csv")
     )
@@ -327,7 +327,7 @@ def test_the_grid_may_stand_in_the_header(tmp_path, header):
     table.meta.update(header)
     table.write(tmp_path / "s.fits")
     files = FilesConfig(reader="table", files="*", columns={"source_id": "name", "flux": "spec"})
-    reader = make_reader(files, Wanted("spectra", GridConfig()))
+    reader = make_reader(files, ReadRequest("spectra", GridConfig()))
     np.testing.assert_allclose(reader.wavelength(tmp_path / "s.fits"), CENTRES, atol=3e-4)
 
 
@@ -345,7 +345,7 @@ def test_scalar_columns_can_make_up_a_spectrum(tmp_path):
     table = Table({"source_id": STARS, **{f"p{i}": np.full(6, float(i)) for i in range(3)}})
     table.write(tmp_path / "s.fits")
     files = FilesConfig(reader="table", files="*", columns={"flux": ("p0", "p1", "p2")})
-    reader = make_reader(files, Wanted("spectra", GridConfig(start=1, step=1, size=3)))
+    reader = make_reader(files, ReadRequest("spectra", GridConfig(start=1, step=1, size=3)))
     assert read_all(reader, tmp_path / "s.fits").columns["flux"].tolist() == [[0, 1, 2]] * 6
 
 

@@ -10,7 +10,7 @@ from dying_executor import contents
 from distcnn.config import FilesConfig, conf_folder, load_config
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
-from distcnn.ingest.readers import Wanted, make_reader
+from distcnn.ingest.readers import ReadRequest, make_reader
 from distcnn.survey import Store
 
 pytestmark = pytest.mark.real
@@ -34,7 +34,7 @@ def build(name: str, folder: Path, survey: Path):
 
 
 def xp_reader():
-    return make_reader(FilesConfig(reader="gaia_xp", files="*"), Wanted("xp"))
+    return make_reader(FilesConfig(reader="gaia_xp", files="*"), ReadRequest("xp"))
 
 
 @pytest.mark.parametrize("stem", ["XP_CONTINUOUS_RAW", "XP_CONTINUOUS_RAW_with_missing_BP"])
@@ -77,8 +77,8 @@ def test_a_star_without_bp_has_rp_in_every_format(folder):
 
 def test_the_source_tables_of_the_archive_are_read(folder):
     where = folder("gaia_xp_continuous/datalink")
-    wanted = Wanted("source", bands=BANDS)
-    reader = make_reader(FilesConfig(reader="gaia_source", files="*"), wanted)
+    request = ReadRequest("source", bands=BANDS)
+    reader = make_reader(FilesConfig(reader="gaia_source", files="*"), request)
     vot = read_all(reader, where / "1710099405832VAL-result.vot")
     assert vot.columns["source_id"].tolist() == [4583627001381815936, 5348723816842275584]
     assert vot.columns["snr"] == pytest.approx([852.797, 525.496], rel=1e-5)

@@ -20,7 +20,7 @@ from distcnn.ingest.preprocess.wavelength import (
 )
 from distcnn.schema import MaskBit
 
-_KEEP = 1e-9  # fraction of a pixel below which an overlap is rounding
+MIN_OVERLAP_FRACTION = 1e-9  # fraction of a pixel below which an overlap is rounding
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Preparation:
     pixels: int
 
     @classmethod
-    def plan(cls, wavelength: Array, grid: GridConfig, config: PrepareConfig) -> "Preparation":
+    def for_grid(cls, wavelength: Array, grid: GridConfig, config: PrepareConfig) -> "Preparation":
         """Work out output grid and weights for input centres [P] in the grid's unit and medium.
 
         Raises
@@ -211,7 +211,7 @@ def overlap(source: Array, target: Array) -> "sparse.csr_array":
     column = np.searchsorted(source, middle) - 1
     row = np.searchsorted(target, middle) - 1
     inside = (column >= 0) & (column < len(source) - 1) & (row >= 0) & (row < len(target) - 1)
-    inside &= lengths > _KEEP * np.diff(target).min()
+    inside &= lengths > MIN_OVERLAP_FRACTION * np.diff(target).min()
     shape = (len(target) - 1, len(source) - 1)
     return sparse.csr_array((lengths[inside], (row[inside], column[inside])), shape=shape)
 
@@ -230,7 +230,7 @@ def rebin(
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = _project(weights, np.where(good, flux, 0)) / covered
         spread = _variance(error, good, covered, weights, config.noise_correlation)
-    thin = covered < np.maximum(config.minimum_coverage, _KEEP) * widths
+    thin = covered < np.maximum(config.minimum_coverage, MIN_OVERLAP_FRACTION) * widths
     causes = np.zeros(thin.shape, np.uint8)
     if not good.all():
         for bit in (MaskBit.MISSING, MaskBit.OUTLIER):

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from distcnn.config import FilesConfig
 from distcnn.errors import ConfigError
 from distcnn.ingest.readers.apogee import Apogee
-from distcnn.ingest.readers.base import Block, Kind, Reader, Rejected, Wanted
+from distcnn.ingest.readers.base import Block, Kind, Reader, ReadRequest, Rejected
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.ingest.readers.gaia_rvs_datalink import GaiaRvsDatalink
 from distcnn.ingest.readers.gaia_source import GaiaSource
 from distcnn.ingest.readers.gaia_xp import GaiaXp
 from distcnn.ingest.readers.table import Table
 
-READERS: dict[str, tuple[Callable[[FilesConfig, Wanted], Reader], tuple[Kind, ...]]] = {
+READERS: dict[str, tuple[Callable[[FilesConfig, ReadRequest], Reader], tuple[Kind, ...]]] = {
     "gaia_rvs": (GaiaRvs, ("spectra",)),
     "gaia_rvs_datalink": (GaiaRvsDatalink, ("spectra",)),
     "gaia_xp": (GaiaXp, ("xp",)),
@@ -22,20 +22,20 @@ READERS: dict[str, tuple[Callable[[FilesConfig, Wanted], Reader], tuple[Kind, ..
 }
 
 
-def make_reader(files: FilesConfig, wanted: Wanted) -> Reader:
+def make_reader(files: FilesConfig, request: ReadRequest) -> Reader:
     """The reader that a configuration names.
 
     Raises
     ------
     ConfigError : no such reader, or one for another kind of file.
     """
-    able = [name for name, (_, kinds) in READERS.items() if wanted.kind in kinds]
+    able = [name for name, (_, kinds) in READERS.items() if request.kind in kinds]
     if files.reader not in able:
         raise ConfigError(
-            f"ingest.{wanted.kind}.reader = {files.reader!r}",
+            f"ingest.{request.kind}.reader = {files.reader!r}",
             expected=f"one of {', '.join(able)}",
         )
-    return READERS[files.reader][0](files, wanted)
+    return READERS[files.reader][0](files, request)
 
 
-__all__ = ["READERS", "Block", "Kind", "Reader", "Rejected", "Wanted", "make_reader"]
+__all__ = ["READERS", "Block", "Kind", "ReadRequest", "Reader", "Rejected", "make_reader"]

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from distcnn.config import FilesConfig
-from distcnn.ingest.readers.base import Array, Block, Wanted
-from distcnn.ingest.readers.formats.binary import documents
+from distcnn.ingest.readers.base import Array, Block, ReadRequest
+from distcnn.ingest.readers.formats.binary import table_sources
 from distcnn.ingest.readers.formats.labels import label_blocks, label_selection
 from distcnn.schema import Reason
 
@@ -32,13 +32,13 @@ COLUMNS = {
 class Apogee:
     """Reader ``apogee``."""
 
-    def __init__(self, files: FilesConfig, wanted: Wanted) -> None:
+    def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         errors = {f"{name}_error": f"{column}_ERR" for name, column in COLUMNS.items()}
         columns = errors | COLUMNS | {k: str(v) for k, v in files.columns.items()}
-        self.labels = wanted.labels
+        self.labels = request.labels
         self.selection = label_selection(
-            wanted.labels,
-            wanted.cuts,
+            request.labels,
+            request.cuts,
             columns,
             identifier=columns["source_id"],
             texts=False,
@@ -51,8 +51,10 @@ class Apogee:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, label, label_error, label_snr and the columns cut on."""
-        for document in documents(path):
-            for block in label_blocks(document, self.selection, self.labels, rows=rows, ids=ids):
+        for table_source in table_sources(path):
+            for block in label_blocks(
+                table_source, self.selection, self.labels, rows=rows, ids=ids
+            ):
                 # Targets without a Gaia counterpart have 0 there; that is no fault of the file.
                 kept = tuple(r for r in block.rejected if r.reason is not Reason.BAD_ID)
                 yield replace(block, rejected=kept)

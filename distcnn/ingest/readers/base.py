@@ -1,7 +1,7 @@
 """What every reader gives, whatever the format of the file: blocks of rows, and rejected rows.
 
 A reader streams. It never holds a file of many stars in memory, never writes, and never stops
-for a bad row: the row is put aside with its reason and the rest goes on. Only a file that
+for a bad row: the row is quarantined with its reason and the rest goes on. Only a file that
 cannot be used at all raises, naming the file, the row and the cure.
 """
 
@@ -24,7 +24,7 @@ XP_COEFFICIENTS = 55  # per band, BP and RP (Gaia DR3 data model, xp_continuous_
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that was put aside. ``row`` counts data rows from 1; ``source_id`` is 0 if unknown."""
+    """A quarantined row. ``row`` counts data rows from 1; ``source_id`` is 0 if unknown."""
 
     file: str
     row: int
@@ -57,7 +57,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReadRequest:
     """What a reader is asked for: the kind of file and the parts of the settings it may know."""
 
     kind: Kind

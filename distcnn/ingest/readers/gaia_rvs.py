@@ -16,13 +16,13 @@ from distcnn.ingest.preprocess.wavelength import wavelengths
 from distcnn.ingest.readers.base import (
     Array,
     Block,
+    ReadRequest,
     Rejected,
     RowProblem,
-    Wanted,
     broken,
     find_column,
 )
-from distcnn.ingest.readers.formats.binary import documents
+from distcnn.ingest.readers.formats.binary import table_sources
 from distcnn.ingest.readers.formats.fields import name_to_id, to_array, to_float, to_id
 from distcnn.ingest.readers.formats.text import TextTable, check_fields
 
@@ -38,15 +38,15 @@ class GaiaRvs:
     def __init__(
         self,
         files: FilesConfig,
-        wanted: Wanted,
+        request: ReadRequest,
         columns: tuple[str, ...] = COLUMNS,
         texts: bool = False,
     ) -> None:
         given = {k: str(v) for k, v in files.columns.items()}
         self.columns = {name: given.get(name, name) for name in columns}
         self.texts = texts
-        self.grid: GridConfig = wanted.grid
-        self.pixels = len(wavelengths(wanted.grid))
+        self.grid: GridConfig = request.grid
+        self.pixels = len(wavelengths(request.grid))
 
     def wavelength(self, path: Path) -> Array:
         """The declared grid: the files do not hold one."""
@@ -54,8 +54,8 @@ class GaiaRvs:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, ra, dec, flux, flux_error."""
-        for document in documents(path):
-            table = document.text()
+        for table_source in table_sources(path):
+            table = table_source.text()
             with table.stream:
                 yield from self._blocks(table, rows, ids)
 

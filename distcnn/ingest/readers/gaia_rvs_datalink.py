@@ -12,23 +12,23 @@ import numpy as np
 
 from distcnn.config import FilesConfig
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
-from distcnn.ingest.readers.base import Array, Block, Rejected, Wanted, broken
-from distcnn.ingest.readers.formats.binary import documents
-from distcnn.ingest.readers.formats.scalars import Selection, scalar_blocks
+from distcnn.ingest.readers.base import Array, Block, ReadRequest, Rejected, broken
+from distcnn.ingest.readers.formats.binary import table_sources
+from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 from distcnn.schema import Reason
 
-_PIECE_ROWS = 65536
+_PIXEL_BLOCK_ROWS = 65536
 
 
 class GaiaRvsDatalink:
     """Reader ``gaia_rvs_datalink``."""
 
-    def __init__(self, files: FilesConfig, wanted: Wanted) -> None:
+    def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         given = {k: str(v) for k, v in files.columns.items()}
         names = {n: given.get(n, n) for n in ("wavelength", "flux", "flux_error", "ra", "dec")}
         identifier = given.get("source_id", "source_id")
-        self.selection = Selection(identifier, names, frozenset({"ra", "dec"}), hdu=files.hdu)
-        self.grid = wanted.grid
+        self.selection = ColumnSelection(identifier, names, frozenset({"ra", "dec"}), hdu=files.hdu)
+        self.grid = request.grid
 
     def wavelength(self, path: Path) -> Array:
         """The declared grid, or else that of the first star in the file."""
@@ -49,18 +49,20 @@ class GaiaRvsDatalink:
 
     def _stars(self, path: Path, ids: Array | None) -> Iterator[Block]:
         """One block per star, its rows being pixels."""
-        for document in documents(path, "RVS"):
+        for table_source in table_sources(path, "RVS"):
             rest: Block | None = None
             seen = False
-            for piece in scalar_blocks(document, self.selection, rows=_PIECE_ROWS, ids=ids):
-                stars = _split(_join(rest, piece))
+            for pixels in scalar_blocks(
+                table_source, self.selection, rows=_PIXEL_BLOCK_ROWS, ids=ids
+            ):
+                stars = _split(_join(rest, pixels))
                 seen = seen or bool(stars)
                 yield from stars[:-1]
                 rest = stars[-1] if stars else None
             if rest is not None:
                 yield rest
             if not seen and ids is None:
-                raise broken(document.name, "no row has a source_id", row=1)
+                raise broken(table_source.name, "no row has a source_id", row=1)
 
 
 def _join(first: Block | None, second: Block) -> Block:
@@ -80,11 +82,11 @@ def _split(block: Block) -> list[Block]:
     bad: dict[int, list[Rejected]] = {}
     for rejected in block.rejected:
         bad.setdefault(rejected.source_id, []).append(rejected)
-    pieces = np.split(np.arange(len(source_id)), cuts) if len(source_id) else []
+    runs = np.split(np.arange(len(source_id)), cuts) if len(source_id) else []
     stars = []
-    for piece in pieces:
-        own = tuple(bad.pop(int(source_id[piece[0]]), []))
-        stars.append(block.take(piece, own))
+    for run in runs:
+        own = tuple(bad.pop(int(source_id[run[0]]), []))
+        stars.append(block.take(run, own))
     if bad:
         orphans = tuple(rejected for several in bad.values() for rejected in several)
         stars.insert(0, block.take(np.arange(0), orphans))

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.config import FilesConfig
-from distcnn.ingest.readers.base import Array, Block, Wanted
-from distcnn.ingest.readers.formats.binary import documents
-from distcnn.ingest.readers.formats.scalars import Selection, scalar_blocks
+from distcnn.ingest.readers.base import Array, Block, ReadRequest
+from distcnn.ingest.readers.formats.binary import table_sources
+from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 
 COLUMNS = {
     "ra": "ra",
@@ -25,15 +25,15 @@ COLUMNS = {
 class GaiaSource:
     """Reader ``gaia_source``."""
 
-    def __init__(self, files: FilesConfig, wanted: Wanted) -> None:
+    def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         given = {k: str(v) for k, v in files.columns.items()}
-        self.bands = wanted.bands
+        self.bands = request.bands
         names = {k: given.get(k, v) for k, v in COLUMNS.items()}
-        names |= {f"band/{band}": given.get(band, band) for band in wanted.bands}
-        names |= {name: given[name] for name in wanted.scalars}
+        names |= {f"band/{band}": given.get(band, band) for band in request.bands}
+        names |= {name: given[name] for name in request.scalars}
         identifier = given.get("source_id", "source_id")
         optional = frozenset({"snr"})
-        self.selection = Selection(identifier, names, optional, hdu=files.hdu)
+        self.selection = ColumnSelection(identifier, names, optional, hdu=files.hdu)
 
     def wavelength(self, path: Path) -> None:
         """No spectra here."""
@@ -41,8 +41,8 @@ class GaiaSource:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, ra, dec, parallax, parallax_error, snr, photometry, scalars."""
-        for document in documents(path):
-            for block in scalar_blocks(document, self.selection, rows=rows, ids=ids):
+        for table_source in table_sources(path):
+            for block in scalar_blocks(table_source, self.selection, rows=rows, ids=ids):
                 yield gather_bands(block, self.bands)
 
 

@@ -15,9 +15,9 @@ from distcnn.ingest.readers.base import (
     XP_COEFFICIENTS,
     Array,
     Block,
+    ReadRequest,
     Rejected,
     RowProblem,
-    Wanted,
     broken,
     find_column,
     look_for,
@@ -25,10 +25,10 @@ from distcnn.ingest.readers.base import (
 )
 from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
-    Document,
+    TableSource,
     as_matrix,
-    documents,
     open_table,
+    table_sources,
 )
 from distcnn.ingest.readers.formats.fields import to_array, to_id
 from distcnn.ingest.readers.formats.scalars import identify
@@ -53,7 +53,7 @@ WIDE = {
 class GaiaXp:
     """Reader ``gaia_xp``."""
 
-    def __init__(self, files: FilesConfig, wanted: Wanted) -> None:
+    def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         self.hdu = files.hdu
         given = {k: str(v) for k, v in files.columns.items()}
         self.identifier = given.get("source_id", "source_id")
@@ -65,57 +65,64 @@ class GaiaXp:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, xp, xp_error (BP first, then RP; NaN where a band is missing)."""
-        for document in documents(path, "XP_CONTINUOUS"):
-            if document.format == "text":
-                yield from self._from_text(document, rows, ids)
+        for table_source in table_sources(path, "XP_CONTINUOUS"):
+            if table_source.format == "text":
+                yield from self._from_text(table_source, rows, ids)
             else:
-                table = open_table(document, self.hdu)
-                yield from self._from_binary(table, document, rows, ids)
+                table = open_table(table_source, self.hdu)
+                yield from self._from_binary(table, table_source, rows, ids)
 
-    def _from_text(self, document: Document, rows: int, ids: Array | None) -> Iterator[Block]:
-        table = document.text()
+    def _from_text(
+        self, table_source: TableSource, rows: int, ids: Array | None
+    ) -> Iterator[Block]:
+        table = table_source.text()
         with table.stream:
-            names = {p: find_column(table.columns, c, document.path) for p, c in self.names.items()}
-            names["source_id"] = find_column(table.columns, self.identifier, document.path)
+            names = {
+                p: find_column(table.columns, c, table_source.path) for p, c in self.names.items()
+            }
+            names["source_id"] = find_column(table.columns, self.identifier, table_source.path)
             places = {part: table.columns.index(column) for part, column in names.items()}
             stars = None if ids is None else set(ids.tolist())
-            filling = _Filling(rows, document.name)
+            filling = _Filling(rows, table_source.name)
             for number, line in table.lines():
                 filling.add(number, line, table, places, stars)
                 if len(filling.rows) == rows:
                     yield filling.block()
             if not table.row:
-                raise broken(document.name, "the file has a header but no rows", row=0)
+                raise broken(table_source.name, "the file has a header but no rows", row=0)
             if filling.rows or filling.rejected:
                 yield filling.block()
 
     def _from_binary(
-        self, table: BinaryTable, document: Document, rows: int, ids: Array | None
+        self, table: BinaryTable, table_source: TableSource, rows: int, ids: Array | None
     ) -> Iterator[Block]:
-        identifier = find_column(table.columns, self.identifier, document.path)
+        identifier = find_column(table.columns, self.identifier, table_source.path)
         wide = look_for(table.columns, self.names["bp_coefficients"]) is None
         wide = wide and look_for(table.columns, "bp_coeff_0") is not None
-        names = {part: self._columns_of(part, table, document, wide) for part in PARTS}
+        names = {part: self._columns_of(part, table, table_source, wide) for part in PARTS}
         every = [identifier, *(column for columns in names.values() for column in columns)]
         for numbers, columns in table.blocks(rows, every):
-            source_id, rejected = identify(columns[identifier], numbers, document, texts=False)
+            source_id, rejected = identify(columns[identifier], numbers, table_source, texts=False)
             block = Block(numbers, {"source_id": source_id}, tuple(rejected))
-            block = _with_coefficients(block, columns, names, document)
+            block = _with_coefficients(block, columns, names, table_source)
             yield block.take(
                 (block.columns["source_id"] > 0) & member_of(source_id, ids), block.rejected
             )
 
     def _columns_of(
-        self, part: str, table: BinaryTable, document: Document, wide: bool
+        self, part: str, table: BinaryTable, table_source: TableSource, wide: bool
     ) -> list[str]:
         if not wide:
-            return [find_column(table.columns, self.names[part], document.path)]
+            return [find_column(table.columns, self.names[part], table_source.path)]
         names = [WIDE[part].format(index) for index in range(N)]
-        return [find_column(table.columns, name, document.path) for name in names]
+        return [find_column(table.columns, name, table_source.path) for name in names]
 
 
 def _with_coefficients(
-    block: Block, columns: Mapping[str, Array], names: Mapping[str, list[str]], document: Document
+    block: Block,
+    columns: Mapping[str, Array],
+    names: Mapping[str, list[str]],
+    table_source: TableSource,
 ) -> Block:
     shape = (len(block), 2 * N)
     out = {name: np.full(shape, np.nan, np.float32) for name in ("xp", "xp_error")}
@@ -132,7 +139,7 @@ def _with_coefficients(
             detail = f"{part} has {lengths[index]} values, expected {N}"
             row = int(block.rows[index])
             star = int(source_id[index])
-            rejected.append(Rejected(document.name, row, star, Reason.ARRAY_LENGTH, detail))
+            rejected.append(Rejected(table_source.name, row, star, Reason.ARRAY_LENGTH, detail))
             source_id[index] = 0
     return Block(block.rows, {"source_id": source_id, **out}, tuple(rejected))
 

@@ -18,21 +18,21 @@ from distcnn.ingest.readers.base import (
     XP_COEFFICIENTS,
     Array,
     Block,
+    ReadRequest,
     Rejected,
-    Wanted,
     find_column,
     look_for,
     member_of,
 )
 from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
-    Document,
+    TableSource,
     as_matrix,
-    documents,
     open_table,
+    table_sources,
 )
 from distcnn.ingest.readers.formats.labels import label_blocks, label_selection
-from distcnn.ingest.readers.formats.scalars import Selection, identify, scalar_blocks
+from distcnn.ingest.readers.formats.scalars import ColumnSelection, identify, scalar_blocks
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.ingest.readers.gaia_source import gather_bands
 from distcnn.schema import Reason
@@ -48,8 +48,8 @@ _HEADER_GRIDS = (  # first value, step, reference pixel, log10 of wavelength
 class Table:
     """Reader ``table``."""
 
-    def __init__(self, files: FilesConfig, wanted: Wanted) -> None:
-        self.files, self.wanted = files, wanted
+    def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
+        self.files, self.request = files, request
         self.given = dict(files.columns)
 
     def _name(self, variable: str) -> str:
@@ -60,52 +60,52 @@ class Table:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with the variables of the kind that was asked for."""
-        for document in documents(path):
-            if self.wanted.kind == "spectra":
-                yield from self._spectra(document, rows, ids)
-            elif self.wanted.kind == "labels":
+        for table_source in table_sources(path):
+            if self.request.kind == "spectra":
+                yield from self._spectra(table_source, rows, ids)
+            elif self.request.kind == "labels":
                 columns = {k: v for k, v in self.given.items() if isinstance(v, str)}
                 selection = label_selection(
-                    self.wanted.labels,
-                    self.wanted.cuts,
+                    self.request.labels,
+                    self.request.cuts,
                     columns,
                     identifier=self._name("source_id"),
                     texts=True,
                     hdu=self.files.hdu,
                 )
-                labels = self.wanted.labels
-                yield from label_blocks(document, selection, labels, rows=rows, ids=ids)
-            elif self.wanted.kind == "source":
+                labels = self.request.labels
+                yield from label_blocks(table_source, selection, labels, rows=rows, ids=ids)
+            elif self.request.kind == "source":
                 selection = self._source_selection()
-                for block in scalar_blocks(document, selection, rows=rows, ids=ids):
-                    yield gather_bands(block, self.wanted.bands)
+                for block in scalar_blocks(table_source, selection, rows=rows, ids=ids):
+                    yield gather_bands(block, self.request.bands)
             else:
-                yield from self._xp(document, rows, ids)
+                yield from self._xp(table_source, rows, ids)
 
-    def _source_selection(self) -> Selection:
+    def _source_selection(self) -> ColumnSelection:
         names = {n: self._name(n) for n in ("ra", "dec", "parallax", "parallax_error", "snr")}
-        bands = self.given.get("photometry", self.wanted.bands)
+        bands = self.given.get("photometry", self.request.bands)
         bands = (bands,) if isinstance(bands, str) else bands
-        if len(bands) != len(self.wanted.bands):
+        if len(bands) != len(self.request.bands):
             raise ConfigError(
                 f"columns.photometry names {len(bands)} columns",
-                expected=f"{len(self.wanted.bands)}, one for each of ingest.bands",
+                expected=f"{len(self.request.bands)}, one for each of ingest.bands",
             )
         optional = frozenset(name for name in names if name not in self.given)
-        names |= {name: self._name(name) for name in self.wanted.scalars}
-        for band, column in zip(self.wanted.bands, bands, strict=True):
+        names |= {name: self._name(name) for name in self.request.scalars}
+        for band, column in zip(self.request.bands, bands, strict=True):
             names[f"band/{band}"] = column
-        return Selection(self._name("source_id"), names, optional, True, self.files.hdu)
+        return ColumnSelection(self._name("source_id"), names, optional, True, self.files.hdu)
 
     def wavelength(self, path: Path) -> Array | None:
         """The grid of a file of spectra: declared, of the header, or of the first row's column."""
-        if self.wanted.kind != "spectra":
+        if self.request.kind != "spectra":
             return None
-        declared = wavelengths(self.wanted.grid) if is_declared(self.wanted.grid) else None
-        document = documents(path)[0]
-        if document.format == "text":
-            return declared if declared is not None else wavelengths(self.wanted.grid)
-        table = open_table(document, self.files.hdu)
+        declared = wavelengths(self.request.grid) if is_declared(self.request.grid) else None
+        table_source = table_sources(path)[0]
+        if table_source.format == "text":
+            return declared if declared is not None else wavelengths(self.request.grid)
+        table = open_table(table_source, self.files.hdu)
         if "wavelength" in self.given:
             column = find_column(table.columns, self._name("wavelength"), path)
             _, first = next(table.blocks(1, [column]))
@@ -114,7 +114,7 @@ class Table:
         if declared is not None and found is not None:
             _check_grid(path, found, declared)
         grid = found if declared is None else declared
-        return grid if grid is not None else wavelengths(self.wanted.grid)
+        return grid if grid is not None else wavelengths(self.request.grid)
 
     def _flux_columns(self, table: BinaryTable, path: Path, variable: str) -> list[str]:
         names = self.given.get(variable, variable)
@@ -127,45 +127,45 @@ class Table:
             return len(columns)
         return int(np.size(next(table.blocks(1, columns))[1][columns[0]][0]))
 
-    def _spectra(self, document: Document, rows: int, ids: Array | None) -> Iterator[Block]:
+    def _spectra(self, table_source: TableSource, rows: int, ids: Array | None) -> Iterator[Block]:
         optional = [n for n in ("flux_error", "ra", "dec", "snr") if n in self.given]
-        if document.format == "text":
+        if table_source.format == "text":
             names = ("source_id", "flux", *optional)
-            reader = GaiaRvs(self.files, self.wanted, names, texts=True)
-            yield from reader.blocks(document.path, rows=rows, ids=ids)
+            reader = GaiaRvs(self.files, self.request, names, texts=True)
+            yield from reader.blocks(table_source.path, rows=rows, ids=ids)
             return
-        table = open_table(document, self.files.hdu)
-        grid = self.wavelength(document.path)
+        table = open_table(table_source, self.files.hdu)
+        grid = self.wavelength(table_source.path)
         assert grid is not None
-        identifier = find_column(table.columns, self._name("source_id"), document.path)
+        identifier = find_column(table.columns, self._name("source_id"), table_source.path)
         arrays = ["flux", *(n for n in ("flux_error", "wavelength") if n in self.given)]
         if look_for(table.columns, "flux_error") and "flux_error" not in arrays:
             arrays.append("flux_error")
-        columns = {n: self._flux_columns(table, document.path, n) for n in arrays}
+        columns = {n: self._flux_columns(table, table_source.path, n) for n in arrays}
         for name in (n for n in optional if n != "flux_error"):
-            columns[name] = [find_column(table.columns, self._name(name), document.path)]
+            columns[name] = [find_column(table.columns, self._name(name), table_source.path)]
         every = [identifier, *dict.fromkeys(c for several in columns.values() for c in several)]
         for numbers, values in table.blocks(rows, every):
-            source_id, rejected = identify(values[identifier], numbers, document, texts=True)
+            source_id, rejected = identify(values[identifier], numbers, table_source, texts=True)
             block = Block(numbers, {"source_id": source_id}, tuple(rejected))
             yield _arrays_of(
-                block, values, columns, pixels=len(grid), name_of_file=document.name, ids=ids
+                block, values, columns, pixels=len(grid), name_of_file=table_source.name, ids=ids
             )
 
-    def _xp(self, document: Document, rows: int, ids: Array | None) -> Iterator[Block]:
-        table = open_table(document, self.files.hdu)
-        identifier = find_column(table.columns, self._name("source_id"), document.path)
-        columns = {n: self._flux_columns(table, document.path, n) for n in ("xp", "xp_error")}
+    def _xp(self, table_source: TableSource, rows: int, ids: Array | None) -> Iterator[Block]:
+        table = open_table(table_source, self.files.hdu)
+        identifier = find_column(table.columns, self._name("source_id"), table_source.path)
+        columns = {n: self._flux_columns(table, table_source.path, n) for n in ("xp", "xp_error")}
         every = [identifier, *(c for several in columns.values() for c in several)]
         for numbers, values in table.blocks(rows, every):
-            source_id, rejected = identify(values[identifier], numbers, document, texts=True)
+            source_id, rejected = identify(values[identifier], numbers, table_source, texts=True)
             block = Block(numbers, {"source_id": source_id}, tuple(rejected))
             yield _arrays_of(
                 block,
                 values,
                 columns,
                 pixels=2 * XP_COEFFICIENTS,
-                name_of_file=document.name,
+                name_of_file=table_source.name,
                 ids=ids,
             )
 
@@ -179,7 +179,7 @@ def _arrays_of(
     name_of_file: str,
     ids: Array | None,
 ) -> Block:
-    """The block with its arrays; rows with an array of another length are put aside."""
+    """The block with its arrays; rows with an array of another length are quarantined."""
     source_id = block.columns["source_id"].copy()
     rejected, out = list(block.rejected), {}
     for name, several in columns.items():

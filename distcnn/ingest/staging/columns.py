@@ -49,7 +49,7 @@ class PartWriter:
             meta["rows"] += len(values)
 
     def reject(self, kind: str, rejected: Iterable[Rejected]) -> None:
-        """Note rows that were put aside from a file of that kind."""
+        """Note rows that were quarantined from a file of that kind."""
         lines = to_lines(kind, rejected)
         if lines:
             with (self.draft / _REJECTED).open("ab") as stream:
@@ -113,5 +113,5 @@ class Part:
 
     @property
     def rejected(self) -> Path:
-        """The file of rows that were put aside, one JSON object a line."""
+        """The file of rows that were quarantined, one JSON object a line."""
         return self.path / _REJECTED

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.ingest.matching import LabelTable
-from distcnn.ingest.part_task import PartTask, further_scalars, reader_of
+from distcnn.ingest.plan import PartTask, further_scalars, reader_of
 from distcnn.ingest.preprocess.wavelength import Array
 from distcnn.ingest.readers import Block, Kind, Rejected
 from distcnn.ingest.readers.base import XP_COEFFICIENTS, first_of_each
 from distcnn.ingest.staging.columns import PartWriter
 from distcnn.schema import SURVEY_VARIABLES, Reason
 
-_SOURCE_ROWS = 65536
+_SOURCE_BLOCK_ROWS = 65536
 
 
 @dataclass
-class Stars:
+class PartStars:
     """The stars of a part: source_id and file row by part row, and which are kept."""
 
     source_id: Array
@@ -35,7 +35,7 @@ class Stars:
         return np.asarray(self.place[np.searchsorted(self.ids, source_id)])
 
 
-def duplicates(task: PartTask, writer: PartWriter, stars: Stars) -> Iterator[Rejected]:
+def duplicates(task: PartTask, writer: PartWriter, stars: PartStars) -> Iterator[Rejected]:
     """The rows of stars that stand in the part already."""
     numbers = writer.read("file")
     for index in np.flatnonzero(~stars.keep):
@@ -60,7 +60,7 @@ def stage_sources(task: PartTask, writer: PartWriter) -> None:
     reader = reader_of(task.config, "source")
     assert reader is not None
     for number, path in enumerate(task.files):
-        for block in reader.blocks(path, rows=_SOURCE_ROWS):
+        for block in reader.blocks(path, rows=_SOURCE_BLOCK_ROWS):
             writer.reject("source", block.rejected)
             columns = _empty_source(task, len(block))
             for name, values in columns.items():
@@ -70,11 +70,11 @@ def stage_sources(task: PartTask, writer: PartWriter) -> None:
             writer.append(columns)
 
 
-def join_source(task: PartTask, writer: PartWriter, stars: Stars) -> None:
-    """Stage positions, magnitudes, parallax and S/N; put aside stars that have no source row."""
+def join_source(task: PartTask, writer: PartWriter, stars: PartStars) -> None:
+    """Stage positions, magnitudes, parallax and S/N; quarantine stars that have no source row."""
     columns = _empty_source(task, len(stars.keep))
     found = np.zeros(len(stars.keep), bool)
-    for block in _Matching(task, writer, stars).blocks("source", task.source, found):
+    for block in _MatchingRows(task, writer, stars).blocks("source", task.source, found):
         at = stars.find(block.columns["source_id"])
         for name, values in columns.items():
             if name in block.columns:
@@ -85,15 +85,13 @@ def join_source(task: PartTask, writer: PartWriter, stars: Stars) -> None:
     columns["snr"] = np.where(
         np.isfinite(columns["snr"]), columns["snr"], writer.read("spectrum_snr")
     )
-    for name in ("ra", "dec"):
-        (writer.draft / name).unlink()
-        del writer.columns[name]
+    writer.remove("ra", "dec")  # those of the spectra; what follows replaces them
     if task.config.source is not None and task.config.source_required:
         _reject_unknown(task, writer, stars, found)
     writer.append(columns | {"snr": columns["snr"].astype(np.float32)})
 
 
-def _reject_unknown(task: PartTask, writer: PartWriter, stars: Stars, found: Array) -> None:
+def _reject_unknown(task: PartTask, writer: PartWriter, stars: PartStars, found: Array) -> None:
     numbers = writer.read("file")
     where = ", ".join(path.name for path in task.source[:3]) or "any source file"
     rejected = []
@@ -107,38 +105,38 @@ def _reject_unknown(task: PartTask, writer: PartWriter, stars: Stars, found: Arr
 
 
 @dataclass
-class _Matching:
+class _MatchingRows:
     """Rows of other files that belong to our stars; of a star that comes twice only the first."""
 
     task: PartTask
     writer: PartWriter
-    stars: Stars
+    stars: PartStars
 
     def blocks(self, kind: Kind, paths: Iterable[Path], found: Array) -> Iterator[Block]:
         """Blocks of first rows; ``found`` marks the part rows that were found so far."""
         reader = reader_of(self.task.config, kind)
         if reader is None:
             return
-        rows = _SOURCE_ROWS if kind == "source" else self.task.config.block_rows
+        rows = _SOURCE_BLOCK_ROWS if kind == "source" else self.task.config.block_rows
         for path in paths:
             for block in reader.blocks(path, rows=rows, ids=self.stars.ids):
                 self.writer.reject(kind, block.rejected)
                 at = self.stars.find(block.columns["source_id"])
                 new = first_of_each(block.columns["source_id"]) & ~found[at]
-                self.writer.reject(kind, _again(path, block, ~new))
+                self.writer.reject(kind, _repeated(path, block, ~new))
                 found[at] = True
                 if new.any():
                     yield block.take(new)
 
 
-def _again(path: Path, block: Block, which: Array) -> Iterator[Rejected]:
+def _repeated(path: Path, block: Block, which: Array) -> Iterator[Rejected]:
     for index in np.flatnonzero(which):
         star, row = int(block.columns["source_id"][index]), int(block.rows[index])
         detail = "this star stands in an earlier row already"
         yield Rejected(str(path), row, star, Reason.DUPLICATE, detail)
 
 
-def join_xp(task: PartTask, writer: PartWriter, stars: Stars) -> None:
+def join_xp(task: PartTask, writer: PartWriter, stars: PartStars) -> None:
     """Stage XP coefficients."""
     if task.config.xp is None:
         return
@@ -146,7 +144,7 @@ def join_xp(task: PartTask, writer: PartWriter, stars: Stars) -> None:
     # On disk, so that a table of any length takes the memory of its blocks.
     arrays = {name: _on_disk(writer, name, shape) for name in ("xp", "xp_error")}
     found = np.zeros(len(stars.keep), bool)
-    for block in _Matching(task, writer, stars).blocks("xp", task.xp, found):
+    for block in _MatchingRows(task, writer, stars).blocks("xp", task.xp, found):
         at = stars.find(block.columns["source_id"])
         for name, values in arrays.items():
             if name in block.columns:
@@ -164,7 +162,7 @@ def _on_disk(writer: PartWriter, name: str, shape: tuple[int, int]) -> Array:
     return np.memmap(writer.draft / name, np.float32, "r+", shape=shape)
 
 
-def join_labels(task: PartTask, writer: PartWriter, stars: Stars) -> Array:
+def join_labels(task: PartTask, writer: PartWriter, stars: PartStars) -> Array:
     """Stage reference labels; returns which stars have one."""
     if task.labels is None:
         return np.zeros(len(stars.keep), bool)

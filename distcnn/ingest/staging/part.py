@@ -4,14 +4,18 @@ A part is the unit of the first half of ingest. It is made by one task, from fil
 comes out the same whenever and wherever it is made.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
-from distcnn.ingest.matching import stamp
-from distcnn.ingest.part_task import PartTask
+from distcnn.ingest.matching import content_hash
+from distcnn.ingest.plan import PartTask
+from distcnn.ingest.preprocess.wavelength import Array
 from distcnn.ingest.readers.base import first_of_each
 from distcnn.ingest.staging.columns import PartWriter
 from distcnn.ingest.staging.join import (
-    Stars,
+    PartStars,
     duplicates,
     join_labels,
     join_source,
@@ -21,45 +25,84 @@ from distcnn.ingest.staging.join import (
 from distcnn.ingest.staging.spectra import stage_spectra
 
 
-def make_part(task: PartTask) -> dict[str, Any]:
-    """Stage one part and return its facts: digest, rows, kept, ids, counts, stamps of its files.
+@dataclass(frozen=True)
+class PartRecord:
+    """What is known of a staged part; the ledger of parts keeps it as one line."""
+
+    digest: str
+    inputs: dict[str, str]
+    """Content hash of every file that it was made from, by path."""
+    rows: int
+    kept: int
+    """Rows that go into the survey; the others are duplicates or lack a source row."""
+    first_id: int
+    last_id: int
+    """Least and largest source_id kept; 0 if there is none."""
+    labelled: int
+    rejected: dict[str, int]
+    """Quarantined rows by kind of file."""
+    has_error: bool
+    """Whether the spectra have errors."""
+
+    def relative_to(self, archive: Path) -> "PartRecord":
+        """The same with paths relative to the archive, which are the same on every machine."""
+        names = {Path(p).relative_to(archive).as_posix(): h for p, h in self.inputs.items()}
+        return replace(self, inputs=names)
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "PartRecord":
+        """The record of a ledger's line, whose further keys are the ledger's own."""
+        return cls(**{field.name: entry[field.name] for field in fields(cls)})
+
+
+def make_part(task: PartTask) -> PartRecord:
+    """Stage one part.
 
     Raises
     ------
     FileBroken, ColumnMissing, GridMismatch : a file cannot be used.
     """
-    paths = [*task.files, *task.source, *task.xp]
-    stamps = {str(path): stamp(path) for path in paths}
+    # Before reading: a file that changes meanwhile then no longer has the hash noted for it.
+    hashes = {str(path): content_hash(path) for path in (*task.files, *task.source, *task.xp)}
     writer = PartWriter(task.folder / task.name, task.kind, task.files)
     try:
-        facts = _fill(task, writer)
-        digest = writer.close()
+        stars, labelled = _fill(task, writer)
+        record = _record(writer, stars, labelled, hashes)
     except BaseException:
         writer.discard()
         raise
-    return {"digest": digest, "inputs": stamps, **facts}
+    return record
 
 
-def _fill(task: PartTask, writer: PartWriter) -> dict[str, Any]:
+def _fill(task: PartTask, writer: PartWriter) -> tuple[PartStars, Array]:
+    """The stars of the part, all columns staged, and which of them have labels."""
     if task.kind == "spectra":
         stage_spectra(task, writer)
     else:
         stage_sources(task, writer)
     source_id, rows = writer.read("source_id"), writer.read("row")
-    stars = Stars(source_id, rows, first_of_each(source_id))
+    stars = PartStars(source_id, rows, first_of_each(source_id))
     writer.reject(task.kind, duplicates(task, writer, stars))
     if task.kind == "spectra":
         join_source(task, writer, stars)
     join_xp(task, writer, stars)
     labelled = join_labels(task, writer, stars)
     writer.append({"keep": stars.keep})
-    kept = source_id[stars.keep]
-    return {
-        "rows": len(source_id),
-        "kept": len(kept),
-        "first_id": int(kept.min()) if len(kept) else 0,
-        "last_id": int(kept.max()) if len(kept) else 0,
-        "labelled": int((labelled & stars.keep).sum()),
-        "rejected": writer.rejected,
-        "has_error": "flux_error" in writer.columns,
-    }
+    return stars, labelled
+
+
+def _record(
+    writer: PartWriter, stars: PartStars, labelled: Array, hashes: dict[str, str]
+) -> PartRecord:
+    kept = stars.source_id[stars.keep]
+    return PartRecord(
+        digest=writer.close(),
+        inputs=hashes,
+        rows=len(stars.source_id),
+        kept=len(kept),
+        first_id=int(kept.min()) if len(kept) else 0,
+        last_id=int(kept.max()) if len(kept) else 0,
+        labelled=int((labelled & stars.keep).sum()),
+        rejected=writer.rejected,
+        has_error="flux_error" in writer.columns,
+    )

@@ -6,7 +6,7 @@ import numpy as np
 
 from distcnn.config import IngestConfig
 from distcnn.errors import GridMismatch
-from distcnn.ingest.part_task import PartTask, reader_of
+from distcnn.ingest.plan import PartTask, reader_of
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.wavelength import Array
 from distcnn.ingest.readers import Block, Reader, Rejected
@@ -51,7 +51,7 @@ def _plan(task: PartTask, path: Path, reader: Reader) -> Preparation:
     wavelength = reader.wavelength(path)
     assert wavelength is not None
     assert task.wavelength is not None
-    plan = Preparation.plan(wavelength, task.config.grid, task.config.prepare)
+    plan = Preparation.for_grid(wavelength, task.config.grid, task.config.prepare)
     expected = task.wavelength
     same = len(plan.wavelength) == len(expected)
     step = abs(expected[1] - expected[0]) if len(expected) > 1 else 1.0
@@ -124,7 +124,7 @@ def _row_plan(
     increasing = np.isfinite(wavelength).all() and (np.diff(wavelength) > 0).all()
     if not increasing:
         return (Reason.GRID, "its wavelengths do not increase everywhere"), plan
-    own = Preparation.plan(wavelength, task.config.grid, task.config.prepare)
+    own = Preparation.for_grid(wavelength, task.config.grid, task.config.prepare)
     expected = task.wavelength
     assert expected is not None
     step = 0.1 * abs(expected[1] - expected[0])

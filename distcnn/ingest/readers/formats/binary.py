@@ -26,7 +26,7 @@ _VOTABLE, _PARQUET = {"xml", "vot", "votable"}, {"parquet", "pq"}
 
 
 @dataclass(frozen=True)
-class Document:
+class TableSource:
     """A table of a file: the file itself, or a member of a zip archive."""
 
     path: Path
@@ -54,11 +54,11 @@ class Document:
         )
 
     def text(self) -> TextTable:
-        """The document as a text table."""
+        """The file or member as a text table."""
         return TextTable(Path(self.name), self.open())
 
 
-def documents(path: Path, keyword: str = "") -> list[Document]:
+def table_sources(path: Path, keyword: str = "") -> list[TableSource]:
     """The tables in a file: itself, or the members of a zip whose name holds ``keyword``.
 
     Raises
@@ -66,7 +66,7 @@ def documents(path: Path, keyword: str = "") -> list[Document]:
     FileBroken : the zip is damaged or has no such member.
     """
     if path.suffix.lower() != ".zip":
-        return [Document(path, str(path), lambda: open_bytes(path))]
+        return [TableSource(path, str(path), lambda: open_bytes(path))]
     try:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name for name in archive.namelist() if keyword in name)
@@ -76,7 +76,7 @@ def documents(path: Path, keyword: str = "") -> list[Document]:
     if not content:
         raise broken(path, f"no member's name holds {keyword!r}", cure="Ask DataLink for it.")
     return [
-        Document(path, f"{path}:{name}", lambda data=data: io.BytesIO(data))  # type: ignore[misc]
+        TableSource(path, f"{path}:{name}", lambda data=data: io.BytesIO(data))  # type: ignore[misc]
         for name, data in content.items()
     ]
 
@@ -98,31 +98,31 @@ class BinaryTable:
             yield np.arange(start + 1, stop + 1), self._read(start, stop, names)
 
 
-def open_table(document: Document, hdu: int | str = 1) -> BinaryTable:
+def open_table(table_source: TableSource, hdu: int | str = 1) -> BinaryTable:
     """Open a FITS, VOTable or Parquet table.
 
     Raises
     ------
     FileBroken : it cannot be read as what its name says, or has no rows.
     """
-    kind = document.format
+    kind = table_source.format
     opener = {"fits": _open_fits, "votable": _open_votable, "parquet": _open_parquet}[kind]
     try:
         with warnings.catch_warnings():
             # Real archive files carry unit texts and dates that astropy warns about.
             warnings.simplefilter("ignore")
-            table = opener(document, hdu)
+            table = opener(table_source, hdu)
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, pa.ArrowException) as e:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise broken(document.name, f"the file is not readable as {kind} ({reason})") from None
+        raise broken(table_source.name, f"the file is not readable as {kind} ({reason})") from None
     if not table.length:
-        raise broken(document.name, "the table has no rows", row=0)
+        raise broken(table_source.name, "the table has no rows", row=0)
     return table
 
 
-def _open_fits(document: Document, hdu: int | str) -> BinaryTable:
-    with document.open() as stream:
-        packed = document.name.lower().endswith(".gz") or document.path.suffix == ".zip"
+def _open_fits(table_source: TableSource, hdu: int | str) -> BinaryTable:
+    with table_source.open() as stream:
+        packed = table_source.name.lower().endswith(".gz") or table_source.path.suffix == ".zip"
         content = io.BytesIO(stream.read()) if packed else stream
         with fits.open(content, memmap=False) as hdus:
             if not isinstance(hdus[hdu], fits.BinTableHDU):
@@ -136,31 +136,31 @@ def _open_fits(document: Document, hdu: int | str) -> BinaryTable:
             if packed or not plain:
                 data = found.data
                 arrays = {name: _native(data[name]) for name in columns.names}
-                return _from_memory(document, header, arrays, length)
-    _check_size(document, offset + length * dtype.itemsize)
+                return _from_memory(table_source, header, arrays, length)
+    _check_size(table_source, offset + length * dtype.itemsize)
 
     def read(start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
-        with document.path.open("rb") as source:
-            source.seek(offset + start * dtype.itemsize)
-            rows = np.fromfile(source, dtype, stop - start)
+        with table_source.path.open("rb") as stream:
+            stream.seek(offset + start * dtype.itemsize)
+            rows = np.fromfile(stream, dtype, stop - start)
         return {name: _native(rows[name]) for name in names}
 
-    return BinaryTable(document.name, list(columns.names), header, length, read)
+    return BinaryTable(table_source.name, list(columns.names), header, length, read)
 
 
-def _check_size(document: Document, needed: int) -> None:
-    size = document.path.stat().st_size
+def _check_size(table_source: TableSource, needed: int) -> None:
+    size = table_source.path.stat().st_size
     if size < needed:
         raise ValueError(f"it has {size} bytes, its header announces {needed}; it is truncated")
 
 
 def _from_memory(
-    document: Document, header: dict[str, Any], arrays: dict[str, Array], length: int
+    table_source: TableSource, header: dict[str, Any], arrays: dict[str, Array], length: int
 ) -> BinaryTable:
     def read(start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
         return {name: arrays[name][start:stop] for name in names}
 
-    return BinaryTable(document.name, list(arrays), header, length, read)
+    return BinaryTable(table_source.name, list(arrays), header, length, read)
 
 
 def _native(array: Array) -> Array:
@@ -182,16 +182,16 @@ def _unmask(array: Any) -> Array:
     return values
 
 
-def _open_votable(document: Document, hdu: int | str) -> BinaryTable:
-    with document.open() as stream:
+def _open_votable(table_source: TableSource, hdu: int | str) -> BinaryTable:
+    with table_source.open() as stream:
         table = parse_single_table(io.BytesIO(stream.read()), verify="ignore")
     fields = {field.name: field.ID for field in table.fields}
     arrays = {name: _unmask(table.array[key]) for name, key in fields.items()}
-    return _from_memory(document, {}, arrays, len(table.array))
+    return _from_memory(table_source, {}, arrays, len(table.array))
 
 
-def _open_parquet(document: Document, hdu: int | str) -> BinaryTable:
-    file = pq.ParquetFile(document.path)
+def _open_parquet(table_source: TableSource, hdu: int | str) -> BinaryTable:
+    file = pq.ParquetFile(table_source.path)
     groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
     edges = np.concatenate([[0], np.cumsum(groups)])
     header = {k.decode(): v.decode() for k, v in (file.schema_arrow.metadata or {}).items()}
@@ -203,7 +203,9 @@ def _open_parquet(document: Document, hdu: int | str) -> BinaryTable:
         part = part.slice(start - int(edges[first]), stop - start)
         return {name: _from_arrow(part[name].combine_chunks()) for name in names}
 
-    return BinaryTable(document.name, file.schema_arrow.names, header, file.metadata.num_rows, read)
+    return BinaryTable(
+        table_source.name, file.schema_arrow.names, header, file.metadata.num_rows, read
+    )
 
 
 def _from_arrow(column: pa.Array) -> Array:

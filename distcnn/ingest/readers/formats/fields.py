@@ -15,7 +15,7 @@ from distcnn.ingest.readers.base import Array, RowProblem
 from distcnn.schema import Reason
 
 MISSING = ("", "null", "NaN", "nan", "NULL", "--")
-_HOLE = -1e308  # stands for a missing value between orjson, which has no NaN, and numpy
+_MISSING_SENTINEL = -1e308  # stands for a missing value between orjson, which has no NaN, and numpy
 
 
 def split_row(line: bytes, delimiter: bytes = b",") -> list[bytes]:
@@ -117,7 +117,7 @@ def to_array(text: bytes, size: int, name: str) -> Array:
     except (ValueError, struct.error, TypeError):
         # With nulls, and with whatever is wrong.
         return _to_array_slowly(text, size, name)
-    array = np.where(array == _HOLE, np.nan, array) if holes else array
+    array = np.where(array == _MISSING_SENTINEL, np.nan, array) if holes else array
     if not lead and not trail:
         return array
     whole = np.full(size, np.nan)

@@ -6,10 +6,10 @@ import numpy as np
 
 from distcnn.config import CutConfig
 from distcnn.ingest.readers.base import Array, Block
-from distcnn.ingest.readers.formats.binary import Document
-from distcnn.ingest.readers.formats.scalars import Selection, scalar_blocks
+from distcnn.ingest.readers.formats.binary import TableSource
+from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 
-_SENTINEL = -999.0  # ASPCAP and many catalogues write -9999 for a value they do not have
+MAX_SENTINEL = -999.0  # ASPCAP and many catalogues write -9999 for a value they do not have
 
 
 def label_selection(
@@ -20,29 +20,29 @@ def label_selection(
     identifier: str,
     texts: bool,
     hdu: int | str,
-) -> Selection:
+) -> ColumnSelection:
     """Columns of labels, of their errors (``teff_error``; may be missing), of S/N and of cuts."""
     names = {f"label/{label}": columns.get(label, label) for label in labels}
     errors = {f"error/{label}": columns.get(f"{label}_error", f"{label}_error") for label in labels}
     snr = {"label_snr": columns.get("label_snr", "snr")}
     optional = frozenset([*errors, *snr])
     cut = {f"cut/{cut.column}": cut.column for cut in cuts}
-    return Selection(identifier, names | errors | snr | cut, optional, texts, hdu)
+    return ColumnSelection(identifier, names | errors | snr | cut, optional, texts, hdu)
 
 
 def label_blocks(
-    document: Document,
-    selection: Selection,
+    table_source: TableSource,
+    selection: ColumnSelection,
     labels: tuple[str, ...],
     *,
     rows: int,
     ids: Array | None,
 ) -> Iterator[Block]:
     """Blocks with source_id, label and label_error [n, L], label_snr and ``cut/NAME``."""
-    for block in scalar_blocks(document, selection, rows=rows, ids=ids):
+    for block in scalar_blocks(table_source, selection, rows=rows, ids=ids):
         given = block.columns
         columns = {k: v for k, v in given.items() if not k.startswith(("label/", "error/"))}
         for name, stem in (("label", "label"), ("label_error", "error")):
             values = np.stack([given[f"{stem}/{label}"] for label in labels], axis=1)
-            columns[name] = np.where(values <= _SENTINEL, np.nan, values)
+            columns[name] = np.where(values <= MAX_SENTINEL, np.nan, values)
         yield Block(block.rows, columns, block.rejected)

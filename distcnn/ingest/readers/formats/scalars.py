@@ -15,14 +15,14 @@ from distcnn.ingest.readers.base import (
     look_for,
     member_of,
 )
-from distcnn.ingest.readers.formats.binary import BinaryTable, Document, open_table
+from distcnn.ingest.readers.formats.binary import BinaryTable, TableSource, open_table
 from distcnn.ingest.readers.formats.fields import name_to_id
-from distcnn.ingest.readers.formats.text import Scalars, TextTable, scalar_columns
+from distcnn.ingest.readers.formats.text import TextSelection, TextTable, scalar_columns
 from distcnn.schema import Reason
 
 
 @dataclass(frozen=True)
-class Selection:
+class ColumnSelection:
     """Which columns: ``names`` maps our variable to the file's column.
 
     ``optional`` variables become NaN when their column is not there. ``texts`` allows text
@@ -35,7 +35,7 @@ class Selection:
     texts: bool = False
     hdu: int | str = 1
 
-    def resolve(self, columns: list[str], document: Document) -> tuple[str, dict[str, str]]:
+    def resolve(self, columns: list[str], table_source: TableSource) -> tuple[str, dict[str, str]]:
         """The file's own column names.
 
         Raises
@@ -46,14 +46,14 @@ class Selection:
         for variable, name in self.names.items():
             column = look_for(columns, name)
             if column is None and variable not in self.optional:
-                column = find_column(columns, name, document.path)
+                column = find_column(columns, name, table_source.path)
             if column is not None:
                 found[variable] = column
-        return find_column(columns, self.identifier, document.path), found
+        return find_column(columns, self.identifier, table_source.path), found
 
 
 def scalar_blocks(
-    document: Document, selection: Selection, *, rows: int, ids: Array | None
+    table_source: TableSource, selection: ColumnSelection, *, rows: int, ids: Array | None
 ) -> Iterator[Block]:
     """Blocks with ``source_id`` and every variable of the selection as float64.
 
@@ -61,32 +61,35 @@ def scalar_blocks(
     ------
     FileBroken, ColumnMissing : the file cannot be used.
     """
-    if document.format == "text":
-        source = _from_text(document, selection, rows)
+    if table_source.format == "text":
+        blocks = _from_text(table_source, selection, rows)
     else:
-        source = _from_binary(open_table(document, selection.hdu), document, selection, rows)
-    for block in source:
+        table = open_table(table_source, selection.hdu)
+        blocks = _from_binary(table, table_source, selection, rows)
+    for block in blocks:
         kept = block.take(member_of(block.columns["source_id"], ids))
-        wanted = tuple(r for r in block.rejected if _concerns(r, ids))
-        yield replace(kept, rejected=wanted)
+        rejected = tuple(r for r in block.rejected if _concerns(r, ids))
+        yield replace(kept, rejected=rejected)
 
 
 def _concerns(rejected: Rejected, ids: Array | None) -> bool:
-    # A bad row of a star that nobody asked for is no loss; one of unknown star may be.
+    # A bad row of a star outside `ids` costs nothing; one whose star is unknown (0) may.
     known = np.array([rejected.source_id])
     return rejected.source_id == 0 or bool(member_of(known, ids)[0])
 
 
-def _from_text(document: Document, selection: Selection, rows: int) -> Iterator[Block]:
-    table: TextTable = document.text()
+def _from_text(table_source: TableSource, selection: ColumnSelection, rows: int) -> Iterator[Block]:
+    table: TextTable = table_source.text()
     with table.stream:
-        identifier, found = selection.resolve(table.columns, document)
-        wanted = Scalars(identifier, tuple(dict.fromkeys(found.values())), selection.texts)
-        for piece in table.pieces():
-            numbers, columns, rejected = scalar_columns(table, piece, wanted)
-            yield from _cut(_named(numbers, columns, identifier, found, selection), rejected, rows)
+        identifier, found = selection.resolve(table.columns, table_source)
+        numbers = tuple(dict.fromkeys(found.values()))
+        asked = TextSelection(identifier, numbers, selection.texts)
+        for chunk in table.chunks():
+            rows_read, columns, rejected = scalar_columns(table, chunk, asked)
+            block = _named(rows_read, columns, identifier, found, selection)
+            yield from _cut(block, rejected, rows)
         if not table.row:
-            raise broken(document.name, "the file has a header but no rows", row=0)
+            raise broken(table_source.name, "the file has a header but no rows", row=0)
 
 
 def _named(
@@ -94,7 +97,7 @@ def _named(
     columns: Mapping[str, Array],
     identifier: str,
     found: Mapping[str, str],
-    selection: Selection,
+    selection: ColumnSelection,
 ) -> Block:
     named = {"source_id": columns[identifier]}
     for variable in selection.names:
@@ -112,30 +115,30 @@ def _cut(block: Block, rejected: list[Rejected], rows: int) -> Iterator[Block]:
 
 
 def _from_binary(
-    table: BinaryTable, document: Document, selection: Selection, rows: int
+    table: BinaryTable, table_source: TableSource, selection: ColumnSelection, rows: int
 ) -> Iterator[Block]:
-    identifier, found = selection.resolve(table.columns, document)
+    identifier, found = selection.resolve(table.columns, table_source)
     names = list(dict.fromkeys([identifier, *found.values()]))
     for numbers, columns in table.blocks(rows, names):
-        source_id, rejected = identify(columns[identifier], numbers, document, selection.texts)
-        numeric = {name: _float(columns[name], name, document) for name in found.values()}
+        source_id, rejected = identify(columns[identifier], numbers, table_source, selection.texts)
+        numeric = {name: _float(columns[name], name, table_source) for name in found.values()}
         block = _named(numbers, numeric | {identifier: source_id}, identifier, found, selection)
         yield block.take(source_id > 0, tuple(rejected))
 
 
-def _float(column: Array, name: str, document: Document) -> Array:
+def _float(column: Array, name: str, table_source: TableSource) -> Array:
     try:
         values: Array = column.astype(float)
     except (TypeError, ValueError):
         raise broken(
-            document.name, f"column {name!r} holds {column.dtype}, not numbers",
+            table_source.name, f"column {name!r} holds {column.dtype}, not numbers",
             cure="Name another column in the configuration.",
         ) from None  # fmt: skip
     return values
 
 
 def identify(
-    column: Array, numbers: Array, document: Document, texts: bool
+    column: Array, numbers: Array, table_source: TableSource, texts: bool
 ) -> tuple[Array, list[Rejected]]:
     """source_id of a column of numbers or texts; 0 and a rejected row where there is none."""
     rejected: list[Rejected] = []
@@ -152,5 +155,5 @@ def identify(
     for bad in np.flatnonzero(source_id <= 0):
         detail = f"source_id is {column[bad]!r}, not a positive integer"
         row = int(numbers[bad])
-        rejected.append(Rejected(document.name, row, 0, Reason.BAD_ID, detail))
+        rejected.append(Rejected(table_source.name, row, 0, Reason.BAD_ID, detail))
     return np.maximum(source_id, 0), rejected

@@ -1,4 +1,4 @@
-"""Delimited text: CSV and ECSV, plain or gzipped, streamed in pieces of whole lines.
+"""Delimited text: CSV and ECSV, plain or gzipped, streamed in chunks of whole lines.
 
 Fields hold numbers, texts, or whole arrays as quoted ``"[...]"`` or ``"(...)"``, with ``NaN``,
 ``null`` or nothing for a missing value, as the Gaia archive writes them.
@@ -19,13 +19,13 @@ from distcnn.ingest.readers.base import Array, Rejected, RowProblem, broken
 from distcnn.ingest.readers.formats.fields import MISSING, name_to_id, split_row, to_float, to_id
 from distcnn.schema import Reason
 
-PIECE = 4 << 20
-_LINES = 1 << 19
+CHUNK_BYTES = 4 << 20
+_READ_BYTES = 1 << 19
 
 
 @dataclass
 class TextTable:
-    """An open text table: column names, and an iterator over pieces of whole lines."""
+    """An open text table: column names, and an iterator over chunks of whole lines."""
 
     path: Path
     stream: IO[bytes]
@@ -58,7 +58,7 @@ class TextTable:
         """Context in which errors of the stream become FileBroken with the row reached."""
         return _Guard(self)
 
-    def pieces(self, size: int = PIECE) -> Iterator[bytes]:
+    def chunks(self, size: int = CHUNK_BYTES) -> Iterator[bytes]:
         """Whole lines, about ``size`` bytes at a time; ``row`` counts them once handed back."""
         rest = b""
         while True:
@@ -68,9 +68,9 @@ class TextTable:
                 break
             cut = data.rfind(b"\n") + 1
             if cut:
-                piece = rest + data[:cut]
-                yield piece
-                self.row += piece.count(b"\n")
+                chunk = rest + data[:cut]
+                yield chunk
+                self.row += chunk.count(b"\n")
                 rest = data[cut:]
             else:
                 rest += data
@@ -82,7 +82,7 @@ class TextTable:
         """Row number (from 1) and line, one by one; empty lines are left out."""
         while True:
             with self.guard():
-                lines = self.stream.readlines(_LINES)
+                lines = self.stream.readlines(_READ_BYTES)
             if not lines:
                 return
             for line in lines:
@@ -131,7 +131,7 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 @dataclass(frozen=True)
-class Scalars:
+class TextSelection:
     """The columns to parse: ``identifier`` names the star, ``numbers`` become float64.
 
     ``texts`` : identifiers may be texts, which are hashed (``name_to_id``).
@@ -147,74 +147,74 @@ class Scalars:
 
 
 def scalar_columns(
-    table: TextTable, piece: bytes, wanted: Scalars
+    table: TextTable, chunk: bytes, selection: TextSelection
 ) -> tuple[Array, dict[str, Array], list[Rejected]]:
-    """Columns of a piece of a table without arrays: row numbers, columns, rejected rows."""
-    rows = np.arange(table.row + 1, table.row + 1 + piece.count(b"\n"))
+    """Columns of a chunk of a table without arrays: row numbers, columns, rejected rows."""
+    rows = np.arange(table.row + 1, table.row + 1 + chunk.count(b"\n"))
     rejected: list[Rejected] = []
     try:
-        _count_fields(table, piece)
-        columns = _parse(table, piece, wanted)
+        _count_fields(table, chunk)
+        columns = _parse(table, chunk, selection)
     except (ValueError, OverflowError, RowProblem):
-        piece, rows, rejected = _diagnose(table, piece, wanted)
-        columns = _parse(table, piece, wanted) if len(rows) else _nothing(wanted)
+        chunk, rows, rejected = _diagnose(table, chunk, selection)
+        columns = _parse(table, chunk, selection) if len(rows) else _nothing(selection)
     return rows, columns, rejected
 
 
-def _nothing(wanted: Scalars) -> dict[str, Array]:
-    columns: dict[str, Array] = {name: np.empty(0) for name in wanted.numbers}
-    return columns | {wanted.identifier: np.empty(0, np.int64)}
+def _nothing(selection: TextSelection) -> dict[str, Array]:
+    columns: dict[str, Array] = {name: np.empty(0) for name in selection.numbers}
+    return columns | {selection.identifier: np.empty(0, np.int64)}
 
 
-def _count_fields(table: TextTable, piece: bytes) -> None:
+def _count_fields(table: TextTable, chunk: bytes) -> None:
     # pandas fills short rows up with missing values and says nothing.
-    expected = piece.count(b"\n") * (len(table.columns) - 1)
-    if piece.count(table.delimiter.encode()) != expected:
+    expected = chunk.count(b"\n") * (len(table.columns) - 1)
+    if chunk.count(table.delimiter.encode()) != expected:
         raise ValueError("a row has more or fewer fields than the header")
 
 
-def _parse(table: TextTable, piece: bytes, wanted: Scalars) -> dict[str, Array]:
-    names = list(dict.fromkeys([wanted.identifier, *wanted.numbers]))
-    types: dict[str, Any] = dict.fromkeys(wanted.numbers, np.float64)
-    types[wanted.identifier] = object if wanted.texts else np.int64
+def _parse(table: TextTable, chunk: bytes, selection: TextSelection) -> dict[str, Array]:
+    names = list(dict.fromkeys([selection.identifier, *selection.numbers]))
+    types: dict[str, Any] = dict.fromkeys(selection.numbers, np.float64)
+    types[selection.identifier] = object if selection.texts else np.int64
     frame = pd.read_csv(
-        io.BytesIO(piece),
+        io.BytesIO(chunk),
         sep=table.delimiter,
         header=None,
         names=table.columns,
         usecols=names,
         dtype=types,
-        na_values={name: list(MISSING) for name in wanted.numbers},
+        na_values={name: list(MISSING) for name in selection.numbers},
         keep_default_na=False,
         skip_blank_lines=False,
         engine="c",
         index_col=False,
     )
     columns: dict[str, Array] = {name: frame[name].to_numpy() for name in names}
-    if wanted.texts:
-        texts = [str(text) for text in columns[wanted.identifier]]
-        columns[wanted.identifier] = np.array([name_to_id(text) for text in texts], np.int64)
-    if (columns[wanted.identifier] <= 0).any():
+    if selection.texts:
+        texts = [str(text) for text in columns[selection.identifier]]
+        columns[selection.identifier] = np.array([name_to_id(text) for text in texts], np.int64)
+    if (columns[selection.identifier] <= 0).any():
         raise ValueError("a source_id is not positive")
     return columns
 
 
 def _diagnose(
-    table: TextTable, piece: bytes, wanted: Scalars
+    table: TextTable, chunk: bytes, selection: TextSelection
 ) -> tuple[bytes, Array, list[Rejected]]:
-    """Find the rows of a piece that cannot be parsed; the others are given back as a piece."""
+    """Find the rows of a chunk that cannot be parsed; the others are given back as a chunk."""
     good: list[bytes] = []
     rows: list[int] = []
     rejected: list[Rejected] = []
-    places = {name: table.columns.index(name) for name in wanted.numbers}
-    place = table.columns.index(wanted.identifier)
-    for number, line in enumerate(piece.split(b"\n")[:-1], table.row + 1):
+    places = {name: table.columns.index(name) for name in selection.numbers}
+    place = table.columns.index(selection.identifier)
+    for number, line in enumerate(chunk.split(b"\n")[:-1], table.row + 1):
         source_id = 0
         if not line.strip():
             continue
         try:
             fields = check_fields(line, table)
-            source_id = wanted.identify(fields[place])
+            source_id = selection.identify(fields[place])
             for name, index in places.items():
                 to_float(fields[index], name)
         except RowProblem as problem:
