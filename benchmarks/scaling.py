@@ -57,10 +57,11 @@ from distcnn.config import load_config
 from distcnn.events import Advanced, Event, StageStarted, silent
 from distcnn.inference import predict
 from distcnn.inference.compute import RegionTask
-from distcnn.inference.region import Job, Work
+from distcnn.inference.engines import Candidate, Choice
+from distcnn.inference.region import EngineSelection, PredictionRun, WorkerFunctions
 from distcnn.model import Package
 from distcnn.monitor.console.log_lines import Lines
-from distcnn.survey import Ledger
+from distcnn.survey import Ledger, RegionResult
 
 STARS, PIXELS = 600, 800  # of the package
 SHARD = 8  # stars of a region: the driver does not care
@@ -68,29 +69,32 @@ SLICES = 10
 SETS = ["predict.engine=eager", "cluster.dashboard=null"]
 
 
-def idle_engines(job: Job, task: RegionTask) -> dict[str, Any]:
-    """What ``try_engines`` tells, without a trial."""
-    return {"candidate": "eager float32", "trials": [], "table": "none", "host": "nowhere"}
+def idle_engines(run: PredictionRun, task: RegionTask) -> EngineSelection:
+    """What ``try_engines`` returns, without a trial."""
+    return EngineSelection(Choice(Candidate("eager"), ()), "nowhere")
 
 
-def idle_region(job: Job, task: RegionTask) -> dict[str, Any]:
-    """What ``predict_region`` tells, of a region in a thousand with a failed star."""
+def idle_region(run: PredictionRun, task: RegionTask) -> RegionResult:
+    """What ``predict_region`` returns, of a region in a thousand with a failed star."""
     region, seconds = task.region, {"load": 0.0, "read": 1.2345, "infer": 34.5678, "write": 0.4321}
-    failed = [[region.start, 10**15 + region.start]] if region.start // SHARD % 1000 == 7 else []
-    return {
-        "digest": f"{region.start:064x}",
-        "stars": region.size,
-        "done": region.size - len(failed),
-        "failed": len(failed),
-        "flagged": {"LABEL_LIMITS": 1, "NO_PARALLAX": 2, "NOVEL_SPECTRUM": 1},
-        "reasons": {"flux cannot be read": failed} if failed else {},
-        "batch": job.batch,
-        "engine": "eager float32",
-        "parity": 1.23e-7,
-        "seconds": {**seconds, "total": sum(seconds.values())},
-        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "worker": f"{socket.gethostname()}:{os.getpid()}",
-    }
+    star = (region.start, 10**15 + region.start)
+    failed = (star,) if region.start // SHARD % 1000 == 7 else ()
+    return RegionResult(
+        region=region,
+        digest=f"{region.start:064x}",
+        stars=region.size,
+        done=region.size - len(failed),
+        failed=len(failed),
+        flagged={"LABEL_LIMITS": 1, "NO_PARALLAX": 2, "NOVEL_SPECTRUM": 1},
+        reasons={"flux cannot be read": failed} if failed else {},
+        batch=run.batch,
+        planned_batch=run.batch,
+        engine="eager float32",
+        parity=1.23e-7,
+        seconds={**seconds, "total": sum(seconds.values())},
+        memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )
 
 
 class Watch:
@@ -140,7 +144,7 @@ def one(folder: Path, regions: int, workers: int, fsync: bool) -> dict[str, Any]
             config.predict,
             executor=executor,
             listener=watch,
-            work=Work(engines=idle_engines, region=idle_region),
+            functions=WorkerFunctions(engines=idle_engines, region=idle_region),
         )
         seconds, peak = time.perf_counter() - begun, resident("VmHWM")
     if (summary.regions, summary.stars) != (regions, regions * SHARD):

@@ -12,18 +12,18 @@ def first_star(folder: Path, engine: str) -> dict[str, float]:
     """Seconds from the start of a new process to the first labels, cold and warm."""
     code = (
         "import sys, torch; from pathlib import Path\n"
-        "from distcnn.inference.region import Job, try_engines, probe\n"
+        "from distcnn.inference.region import PredictionRun, try_engines, probe\n"
         "from distcnn.inference.predict import package_key\n"
         "from distcnn.inference.compute import RegionTask\n"
         "from distcnn.config import PredictConfig; from distcnn.model import Package\n"
         "from distcnn.survey import Region\n"
         "f = Path(sys.argv[1]); config = PredictConfig(engine=sys.argv[2])\n"
         "key = package_key(Package.load(f / 'package'), config)\n"
-        "job = Job(str(f / 'survey.zarr'), '', key, config.batch)\n"
-        "task = RegionTask(Region(0, config.batch)); found = try_engines(job, task)\n"
+        "run = PredictionRun(str(f / 'survey.zarr'), '', key, config.batch)\n"
+        "task = RegionTask(Region(0, config.batch)); found = try_engines(run, task)\n"
         "from dataclasses import replace\n"
-        "key = replace(key, chosen=found['candidate'])\n"
-        "probe(replace(job, package=key), task)\n"
+        "key = replace(key, chosen=str(found.choice.candidate))\n"
+        "probe(replace(run, package=key), task)\n"
     )
     seconds = {}
     cache = folder / "first_star_cache"

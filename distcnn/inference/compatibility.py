@@ -1,4 +1,4 @@
-"""Match: does this package fit this survey, and who are they?"""
+"""Compatibility: can this package read this survey, and which digest names the survey?"""
 
 from typing import Any
 
@@ -8,12 +8,16 @@ from distcnn.model import InputSpec, grid_digest
 from distcnn.survey import Ledger, Region, Store
 
 _INGEST = "Ingest the archive with the settings of the training survey, or train on this survey."
-_IDENTITY = ("format", "survey", "release", "labels", "bands", "ingest", "inputs")
-_ROWS = 1 << 20  # source_ids digested at a time
+_IDENTITY_ATTRS = ("format", "survey", "release", "labels", "bands", "ingest", "inputs")
+_DIGEST_ROWS = 1 << 20
+"""source_ids read and digested at a time [rows]."""
 
 
-def check_fit(spec: InputSpec, survey: Store) -> list[str]:
-    """Refuse a survey that the network cannot read; returns what will count as missing.
+def check_compatible(spec: InputSpec, survey: Store) -> list[str]:
+    """Refuse a survey that the network cannot read; returns the names of absent inputs.
+
+    An input that the survey lacks altogether is no error: its stars are predicted as stars with
+    that input missing, and flagged.
 
     Raises
     ------
@@ -43,11 +47,11 @@ def _check_spectra(spec: InputSpec, survey: Store) -> None:
     if not spec.pixels or "flux" not in survey.variables:
         return
     wavelength = survey.coordinate("wavelength")
-    met = grid_digest(wavelength)
-    if met != spec.wavelength_digest:
+    found = grid_digest(wavelength)
+    if found != spec.wavelength_digest:
         raise PackageError(
             f"{survey.path.name} has {wavelength.size} pixels from {wavelength[0]:g} to "
-            f"{wavelength[-1]:g} (grid {met[:12]})",
+            f"{wavelength[-1]:g} (grid {found[:12]})",
             expected=f"the {spec.pixels} pixels of grid {spec.wavelength_digest[:12]}",
             cure=_INGEST,
         )
@@ -55,10 +59,10 @@ def _check_spectra(spec: InputSpec, survey: Store) -> None:
 
 def _check_coefficients(spec: InputSpec, survey: Store) -> None:
     if spec.coefficients and "xp" in survey.variables:
-        met = survey.shape("xp")[1]
-        if met != spec.coefficients:
+        found = survey.shape("xp")[1]
+        if found != spec.coefficients:
             raise PackageError(
-                f"{survey.path.name} has {met} XP coefficients",
+                f"{survey.path.name} has {found} XP coefficients",
                 expected=f"{spec.coefficients}, as in training",
                 cure=_INGEST,
             )
@@ -87,7 +91,7 @@ def survey_digest(survey: Store) -> str:
     ------
     StoreCorrupt : there is no ledger, and the source_ids that stand in for it are damaged.
     """
-    identity: dict[str, Any] = {name: survey.attrs.get(name) for name in _IDENTITY}
+    identity: dict[str, Any] = {name: survey.attrs.get(name) for name in _IDENTITY_ATTRS}
     identity["sizes"] = survey.sizes
     ledger = survey.private / "ledger.jsonl"
     if not ledger.exists():
@@ -98,8 +102,8 @@ def survey_digest(survey: Store) -> str:
 
 
 def _source_ids_digest(survey: Store) -> str:
-    starts = range(0, survey.stars, _ROWS)
-    parts = [Region(start, min(start + _ROWS, survey.stars)) for start in starts]
+    starts = range(0, survey.stars, _DIGEST_ROWS)
+    parts = [Region(start, min(start + _DIGEST_ROWS, survey.stars)) for start in starts]
     return hashing.of_value([hashing.of_arrays(survey.read(p, ["source_id"])) for p in parts])
 
 

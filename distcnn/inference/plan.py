@@ -11,7 +11,7 @@ import psutil
 
 from distcnn.config import PredictConfig
 from distcnn.errors import PlanRefused
-from distcnn.inference.compatibility import check_fit
+from distcnn.inference.compatibility import check_compatible
 from distcnn.inference.compute import block_rows
 from distcnn.inference.prediction_store import fingerprint, finished_regions
 from distcnn.model import Package
@@ -113,18 +113,18 @@ def plan(
     StoreError : the survey or the prediction store cannot be used.
     FingerprintMismatch : the prediction store was begun from other input or settings.
     """
-    return make_plan(
+    return plan_opened(
         Package.load(package), Store.open(survey, "survey"), predictions, config, workers
     )
 
 
-def make_plan(
+def plan_opened(
     package: Package, survey: Store, predictions: Path, config: PredictConfig, workers: int
 ) -> Plan:
     """The same, for a package and a survey that are open."""
-    missing = check_fit(package.spec, survey)
-    asked = fingerprint(package, survey, config)
-    done = finished_regions(predictions, asked)
+    missing = check_compatible(package.spec, survey)
+    requested = fingerprint(package, survey, config)
+    done = finished_regions(predictions, requested)
     regions = survey.regions()
     waiting = sum(region.size for region in regions if region.name not in done)
     labels = len(package.labels)
@@ -153,7 +153,7 @@ def make_plan(
         batch=config.batch,
         missing=tuple(missing),
         problems=tuple(_problems(workers=workers if waiting else 0, **numbers)),
-        fingerprint=asked,
+        fingerprint=requested,
         **numbers,
     )
 

@@ -1,4 +1,4 @@
-"""Run: from package and survey to predictions, region by region.
+"""Predict: from package and survey to predictions, region by region.
 
 The driver hands out regions, notes in the ledger what is stored, and never touches a star
 itself. The same command again goes on where the ledger ends.
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -19,17 +18,20 @@ from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted,
 from distcnn.executor import Executor
 from distcnn.files import atomic_write
 from distcnn.inference.compute import RegionTask
-from distcnn.inference.engines import Candidate, Gate
-from distcnn.inference.plan import Plan, make_plan
-from distcnn.inference.prediction_store import DEAD_LETTERS, open_target, remove_partials
+from distcnn.inference.engines import Gate
+from distcnn.inference.plan import Plan, plan_opened
+from distcnn.inference.prediction_store import (
+    DEAD_LETTERS,
+    open_prediction_store,
+    remove_partials,
+)
 from distcnn.inference.predictor import PackageKey, decide
-from distcnn.inference.recovery import ends_the_run, rescue
-from distcnn.inference.region import Job, Work
-from distcnn.inference.summary import Totals, dead_letters
-from distcnn.model import Package, StarInputs
-from distcnn.survey import Ledger, Region, Store
+from distcnn.inference.recovery import is_fatal, isolate_failures
+from distcnn.inference.region import EngineSelection, PredictionRun, WorkerFunctions
+from distcnn.inference.summary import RunSummary, dead_letters
+from distcnn.model import Package
+from distcnn.survey import Ledger, Region, RegionResult, Store
 
-Facts = dict[str, Any]
 STAGE = "predict"
 
 
@@ -72,7 +74,7 @@ def predict(
     *,
     executor: Executor,
     listener: Listener = silent,
-    work: Work = Work(),  # noqa: B008 - frozen
+    functions: WorkerFunctions = WorkerFunctions(),  # noqa: B008 - frozen
 ) -> PredictSummary:
     """Compute every star of a survey; the same call again resumes, and ends at once when done.
 
@@ -88,32 +90,32 @@ def predict(
     """
     start = perf_counter()
     opened, source = Package.load(package), Store.open(survey, "survey")
-    plan = make_plan(opened, source, predictions, config, executor.workers)
+    plan = plan_opened(opened, source, predictions, config, executor.workers)
     plan.check()
-    asked = dict(plan.fingerprint)
-    with open_target(opened, source, predictions, config, asked) as (store, ledger):
+    fingerprint = dict(plan.fingerprint)
+    with open_prediction_store(opened, source, predictions, config, fingerprint) as found:
+        store, ledger = found
         complete = store.attrs.get("complete") and not plan.waiting
         if complete:
             listener(Notice(f"{predictions.name} is complete already; nothing to do"))
         else:
-            _tell(plan, listener)
-            first = next(_waiting(store, ledger), None)
-            job = _job(opened, source, store, config)
-            job = _with_engine(work, job, first, store, executor, listener=listener)
-            note = _Recorder(ledger, listener)
-            _run(work, job, _waiting(store, ledger), executor, note, attempts=config.attempts)
-        totals = Totals.of(ledger)
+            _announce(plan, listener)
+            run = _open_run(opened, source, store, config)
+            run = _with_engine(functions, run, store, ledger, executor, listener=listener)
+            recorder, waiting = _Recorder(ledger, listener), _waiting(store, ledger)
+            _compute_all(functions, run, waiting, executor, recorder, attempts=config.attempts)
+        totals = RunSummary.of(ledger)
         if not complete:
             _finish(store, ledger, totals, listener)
         return _summary(store, totals, plan, perf_counter() - start)
 
 
 def _waiting(store: Store, ledger: Ledger) -> Iterator[Region]:
-    """Regions that are not stored yet, each looked for when its turn has come."""
+    """Regions that are not stored yet; the ledger is asked only when a region's turn comes."""
     return (region for region in store.regions() if region.name not in ledger.done)
 
 
-def _tell(plan: Plan, listener: Listener) -> None:
+def _announce(plan: Plan, listener: Listener) -> None:
     done = plan.stars - plan.stars_waiting
     listener(StageStarted(STAGE, plan.stars, "stars", done))
     if plan.done:
@@ -123,10 +125,16 @@ def _tell(plan: Plan, listener: Listener) -> None:
         listener(Notice(f"The survey has no {names}: every star is flagged for it", "warning"))
 
 
-def _job(package: Package, survey: Store, store: Store, config: PredictConfig) -> Job:
-    key = package_key(package, config)
-    places = str(survey.path.absolute()), str(store.path.absolute())
-    return Job(*places, key, config.batch, config.gpu_batch)
+def _open_run(
+    package: Package, survey: Store, store: Store, config: PredictConfig
+) -> PredictionRun:
+    return PredictionRun(
+        survey=str(survey.path.absolute()),
+        predictions=str(store.path.absolute()),
+        package=package_key(package, config),
+        batch=config.batch,
+        gpu_batch=config.gpu_batch,
+    )
 
 
 def package_key(package: Package, config: PredictConfig, chosen: str = "") -> PackageKey:
@@ -151,96 +159,97 @@ def table_of_engines(package: Path, config: PredictConfig) -> str:
     """
     opened = Package.load(package)
     fixtures = opened.fixtures()[0]
-    choice = decide(package_key(opened, config), fixtures.take(_repeated(fixtures, config.batch)))
-    return str(choice)
-
-
-def _repeated(stars: StarInputs, batch: int) -> Any:
-    return np.arange(batch) % len(stars)
+    batch = fixtures.take(np.arange(config.batch) % len(fixtures))
+    return str(decide(package_key(opened, config), batch))
 
 
 def _with_engine(
-    work: Work,
-    job: Job,
-    first: Region | None,
+    functions: WorkerFunctions,
+    run: PredictionRun,
     store: Store,
+    ledger: Ledger,
     executor: Executor,
     *,
     listener: Listener,
-) -> Job:
-    """Let a worker find the engine of this run; one that goes on keeps that of the run before."""
+) -> PredictionRun:
+    """Let a worker select the engine; a run that is resumed keeps the one it was begun with."""
+    first = next(_waiting(store, ledger), None)
     if first is not None and not store.attrs["engine"].get("candidate"):
         task = RegionTask(first, lenient=True)
-        (outcome,) = executor(partial(work.engines, job), [task])
-        found = outcome.unwrap()
-        listener(Notice(f"Engines on {found['host']} (parity in label errors):\n{found['table']}"))
-        best = Candidate.parse(found["candidate"])
-        facts = {key: found[key] for key in ("candidate", "trials", "host")}
-        engine = store.attrs["engine"] | facts | {"name": best.engine, "precision": best.precision}
-        store.annotate({"engine": engine})
+        (result,) = executor(partial(functions.engines, run), [task])
+        _note_engine(result.unwrap(), store, listener)
     chosen = store.attrs["engine"].get("candidate", "")
-    return replace(job, package=replace(job.package, chosen=chosen))
+    return replace(run, package=replace(run.package, chosen=chosen))
 
 
-def _run(
-    work: Work,
-    job: Job,
+def _note_engine(selection: EngineSelection, store: Store, listener: Listener) -> None:
+    choice, host = selection.choice, selection.host
+    listener(Notice(f"Engines on {host} (parity in label errors):\n{choice.brief()}"))
+    found = choice.to_json() | {"host": host}
+    names = {"name": choice.candidate.engine, "precision": choice.candidate.precision}
+    store.annotate({"engine": store.attrs["engine"] | found | names})
+
+
+def _compute_all(
+    functions: WorkerFunctions,
+    run: PredictionRun,
     waiting: Iterable[Region],
     executor: Executor,
-    note: "_Recorder",
+    recorder: "_Recorder",
     *,
     attempts: int,
 ) -> None:
+    """Every region up to ``attempts`` times; what still fails then, without the failing stars."""
     given_up: list[Region] = []
     for attempt in range(1, attempts + 1):
-        again: list[Region] = []
-        for region, error in _pass(partial(work.region, job), waiting, executor, note):
-            # A executor has its own attempts where workers die.
+        retry: list[Region] = []
+        for region, error in _pass(partial(functions.region, run), waiting, executor, recorder):
+            # An executor has tried again by itself where workers died.
             last = attempt == attempts or isinstance(error, ClusterError)
-            (given_up if last else again).append(region)
-            note.listener(Notice(f"Region {region.name} failed: {error}", "warning"))
-        waiting = sorted(again)
+            (given_up if last else retry).append(region)
+            recorder.listener(Notice(f"Region {region.name} failed: {error}", "warning"))
+        waiting = sorted(retry)
     for region in sorted(given_up):
-        note(region, rescue(work, job, region, executor, note.listener))
+        recorder(isolate_failures(functions, run, region, executor, recorder.listener))
 
 
 def _pass(
-    function: Callable[[RegionTask], Facts],
+    function: Callable[[RegionTask], RegionResult],
     waiting: Iterable[Region],
     executor: Executor,
-    note: "_Recorder",
+    recorder: "_Recorder",
 ) -> Iterator[tuple[Region, BaseException]]:
     """Try every region once; yields those that failed."""
-    for outcome in executor(function, map(RegionTask, waiting)):
-        region = outcome.task.region
-        if outcome.error is None:
-            note(region, outcome.unwrap())
-        elif ends_the_run(outcome.error):
-            raise outcome.error
+    for result in executor(function, map(RegionTask, waiting)):
+        if result.error is None:
+            recorder(result.unwrap())
+        elif is_fatal(result.error):
+            raise result.error
         else:
-            yield region, outcome.error
+            yield result.task.region, result.error
 
 
 @dataclass
 class _Recorder:
-    """Notes a stored region in the ledger, and tells."""
+    """Notes a stored region in the ledger, then reports it to the listener."""
 
     ledger: Ledger
     listener: Listener
-    told: bool = False
+    reported_halving: bool = False
 
-    def __call__(self, region: Region, facts: Facts) -> None:
-        self.ledger.record(region.name, **facts)
-        batch, planned = facts["batch"], facts.get("planned", facts["batch"])
-        if batch < planned and not self.told:
-            self.told = True
+    def __call__(self, result: RegionResult) -> None:
+        self.ledger.record(result.region.name, **result.to_json())
+        batch, planned = result.batch, result.planned_batch
+        if batch < planned and not self.reported_halving:
+            self.reported_halving = True
             self.listener(Notice(f"Memory ran out: batches of {batch} instead of {planned}"))
-        self.listener(Advanced(STAGE, region.size, facts["worker"]))
+        self.listener(Advanced(STAGE, result.region.size, result.worker))
 
 
-def _finish(store: Store, ledger: Ledger, totals: Totals, listener: Listener) -> None:
+def _finish(store: Store, ledger: Ledger, totals: RunSummary, listener: Listener) -> None:
     remove_partials(store)
-    write_dead_letters(store.private / DEAD_LETTERS, dead_letters(ledger, totals.broken))
+    letters = dead_letters(ledger, totals.with_failures)
+    write_dead_letters(store.private / DEAD_LETTERS, letters)
     used = {"parity": totals.parity, "used": sorted(totals.engines)}
     counts = {**totals.counts, "flagged": totals.stars_per_flag}
     engine = {**store.attrs["engine"], **used}
@@ -254,7 +263,7 @@ def write_dead_letters(path: Path, letters: Iterable[str]) -> None:
         stream.writelines(letters)
 
 
-def _summary(store: Store, totals: Totals, plan: Plan, seconds: float) -> PredictSummary:
+def _summary(store: Store, totals: RunSummary, plan: Plan, seconds: float) -> PredictSummary:
     return PredictSummary(
         predictions=store.path,
         stars=totals.stars,

@@ -26,7 +26,7 @@ from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store
 
 Attrs = dict[str, Any]
 LEDGER, LOCK, DEAD_LETTERS = "ledger.jsonl", "lock", "dead_letters.jsonl"
-CHUNK = 16_384
+MAX_CHUNK_STARS = 16_384
 """Most stars in a chunk of predictions, unless the survey's chunks have more."""
 _CURE = "Use another output path, or remove this one to begin again."
 
@@ -46,7 +46,7 @@ def fingerprint(package: Package, survey: Store, config: PredictConfig) -> Attrs
 
 
 def layout(
-    package: Package, survey: Store, predictions: Path, config: PredictConfig, asked: Attrs
+    package: Package, survey: Store, predictions: Path, config: PredictConfig, requested: Attrs
 ) -> Layout:
     """The prediction store of a survey: one row per star, in the survey's order and shards."""
     labels, pairs = np.array(package.labels), np.array(pair_names(package.labels), dtype=str)
@@ -61,17 +61,19 @@ def layout(
         shard_stars=survey.shard_stars,
         variables=tuple(v for v in PREDICTION_VARIABLES.values() if dims.issuperset(v.dims)),
         coordinates={name: c for name, c in coordinates.items() if name in dims},
-        attrs=_attrs(package, survey, config) | whereabouts(package, survey, predictions, asked),
+        attrs=_attrs(package, survey, config) | provenance(package, survey, predictions, requested),
     )
 
 
 def _chunk(chunk: int, shard: int) -> int:
-    """Stars in a chunk of predictions: as many of the survey's chunks as ``CHUNK`` and a shard
-    allow. A star's results are few bytes; a chunk costs the same however large it is.
+    """Stars in a chunk of predictions: a multiple of the survey's chunks that divides a shard.
+
+    The largest one within ``MAX_CHUNK_STARS``: a star's results are few bytes, and a chunk costs
+    the same however large it is.
     """
     parts = shard // chunk
     fitting = (n * chunk for n in range(1, parts + 1) if parts % n == 0)
-    return max(rows for rows in fitting if rows <= max(chunk, CHUNK))
+    return max(rows for rows in fitting if rows <= max(chunk, MAX_CHUNK_STARS))
 
 
 def _attrs(package: Package, survey: Store, config: PredictConfig) -> Attrs:
@@ -88,16 +90,16 @@ def _attrs(package: Package, survey: Store, config: PredictConfig) -> Attrs:
     }
 
 
-def whereabouts(package: Package, survey: Store, predictions: Path, asked: Attrs) -> Attrs:
+def provenance(package: Package, survey: Store, predictions: Path, requested: Attrs) -> Attrs:
     """Package and survey: digests, and paths relative to the prediction store."""
     folder = predictions.absolute()
     paths = {"package": package.path, "survey": survey.path}
     found: Attrs = {
-        name: {"path": os.path.relpath(path.absolute(), folder), "digest": asked[name]}
+        name: {"path": os.path.relpath(path.absolute(), folder), "digest": requested[name]}
         for name, path in paths.items()
     }
     found["survey"]["name"] = survey.attrs.get("survey")
-    return {**found, "fingerprint": asked}
+    return {**found, "fingerprint": requested}
 
 
 def _limits(quality: Quality) -> dict[str, list[float | None]]:
@@ -115,7 +117,7 @@ def _limits(quality: Quality) -> dict[str, list[float | None]]:
     }
 
 
-def finished_regions(predictions: Path, asked: Attrs) -> Mapping[str, Attrs]:
+def finished_regions(predictions: Path, requested: Attrs) -> Mapping[str, Attrs]:
     """Facts of the regions that are done; none if nothing was begun. Changes nothing.
 
     Raises
@@ -126,27 +128,27 @@ def finished_regions(predictions: Path, asked: Attrs) -> Mapping[str, Attrs]:
     if not predictions.exists():
         return {}
     store = Store.open(predictions, "predictions")
-    _compare(store, asked)
+    _compare(store, requested)
     path = store.private / LEDGER
     return Ledger.read(path).done if path.exists() else {}
 
 
-def _compare(store: Store, asked: Mapping[str, Any]) -> None:
+def _compare(store: Store, requested: Mapping[str, Any]) -> None:
     found = store.attrs.get("fingerprint", {})
-    for key in sorted(set(found) | set(asked)):
-        if found.get(key) != asked.get(key):
+    for key in sorted(set(found) | set(requested)):
+        if found.get(key) != requested.get(key):
             raise FingerprintMismatch(
                 f"{store.path.name} was begun with {key} = {str(found.get(key))[:16]}",
-                expected=f"{key} = {str(asked.get(key))[:16]}, as asked now",
+                expected=f"{key} = {str(requested.get(key))[:16]}, as requested now",
                 cure=_CURE,
             )
 
 
 @contextmanager
-def open_target(
-    package: Package, survey: Store, predictions: Path, config: PredictConfig, asked: Attrs
+def open_prediction_store(
+    package: Package, survey: Store, predictions: Path, config: PredictConfig, requested: Attrs
 ) -> Iterator[tuple[Store, Ledger]]:
-    """The prediction store and its ledger, for this process alone; ``asked`` is its fingerprint.
+    """The prediction store and its ledger, locked; ``requested``: the fingerprint.
 
     Raises
     ------
@@ -155,12 +157,12 @@ def open_target(
     """
     if predictions.exists():
         store = Store.open(predictions, "predictions")
-        _compare(store, asked)
+        _compare(store, requested)
     else:
-        store = create_store(predictions, layout(package, survey, predictions, config, asked))
-    with _alone(store):
-        ledger = Ledger.open(store.private / LEDGER, asked)
-        attrs = whereabouts(package, survey, predictions, asked)
+        store = create_store(predictions, layout(package, survey, predictions, config, requested))
+    with _write_lock(store):
+        ledger = Ledger.open(store.private / LEDGER, requested)
+        attrs = provenance(package, survey, predictions, requested)
         if any(store.attrs.get(name) != value for name, value in attrs.items()):
             store.annotate(attrs)  # package or survey were moved since
         remove_partials(store)
@@ -175,7 +177,7 @@ def remove_partials(store: Store) -> None:
 
 
 @contextmanager
-def _alone(store: Store) -> Iterator[None]:
+def _write_lock(store: Store) -> Iterator[None]:
     try:
         lock = FileLock.acquire(store.private / LOCK)
     except LockHeld:

@@ -1,4 +1,4 @@
-"""Rescue: what becomes of a region that fails again and again.
+"""Recovery: failure isolation by bisection, for a region that fails again and again.
 
 First, what cannot be read fails star by star instead of as a region. Then the region is
 halved until the stars that break the computation stand alone; they are left out, and the
@@ -7,84 +7,87 @@ region is computed without them. No star is lost, and every failed one has its r
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from distcnn.errors import ClusterError, DistcnnError, StoreCorrupt
 from distcnn.events import Listener, Notice
 from distcnn.executor import Executor, TaskResult
 from distcnn.inference.compute import RegionTask, blocks
-from distcnn.inference.region import Job, Work
-from distcnn.survey import Region
+from distcnn.inference.region import PredictionRun, WorkerFunctions
+from distcnn.survey import Region, RegionResult
 
-# A level of the search at which so many pieces all fail does not speak of single stars.
-_ALL = 16
+_MIN_SYSTEMATIC_FAILURES = 16
+"""Parts of one level of the bisection [count]: when so many are tried and every one fails, no
+single stars are to blame."""
 
-Facts = dict[str, Any]
-Failure = TaskResult[RegionTask, Any]
+Failure = TaskResult[RegionTask, int]
 Probe = Callable[[RegionTask], int]
 
 
-def ends_the_run(error: BaseException) -> bool:
+def is_fatal(error: BaseException) -> bool:
     """Whether a failure concerns the whole run: a package, a full disk, not a few stars."""
-    # The root class stands for an error that could not travel from its worker: anything.
+    # The root class stands for an error that could not be pickled by its worker: it may have
+    # been anything, so it is treated as a failure of some stars.
     known = isinstance(error, DistcnnError) and type(error) is not DistcnnError
     return known and not isinstance(error, StoreCorrupt | ClusterError)
 
 
-def rescue(work: Work, job: Job, region: Region, executor: Executor, listener: Listener) -> Facts:
-    """Compute a region without the stars that break it; returns its facts.
+def isolate_failures(
+    functions: WorkerFunctions,
+    run: PredictionRun,
+    region: Region,
+    executor: Executor,
+    listener: Listener,
+) -> RegionResult:
+    """Compute and store a region without the stars that break it.
 
     Raises
     ------
     StoreCorrupt : the source_id of the region cannot be read from the survey.
     Exception : the failure of the region, if no single stars are to blame.
     """
-    outcome = _try(work, job, RegionTask(region, lenient=True), executor)
-    if outcome.error is not None:
-        _raise_if_hopeless(outcome.error)
-        listener(Notice(f"Region {region.name} failed; looking for the stars to blame", "warning"))
-        blamed = _search(partial(work.probe, job), region, executor)
-        if not blamed:
-            raise outcome.error
-        outcome = _try(work, job, RegionTask(region, lenient=True, failed=blamed), executor)
-    facts: Facts = outcome.unwrap()
-    return facts
+    compute = partial(functions.region, run)
+    (first,) = executor(compute, [RegionTask(region, lenient=True)])
+    if first.error is None:
+        return first.unwrap()
+    _raise_if_fatal(first.error)
+    listener(Notice(f"Region {region.name} failed; looking for the stars to blame", "warning"))
+    failing = _bisect(partial(functions.probe, run), region, executor)
+    if not failing:
+        raise first.error
+    (second,) = executor(compute, [RegionTask(region, lenient=True, failed=failing)])
+    return second.unwrap()
 
 
-def _try(
-    work: Work, job: Job, task: RegionTask, executor: Executor
-) -> TaskResult[RegionTask, Facts]:
-    (outcome,) = executor(partial(work.region, job), [task])
-    return outcome
-
-
-def _raise_if_hopeless(error: BaseException) -> None:
-    if ends_the_run(error) or isinstance(error, StoreCorrupt):
+def _raise_if_fatal(error: BaseException) -> None:
+    if is_fatal(error) or isinstance(error, StoreCorrupt):
         raise error
 
 
-def _search(probe: Probe, region: Region, executor: Executor) -> tuple[tuple[int, str], ...]:
-    """Rows that fail alone, with the reason."""
-    blamed: list[tuple[int, str]] = []
-    pieces = _halves(region)
-    while pieces:
-        failures = _failures(probe, pieces, executor)
-        if len(failures) == len(pieces) >= _ALL:
-            raise failures[0].unwrap()
+def _bisect(probe: Probe, region: Region, executor: Executor) -> tuple[tuple[int, str], ...]:
+    """Rows that fail alone, with the reason.
+
+    All parts of one level are tried at once, so a region of 65,536 stars needs 17 rounds.
+    """
+    failing: list[tuple[int, str]] = []
+    parts = _halves(region)
+    while parts:
+        failures = _failures(probe, parts, executor)
+        if len(failures) == len(parts) >= _MIN_SYSTEMATIC_FAILURES:
+            failures[0].unwrap()  # raises the failure
         alone = [failure for failure in failures if failure.task.region.size == 1]
-        blamed += [(failure.task.region.start, _reason(failure)) for failure in alone]
+        failing += [(failure.task.region.start, _reason(failure)) for failure in alone]
         broken = [failure.task.region for failure in failures if failure.task.region.size > 1]
-        pieces = [half for piece in broken for half in _halves(piece)]
-    return tuple(sorted(blamed))
+        parts = [half for part in broken for half in _halves(part)]
+    return tuple(sorted(failing))
 
 
-def _failures(probe: Probe, pieces: list[Region], executor: Executor) -> list[Failure]:
-    tasks = [RegionTask(piece, lenient=True) for piece in pieces]
-    outcomes = list(executor(probe, tasks))
-    for outcome in outcomes:
-        if outcome.error is not None:
-            _raise_if_hopeless(outcome.error)
-    return sorted((o for o in outcomes if o.error is not None), key=lambda o: o.task.region)
+def _failures(probe: Probe, parts: list[Region], executor: Executor) -> list[Failure]:
+    tasks = [RegionTask(part, lenient=True) for part in parts]
+    results = list(executor(probe, tasks))
+    for result in results:
+        if result.error is not None:
+            _raise_if_fatal(result.error)
+    return sorted((r for r in results if r.error is not None), key=lambda r: r.task.region)
 
 
 def _halves(region: Region) -> list[Region]:

@@ -1,4 +1,4 @@
-"""Region: what one task does. Compute a region, store it, and tell in a few numbers."""
+"""Region: what the task of one region does. Compute it, store it, return a few numbers."""
 
 import os
 import resource
@@ -8,26 +8,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
 from distcnn.executor import WorkerContext
 from distcnn.inference.compatibility import band_names
 from distcnn.inference.compute import Computed, RegionTask, compute, first_rows
-from distcnn.inference.memory import out_of_memory
+from distcnn.inference.engines import Choice
 from distcnn.inference.predictor import PackageKey, Predictor, decide, hold
 from distcnn.model import Package, star_inputs
-from distcnn.model.devices import open_device
+from distcnn.model.devices import open_device, out_of_memory
 from distcnn.schema import Flag
-from distcnn.survey import Store
+from distcnn.survey import RegionResult, Store
 
 Result = TypeVar("Result")
-_STORING = threading.Lock()
+# A region is stored while the next one is computed (``WorkerContext.secede``). Were two stored
+# at once, a slow disk would let computed regions pile up in memory.
+_STORE_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Job:
+class PredictionRun:
     """What all regions of a run have in common. Paths are those that workers see.
 
     ``batch``: stars per forward pass; ``gpu_batch``: the same on a GPU.
@@ -44,8 +46,16 @@ class Job:
         return self.batch if device == "cpu" else self.gpu_batch
 
 
-def predict_region(job: Job, task: RegionTask) -> dict[str, Any]:
-    """Compute and store one region; returns its facts for the ledger.
+@dataclass(frozen=True)
+class EngineSelection:
+    """The engine that a worker has found for a run, and the name of its host."""
+
+    choice: Choice
+    host: str
+
+
+def predict_region(run: PredictionRun, task: RegionTask) -> RegionResult:
+    """Compute and store one region.
 
     While it is stored the worker begins with the next one.
 
@@ -56,64 +66,65 @@ def predict_region(job: Job, task: RegionTask) -> dict[str, Any]:
     PackageError : the package is not the one named, or does not reproduce its fixtures.
     """
     start = perf_counter()
-    predictor = hold(job.package)
-    loaded = perf_counter()
-    computed, batch = _compute(job, task, predictor)
-    store = Store.open(Path(job.predictions), "predictions")
-    with _STORING:  # one region at a time, so that what waits to be stored stays small
+    predictor = hold(run.package)
+    load = perf_counter() - start
+    computed, batch = _compute(run, task, predictor)
+    store = Store.open(Path(run.predictions), "predictions")
+    with _STORE_LOCK:
         WorkerContext.current().secede()
         before = perf_counter()
         digest = store.write(task.region, computed.arrays)
         end = perf_counter()
-    seconds = {
-        "load": loaded - start,
-        **computed.seconds,
-        "write": end - before,
-        "total": end - start,
-    }
-    return {
-        "digest": digest,
-        **_counts(computed, task),
-        "batch": batch,
-        "planned": job.batch_on(predictor.ensemble.device),
-        "engine": str(predictor.choice.candidate),
-        "parity": predictor.choice.chosen.rms,
-        "seconds": {name: round(value, 4) for name, value in seconds.items()},
-        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "worker": f"{socket.gethostname()}:{os.getpid()}",
-    }
+    seconds = {"load": load, **computed.seconds, "write": end - before, "total": end - start}
+    return RegionResult(
+        region=task.region,
+        digest=digest,
+        stars=task.region.size,
+        done=task.region.size - len(computed.reasons),
+        failed=len(computed.reasons),
+        flagged=_stars_per_flag(computed),
+        reasons=_stars_per_reason(computed, task),
+        batch=batch,
+        planned_batch=run.batch_on(predictor.ensemble.device),
+        engine=str(predictor.choice.candidate),
+        # Never None: only an engine that was measured can be chosen.
+        parity=cast(float, predictor.choice.chosen.rms),
+        seconds={name: round(value, 4) for name, value in seconds.items()},
+        memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts in kB
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )
 
 
-def try_engines(job: Job, task: RegionTask) -> dict[str, Any]:
-    """Find the engine of a run on the first batch of a region; returns it with all trials.
+def try_engines(run: PredictionRun, task: RegionTask) -> EngineSelection:
+    """Find the engine of a run on the first batch of a region.
 
     Raises
     ------
     ParityError : no engine, or not the one that was asked for, reproduces the package.
     StoreCorrupt : the survey cannot be read there (``lenient``: only if source_id cannot).
     """
-    survey = Store.open(Path(job.survey), "survey")
-    spec = Package.load(Path(job.package.path), verify=False).spec
-    batch = job.batch_on(open_device(job.package.device).type)
+    survey = Store.open(Path(run.survey), "survey")
+    spec = Package.load(Path(run.package.path), verify=False).spec
+    batch = run.batch_on(open_device(run.package.device).type)
     arrays = first_rows(survey, task, spec.variables, batch)
     stars = star_inputs(arrays, spec, band_names(survey))
-    choice = halving(lambda size: decide(job.package, stars.take(slice(size))), len(stars))[0]
-    return {**choice.to_json(), "table": choice.brief(), "host": socket.gethostname()}
+    choice = halving(lambda size: decide(run.package, stars.take(slice(size))), len(stars))[0]
+    return EngineSelection(choice, socket.gethostname())
 
 
-def probe(job: Job, task: RegionTask) -> int:
+def probe(run: PredictionRun, task: RegionTask) -> int:
     """Compute rows without storing them; returns their number, or raises what they cause."""
-    _compute(job, task, hold(job.package))
+    _compute(run, task, hold(run.package))
     return task.region.size
 
 
 @dataclass(frozen=True)
-class Work:
-    """What workers do for a run. A benchmark of the driver puts idle functions in their places."""
+class WorkerFunctions:
+    """The three functions that workers run. Idle ones in their place measure the driver alone."""
 
-    engines: Callable[[Job, RegionTask], dict[str, Any]] = try_engines
-    region: Callable[[Job, RegionTask], dict[str, Any]] = predict_region
-    probe: Callable[[Job, RegionTask], int] = probe
+    engines: Callable[[PredictionRun, RegionTask], EngineSelection] = try_engines
+    region: Callable[[PredictionRun, RegionTask], RegionResult] = predict_region
+    probe: Callable[[PredictionRun, RegionTask], int] = probe
 
 
 def within_memory(
@@ -136,26 +147,27 @@ def halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
         size //= 2
 
 
-def _compute(job: Job, task: RegionTask, predictor: Predictor) -> tuple[Computed, int]:
-    survey = Store.open(Path(job.survey), "survey")
-    batch = job.batch_on(predictor.ensemble.device)
+def _compute(run: PredictionRun, task: RegionTask, predictor: Predictor) -> tuple[Computed, int]:
+    survey = Store.open(Path(run.survey), "survey")
+    batch = run.batch_on(predictor.ensemble.device)
     return within_memory(
         predictor, batch, lambda size: compute(predictor, survey, task, size, batch)
     )
 
 
-def _counts(computed: Computed, task: RegionTask) -> dict[str, Any]:
-    """Stars done and failed, stars per flag, and per reason the [row, source_id] that failed."""
+def _stars_per_flag(computed: Computed) -> dict[str, int]:
     flags = computed.arrays["flags"]
-    reasons: dict[str, list[list[int]]] = {}
-    for row, text in sorted(computed.reasons.items()):
-        source = computed.arrays["source_id"][row - task.region.start]
-        reasons.setdefault(text, []).append([row, int(source)])
-    flagged = {flag.name: int(np.count_nonzero(flags & np.uint32(flag))) for flag in Flag}
-    return {
-        "stars": task.region.size,
-        "done": task.region.size - len(computed.reasons),
-        "failed": len(computed.reasons),
-        "flagged": {name: count for name, count in flagged.items() if count},
-        "reasons": reasons,
-    }
+    counts = {str(flag.name): int(np.count_nonzero(flags & np.uint32(flag))) for flag in Flag}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _stars_per_reason(
+    computed: Computed, task: RegionTask
+) -> dict[str, tuple[tuple[int, int], ...]]:
+    """For every reason the (row, source_id) of the stars that failed for it, by row."""
+    source_ids = computed.arrays["source_id"]
+    reasons: dict[str, list[tuple[int, int]]] = {}
+    for row, reason in sorted(computed.reasons.items()):
+        star = (row, int(source_ids[row - task.region.start]))
+        reasons.setdefault(reason, []).append(star)
+    return {reason: tuple(stars) for reason, stars in reasons.items()}

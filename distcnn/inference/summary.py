@@ -1,19 +1,19 @@
-"""Totals: what the regions of a run come to, from one pass through its ledger."""
+"""Run summary: what the regions of a run add up to, from one pass through its ledger."""
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-from distcnn.survey import Ledger, Region
+from distcnn.survey import Ledger, Region, RegionResult
 
 
 @dataclass
-class Totals:
-    """Sums over regions; nothing here grows with their number but ``broken``.
+class RunSummary:
+    """Sums over regions; nothing here grows with their number but ``with_failures``.
 
-    ``parity``: largest of any region; ``batch``: smallest; ``broken``: regions with failed stars.
+    ``parity``: largest of any region [label errors]; ``batch``: smallest [stars];
+    ``with_failures``: the regions in which stars failed.
     """
 
     regions: int = 0
@@ -24,44 +24,49 @@ class Totals:
     batch: int = 0
     engines: set[str] = field(default_factory=set)
     flagged: Counter[str] = field(default_factory=Counter)
-    broken: list[Region] = field(default_factory=list)
+    with_failures: list[Region] = field(default_factory=list)
 
     @classmethod
-    def of(cls, ledger: Ledger) -> "Totals":
-        totals = cls()
-        for name, facts in ledger.done.items():
-            totals.add(name, facts)
-        return totals
+    def of(cls, ledger: Ledger) -> "RunSummary":
+        """The sums over every region in the ledger."""
+        summary = cls()
+        for name, line in ledger.done.items():
+            summary.add(RegionResult.from_json(name, line))
+        return summary
 
-    def add(self, name: str, facts: dict[str, Any]) -> None:
-        """One region more, with its facts as ``predict_region`` tells them."""
-        self.stars += facts["stars"]
-        self.done += facts["done"]
-        self.failed += facts["failed"]
-        self.parity = max(self.parity, facts["parity"])
-        self.batch = min(self.batch, facts["batch"]) if self.regions else facts["batch"]
+    def add(self, result: RegionResult) -> None:
+        """One region more."""
+        self.stars += result.stars
+        self.done += result.done
+        self.failed += result.failed
+        self.parity = max(self.parity, result.parity)
+        self.batch = min(self.batch, result.batch) if self.regions else result.batch
         self.regions += 1
-        self.engines.add(facts["engine"])
-        self.flagged.update(facts["flagged"])
-        if facts["reasons"]:
-            self.broken.append(Region.parse(name))
+        self.engines.add(result.engine)
+        self.flagged.update(result.flagged)
+        if result.reasons:
+            self.with_failures.append(result.region)
 
     @property
     def counts(self) -> dict[str, int]:
+        """Number of stars: in all, done and failed."""
         return {"stars": self.stars, "done": self.done, "failed": self.failed}
 
     @property
     def stars_per_flag(self) -> dict[str, int]:
+        """Number of stars by the name of the flag, sorted by name."""
         return dict(sorted(self.flagged.items()))
 
 
-def dead_letters(ledger: Ledger, broken: Iterable[Region]) -> Iterator[str]:
+def dead_letters(ledger: Ledger, regions: Iterable[Region]) -> Iterator[str]:
     """The failed stars of these regions: one JSON line each with row, source_id and reason."""
-    for facts in ledger.done.among(region.name for region in sorted(broken)):
+    names = [region.name for region in sorted(regions)]
+    for name, line in zip(names, ledger.done.among(names), strict=True):
+        result = RegionResult.from_json(name, line)
         stars = sorted(
-            (row, source, reason)
-            for reason, failed in facts["reasons"].items()
-            for row, source in failed
+            (row, source_id, reason)
+            for reason, failed in result.reasons.items()
+            for row, source_id in failed
         )
-        for row, source, reason in stars:
-            yield json.dumps({"row": row, "source_id": source, "reason": reason}) + "\n"
+        for row, source_id, reason in stars:
+            yield json.dumps({"row": row, "source_id": source_id, "reason": reason}) + "\n"

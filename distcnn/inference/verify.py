@@ -26,7 +26,7 @@ from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, hold
 from distcnn.inference.summary import dead_letters
 from distcnn.model import Package
 from distcnn.schema import Status
-from distcnn.survey import Ledger, Region, Store
+from distcnn.survey import Ledger, Region, RegionResult, Store
 
 Array = np.ndarray[Any, Any]
 STAGE = "verify"
@@ -77,9 +77,9 @@ def verify(
     check = _Check(store, Ledger.read(store.private / LEDGER), config)
     listener(StageStarted(STAGE, store.stars, "stars"))
     check.ledger_is_whole()
-    for region, facts in check.recorded():
-        check.region_is_stored(region, facts)
-        listener(Advanced(STAGE, region.size))
+    for result in check.recorded():
+        check.region_is_stored(result)
+        listener(Advanced(STAGE, result.region.size))
     check.dead_letters_are_listed()
     source = check.found("survey", survey, lambda path: Store.open(path, "survey"))
     if source is not None:
@@ -104,10 +104,10 @@ class _Check:
         # By number of the region: a list of them would be a hundred times as large.
         self.sound = np.zeros(len(self.regions), bool)
 
-    def recorded(self) -> Iterator[tuple[Region, dict[str, Any]]]:
-        """Regions of the store that are in the ledger, with their facts, in order."""
+    def recorded(self) -> Iterator[RegionResult]:
+        """What the ledger says of every region of the store, in order."""
         pairs = self.ledger.done.by_name()
-        return ((Region.parse(name), facts) for name, facts in pairs if self._can_be(name))
+        return (RegionResult.from_json(*pair) for pair in pairs if self._can_be(pair[0]))
 
     def ledger_is_whole(self) -> None:
         absent = (r.name for r in self.regions if r.name not in self.ledger.done)
@@ -132,33 +132,38 @@ class _Check:
             return False
         return region in self.regions and region.name == name
 
-    def region_is_stored(self, region: Region, facts: dict[str, Any]) -> None:
+    def region_is_stored(self, result: RegionResult) -> None:
+        region = result.region
         self.checked += 1
-        if facts["reasons"]:
+        if result.reasons:
             self.broken.append(region)
         before = len(self.differences)
         try:
-            if self.store.digest(region) != facts["digest"]:
+            if self.store.digest(region) != result.digest:
                 self.differences.append(f"region {region.name} is not what was stored")
             else:
-                self._counts_agree(region, facts)
+                self._counts_agree(result)
         except StoreError as error:
             self.differences.append(f"region {region.name}: {error.problem}")
         if len(self.differences) == before:
             self.sound[region.start // self.regions.step] = True
 
-    def _counts_agree(self, region: Region, facts: dict[str, Any]) -> None:
+    def _counts_agree(self, result: RegionResult) -> None:
+        region = result.region
         status = self.store.read(region, ["status"])["status"]
-        rows = _failed_rows(facts)
+        rows = result.reason_by_row
         self.failed += len(rows)
         failed = np.flatnonzero(status == Status.FAILED) + region.start
         done = int(np.count_nonzero(status == Status.DONE))
-        met = {"done": done, "failed": failed.size, "stars": status.size}
-        for name, count in met.items():
-            if count != facts[name]:
+        counted = {
+            "done": (done, result.done),
+            "failed": (failed.size, result.failed),
+            "stars": (status.size, result.stars),
+        }
+        for name, (count, recorded) in counted.items():
+            if count != recorded:
                 self.differences.append(
-                    f"region {region.name} holds {count} stars {name}, "
-                    f"the ledger says {facts[name]}"
+                    f"region {region.name} holds {count} stars {name}, the ledger says {recorded}"
                 )
         if set(failed.tolist()) != set(rows):
             self.differences.append(f"region {region.name}: other stars failed than recorded")
@@ -225,20 +230,24 @@ class _Check:
         try:
             predictor = hold(key)
             for region, rows in self._sample(survey.chunk_stars, settings["batch"]):
-                facts = self.ledger.done[region.name]
-                failed = (
-                    (r, t) for r, t in _failed_rows(facts).items() if rows.start <= r < rows.stop
+                result = self._recorded(region)
+                failed = tuple(
+                    (row, reason)
+                    for row, reason in result.reason_by_row.items()
+                    if rows.start <= row < rows.stop
                 )
-                task = RegionTask(rows, lenient=True, failed=tuple(failed))
-                planned = self._planned(facts)
-                computed = compute(predictor, survey, task, facts["batch"], planned)
+                task = RegionTask(rows, lenient=True, failed=failed)
+                planned = result.planned_batch
+                computed = compute(predictor, survey, task, result.batch, planned)
                 self._compare(rows, computed.arrays)
         except (StoreError, PackageError) as error:
             self.differences.append(f"the sample cannot be computed again: {error.problem}")
 
-    def _planned(self, facts: dict[str, Any]) -> int:
-        """The batch before any halving, which sets the blocks."""
-        return int(facts.get("planned", self.store.attrs["settings"]["batch"]))
+    def _recorded(self, region: Region) -> RegionResult:
+        # The first ledgers do not name the batch before any halving: it was the one configured.
+        batch = self.store.attrs["settings"]["batch"]
+        line = {"planned": batch} | self.ledger.done[region.name]
+        return RegionResult.from_json(region.name, line)
 
     def _sample(self, chunk: int, batch: int) -> Iterator[tuple[Region, Region]]:
         """Whole blocks, spread over the store by a hash of its digests.
@@ -255,7 +264,7 @@ class _Check:
                 if self.recomputed >= self.config.verify_sample:
                     return
                 region = self.regions[int(number)]
-                step = block_rows(chunk, self._planned(self.ledger.done[region.name]))
+                step = block_rows(chunk, self._recorded(region).planned_batch)
                 rows = blocks(region, step)[(first + turn) % most :][:1]  # the last is shorter
                 self.recomputed += sum(block.size for block in rows)
                 yield from ((region, block) for block in rows)
@@ -299,11 +308,6 @@ class _Check:
             identical=self.identical,
             seconds=seconds,
         )
-
-
-def _failed_rows(facts: dict[str, Any]) -> dict[int, str]:
-    """Rows of a region that failed, with the reason."""
-    return {row: text for text, stars in facts["reasons"].items() for row, _ in stars}
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -80,6 +80,17 @@ def is_fast(device: torch.device, precision: Precision = "bfloat16") -> bool:
     return any(tells is not None and bool(tells()) for tells in named)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a failure says that memory ran out, on the host or on a device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The CPU allocator and some CUDA libraries raise a bare RuntimeError: only its text tells.
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text
+    )
+
+
 def _refused(why: str) -> DeviceError:
     return DeviceError(
         f"the device asked for is cuda, but {why}",

@@ -4,6 +4,7 @@ from distcnn.files import bytes_below, files_below
 from distcnn.survey.create import create_store
 from distcnn.survey.layout import Coordinate, Layout, Quantised, widened
 from distcnn.survey.ledger import Ledger
+from distcnn.survey.region_result import RegionResult
 from distcnn.survey.regions import Region, tile
 from distcnn.survey.store import Store
 
@@ -13,6 +14,7 @@ __all__ = [
     "Ledger",
     "Quantised",
     "Region",
+    "RegionResult",
     "Store",
     "bytes_below",
     "create_store",

@@ -8,38 +8,42 @@ import pytest
 from distcnn.events import Advanced, Notice
 from distcnn.executor import SerialExecutor
 from distcnn.inference import predict
-from distcnn.inference.region import Work
-from distcnn.survey import Ledger, Region, Store, create_store
+from distcnn.inference.engines import Candidate, Choice
+from distcnn.inference.region import EngineSelection, WorkerFunctions
+from distcnn.survey import Ledger, Region, RegionResult, Store, create_store
 from tests.inference.small import CONFIG, SHARD, layout_of
 
 REGIONS, BROKEN, STUBBORN = 2000, 7, 11
 
 
-def idle_engines(job, task):
-    return {"candidate": "eager float32", "trials": [], "table": "none", "host": "nowhere"}
+def idle_engines(run, task):
+    return EngineSelection(Choice(Candidate("eager"), ()), "nowhere")
 
 
-def idle_region(job, task):
+def idle_region(run, task):
     number, start = task.region.start // SHARD, task.region.start
     if number == STUBBORN and not task.lenient:
         raise ValueError("not before the end")
-    failed = [[start + 3, 30], [start + 1, 10]] if number % 1000 == BROKEN else []
-    return {
-        "digest": f"{start:064x}",
-        "stars": task.region.size,
-        "done": task.region.size - len(failed),
-        "failed": len(failed),
-        "flagged": {"NO_XP": 2} | ({"NO_PARALLAX": 1} if number % 2 else {}),
-        "reasons": {"broken": failed} if failed else {},
-        "batch": 8 if number == BROKEN else job.batch,
-        "engine": "eager float32",
-        "parity": 1e-6 * number,
-        "worker": "nobody",
-    }
+    failed = ((start + 3, 30), (start + 1, 10)) if number % 1000 == BROKEN else ()
+    return RegionResult(
+        region=task.region,
+        digest=f"{start:064x}",
+        stars=task.region.size,
+        done=task.region.size - len(failed),
+        failed=len(failed),
+        flagged={"NO_XP": 2} | ({"NO_PARALLAX": 1} if number % 2 else {}),
+        reasons={"broken": failed} if failed else {},
+        batch=8 if number == BROKEN else run.batch,
+        planned_batch=run.batch,
+        engine="eager float32",
+        parity=1e-6 * number,
+        seconds={},
+        worker="a worker",
+    )
 
 
 class Watched(SerialExecutor):
-    """A serial executor that notes how many tasks were asked for before each outcome was taken."""
+    """A serial executor that notes how many tasks were asked for before each result was taken."""
 
     def __init__(self):
         self.asked, self.ahead = 0, []
@@ -50,9 +54,9 @@ class Watched(SerialExecutor):
                 self.asked += 1
                 yield task
 
-        for taken, outcome in enumerate(super().__call__(function, counted())):
+        for taken, result in enumerate(super().__call__(function, counted())):
             self.ahead.append(self.asked - taken)
-            yield outcome
+            yield result
         self.asked = 0
 
 
@@ -67,9 +71,9 @@ def shell(made, tmp_path, monkeypatch):
     store.annotate({"complete": True})
 
     def go(region=idle_region, **more):
-        work = Work(engines=idle_engines, region=region)
+        functions = WorkerFunctions(engines=idle_engines, region=region)
         at = (made / "package", tmp_path / "survey.zarr", tmp_path / "predictions.zarr")
-        return predict(*at, CONFIG, work=work, **{"executor": Watched(), **more})
+        return predict(*at, CONFIG, functions=functions, **{"executor": Watched(), **more})
 
     return go
 
@@ -120,8 +124,7 @@ def test_a_run_that_stopped_hands_out_what_is_left_and_adds_up_everything(shell)
     again = shell(executor=executor)
     assert (again.resumed, again.regions, again.failed) == (700, REGIONS, 4)
     assert (again.flagged, again.batch) == (whole, 8)
-    assert (
-        len(executor.ahead) == REGIONS - 700 + 3
-    )  # the stubborn region: two tries more, one rescue
+    # The stubborn region: two more tries, then one without the stars that cannot be read.
+    assert len(executor.ahead) == REGIONS - 700 + 3
     done = shell(region=None)
     assert (done.resumed, done.flagged, done.parity) == (REGIONS, whole, again.parity)

@@ -8,9 +8,9 @@ import torch
 from distcnn.errors import ClusterError, StoreCorrupt, StoreError
 from distcnn.events import Notice
 from distcnn.inference import verify
-from distcnn.inference.memory import out_of_memory
 from distcnn.inference.predictor import _held
 from distcnn.model import Ensemble
+from distcnn.model.devices import out_of_memory
 from distcnn.quality import Quality
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store

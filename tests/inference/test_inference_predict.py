@@ -20,7 +20,7 @@ from distcnn.errors import (
 )
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.inference import plan, verify
-from distcnn.inference.prediction_store import CHUNK, _chunk
+from distcnn.inference.prediction_store import MAX_CHUNK_STARS, _chunk
 from distcnn.inference.predictor import DERIVED, PackageKey, hold
 from distcnn.model import Ensemble, Package, star_inputs
 from distcnn.quality import Quality
@@ -408,6 +408,6 @@ def test_chunks_of_predictions_are_whole_chunks_of_the_survey_and_fit_its_shards
     found = _chunk(chunk, chunk * parts)
     assert found % chunk == 0
     assert (chunk * parts) % found == 0
-    assert found <= max(chunk, CHUNK)
-    if chunk * parts <= CHUNK:
+    assert found <= max(chunk, MAX_CHUNK_STARS)
+    if chunk * parts <= MAX_CHUNK_STARS:
         assert found == chunk * parts

@@ -23,8 +23,8 @@ from distcnn.files import atomic_write_text
 from distcnn.inference.engines.base import EngineRefused
 from distcnn.inference.engines.cache import cache_folder, host_facts
 from distcnn.inference.engines.registry import ENGINES, Candidate, admitted, objection
-from distcnn.inference.memory import out_of_memory
 from distcnn.model import Batch, Ensemble, Package, StarInputs
+from distcnn.model.devices import out_of_memory
 from distcnn.model.ensemble import Parity
 from distcnn.model.inputs import Array
 
