@@ -4,7 +4,7 @@ from distcnn.config.base import Bytes, Frozen, parse_bytes
 from distcnn.config.load import Config, conf_folder, load_config, to_yaml
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.run import ClusterConfig, DemoConfig, FigureName, MonitorConfig, ReportConfig
-from distcnn.config.simulate import SimulateConfig, TroubleConfig
+from distcnn.config.simulate import ReleaseGridConfig, SimulateConfig, TroubleConfig
 from distcnn.config.survey import (
     CutConfig,
     FilesConfig,
@@ -48,6 +48,7 @@ __all__ = [
     "PrepareConfig",
     "QualityConfig",
     "Range",
+    "ReleaseGridConfig",
     "ReportConfig",
     "SimulateConfig",
     "SplitConfig",

@@ -1,6 +1,8 @@
 """Settings of the simulator."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from distcnn.config.base import Frozen
 
@@ -28,9 +30,39 @@ class TroubleConfig(Frozen):
     """Stars whose row stands twice in the archive's spectrum table."""
 
 
+SIMULATED_RANGE_NM = (846.0, 870.0)
+"""The simulator knows the lines of this range, vacuum: that of the RVS."""
+
+
+class ReleaseGridConfig(Frozen):
+    """Wavelengths on which the simulated release gives its spectra: vacuum, rest frame.
+
+    Gaia DR3 by default. DR4 as announced: ``{start: 846.0, step: 0.025, size: 961}``.
+    """
+
+    start: float = 846.0
+    """First wavelength [nm]; 846 or more."""
+    step: float = Field(0.01, ge=0.001)
+    """Step between samples [nm]."""
+    size: int = Field(2401, ge=100)
+    """Number of samples; the last one may not lie beyond 870 nm."""
+
+    @model_validator(mode="after")
+    def _within_known_lines(self) -> Self:
+        first, last = SIMULATED_RANGE_NM
+        stop = self.start + self.step * (self.size - 1)
+        if self.start < first - 1e-9 or stop > last + 1e-9:
+            raise ValueError(f"a grid within {first:g} and {last:g} nm; this one ends at {stop:g}")
+        return self
+
+
 class SimulateConfig(Frozen):
     """A survey with known truth, written in the archive's own file layout."""
 
+    release: str = "DR3"
+    """Data release that stands in the stars' designations."""
+    grid: ReleaseGridConfig = ReleaseGridConfig()
+    """Wavelength grid of the spectra; the section ``ingest.grid`` must say the same."""
     stars_per_file: int = Field(1000, ge=1)
     """Stars in one archive file (Gaia DR3: about 300 spectra a file)."""
     labelled_fraction: float = Field(0.7, ge=0, le=1)

@@ -4,6 +4,7 @@ Textbook line formation, a simple Galaxy, photon noise on native pixels, and tro
 """
 
 from distcnn.simulate.archive import write_archive
-from distcnn.simulate.spectrum.synthesis import WAVELENGTH, jacobian, noiseless
+from distcnn.simulate.grid import DR3_GRID, ReleaseGrid
+from distcnn.simulate.spectrum.synthesis import jacobian, noiseless
 
-__all__ = ["WAVELENGTH", "jacobian", "noiseless", "write_archive"]
+__all__ = ["DR3_GRID", "ReleaseGrid", "jacobian", "noiseless", "write_archive"]

@@ -31,6 +31,7 @@ from distcnn.simulate.files.gaia_columns import COLUMNS, FILE_STEMS
 from distcnn.simulate.galaxy.populations import POPULATIONS
 from distcnn.simulate.galaxy.sky import SkyRange, split_sky
 from distcnn.simulate.galaxy.stars import Stars, draw_stars
+from distcnn.simulate.grid import ReleaseGrid
 from distcnn.simulate.spectrum.instrument import REGIME_SWITCH
 from distcnn.simulate.spectrum.observe import spectra
 
@@ -81,7 +82,7 @@ def write_archive(
     """
     begin = time.perf_counter()
     ranges = split_sky(stars, config.stars_per_file)
-    settings = {"stars": stars, "seed": seed, "config": config.model_dump(mode="json")}
+    settings = {"stars": stars, "seed": seed, "config": _recorded(config)}
     digest = hashing.of_value({**settings, "version": __version__})
     known = _claim(out, digest)
     if known is not None:
@@ -98,6 +99,17 @@ def write_archive(
     facts = {**counts, "seconds": round(time.perf_counter() - begin, 1)}
     listener(StageEnded("simulate", facts))
     return facts
+
+
+def _recorded(config: SimulateConfig) -> dict[str, Any]:
+    """The settings as they are kept and compared, without release and grid where they are DR3's.
+
+    Archives older than these two settings are recognised by it: they are DR3's.
+    """
+    new = {"release", "grid"}
+    default = SimulateConfig()
+    same = {name for name in new if getattr(config, name) == getattr(default, name)}
+    return config.model_dump(mode="json", exclude=same)
 
 
 def _claim(out: Path, digest: str) -> dict[str, Any] | None:
@@ -149,9 +161,9 @@ def write_range(
     labelled, table = draw_labelled(rng, stars, config)
     md5 = {}
     for kind, pieces in (
-        ("source", gaia.source_rows(rng, stars)),
+        ("source", gaia.source_rows(rng, stars, config.release)),
         ("xp", gaia.xp_rows(rng, stars, config.xp_systematic)),
-        ("rvs", _spectrum_rows(rng, stars)),
+        ("rvs", _spectrum_rows(rng, stars, ReleaseGrid.of(config.grid))),
     ):
         name = f"{FILE_STEMS[kind]}_{where.name}.csv.gz"
         data = ecsv.compress(_with_header(kind, pieces))
@@ -169,11 +181,11 @@ def _with_header(kind: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield from pieces
 
 
-def _spectrum_rows(rng: np.random.Generator, stars: Stars) -> Iterator[bytes]:
+def _spectrum_rows(rng: np.random.Generator, stars: Stars, grid: ReleaseGrid) -> Iterator[bytes]:
     rows = np.flatnonzero(stars.has_spectrum)
     for begin in range(0, rows.size, BLOCK):
         block = rows[begin : begin + BLOCK]
-        flux, error = spectra(rng, stars, block)
+        flux, error = spectra(rng, stars, block, grid)
         yield gaia.spectrum_rows(rng, stars, block, flux, error)
 
 

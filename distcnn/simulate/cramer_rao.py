@@ -15,15 +15,16 @@ import numpy as np
 
 from distcnn.config import SimulateConfig
 from distcnn.simulate.galaxy import photometry
+from distcnn.simulate.grid import ReleaseGrid
 from distcnn.simulate.spectrum import instrument, xp
 from distcnn.simulate.spectrum.linelist import ALPHA_ELEMENTS
 from distcnn.simulate.spectrum.lines import Labels
 from distcnn.simulate.spectrum.synthesis import (
     CCDS,
-    NATIVE_PIXELS,
     broaden,
     intrinsic,
     native_matrices,
+    native_pixels,
 )
 
 LABELS = ("teff", "logg", "mh", "alpham", "feh")
@@ -90,20 +91,22 @@ def _of_batch(stars: Known, config: SimulateConfig, population: np.ndarray | Non
 def _jacobian(stars: Known, config: SimulateConfig) -> tuple[np.ndarray, np.ndarray]:
     """Derivatives [N, K, D] by every parameter, and the noise [N, D]."""
     zero = np.zeros((len(stars), len(PARAMETERS)))
-    spectrum, rest = _forward(stars, zero)
+    grid = ReleaseGrid.of(config.grid)
+    spectrum, rest = _forward(stars, zero, grid)
     slopes = []
     for column, step in enumerate(STEPS):
         moved = zero.copy()
         moved[:, column] = step
-        up, down = _forward(stars, moved), _forward(stars, -moved)
+        up, down = _forward(stars, moved, grid), _forward(stars, -moved, grid)
         slopes.append(np.hstack([(a - b) / (2 * step) for a, b in zip(up, down, strict=True)]))
     noise = np.hstack([_pixel_noise(stars, spectrum), _other_noise(stars, rest)])
-    extra = np.concatenate([_continuum(spectrum, rest), _wiggles(stars, spectrum, rest)], axis=1)
+    continuum = _continuum(spectrum, rest, native_pixels(grid))
+    extra = np.concatenate([continuum, _wiggles(stars, spectrum, rest)], axis=1)
     return np.concatenate([np.stack(slopes, axis=1), extra], axis=1), noise
 
 
-def _forward(stars: Known, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(native pixels [N, 3 x 982], XP of both bands, magnitudes and parallax [N, 114])."""
+def _forward(stars: Known, shift: np.ndarray, grid: ReleaseGrid) -> tuple[np.ndarray, np.ndarray]:
+    """(native pixels [N, 3 x 982 for DR3], XP of both bands, magnitudes and parallax [N, 114])."""
     at = dict(zip(PARAMETERS, shift.T, strict=True))
     elements = {name: at[name] for name in ELEMENTS}
     teff, logg, mh, alpham, feh = (stars.values + shift[:, :5]).T
@@ -111,7 +114,7 @@ def _forward(stars: Known, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ebv = stars.ebv * np.exp(at["ebv"])
     fine = broaden(intrinsic(labels), stars.vsini * np.exp(at["vsini"]), at["velocity"])
     fine *= instrument.interstellar_band(ebv, at["band"], np.float64)
-    spectrum = (native_matrices("float64")[0] @ np.ascontiguousarray(fine.T)).T
+    spectrum = (native_matrices("float64", grid)[0] @ np.ascontiguousarray(fine.T)).T
     light, magnitudes = _magnitudes(stars, labels, ebv, at)
     return spectrum, np.hstack([_coefficients(labels, ebv, magnitudes), magnitudes, light])
 
@@ -166,9 +169,9 @@ def _other_noise(stars: Known, rest: np.ndarray) -> np.ndarray:
     return np.hstack(errors)
 
 
-def _continuum(spectrum: np.ndarray, rest: np.ndarray) -> np.ndarray:
+def _continuum(spectrum: np.ndarray, rest: np.ndarray, pixels: int) -> np.ndarray:
     """Derivatives by the three coefficients of a parabola that the flux is multiplied with."""
-    place = np.tile(np.linspace(-1.0, 1.0, NATIVE_PIXELS + 3), CCDS)
+    place = np.tile(np.linspace(-1.0, 1.0, pixels), CCDS)
     return np.stack(
         [np.hstack([spectrum * place**power, np.zeros_like(rest)]) for power in range(3)], axis=1
     )

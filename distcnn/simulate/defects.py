@@ -4,7 +4,7 @@ import numpy as np
 
 from distcnn.config import TroubleConfig
 from distcnn.schema import Trouble
-from distcnn.simulate.spectrum.synthesis import PIXELS
+from distcnn.simulate.grid import ReleaseGrid
 
 Struck = dict[Trouble, np.ndarray]
 """Which stars are struck, ``[N]`` bool per kind."""
@@ -37,40 +37,67 @@ def wrong_velocity(rng: np.random.Generator, stars: int) -> np.ndarray:
     return np.asarray(rng.uniform(20.0, 200.0, stars) * rng.choice([-1.0, 1.0], stars))
 
 
+COSMIC_PROFILE = (
+    (-0.03, 0.0),
+    (-0.02, 0.4),
+    (-0.01, 0.8),
+    (0.0, 1.0),
+    (0.01, 0.6),
+    (0.02, 0.2),
+    (0.03, 0.0),
+)
+"""A hit of one native pixel after resampling: (distance [nm], height over that at the centre)."""
+
+
 def strike_cosmics(
-    rng: np.random.Generator, flux: np.ndarray, error: np.ndarray, stars: np.ndarray
+    rng: np.random.Generator,
+    flux: np.ndarray,
+    error: np.ndarray,
+    stars: np.ndarray,
+    grid: ReleaseGrid,
 ) -> None:
     """One to three unremoved hits of one native pixel each, in place."""
+    far, margin = grid.samples(0.02), grid.samples(0.2)
+    distance = grid.step * np.arange(-far, far + 1)
+    shape = np.interp(distance, *np.array(COSMIC_PROFILE).T)
     for star in np.flatnonzero(stars):
         for _ in range(rng.integers(1, 4)):
-            place = int(rng.integers(20, PIXELS - 20))
-            shape = np.array([0.4, 0.8, 1.0, 0.6, 0.2])
+            place = int(rng.integers(margin, grid.size - margin))
             height = rng.uniform(8.0, 60.0) * error[star, place]
-            flux[star, place - 2 : place + 3] += (height * shape).astype(flux.dtype)
-            error[star, place - 2 : place + 3] *= 1.5
+            hit = slice(place - far, place + far + 1)
+            flux[star, hit] += (height * shape).astype(flux.dtype)
+            error[star, hit] *= 1.5
 
 
-def edge_gaps(rng: np.random.Generator, stars: int) -> tuple[np.ndarray, np.ndarray]:
+def edge_gaps(
+    rng: np.random.Generator, stars: int, grid: ReleaseGrid
+) -> tuple[np.ndarray, np.ndarray]:
     """Samples missing at the blue and red edge of every ordinary star: a few, seldom tens."""
     wide = rng.random((2, stars)) < 0.02
-    gaps = np.where(wide, rng.integers(10, 40, (2, stars)), rng.integers(0, 7, (2, stars)))
+    many = rng.integers(grid.samples(0.10), grid.samples(0.40), (2, stars))
+    gaps = np.where(wide, many, rng.integers(0, grid.samples(0.07), (2, stars)))
     return gaps[0], gaps[1]
 
 
 def blank_pixels(
-    rng: np.random.Generator, flux: np.ndarray, error: np.ndarray, stars: np.ndarray
+    rng: np.random.Generator,
+    flux: np.ndarray,
+    error: np.ndarray,
+    stars: np.ndarray,
+    grid: ReleaseGrid,
 ) -> None:
     """NaN at the edges of every star, and in runs inside the struck ones, in place.
 
-    The archive publishes up to 480 missing samples; so at most 400 inside.
+    The archive of DR3 publishes up to 480 missing samples, 4.8 nm; so at most 4 nm inside.
     """
-    blue, red = edge_gaps(rng, flux.shape[0])
-    pixel = np.arange(PIXELS)
-    missing = (pixel < blue[:, None]) | (pixel >= PIXELS - red[:, None])
+    blue, red = edge_gaps(rng, flux.shape[0], grid)
+    pixel, size = np.arange(grid.size), grid.size
+    shortest, longest = grid.samples(0.05), grid.samples(1.30)
+    missing = (pixel < blue[:, None]) | (pixel >= size - red[:, None])
     for star in np.flatnonzero(stars):
         for _ in range(rng.integers(1, 4)):
-            length = int(rng.integers(5, 130))
-            begin = (0, int(rng.integers(0, PIXELS - length)), PIXELS - length)[rng.integers(0, 3)]
+            length = int(rng.integers(shortest, longest))
+            begin = (0, int(rng.integers(0, size - length)), size - length)[rng.integers(0, 3)]
             missing[star, begin : begin + length] = True
     flux[missing] = np.nan
     error[missing] = np.nan

@@ -20,8 +20,7 @@ from distcnn.errors import UsageError
 from distcnn.events import Advanced, Event, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.schema import Trouble
-from distcnn.simulate import write_archive
-from distcnn.simulate.spectrum.synthesis import WAVELENGTH
+from distcnn.simulate import DR3_GRID, write_archive
 
 KINDS = ("GaiaSource", "RvsMeanSpectrum", "XpContinuousMeanSpectrum")
 
@@ -172,7 +171,7 @@ def test_astropy_reads_the_ecsv_header_with_types_and_units(archive: Path, kind:
     else:
         column = "flux" if kind.startswith("Rvs") else "bp_coefficients"
         assert np.asarray(read[column][0], dtype=float).shape == (
-            (WAVELENGTH.size,) if kind.startswith("Rvs") else (55,)
+            (DR3_GRID.wavelength.size,) if kind.startswith("Rvs") else (55,)
         )
 
 
@@ -219,11 +218,13 @@ def test_wrong_velocities_and_binaries_move_or_blend_the_calcium_lines(archive: 
     known = truth(archive)
     rvs = table(archive, "RvsMeanSpectrum").drop_duplicates("source_id").set_index("source_id")
     cool = (known.teff < 6500) & (known.snr > 20)
-    core = (WAVELENGTH > 866.452 - 0.9) & (WAVELENGTH < 866.452 + 0.9)
+    core = (DR3_GRID.wavelength > 866.452 - 0.9) & (DR3_GRID.wavelength < 866.452 + 0.9)
 
     def offset(index: Any) -> np.ndarray:
         depth = np.clip(1 - np.nan_to_num(arrays(rvs.flux[index])[:, core], nan=1.0), 0, None) ** 2
-        return np.abs((depth * (WAVELENGTH[core] - 866.452)).sum(axis=1) / depth.sum(axis=1))
+        return np.abs(
+            (depth * (DR3_GRID.wavelength[core] - 866.452)).sum(axis=1) / depth.sum(axis=1)
+        )
 
     wrong = known.index[cool & known.trouble.str.contains("wrong_rv")]
     clean = known.index[cool & (known.trouble == "")]

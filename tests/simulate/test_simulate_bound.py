@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from distcnn.config import SimulateConfig
-from distcnn.simulate import jacobian
+from distcnn.simulate import DR3_GRID, jacobian
 from distcnn.simulate.cramer_rao import LABELS, PARAMETERS, Known, _jacobian, cramer_rao
 from distcnn.simulate.spectrum.synthesis import native_matrices
 
@@ -18,8 +18,8 @@ def known(*values, snr=20.0, grvs=12.0, ebv=0.05):
 
 def test_derivatives_by_labels_are_those_of_the_spectrum():
     slopes, _ = _jacobian(known(SUN, GIANT), SimulateConfig())
-    native = slopes[:, :5, : native_matrices("float64")[0].shape[0]]
-    archive = np.einsum("pn,skn->skp", native_matrices("float64")[1].toarray(), native)
+    native = slopes[:, :5, : native_matrices("float64", DR3_GRID)[0].shape[0]]
+    archive = np.einsum("pn,skn->skp", native_matrices("float64", DR3_GRID)[1].toarray(), native)
     expected = jacobian(np.array([SUN, GIANT]))
     unit = np.abs(expected).max(axis=(0, 2))[:, None]
     # The dust of the star leaves its band at 862 nm in one of the two.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from distcnn.simulate import DR3_GRID
 from distcnn.simulate.spectrum.instrument import (
     Exposure,
     draw_exposure,
@@ -12,7 +13,7 @@ from distcnn.simulate.spectrum.instrument import (
     residual_velocity,
 )
 from distcnn.simulate.spectrum.lines import Labels
-from distcnn.simulate.spectrum.synthesis import FINE, WAVELENGTH, broaden, intrinsic
+from distcnn.simulate.spectrum.synthesis import FINE, broaden, intrinsic
 
 
 def exposure_of(stars: int, snr: float, transits: int = 20) -> Exposure:
@@ -78,7 +79,7 @@ def test_line_cores_have_less_noise_than_the_continuum(
     dwarfs: np.ndarray, rng: np.random.Generator
 ) -> None:
     flux, error = observe(rng, dwarfs, exposure_of(150, 60.0))
-    core = int(np.abs(WAVELENGTH - 854.444).argmin())
+    core = int(np.abs(DR3_GRID.wavelength - 854.444).argmin())
     assert flux[:, core].std() < 0.85 * flux[:, 1200].std()
     assert np.median(error[:, core]) < 0.85 * np.median(error[:, 1200])
 
@@ -104,7 +105,7 @@ def test_the_faint_regime_forces_the_median_and_the_bright_one_does_not(
 
 
 def test_the_bright_regime_takes_slopes_out_and_the_faint_one_leaves_them() -> None:
-    tilted = (1 + 0.05 * (WAVELENGTH - 858) / 12)[None].repeat(2, axis=0)
+    tilted = (1 + 0.05 * (DR3_GRID.wavelength - 858) / 12)[None].repeat(2, axis=0)
     error = np.full_like(tilted, 0.01)
     normalise(tilted, error, np.array([True, False]))
     assert tilted[0, -1] - tilted[0, 0] == pytest.approx(0.1, abs=0.002)

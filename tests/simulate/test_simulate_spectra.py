@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distcnn.simulate import WAVELENGTH, jacobian, noiseless
+from distcnn.simulate import DR3_GRID, jacobian, noiseless
 from distcnn.simulate.spectrum.linelist import AIR_TO_VACUUM, CALCIUM_TRIPLET, PASCHEN, line_list
 from distcnn.simulate.spectrum.lines import Labels, equivalent_widths
 from distcnn.simulate.spectrum.synthesis import FINE, broaden, native_matrices
@@ -16,11 +16,11 @@ LSF_FWHM = 858.0 / 11_500
 
 
 def depth_at(flux: np.ndarray, wavelength: float) -> float:
-    return float(1 - np.interp(wavelength, WAVELENGTH, flux))
+    return float(1 - np.interp(wavelength, DR3_GRID.wavelength, flux))
 
 
 def equivalent_width(flux: np.ndarray, centre: float, half: float) -> float:
-    near = np.abs(WAVELENGTH - centre) < half
+    near = np.abs(DR3_GRID.wavelength - centre) < half
     return float((1 - flux[near]).sum() * 0.01)
 
 
@@ -30,8 +30,8 @@ def equivalent_width(flux: np.ndarray, centre: float, half: float) -> float:
 def test_strong_metal_lines_stand_at_their_vacuum_wavelengths(air: float) -> None:
     flux = noiseless(SUN)[0]
     vacuum = air / 10 * AIR_TO_VACUUM
-    near = np.abs(WAVELENGTH - vacuum) < 0.08
-    deepest = WAVELENGTH[near][flux[near].argmin()]
+    near = np.abs(DR3_GRID.wavelength - vacuum) < 0.08
+    deepest = DR3_GRID.wavelength[near][flux[near].argmin()]
     assert abs(deepest - vacuum) < 0.02
     assert depth_at(flux, vacuum) > 0.05
 
@@ -41,8 +41,8 @@ def test_the_calcium_triplet_has_its_order_and_its_place() -> None:
     widths = [equivalent_width(flux, centre, 1.0) for centre in CALCIUM_TRIPLET]
     assert widths[1] > widths[2] > widths[0]
     for centre in CALCIUM_TRIPLET:
-        near = np.abs(WAVELENGTH - centre) < 0.3
-        assert abs(WAVELENGTH[near][flux[near].argmin()] - centre) < 0.011
+        near = np.abs(DR3_GRID.wavelength - centre) < 0.3
+        assert abs(DR3_GRID.wavelength[near][flux[near].argmin()] - centre) < 0.011
 
 
 def test_the_sun_shows_the_tabulated_equivalent_widths() -> None:
@@ -145,9 +145,9 @@ def test_velocity_shifts_lines_to_the_red() -> None:
 
 
 def test_native_pixels_cover_the_archives_grid() -> None:
-    to_native, to_archive = native_matrices("float64")
+    to_native, to_archive = native_matrices("float64", DR3_GRID)
     straight = to_archive @ (to_native @ FINE)
-    np.testing.assert_allclose(straight, WAVELENGTH, atol=1e-9)
+    np.testing.assert_allclose(straight, DR3_GRID.wavelength, atol=1e-9)
 
 
 def test_single_precision_agrees_with_double() -> None:

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from distcnn.config import SimulateConfig
-from distcnn.simulate import noiseless
+from distcnn.simulate import DR3_GRID, noiseless
 from distcnn.simulate.galaxy import photometry
 from distcnn.simulate.galaxy.sky import (
     LEVEL_8_PIXELS,
@@ -25,7 +25,6 @@ from distcnn.simulate.galaxy.sky import (
 )
 from distcnn.simulate.galaxy.stars import Stars, draw_stars
 from distcnn.simulate.spectrum import xp
-from distcnn.simulate.spectrum.synthesis import WAVELENGTH
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +199,7 @@ def test_a_real_spectrum_of_known_labels_looks_like_its_simulation(real_data: Pa
     real = real / np.nanpercentile(real, 85) * np.percentile(ideal, 85)
     assert np.sqrt(np.mean((real - ideal)[seen] ** 2)) < 0.016  # its own noise is 0.008
     for centre in (850.036, 854.444, 866.452):
-        near = seen & (np.abs(WAVELENGTH - centre) < 1.5)
+        near = seen & (np.abs(DR3_GRID.wavelength - centre) < 1.5)
         assert (1 - ideal[near]).sum() == pytest.approx((1 - real[near]).sum(), rel=0.1)
 
 

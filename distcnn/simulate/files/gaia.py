@@ -20,7 +20,7 @@ def _single(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def source_rows(rng: np.random.Generator, stars: Stars) -> Iterator[bytes]:
+def source_rows(rng: np.random.Generator, stars: Stars, release: str) -> Iterator[bytes]:
     """GaiaSource: every source of the range, with or without a spectrum."""
     columns = {
         **_identity(stars, "source"),
@@ -28,7 +28,7 @@ def source_rows(rng: np.random.Generator, stars: Stars) -> Iterator[bytes]:
         **_magnitudes(stars),
         **_velocity(rng, stars),
     }
-    columns["designation"] = np.array([f"Gaia DR3 {name}" for name in stars.source_id])
+    columns["designation"] = np.array([f"Gaia {release} {name}" for name in stars.source_id])
     longitude, latitude = sky.to_galactic(stars.ra, stars.dec)
     columns |= {"ref_epoch": np.full(len(stars), 2016.0), "l": longitude, "b": latitude}
     columns["ecl_lon"], columns["ecl_lat"] = sky.to_ecliptic(stars.ra, stars.dec)

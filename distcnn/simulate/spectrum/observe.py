@@ -5,6 +5,7 @@ import numpy as np
 from distcnn.schema import Trouble
 from distcnn.simulate import defects
 from distcnn.simulate.galaxy.stars import Stars
+from distcnn.simulate.grid import ReleaseGrid
 from distcnn.simulate.spectrum import instrument
 from distcnn.simulate.spectrum.linelist import CALCIUM_TRIPLET
 from distcnn.simulate.spectrum.lines import Labels
@@ -28,9 +29,9 @@ def take(labels: Labels, rows: np.ndarray) -> Labels:
 
 
 def spectra(
-    rng: np.random.Generator, stars: Stars, rows: np.ndarray
+    rng: np.random.Generator, stars: Stars, rows: np.ndarray, grid: ReleaseGrid
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(flux, flux_error) ``[n, 2401]`` float32 of the stars ``rows``, NaN where missing."""
+    """(flux, flux_error) ``[n, pixel]`` float32 of the stars ``rows``, NaN where missing."""
     labels, exposure = take(stars.labels, rows), _rows_of(stars.exposure, rows)
     struck = {kind: hit[rows] for kind, hit in stars.struck.items()}
     velocity = instrument.residual_velocity(rng, exposure.grvs)
@@ -41,13 +42,13 @@ def spectra(
     fine = broaden(fine, stars.vsini[rows], velocity)
     _add_companions(rng, fine, labels, struck[Trouble.BINARY])
     fine *= instrument.interstellar_band(stars.ebv[rows], rng.normal(0.0, 35.0, rows.size), DTYPE)
-    flux, error = instrument.observe(rng, fine, exposure)
-    tilt = instrument.slope(labels.teff, rng.normal(0.0, 0.01, rows.size), DTYPE)
+    flux, error = instrument.observe(rng, fine, exposure, grid)
+    tilt = instrument.slope(labels.teff, rng.normal(0.0, 0.01, rows.size), DTYPE, grid)
     flux *= tilt
     error *= tilt
-    defects.strike_cosmics(rng, flux, error, struck[Trouble.COSMIC])
-    instrument.normalise(flux, error, exposure.grvs > instrument.REGIME_SWITCH)
-    defects.blank_pixels(rng, flux, error, struck[Trouble.NAN_PIXELS])
+    defects.strike_cosmics(rng, flux, error, struck[Trouble.COSMIC], grid)
+    instrument.normalise(flux, error, exposure.grvs > instrument.REGIME_SWITCH, grid)
+    defects.blank_pixels(rng, flux, error, struck[Trouble.NAN_PIXELS], grid)
     return flux, error
 
 

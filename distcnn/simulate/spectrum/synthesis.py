@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, sparse, special
 
+from distcnn.simulate.grid import DR3_GRID, ReleaseGrid
 from distcnn.simulate.spectrum.linelist import (
     CALCIUM_LOG_GF,
     CALCIUM_TRIPLET,
@@ -24,12 +25,11 @@ from distcnn.simulate.spectrum.lines import (
     paschen_depth,
 )
 
-PIXELS, STEP, START = 2401, 0.01, 846.0
-WAVELENGTH = START + STEP * np.arange(PIXELS)
-"""The archive's grid: vacuum nm, rest frame."""
-MARGIN = 96
-FINE = START + STEP * (np.arange(2592) - MARGIN)
-"""Grid of synthesis; its length suits the FFT."""
+STEP = 0.01
+"""Step of the grid of synthesis, nm."""
+FINE = 846.0 + STEP * (np.arange(2592) - 96)
+"""Grid of synthesis, vacuum nm. Its length suits the FFT, whose ends touch: so there is one
+nanometre more at either end than any release grid may have."""
 CENTRE = 858.0
 LSF_SIGMA = CENTRE / 11_500 / 2.3548
 """Gaussian line spread at R = 11,500, nm."""
@@ -37,7 +37,6 @@ INTRINSIC_SIGMA = 0.012
 """Width of a metal line before the instrument, turbulence included, nm."""
 NATIVE_STEP = 0.02453
 """Native pixel, nm."""
-NATIVE_PIXELS = 979
 CCDS = 3
 """CCD strips per transit; their pixels fall at different phases."""
 
@@ -147,15 +146,20 @@ def _linear(source: np.ndarray, target: np.ndarray) -> sparse.csr_array:
     )
 
 
-@lru_cache(maxsize=2)
-def native_matrices(dtype: str) -> tuple[sparse.csr_array, sparse.csr_array]:
-    """(fine grid -> native pixels of the three CCDs, those -> archive's grid, averaged)."""
+def native_pixels(grid: ReleaseGrid) -> int:
+    """Detector pixels of one CCD that a release grid is made from; the phases need three more."""
+    return int(np.ceil((grid.stop - grid.start) / NATIVE_STEP)) + 3
+
+
+@lru_cache(maxsize=4)
+def native_matrices(dtype: str, grid: ReleaseGrid) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """(fine grid -> native pixels of the three CCDs, those -> release grid, averaged)."""
     to_native, to_archive = [], []
     for ccd in range(CCDS):
-        start = START - NATIVE_STEP * (0.2 + (2 - ccd) / CCDS)
-        native = start + NATIVE_STEP * np.arange(NATIVE_PIXELS + 3)
+        start = grid.start - NATIVE_STEP * (0.2 + (2 - ccd) / CCDS)
+        native = start + NATIVE_STEP * np.arange(native_pixels(grid))
         to_native.append(_linear(FINE, native))
-        to_archive.append(_linear(native, WAVELENGTH) / CCDS)
+        to_archive.append(_linear(native, grid.wavelength) / CCDS)
     return (
         sparse.csr_array(sparse.vstack(to_native).astype(dtype)),
         sparse.csr_array(sparse.hstack(to_archive).astype(dtype)),
@@ -163,9 +167,13 @@ def native_matrices(dtype: str) -> tuple[sparse.csr_array, sparse.csr_array]:
 
 
 def noiseless(
-    values: np.ndarray, *, vsini: float = 4.0, dtype: type[np.floating] = np.float64
+    values: np.ndarray,
+    *,
+    vsini: float = 4.0,
+    dtype: type[np.floating] = np.float64,
+    grid: ReleaseGrid = DR3_GRID,
 ) -> np.ndarray:
-    """Ideal spectra over a continuum of 1 on ``WAVELENGTH``.
+    """Ideal spectra over a continuum of 1 on a release grid.
 
     Parameters
     ----------
@@ -174,12 +182,12 @@ def noiseless(
 
     Returns
     -------
-    ``[N, 2401]`` flux, smooth in the labels, so derivatives may be taken numerically.
+    ``[N, grid.size]`` flux, smooth in the labels, so derivatives may be taken numerically.
     """
     labels = Labels.of(values)
     ones = np.ones(labels.teff.size)
     fine = broaden(intrinsic(labels, dtype), vsini * ones, 0 * ones)
-    to_native, to_archive = native_matrices(np.dtype(dtype).name)
+    to_native, to_archive = native_matrices(np.dtype(dtype).name, grid)
     flux: np.ndarray = to_archive @ (to_native @ fine.T)
     return np.ascontiguousarray(flux.T)
 
@@ -189,13 +197,15 @@ def jacobian(
     *,
     vsini: float = 4.0,
     steps: tuple[float, ...] = (5.0, 0.02, 0.01, 0.01, 0.01),
+    grid: ReleaseGrid = DR3_GRID,
 ) -> np.ndarray:
-    """Derivatives of flux by label, by central differences, ``[N, 5, 2401]``, in 1/K and 1/dex."""
+    """Derivatives of flux by label, central differences, ``[N, 5, grid.size]``, 1/K and 1/dex."""
     values = np.asarray(values, dtype=np.float64).reshape(-1, 5)
     slopes = []
     for column, step in enumerate(steps):
         moved = np.zeros(5)
         moved[column] = step
-        up, down = noiseless(values + moved, vsini=vsini), noiseless(values - moved, vsini=vsini)
+        up = noiseless(values + moved, vsini=vsini, grid=grid)
+        down = noiseless(values - moved, vsini=vsini, grid=grid)
         slopes.append((up - down) / (2 * step))
     return np.stack(slopes, axis=1)
