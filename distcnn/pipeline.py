@@ -9,7 +9,7 @@ before it. Here, and nowhere else, clusters are opened and rooms are put togethe
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,9 @@ from distcnn.errors import UsageError
 from distcnn.events import Listener, Notice, silent
 
 if TYPE_CHECKING:
+    from distcnn.evaluation import EvaluationData
     from distcnn.inference import Forecast, Plan, PredictSummary, VerifySummary
     from distcnn.ingest import IngestSummary
-    from distcnn.report import ReportData
-    from distcnn.survey import Store
     from distcnn.training import DistilSummary, TrainPlan, TrainSummary
     from distcnn.training.tuning.study import Study
 
@@ -249,13 +248,14 @@ def write_report(
 
     Survey, package and truth are looked for where the products say, unless given.
     """
+    from distcnn.evaluation import find_products
     from distcnn.report import write_report as write
-    from distcnn.survey import Store
 
     _must_exist(predictions, "a prediction store")
-    store = Store.open(predictions, "predictions")
-    found = _Sources.of(store, survey, package, truth)
-    return write(_report_data(store, found, config, listener), folder, config.report, listener)
+    data = find_products(predictions, listener, survey=survey, package=package, truth=truth)
+    if config.report.baselines and data.manifest is not None:
+        data = _with_baselines(data, tuple(data.manifest["spec"]["labels"]), listener)
+    return write(data, folder, config.report, listener)
 
 
 def inspect_path(path: Path) -> str:
@@ -308,73 +308,21 @@ _DEMO = ("archive", "survey.zarr", "package", "predictions.zarr", "report")
 _CATALOGUES = ("catalogue.fits", "catalogue.parquet", "catalogue.vot")
 
 
-@dataclass(frozen=True)
-class _Sources:
-    """Where the products that predictions were made from lie now; None = not found."""
-
-    survey: Path | None
-    package: Path | None
-    truth: Path | None
-
-    @classmethod
-    def of(
-        cls, store: "Store", survey: Path | None, package: Path | None, truth: Path | None
-    ) -> "_Sources":
-        survey = survey or _beside(store.path, store.attrs["survey"].get("path"))
-        package = package or _beside(store.path, store.attrs["package"].get("path"))
-        if truth is None and survey is not None:
-            archive = _beside(survey, _attrs_of(survey).get("archive"))
-            truth = _existing(archive / "truth.parquet" if archive else None)
-        return cls(survey, package, truth)
-
-
-def _report_data(
-    store: "Store", found: _Sources, config: Config, listener: Listener
-) -> "ReportData":
+def _with_baselines(
+    data: "EvaluationData", labels: "tuple[str, ...]", listener: Listener
+) -> "EvaluationData":
     from distcnn.baselines import compare
-    from distcnn.config import SplitConfig
-    from distcnn.model import Package
-    from distcnn.report import ReportData, Rival
+    from distcnn.evaluation import BaselineLabels
     from distcnn.survey import Store
-    from distcnn.training import assign, seen_stars
+    from distcnn.survey.split import assign
 
-    data = ReportData(
-        store.path,
-        survey=found.survey,
-        truth=found.truth,
-        ledger=_existing(store.private / "ledger.jsonl"),
-    )
-    if found.package is None:
-        listener(Notice("the package was not found: no curves, no baselines", "warning"))
-        return data
-    package = Package.load(found.package)
-    data = replace(data, manifest=package.manifest, curves=package.curves)
-    if found.survey is None or "label" not in Store.open(found.survey).variables:
-        return data
-    split = SplitConfig.model_validate(package.manifest["train"]["split"])
-    origin = Store.open(found.survey, "survey")
-    data = replace(data, seen=seen_stars(origin, split))
-    if not config.report.baselines:
+    split = data.split
+    if split is None or data.survey is None or "label" not in Store.open(data.survey).variables:
         return data
     listener(Notice("training the baselines on the same split"))
-    answers = compare(origin, package.labels, lambda ids: assign(ids, split))
-    rivals = {name: Rival(a.source_id, a.label) for name, a in answers.items()}
-    return replace(data, rivals=rivals)
-
-
-def _beside(path: Path, relative: object) -> Path | None:
-    """A path that a store keeps relative to itself."""
-    return _existing(path / relative) if isinstance(relative, str) else None
-
-
-def _existing(path: Path | None) -> Path | None:
-    return path if path is not None and path.exists() else None
-
-
-def _attrs_of(path: Path) -> dict[str, object]:
-    from distcnn.survey import Store
-
-    return Store.open(path).attrs
+    answers = compare(Store.open(data.survey, "survey"), labels, lambda ids: assign(ids, split))
+    found = {name: BaselineLabels(a.source_id, a.label) for name, a in answers.items()}
+    return replace(data, baselines=found)
 
 
 def _must_exist(path: Path, what: str) -> None:

@@ -3,7 +3,7 @@
 from distcnn.config.base import Bytes, Frozen, parse_bytes
 from distcnn.config.load import Config, conf_folder, load_config, to_yaml
 from distcnn.config.predict import PredictConfig, QualityConfig
-from distcnn.config.run import ClusterConfig, DemoConfig, FigureName, MonitorConfig, ReportConfig
+from distcnn.config.run import ClusterConfig, DemoConfig, MonitorConfig, ReportConfig
 from distcnn.config.simulate import ReleaseGridConfig, SimulateConfig, TroubleConfig
 from distcnn.config.survey import (
     CutConfig,
@@ -36,7 +36,6 @@ __all__ = [
     "DemoConfig",
     "DistilConfig",
     "DistributeConfig",
-    "FigureName",
     "FilesConfig",
     "Frozen",
     "GridConfig",

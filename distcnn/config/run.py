@@ -1,28 +1,10 @@
 """Settings of how a run goes: its cluster, its listeners, its report, the demonstration."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
 from distcnn.config.base import Bytes, Frozen
-
-FigureName = Literal[
-    "kiel",
-    "alpha",
-    "residuals",
-    "precision",
-    "coverage",
-    "pulls",
-    "cells",
-    "attenuation",
-    "poor",
-    "ensemble",
-    "novelty",
-    "spectra",
-    "learning",
-    "speed",
-]
 
 
 class ClusterConfig(Frozen):
@@ -58,8 +40,8 @@ class MonitorConfig(Frozen):
 class ReportConfig(Frozen):
     """One self-contained HTML page."""
 
-    figures: tuple[FigureName, ...] | None = None
-    """Figures shown, each where the data allow it; None = all."""
+    figures: tuple[str, ...] | None = None
+    """Figures shown (kiel, residuals, coverage, ...), each where the data allow it; None = all."""
     spectra: int = Field(6, ge=0)
     """Example spectra shown."""
     baselines: bool = True

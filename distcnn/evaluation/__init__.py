@@ -1,1 +1,15 @@
-"""Judging finished predictions: samples, metrics, subgroups. Knows neither torch nor figures."""
+"""Evaluation: how good the predictions are, as numbers; no torch, and nothing that draws."""
+
+from distcnn.evaluation.data import BaselineLabels, EvaluationData, find_products
+from distcnn.evaluation.evaluate import evaluate
+from distcnn.evaluation.records import Evaluation
+from distcnn.evaluation.sample import Sample
+
+__all__ = [
+    "BaselineLabels",
+    "Evaluation",
+    "EvaluationData",
+    "Sample",
+    "evaluate",
+    "find_products",
+]

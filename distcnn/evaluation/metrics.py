@@ -1,47 +1,59 @@
-"""Metrics: the numbers of the page, as rows ready for tables and JSON."""
+"""Metrics: the numbers of the report, as the rows of ``records``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from distcnn.errors import FileBroken
-from distcnn.evaluation.sample import Counts, Stars
+from distcnn.evaluation.records import (
+    AccuracyRow,
+    ComparisonRow,
+    CoverageRow,
+    DefectRow,
+    FlagRow,
+    QuarantineRow,
+    RegionSpeed,
+    ResidualRow,
+    Throughput,
+)
+from distcnn.evaluation.sample import Counts, Sample
 from distcnn.quality import bin_name, coverage_table, snr_groups
 from distcnn.schema import FLAG_TEXT, REASON_TEXT, Flag, Reason
 from distcnn.survey import Ledger, Region
 
 Array = np.ndarray[Any, Any]
-Row = dict[str, Any]
 
 NETWORK = "network"
-FAINT = (15.0, 25.0)
+FAINT_SNR = (15.0, 25.0)
+"""S/N per pixel of the faint stars that methods are compared on."""
+MIN_STARS_PER_PERCENTILE = 15
 
 
-def groups(snr: Array, edges: Sequence[float]) -> list[tuple[str, Array]]:
+def known_snr_groups(snr: Array, edges: Sequence[float]) -> list[tuple[str, Array]]:
     """Name and mask: all stars, then every S/N bin that has stars."""
     return [group for group in snr_groups(snr, edges) if group[0] != bin_name(-1, edges)]
 
 
-def methods(stars: Stars) -> dict[str, Array]:
+def methods(sample: Sample) -> dict[str, Array]:
     """Labels [N, L] by name of the method, the network first."""
-    return {NETWORK: stars.label, **stars.rivals}
+    return {NETWORK: sample.label, **sample.baselines}
 
 
-def accuracy(stars: Stars, names: Sequence[str], edges: Sequence[float]) -> list[Row]:
+def accuracy(sample: Sample, names: Sequence[str], edges: Sequence[float]) -> list[AccuracyRow]:
     """Bias, std, 1.48 MAD and slope per label, S/N group and method, on the same stars.
 
     ``best_std`` and ``best_mad`` name the method with the smallest value. Stars that any
-    method has no label for are left out of a group, so that all are judged alike.
+    method has no label for are left out of a group, so that all are compared alike.
     """
-    judged = stars.take(stars.judged)
-    rows: list[Row] = []
-    for text, inside in groups(judged.snr, edges):
+    evaluated = sample.take(sample.evaluated)
+    rows: list[AccuracyRow] = []
+    for text, inside in known_snr_groups(evaluated.snr, edges):
         for column, name in enumerate(names):
-            truth = judged.reference[:, column]
-            tables = {m: label[:, column] for m, label in methods(judged).items()}
+            truth = evaluated.reference[:, column]
+            tables = {m: label[:, column] for m, label in methods(evaluated).items()}
             known = [np.isfinite(v) for v in tables.values() if np.isfinite(v[inside]).any()]
             good = np.logical_and.reduce([inside, np.isfinite(truth), *known])
             if good.any():
@@ -49,17 +61,28 @@ def accuracy(stars: Stars, names: Sequence[str], edges: Sequence[float]) -> list
     return rows
 
 
-def _compared(name: str, snr: str, truth: Array, tables: dict[str, Array]) -> list[Row]:
-    rows = [
-        {"label": name, "snr": snr, "method": method} | residual_row(label, truth)
+def _compared(name: str, snr: str, truth: Array, tables: dict[str, Array]) -> list[AccuracyRow]:
+    found = {
+        method: residual_row(label, truth)
         for method, label in tables.items()
         if np.isfinite(label).all()
+    }
+    best_std = min(found, key=lambda method: found[method]["std"])
+    best_mad = min(found, key=lambda method: found[method]["mad"])
+    return [
+        {
+            "label": name,
+            "snr": snr,
+            "method": method,
+            **row,
+            "best_std": best_std == method,
+            "best_mad": best_mad == method,
+        }
+        for method, row in found.items()
     ]
-    best = {key: min(rows, key=lambda row: row[key])["method"] for key in ("std", "mad")}
-    return [row | {f"best_{key}": row["method"] == m for key, m in best.items()} for row in rows]
 
 
-def residual_row(label: Array, truth: Array) -> Row:
+def residual_row(label: Array, truth: Array) -> ResidualRow:
     """Number of stars, bias, standard deviation, 1.48 MAD, slope of label against truth."""
     residual = label - truth
     spread = float(truth.var())
@@ -70,30 +93,73 @@ def residual_row(label: Array, truth: Array) -> Row:
         "stars": len(truth),
         "bias": float(residual.mean()),
         "std": float(residual.std()),
-        "mad": float(1.4826 * np.median(np.abs(residual - np.median(residual)))),
+        "mad": robust_std(residual),
         "slope": slope,
     }
 
 
-def coverage(stars: Stars, names: Sequence[str], edges: Sequence[float]) -> list[Row]:
-    """Fractions of judged stars within 1 and 2 quoted errors, per label and S/N bin."""
-    judged = stars.take(stars.judged)
-    return coverage_table(
-        judged.label - judged.reference,
-        judged.label_error,
-        judged.reference_error,
-        judged.snr,
+def robust_std(values: Array) -> float:
+    """1.4826 times the median absolute deviation: the std of a Gaussian, whatever its outliers."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def comparison(
+    sample: Sample, names: Sequence[str], snr: tuple[float, float] = FAINT_SNR
+) -> list[ComparisonRow]:
+    """Methods side by side per label: all stars, and those with ``snr`` between two values."""
+    rows = accuracy(sample, names, snr)
+    table: list[ComparisonRow] = []
+    for name in names:
+        for group in ("all", f"{snr[0]:g}-{snr[1]:g}"):
+            mine = [row for row in rows if (row["label"], row["snr"]) == (name, group)]
+            if mine:
+                table.append(
+                    {
+                        "label": name,
+                        "snr": group,
+                        "stars": mine[0]["stars"],
+                        "methods": {row["method"]: row for row in mine},
+                        "network_wins": mine[0]["best_std"] and mine[0]["best_mad"],
+                    }
+                )
+    return table
+
+
+def running_percentiles(x: Array, y: Array, bins: int = 14) -> tuple[Array, Array]:
+    """Centres [K] of bins of x, and the 16th, 50th and 84th percentile [3, K] of y inside.
+
+    Bins with fewer than ``MIN_STARS_PER_PERCENTILE`` stars are left out.
+    """
+    low, high = (float(value) for value in np.quantile(x, [0.005, 0.995]))
+    edges = np.linspace(low, high, bins + 1)
+    number = np.digitize(x, edges)
+    counts = {n: int((number == n).sum()) for n in range(1, bins + 1)}
+    used = [n for n, count in counts.items() if count >= MIN_STARS_PER_PERCENTILE]
+    centres = np.array([(edges[n - 1] + edges[n]) / 2 for n in used])
+    lines = [np.quantile(y[number == n], [0.16, 0.5, 0.84]) for n in used]
+    return centres, np.array(lines).T
+
+
+def coverage(sample: Sample, names: Sequence[str], edges: Sequence[float]) -> list[CoverageRow]:
+    """Fractions of evaluated stars within 1 and 2 quoted errors, per label and S/N bin."""
+    evaluated = sample.take(sample.evaluated)
+    rows = coverage_table(
+        evaluated.label - evaluated.reference,
+        evaluated.label_error,
+        evaluated.reference_error,
+        evaluated.snr,
         edges=edges,
         names=names,
     )
+    return cast(list[CoverageRow], rows)
 
 
-def flag_rows(counts: Counts) -> list[Row]:
+def flag_rows(counts: Counts) -> list[FlagRow]:
     """Every flag: bit, name, sentence, number and fraction of stars."""
     return [
         {
             "bit": int(flag),
-            "flag": flag.name,
+            "flag": flag.name or "",
             "sentence": FLAG_TEXT[flag],
             "stars": counts.flags[flag.name or ""],
             "fraction": counts.flags[flag.name or ""] / max(counts.stars, 1),
@@ -102,24 +168,27 @@ def flag_rows(counts: Counts) -> list[Row]:
     ]
 
 
-def trouble_rows(stars: Stars) -> list[Row]:
-    """How each kind of injected trouble is flagged, beside clean stars; held-out stars only."""
-    if not (stars.trouble != "").any():
+def defect_rows(sample: Sample) -> list[DefectRow]:
+    """How each kind of simulated defect is flagged, beside clean stars; held-out stars only."""
+    if not (sample.defect != "").any():
         return []
-    stars = stars.take(stars.held_out)
-    kinds = sorted({kind for text in set(stars.trouble) for kind in text.split("+") if kind})
-    masks = {"clean": stars.trouble == ""}
-    masks |= {k: np.array([k in t.split("+") for t in stars.trouble], bool) for k in kinds}
-    return [{"trouble": kind} | _flagged(stars.flags[mask]) for kind, mask in masks.items()]
+    sample = sample.take(sample.held_out)
+    kinds = sorted({kind for text in set(sample.defect) for kind in text.split("+") if kind})
+    masks = {"clean": sample.defect == ""} | {kind: sample.has_defect(kind) for kind in kinds}
+    return [_flagged(kind, sample.flags[mask]) for kind, mask in masks.items()]
 
 
-def _flagged(flags: Array) -> Row:
+def _flagged(kind: str, flags: Array) -> DefectRow:
     total = max(len(flags), 1)
-    parts = {f.name: float(((flags & np.uint32(f)) != 0).sum() / total) for f in Flag}
-    return {"stars": len(flags), "any": float((flags != 0).sum() / total), "flags": parts}
+    return {
+        "trouble": kind,
+        "stars": len(flags),
+        "any": float((flags != 0).sum() / total),
+        "flags": {f.name or "": float(((flags & np.uint32(f)) != 0).sum() / total) for f in Flag},
+    }
 
 
-def quarantine_rows(path: Path) -> list[Row]:
+def quarantine_rows(path: Path) -> list[QuarantineRow]:
     """Rows quarantined at ingest by reason: number, what it means, an example.
 
     Raises
@@ -132,7 +201,7 @@ def quarantine_rows(path: Path) -> list[Row]:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise FileBroken(f"{path} cannot be read ({error})", expected="a parquet table") from None
-    rows = []
+    rows: list[QuarantineRow] = []
     for reason, part in table.groupby("reason", sort=True):
         first = part.iloc[0].drop("reason")
         example = ", ".join(f"{key} {value}" for key, value in first.items() if pd.notna(value))
@@ -148,18 +217,20 @@ def quarantine_rows(path: Path) -> list[Row]:
     return rows
 
 
-def throughput(path: Path) -> list[Row]:
-    """Regions in the order in which they finished: stars, and seconds by part of the work.
+def throughput(path: Path) -> Throughput:
+    """Regions of the ledger at ``path``, and the rate of one worker over all of them.
 
     ``seconds`` has ``total`` and, where the ledger tells, ``load``, ``read``, ``infer``, ``write``.
     """
-    if not path.exists():
-        return []
-    rows = []
-    for name, facts in Ledger.read(path).done.items():
-        if "seconds" in facts:
-            seconds = facts["seconds"]
-            parts = seconds if isinstance(seconds, dict) else {"total": float(seconds)}
-            stars = int(facts.get("stars", Region.parse(name).size))
-            rows.append({"region": name, "stars": stars, "seconds": parts})
-    return rows
+    done = Ledger.read(path).done if path.exists() else {}
+    regions = [_region_speed(name, facts) for name, facts in done.items() if "seconds" in facts]
+    seconds = sum(row["seconds"]["total"] for row in regions)
+    stars = sum(row["stars"] for row in regions)
+    return {"regions": regions, "stars_per_second": stars / seconds if seconds else None}
+
+
+def _region_speed(name: str, facts: Mapping[str, Any]) -> RegionSpeed:
+    seconds = facts["seconds"]
+    parts = seconds if isinstance(seconds, dict) else {"total": float(seconds)}
+    stars = int(facts.get("stars", Region.parse(name).size))
+    return {"region": name, "stars": stars, "seconds": parts}

@@ -1,4 +1,4 @@
-"""Stars: a survey's predictions read once, region by region, joined with what is known of them.
+"""The sample: predictions, references and baselines side by side, star by star.
 
 Counts are of every star; arrays are of a sample that fits in memory, drawn by a hash of
 source_id, so the same stars whatever the sharding.
@@ -14,13 +14,16 @@ import pandas as pd
 
 from distcnn.config import ReportConfig
 from distcnn.errors import ColumnMissing, FileBroken, StoreError
-from distcnn.evaluation.data import ReportData
+from distcnn.evaluation.data import EvaluationData
 from distcnn.events import Advanced, Listener, StageStarted
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store
+from distcnn.survey.split import TEST, assign
 
 Array = np.ndarray[Any, Any]
 
+READ_STARS = 65_536
+"""Stars read at a time."""
 _READ = (
     "source_id",
     "snr",
@@ -55,13 +58,19 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Stars:
-    """A sample: row in the store, predictions, and what is known otherwise (NaN = not known).
+class Sample:
+    """Stars [N] with labels [N, L] in label units; NaN = not known.
 
-    ``label_debiased`` is NaN where the predictions have none.
-    ``drawn`` marks the stars that represent the survey; the others are there to be judged.
-    ``held_out`` stars were used by no part of training. ``trouble`` is empty where clean or
-    not simulated. Arrays are [N], labels [N, L].
+    Attributes
+    ----------
+    row : row of the star in the stores.
+    label_debiased : NaN where the predictions have none.
+    novelty : 1 = the limit. ``valid_pixels`` : fraction of the spectrum.
+    reference, reference_error : truth of a simulation, or reference labels of the survey.
+    defect : what a simulation did to the star, joined by "+"; empty where clean or unknown.
+    held_out : bool, used by no part of training.
+    drawn : bool, represents the survey; the others are here for their references alone.
+    baselines : labels [N, L] by name of the method.
     """
 
     row: Array
@@ -76,35 +85,45 @@ class Stars:
     status: Array
     reference: Array
     reference_error: Array
-    trouble: Array
+    defect: Array
     held_out: Array
     drawn: Array
-    rivals: dict[str, Array]
+    baselines: dict[str, Array]
 
     def __len__(self) -> int:
         return len(self.row)
 
     @property
-    def known(self) -> Array:
+    def referenced(self) -> Array:
         """[N] bool: computed, outside training, with a reference label."""
         done = np.isfinite(self.reference).any(axis=1) & (self.status == Status.DONE)
         return np.asarray(done & self.held_out)
 
     @property
-    def judged(self) -> Array:
-        """[N] bool: known, and undamaged as far as one can tell."""
-        return np.asarray(self.known & (self.trouble == ""))
+    def evaluated(self) -> Array:
+        """[N] bool: referenced, and without a defect as far as one can tell."""
+        return np.asarray(self.referenced & (self.defect == ""))
 
-    def take(self, rows: Array) -> "Stars":
+    @property
+    def pull(self) -> Array:
+        """[N, L]: residual over the total error, that of the reference included."""
+        total = np.hypot(self.label_error, self.reference_error)
+        return np.asarray((self.label - self.reference) / total)
+
+    def has_defect(self, kind: str) -> Array:
+        """[N] bool: one kind of defect, alone or among others."""
+        return np.array([kind in text.split("+") for text in self.defect], bool)
+
+    def take(self, rows: Array) -> "Sample":
         """The stars selected by a mask or by positions."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        rivals = {name: label[rows] for name, label in parts.pop("rivals").items()}
-        return Stars(**{name: array[rows] for name, array in parts.items()}, rivals=rivals)
+        baselines = {name: label[rows] for name, label in parts.pop("baselines").items()}
+        return Sample(**{name: array[rows] for name, array in parts.items()}, baselines=baselines)
 
 
-def gather(
-    data: ReportData, config: ReportConfig, listener: Listener
-) -> tuple[Stars, Counts, tuple[str, ...]]:
+def read_sample(
+    data: EvaluationData, config: ReportConfig, listener: Listener
+) -> tuple[Sample, Counts, tuple[str, ...]]:
     """Read the stores once; returns the sample, the counts and the names of the labels.
 
     Raises
@@ -141,7 +160,7 @@ def _read(store: Store, region: Region) -> dict[str, Array]:
 
 
 def _regions(store: Store) -> Iterator[Region]:
-    shards = max(1, 65_536 // store.shard_stars)
+    shards = max(1, READ_STARS // store.shard_stars)
     yield from store.regions(shards)
 
 
@@ -150,69 +169,86 @@ class _Joiner:
 
     def __init__(
         self,
-        data: ReportData,
+        data: EvaluationData,
         names: tuple[str, ...],
         survey: Store | None,
         truth: "pd.DataFrame | None",
         fraction: float,
     ) -> None:
         self.names, self.survey, self.truth, self.fraction = names, survey, truth, fraction
-        self.seen = np.sort(np.asarray([] if data.seen is None else data.seen, np.int64))
-        self.rivals = {
-            name: (np.argsort(rival.source_id), rival) for name, rival in data.rivals.items()
+        self.split = data.split
+        self.baselines = {
+            name: (np.argsort(found.source_id), found) for name, found in data.baselines.items()
         }
 
-    def join(self, region: Region, block: dict[str, Array]) -> Stars:
+    def join(self, region: Region, block: dict[str, Array]) -> Sample:
         ids = block["source_id"]
         drawn = _uniform(ids) < self.fraction
-        reference, error, trouble = self._known(region, ids)
-        held_out = ~_contains(self.seen, ids)
-        judged = held_out & np.isfinite(reference).any(axis=1)
+        survey = self._survey_labels(region, ids)
+        reference, error, defect = self._references(ids, survey)
+        held_out = self._held_out(ids, survey)
         # Stars with truth are as many as the survey; stars with references are few and all kept.
-        keep = drawn if self.truth is not None else drawn | judged
+        wanted = held_out & np.isfinite(reference).any(axis=1)
+        keep = drawn if self.truth is not None else drawn | wanted
         rows = np.flatnonzero(keep)
-        return Stars(
+        return Sample(
             row=region.start + rows,
             **{name: block[name][rows] for name in (*_READ, _DEBIASED)},
             reference=reference[rows],
             reference_error=error[rows],
-            trouble=trouble[rows],
+            defect=defect[rows],
             held_out=held_out[rows],
             drawn=drawn[rows],
-            rivals={name: self._rival(name, ids[rows]) for name in self.rivals},
+            baselines={name: self._baseline(name, ids[rows]) for name in self.baselines},
         )
 
-    def _known(self, region: Region, ids: Array) -> tuple[Array, Array, Array]:
-        shape = (len(ids), len(self.names))
-        trouble = np.full(len(ids), "", object)
-        if self.truth is not None:
-            found = self.truth.reindex(ids)
-            trouble = found["trouble"].fillna("").to_numpy(object)
-            columns = [
-                found[name].to_numpy(float) if name in found else np.full(len(ids), np.nan)
-                for name in self.names
-            ]
-            return np.stack(columns, axis=1), np.zeros(shape), trouble
+    def _survey_labels(self, region: Region, ids: Array) -> dict[str, Array] | None:
+        """Labels of the survey's own table, of which training took its stars; None without."""
         if self.survey is None or "label" not in self.survey.variables:
-            return np.full(shape, np.nan), np.zeros(shape), trouble
+            return None
         block = self.survey.read(region, ("source_id", "label", "label_error"))
         if not np.array_equal(block["source_id"], ids):
             raise StoreError(
                 f"region {region.name} holds other stars than {self.survey.path}",
                 cure="Name the survey that these predictions were made from.",
             )
-        order = [list(self.survey.coordinate("label")).index(name) for name in self.names]
-        error = np.nan_to_num(block["label_error"][:, order])
-        return block["label"][:, order].astype(float), error.astype(float), trouble
+        return block
 
-    def _rival(self, name: str, ids: Array) -> Array:
-        order, rival = self.rivals[name]
-        known = rival.source_id[order]
+    def _held_out(self, ids: Array, survey: dict[str, Array] | None) -> Array:
+        """[N] bool: no labelled star of the training, validation or calibration split."""
+        if self.split is None or survey is None:
+            return np.ones(len(ids), bool)
+        labelled = np.isfinite(survey["label"]).any(axis=1)
+        return np.asarray(~labelled | (assign(ids, self.split) == TEST))
+
+    def _references(
+        self, ids: Array, survey: dict[str, Array] | None
+    ) -> tuple[Array, Array, Array]:
+        """Reference labels and their errors [N, L], and the defect of each star."""
+        shape = (len(ids), len(self.names))
+        if self.truth is not None:
+            found = self.truth.reindex(ids)
+            columns = [
+                found[name].to_numpy(float) if name in found else np.full(len(ids), np.nan)
+                for name in self.names
+            ]
+            defect = found["trouble"].fillna("").to_numpy(object)
+            return np.stack(columns, axis=1), np.zeros(shape), defect
+        defect = np.full(len(ids), "", object)
+        if self.survey is None or survey is None:
+            return np.full(shape, np.nan), np.zeros(shape), defect
+        order = [list(self.survey.coordinate("label")).index(name) for name in self.names]
+        error = np.nan_to_num(survey["label_error"][:, order])
+        return survey["label"][:, order].astype(float), error.astype(float), defect
+
+    def _baseline(self, name: str, ids: Array) -> Array:
+        order, found = self.baselines[name]
+        known = found.source_id[order]
         label = np.full((len(ids), len(self.names)), np.nan)
         if len(known):
             at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
             hit = known[at] == ids
-            label[hit] = rival.label[order[at[hit]]]
+            label[hit] = found.label[order[at[hit]]]
         return label
 
 
@@ -239,20 +275,14 @@ def _uniform(ids: Array) -> Array:
     return np.asarray(bits >> np.uint64(11), float) / 2.0**53
 
 
-def _contains(table: Array, ids: Array) -> Array:
-    if not len(table):
-        return np.zeros(len(ids), bool)
-    at = np.minimum(np.searchsorted(table, ids), len(table) - 1)
-    return np.asarray(table[at] == ids)
-
-
-def _concatenate(parts: list[Stars]) -> Stars:
+def _concatenate(parts: list[Sample]) -> Sample:
     arrays = {
         f.name: np.concatenate([getattr(part, f.name) for part in parts])
-        for f in fields(Stars)
-        if f.name != "rivals"
+        for f in fields(Sample)
+        if f.name != "baselines"
     }
-    rivals = {
-        name: np.concatenate([part.rivals[name] for part in parts]) for name in parts[0].rivals
+    baselines = {
+        name: np.concatenate([part.baselines[name] for part in parts])
+        for name in parts[0].baselines
     }
-    return Stars(**arrays, rivals=rivals)
+    return Sample(**arrays, baselines=baselines)

@@ -3,8 +3,8 @@ import json
 
 import numpy as np
 import pytest
+from evaluation.package_rows import attenuation_rows, coverage_rows, size_rows
 from safetensors.numpy import save
-from trust_rows import attenuation_rows, coverage_rows, size_rows
 
 from distcnn.errors import InputError
 from distcnn.report.text.inspect import describe

@@ -6,12 +6,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from trust_rows import coverage_rows, size_rows
+from evaluation.package_rows import coverage_rows, size_rows
 
 from distcnn.config import ReportConfig
 from distcnn.errors import ColumnMissing, FileBroken, StoreError
+from distcnn.evaluation import BaselineLabels, EvaluationData
 from distcnn.events import Advanced, StageEnded, StageStarted
-from distcnn.report import ReportData, Rival, write_report
+from distcnn.report import write_report
 from distcnn.survey import Store
 
 CONFIG = ReportConfig(spectra=3)
@@ -70,8 +71,7 @@ def _rows(numbers, table, **wanted):
 
 
 def _judged(products):
-    seen = np.isin(products.ids, products.data.seen)
-    return ~seen & (products.trouble == "") & np.isfinite(products.label).all(axis=1)
+    return ~products.seen & (products.trouble == "") & np.isfinite(products.label).all(axis=1)
 
 
 def test_the_page_has_every_figure_and_needs_no_other_file(written):
@@ -95,7 +95,7 @@ def test_accuracy_is_that_of_undamaged_stars_outside_training(written, products)
     )
 
 
-def test_the_faint_stars_are_compared_with_the_rivals(written, products):
+def test_the_faint_stars_are_compared_with_the_baselines(written, products):
     faint = _judged(products) & (products.snr >= 15) & (products.snr < 25)
     (row,) = _rows(written[1], "comparison", label="mh", snr="15-25")
     assert row["stars"] == faint.sum()
@@ -134,7 +134,7 @@ def test_packages_that_say_less_make_a_page(products, tmp_path):
 
 
 def test_the_package_is_shown_where_nobody_is_judged(products, tmp_path):
-    data = ReportData(products.data.predictions, manifest=products.data.manifest)
+    data = EvaluationData(products.data.predictions, manifest=products.data.manifest)
     config = ReportConfig(figures=("cells", "attenuation", "poor", "ensemble"))
     page = write_report(data, tmp_path, config).read_text()
     assert set(_Page(page).images) == {
@@ -201,7 +201,7 @@ def test_real_surveys_are_judged_by_their_references(products, tmp_path):
 
 
 def test_predictions_alone_make_a_page(products, tmp_path):
-    page = write_report(ReportData(products.data.predictions), tmp_path, CONFIG).read_text()
+    page = write_report(EvaluationData(products.data.predictions), tmp_path, CONFIG).read_text()
     assert set(_Page(page).images) == {
         "Kiel diagram",
         "Alpha elements against metallicity",
@@ -209,13 +209,13 @@ def test_predictions_alone_make_a_page(products, tmp_path):
         "Throughput",
     }
     assert _numbers(tmp_path)["judged"] == 0
-    assert "nothing is judged here" in page
+    assert "nothing is evaluated here" in page
 
 
-def test_a_rival_that_knows_few_stars_narrows_the_comparison(products, tmp_path):
+def test_a_baseline_that_knows_few_stars_narrows_the_comparison(products, tmp_path):
     few = np.flatnonzero(_judged(products))[:50]
-    rivals = {"few": Rival(products.ids[few], products.truth[few])}
-    write_report(replace(products.data, rivals=rivals), tmp_path, PLAIN)
+    baselines = {"few": BaselineLabels(products.ids[few], products.truth[few])}
+    write_report(replace(products.data, baselines=baselines), tmp_path, PLAIN)
     rows = _rows(_numbers(tmp_path), "accuracy", label="teff", snr="all")
     assert {row["stars"] for row in rows} == {50}
     assert not rows[0]["best_std"]
@@ -278,4 +278,4 @@ def test_a_truth_table_that_cannot_be_used_is_named(products, tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(products, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file"):
-        write_report(ReportData(products.data.predictions), tmp_path / "file", PLAIN)
+        write_report(EvaluationData(products.data.predictions), tmp_path / "file", PLAIN)

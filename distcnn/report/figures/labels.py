@@ -7,24 +7,27 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distcnn.evaluation.metrics import groups
-from distcnn.evaluation.sample import Stars
+from distcnn.evaluation import Sample
+from distcnn.evaluation.metrics import known_snr_groups
+from distcnn.evaluation.subgroups import METALLICITIES
 from distcnn.report.figures.style import (
     ORDERED,
     RED,
     axis_title,
     bounds,
-    cells,
     density,
     empty,
     extent,
     grid,
+    hexagons,
     panels,
+    snr_title,
+    wrapped_panels,
 )
 
 Array = np.ndarray[Any, Any]
 
-METALS, ALPHAS = ("mh", "feh"), ("alpham", "mgfe", "sife")
+ALPHAS = ("alpham", "mgfe", "sife")
 
 
 def first_of(wanted: Sequence[str], names: Sequence[str]) -> int | None:
@@ -32,13 +35,13 @@ def first_of(wanted: Sequence[str], names: Sequence[str]) -> int | None:
     return next((list(names).index(name) for name in wanted if name in names), None)
 
 
-def kiel(stars: Stars, names: Sequence[str]) -> Figure | None:
+def kiel(sample: Sample, names: Sequence[str]) -> Figure | None:
     """Surface gravity against temperature: number of stars, and median metallicity."""
     if not {"teff", "logg"} <= set(names):
         return None
-    shown = _publishable(stars)
+    shown = _unflagged(sample)
     teff, logg = (shown.label[:, list(names).index(name)] for name in ("teff", "logg"))
-    metal = first_of(METALS, names)
+    metal = first_of(METALLICITIES, names)
     figure, axes = panels(1, 1 if metal is None else 2, width=5.4, height=4.4)
     for ax in axes[0]:
         ax.set_xlim(*bounds(teff)[::-1])
@@ -66,7 +69,7 @@ def _coloured(ax: Axes, columns: tuple[Array, Array, Array], name: str) -> None:
         y[good],
         C=value[good],
         reduce_C_function=np.median,
-        gridsize=cells(ax, 80),
+        gridsize=hexagons(ax, 80),
         extent=extent(ax),
         cmap=ORDERED,
         vmin=low,
@@ -77,30 +80,30 @@ def _coloured(ax: Axes, columns: tuple[Array, Array, Array], name: str) -> None:
     ax.figure.colorbar(drawn, ax=ax, label=f"median {axis_title(name)}", pad=0.01, extend="both")
 
 
-def alpha_plane(stars: Stars, names: Sequence[str], edges: Sequence[float]) -> Figure | None:
+def alpha_plane(sample: Sample, names: Sequence[str], edges: Sequence[float]) -> Figure | None:
     """Alpha elements against metallicity in panels of S/N, with the typical quoted errors."""
-    metal, alpha = first_of(METALS, names), first_of(ALPHAS, names)
+    metal, alpha = first_of(METALLICITIES, names), first_of(ALPHAS, names)
     if metal is None or alpha is None:
         return None
-    shown = _publishable(stars)
-    parts = groups(shown.snr, edges)
+    shown = _unflagged(sample)
+    parts = known_snr_groups(shown.snr, edges)
     parts = parts[1:] if len(parts) > 1 else parts
-    figure, axes = panels(1, len(parts), width=max(2.7, 10.8 / len(parts)), height=3.5)
+    grouped = wrapped_panels(len(parts), height=3.5, min_width=2.7)
     x, y = shown.label[:, metal], shown.label[:, alpha]
-    for ax, (text, inside) in zip(axes[0], parts, strict=True):
+    for ax, (text, inside) in zip(grouped.axes[0], parts, strict=True):
         ax.set_xlim(*bounds(x))
         ax.set_ylim(*bounds(y))
         grid(ax)
         density(ax, x[inside], y[inside], bins=45)
-        title = "all stars" if text == "all" else f"S/N {text.replace('>=', '≥')}"
+        title = "all stars" if text == "all" else f"S/N {snr_title(text)}"
         ax.set_title(f"{title}  ({inside.sum():,})")
         ax.set_xlabel(axis_title(names[metal]))
         errors = shown.label_error[inside][:, [metal, alpha]]
         if np.isfinite(errors).all(axis=1).any():
             _error_cross(ax, np.nanmedian(errors, axis=0))
-        ax.label_outer()
-    axes[0, 0].set_ylabel(axis_title(names[alpha]))
-    return figure
+    grouped.label_outer()
+    grouped.set_ylabel(0, axis_title(names[alpha]))
+    return grouped.figure
 
 
 def _error_cross(ax: Axes, error: Array) -> None:
@@ -109,7 +112,7 @@ def _error_cross(ax: Axes, error: Array) -> None:
     ax.errorbar(*at, xerr=error[0], yerr=error[1], color=RED, lw=1.4, capsize=2)
 
 
-def _publishable(stars: Stars) -> Stars:
+def _unflagged(sample: Sample) -> Sample:
     """Unflagged stars that represent the survey; all of those drawn if every star is flagged."""
-    clean = stars.drawn & (stars.flags == 0)
-    return stars.take(clean if clean.any() else stars.drawn)
+    clean = sample.drawn & (sample.flags == 0)
+    return sample.take(clean if clean.any() else sample.drawn)

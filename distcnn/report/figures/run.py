@@ -1,4 +1,4 @@
-"""Figures of the run itself: learning curves and throughput, and novelty of the spectra."""
+"""Figures of the run itself: learning curves and throughput."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,46 +9,44 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from distcnn.evaluation.metrics import Row
-from distcnn.evaluation.sample import Stars
+from distcnn.evaluation.records import RegionSpeed
 from distcnn.report.figures.style import (
     BLUE,
-    FAINT_INK,
     GREEN,
     GRID,
     INK,
     ORANGE,
+    PAGE_WIDTH,
     PURPLE,
     RED,
     grid,
     panels,
-    plain_ticks,
 )
 
 Array = np.ndarray[Any, Any]
 
-_PANELS = 12
-"""Members that get a panel of their own."""
+MAX_MEMBER_PANELS = 12
+"""Members that get a panel of their own; more are drawn together."""
 
 
 def learning(curves: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Losses per epoch: a panel per member with the others behind it; together if many."""
-    told = [
+    known = [
         (curve["member"], np.array(curve["epochs"], float).reshape(-1, 2).T)
         for curve in curves
         if curve["epochs"]
     ]
-    if not told:
+    if not known:
         return None
-    shown = [[one] for one in told] if len(told) <= _PANELS else [told]
+    shown = [[one] for one in known] if len(known) <= MAX_MEMBER_PANELS else [known]
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    figure, axes = panels(rows, columns, width=10.8 / columns, height=2.1 if rows > 1 else 3)
+    figure, axes = panels(rows, columns, width=PAGE_WIDTH / columns, height=2.1 if rows > 1 else 3)
     for ax in axes.ravel()[len(shown) :]:
         ax.set_axis_off()
-    limits = _loss_limits([losses for _, losses in told])
+    limits = _loss_limits([losses for _, losses in known])
     for ax, mine in zip(axes.ravel(), shown, strict=False):
-        for _, (_, validation) in told if len(told) > 1 else []:
+        for _, (_, validation) in known if len(known) > 1 else []:
             ax.plot(np.arange(1, len(validation) + 1), validation, color=GRID, lw=0.8)
         for member, losses in mine:
             _curve(ax, losses)
@@ -85,7 +83,7 @@ def _loss_limits(losses: Sequence[Array]) -> tuple[float, float]:
     return low - 0.08 * (high - low), high + 0.05 * (high - low)
 
 
-def speed(rows: Sequence[Row]) -> Figure | None:
+def speed(rows: Sequence[RegionSpeed]) -> Figure | None:
     """Stars per second of every region, and where its time went."""
     if not rows:
         return None
@@ -109,9 +107,9 @@ def speed(rows: Sequence[Row]) -> Figure | None:
 
 def _parts(ax: Axes, number: Array, seconds: Sequence[Mapping[str, float]]) -> None:
     """Stacked seconds per region."""
-    known = [part for part in ("load", "read", "infer", "write") if part in seconds[0]]
-    table = {part: [one.get(part, 0.0) for one in seconds] for part in known}
-    if not known:
+    parts = [part for part in ("load", "read", "infer", "write") if part in seconds[0]]
+    table = {part: [one.get(part, 0.0) for one in seconds] for part in parts}
+    if not parts:
         table = {"total": [one["total"] for one in seconds]}
     colours = (PURPLE, GREEN, BLUE, ORANGE)
     ax.stackplot(number, *table.values(), colors=colours, labels=list(table), step="mid", lw=0)
@@ -122,54 +120,3 @@ def _parts(ax: Axes, number: Array, seconds: Sequence[Mapping[str, float]]) -> N
         ax.legend(loc="upper right", ncols=len(table))
         ax.set_ylim(0, 1.3 * max(one["total"] for one in seconds))
     ax.set_ylabel("seconds")
-
-
-def novelty(stars: Stars) -> Figure | None:
-    """Novelty score against S/N; injected trouble stands out where it is known."""
-    good = np.isfinite(stars.novelty) & (stars.snr > 0) & (stars.drawn | (stars.trouble != ""))
-    if not good.any():
-        return None
-    shown = stars.take(good)
-    score = np.clip(shown.novelty, 0.02, None)
-    kinds = {
-        "wrong_rv": (RED, "v"),
-        "hot": (ORANGE, "^"),
-        "binary": (GREEN, "s"),
-        "cosmic": (INK, "x"),
-    }
-    figure, axes = panels(1, 1, width=7, height=3.4)
-    ax = axes[0, 0]
-    plain = np.flatnonzero(shown.trouble == "")[:20_000]
-    ax.plot(
-        shown.snr[plain],
-        score[plain],
-        ".",
-        color=FAINT_INK if (shown.trouble != "").any() else BLUE,
-        ms=2,
-        alpha=0.4,
-        rasterized=True,
-        label="stars" if len(plain) == len(shown) else "clean stars",
-    )
-    for kind, (colour, marker) in kinds.items():
-        mine = np.array([kind in text.split("+") for text in shown.trouble], bool)
-        if mine.any():
-            ax.plot(
-                shown.snr[mine],
-                score[mine],
-                marker,
-                color=colour,
-                ms=3.5,
-                alpha=0.8,
-                rasterized=True,
-                label=kind.replace("_", " "),
-            )
-    ax.axhline(1, color=INK, lw=1, ls="--")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    plain_ticks(ax.xaxis)
-    plain_ticks(ax.yaxis)
-    ax.set_xlabel("S/N per pixel")
-    ax.set_ylabel("novelty (1 = limit)")
-    figure.legend(loc="outside right upper", markerscale=1.6)
-    grid(ax)
-    return figure

@@ -1,4 +1,4 @@
-"""Example spectra: what was measured, what was masked, and what came of it."""
+"""Figures of the spectra: examples with their masked pixels, and how novel each spectrum is."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,16 +7,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distcnn.evaluation.sample import Stars
+from distcnn.evaluation import Sample
+from distcnn.evaluation.subgroups import choose_examples
 from distcnn.report.figures.style import (
     BLUE,
     FAINT_INK,
+    GREEN,
+    INK,
     ORANGE,
+    PAGE_WIDTH,
     PURPLE,
     RED,
     bounds,
     grid,
     panels,
+    plain_ticks,
     symbol,
 )
 from distcnn.schema import LABELS, Flag, MaskBit
@@ -24,7 +29,7 @@ from distcnn.survey import Region, Store
 
 Array = np.ndarray[Any, Any]
 
-_MASK_COLOURS = {
+MASK_COLOURS = {
     MaskBit.MISSING: FAINT_INK,
     MaskBit.OUTLIER: RED,
     MaskBit.RANGE: PURPLE,
@@ -32,19 +37,31 @@ _MASK_COLOURS = {
 }
 
 
-def spectra(stars: Stars, names: Sequence[str], survey: Store | None, number: int) -> Figure | None:
+_DEFECT_MARKERS = {
+    "wrong_rv": (RED, "v"),
+    "hot": (ORANGE, "^"),
+    "binary": (GREEN, "s"),
+    "cosmic": (INK, "x"),
+}
+"""Simulated defects that should make a spectrum novel."""
+MAX_POINTS = 20_000
+
+
+def spectra(
+    sample: Sample, names: Sequence[str], survey: Store | None, number: int
+) -> Figure | None:
     """A few spectra of different kinds, masked pixels marked, with labels and flags."""
-    if survey is None or "flux" not in survey.variables or not number or not len(stars):
+    if survey is None or "flux" not in survey.variables or not number or not len(sample):
         return None
-    chosen = _choose(stars, number)
-    figure, axes = panels(len(chosen), 1, width=10.8, height=1.95)
+    chosen = choose_examples(sample, number)
+    figure, axes = panels(len(chosen), 1, width=PAGE_WIDTH, height=1.95)
     wavelength = survey.coordinate("wavelength")
-    for ax, (why, position) in zip(axes[:, 0], chosen, strict=True):
-        row = int(stars.row[position])
+    for ax, (kind, position) in zip(axes[:, 0], chosen, strict=True):
+        row = int(sample.row[position])
         names_read = [n for n in ("flux", "flux_error", "mask") if n in survey.variables]
         block = survey.read(Region(row, row + 1), names_read)
         _spectrum(ax, wavelength, {name: values[0] for name, values in block.items()})
-        ax.set_title(_headline(stars, position, names, why), fontsize=8.5)
+        ax.set_title(_headline(sample, position, names, kind), fontsize=8.5)
         ax.label_outer()
     attrs = survey.coordinate_attrs("wavelength")
     medium = f", {attrs['medium']}" if "medium" in attrs else ""
@@ -65,7 +82,7 @@ def _spectrum(ax: Axes, wavelength: Array, star: dict[str, Array]) -> None:
     if "mask" not in star:
         return
     step = float(np.median(np.diff(wavelength)))
-    for bit, colour in _MASK_COLOURS.items():
+    for bit, colour in MASK_COLOURS.items():
         for start, stop in _runs((star["mask"] & np.uint8(bit)) != 0):
             left, right = wavelength[start] - step / 2, wavelength[stop - 1] + step / 2
             # Two pixels at least, or a single one would be too thin to be seen.
@@ -79,46 +96,59 @@ def _runs(mask: Array) -> Iterator[tuple[int, int]]:
     yield from ((int(a), int(b)) for a, b in change.reshape(-1, 2))
 
 
-def _headline(stars: Stars, position: int, names: Sequence[str], why: str) -> str:
+def _headline(sample: Sample, position: int, names: Sequence[str], kind: str) -> str:
     values = []
     for column, name in enumerate(names):
         info, digits = LABELS.get(name), 0 if name == "teff" else 2
-        label, error = stars.label[position, column], stars.label_error[position, column]
+        label, error = sample.label[position, column], sample.label_error[position, column]
         unit = f" {info.unit}" if info and info.unit == "K" else ""
         values.append(f"{symbol(name)} {label:.{digits}f}±{error:.{digits}f}{unit}")
-    flags = "|".join(flag.name or "" for flag in Flag if stars.flags[position] & flag) or "no flag"
-    trouble = f" ({stars.trouble[position]})" if stars.trouble[position] else ""
-    first = f"{why}{trouble}: {stars.source_id[position]}, S/N {stars.snr[position]:.0f}, {flags}"
+    flags = "|".join(flag.name or "" for flag in Flag if sample.flags[position] & flag) or "no flag"
+    defect = f" ({sample.defect[position]})" if sample.defect[position] else ""
+    first = f"{kind}{defect}: {sample.source_id[position]}, S/N {sample.snr[position]:.0f}, {flags}"
     return f"{first}\n{'   '.join(values)}"
 
 
-def _choose(stars: Stars, number: int) -> list[tuple[str, int]]:
-    """Stars of different kinds: the question that picked them, and their positions."""
-    clean = (stars.flags == 0) & stars.drawn
-    novel = (stars.flags & np.uint32(Flag.NOVEL_SPECTRUM)) != 0
-    faint = np.abs(stars.snr - 20)
-    wishes = [
-        ("high S/N", clean, -stars.snr),
-        ("S/N near 20", clean, faint),
-        ("most unusual", novel, -stars.novelty),
-        ("most masked pixels", stars.valid_pixels > 0, stars.valid_pixels),
-        ("cosmic hit", _kind(stars, "cosmic"), -stars.snr),
-        ("double-lined binary", _kind(stars, "binary"), np.abs(stars.snr - 100)),
-        ("wrong velocity", _kind(stars, "wrong_rv"), np.abs(stars.snr - 100)),
-        ("typical", clean, np.abs(stars.snr - np.nanmedian(stars.snr))),
-        ("flagged", stars.flags != 0, faint),
-    ]
-    chosen: dict[int, str] = {}
-    for why, mask, order in wishes:
-        free = np.flatnonzero(mask & np.isfinite(order))
-        free = free[~np.isin(free, list(chosen))]
-        if len(free) and len(chosen) < number:
-            chosen[int(free[np.argmin(order[free])])] = why
-    return [(why, position) for position, why in chosen.items()] or [("first star", 0)]
-
-
-def _kind(stars: Stars, kind: str) -> Array:
-    return np.array([kind in text.split("+") for text in stars.trouble], bool)
-
-
-MASK_LEGEND = {bit.name: colour for bit, colour in _MASK_COLOURS.items()}
+def novelty(sample: Sample) -> Figure | None:
+    """Novelty score against S/N; simulated defects stand out where it is known."""
+    good = np.isfinite(sample.novelty) & (sample.snr > 0) & (sample.drawn | (sample.defect != ""))
+    if not good.any():
+        return None
+    shown = sample.take(good)
+    score = np.clip(shown.novelty, 0.02, None)
+    figure, axes = panels(1, 1, width=7, height=3.4)
+    ax = axes[0, 0]
+    plain = np.flatnonzero(shown.defect == "")[:MAX_POINTS]
+    ax.plot(
+        shown.snr[plain],
+        score[plain],
+        ".",
+        color=FAINT_INK if (shown.defect != "").any() else BLUE,
+        ms=2,
+        alpha=0.4,
+        rasterized=True,
+        label="stars" if len(plain) == len(shown) else "clean stars",
+    )
+    for kind, (colour, marker) in _DEFECT_MARKERS.items():
+        mine = shown.has_defect(kind)
+        if mine.any():
+            ax.plot(
+                shown.snr[mine],
+                score[mine],
+                marker,
+                color=colour,
+                ms=3.5,
+                alpha=0.8,
+                rasterized=True,
+                label=kind.replace("_", " "),
+            )
+    ax.axhline(1, color=INK, lw=1, ls="--")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    plain_ticks(ax.xaxis)
+    plain_ticks(ax.yaxis)
+    ax.set_xlabel("S/N per pixel")
+    ax.set_ylabel("novelty (1 = limit)")
+    figure.legend(loc="outside right upper", markerscale=1.6)
+    grid(ax)
+    return figure

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -32,6 +33,9 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
 METHOD_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
 MARKERS = "osD^vP"
 DENSITY, ORDERED = "cividis", "viridis"
+PAGE_WIDTH = 10.8
+"""Width of a figure in inches."""
+MAX_PANELS_ACROSS = 5
 
 _SETTINGS: Any = {
     "axes.edgecolor": FAINT_INK,
@@ -75,6 +79,55 @@ def panels(rows: int, columns: int, *, width: float, height: float) -> tuple[Fig
     return figure, np.asarray(axes)
 
 
+@dataclass(frozen=True)
+class WrappedPanels:
+    """Panels ``axes`` [lines, count], drawn in rows of ``across``; lines of a row stay together."""
+
+    figure: Figure
+    axes: Array
+    across: int
+
+    def set_ylabel(self, line: int, text: str) -> None:
+        """Name the y axis of a line, at the left of every row."""
+        for ax in self.axes[line, :: self.across]:
+            ax.set_ylabel(text)
+
+    def legend(self) -> None:
+        """One legend above all panels, of what is drawn in the first of them."""
+        handles, texts = self.axes[0, 0].get_legend_handles_labels()
+        self.figure.legend(handles, texts, loc="outside upper left", ncols=len(texts))
+
+    def label_outer(self) -> None:
+        """Tick labels and titles of axes at the left and the bottom only."""
+        lines, count = self.axes.shape
+        for (line, number), ax in np.ndenumerate(self.axes):
+            lowest = line == lines - 1 and number + self.across >= count
+            if not lowest or ax.get_subplotspec().is_last_row():
+                ax.label_outer()
+            elif number % self.across:
+                # Nothing is drawn below, so the x axis keeps its labels.
+                ax.tick_params(labelleft=False)
+                ax.set_ylabel("")
+
+
+def wrapped_panels(
+    count: int, *, height: float, lines: int = 1, min_width: float = 2.2
+) -> WrappedPanels:
+    """``count`` panels for each of ``lines`` quantities, at most ``MAX_PANELS_ACROSS`` in a row.
+
+    Panels share the width of the page [inches] but are not narrower than ``min_width``.
+    """
+    rows = -(-count // MAX_PANELS_ACROSS)
+    across = -(-count // rows)
+    width = max(min_width, PAGE_WIDTH / across)
+    figure, drawn = panels(lines * rows, across, width=width, height=height)
+    for ax in drawn[-lines:, across - (rows * across - count) :].ravel():
+        ax.set_axis_off()
+    place = [divmod(number, across) for number in range(count)]
+    axes = [[drawn[row * lines + line, column] for row, column in place] for line in range(lines)]
+    return WrappedPanels(figure, np.array(axes), across)
+
+
 def as_uri(figure: Figure) -> str:
     """The figure as a ``data:`` URI of an SVG; dense points inside are pixels."""
     buffer = io.BytesIO()
@@ -86,6 +139,11 @@ def symbol(name: str) -> str:
     """A label as astronomers write it."""
     text = LABELS[name].symbol if name in LABELS else name
     return text.replace("alpha", "α").replace("Teff", "$T_{eff}$").replace("log g", "log $g$")
+
+
+def snr_title(text: str) -> str:
+    """The name of an S/N bin as it stands on an axis."""
+    return text.replace(">=", "≥")
 
 
 def axis_title(name: str, prefix: str = "") -> str:
@@ -116,7 +174,7 @@ def extent(axes: Axes) -> tuple[float, float, float, float]:
     return left, right, low, high
 
 
-def cells(axes: Axes, bins: int) -> tuple[int, int]:
+def hexagons(axes: Axes, bins: int) -> tuple[int, int]:
     """Hexagons across and up, such that they look regular in these axes."""
     box = axes.get_window_extent()
     return bins, max(4, round(bins * box.height / box.width / 3**0.5))
@@ -131,7 +189,7 @@ def density(axes: Axes, x: Array, y: Array, *, bins: int = 60) -> Any:
     return axes.hexbin(
         x,
         y,
-        gridsize=cells(axes, bins),
+        gridsize=hexagons(axes, bins),
         extent=extent(axes),
         mincnt=1,
         norm=LogNorm(),

@@ -1,0 +1,86 @@
+"""Evaluate: everything that a report states as a number, from finished products."""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from distcnn.config import ReportConfig
+from distcnn.evaluation.data import EvaluationData
+from distcnn.evaluation.metrics import (
+    FAINT_SNR,
+    accuracy,
+    comparison,
+    coverage,
+    defect_rows,
+    flag_rows,
+    quarantine_rows,
+    throughput,
+)
+from distcnn.evaluation.records import Evaluation, PackageTables
+from distcnn.evaluation.sample import Sample, read_sample
+from distcnn.evaluation.subgroups import attenuation, metallicity_bias, population_coverage
+from distcnn.events import Listener, silent
+from distcnn.survey import Store
+
+
+def evaluate(
+    data: EvaluationData, config: ReportConfig, listener: Listener = silent
+) -> tuple[Evaluation, Sample]:
+    """The numbers, and the stars that figures draw.
+
+    Raises
+    ------
+    StoreError : a store cannot be used, or the predictions do not belong to the survey.
+    FileBroken, ColumnMissing : truth or quarantine table cannot be used.
+    """
+    sample, counts, names = read_sample(data, config, listener)
+    edges = config.snr_edges
+    numbers = Evaluation(
+        stars=counts.stars,
+        status=counts.status,
+        unflagged=counts.unflagged,
+        judged=int(sample.evaluated.sum()),
+        judged_against="truth" if data.truth else "references",
+        simulated=bool(data.truth),
+        labels=names,
+        accuracy=accuracy(sample, names, edges),
+        comparison=comparison(sample, names),
+        coverage=coverage(sample, names, edges),
+        cells=population_coverage(sample, names),
+        attenuation=_known(attenuation(sample, names, edges), "slope"),
+        poor=metallicity_bias(sample, names, FAINT_SNR),
+        package=package_tables(data.manifest or {}),
+        flags=flag_rows(counts),
+        trouble=defect_rows(sample),
+        quarantine=[] if data.survey is None else quarantine_rows(_quarantine(data.survey)),
+        throughput=throughput(data.ledger or _ledger(data.predictions)),
+    )
+    return numbers, sample
+
+
+def package_tables(manifest: Mapping[str, Any]) -> PackageTables:
+    """What the package says of itself, from its calibration split; older ones say less."""
+    covered = _known(manifest.get("coverage", []), "within_68")
+    return {
+        "coverage": [cast(Any, {"cell": "all"} | row) for row in covered],
+        "ensemble_size": _known(manifest.get("ensemble_size", []), "within_68"),
+        "attenuation": _known(manifest.get("attenuation", []), "slope"),
+    }
+
+
+def _known(rows: Iterable[Mapping[str, Any]], key: str) -> Any:
+    """The rows that have a finite ``key``, without the values that are not finite."""
+    finite = [
+        {k: v for k, v in row.items() if isinstance(v, str) or (v is not None and math.isfinite(v))}
+        for row in rows
+    ]
+    return [row for row in finite if key in row]
+
+
+def _quarantine(survey: Path) -> Path:
+    return Store.open(survey, "survey").private / "quarantine.parquet"
+
+
+def _ledger(predictions: Path) -> Path:
+    return Store.open(predictions, "predictions").private / "ledger.jsonl"

@@ -1,0 +1,235 @@
+"""The figures of the page: one row each, in the order in which they are shown.
+
+A new figure is one function in the file of its subject and one row here.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from distcnn.config import ReportConfig
+from distcnn.errors import ConfigError
+from distcnn.evaluation import Evaluation, Sample
+from distcnn.report.figures.attenuation import attenuation, metallicity_bias
+from distcnn.report.figures.calibration import coverage, ensemble_size, populations
+from distcnn.report.figures.labels import alpha_plane, kiel
+from distcnn.report.figures.residuals import precision, pulls, residuals
+from distcnn.report.figures.run import learning, speed
+from distcnn.report.figures.spectra import novelty, spectra
+from distcnn.survey import Store
+
+
+@dataclass(frozen=True)
+class FigureData:
+    """What figures draw: numbers, stars, spectra (None = no survey store), learning curves."""
+
+    numbers: Evaluation
+    sample: Sample
+    config: ReportConfig
+    survey: Store | None
+    curves: Sequence[Mapping[str, Any]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the labels, in the order of the predictions."""
+        return self.numbers.labels
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """One row of the registry.
+
+    Attributes
+    ----------
+    key : its name in ``report.figures``.
+    section : key of the section of the page (``SECTIONS``).
+    needs : what must be there to draw it, as the end of a sentence.
+    draw : returns None where the data do not allow the figure.
+    wide : as wide as the page.
+    """
+
+    key: str
+    section: str
+    title: str
+    caption: str
+    needs: str
+    draw: Callable[[FigureData], Figure | None]
+    wide: bool = True
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: its anchor, its heading, its name in the navigation."""
+
+    key: str
+    title: str
+    short: str
+
+
+SECTIONS = (
+    Section("stars", "Stars", "Stars"),
+    Section("accuracy", "Accuracy", "Accuracy"),
+    Section("errors", "Quoted errors", "Errors"),
+    Section("attenuation", "Attenuation", "Attenuation"),
+    Section("ensemble", "Ensemble size", "Ensemble"),
+    Section("flags", "Flags", "Flags"),
+    Section("spectra", "Spectra", "Spectra"),
+    Section("run", "Run", "Run"),
+    Section("provenance", "Provenance", "Provenance"),
+)
+
+FIGURES = (
+    ReportFigure(
+        "kiel",
+        "stars",
+        "Kiel diagram",
+        "Stars without any flag. Left: number of stars per cell. Right: median metallicity.",
+        "the labels teff and logg",
+        lambda data: kiel(data.sample, data.names),
+    ),
+    ReportFigure(
+        "alpha",
+        "stars",
+        "Alpha elements against metallicity",
+        "Stars without any flag, in bins of S/N; the cross is the median quoted error.",
+        "a metallicity and an alpha label",
+        lambda data: alpha_plane(data.sample, data.names, data.config.snr_edges),
+    ),
+    ReportFigure(
+        "residuals",
+        "accuracy",
+        "Residuals",
+        "Prediction minus reference against the reference; lines are the 16th, 50th and 84th "
+        "percentile. A slope is attenuation: extreme labels drawn towards the mean.",
+        "reference labels outside training",
+        lambda data: residuals(data.sample, data.names, data.config.snr_edges),
+    ),
+    ReportFigure(
+        "precision",
+        "accuracy",
+        "Precision against S/N",
+        "Robust scatter of the residuals for every method, on the same stars.",
+        "reference labels outside training",
+        lambda data: precision(data.numbers.accuracy, data.names),
+    ),
+    ReportFigure(
+        "coverage",
+        "errors",
+        "Are the quoted errors true?",
+        "Fraction of stars whose reference lies within one and two quoted errors: points should "
+        "lie on the green line. Filled: evaluated stars; hollow: the package's own table, of the "
+        "calibration stars. Bars are the sampling error, the band is what counts as calibrated.",
+        "reference labels outside training",
+        lambda data: coverage(
+            data.numbers.coverage,
+            data.numbers.package["coverage"],
+            data.names,
+            data.config.coverage_band,
+        ),
+    ),
+    ReportFigure(
+        "pulls",
+        "errors",
+        "Pulls",
+        "Residual in units of the quoted error: the histogram should follow the line, the unit "
+        "Gaussian, with a width (1.48 MAD) of 1. Outliers are collected in the outermost bins.",
+        "reference labels outside training",
+        lambda data: pulls(data.sample, data.names),
+    ),
+    ReportFigure(
+        "cells",
+        "errors",
+        "Errors by population",
+        "The same fractions for dwarfs, giants and metal-poor stars (by predicted labels) and "
+        "stars that lack an input: no row should leave the bands further than its bar is long.",
+        "reference labels outside training, or a package that knows its coverage",
+        lambda data: populations(data.numbers.cells, data.numbers.package["coverage"], data.names),
+    ),
+    ReportFigure(
+        "attenuation",
+        "attenuation",
+        "Attenuation",
+        "Slope of predicted against true labels: below 1, extreme stars are drawn to the mean, as "
+        "far as the dotted line by necessity. Below: the scatter, and what debiasing costs.",
+        "reference labels outside training, or a package that knows its attenuation",
+        lambda data: attenuation(
+            data.numbers.attenuation or data.numbers.package["attenuation"], data.names
+        ),
+    ),
+    ReportFigure(
+        "poor",
+        "attenuation",
+        "Bias along metallicity",
+        "Mean residual in bins of the reference: metal-poor stars should not come out too rich. "
+        "The band is 0.1 dex.",
+        "reference metallicities outside training",
+        lambda data: metallicity_bias(data.numbers.poor),
+    ),
+    ReportFigure(
+        "ensemble",
+        "ensemble",
+        "How many members are needed",
+        "Scatter and coverage of ensembles of fewer members, each calibrated by itself: where the "
+        "upper curves are flat, more members gain nothing.",
+        "a package of several members",
+        lambda data: ensemble_size(data.numbers.package["ensemble_size"], data.names),
+    ),
+    ReportFigure(
+        "novelty",
+        "flags",
+        "Novelty of the spectra",
+        "How unlike the training spectra each spectrum is; above 1 it is flagged.",
+        "predictions from spectra",
+        lambda data: novelty(data.sample),
+        wide=False,
+    ),
+    ReportFigure(
+        "spectra",
+        "spectra",
+        "Example spectra",
+        "Normalised flux with its error; masked pixels are shaded.",
+        "the survey store, with spectra, and report.spectra above 0",
+        lambda data: spectra(data.sample, data.names, data.survey, data.config.spectra),
+    ),
+    ReportFigure(
+        "learning",
+        "run",
+        "Learning curves",
+        "One panel per member, the validation losses of the others in grey: training far below "
+        "validation is overfitting, a best epoch at the end asks for more epochs.",
+        "the package",
+        lambda data: learning(data.curves),
+    ),
+    ReportFigure(
+        "speed",
+        "run",
+        "Throughput",
+        "Read, infer and write, per region.",
+        "the ledger of the predictions",
+        lambda data: speed(data.numbers.throughput["regions"]),
+    ),
+)
+
+
+def choose_figures(keys: Collection[str] | None) -> tuple[ReportFigure, ...]:
+    """The figures with these keys, all of them for None, in the order of the page.
+
+    Raises
+    ------
+    ConfigError : a key names no figure.
+    """
+    if keys is None:
+        return FIGURES
+    known = [figure.key for figure in FIGURES]
+    for key in keys:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            raise ConfigError(
+                f"report.figures names {key!r}, which is no figure",
+                expected=f"one of {', '.join(known)}",
+                cure=f"Did you mean {near[0]!r}?" if near else "",
+            )
+    return tuple(figure for figure in FIGURES if figure.key in keys)
