@@ -33,10 +33,12 @@ from lib.origin import commit, hardware, keep
 from distcnn import pipeline
 from distcnn.config import SplitConfig, load_config
 from distcnn.errors import DistcnnError
-from distcnn.inference.engines import Candidate, EngineRefused
+from distcnn.inference.engines import Candidate, EngineChoice, EngineRefused
 from distcnn.inference.engines.cache import cache_folder
-from distcnn.inference.predictor import PLAIN, Choice, Predictor, one_thread
+from distcnn.inference.package_cache import TORCH_EAGER
+from distcnn.inference.predictor import Predictor
 from distcnn.model import Ensemble, Package, star_inputs
+from distcnn.model.devices import one_thread
 from distcnn.monitor import console_display
 from distcnn.quality import Quality
 from distcnn.survey import Region, Store
@@ -87,7 +89,7 @@ class Runner:
         layers = Candidate(engine).build(self.package, CPU, cache_folder() / "engines")
         judge_of = Quality.from_arrays(self.package.quality_arrays)
         ensemble = Ensemble(self.package, layers)
-        predictor = Predictor(self.package.spec, ensemble, judge_of, Choice(PLAIN, ()))
+        predictor = Predictor(self.package.spec, ensemble, judge_of, EngineChoice(TORCH_EAGER, ()))
         inputs = star_inputs(self.wide, self.package.spec, self.bands)
         if quality:
             return lambda: predictor.predict(self.stored, self.bands, batch, self.quantised)

@@ -52,9 +52,10 @@ from distcnn.clusters import open_cluster
 from distcnn.config import Config, PredictConfig, load_config
 from distcnn.events import silent
 from distcnn.inference import predict, verify
+from distcnn.inference.package_cache import get_cached
 from distcnn.inference.predict import package_key
-from distcnn.inference.predictor import hold, one_thread
 from distcnn.model import Package
+from distcnn.model.devices import one_thread
 from distcnn.survey import Ledger, Region, Store
 
 FEWEST = 24_576
@@ -121,7 +122,7 @@ def compute_alone(task: tuple[Path, str, float]) -> float:
     folder, engine, seconds = task
     config = PredictConfig()
     key = package_key(Package.load(folder / "package"), config, engine)
-    predictor, survey = hold(key), Store.open(folder / "survey.zarr", "survey")
+    predictor, survey = get_cached(key), Store.open(folder / "survey.zarr", "survey")
     names = [name for name in predictor.variables if name in survey.variables]
     arrays = survey.read_stored(Region(0, IN_MEMORY), names)
     bands, stars = [str(band) for band in survey.coordinate("band")], 0

@@ -9,7 +9,7 @@ import numpy as np
 from distcnn.evaluation.metrics import known_snr_groups
 from distcnn.evaluation.records import AttenuationRow, CoverageRow, MetallicityBiasRow
 from distcnn.evaluation.sample import Sample
-from distcnn.quality import CELLS, cells, coverage_table, positions
+from distcnn.quality import LABEL_STRATA, coverage_table, label_strata, strata_columns
 from distcnn.quality.debias import both_estimates
 from distcnn.schema import Flag, Trouble
 
@@ -51,10 +51,10 @@ def population_coverage(sample: Sample, names: Sequence[str]) -> list[CoverageRo
 def _populations(sample: Sample, names: Sequence[str]) -> Iterator[tuple[str, Sample]]:
     evaluated = sample.take(sample.evaluated)
     yield "all", evaluated
-    index = positions(names)
+    index = strata_columns(names)
     if max(index) >= 0:
-        stratum = cells(evaluated.label, index)
-        yield from ((name, evaluated.take(stratum == n)) for n, name in enumerate(CELLS))
+        stratum = label_strata(evaluated.label, index)
+        yield from ((name, evaluated.take(stratum == n)) for n, name in enumerate(LABEL_STRATA))
     # A simulated lack of an input counts as a defect, but here it is what is asked for.
     complete = np.array([set(text.split("+")) <= _MISSING_INPUT for text in sample.defect], bool)
     referenced = sample.take(sample.referenced & complete)

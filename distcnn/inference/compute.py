@@ -15,7 +15,8 @@ import numpy as np
 
 from distcnn.errors import StoreCorrupt
 from distcnn.inference.compatibility import band_names, reference_column
-from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, Predictor, one_thread
+from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, Predictor
+from distcnn.model.devices import one_thread
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store, widened
 

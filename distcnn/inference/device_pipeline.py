@@ -1,4 +1,4 @@
-"""Conveyor: stars on their way through a device, one batch computed while others travel.
+"""DevicePipeline: stars on their way through a device, one batch computed while others travel.
 
 Values go as the store holds them (int16 codes, halves) into pinned memory and over a stream of
 their own to the device. There they are widened, run through the whole ensemble, and reduced to
@@ -17,21 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distcnn.inference.novelty_torch import Measuring
+from distcnn.inference.novelty_torch import NoveltyTorch
 from distcnn.model import Batch, Ensemble, InputSpec
 from distcnn.model.ensemble import Prediction
 from distcnn.model.networks.covariance import pairs
-from distcnn.quality import Evidence, Novelty
+from distcnn.quality import InputSummary, Novelty
 from distcnn.survey import Quantised
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
-SLOTS = 3
+STAGING_BUFFERS = 3
 """Batches under way: one arrives, one is computed, one goes home."""
 
 
 @dataclass
-class _Slot:
+class _StagingBuffer:
     """Room for one batch on both sides, reused for every third batch.
 
     ``sent``, ``done``: events on a GPU. ``rows``: the stars that are in it.
@@ -45,7 +45,7 @@ class _Slot:
     rows: slice = field(default_factory=lambda: slice(0, 0))
 
 
-class Conveyor:
+class DevicePipeline:
     """Runs stars through an ensemble on a device, batch after batch of one size.
 
     Parameters
@@ -66,10 +66,10 @@ class Conveyor:
         self.device = torch.device(ensemble.device)
         self.measuring = None
         if novelty is not None and spec.pixels:
-            self.measuring = Measuring(novelty).to(self.device)
+            self.measuring = NoveltyTorch(novelty).to(self.device)
         labels = len(spec.labels)
         self.widths = [labels, labels, labels, len(pairs(labels)), 1, 3, 1, 1]
-        self._slots: list[_Slot] = []
+        self._buffers: list[_StagingBuffer] = []
         self._made: Any = None
         cuda = self.device.type == "cuda"
         make: Any = torch.cuda.Stream
@@ -77,7 +77,7 @@ class Conveyor:
 
     def __call__(
         self, arrays: Arrays, columns: Sequence[int], batch: int
-    ) -> tuple[Prediction, Evidence]:
+    ) -> tuple[Prediction, InputSummary]:
         """Predict N stars.
 
         Parameters
@@ -88,13 +88,13 @@ class Conveyor:
         """
         stars = len(next(iter(arrays.values())))
         sent = dict(self._wanted(arrays, columns))
-        self._make_slots(sent, batch)
+        self._make_buffers(sent, batch)
         out = np.empty((stars, sum(self.widths)), np.float32)
-        waiting: deque[_Slot] = deque()
+        waiting: deque[_StagingBuffer] = deque()
         for number, start in enumerate(range(0, stars, batch)):
-            if len(waiting) == SLOTS:
+            if len(waiting) == STAGING_BUFFERS:
                 self._collect(waiting.popleft(), out)
-            slot = self._slots[number % SLOTS]
+            slot = self._buffers[number % STAGING_BUFFERS]
             self._send(slot, sent, slice(start, min(start + batch, stars)))
             self._compute(slot)
             waiting.append(slot)
@@ -111,7 +111,7 @@ class Conveyor:
             elif name in arrays:
                 yield name, arrays[name].reshape(len(arrays[name]), -1)
 
-    def _make_slots(self, sent: Arrays, batch: int) -> None:
+    def _make_buffers(self, sent: Arrays, batch: int) -> None:
         shapes = {name: (values.shape[1], values.dtype) for name, values in sent.items()}
         if self._made == (shapes, batch):
             return
@@ -123,19 +123,19 @@ class Conveyor:
                 return torch.zeros((batch, width), dtype=kind, pin_memory=pinned)
             return torch.zeros((batch, width), dtype=kind, device=self.device)
 
-        self._slots = [
-            _Slot(
+        self._buffers = [
+            _StagingBuffer(
                 host={name: room(*shape, here=True) for name, shape in shapes.items()},
                 device={name: room(*shape, here=False) for name, shape in shapes.items()},
                 result=room(sum(self.widths), np.float32, here=True),
                 sent=_event() if pinned else None,
                 done=_event() if pinned else None,
             )
-            for _ in range(SLOTS)
+            for _ in range(STAGING_BUFFERS)
         ]
         self._made = (shapes, batch)
 
-    def _send(self, slot: _Slot, sent: Arrays, rows: slice) -> None:
+    def _send(self, slot: _StagingBuffer, sent: Arrays, rows: slice) -> None:
         slot.rows = rows
         for name, values in sent.items():
             slot.host[name].numpy()[: rows.stop - rows.start] = values[rows]
@@ -151,14 +151,14 @@ class Conveyor:
         stream: AbstractContextManager[Any] = torch.cuda.stream(self._copying)
         return stream
 
-    def _compute(self, slot: _Slot) -> None:
+    def _compute(self, slot: _StagingBuffer) -> None:
         if self._copying is not None:
             torch.cuda.current_stream(self.device).wait_event(slot.sent)
         with torch.inference_mode():
             given = {name: self._wide(name, values) for name, values in slot.device.items()}
             stars = self._batch(given)
             evidence = self._evidence(stars, given.get("flux_error"))
-            found = (*self.ensemble.combined(stars), *evidence)
+            found = (*self.ensemble.combine_members(stars), *evidence)
             slot.result.copy_(torch.cat(found, dim=1), non_blocking=True)
         if self._copying is not None:
             slot.done.record(torch.cuda.current_stream(self.device))
@@ -196,12 +196,12 @@ class Conveyor:
             measures, weight = self.measuring(stars.flux, flux_error)
         return valid, measures, weight, torch.isfinite(stars.xp).any(dim=1, keepdim=True).float()
 
-    def _collect(self, slot: _Slot, out: Array) -> None:
+    def _collect(self, slot: _StagingBuffer, out: Array) -> None:
         if slot.done is not None:
             slot.done.synchronize()
         out[slot.rows] = slot.result.numpy()[: slot.rows.stop - slot.rows.start]
 
-    def _sorted(self, out: Array, sent: Arrays) -> tuple[Prediction, Evidence]:
+    def _sorted(self, out: Array, sent: Arrays) -> tuple[Prediction, InputSummary]:
         ends = np.cumsum(self.widths)[:-1]
         label, noise, scatter, correlation, valid, measures, weight, has_xp = (
             np.ascontiguousarray(part) for part in np.split(out, ends, axis=1)
@@ -209,7 +209,7 @@ class Conveyor:
         missing = np.full((len(out), 1), np.nan, np.float32)
         magnitudes = sent.get("photometry", missing.repeat(len(self.spec.bands), axis=1))
         measured = self.measuring is not None
-        evidence = Evidence(
+        evidence = InputSummary(
             snr=sent.get("snr", missing)[:, 0],
             valid=valid[:, 0] if self.spec.pixels else None,
             measures=measures if measured else None,

@@ -1,4 +1,4 @@
-"""Measuring: evidence on spectra gathered on a device, as ``Novelty.measures`` does in numpy.
+"""NoveltyTorch: evidence on spectra gathered on a device, as ``Novelty.measures`` does in numpy.
 
 Legend: B star, P pixel, k component, Q = k (k + 1) / 2 pair of components.
 """
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from distcnn.quality import Novelty
 
 
-class Measuring(nn.Module):
+class NoveltyTorch(nn.Module):
     """Flux and its error [B,P] -> three measures [B,3] and the typical weight [B,1]."""
 
     mean: Tensor

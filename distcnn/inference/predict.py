@@ -18,14 +18,14 @@ from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted,
 from distcnn.executor import Executor
 from distcnn.files import atomic_write
 from distcnn.inference.compute import RegionTask
-from distcnn.inference.engines import Gate
+from distcnn.inference.engines import ParityTolerance
+from distcnn.inference.package_cache import PackageKey, select_and_cache
 from distcnn.inference.plan import Plan, plan_opened
 from distcnn.inference.prediction_store import (
     DEAD_LETTERS,
     open_prediction_store,
     remove_partials,
 )
-from distcnn.inference.predictor import PackageKey, decide
 from distcnn.inference.recovery import is_fatal, isolate_failures
 from distcnn.inference.region import EngineSelection, PredictionRun, WorkerFunctions
 from distcnn.inference.summary import RunSummary, dead_letters
@@ -144,7 +144,7 @@ def package_key(package: Package, config: PredictConfig, chosen: str = "") -> Pa
         digest=package.digest,
         engine=config.engine,
         precision=config.precision,
-        gate=Gate(config.parity, config.parity_bias),
+        tolerance=ParityTolerance(config.parity, config.parity_bias),
         device=config.device,
         chosen=chosen,
     )
@@ -160,7 +160,7 @@ def table_of_engines(package: Path, config: PredictConfig) -> str:
     opened = Package.load(package)
     fixtures = opened.fixtures()[0]
     batch = fixtures.take(np.arange(config.batch) % len(fixtures))
-    return str(decide(package_key(opened, config), batch))
+    return str(select_and_cache(package_key(opened, config), batch))
 
 
 def _with_engine(

@@ -15,8 +15,9 @@ import numpy as np
 from distcnn.executor import WorkerContext
 from distcnn.inference.compatibility import band_names
 from distcnn.inference.compute import Computed, RegionTask, compute, first_rows
-from distcnn.inference.engines import Choice
-from distcnn.inference.predictor import PackageKey, Predictor, decide, hold
+from distcnn.inference.engines import EngineChoice
+from distcnn.inference.package_cache import PackageKey, get_cached, select_and_cache
+from distcnn.inference.predictor import Predictor
 from distcnn.model import Package, star_inputs
 from distcnn.model.devices import open_device, out_of_memory
 from distcnn.schema import Flag
@@ -50,7 +51,7 @@ class PredictionRun:
 class EngineSelection:
     """The engine that a worker has found for a run, and the name of its host."""
 
-    choice: Choice
+    choice: EngineChoice
     host: str
 
 
@@ -66,7 +67,7 @@ def predict_region(run: PredictionRun, task: RegionTask) -> RegionResult:
     PackageError : the package is not the one named, or does not reproduce its fixtures.
     """
     start = perf_counter()
-    predictor = hold(run.package)
+    predictor = get_cached(run.package)
     load = perf_counter() - start
     computed, batch = _compute(run, task, predictor)
     store = Store.open(Path(run.predictions), "predictions")
@@ -108,13 +109,15 @@ def try_engines(run: PredictionRun, task: RegionTask) -> EngineSelection:
     batch = run.batch_on(open_device(run.package.device).type)
     arrays = first_rows(survey, task, spec.variables, batch)
     stars = star_inputs(arrays, spec, band_names(survey))
-    choice = halving(lambda size: decide(run.package, stars.take(slice(size))), len(stars))[0]
+    choice = halving(
+        lambda size: select_and_cache(run.package, stars.take(slice(size))), len(stars)
+    )[0]
     return EngineSelection(choice, socket.gethostname())
 
 
 def probe(run: PredictionRun, task: RegionTask) -> int:
     """Compute rows without storing them; returns their number, or raises what they cause."""
-    _compute(run, task, hold(run.package))
+    _compute(run, task, get_cached(run.package))
     return task.region.size
 
 

@@ -20,9 +20,10 @@ from distcnn.errors import PackageError, RegionError, StoreError, VerificationFa
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.inference.compatibility import survey_digest
 from distcnn.inference.compute import RegionTask, block_rows, blocks, compute
+from distcnn.inference.package_cache import get_cached
 from distcnn.inference.predict import package_key
 from distcnn.inference.prediction_store import DEAD_LETTERS, LEDGER
-from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, hold
+from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED
 from distcnn.inference.summary import dead_letters
 from distcnn.model import Package
 from distcnn.schema import Status
@@ -228,7 +229,7 @@ class _Check:
         asked = self.config.model_copy(update={"engine": settings["engine"]})
         key = package_key(package, asked, self.store.attrs["engine"].get("candidate", ""))
         try:
-            predictor = hold(key)
+            predictor = get_cached(key)
             for region, rows in self._sample(survey.chunk_stars, settings["batch"]):
                 result = self._recorded(region)
                 failed = tuple(

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distcnn.model.networks.covariance import LEAST_SIGMA, correlations
-from distcnn.model.networks.hybrid import SLOPE, Hybrid, Student, student_rows
+from distcnn.model.networks.covariance import MIN_SIGMA, correlations
+from distcnn.model.networks.hybrid import SLOPE, Hybrid, Student, student_as_members
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 """Scaled mean [M,B,L] and sigma [M,B,L], correlation [M,B,L,L]."""
 
 
-class Members(nn.Module):
+class ModuleListEnsemble(nn.Module):
     """Any networks side by side, one after the other: ``heads`` of all, or rows of a student."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
@@ -32,22 +32,22 @@ class Members(nn.Module):
         """Mean [M,B,L], noise before it is made positive [M,B,L], entries of pairs [M,B,K]."""
         each = [cast(Any, layers).heads(spectrum, xp, scalars) for layers in self.layers]
         if isinstance(self.layers[0], Student):
-            return student_rows(*each[0])
+            return student_as_members(*each[0])
         mean, noise, entries = (torch.stack(column) for column in zip(*each, strict=True))
         return mean, noise, entries
 
 
-class Finish(nn.Module):
+class OutputHead(nn.Module):
     """From heads to outputs, for all members at once, in float32."""
 
     def forward(self, mean: Tensor, noise: Tensor, entries: Tensor) -> Outputs:
-        sigma = functional.softplus(noise.float()) + LEAST_SIGMA
+        sigma = functional.softplus(noise.float()) + MIN_SIGMA
         columns = entries.float().permute(2, 0, 1).flatten(1).contiguous()
         matrix = correlations(columns).reshape(*2 * [mean.shape[2]], *mean.shape[:2])
         return mean.float(), sigma, matrix.permute(2, 3, 0, 1)
 
 
-class JointHybrid(nn.Module):
+class BatchedHybrid(nn.Module):
     """``hybrid`` networks as products of matrices, with the weights of all members together.
 
     Parameters
@@ -91,7 +91,9 @@ class JointHybrid(nn.Module):
         mean, noise, entries = out.tensor_split([self.labels, self.labels + self.noises], dim=2)
         entries = entries[:, :, : self.pairs]
         return (
-            student_rows(mean[0], noise[0], entries[0]) if self.student else (mean, noise, entries)
+            student_as_members(mean[0], noise[0], entries[0])
+            if self.student
+            else (mean, noise, entries)
         )
 
 

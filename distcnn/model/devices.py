@@ -5,14 +5,17 @@ memory on it, and its children cannot use it.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from distcnn.errors import DeviceError
 
-Wanted = Literal["auto", "cpu", "cuda"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 _CPU_TELLS = {
@@ -37,7 +40,7 @@ def count_gpus(nodes: Path = Path("/dev")) -> int:
     return min(there, valid)
 
 
-def plan_device(wanted: Wanted, gpus: int | None = None) -> Literal["cpu", "cuda"]:
+def plan_device(wanted: DeviceChoice, gpus: int | None = None) -> Literal["cpu", "cuda"]:
     """Where work will run, told without initialising CUDA; ``gpus`` None = count them.
 
     Raises
@@ -48,13 +51,13 @@ def plan_device(wanted: Wanted, gpus: int | None = None) -> Literal["cpu", "cuda
     if wanted == "cpu" or (wanted == "auto" and not (gpus and torch.version.cuda)):
         return "cpu"
     if torch.version.cuda is None:
-        raise _refused(f"torch {torch.__version__} was built without CUDA")
+        raise _device_error(f"torch {torch.__version__} was built without CUDA")
     if gpus == 0:
-        raise _refused("there is no NVIDIA GPU that this process may use")
+        raise _device_error("there is no NVIDIA GPU that this process may use")
     return "cuda"
 
 
-def open_device(wanted: Wanted) -> torch.device:
+def open_device(wanted: DeviceChoice) -> torch.device:
     """The device of this worker: its first visible GPU, or the CPU. Initialises CUDA.
 
     Raises
@@ -66,7 +69,7 @@ def open_device(wanted: Wanted) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
     if wanted == "cuda":
-        raise _refused("the NVIDIA driver does not answer, or is too old for this torch")
+        raise _device_error("the NVIDIA driver does not answer, or is too old for this torch")
     return torch.device("cpu")
 
 
@@ -91,7 +94,21 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _refused(why: str) -> DeviceError:
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch and of BLAS inside: with a process per core that is fastest, and sums
+    keep their order, so results are the same bits everywhere.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _device_error(why: str) -> DeviceError:
     return DeviceError(
         f"the device asked for is cuda, but {why}",
         expected="an NVIDIA GPU with its driver, and a torch with CUDA",

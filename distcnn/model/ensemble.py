@@ -13,10 +13,10 @@ from torch import Tensor
 
 from distcnn.model.batched_ensemble import Outputs
 from distcnn.model.inputs import Array, Batch, StarInputs
-from distcnn.model.networks.covariance import packed, pairs
-from distcnn.model.networks.hybrid import Network, Student, stacked
+from distcnn.model.networks.covariance import pack_pairs, pairs
+from distcnn.model.networks.hybrid import Network, Student, stack_members
 from distcnn.model.package.package import Engine, Package
-from distcnn.model.scaling_cpu import QuickScaling
+from distcnn.model.scaling_cpu import CpuInputScaling
 
 Layers = Callable[[Tensor, Tensor, Tensor], Outputs]
 """What an engine is: scaled spectrum [B,P], XP [B,C], scalars [B,S] -> all members' outputs,
@@ -71,19 +71,19 @@ class Ensemble:
         if isinstance(engine, str):
             members = package.members(engine, device)
             self._scaling: Any = members[0]
-            self._layers: Layers = one_by_one(members)
+            self._layers: Layers = sequential_layers(members)
         else:
             self._scaling, self._layers = package.scaling(device), engine
         self._inputs = _inputs_of(self._scaling, device)
 
     def predict(self, stars: StarInputs, batch: int = 256) -> Prediction:
         """Labels of all stars, ``batch`` at a time."""
-        parts = [_arrays(self.combined(b)) for b in stars.batches(batch, self.device)]
+        parts = [_arrays(self.combine_members(b)) for b in stars.batches(batch, self.device)]
         return _joined(parts, self._scaling)
 
-    def combined(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def combine_members(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The fields of ``Prediction`` [B,L] and [B,K], on the device."""
-        return combined(*self.outputs(batch), student=self.package.student)
+        return combine_members(*self.outputs(batch), student=self.package.student)
 
     def outputs(self, batch: Batch) -> Outputs:
         """Mean and sigma [M,B,L] and correlation [M,B,L,L] of every member, or row of a student."""
@@ -91,15 +91,15 @@ class Ensemble:
             mean, sigma, correlation = self._layers(*self._inputs(batch))
             return (*self._scaling.labels(mean, sigma), correlation)
 
-    def compared(self, batch: Batch) -> Outputs:
+    def parity_outputs(self, batch: Batch) -> Outputs:
         """What ``differences`` compares: ``outputs`` with the correlations of pairs [M,B,K]."""
         mean, sigma, correlation = self.outputs(batch)
-        return mean, sigma, packed(correlation)
+        return mean, sigma, pack_pairs(correlation)
 
     def parity(self) -> Parity:
         """Run the package's fixtures: how far this is from what training wrote."""
         stars, *wanted = self.package.fixtures()
-        return self.differences(self.compared(stars.tensors(device=self.device)), wanted)
+        return self.differences(self.parity_outputs(stars.tensors(device=self.device)), wanted)
 
     def differences(self, met: Sequence[Tensor], wanted: Sequence[Array | None]) -> Parity:
         """Compare means and sigmas [M,B,L], in label units, and correlations [M,B,K].
@@ -121,18 +121,18 @@ class Ensemble:
         return Parity(rms, bias)
 
 
-def one_by_one(members: Sequence[Any]) -> Layers:
+def sequential_layers(members: Sequence[Any]) -> Layers:
     """The plain engine: the layers of one network after the other."""
 
     def layers(spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
-        return stacked([member.layers(spectrum, xp, scalars) for member in members])
+        return stack_members([member.layers(spectrum, xp, scalars) for member in members])
 
     return layers
 
 
 def _inputs_of(scaling: Any, device: str) -> Callable[[Batch], tuple[Tensor, Tensor, Tensor]]:
     if isinstance(scaling, Network) and torch.device(device).type == "cpu":
-        return QuickScaling(scaling.inputs)
+        return CpuInputScaling(scaling.inputs)
     return lambda batch: cast(Outputs, scaling.inputs(*batch))
 
 
@@ -140,9 +140,9 @@ def predict_members(
     members: Sequence[Network], stars: StarInputs, batch: int = 256, device: str = "cpu"
 ) -> Prediction:
     """Labels of all stars from networks that share their scalings."""
-    layers, student = one_by_one(members), isinstance(members[0].layers, Student)
+    layers, student = sequential_layers(members), isinstance(members[0].layers, Student)
     parts = [
-        _arrays(combined(*_outputs(members[0], layers, b), student=student))
+        _arrays(combine_members(*_outputs(members[0], layers, b), student=student))
         for b in stars.batches(batch, device)
     ]
     return _joined(parts, members[0])
@@ -160,7 +160,7 @@ def predict_each(
     members: Sequence[Network], stars: StarInputs, batch: int = 256
 ) -> tuple[Array, Array]:
     """Mean and sigma [M,N,L] of every member, float32, label units."""
-    layers = one_by_one(members)
+    layers = sequential_layers(members)
     parts = [_outputs(members[0], layers, b)[:2] for b in stars.batches(batch)]
     mean, sigma = (torch.cat(column, dim=1).numpy() for column in zip(*parts, strict=True))
     return mean, sigma
@@ -173,12 +173,12 @@ def _outputs(scaling: Any, layers: Layers, batch: Batch) -> Outputs:
         return (*scaling.labels(mean, sigma), correlation)
 
 
-def combined(
+def combine_members(
     mean: Tensor, sigma: Tensor, correlation: Tensor, *, student: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Label, noise, scatter [B,L] and correlation [B,K] from what an engine gives."""
     if student:
-        return mean[0], sigma[0], sigma[1], packed(correlation[0])
+        return mean[0], sigma[0], sigma[1], pack_pairs(correlation[0])
     scatter = mean.std(dim=0) if len(mean) > 1 else torch.zeros_like(mean[0])
     noise = sigma.square().mean(dim=0).sqrt()
     return mean.mean(dim=0), noise, scatter, _correlation(mean, sigma, correlation)

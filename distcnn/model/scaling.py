@@ -18,7 +18,7 @@ from distcnn.schema import LABELS
 LINEAR, LARGEST = 4.0, 16.0
 """Scaled inputs grow as logarithms beyond the first and are cut at the second, in units of
 their spread: a hot star's blue pixel still says how hot, a spike says little more than that."""
-FAINTEST = 0.01
+MIN_FLUX = 0.01
 """Flux, in units of the normalisation, below which its logarithm is cut."""
 SAMPLE = 20_000
 """Most stars that the scaling is fitted on, taken evenly from the training split."""
@@ -73,7 +73,7 @@ class InputScaling(nn.Module):
         super().__init__()
         self.pixels = spec.pixels
         self.log_flux = log_flux
-        self.faintest = FAINTEST
+        self.faintest = MIN_FLUX
         self.coefficients = spec.coefficients
         self.bands = len(spec.bands)
         self.astrometry = spec.astrometry
@@ -175,7 +175,7 @@ class LabelScaling(nn.Module):
     """Scaled mean and sigma [B,L] <-> physical units.
 
     Temperatures are learned as logarithms: their errors grow with them, and a survey may
-    hold stars of 3,000 and of 30,000 K.
+    get_cached stars of 3,000 and of 30,000 K.
     """
 
     centre: Tensor

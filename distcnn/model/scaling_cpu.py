@@ -14,7 +14,7 @@ from distcnn.model.inputs import Array, Batch
 from distcnn.model.scaling import Features, InputScaling
 
 
-class QuickScaling:
+class CpuInputScaling:
     """What ``scaling.forward`` gives for batches on the CPU; no gradients.
 
     The spectra it gives are overwritten by its next call: fresh memory for every batch costs

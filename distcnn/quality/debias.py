@@ -1,4 +1,4 @@
-"""Attenuation: how far estimates are pulled to the population, and the estimate without it.
+"""Debiasing: how far estimates are pulled to the population, and the estimate without it.
 
 An estimate of least squared error is the mean of what is possible, weighted with how common it
 is. With an error t in a population of spread p its slope against truth is 1 - q, q = t^2/p^2,
@@ -21,15 +21,16 @@ from distcnn.stats import snr_bins, snr_groups
 
 Array = np.ndarray[Any, Any]
 
-MOST = 0.75
+MAX_SHRINKAGE = 0.75
 """Largest q: beyond, a star tells less than its population, and nothing is there to be freed."""
-STRONGEST = 4.0
-FEWEST = 200
+MAX_STRENGTH = 4.0
+"""Largest k that is tried."""
+MIN_STARS_FOR_STRENGTH = 200
 """Stars without which an S/N bin takes the k of all stars."""
 
 
 @dataclass(frozen=True)
-class Attenuation:
+class Debiasing:
     """Mean and spread of the population, and strength k.
 
     Attributes
@@ -57,7 +58,7 @@ class Attenuation:
         *,
         edges: Sequence[float],
         population: tuple[Array, Array],
-    ) -> "Attenuation":
+    ) -> "Debiasing":
         """Fit on stars outside training.
 
         Parameters
@@ -118,15 +119,15 @@ class Attenuation:
         return {name: np.asarray(array, float) for name, array in vars(self).items()}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array]) -> "Attenuation":
-        """The attenuation that ``to_arrays`` described."""
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> "Debiasing":
+        """The debiasing that ``to_arrays`` described."""
         return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
 
 
 def _debias(
     label: Array, error: Array, strength: Array, mean: Array, spread: Array
 ) -> tuple[Array, Array]:
-    q = np.clip(strength * np.square(error / spread, dtype=np.float64), 0.0, MOST)
+    q = np.clip(strength * np.square(error / spread, dtype=np.float64), 0.0, MAX_SHRINKAGE)
     return mean + (label - mean) / (1 - q), error / np.sqrt(1 - q)
 
 
@@ -148,7 +149,7 @@ def _strengths(arrays: tuple[Array, ...], inside: Array, mean: Array, spread: Ar
     for k in range(len(mean)):
         label, error, reference, noise = (array[inside, k].astype(float) for array in arrays)
         good = np.isfinite(label + error + reference)
-        if good.sum() >= FEWEST:
+        if good.sum() >= MIN_STARS_FOR_STRENGTH:
             some = [array[good] for array in (label, error, reference, noise)]
             found[k] = _strength(some, mean[k], spread[k])
     return found
@@ -156,7 +157,7 @@ def _strengths(arrays: tuple[Array, ...], inside: Array, mean: Array, spread: Ar
 
 def _strength(columns: list[Array], mean: Array, spread: Array) -> float:
     label, error, reference, noise = columns
-    low, high = 0.0, STRONGEST
+    low, high = 0.0, MAX_STRENGTH
     for _ in range(40):  # the slope grows with k
         middle = (low + high) / 2
         moved = _debias(label, error, np.asarray(middle), mean, spread)[0]

@@ -1,10 +1,10 @@
-"""Deconvolve: the width of the errors of predictions, seen through the errors of references.
+"""The width of the errors of predictions, seen through the errors of references (deconvolution).
 
 residual = error of the prediction + error of the reference. The second is Gaussian and known
-per star; the first is t-distributed with a scale in units of what the network believes: real
-errors have tails, and a Gaussian in their place would count the references' errors twice.
-A t-distribution is a mixture of Gaussians of different widths, so the sum of both errors is
-one too, and its likelihood a short sum.
+per star; the first follows Student's t distribution, with a scale in units of the predicted
+sigma: real errors have tails, and a Gaussian in their place would count the references' errors
+twice. A t distribution is a mixture of Gaussians of different widths, so the sum of both errors
+is one too, and its likelihood a short sum.
 
 Legend: N star, L label, W node of the mixture.
 """
@@ -21,100 +21,123 @@ from distcnn.stats import WITHIN_68
 
 Array = np.ndarray[Any, Any]
 
-SHAPES = (3.0, 5.0, 8.0, 15.0, 100.0)
-"""Degrees of freedom that are tried; the last is a Gaussian for all that matters."""
-NODES = 20
-NARROWEST, WIDEST = 0.02, 50.0
-FEWEST = 20
-"""Stars without which nothing is told."""
-FAR = 8.0
+DEGREES_OF_FREEDOM = (3.0, 5.0, 8.0, 15.0, 100.0)
+"""Of Student's t, those that are tried; the last is a Gaussian for all that matters."""
+MIXTURE_NODES = 20
+"""Gaussians that stand for one t distribution."""
+MIN_SCALE, MAX_SCALE = 0.02, 50.0
+"""Bounds of the fitted scale, in units of the predicted sigma."""
+MIN_STARS_FOR_SCALE = 20
+"""Stars without which no scale is fitted."""
+CLIP_SIGMA = 8.0
 """Residuals are cut here, in units of their expected width: no likelihood may hang on one star."""
 
 
 @dataclass(frozen=True)
-class Residuals:
-    """[N, L] prediction minus reference (NaN = unknown), what the network believes of its error,
-    and the error of the reference.
+class ReferenceResiduals:
+    """Residuals [N, L] against references, with the two errors that make them.
+
+    Attributes
+    ----------
+    residual : prediction minus reference, NaN = unknown.
+    predicted_sigma : error of the prediction as the network gives it, uncalibrated.
+    reference_error : error of the reference.
     """
 
     residual: Array
-    spread: Array
-    error: Array
+    predicted_sigma: Array
+    reference_error: Array
 
-    def take(self, rows: Array) -> "Residuals":
-        return Residuals(self.residual[rows], self.spread[rows], self.error[rows])
+    def take(self, rows: Array) -> "ReferenceResiduals":
+        """Those of the stars at ``rows``."""
+        return ReferenceResiduals(
+            self.residual[rows], self.predicted_sigma[rows], self.reference_error[rows]
+        )
 
-    def over(self, factor: Array) -> "Residuals":
-        """The same with beliefs multiplied."""
-        return Residuals(self.residual, self.spread * factor, self.error)
+    def rescaled(self, factor: Array) -> "ReferenceResiduals":
+        """The same with the predicted sigma multiplied."""
+        return ReferenceResiduals(
+            self.residual, self.predicted_sigma * factor, self.reference_error
+        )
 
     @property
     def known(self) -> Array:
-        """[N, L] bool."""
-        whole = np.isfinite(self.residual + self.spread + self.error)
-        return np.asarray(whole & (self.spread > 0))
+        """[N, L] bool: the residual and both errors are known."""
+        whole = np.isfinite(self.residual + self.predicted_sigma + self.reference_error)
+        return np.asarray(whole & (self.predicted_sigma > 0))
 
-    def worth(self) -> Array:
-        """[N, L] what each is worth, in stars: the scale hides in what the error leaves."""
-        share = 1 / (1 + np.square(self.error / np.maximum(self.spread, 1e-30)))
-        return np.where(self.known, np.square(share), 0.0)
+    def effective_stars(self) -> Array:
+        """[N, L] effective number of stars that each is, (s_pred^2 / (s_pred^2 + s_ref^2))^2.
 
-    def shapes(self) -> Array:
-        """[L] the degrees of freedom that explain the residuals best."""
-        return np.array([_best_shape(*self._column(k)) for k in range(self.residual.shape[1])])
+        The noisier the reference, the less its residual tells of the prediction's own error.
+        """
+        ratio = self.reference_error / np.maximum(self.predicted_sigma, 1e-30)
+        return np.where(self.known, np.square(1 / (1 + np.square(ratio))), 0.0)
 
-    def scales(self, shapes: Array) -> Array:
-        """[L] factor on the beliefs that holds 68.3 % of the errors; NaN for too few stars."""
+    def degrees_of_freedom(self) -> Array:
+        """[L] of ``DEGREES_OF_FREEDOM``, those that explain the residuals best."""
+        labels = self.residual.shape[1]
+        return np.array([_best_degrees(*self._column(k)) for k in range(labels)])
+
+    def scales(self, degrees: Array) -> Array:
+        """[L] factor on the predicted sigma that holds 68.3 % of the errors; NaN for few stars.
+
+        ``degrees`` : [L] degrees of freedom of the errors.
+        """
         columns = (self._column(k) for k in range(self.residual.shape[1]))
-        found = [_scale(*column, shape) for column, shape in zip(columns, shapes, strict=True)]
+        found = [_scale(*column, nu) for column, nu in zip(columns, degrees, strict=True)]
         return np.array(found)
 
     def _column(self, k: int) -> tuple[Array, Array, Array]:
         good = self.known[:, k]
-        arrays = (self.residual, self.spread, self.error)
-        residual, spread, error = (array[good, k].astype(np.float64) for array in arrays)
-        most = FAR * np.hypot(spread, error)
-        return np.clip(residual, -most, most), spread, error
+        arrays = (self.residual, self.predicted_sigma, self.reference_error)
+        residual, sigma, error = (array[good, k].astype(np.float64) for array in arrays)
+        most = CLIP_SIGMA * np.hypot(sigma, error)
+        return np.clip(residual, -most, most), sigma, error
 
 
-def _best_shape(residual: Array, spread: Array, error: Array) -> float:
-    if len(residual) < FEWEST:
-        return SHAPES[-1]
-    costs = [_fit(residual, spread, error, shape)[1] for shape in SHAPES]
-    return SHAPES[int(np.argmin(costs))]
+def _best_degrees(residual: Array, sigma: Array, error: Array) -> float:
+    if len(residual) < MIN_STARS_FOR_SCALE:
+        return DEGREES_OF_FREEDOM[-1]
+    costs = [_fit(residual, sigma, error, degrees)[1] for degrees in DEGREES_OF_FREEDOM]
+    return DEGREES_OF_FREEDOM[int(np.argmin(costs))]
 
 
-def _scale(residual: Array, spread: Array, error: Array, shape: float) -> float:
-    if len(residual) < FEWEST:
+def _scale(residual: Array, sigma: Array, error: Array, degrees: float) -> float:
+    if len(residual) < MIN_STARS_FOR_SCALE:
         return np.nan
-    return _fit(residual, spread, error, shape)[0] * _half_width(shape)
+    return _fit(residual, sigma, error, degrees)[0] * _half_width(degrees)
 
 
-def _widths(shape: float) -> Array:
-    """[W] variances of the Gaussians that a t-distribution is made of, equally common."""
-    places = (np.arange(NODES) + 0.5) / NODES
-    return np.asarray(1 / (special.gammaincinv(shape / 2, places) * (2 / shape)))
+def _variances(degrees: float) -> Array:
+    """[W] variances of the Gaussians that a t distribution is made of, equally common.
+
+    The variance of each is an inverse gamma variate (that is what makes the mixture a t), so its
+    quantiles at evenly spaced probabilities are the nodes.
+    """
+    probabilities = (np.arange(MIXTURE_NODES) + 0.5) / MIXTURE_NODES
+    return np.asarray(1 / (special.gammaincinv(degrees / 2, probabilities) * (2 / degrees)))
 
 
-@lru_cache(maxsize=len(SHAPES))
-def _half_width(shape: float) -> float:
+@lru_cache(maxsize=len(DEGREES_OF_FREEDOM))
+def _half_width(degrees: float) -> float:
     """Half the width of the interval that holds 68.3 % of the mixture."""
-    widths = np.sqrt(_widths(shape))
-    inside = lambda x: float((2 * special.ndtr(x / widths) - 1).mean()) - WITHIN_68  # noqa: E731
-    return float(scipy.optimize.brentq(inside, 0.1, 10.0))
+    widths = np.sqrt(_variances(degrees))
+    excess = lambda x: float((2 * special.ndtr(x / widths) - 1).mean()) - WITHIN_68  # noqa: E731
+    return float(scipy.optimize.brentq(excess, 0.1, 10.0))
 
 
-def _fit(residual: Array, spread: Array, error: Array, shape: float) -> tuple[float, float]:
-    """(scale of the t-distribution, cost of the best fit)."""
-    widths = _widths(shape)
-    square, noise, belief = residual[:, None] ** 2, error[:, None] ** 2, spread[:, None] ** 2
+def _fit(residual: Array, sigma: Array, error: Array, degrees: float) -> tuple[float, float]:
+    """(scale of the t distribution, negative log likelihood of the best fit)."""
+    mixture = _variances(degrees)
+    square, noise, predicted = residual[:, None] ** 2, error[:, None] ** 2, sigma[:, None] ** 2
 
     def cost(log_scale: float) -> float:
-        variance = np.exp(2 * log_scale) * belief * widths + noise
+        variance = np.exp(2 * log_scale) * predicted * mixture + noise
         each = np.exp(-0.5 * square / variance) / np.sqrt(variance)
         return float(-np.log(np.maximum(each.sum(axis=1), 1e-300)).sum())
 
-    bounds = (np.log(NARROWEST), np.log(WIDEST))
+    bounds = (np.log(MIN_SCALE), np.log(MAX_SCALE))
     best = scipy.optimize.minimize_scalar(
         cost, bounds=bounds, method="bounded", options={"xatol": 2e-3}
     )

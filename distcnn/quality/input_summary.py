@@ -1,4 +1,4 @@
-"""Evidence: what a judgement needs to know of a star's inputs, in a few numbers.
+"""InputSummary: what a judgement needs to know of a star's inputs, in a few numbers.
 
 Spectra are large and judgements are not: whoever holds the spectra, on a CPU or on a GPU,
 reduces them to this, and the rest of the judging never sees them.
@@ -16,7 +16,7 @@ Arrays = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class InputSummary:
     """Of N stars; None = the survey lacks this modality.
 
     Attributes
@@ -39,7 +39,7 @@ class Evidence:
     parallax: Array | None = None
 
     @classmethod
-    def of(cls, inputs: Arrays, stars: int, novelty: Novelty | None) -> "Evidence":
+    def of(cls, inputs: Arrays, stars: int, novelty: Novelty | None) -> "InputSummary":
         """From the inputs of stars: ``flux``, ``flux_error`` [N, P], ``xp`` [N, C],
         ``photometry`` [N, K], ``parallax``, ``snr`` [N]; absent or empty = not in the survey.
         """
@@ -61,7 +61,7 @@ class Evidence:
         )
 
     @classmethod
-    def joined(cls, parts: Sequence["Evidence"]) -> "Evidence":
+    def joined(cls, parts: Sequence["InputSummary"]) -> "InputSummary":
         """Of all stars of the parts, which are of one survey."""
         joined: dict[str, Any] = {}
         for name in (field.name for field in fields(cls)):
@@ -72,7 +72,7 @@ class Evidence:
     @property
     def missing(self) -> Array:
         """[N] what a star lacks of what the survey has: 0, or one more than a place in
-        ``calibration.HIDDEN``.
+        ``calibration.MISSING_MODALITIES``.
         """
         missing = np.zeros(len(self.snr), np.int64)
         if self.has_xp is not None:

@@ -20,11 +20,11 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-_BLOCK = 512  # stars at once: keeps the weighted normal equations in cache
-_SAMPLE = 20_000  # training stars that the components are fitted to
-_CUT = 0.97  # of the training stars are kept for the second pass: the rest may be damaged
+_BLOCK_STARS = 512  # stars at once: keeps the weighted normal equations in cache
+_MAX_TRAINING_STARS = 20_000  # training stars that the components are fitted to
+_KEPT_FRACTION = 0.97  # of the training stars are kept for the second pass: the rest may be damaged
 # Quantiles of the typical weight: fine at the end where the floor outweighs the noise.
-_NOISE_BINS = (0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.85, 0.92, 0.97, 1)
+_WEIGHT_QUANTILES = (0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.85, 0.92, 0.97, 1)
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Novelty:
     mean, floor : [P] mean spectrum; standard deviation of a pixel beyond the components and noise.
     noise : [P] typical error of a pixel, used where a star has flux but no error.
     components : [k, P] principal components times the standard deviation of training stars.
-    grid : [G] ln of the typical weight (1 / variance) of a pixel at which ``usual`` holds.
-    usual : [G, 2, 3] median and spread (axis 1) of the three measures (axis 2) in training.
+    grid : [G] ln of the typical weight (1 / variance) of a pixel of ``reference_moments``.
+    reference_moments : [G, 2, 3] median, spread (axis 1) of the measures (axis 2) in training.
     threshold : raw score that counts as 1.
     """
 
@@ -46,7 +46,7 @@ class Novelty:
     noise: Array
     components: Array
     grid: Array
-    usual: Array
+    reference_moments: Array
     threshold: float = 1.0
 
     @classmethod
@@ -58,35 +58,36 @@ class Novelty:
         The second pass fills missing pixels from the first fit and leaves out the most
         unusual 3 %, so that damaged spectra in training do not become the norm.
         """
-        rows = np.random.default_rng(seed).permutation(len(flux))[:_SAMPLE]
+        rows = np.random.default_rng(seed).permutation(len(flux))[:_MAX_TRAINING_STARS]
         rows.sort()
         flux = flux[rows].astype(np.float32)
         error = _rows(flux_error, rows)
         components = max(1, min(components, len(flux) // 8, flux.shape[1] // 2))
         first = _principal(flux, error, first=None, k=components, seed=seed)
-        first = _with_usual(first, flux, error)
+        first = _with_reference_moments(first, flux, error)
         score = first.score(flux, error)
         usable = np.isfinite(score)
-        kept = usable & (score <= np.quantile(score[usable], _CUT))
+        kept = usable & (score <= np.quantile(score[usable], _KEPT_FRACTION))
         flux, error = flux[kept], _rows(error, kept)
         second = _principal(flux, error, first=first, k=components, seed=seed)
-        return _with_usual(second, flux, error)
+        return _with_reference_moments(second, flux, error)
 
     def measures(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
         """[N, 3] ln of reduced chi2, of worst pixel, of distance per component; [N] ln weight."""
         blocks = [
             self._block(
-                flux[start : start + _BLOCK], _rows(flux_error, slice(start, start + _BLOCK))
+                flux[start : start + _BLOCK_STARS],
+                _rows(flux_error, slice(start, start + _BLOCK_STARS)),
             )
-            for start in range(0, max(len(flux), 1), _BLOCK)
+            for start in range(0, max(len(flux), 1), _BLOCK_STARS)
         ]
         measures, weight = (np.concatenate(part) for part in zip(*blocks, strict=True))
         return measures, weight
 
     def _block(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
-        weight, gap = self._weights(flux, flux_error)
-        fitted = self._fit(weight, gap)
-        square = gap - fitted @ self.components
+        weight, residual = self._weights(flux, flux_error)
+        fitted = self._fit(weight, residual)
+        square = residual - fitted @ self.components
         square *= square
         square *= weight
         valid = (weight > 0).sum(axis=1)
@@ -108,13 +109,13 @@ class Novelty:
             weight += floor
             np.reciprocal(weight, out=weight)
             np.copyto(weight, typical, where=~(flux_error > 0))
-        gap = np.subtract(flux, self.mean, dtype=np.float32)
-        missing = ~np.isfinite(gap)
+        residual = np.subtract(flux, self.mean, dtype=np.float32)
+        missing = ~np.isfinite(residual)
         np.copyto(weight, 0, where=missing)
-        np.copyto(gap, 0, where=missing)
-        return weight, gap
+        np.copyto(residual, 0, where=missing)
+        return weight, residual
 
-    def _fit(self, weight: Array, gap: Array) -> Array:
+    def _fit(self, weight: Array, residual: Array) -> Array:
         """[N, k] components of each star in units of their spread, given a unit Gaussian prior."""
         k = len(self.components)
         normal = np.empty((k, k, len(weight)), np.float32)
@@ -122,8 +123,8 @@ class Novelty:
         for row in range(k):
             normal[row, : row + 1] = lower[row * (row + 1) // 2 :][: row + 1]
             normal[row, row] += 1
-        right = (weight * gap) @ self.components.T
-        return np.ascontiguousarray(_solved(normal, np.ascontiguousarray(right.T)).T)
+        right = (weight * residual) @ self.components.T
+        return np.ascontiguousarray(_solve_cholesky(normal, np.ascontiguousarray(right.T)).T)
 
     @cached_property
     def _products(self) -> Array:
@@ -132,7 +133,7 @@ class Novelty:
         return np.asarray(self.components[row] * self.components[column])
 
     def score(self, flux: Array, flux_error: Array | None) -> Array:
-        """Raw score, float32 [N]: standard deviations from usual; NaN without a valid pixel."""
+        """Raw score, float32 [N]: spreads from the reference median; NaN without a valid pixel."""
         return self.deviation(*self.measures(flux, flux_error))
 
     def deviation(self, measures: Array, weight: Array) -> Array:
@@ -140,7 +141,7 @@ class Novelty:
         at = np.nan_to_num(weight)
         middle, spread = (
             np.stack([np.interp(at, self.grid, column) for column in table.T], axis=1)
-            for table in (self.usual[:, 0], self.usual[:, 1])
+            for table in (self.reference_moments[:, 0], self.reference_moments[:, 1])
         )
         # A spectrum more usual than most is not novel at all: never below zero.
         deviation = np.maximum(((measures - middle) / spread).max(axis=1), 0.0)
@@ -155,24 +156,26 @@ class Novelty:
         good = score[np.isfinite(score)]
         if not good.size:
             return self
-        from_body = np.median(good) + _upper_spread(good) * _tail(quantile)
+        from_body = np.median(good) + _upper_spread(good) * _quantile_in_spreads(quantile)
         return replace(self, threshold=float(min(np.quantile(good, quantile), from_body)))
 
     def to_arrays(self) -> dict[str, Array]:
         """Arrays that say everything; undone by ``from_arrays``."""
-        names = ("mean", "floor", "noise", "components", "grid", "usual")
+        names = ("mean", "floor", "noise", "components", "grid")
         return {name: getattr(self, name) for name in names} | {
-            "threshold": np.array([self.threshold])
+            "usual": self.reference_moments,
+            "threshold": np.array([self.threshold]),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> "Novelty":
         """The reference that ``to_arrays`` described."""
-        rest = {name: value for name, value in arrays.items() if name != "threshold"}
-        return cls(**rest, threshold=float(arrays["threshold"][0]))
+        values: dict[str, Any] = dict(arrays)
+        values["reference_moments"] = values.pop("usual")
+        return cls(**{**values, "threshold": float(arrays["threshold"][0])})
 
 
-def _solved(normal: Array, right: Array) -> Array:
+def _solve_cholesky(normal: Array, right: Array) -> Array:
     """Solutions [k, N] of normal equations [k, k, N] (lower triangles), right sides [k, N].
 
     Cholesky, for all stars at once: a library's solver takes longer to enter than to solve.
@@ -196,7 +199,7 @@ def _rows(array: Array | None, rows: Array | slice) -> Array | None:
     return None if array is None else array[rows]
 
 
-def _tail(quantile: float) -> float:
+def _quantile_in_spreads(quantile: float) -> float:
     """Where a quantile lies in spreads; a quarter more, as real tails are not Gaussian."""
     return 1.25 * max(NormalDist().inv_cdf(quantile), 0.5)
 
@@ -210,32 +213,32 @@ def _principal(
     flux: Array, error: Array | None, *, first: Novelty | None, k: int, seed: int
 ) -> Novelty:
     """Mean, components and floor of spectra; the comparison with others is still empty."""
-    trust, noise = _trust(error, flux)
-    mean = _mean(flux, trust) if first is None else first.mean
-    gap = _filled(flux, error, mean, first)
-    mean = mean + trust @ gap
-    gap -= trust @ gap
-    vectors = _leading(gap * np.sqrt(trust)[:, None], k, seed)
-    place = gap @ vectors.T
-    variance = trust @ place**2
+    star_weight, noise = _star_weights(error, flux)
+    mean = _mean(flux, star_weight) if first is None else first.mean
+    residual = _filled_residual(flux, error, mean, first)
+    mean = mean + star_weight @ residual
+    residual -= star_weight @ residual
+    vectors = _leading_vectors(residual * np.sqrt(star_weight)[:, None], k, seed)
+    place = residual @ vectors.T
+    variance = star_weight @ place**2
     square = 0.0 if error is None else np.where(np.isfinite(error), error, noise) ** 2
     if error is not None:
-        variance = np.maximum(variance - trust @ (square @ (vectors**2).T), 0.01 * variance)
-    rest = np.where(np.isfinite(flux), (gap - place @ vectors) ** 2 - square, 0.0)
-    seen = np.maximum(trust @ np.isfinite(flux), 1e-6)
+        variance = np.maximum(variance - star_weight @ (square @ (vectors**2).T), 0.01 * variance)
+    rest = np.where(np.isfinite(flux), (residual - place @ vectors) ** 2 - square, 0.0)
+    seen = np.maximum(star_weight @ np.isfinite(flux), 1e-6)
     # No model of flux is believed to better than one part in a thousand.
     least = 1e-3 * max(float(np.median(np.abs(mean))), 1e-30)
     return Novelty(
         mean=mean.astype(np.float32),
-        floor=np.sqrt(np.maximum(trust @ rest / seen, least**2)).astype(np.float32),
+        floor=np.sqrt(np.maximum(star_weight @ rest / seen, least**2)).astype(np.float32),
         noise=noise.astype(np.float32),
         components=(vectors * np.sqrt(np.maximum(variance, least**2))[:, None]).astype(np.float32),
         grid=np.zeros(1),
-        usual=np.stack([np.zeros((1, 3)), np.ones((1, 3))], axis=1),
+        reference_moments=np.stack([np.zeros((1, 3)), np.ones((1, 3))], axis=1),
     )
 
 
-def _trust(error: Array | None, flux: Array) -> tuple[Array, Array]:
+def _star_weights(error: Array | None, flux: Array) -> tuple[Array, Array]:
     """[N] weights of stars, summing to one: the less noisy count more; [P] typical errors."""
     if error is None:
         return np.full(len(flux), 1 / len(flux), np.float32), np.zeros(flux.shape[1], np.float32)
@@ -243,37 +246,37 @@ def _trust(error: Array | None, flux: Array) -> tuple[Array, Array]:
         # A pixel or star that is always missing has no median; it gets none of the weight below.
         warnings.simplefilter("ignore", RuntimeWarning)
         star, noise = np.nanmedian(error, axis=1), np.nanmedian(error, axis=0)
-    usual = float(np.nanmedian(star))
-    noise = np.where(np.isfinite(noise), noise, usual)
+    typical = float(np.nanmedian(star))
+    noise = np.where(np.isfinite(noise), noise, typical)
     star = np.where(np.isfinite(star), star, np.inf)
     weight = 1 / (star**2 + float(np.quantile(star, 0.2)) ** 2)
     return (weight / weight.sum()).astype(np.float32), noise
 
 
-def _mean(flux: Array, trust: Array) -> Array:
+def _mean(flux: Array, star_weight: Array) -> Array:
     good = np.isfinite(flux)
-    seen = trust @ good
-    total = trust @ np.where(good, flux, 0.0)
+    seen = star_weight @ good
+    total = star_weight @ np.where(good, flux, 0.0)
     known = seen > 0
     fallback = float((total[known] / seen[known]).mean())
     return np.where(known, total / np.maximum(seen, 1e-30), fallback).astype(np.float32)
 
 
-def _filled(flux: Array, error: Array | None, mean: Array, first: Novelty | None) -> Array:
+def _filled_residual(flux: Array, error: Array | None, mean: Array, first: Novelty | None) -> Array:
     """Flux minus mean, with the first fit (or nothing) where a pixel is missing."""
     good = np.isfinite(flux)
-    gap = np.where(good, flux - mean, 0.0).astype(np.float32)
+    residual = np.where(good, flux - mean, 0.0).astype(np.float32)
     if first is None:
-        return gap
-    for start in range(0, len(flux), _BLOCK):
-        rows = slice(start, start + _BLOCK)
+        return residual
+    for start in range(0, len(flux), _BLOCK_STARS):
+        rows = slice(start, start + _BLOCK_STARS)
         weight, block = first._weights(flux[rows], _rows(error, rows))
         model = first._fit(weight, block) @ first.components
-        gap[rows] = np.where(good[rows], gap[rows], model)
-    return gap
+        residual[rows] = np.where(good[rows], residual[rows], model)
+    return residual
 
 
-def _leading(matrix: Array, k: int, seed: int) -> Array:
+def _leading_vectors(matrix: Array, k: int, seed: int) -> Array:
     """[k, P] leading right singular vectors, by subspace iteration (Halko et al. 2011)."""
     extra = min(k + 16, *matrix.shape)
     basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], extra))
@@ -285,18 +288,18 @@ def _leading(matrix: Array, k: int, seed: int) -> Array:
     return vectors
 
 
-def _with_usual(novelty: Novelty, flux: Array, error: Array | None) -> Novelty:
+def _with_reference_moments(novelty: Novelty, flux: Array, error: Array | None) -> Novelty:
     """Median and spread of the measures along the typical weight of training stars."""
     measures, weight = novelty.measures(flux, error)
     good = np.isfinite(measures).all(axis=1)
     measures, weight = measures[good], weight[good]
-    edges = np.quantile(weight, _NOISE_BINS if len(weight) > 1500 else [0, 0.5, 1])
+    edges = np.quantile(weight, _WEIGHT_QUANTILES if len(weight) > 1500 else [0, 0.5, 1])
     if edges[-1] - edges[0] < 0.05:
         edges = edges[[0, -1]]
-    grid, usual = [], []
+    grid, moments = [], []
     for low, high in itertools.pairwise(edges):
         inside = (weight >= low) & (weight <= high)
         columns = measures[inside].T
         grid.append(np.median(weight[inside]))
-        usual.append([[np.median(c) for c in columns], [_upper_spread(c) for c in columns]])
-    return replace(novelty, grid=np.array(grid), usual=np.array(usual))
+        moments.append([[np.median(c) for c in columns], [_upper_spread(c) for c in columns]])
+    return replace(novelty, grid=np.array(grid), reference_moments=np.array(moments))

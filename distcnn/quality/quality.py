@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from distcnn.config import QualityConfig
-from distcnn.quality.calibration import CELLS, HIDDEN, Calibration, cells
-from distcnn.quality.debias import Attenuation
-from distcnn.quality.error_deconvolution import Residuals
-from distcnn.quality.input_summary import Evidence
+from distcnn.quality.calibration import LABEL_STRATA, MISSING_MODALITIES, Calibration, label_strata
+from distcnn.quality.debias import Debiasing
+from distcnn.quality.error_deconvolution import ReferenceResiduals
+from distcnn.quality.input_summary import InputSummary
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
 from distcnn.schema import Flag
@@ -25,12 +25,15 @@ _DAMAGED = (
 )
 
 
-_PARTS = ("limits", "novelty", "calibration", "attenuation")
+_PARTS = {"limits": "limits", "novelty": "novelty", "calibration": "calibration"} | {
+    "debiasing": "attenuation"
+}
+"""Attribute -> prefix of its arrays in packages of format 2."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Limits, novelty, calibration, attenuation and member agreement, with their settings.
+    """Limits, novelty, calibration, debiasing and member agreement, with their settings.
 
     Attributes
     ----------
@@ -40,7 +43,7 @@ class Quality:
     limits: Limits
     novelty: Novelty | None
     calibration: Calibration
-    attenuation: Attenuation
+    debiasing: Debiasing
     disagreement: Array
     settings: QualityConfig
 
@@ -63,9 +66,9 @@ class Quality:
             ``flux``, ``flux_error`` [N, P], ``photometry`` [N, K], ``parallax`` [N], ``xp`` [N, C].
         calibration : the same inputs, ``snr`` [N], and ``label``, ``noise``, ``scatter``,
             ``reference``, ``reference_error`` [N, L]; ``reference_error`` may be absent.
-        names : names of the labels; logg and mh select the cells of the calibration.
+        names : names of the labels; logg and mh select the strata of the calibration.
         hidden : ``label``, ``noise``, ``scatter`` of the same stars with inputs hidden, by the
-            names of ``calibration.HIDDEN``.
+            names of ``calibration.MISSING_MODALITIES``.
         """
         limits = Limits.fit(
             train["reference"],
@@ -74,7 +77,7 @@ class Quality:
             settings.limit_quantile,
         )
         novelty = _fit_novelty(train, calibration, settings, seed)
-        seen = Evidence.of(calibration, len(calibration["label"]), novelty)
+        seen = InputSummary.of(calibration, len(calibration["label"]), novelty)
         spoilt = _input_flags(seen, limits, novelty, settings)[0] & _DAMAGED
         # Errors are calibrated for stars that a careful user would keep.
         clean = dict(calibration) | {
@@ -83,7 +86,7 @@ class Quality:
         fitted = _fit_calibration(clean, settings, names, hidden or {})
         label, noise, scatter = (calibration[name] for name in ("label", "noise", "scatter"))
         total = fitted.apply(noise, scatter, seen.snr, label, seen.missing)
-        attenuation = Attenuation.fit(
+        debiasing = Debiasing.fit(
             label,
             total,
             clean["reference"],
@@ -94,35 +97,35 @@ class Quality:
         )
         ratio = np.where((spoilt == 0)[:, None], scatter / total, np.nan)
         disagreement = np.array([_limit(c, settings.disagreement_quantile) for c in ratio.T])
-        return cls(limits, novelty, fitted, attenuation, disagreement, settings)
+        return cls(limits, novelty, fitted, debiasing, disagreement, settings)
 
     def assess(
         self, inputs: Arrays, label: Array, noise: Array, scatter: Array
     ) -> dict[str, Array]:
-        """Judge a block of predictions: ``judge`` on what ``Evidence.of`` makes of the inputs."""
-        return self.judge(Evidence.of(inputs, len(label), self.novelty), label, noise, scatter)
+        """``judge`` with the summary of the inputs [N, ...] themselves."""
+        return self.judge(InputSummary.of(inputs, len(label), self.novelty), label, noise, scatter)
 
     def judge(
-        self, evidence: Evidence, label: Array, noise: Array, scatter: Array
+        self, summary: InputSummary, label: Array, noise: Array, scatter: Array
     ) -> dict[str, Array]:
         """Judge a block of predictions.
 
         Parameters
         ----------
-        evidence : of the same stars, in the same order.
+        summary : of the same stars, in the same order.
         label, noise, scatter : [N, L] as the ensemble gave them, label units.
 
         Returns
         -------
         float32 [N, L], NaN where the star has no finite prediction: ``label_error``,
         ``label_error_low``, ``label_error_high`` (half-widths of the 68 % interval),
-        ``label_debiased``, ``label_debiased_error`` (see ``Attenuation``);
+        ``label_debiased``, ``label_debiased_error`` (see ``Debiasing``);
         ``novelty`` float32 [N] (1 = limit, NaN without spectrum), ``valid_pixels`` float32 [N]
         (NaN where the survey has no spectra), ``flags`` uint32 [N] (``schema.Flag``).
         """
-        snr = evidence.snr
-        flags, novelty, valid = _input_flags(evidence, self.limits, self.novelty, self.settings)
-        total = self.calibration.apply(noise, scatter, snr, label, evidence.missing)
+        snr = summary.snr
+        flags, novelty, valid = _input_flags(summary, self.limits, self.novelty, self.settings)
+        total = self.calibration.apply(noise, scatter, snr, label, summary.missing)
         finite = np.isfinite(label).all(axis=1) & np.isfinite(noise).all(axis=1)
         finite &= np.isfinite(scatter).all(axis=1)
         total[~finite] = np.nan
@@ -133,7 +136,7 @@ class Quality:
         flags |= _where(~finite, Flag.NON_FINITE)
         flags |= _where(~self.calibration.supported(snr), Flag.UNCALIBRATED)
         low, high = self.calibration.interval(total, label)
-        debiased, widened = self.attenuation.apply(label, total, snr)
+        debiased, widened = self.debiasing.apply(label, total, snr)
         return {
             "label_error": total,
             "label_error_low": low,
@@ -151,15 +154,15 @@ class Quality:
         """The published table (see ``coverage_table``) from a split with references.
 
         ``held_out`` has the keys of ``fit``'s ``calibration``; flagged stars are left out
-        unless ``unflagged`` is False. ``cell`` is "all" or one of ``CELLS``.
+        unless ``unflagged`` is False. ``cell`` is "all" or one of ``LABEL_STRATA``.
         """
         judged = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
         residual = held_out["label"] - held_out["reference"]
         if unflagged:
             residual = np.where((judged["flags"] & _DAMAGED == 0)[:, None], residual, np.nan)
-        where = cells(held_out["label"], self.calibration.index)
+        where = label_strata(held_out["label"], self.calibration.index)
         groups = {"all": np.ones(len(where), bool)}
-        groups |= {name: where == number for number, name in enumerate(CELLS)}
+        groups |= {name: where == number for number, name in enumerate(LABEL_STRATA)}
         rows = []
         for cell, inside in groups.items():
             table = coverage_table(
@@ -173,11 +176,11 @@ class Quality:
             rows += [row | {"cell": cell} for row in table if row["stars"]]
         return rows
 
-    def attenuated(self, held_out: Arrays, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Slopes, default and debiased, as ``Attenuation.table`` gives them; unflagged stars."""
+    def debias_table(self, held_out: Arrays, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Slopes, default and debiased, as ``Debiasing.table`` gives them; unflagged stars."""
         judged = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
         good = (judged["flags"] & _DAMAGED == 0)[:, None]
-        return self.attenuation.table(
+        return self.debiasing.table(
             held_out["label"],
             judged["label_error"],
             np.where(good, held_out["reference"], np.nan),
@@ -190,7 +193,7 @@ class Quality:
         """Everything as named arrays (for safetensors); undone by ``from_arrays``."""
         settings = np.frombuffer(json.dumps(self.settings.model_dump()).encode(), np.uint8).copy()
         arrays = {"settings": settings, "disagreement": self.disagreement}
-        parts = {name: getattr(self, name) for name in _PARTS}
+        parts = {prefix: getattr(self, name) for name, prefix in _PARTS.items()}
         for part, value in parts.items():
             if value is not None:
                 arrays |= {f"{part}.{name}": array for name, array in value.to_arrays().items()}
@@ -205,7 +208,7 @@ class Quality:
             Limits.from_arrays(_part(arrays, "limits")),
             Novelty.from_arrays(novelty) if novelty else None,
             Calibration.from_arrays(_part(arrays, "calibration")),
-            Attenuation.from_arrays(_part(arrays, "attenuation")),
+            Debiasing.from_arrays(_part(arrays, "attenuation")),
             arrays["disagreement"],
             settings,
         )
@@ -216,7 +219,7 @@ def _fit_calibration(
 ) -> Calibration:
     reference, error, snr = stars["reference"], _reference_error(stars), _snr(stars)
     label = stars["label"]
-    missing = Evidence.of(stars, len(label), None).missing
+    missing = InputSummary.of(stars, len(label), None).missing
     whole = np.where((missing == 0)[:, None], reference, np.nan)
     if not np.isfinite(whole).any():  # a survey where every star lacks something
         whole = reference
@@ -230,11 +233,13 @@ def _fit_calibration(
         label=label if names else None,
         names=names,
     )
-    for number, name in enumerate(HIDDEN):
+    for number, name in enumerate(MISSING_MODALITIES):
         if name in hidden:
             label, noise, scatter = (hidden[name][k] for k in ("label", "noise", "scatter"))
-            found = Residuals(label - whole, np.hypot(noise, scatter), np.nan_to_num(error))
-            fitted = fitted.with_hidden(number, found, snr, label)
+            found = ReferenceResiduals(
+                label - whole, np.hypot(noise, scatter), np.nan_to_num(error)
+            )
+            fitted = fitted.with_missing(number, found, snr, label)
     return fitted
 
 
@@ -259,23 +264,23 @@ def _fit_novelty(
 
 
 def _input_flags(
-    evidence: Evidence, limits: Limits, novelty: Novelty | None, settings: QualityConfig
+    summary: InputSummary, limits: Limits, novelty: Novelty | None, settings: QualityConfig
 ) -> tuple[Array, Array, Array]:
     """Flags that depend on the inputs alone, with novelty (1 = limit) and valid fraction."""
-    stars = len(evidence.snr)
+    stars = len(summary.snr)
     flags = np.zeros(stars, np.uint32)
     score, valid = np.full(stars, np.nan, np.float32), np.full(stars, np.nan, np.float32)
-    if evidence.valid is not None:
-        valid = evidence.valid
+    if summary.valid is not None:
+        valid = summary.valid
         few = (valid > 0) & (valid < settings.minimum_valid_pixels)
         flags |= _where(valid == 0, Flag.NO_SPECTRUM) | _where(few, Flag.FEW_PIXELS)
-    if novelty is not None and evidence.measures is not None and evidence.weight is not None:
-        raw = novelty.deviation(evidence.measures, evidence.weight)
+    if novelty is not None and summary.measures is not None and summary.weight is not None:
+        raw = novelty.deviation(summary.measures, summary.weight)
         score = (raw / np.float32(novelty.threshold)).astype(np.float32)
         flags |= _where(score > 1, Flag.NOVEL_SPECTRUM)
-    photometry, parallax = evidence.photometry, evidence.parallax
-    if evidence.has_xp is not None:  # XP series are truncated by design
-        flags |= _where(~evidence.has_xp, Flag.NO_XP)
+    photometry, parallax = summary.photometry, summary.parallax
+    if summary.has_xp is not None:  # XP series are truncated by design
+        flags |= _where(~summary.has_xp, Flag.NO_XP)
     if photometry is not None:  # one missing magnitude matters
         flags |= _where(~np.isfinite(photometry).all(axis=1), Flag.NO_PHOTOMETRY)
     if parallax is not None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from distcnn.config import QualityConfig
 from distcnn.model import Network, StarInputs, predict_each
-from distcnn.quality import HIDDEN, Calibration, snr_groups
+from distcnn.quality import MISSING_MODALITIES, Calibration, snr_groups
 from distcnn.training.data.labelled import Labelled
 
 Array = np.ndarray[Any, Any]
@@ -44,13 +44,13 @@ def _spread(residual: Array) -> dict[str, Any]:
     }
 
 
-def hidden_inputs(stars: StarInputs) -> dict[str, StarInputs]:
-    """The same stars with XP or the parallax hidden, by the names of ``quality.HIDDEN``."""
+def without_modalities(stars: StarInputs) -> dict[str, StarInputs]:
+    """The same stars with modalities hidden, by ``quality.MISSING_MODALITIES``."""
     blank = {name: np.full_like(array, np.nan) for name, array in stars.arrays().items()}
     no_xp = {"xp": blank["xp"]} if stars.xp.shape[1] else None
     no_parallax = {"astrometry": blank["astrometry"]} if stars.astrometry.shape[1] else None
     both = no_xp | no_parallax if no_xp and no_parallax else None
-    hidden = zip(HIDDEN, (no_xp, no_parallax, both), strict=True)
+    hidden = zip(MISSING_MODALITIES, (no_xp, no_parallax, both), strict=True)
     return {name: replace(stars, **gone) for name, gone in hidden if gone}
 
 

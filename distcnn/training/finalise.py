@@ -27,7 +27,7 @@ from distcnn.survey import Ledger, Store
 from distcnn.survey.split import Part
 from distcnn.training.data.labelled import HELD, Array, Census, Labelled, read_labelled
 from distcnn.training.distillation.agreement import Judged, price_of
-from distcnn.training.evaluate import ensemble_sizes, hidden_inputs, results_table
+from distcnn.training.evaluate import ensemble_sizes, results_table, without_modalities
 from distcnn.training.loop.member import MemberTask, read_member
 
 
@@ -89,7 +89,7 @@ def calibrate_and_write(
         seed=config.seed,
         hidden={
             name: _predict(networks, inputs)
-            for name, inputs in hidden_inputs(held_out.inputs).items()
+            for name, inputs in without_modalities(held_out.inputs).items()
         },
     )
     judged = quality.assess(seen, seen["label"], seen["noise"], seen["scatter"])
@@ -109,7 +109,7 @@ def calibrate_and_write(
             "quality": settings.model_dump(mode="json"),
             "bands": list(spec.bands),
             "coverage": quality.coverage(seen, spec.labels),
-            "attenuation": quality.attenuated(seen, spec.labels),
+            "attenuation": quality.debias_table(seen, spec.labels),
             **more,
         },
     )
@@ -158,7 +158,7 @@ def evaluate_package(
                 names=package.labels,
             ),
             "coverage": quality.coverage(seen, package.labels),
-            "attenuation": quality.attenuated(seen, package.labels),
+            "attenuation": quality.debias_table(seen, package.labels),
             **more,
         },
     )

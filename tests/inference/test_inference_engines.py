@@ -10,11 +10,18 @@ from torch.nn import functional
 
 from distcnn.config import NetworkConfig
 from distcnn.errors import ParityError
-from distcnn.inference.engines import ENGINES, Candidate, Gate, admitted, race, select_engine
-from distcnn.inference.engines.registry import Kind
-from distcnn.inference.predictor import PackageKey, hold
+from distcnn.inference.engines import (
+    ENGINES,
+    Candidate,
+    ParityTolerance,
+    benchmark_engines,
+    list_candidates,
+    select_engine,
+)
+from distcnn.inference.engines.registry import EngineKind
+from distcnn.inference.package_cache import PackageKey, get_cached
 from distcnn.model import Ensemble, InputSpec, build_network, star_inputs
-from distcnn.model.batched_ensemble import Finish, JointHybrid, Members
+from distcnn.model.batched_ensemble import BatchedHybrid, ModuleListEnsemble, OutputHead
 from distcnn.survey import Region, Store
 
 CPU = torch.device("cpu")
@@ -61,10 +68,10 @@ def networks_and_inputs(members=3, stars=7, labels=LABELS, pixels=120, xp=12, **
 def test_all_members_in_one_module_give_what_each_gives_alone(loop, missing):
     networks, inputs = networks_and_inputs(**missing)
     layers = [network.layers for network in networks]
-    finish = Finish()
+    finish = OutputHead()
     with torch.inference_mode():
         wanted = [torch.stack(column) for column in zip(*(n(*inputs) for n in layers), strict=True)]
-        for module in (Members(layers), JointHybrid(layers, loop=loop)):
+        for module in (ModuleListEnsemble(layers), BatchedHybrid(layers, loop=loop)):
             for found, right in zip(finish(*module.eval()(*inputs)), wanted, strict=True):
                 torch.testing.assert_close(found, right, atol=1e-5, rtol=1e-5)
 
@@ -78,7 +85,7 @@ def test_an_engine_that_only_confuses_pairs_of_labels_is_refused(package, stars,
         def __init__(self, package):
             self.layers = Candidate("eager").build(package, CPU, None)
 
-    monkeypatch.setitem(ENGINES, "confused", Kind(lambda package, *_: Confused(package)))
+    monkeypatch.setitem(ENGINES, "confused", EngineKind(lambda package, *_: Confused(package)))
     with pytest.raises(ParityError, match="label errors"):
         select_engine(package, stars, engine="confused")
 
@@ -86,18 +93,18 @@ def test_an_engine_that_only_confuses_pairs_of_labels_is_refused(package, stars,
 def test_narrow_products_are_near_and_heads_stay_exact():
     networks, inputs = networks_and_inputs()
     layers = [network.layers for network in networks]
-    joint = JointHybrid(layers, wide=torch.bfloat16)
+    joint = BatchedHybrid(layers, wide=torch.bfloat16)
     assert joint.heads.weight.dtype == torch.float32
     assert joint.convolutions.first.weight.dtype == torch.bfloat16
     with torch.inference_mode():
-        gap = joint(*inputs)[0] - Members(layers).eval()(*inputs)[0]
+        gap = joint(*inputs)[0] - ModuleListEnsemble(layers).eval()(*inputs)[0]
     assert 0 < gap.abs().max() < 0.02
 
 
 def test_every_engine_that_this_machine_admits_reproduces_the_package(package, stars):
-    admits = [candidate for candidate, why in admitted(CPU) if not why]
+    admits = [candidate for candidate, why in list_candidates(CPU) if not why]
     assert {"eager", "torchscript", "joint"} <= {candidate.engine for candidate in admits}
-    for _, (trial, ensemble) in race(package, stars, Gate(), CPU):
+    for _, (trial, ensemble) in benchmark_engines(package, stars, ParityTolerance(), CPU):
         if trial.candidate in admits and ensemble is None:
             # Reduced precision of a network that has learned nothing may be off by too much.
             assert trial.candidate.precision != "float32"
@@ -168,11 +175,11 @@ def planted(channels, kernel):
                 network.layers.spectrum[1],
             )  # fmt: skip
             layers.append(network.eval())
-        from distcnn.model.ensemble import one_by_one
+        from distcnn.model.ensemble import sequential_layers
 
-        return one_by_one(layers)
+        return sequential_layers(layers)
 
-    return Kind(build)
+    return EngineKind(build)
 
 
 class Repeated(torch.nn.Module):
@@ -201,7 +208,12 @@ def test_the_gate_catches_convolutions_of_the_shapes_known_to_go_wrong(
     package, stars, monkeypatch, channels, kernel, caught
 ):
     monkeypatch.setitem(ENGINES, "eager", planted(channels, kernel))
-    trials = {str(c): trial for c, (trial, _) in race(package, stars, Gate(), CPU, engine="eager")}
+    trials = {
+        str(c): trial
+        for c, (trial, _) in benchmark_engines(
+            package, stars, ParityTolerance(), CPU, engine="eager"
+        )
+    }
     assert bool(trials["eager float32"].refused) is caught
 
 
@@ -236,7 +248,7 @@ def test_the_fastest_engine_is_taken_and_remembered(package, stars, tmp_path):
 
 def test_what_was_remembered_is_proven_again(package, stars, tmp_path, monkeypatch):
     select_engine(package, stars, engine="joint", precision="float32")
-    wrong = Kind(lambda *given: lambda *inputs: ENGINES["eager"].build(*given)(*inputs[::-1]))
+    wrong = EngineKind(lambda *given: lambda *inputs: ENGINES["eager"].build(*given)(*inputs[::-1]))
     monkeypatch.setitem(ENGINES, "joint", wrong)
     with pytest.raises(ParityError, match="joint float32: "):
         select_engine(package, stars, engine="joint", precision="float32")
@@ -266,7 +278,9 @@ def test_another_network_is_refused_by_the_engine_made_for_hybrid(place, tmp_pat
     network = NetworkConfig(preset="rave2020")
     package = make_package(tmp_path / "package", store, network=network)
     stars = star_inputs(store.read(Region(0, 16)), package.spec)
-    found = {str(c): trial for c, (trial, _) in race(package, stars, Gate(), CPU)}
+    found = {
+        str(c): trial for c, (trial, _) in benchmark_engines(package, stars, ParityTolerance(), CPU)
+    }
     assert "made for the network hybrid" in found["joint float32"].refused
     assert not found["torchscript float32"].refused
 
@@ -276,13 +290,15 @@ def test_a_host_where_the_runs_engine_fails_uses_the_plain_one(place, package, m
     broken = copy.copy(ENGINES["joint"])
     object.__setattr__(broken, "build", lambda *given: lambda *inputs: tuple(inputs))
     monkeypatch.setitem(ENGINES, "joint", broken)
-    assert hold(key).choice.candidate == Candidate("eager")
+    assert get_cached(key).choice.candidate == Candidate("eager")
 
 
 @pytest.mark.parametrize("engine", ["eager", "torchscript", "joint"])
 def test_an_engine_asked_for_is_used(place, tmp_path, engine):
     shutil.copytree(place, tmp_path / "place")
-    summary = go(tmp_path / "place", CONFIG.model_copy(update={"engine": engine}))
+    summary = go(
+        tmp_path / "place", CONFIG.model_copy(update={"engine": engine, "precision": "float32"})
+    )
     assert summary.engine == f"{engine} float32"
     attrs = Store.open(tmp_path / "place" / "predictions.zarr").attrs
     assert attrs["engine"]["trials"][0]["candidate"].startswith(engine)

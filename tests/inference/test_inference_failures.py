@@ -8,7 +8,7 @@ import torch
 from distcnn.errors import ClusterError, StoreCorrupt, StoreError
 from distcnn.events import Notice
 from distcnn.inference import verify
-from distcnn.inference.predictor import _held
+from distcnn.inference.package_cache import _cached
 from distcnn.model import Ensemble
 from distcnn.model.devices import out_of_memory
 from distcnn.quality import Quality
@@ -23,9 +23,9 @@ UNREADABLE = slice(64, 72)
 @pytest.fixture(autouse=True)
 def fresh_predictors():
     """Predictors of other tests have their own idea of a safe batch."""
-    _held.clear()
+    _cached.clear()
     yield
-    _held.clear()
+    _cached.clear()
 
 
 def rows(folder, name="predictions.zarr", names=None):

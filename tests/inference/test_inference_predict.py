@@ -20,8 +20,9 @@ from distcnn.errors import (
 )
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.inference import plan, verify
+from distcnn.inference.package_cache import PackageKey, get_cached
 from distcnn.inference.prediction_store import MAX_CHUNK_STARS, _chunk
-from distcnn.inference.predictor import DERIVED, PackageKey, hold
+from distcnn.inference.predictor import DERIVED
 from distcnn.model import Ensemble, Package, star_inputs
 from distcnn.quality import Quality
 from distcnn.report.text.inspect import describe
@@ -338,9 +339,9 @@ def test_a_folder_that_is_no_prediction_store_is_not_touched(place):
 
 def test_a_package_that_changed_since_the_plan_is_refused_by_the_worker(place):
     digest = Package.load(place / "package").digest
-    hold(PackageKey(str(place / "package"), digest, "eager"))
+    get_cached(PackageKey(str(place / "package"), digest, "eager"))
     with pytest.raises(DigestMismatch, match="as planned"):
-        hold(PackageKey(str(place / "package"), "0" * 64, "eager"))
+        get_cached(PackageKey(str(place / "package"), "0" * 64, "eager"))
 
 
 def test_an_engine_that_does_not_reproduce_the_fixtures_ends_the_run(place, monkeypatch):

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from distcnn.model import InputSpec, StarInputs, build_network, fit_scaling
 from distcnn.model.ensemble import predict_members
-from distcnn.model.networks.covariance import Correlation, packed, pair_names, pairs
+from distcnn.model.networks.covariance import Correlation, pack_pairs, pair_names, pairs
 from distcnn.training.loop.loss import JointNats, correlation_loss
 
 
@@ -24,7 +24,7 @@ def test_any_entries_make_a_correlation_matrix(entries):
 @given(arrays(np.float32, (4, 6), elements=st.floats(-3, 3, width=32)))
 def test_packed_entries_are_those_of_the_pairs(entries):
     matrix = Correlation(4)(torch.from_numpy(entries))
-    for found, (row, column) in zip(packed(matrix).T, pairs(4), strict=True):
+    for found, (row, column) in zip(pack_pairs(matrix).T, pairs(4), strict=True):
         np.testing.assert_array_equal(found, matrix[:, row, column])
 
 

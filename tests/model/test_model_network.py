@@ -7,7 +7,7 @@ import torch
 from distcnn.config import NetworkConfig
 from distcnn.errors import TrainingError
 from distcnn.model import Features, InputSpec, StarInputs, build_network, fit_scaling, star_inputs
-from distcnn.model.networks.hybrid import FIRST, SECOND
+from distcnn.model.networks.hybrid import FIRST_CONVOLUTION, SECOND_CONVOLUTION
 from distcnn.model.networks.published import Hr15n2023, Rave2020
 
 LABELS = ("teff", "logg", "mh")
@@ -164,8 +164,8 @@ def test_the_default_network_is_cheap():
         if isinstance(module, torch.nn.Linear):
             work += module.weight.numel()
     assert 2 * work < 1_000_000
-    assert FIRST[0] >= FIRST[1]
-    assert SECOND[0] >= SECOND[1]
+    assert FIRST_CONVOLUTION[0] >= FIRST_CONVOLUTION[1]
+    assert SECOND_CONVOLUTION[0] >= SECOND_CONVOLUTION[1]
 
 
 def test_labels_come_out_in_their_own_units():

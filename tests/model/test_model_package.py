@@ -20,7 +20,7 @@ from distcnn.model import (
     write_evaluation,
     write_package,
 )
-from distcnn.model.ensemble import one_by_one
+from distcnn.model.ensemble import sequential_layers
 
 LABELS = ("teff", "logg", "mh")
 SPEC = InputSpec(64, 10, ("g", "bp", "rp"), True, "grid", LABELS)
@@ -224,7 +224,7 @@ def test_a_network_that_is_not_itself_fails_its_parity(package):
     members = package.networks()
     with torch.no_grad():
         members[1].layers.mean.bias += 0.5
-    assert Ensemble(package, one_by_one(members)).parity().rms > 0.01
+    assert Ensemble(package, sequential_layers(members)).parity().rms > 0.01
 
 
 def test_the_evaluation_leaves_the_digest_alone(package):

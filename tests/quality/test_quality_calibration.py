@@ -4,15 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distcnn.quality import (
-    CELLS,
-    HIDDEN,
+    LABEL_STRATA,
+    MISSING_MODALITIES,
     Calibration,
     bin_name,
-    cells,
     coverage_table,
+    label_strata,
     snr_bins,
 )
-from distcnn.quality.error_deconvolution import Residuals
+from distcnn.quality.error_deconvolution import ReferenceResiduals
 
 EDGES = (15.0, 25.0, 50.0, 100.0)
 
@@ -80,9 +80,9 @@ def test_a_cell_with_larger_errors_is_given_them(rng):
     fitted = Calibration.fit(
         residual, noise, scatter, error, snr, edges=EDGES, label=label, names=("logg", "mh")
     )
-    giant, dwarf = CELLS.index("giant"), CELLS.index("dwarf")
-    assert (fitted.cell[giant] > 1.3 * fitted.cell[dwarf]).all()
-    assert (fitted.cell[CELLS.index("metal-poor")] == 1).all()
+    giant, dwarf = LABEL_STRATA.index("giant"), LABEL_STRATA.index("dwarf")
+    assert (fitted.stratum[giant] > 1.3 * fitted.stratum[dwarf]).all()
+    assert (fitted.stratum[LABEL_STRATA.index("metal-poor")] == 1).all()
     total = fitted.apply(noise, scatter, snr, label)
     plain = fitted.apply(noise, scatter, snr)
     assert (total[label[:, 0] < 3.5] > plain[label[:, 0] < 3.5]).all()
@@ -90,8 +90,8 @@ def test_a_cell_with_larger_errors_is_given_them(rng):
 
 def test_cells_are_those_of_gravity_and_metallicity():
     label = np.array([[4.5, 0.0], [2.0, 0.0], [2.0, -1.5]])
-    assert cells(label, (0, 1)).tolist() == [0, 1, 2]
-    assert cells(label, (-1, -1)).tolist() == [0, 0, 0]
+    assert label_strata(label, (0, 1)).tolist() == [0, 1, 2]
+    assert label_strata(label, (-1, -1)).tolist() == [0, 0, 0]
 
 
 def test_stars_outside_the_calibrated_snr_are_not_supported(rng):
@@ -189,13 +189,13 @@ def test_stars_that_lack_something_get_an_error_of_their_own(rng):
     residual, noise, scatter, error, snr, _ = _survey(rng, 4000)
     label = np.zeros_like(residual)
     fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
-    found = Residuals(3 * residual, np.hypot(noise, scatter), 3 * error)
-    fitted = fitted.with_hidden(1, found, snr, label)
-    missing = np.full(4000, HIDDEN.index("no parallax") + 1)
+    found = ReferenceResiduals(3 * residual, np.hypot(noise, scatter), 3 * error)
+    fitted = fitted.with_missing(1, found, snr, label)
+    missing = np.full(4000, MISSING_MODALITIES.index("no parallax") + 1)
     whole = fitted.apply(noise, scatter, snr, label)
     lacking = fitted.apply(noise, scatter, snr, label, missing)
     assert np.median(lacking / whole) == pytest.approx(3, abs=0.15)
-    assert fitted.hidden[0] == pytest.approx(1)
+    assert fitted.missing_modality[0] == pytest.approx(1)
 
 
 def test_lopsided_residuals_give_a_lopsided_interval(rng):

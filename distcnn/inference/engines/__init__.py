@@ -5,19 +5,27 @@ this machine admits are tried on a real batch; one that does not reproduce the p
 refused with the reason, and the fastest of the others is used.
 """
 
-from distcnn.inference.engines.registry import ENGINES, Candidate, EngineRefused, admitted
-from distcnn.inference.engines.select import Choice, Gate, Trial, prove, race, select_engine, unfit
+from distcnn.inference.engines.registry import ENGINES, Candidate, EngineRefused, list_candidates
+from distcnn.inference.engines.select import (
+    EngineChoice,
+    EngineTrial,
+    ParityTolerance,
+    benchmark_engines,
+    check_parity,
+    no_engine_error,
+    select_engine,
+)
 
 __all__ = [
     "ENGINES",
     "Candidate",
-    "Choice",
+    "EngineChoice",
     "EngineRefused",
-    "Gate",
-    "Trial",
-    "admitted",
-    "prove",
-    "race",
+    "EngineTrial",
+    "ParityTolerance",
+    "benchmark_engines",
+    "check_parity",
+    "list_candidates",
+    "no_engine_error",
     "select_engine",
-    "unfit",
 ]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distcnn.files import atomic_write
-from distcnn.inference.engines.torch_engines import Finished, joint_module
+from distcnn.inference.engines.torch_engines import WithOutputHead, batched_module
 from distcnn.model import Package
 from distcnn.model.batched_ensemble import Outputs
 from distcnn.model.ensemble import Layers
@@ -49,7 +49,7 @@ def ahead_of_time(
 
 
 def _module(package: Package, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
-    return Finished(joint_module(package, dtype, loop=False)).to(device)
+    return WithOutputHead(batched_module(package, dtype, loop=False)).to(device)
 
 
 def _compile(module: torch.nn.Module, package: Package, device: torch.device, path: Path) -> None:

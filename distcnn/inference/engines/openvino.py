@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from distcnn.files import atomic_write
 from distcnn.inference.engines.base import EngineRefused
-from distcnn.inference.engines.torch_engines import members_module
+from distcnn.inference.engines.torch_engines import module_list
 from distcnn.model import Package
-from distcnn.model.batched_ensemble import Finish, Outputs
+from distcnn.model.batched_ensemble import OutputHead, Outputs
 from distcnn.model.ensemble import Layers
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -53,7 +53,7 @@ class _Layers:
 
     def __init__(self, request: Any) -> None:
         self._request = request
-        self._finish = Finish()
+        self._finish = OutputHead()
 
     def __call__(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
         inputs = [values.numpy() for values in (spectrum, xp, scalars) if values.shape[1]]
@@ -64,7 +64,7 @@ class _Layers:
 
 
 class Present(nn.Module):
-    """Members that are given only the inputs they use."""
+    """ModuleListEnsemble that are given only the inputs they use."""
 
     def __init__(self, members: nn.Module, used: list[bool]) -> None:
         super().__init__()
@@ -97,11 +97,11 @@ def _convert(openvino: Any, package: Package) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     stars = package.fixtures()[0].take(slice(0, 2))
-    # Tracing warns of what the gate makes good.
+    # Tracing warns of what the tolerance makes good.
     with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
         example = package.scaling().inputs(*stars.tensors())
         used = tuple(values for values in example if values.shape[1])
-        module = Present(members_module(package).eval(), [v.shape[1] > 0 for v in example])
+        module = Present(module_list(package).eval(), [v.shape[1] > 0 for v in example])
         traced = torch.jit.trace(module, used)  # type: ignore[no-untyped-call]
         frontend = FrontEndManager().load_by_framework("pytorch")
         decoder = TorchScriptPythonDecoder(traced, example_input=used)

@@ -15,7 +15,7 @@ from distcnn.model import Package
 from distcnn.model.devices import Precision, is_fast
 from distcnn.model.ensemble import Layers
 
-__all__ = ["ENGINES", "Candidate", "EngineRefused", "Precision", "admitted"]
+__all__ = ["ENGINES", "Candidate", "EngineRefused", "Precision", "list_candidates"]
 
 Build = Callable[[Package, torch.dtype, torch.device, Path], Layers]
 
@@ -48,33 +48,33 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """An engine: how it is built, whether this device can run it, and whether it is raced.
+class EngineKind:
+    """An engine: how it is built, which devices run it, whether it is tried by default.
 
-    ``raced`` is false where building takes minutes: such an engine is tried only by name.
+    ``benchmarked`` is false where building takes minutes: such an engine is tried only by name.
     """
 
     build: Build
     devices: tuple[str, ...] = ("cpu", "cuda")
     narrow: bool = False
-    raced: bool = True
+    benchmarked: bool = True
     needs: str = ""
     tool: str = ""
 
 
-ENGINES: dict[str, Kind] = {
-    "eager": Kind(torch_engines.eager),
-    "torchscript": Kind(torch_engines.torchscript),
-    "joint": Kind(torch_engines.joint, narrow=True),
-    "openvino": Kind(openvino.build, devices=("cpu",), narrow=True, needs="openvino"),
-    "graphs": Kind(torch_engines.graphs, devices=("cuda",), narrow=True),
-    "compile": Kind(compiled.compile_joint, raced=False, tool="g++"),
-    "aot": Kind(compiled.ahead_of_time, raced=False, tool="g++"),
+ENGINES: dict[str, EngineKind] = {
+    "eager": EngineKind(torch_engines.eager),
+    "torchscript": EngineKind(torch_engines.torchscript),
+    "joint": EngineKind(torch_engines.joint, narrow=True),
+    "openvino": EngineKind(openvino.build, devices=("cpu",), narrow=True, needs="openvino"),
+    "graphs": EngineKind(torch_engines.graphs, devices=("cuda",), narrow=True),
+    "compile": EngineKind(compiled.compile_joint, benchmarked=False, tool="g++"),
+    "aot": EngineKind(compiled.ahead_of_time, benchmarked=False, tool="g++"),
 }
 """Every engine by name, the most plain first: of equally fast ones the first is taken."""
 
 
-def admitted(
+def list_candidates(
     device: torch.device, *, engine: str = "auto", precision: str = "auto"
 ) -> Iterator[tuple[Candidate, str]]:
     """Candidates in the order of trial, each with why this machine does not admit it (or "").
@@ -87,11 +87,11 @@ def admitted(
         for width in get_args(Precision):
             if precision in ("auto", width) and (kind.narrow or width == "float32"):
                 candidate = Candidate(name, width)
-                yield candidate, objection(candidate, device, asked=engine == name)
+                yield candidate, unsupported_reason(candidate, device, named=engine == name)
 
 
-def objection(candidate: Candidate, device: torch.device, *, asked: bool = True) -> str:
-    """Why this machine does not admit a candidate, "" if it does; ``asked``: by its name."""
+def unsupported_reason(candidate: Candidate, device: torch.device, *, named: bool = True) -> str:
+    """Why this machine does not admit a candidate, "" if it does; ``named``: by its name."""
     kind, precision = ENGINES[candidate.engine], candidate.precision
     if device.type not in kind.devices:
         return f"runs on {' or '.join(kind.devices)} only"
@@ -101,6 +101,6 @@ def objection(candidate: Candidate, device: torch.device, *, asked: bool = True)
         return f"no {kind.tool} on this machine"
     if not is_fast(device, precision):
         return f"this {device.type} has no units for {precision}"
-    if not kind.raced and not asked:
+    if not kind.benchmarked and not named:
         return "takes minutes to build: tried only by name"
     return ""

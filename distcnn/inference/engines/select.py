@@ -1,4 +1,4 @@
-"""Choose: try every admitted engine on a real batch, refuse the wrong, take the fastest.
+"""Choose: try every supported engine on a real batch, refuse the wrong, take the fastest.
 
 Two proofs are asked of an engine: the package's fixtures, as training wrote them, and a batch
 of the survey, as the canonical weights give it here in float32. Its speed is measured on that
@@ -22,28 +22,33 @@ from distcnn.errors import ParityError
 from distcnn.files import atomic_write_text
 from distcnn.inference.engines.base import EngineRefused
 from distcnn.inference.engines.cache import cache_folder, host_facts
-from distcnn.inference.engines.registry import ENGINES, Candidate, admitted, objection
+from distcnn.inference.engines.registry import (
+    ENGINES,
+    Candidate,
+    list_candidates,
+    unsupported_reason,
+)
 from distcnn.model import Batch, Ensemble, Package, StarInputs
 from distcnn.model.devices import out_of_memory
 from distcnn.model.ensemble import Parity
 from distcnn.model.inputs import Array
 
-ROUNDS = 3
+TIMED_PASSES = 3
 """Timed passes over the batch, of which the median counts."""
-MARGIN = 1.05
+MIN_SPEEDUP = 1.05
 """An engine further down the list must be this much faster to be taken."""
-FAILURES = (EngineRefused, RuntimeError, ImportError)
+BUILD_ERRORS = (EngineRefused, RuntimeError, ImportError)
 """What building or running an engine may raise without ending the run."""
 
 
 @dataclass(frozen=True)
-class Gate:
+class ParityTolerance:
     """Largest differences, in units of a label's calibrated error: rms, and of the mean."""
 
     rms: float = 0.01
     bias: float = 0.002
 
-    def objection(self, parity: Parity) -> str:
+    def unsupported_reason(self, parity: Parity) -> str:
         """Why an engine with these differences is refused; "" if it is not."""
         if parity.rms > self.rms:
             return f"differs by {parity.rms:.2g} label errors (rms), at most {self.rms:g} allowed"
@@ -53,7 +58,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Trial:
+class EngineTrial:
     """One candidate: what was found, in label errors and stars per second of one process."""
 
     candidate: Candidate
@@ -66,20 +71,20 @@ class Trial:
         return {**asdict(self), "candidate": str(self.candidate)}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Trial":
+    def from_json(cls, value: dict[str, Any]) -> "EngineTrial":
         return cls(**{**value, "candidate": Candidate.parse(value["candidate"])})
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineChoice:
     """What is used, and what was tried before it was chosen."""
 
     candidate: Candidate
-    trials: tuple[Trial, ...]
+    trials: tuple[EngineTrial, ...]
     cached: bool = False
 
     @property
-    def chosen(self) -> Trial:
+    def chosen(self) -> EngineTrial:
         return next(trial for trial in self.trials if trial.candidate == self.candidate)
 
     def to_json(self) -> dict[str, Any]:
@@ -93,7 +98,7 @@ class Choice:
         """The table without what this machine does not admit."""
         return self._table([trial for trial in self.trials if trial.rms is not None])
 
-    def _table(self, trials: Sequence[Trial]) -> str:
+    def _table(self, trials: Sequence[EngineTrial]) -> str:
         lines = ["engine                    parity    bias   stars/s"]
         for trial in trials:
             mark = "*" if trial.candidate == self.candidate else " "
@@ -114,78 +119,78 @@ def select_engine(
     *,
     engine: str = "auto",
     precision: str = "auto",
-    gate: Gate | None = None,
+    tolerance: ParityTolerance | None = None,
     device: torch.device | None = None,
-) -> tuple[Ensemble, Choice]:
+) -> tuple[Ensemble, EngineChoice]:
     """The fastest engine that reproduces the package here, and how it was found.
 
     Parameters
     ----------
     stars : a real batch [B]; fewer than a batch of the run are timed less well.
-    engine, precision : only this one; the gate still applies.
+    engine, precision : only this one; the tolerance still applies.
 
     Raises
     ------
     ParityError : no engine, or not the one that was named, reproduces the package.
     """
-    gate, device = gate or Gate(), device or torch.device("cpu")
+    tolerance, device = tolerance or ParityTolerance(), device or torch.device("cpu")
     asked = {"engine": engine, "precision": precision}
-    path = _cache_file(package, device, batch=len(stars), gate=asdict(gate), **asked)
+    path = _cache_file(package, device, batch=len(stars), tolerance=asdict(tolerance), **asked)
     known = _read(path)
     if known is not None:
-        ensemble = prove(package, known.candidate, gate, device)[1]
+        ensemble = check_parity(package, known.candidate, tolerance, device)[1]
         if ensemble is not None:
             return ensemble, replace(known, cached=True)
-    found = dict(race(package, stars, gate, device, **asked))
+    found = dict(benchmark_engines(package, stars, tolerance, device, **asked))
     trials = tuple(trial for trial, _ in found.values())
     best = _fastest(trials)
     if best is None:
-        raise unfit(package, engine, trials)
-    choice = Choice(best.candidate, trials)
+        raise no_engine_error(package, engine, trials)
+    choice = EngineChoice(best.candidate, trials)
     _write(path, choice)
     return found[best.candidate][1], choice  # type: ignore[return-value]
 
 
-def race(
+def benchmark_engines(
     package: Package,
     stars: StarInputs,
-    gate: Gate,
+    tolerance: ParityTolerance,
     device: torch.device,
     *,
     engine: str = "auto",
     precision: str = "auto",
-) -> Iterator[tuple[Candidate, tuple[Trial, Ensemble | None]]]:
+) -> Iterator[tuple[Candidate, tuple[EngineTrial, Ensemble | None]]]:
     """Try the candidates one after the other."""
     batch = stars.tensors(device=str(device))
-    plain = Ensemble(package, "eager", str(device)).compared(batch)
+    plain = Ensemble(package, "eager", str(device)).parity_outputs(batch)
     right = [values.float().cpu().numpy() for values in plain]
-    for candidate, refused in admitted(device, engine=engine, precision=precision):
+    for candidate, refused in list_candidates(device, engine=engine, precision=precision):
         if refused:
-            yield candidate, (Trial(candidate, refused=refused), None)
+            yield candidate, (EngineTrial(candidate, refused=refused), None)
             continue
-        trial, ensemble = _gated(package, candidate, gate, device, (batch, right))
+        trial, ensemble = _build_and_check(package, candidate, tolerance, device, (batch, right))
         if ensemble is not None:
             trial = replace(trial, stars_per_second=_speed(ensemble, stars, device))
         yield candidate, (trial, ensemble)
 
 
-def prove(
-    package: Package, candidate: Candidate, gate: Gate, device: torch.device
-) -> tuple[Trial, Ensemble | None]:
+def check_parity(
+    package: Package, candidate: Candidate, tolerance: ParityTolerance, device: torch.device
+) -> tuple[EngineTrial, Ensemble | None]:
     """One candidate on the package's fixtures alone, untimed; None if it is refused."""
-    refused = objection(candidate, device)
+    refused = unsupported_reason(candidate, device)
     if refused:
-        return Trial(candidate, refused=refused), None
-    return _gated(package, candidate, gate, device)
+        return EngineTrial(candidate, refused=refused), None
+    return _build_and_check(package, candidate, tolerance, device)
 
 
-def _gated(
+def _build_and_check(
     package: Package,
     candidate: Candidate,
-    gate: Gate,
+    tolerance: ParityTolerance,
     device: torch.device,
     known: tuple[Batch, Sequence[Array]] | None = None,
-) -> tuple[Trial, Ensemble | None]:
+) -> tuple[EngineTrial, Ensemble | None]:
     """Build a candidate and compare it; ``known``: a batch, and what is right for it."""
     try:
         layers = candidate.build(package, device, cache_folder() / "engines")
@@ -193,15 +198,15 @@ def _gated(
         parities = [ensemble.parity()]
         if known is not None:
             batch, right = known
-            parities.append(ensemble.differences(ensemble.compared(batch), right))
-    except FAILURES as error:
+            parities.append(ensemble.differences(ensemble.parity_outputs(batch), right))
+    except BUILD_ERRORS as error:
         if out_of_memory(error):
             raise
         text = str(error).strip().split("\n")[0]
-        return Trial(candidate, refused=text or type(error).__name__), None
+        return EngineTrial(candidate, refused=text or type(error).__name__), None
     worst = Parity(max(p.rms for p in parities), max(p.bias for p in parities))
-    refused = gate.objection(worst)
-    trial = Trial(candidate, worst.rms, worst.bias, refused=refused)
+    refused = tolerance.unsupported_reason(worst)
+    trial = EngineTrial(candidate, worst.rms, worst.bias, refused=refused)
     return trial, None if refused else ensemble
 
 
@@ -209,24 +214,24 @@ def _speed(ensemble: Ensemble, stars: StarInputs, device: torch.device) -> float
     """Stars per second; on a CPU of its own time, so that neighbours disturb little."""
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     seconds = []
-    for _ in range(ROUNDS):
+    for _ in range(TIMED_PASSES):
         begun = clock()
         ensemble.predict(stars, len(stars))
         seconds.append(clock() - begun)
     return len(stars) / max(statistics.median(seconds), 1e-9)
 
 
-def _fastest(trials: Sequence[Trial]) -> Trial | None:
-    best: Trial | None = None
+def _fastest(trials: Sequence[EngineTrial]) -> EngineTrial | None:
+    best: EngineTrial | None = None
     for trial in trials:
         if trial.stars_per_second is None:
             continue
-        if best is None or trial.stars_per_second > MARGIN * (best.stars_per_second or 0):
+        if best is None or trial.stars_per_second > MIN_SPEEDUP * (best.stars_per_second or 0):
             best = trial
     return best
 
 
-def unfit(package: Package, engine: str, trials: Sequence[Trial]) -> ParityError:
+def no_engine_error(package: Package, engine: str, trials: Sequence[EngineTrial]) -> ParityError:
     """The error that says why none of these engines can be used."""
     reasons = "; ".join(f"{trial.candidate}: {trial.refused}" for trial in trials if trial.refused)
     return ParityError(
@@ -249,17 +254,17 @@ def _cache_file(package: Package, device: torch.device, **asked: Any) -> Path:
     return cache_folder() / "choices" / f"{hashing.of_value(facts)[:32]}.json"
 
 
-def _read(path: Path) -> Choice | None:
+def _read(path: Path) -> EngineChoice | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        trials = tuple(Trial.from_json(trial) for trial in value["trials"])
-        choice = Choice(Candidate.parse(value["candidate"]), trials)
+        trials = tuple(EngineTrial.from_json(trial) for trial in value["trials"])
+        choice = EngineChoice(Candidate.parse(value["candidate"]), trials)
         return choice if choice.chosen and choice.candidate.engine in ENGINES else None
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None
 
 
-def _write(path: Path, choice: Choice) -> None:
+def _write(path: Path, choice: EngineChoice) -> None:
     with contextlib.suppress(OSError):  # a choice that cannot be kept is made again
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         atomic_write_text(path, json.dumps(choice.to_json(), indent=1))

@@ -7,20 +7,20 @@ from torch import Tensor, nn
 
 from distcnn.inference.engines.base import EngineRefused
 from distcnn.model import Package
-from distcnn.model.batched_ensemble import Finish, JointHybrid, Members, Outputs
+from distcnn.model.batched_ensemble import BatchedHybrid, ModuleListEnsemble, OutputHead, Outputs
 from distcnn.model.cuda_graphs import capture
-from distcnn.model.ensemble import Layers, one_by_one
+from distcnn.model.ensemble import Layers, sequential_layers
 from distcnn.model.networks.hybrid import Hybrid
 
 
 def eager(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
     """The canonical weights in Python: what fixtures were made with."""
-    return one_by_one(package.members("eager", str(device)))
+    return sequential_layers(package.members("eager", str(device)))
 
 
 def torchscript(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
     """The TorchScript members of the package."""
-    return one_by_one(package.members("torchscript", str(device)))
+    return sequential_layers(package.members("torchscript", str(device)))
 
 
 def joint(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
@@ -30,35 +30,35 @@ def joint(package: Package, dtype: torch.dtype, device: torch.device, cache: Pat
     ------
     EngineRefused : the package's network is another one.
     """
-    module = joint_module(package, dtype, loop=device.type == "cpu")
-    return Finished(module).to(device)
+    module = batched_module(package, dtype, loop=device.type == "cpu")
+    return WithOutputHead(module).to(device)
 
 
-class Finished(nn.Module):
+class WithOutputHead(nn.Module):
     """A module that gives heads, and what makes outputs of them."""
 
     def __init__(self, heads: nn.Module) -> None:
         super().__init__()
         self.heads = heads.eval()
-        self.finish = Finish()
+        self.finish = OutputHead()
 
     def forward(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
         out: Outputs = self.finish(*self.heads(spectrum, xp, scalars))
         return out
 
 
-def members_module(package: Package) -> Members:
-    """Members of any network, one after the other in one module."""
-    return Members([network.layers for network in package.networks()])
+def module_list(package: Package) -> ModuleListEnsemble:
+    """ModuleListEnsemble of any network, one after the other in one module."""
+    return ModuleListEnsemble([network.layers for network in package.networks()])
 
 
-def joint_module(package: Package, dtype: torch.dtype, *, loop: bool) -> JointHybrid:
-    """Members of ``hybrid`` as products."""
+def batched_module(package: Package, dtype: torch.dtype, *, loop: bool) -> BatchedHybrid:
+    """ModuleListEnsemble of ``hybrid`` as products."""
     layers = [network.layers for network in package.networks()]
     hybrids = [each for each in layers if isinstance(each, Hybrid)]
     if len(hybrids) < len(layers):
         raise EngineRefused(f"made for the network hybrid, not {package.network.preset}")
-    return JointHybrid(hybrids, wide=dtype, loop=loop)
+    return BatchedHybrid(hybrids, wide=dtype, loop=loop)
 
 
 def graphs(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:

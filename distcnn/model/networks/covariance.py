@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-LEAST_SIGMA = 1e-3
+MIN_SIGMA = 1e-3
 """What the positive noise of a network never falls below, in spreads of a label."""
 
 
@@ -58,7 +58,7 @@ def correlations(entries: Tensor) -> Tensor:
     return out
 
 
-def packed(matrix: Tensor) -> Tensor:
+def pack_pairs(matrix: Tensor) -> Tensor:
     """The K entries below the diagonal of symmetric matrices [..., L, L]."""
     row, column = torch.tril_indices(matrix.shape[-1], matrix.shape[-1], -1)
     return matrix[..., row, column]

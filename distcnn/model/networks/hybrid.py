@@ -12,7 +12,7 @@ from torch.nn import functional
 from distcnn.config import NetworkConfig, StudentNetwork
 from distcnn.errors import TrainingError
 from distcnn.model.inputs import Array, InputSpec, StarInputs
-from distcnn.model.networks.covariance import LEAST_SIGMA, Correlation, pairs
+from distcnn.model.networks.covariance import MIN_SIGMA, Correlation, pairs
 from distcnn.model.networks.published import Hr15n2023, Rave2020, WithConstantNoise
 from distcnn.model.scaling import Features, InputScaling, LabelScaling, fit_inputs, fit_labels
 
@@ -50,7 +50,7 @@ class Hybrid(nn.Module):
         self.count = len(pairs(len(spec.labels)))
         self.pairs = nn.Linear(side, max(self.count, 1))
         self.correlation = Correlation(len(spec.labels))
-        self.least = LEAST_SIGMA
+        self.least = MIN_SIGMA
 
     def forward(
         self, spectrum: Tensor, xp: Tensor, scalars: Tensor
@@ -90,12 +90,14 @@ class Student(Hybrid):
         return torch.stack([mean, mean]), sigma, torch.stack([matrix, matrix])
 
 
-def student_rows(mean: Tensor, noise: Tensor, entries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def student_as_members(
+    mean: Tensor, noise: Tensor, entries: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Heads [B,L], [B,2L], [B,K] of a student as if of two members: [2,B,L] twice, [2,B,K]."""
     return torch.stack([mean] * 2), torch.stack(noise.chunk(2, dim=1)), torch.stack([entries] * 2)
 
 
-def stacked(each: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+def stack_members(each: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs of members below each other; those of a student, which is alone, are so already."""
     if each[0][0].dim() == 3:
         return each[0]
@@ -152,19 +154,19 @@ def fit_scaling(network: Network, stars: StarInputs, labels: Array) -> None:
 def _layers(spec: InputSpec, config: NetworkConfig) -> nn.Module:
     labels = len(spec.labels)
     if config.preset == "hybrid":
-        _check_pixels(spec.pixels or FEWEST_PIXELS, FEWEST_PIXELS, "hybrid")
+        _check_pixels(spec.pixels or MIN_PIXELS, MIN_PIXELS, "hybrid")
         return Student(spec, config) if is_student(config) else Hybrid(spec, config)
     if config.preset == "rave2020":
-        _check_pixels(spec.pixels, Rave2020.fewest_pixels, "rave2020")
+        _check_pixels(spec.pixels, Rave2020.min_pixels, "rave2020")
         scalars = len(Features.of(spec).names)
         return WithConstantNoise(Rave2020(spec.pixels, scalars, labels), labels)
-    _check_pixels(spec.pixels, Hr15n2023.fewest_pixels, "hr15n2023")
+    _check_pixels(spec.pixels, Hr15n2023.min_pixels, "hr15n2023")
     return WithConstantNoise(Hr15n2023(spec.pixels, labels), labels)
 
 
-FIRST, SECOND = (16, 8), (6, 4)
+FIRST_CONVOLUTION, SECOND_CONVOLUTION = (16, 8), (6, 4)
 """Kernel and stride of the two convolutions of ``hybrid``."""
-FEWEST_PIXELS = FIRST[0] + FIRST[1] * (SECOND[0] - 1)
+MIN_PIXELS = FIRST_CONVOLUTION[0] + FIRST_CONVOLUTION[1] * (SECOND_CONVOLUTION[0] - 1)
 
 
 def _check_pixels(met: int, fewest: int, preset: str) -> None:
@@ -181,11 +183,14 @@ def _check_pixels(met: int, fewest: int, preset: str) -> None:
 def _spectrum_branch(pixels: int, config: NetworkConfig) -> nn.Sequential:
     narrow, wide = config.width // 2, config.width
     samples = pixels
-    for kernel, stride in (FIRST, SECOND):
+    for kernel, stride in (FIRST_CONVOLUTION, SECOND_CONVOLUTION):
         samples = (samples - kernel) // stride + 1
     return nn.Sequential(
-        *(nn.Conv1d(1, narrow, FIRST[0], FIRST[1]), nn.LeakyReLU(SLOPE)),
-        *(nn.Conv1d(narrow, wide, SECOND[0], SECOND[1]), nn.LeakyReLU(SLOPE)),
+        *(nn.Conv1d(1, narrow, FIRST_CONVOLUTION[0], FIRST_CONVOLUTION[1]), nn.LeakyReLU(SLOPE)),
+        *(
+            nn.Conv1d(narrow, wide, SECOND_CONVOLUTION[0], SECOND_CONVOLUTION[1]),
+            nn.LeakyReLU(SLOPE),
+        ),
         *(nn.Flatten(), nn.Dropout(config.dropout)),
         *(nn.Linear(wide * samples, config.hidden), nn.LeakyReLU(SLOPE)),
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distcnn.model.networks.covariance import LEAST_SIGMA, Correlation, pairs
+from distcnn.model.networks.covariance import MIN_SIGMA, Correlation, pairs
 
 SLOPE = 0.3
 """Negative slope of Keras' LeakyReLU, which both notebooks use."""
@@ -26,7 +26,7 @@ class Rave2020(nn.Module):
     (colours, luminosity, indicators) take the place of their absolute magnitudes.
     """
 
-    fewest_pixels = 28
+    min_pixels = 28
 
     def __init__(self, pixels: int, scalars: int, labels: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Hr15n2023(nn.Module):
     spectrum is used.
     """
 
-    fewest_pixels = 84
+    min_pixels = 84
 
     def __init__(self, pixels: int, labels: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class WithConstantNoise(nn.Module):
         self.noise = nn.Parameter(torch.zeros(labels))
         self.pairs = nn.Parameter(torch.zeros(len(pairs(labels))))
         self.correlation = Correlation(labels)
-        self.least = LEAST_SIGMA
+        self.least = MIN_SIGMA
 
     def forward(
         self, spectrum: Tensor, xp: Tensor, scalars: Tensor

@@ -33,8 +33,8 @@ from distcnn.config import NetworkConfig, StudentNetwork
 from distcnn.errors import DigestMismatch, PackageError
 from distcnn.files import atomic_folder, atomic_write_bytes
 from distcnn.model.inputs import Array, Batch, InputSpec, StarInputs
-from distcnn.model.networks.covariance import packed
-from distcnn.model.networks.hybrid import Network, build_network, is_student, stacked
+from distcnn.model.networks.covariance import pack_pairs
+from distcnn.model.networks.hybrid import Network, build_network, is_student, stack_members
 from distcnn.model.package import torchscript
 from distcnn.schema import LABELS, PACKAGE_FORMAT
 
@@ -261,8 +261,8 @@ def _weights(network: Network) -> bytes:
 
 def _fixtures(networks: Sequence[Network], stars: StarInputs) -> bytes:
     with torch.inference_mode():
-        outputs = stacked([network.eval()(*stars.tensors()) for network in networks])
-    found = {"mean": outputs[0], "sigma": outputs[1], "correlation": packed(outputs[2])}
+        outputs = stack_members([network.eval()(*stars.tensors()) for network in networks])
+    found = {"mean": outputs[0], "sigma": outputs[1], "correlation": pack_pairs(outputs[2])}
     arrays = {name: values.contiguous().numpy() for name, values in found.items()}
     if not all(np.isfinite(values).all() for values in arrays.values()):
         raise PackageError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distcnn.model import Network
-from distcnn.model.scaling import FAINTEST
+from distcnn.model.scaling import MIN_FLUX
 from distcnn.training.data.labelled import Labelled
 
 BLOCK = 2048
@@ -94,5 +94,5 @@ def _pixel_noise(stars: Labelled, network: Network) -> Tensor:
         error = (1.0 / torch.from_numpy(stars.inputs.snr)).expand_as(flux)
     good = torch.isfinite(error) & torch.isfinite(flux)
     if network.inputs.log_flux:
-        error = error / torch.clamp(flux, min=FAINTEST)
+        error = error / torch.clamp(flux, min=MIN_FLUX)
     return torch.where(good, error / network.inputs.spectrum_scale, torch.zeros_like(flux))

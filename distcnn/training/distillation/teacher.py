@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from distcnn.model import Hybrid, Package
-from distcnn.model.batched_ensemble import Finish, JointHybrid, Outputs
-from distcnn.model.ensemble import Layers, combined, one_by_one
-from distcnn.model.networks.covariance import LEAST_SIGMA, packed
+from distcnn.model.batched_ensemble import BatchedHybrid, OutputHead, Outputs
+from distcnn.model.ensemble import Layers, combine_members, sequential_layers
+from distcnn.model.networks.covariance import MIN_SIGMA, pack_pairs
 from distcnn.training.data.augment import Augment
 from distcnn.training.data.tensors import Scaled
 from distcnn.training.loop.loss import Loss
@@ -38,7 +38,7 @@ class Teacher:
             for rows in torch.split(torch.arange(len(stars)), BLOCK):
                 some = stars if len(rows) == len(stars) else stars.take(rows)
                 some = some.to(self.device)
-                found = combined(*self._layers(some.spectrum, some.xp, some.scalars))
+                found = combine_members(*self._layers(some.spectrum, some.xp, some.scalars))
                 parts.append(replace(some, target=torch.cat(found, dim=1)))
         if len(parts) == 1:
             return parts[0]
@@ -50,9 +50,9 @@ def _layers(package: Package, device: torch.device) -> Layers:
     networks = package.networks(str(device))
     hybrids = [each.layers for each in networks if isinstance(each.layers, Hybrid)]
     if len(hybrids) < len(networks):
-        return one_by_one(networks)
-    heads = JointHybrid(hybrids, loop=device.type == "cpu").eval().to(device)
-    finish = Finish().to(device)
+        return sequential_layers(networks)
+    heads = BatchedHybrid(hybrids, loop=device.type == "cpu").eval().to(device)
+    finish = OutputHead().to(device)
 
     def layers(spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
         out: Outputs = finish(*heads(spectrum, xp, scalars))
@@ -75,7 +75,7 @@ class Lessons:
 def split(answers: Tensor, labels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Label, noise, scatter [B,L] and correlation [B,K] of answers, in scaled units."""
     label, noise, scatter, correlation = answers.tensor_split([labels, 2 * labels, 3 * labels], 1)
-    return label, noise, torch.clamp(scatter, min=LEAST_SIGMA), correlation
+    return label, noise, torch.clamp(scatter, min=MIN_SIGMA), correlation
 
 
 def unlikeness(rows: Rows, stars: Scaled) -> Tensor:
@@ -90,7 +90,7 @@ def unlikeness(rows: Rows, stars: Scaled) -> Tensor:
     pull = (mean[0] - label) / torch.hypot(noise, scatter)
     apart = torch.sqrt(1 + pull.square()) - 1
     widths = _divergence(sigma[0], noise) + _divergence(sigma[1], scatter)
-    return (apart + widths).sum() + (packed(matrix[0]) - correlation).square().sum()
+    return (apart + widths).sum() + (pack_pairs(matrix[0]) - correlation).square().sum()
 
 
 def _divergence(met: Tensor, wanted: Tensor) -> Tensor:

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distcnn.inference import verify
-from distcnn.inference.device_pipeline import Conveyor
-from distcnn.inference.novelty_torch import Measuring
+from distcnn.inference.device_pipeline import DevicePipeline
+from distcnn.inference.novelty_torch import NoveltyTorch
+from distcnn.inference.package_cache import get_cached
 from distcnn.inference.predict import package_key
-from distcnn.inference.predictor import Predictor, hold
+from distcnn.inference.predictor import Predictor
 from distcnn.model import Package
 from distcnn.survey import Region, Store
 from tests.inference.small import CONFIG, go
@@ -19,7 +20,7 @@ from tests.inference.small import CONFIG, go
 @pytest.fixture(scope="module")
 def parts(made):
     opened = Package.load(made / "package")
-    return hold(package_key(opened, CONFIG)), Store.open(made / "survey.zarr", "survey")
+    return get_cached(package_key(opened, CONFIG)), Store.open(made / "survey.zarr", "survey")
 
 
 def both_ways(parts, rows, batch, gone=()):
@@ -74,25 +75,25 @@ def test_measures_are_those_of_numpy(parts):
     error[4, ::2] = np.nan
     error[5, :10] = 0
     novelty = predictor.quality.novelty
-    found = Measuring(novelty)(torch.from_numpy(flux), torch.from_numpy(error))
+    found = NoveltyTorch(novelty)(torch.from_numpy(flux), torch.from_numpy(error))
     wanted = novelty.measures(flux, error)
     np.testing.assert_allclose(found[0], wanted[0], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found[1][:, 0], wanted[1], rtol=1e-5)
     assert torch.isnan(found[0][3]).all()
-    without = Measuring(novelty)(torch.from_numpy(flux), None)
+    without = NoveltyTorch(novelty)(torch.from_numpy(flux), None)
     np.testing.assert_allclose(without[0], novelty.measures(flux, None)[0], rtol=1e-3, atol=1e-4)
 
 
 def test_slots_are_made_once_per_size_and_kind(parts):
     predictor, survey = parts
-    conveyor = Conveyor(
+    pipeline_on_cpu = DevicePipeline(
         predictor.ensemble, predictor.quality.novelty, predictor.spec, survey.quantised
     )
     names = [name for name in predictor.variables if name in survey.variables]
     stored = survey.read_stored(Region(0, 50), names)
-    conveyor(stored, [0, 1, 2], 16)
-    first = conveyor._slots
-    conveyor(stored, [0, 1, 2], 16)
-    assert conveyor._slots is first
-    conveyor(stored, [0, 1, 2], 8)
-    assert conveyor._slots is not first
+    pipeline_on_cpu(stored, [0, 1, 2], 16)
+    first = pipeline_on_cpu._buffers
+    pipeline_on_cpu(stored, [0, 1, 2], 16)
+    assert pipeline_on_cpu._buffers is first
+    pipeline_on_cpu(stored, [0, 1, 2], 8)
+    assert pipeline_on_cpu._buffers is not first

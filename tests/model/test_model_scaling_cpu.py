@@ -4,7 +4,7 @@ import torch
 
 from distcnn.config import NetworkConfig
 from distcnn.model import InputSpec, build_network, fit_scaling, fixture_stars, star_inputs
-from distcnn.model.scaling_cpu import QuickScaling
+from distcnn.model.scaling_cpu import CpuInputScaling
 
 BANDS = ("g", "bp", "rp")
 
@@ -40,7 +40,7 @@ def test_quick_scaling_gives_the_same_bits(rng, spec, flux):
     stars = star_inputs(given, spec)
     network = build_network(spec, NetworkConfig(width=16, hidden=16, flux=flux), 0)
     fit_scaling(network, stars, rng.normal((5000, 0), (500, 0.3), (300, 2)))
-    quick = QuickScaling(network.inputs)
+    quick = CpuInputScaling(network.inputs)
     with torch.inference_mode():
         for some in (stars, fixture_stars(stars, 8), stars.take(slice(0, 0))):
             batch = some.tensors()

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distcnn.quality import Attenuation
-from distcnn.quality.debias import MOST, slope
+from distcnn.quality import Debiasing
+from distcnn.quality.debias import MAX_SHRINKAGE, slope
 
 EDGES = (15.0, 25.0, 50.0, 100.0)
 
@@ -24,7 +24,7 @@ def _survey(rng, stars, *, spread=0.3, reference=0.05):
 def _fit(rng, stars=6000, **kind):
     label, error, reference, noise, snr, _ = _survey(rng, stars, **kind)
     population = (reference, noise)
-    return Attenuation.fit(label, error, reference, noise, snr, edges=EDGES, population=population)
+    return Debiasing.fit(label, error, reference, noise, snr, edges=EDGES, population=population)
 
 
 def test_the_debiased_estimate_has_slope_one_in_every_bin(rng):
@@ -60,7 +60,7 @@ def test_a_thin_bin_takes_the_strength_of_all_stars(rng):
     label, error, reference, noise, snr, _ = _survey(rng, 3000)
     snr[snr > 100] = 99.0
     snr[:10] = 300.0
-    fitted = Attenuation.fit(
+    fitted = Debiasing.fit(
         label, error, reference, noise, snr, edges=EDGES, population=(reference, noise)
     )
     assert fitted.strength[-1] == pytest.approx(fitted.overall)
@@ -72,13 +72,13 @@ def test_a_star_that_tells_nothing_is_not_thrown_to_infinity(rng):
     fitted = _fit(rng)
     label, error = np.full((3, 1), 0.5), np.full((3, 1), 1e3)
     debiased, widened = fitted.apply(label, error, np.full(3, 20.0))
-    assert np.abs(debiased + 0.2).max() <= 0.75 / (1 - MOST)
+    assert np.abs(debiased + 0.2).max() <= 0.75 / (1 - MAX_SHRINKAGE)
     assert np.isfinite(widened).all()
 
 
 def test_too_few_stars_leave_the_estimate_as_it_is(rng):
     label, error, reference, noise, snr, _ = _survey(rng, 50)
-    fitted = Attenuation.fit(
+    fitted = Debiasing.fit(
         label, error, reference, noise, snr, edges=EDGES, population=(reference, noise)
     )
     assert fitted.apply(label, error, snr)[0] == pytest.approx(label, rel=1e-5)
@@ -102,8 +102,8 @@ def test_units_do_not_matter(factor, seed):
 
     def debiased(f):
         arrays = [f * array for array in (label, error, reference, noise)]
-        fitted = Attenuation.fit(*arrays, snr, edges=EDGES, population=(f * reference, f * noise))
-        again = Attenuation.from_arrays(fitted.to_arrays())
+        fitted = Debiasing.fit(*arrays, snr, edges=EDGES, population=(f * reference, f * noise))
+        again = Debiasing.from_arrays(fitted.to_arrays())
         return again.apply(arrays[0], arrays[1], snr)[0]
 
     assert debiased(factor) == pytest.approx(factor * debiased(1.0), rel=1e-3, abs=1e-3 * factor)

@@ -1,0 +1,113 @@
+"""The package of this process: loaded once, checked once, kept by its digest.
+
+A package is never shipped with a task: tasks name its path and digest, and the first one in
+a process loads it, checks it against its own fixtures, and leaves it for the next.
+"""
+
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from distcnn.errors import DigestMismatch
+from distcnn.inference.engines import (
+    Candidate,
+    EngineChoice,
+    ParityTolerance,
+    check_parity,
+    no_engine_error,
+    select_engine,
+)
+from distcnn.inference.predictor import Predictor
+from distcnn.model import Ensemble, Package, StarInputs
+from distcnn.model.devices import DeviceChoice, one_thread, open_device
+from distcnn.quality import Quality
+
+TORCH_EAGER = Candidate("eager")
+"""What every host can run."""
+
+_cached: dict["PackageKey", Predictor] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class PackageKey:
+    """Which package, run how: all that a worker must know to load it.
+
+    ``engine``, ``precision``: what was asked for. ``chosen``: the candidate that a worker of
+    this run has found fastest, "" before that.
+    """
+
+    path: str
+    digest: str
+    engine: str = "auto"
+    precision: str = "auto"
+    tolerance: ParityTolerance = field(default_factory=ParityTolerance)
+    device: DeviceChoice = "auto"
+    chosen: str = ""
+
+
+def get_cached(key: PackageKey) -> Predictor:
+    """The predictor of this process for a package; loaded and checked against its fixtures at
+    the first call.
+
+    A host where the engine of the run does not reproduce the package uses torch's eager one.
+
+    Raises
+    ------
+    DigestMismatch : the package at the path is another one than named.
+    ParityError : the engine does not reproduce the package's fixtures.
+    PackageError : the package cannot be read.
+    """
+    with _lock:
+        if key not in _cached:
+            _cached.clear()
+            _cached[key] = _load(key)
+        return _cached[key]
+
+
+def select_and_cache(key: PackageKey, stars: StarInputs) -> EngineChoice:
+    """Find the engine of a run on a real batch; the predictor stays loaded for its regions.
+
+    Raises
+    ------
+    ParityError : no engine, or not the one that was asked for, reproduces the package.
+    """
+    with _lock, one_thread():
+        package = _open(key)
+        asked = {"engine": key.engine, "precision": key.precision}
+        device = open_device(key.device)
+        ensemble, choice = select_engine(
+            package, stars, tolerance=key.tolerance, device=device, **asked
+        )
+        _cached.clear()
+        ready = replace(key, chosen=str(choice.candidate))
+        _cached[ready] = _predictor(package, ensemble, choice)
+    return choice
+
+
+def _load(key: PackageKey) -> Predictor:
+    package, device = _open(key), open_device(key.device)
+    wanted = Candidate.parse(key.chosen) if key.chosen else TORCH_EAGER
+    with one_thread():
+        trial, ensemble = check_parity(package, wanted, key.tolerance, device)
+        if ensemble is None and key.engine == "auto" and wanted != TORCH_EAGER:
+            trial, ensemble = check_parity(package, TORCH_EAGER, key.tolerance, device)
+    if ensemble is None:
+        raise no_engine_error(package, wanted.engine, [trial])
+    return _predictor(package, ensemble, EngineChoice(trial.candidate, (trial,)))
+
+
+def _predictor(package: Package, ensemble: Ensemble, choice: EngineChoice) -> Predictor:
+    quality = Quality.from_arrays(package.quality_arrays)
+    return Predictor(package.spec, ensemble, quality, choice)
+
+
+def _open(key: PackageKey) -> Package:
+    package = Package.load(Path(key.path), verify=True)
+    if package.digest != key.digest:
+        raise DigestMismatch(
+            f"{Path(key.path).name} has the digest {package.digest[:12]}",
+            expected=f"{key.digest[:12]}, as planned",
+            cure="The package was exchanged while it was in use. Run the same command again.",
+        )
+    return package
