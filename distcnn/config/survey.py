@@ -11,7 +11,7 @@ class FilesConfig(Frozen):
     """Files of one kind in the archive folder and the reader that knows their format."""
 
     reader: str
-    """Name of a reader: gaia_rvs, gaia_rvs_datalink, gaia_xp, gaia_source, apogee, table."""
+    """Name of a reader; one that does not exist, such as ``?``, is answered with all that do."""
     files: str | tuple[str, ...]
     """File name pattern(s) below the archive folder."""
     columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)

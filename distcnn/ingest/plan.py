@@ -18,7 +18,7 @@ from distcnn.events import Listener
 from distcnn.ingest.matching import content_hash, find_files, healpix_range, overlapping_files
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.wavelength import Array, is_declared, wavelengths
-from distcnn.ingest.readers import Kind, Reader, ReadRequest, make_reader
+from distcnn.ingest.readers import Kind, Reader, ReadRequest, SpectraReader, make_reader
 from distcnn.schema import STAR, SURVEY_VARIABLES
 
 _KINDS: tuple[Kind, ...] = ("spectra", "source", "xp", "labels")
@@ -62,6 +62,13 @@ def reader_of(config: IngestConfig, kind: Kind) -> Reader | None:
     labels = config.labels.labels if config.labels else ()
     scalars = further_scalars(config)
     return make_reader(files, ReadRequest(kind, config.grid, config.bands, labels, cuts, scalars))
+
+
+def spectra_reader_of(config: IngestConfig) -> SpectraReader | None:
+    """The reader of spectra; None for a survey without spectra."""
+    reader = reader_of(config, "spectra")
+    assert reader is None or isinstance(reader, SpectraReader), "its kit checks for wavelength()"
+    return reader
 
 
 def further_scalars(config: IngestConfig) -> tuple[str, ...]:
@@ -162,7 +169,7 @@ class IngestPlan:
 
     def output_grid(self) -> Array | None:
         """Wavelengths of the stored pixels; None for a survey without spectra."""
-        reader = reader_of(self.config, "spectra")
+        reader = spectra_reader_of(self.config)
         if reader is None:
             return None
         grid, prepare = self.config.grid, self.config.prepare
@@ -170,7 +177,6 @@ class IngestPlan:
             return wavelengths(prepare.target)
         first = self.files["spectra"][0]
         given = wavelengths(grid) if is_declared(grid) else reader.wavelength(first)
-        assert given is not None
         return Preparation.for_grid(given, grid, prepare).wavelength
 
 

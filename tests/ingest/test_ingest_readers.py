@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from astropy.io.votable import writeto
 from astropy.table import Table
-from conformance.reader_checks import ReaderChecks, read_all
+from conformance.reader_checks import ReaderChecks, SpectraReaderChecks, read_all
 from tiny_archive import LABELS, PIXELS, TinyArchive, array_text, write_all_star
 
 from distcnn.config import CutConfig, FilesConfig, GridConfig
 from distcnn.errors import ColumnMissing, ConfigError, FileBroken, GridMismatch
-from distcnn.ingest.readers import ReadRequest, make_reader
+from distcnn.ingest.readers import READERS, Reader, ReadRequest, SpectraReader, make_reader
 from distcnn.schema import Reason
 
 GRID = GridConfig(start=846.0, step=0.01, size=PIXELS)
@@ -26,7 +26,7 @@ def reader_for(name: str, kind: str, **files):
     return make_reader(FilesConfig(reader=name, files="*", **files), request)
 
 
-class TestGaiaRvs(ReaderChecks):
+class TestGaiaRvs(SpectraReaderChecks):
     @pytest.fixture
     def reader(self):
         return reader_for("gaia_rvs", "spectra")
@@ -57,7 +57,7 @@ class TestPlainCsvRvs(TestGaiaRvs):
         return path
 
 
-class TestGaiaRvsDatalink(ReaderChecks):
+class TestGaiaRvsDatalink(SpectraReaderChecks):
     @pytest.fixture
     def reader(self):
         return reader_for("gaia_rvs_datalink", "spectra")
@@ -233,7 +233,7 @@ class TestApogee(ReaderChecks):
         np.testing.assert_allclose(block.columns["label_error"], 0.1)
 
 
-class TestTableOfSpectra(ReaderChecks):
+class TestTableOfSpectra(SpectraReaderChecks):
     @pytest.fixture
     def reader(self):
         columns = {"source_id": "name", "flux": "spec", "flux_error": "err", "snr": "sn"}
@@ -399,10 +399,20 @@ def test_columns_may_have_other_names_by_configuration(archive):
 
 
 def test_a_reader_that_does_not_exist_is_refused_with_those_that_do():
-    with pytest.raises(ConfigError, match="gaia_rvs_datalink, table"):
+    with pytest.raises(ConfigError, match="gaia_rvs_datalink, table") as caught:
         reader_for("galah", "spectra")
+    for name in ("gaia_rvs", "gaia_rvs_datalink", "table"):
+        assert f"{name}: {READERS[name].sentence}" in caught.value.cure
+    assert "registry.py" in caught.value.cure
     with pytest.raises(ConfigError, match=r"ingest\.xp\.reader"):
         reader_for("apogee", "xp")
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_every_row_of_the_registry_makes_a_reader_of_each_of_its_kinds(name):
+    for kind in READERS[name].kinds:
+        reader = reader_for(name, kind)
+        assert isinstance(reader, SpectraReader if kind == "spectra" else Reader)
 
 
 def test_a_file_of_no_known_format_is_refused(tmp_path):

@@ -45,10 +45,6 @@ class Apogee:
             hdu=files.hdu,
         )
 
-    def wavelength(self, path: Path) -> None:
-        """No spectra here."""
-        return
-
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, label, label_error, label_snr and the columns cut on."""
         for table_source in table_sources(path):

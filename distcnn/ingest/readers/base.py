@@ -8,7 +8,7 @@ cannot be used at all raises, naming the file, the row and the cure.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +69,9 @@ class ReadRequest:
     """Further variables of one number per star, named in ``columns`` of the source table."""
 
 
+@runtime_checkable
 class Reader(Protocol):
-    """Knows one archive's format."""
+    """Knows one archive's format; made from its files' section and a ReadRequest."""
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks of at most ``rows`` rows; with ``ids`` (sorted) only rows of these stars.
@@ -81,9 +82,76 @@ class Reader(Protocol):
         """
         ...
 
-    def wavelength(self, path: Path) -> Array | None:
-        """Wavelengths [P] of the spectra of a file; None for files without spectra."""
+
+@runtime_checkable
+class SpectraReader(Reader, Protocol):
+    """A reader of spectra, which also knows the grid they stand on."""
+
+    def wavelength(self, path: Path) -> Array:
+        """Wavelengths [P] of the spectra of a file, in the unit of ``ingest.grid``."""
         ...
+
+
+class BlockBuilder:
+    """A block being filled row by row, by readers whose formats do not give whole columns.
+
+    Columns are allocated once per block, ``source_id`` among them, and a reader writes row
+    ``count`` in place; only ``accept`` makes it part of the block. A row that turns out bad half
+    way is thus simply overwritten by the next.
+
+    Parameters
+    ----------
+    file : name that rejected rows carry.
+    rows : rows of a full block.
+    widths : length of every column's arrays [n, width] as float32; 0 for one float64 a row.
+    """
+
+    def __init__(self, file: str, rows: int, widths: Mapping[str, int]) -> None:
+        self.file, self.rows, self.widths = file, rows, dict(widths)
+        self.accepted = 0
+        """Rows accepted so far, of all blocks."""
+        self.rejected_lengths: set[int] = set()
+        """Lengths of arrays that rows were rejected for; -1 for other reasons."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.count = 0
+        self._numbers = np.empty(self.rows, np.int64)
+        self._source_id = np.empty(self.rows, np.int64)
+        self._rejected: list[Rejected] = []
+        self.columns: dict[str, Array] = {
+            name: np.empty((self.rows, width), np.float32) if width else np.empty(self.rows)
+            for name, width in self.widths.items()
+        }
+
+    @property
+    def full(self) -> bool:
+        """Whether the block must be taken before the next row."""
+        return self.count == self.rows
+
+    def accept(self, number: int, source_id: int) -> None:
+        """Keep row ``count``, whose columns have been written."""
+        self._numbers[self.count], self._source_id[self.count] = number, source_id
+        self.count += 1
+        self.accepted += 1
+
+    def reject(self, rejected: Rejected, length: int = -1) -> None:
+        """Quarantine a row instead of accepting it; ``length`` of an array that does not fit."""
+        self._rejected.append(rejected)
+        self.rejected_lengths.add(length)
+
+    def take(self) -> Block:
+        """What was gathered, as one block; the next one begins."""
+        columns = {name: values[: self.count] for name, values in self.columns.items()}
+        columns["source_id"] = self._source_id[: self.count]
+        block = Block(self._numbers[: self.count], columns, tuple(self._rejected))
+        self._begin()
+        return block
+
+    def rest(self) -> Iterator[Block]:
+        """The last block, unless nothing has happened since the one before."""
+        if self.count or self._rejected:
+            yield self.take()
 
 
 class RowProblem(Exception):

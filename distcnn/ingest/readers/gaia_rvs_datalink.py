@@ -5,14 +5,13 @@ votable, also inside the zip that DataLink sends. Missing pixels are empty field
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from distcnn.config import FilesConfig
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
-from distcnn.ingest.readers.base import Array, Block, ReadRequest, Rejected, broken
+from distcnn.ingest.readers.base import Array, Block, BlockBuilder, ReadRequest, Rejected, broken
 from distcnn.ingest.readers.formats.binary import table_sources
 from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 from distcnn.schema import Reason
@@ -39,13 +38,13 @@ class GaiaRvsDatalink:
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, ra, dec, flux, flux_error; ``rows`` of Block = first pixel's."""
         grid = self.wavelength(path)
-        block = _Stars(str(path), grid)
+        widths = {"flux": len(grid), "flux_error": len(grid), "ra": 0, "dec": 0}
+        builder = BlockBuilder(str(path), rows, widths)
         for star in self._stars(path, ids):
-            block.add(star)
-            if len(block.rows) == rows:
-                yield block.block()
-        if block.rows or block.rejected:
-            yield block.block()
+            _add(star, grid, builder)
+            if builder.full:
+                yield builder.take()
+        yield from builder.rest()
 
     def _stars(self, path: Path, ids: Array | None) -> Iterator[Block]:
         """One block per star, its rows being pixels."""
@@ -93,52 +92,33 @@ def _split(block: Block) -> list[Block]:
     return stars
 
 
-@dataclass
-class _Stars:
-    """The block being filled with whole stars."""
+def _add(star: Block, grid: Array, builder: BlockBuilder) -> None:
+    """Take a star, or quarantine it for its first problem."""
+    if star.rejected:
+        builder.reject(star.rejected[0])
+        return
+    problem = _problem(star, grid)
+    row, source_id = int(star.rows[0]), int(star.columns["source_id"][0])
+    if problem is not None:
+        builder.reject(Rejected(builder.file, row, source_id, *problem))
+        return
+    for name in ("flux", "flux_error"):
+        builder.columns[name][builder.count] = star.columns[name]
+    for name in ("ra", "dec"):
+        builder.columns[name][builder.count] = star.columns[name][0]
+    builder.accept(row, source_id)
 
-    file: str
-    grid: Array
-    rows: list[int] = field(default_factory=list)
-    stars: list[dict[str, Array]] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
 
-    def add(self, star: Block) -> None:
-        """Take a star, or put it aside for its first problem."""
-        if star.rejected:
-            self.rejected.append(star.rejected[0])
-            return
-        problem = self._problem(star)
-        row, source_id = int(star.rows[0]), int(star.columns["source_id"][0])
-        if problem is not None:
-            self.rejected.append(Rejected(self.file, row, source_id, *problem))
-            return
-        self.rows.append(row)
-        self.stars.append(dict(star.columns))
-
-    def _problem(self, star: Block) -> tuple[Reason, str] | None:
-        found = star.columns["wavelength"]
-        if len(found) != len(self.grid):
-            detail = f"the star has {len(found)} pixels, the configuration {len(self.grid)}"
-            return Reason.ARRAY_LENGTH, detail
-        tolerance = 0.1 * abs(self.grid[1] - self.grid[0])
-        off = ~(np.abs(found - self.grid) <= tolerance)
-        if off.any():
-            first = int(np.argmax(off))
-            detail = f"pixel {first} is at {found[first]:.7g}, the grid has {self.grid[first]:.7g}"
-            return Reason.GRID, detail
-        return None
-
-    def block(self) -> Block:
-        """What was gathered, as one block."""
-        columns: dict[str, Array] = {}
-        shape = (len(self.stars), len(self.grid))
-        for name in ("flux", "flux_error"):
-            rows = [star[name] for star in self.stars]
-            columns[name] = np.array(rows, np.float32).reshape(shape)
-        for name in ("source_id", "ra", "dec"):
-            columns[name] = np.array([star[name][0] for star in self.stars])
-        columns["source_id"] = columns["source_id"].astype(np.int64)
-        block = Block(np.array(self.rows, np.int64), columns, tuple(self.rejected))
-        self.rows, self.stars, self.rejected = [], [], []
-        return block
+def _problem(star: Block, grid: Array) -> tuple[Reason, str] | None:
+    """Why a star's pixels cannot be used on the grid; None if they can."""
+    found = star.columns["wavelength"]
+    if len(found) != len(grid):
+        detail = f"the star has {len(found)} pixels, the configuration {len(grid)}"
+        return Reason.ARRAY_LENGTH, detail
+    tolerance = 0.1 * abs(grid[1] - grid[0])
+    off = ~(np.abs(found - grid) <= tolerance)
+    if off.any():
+        first = int(np.argmax(off))
+        detail = f"pixel {first} is at {found[first]:.7g}, the grid has {grid[first]:.7g}"
+        return Reason.GRID, detail
+    return None

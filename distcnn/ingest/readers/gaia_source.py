@@ -35,10 +35,6 @@ class GaiaSource:
         optional = frozenset({"snr"})
         self.selection = ColumnSelection(identifier, names, optional, hdu=files.hdu)
 
-    def wavelength(self, path: Path) -> None:
-        """No spectra here."""
-        return
-
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, ra, dec, parallax, parallax_error, snr, photometry, scalars."""
         for table_source in table_sources(path):

@@ -97,10 +97,8 @@ class Table:
             names[f"band/{band}"] = column
         return ColumnSelection(self._name("source_id"), names, optional, True, self.files.hdu)
 
-    def wavelength(self, path: Path) -> Array | None:
+    def wavelength(self, path: Path) -> Array:
         """The grid of a file of spectra: declared, of the header, or of the first row's column."""
-        if self.request.kind != "spectra":
-            return None
         declared = wavelengths(self.request.grid) if is_declared(self.request.grid) else None
         table_source = table_sources(path)[0]
         if table_source.format == "text":
@@ -136,7 +134,6 @@ class Table:
             return
         table = open_table(table_source, self.files.hdu)
         grid = self.wavelength(table_source.path)
-        assert grid is not None
         identifier = find_column(table.columns, self._name("source_id"), table_source.path)
         arrays = ["flux", *(n for n in ("flux_error", "wavelength") if n in self.given)]
         if look_for(table.columns, "flux_error") and "flux_error" not in arrays:

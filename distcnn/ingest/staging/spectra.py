@@ -6,10 +6,10 @@ import numpy as np
 
 from distcnn.config import IngestConfig
 from distcnn.errors import GridMismatch
-from distcnn.ingest.plan import PartTask, reader_of
+from distcnn.ingest.plan import PartTask, spectra_reader_of
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.wavelength import Array
-from distcnn.ingest.readers import Block, Reader, Rejected
+from distcnn.ingest.readers import Block, Rejected, SpectraReader
 from distcnn.ingest.staging.columns import PartWriter
 from distcnn.schema import MaskBit, Reason
 
@@ -23,7 +23,7 @@ def stage_spectra(task: PartTask, writer: PartWriter) -> None:
     ------
     FileBroken, ColumnMissing, GridMismatch : a file cannot be used.
     """
-    reader = reader_of(task.config, "spectra")
+    reader = spectra_reader_of(task.config)
     assert reader is not None
     writer.append(_no_spectra(task))
     for number, path in enumerate(task.files):
@@ -47,9 +47,8 @@ def _no_spectra(task: PartTask) -> dict[str, Array]:
     return columns | {name: np.empty(0) for name in ("ra", "dec", "spectrum_snr")}
 
 
-def _plan(task: PartTask, path: Path, reader: Reader) -> Preparation:
+def _plan(task: PartTask, path: Path, reader: SpectraReader) -> Preparation:
     wavelength = reader.wavelength(path)
-    assert wavelength is not None
     assert task.wavelength is not None
     plan = Preparation.for_grid(wavelength, task.config.grid, task.config.prepare)
     expected = task.wavelength

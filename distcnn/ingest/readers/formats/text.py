@@ -6,7 +6,7 @@ Fields hold numbers, texts, or whole arrays as quoted ``"[...]"`` or ``"(...)"``
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from isal import igzip, isal_zlib
 
-from distcnn.ingest.readers.base import Array, Rejected, RowProblem, broken
+from distcnn.ingest.readers.base import Array, Block, BlockBuilder, Rejected, RowProblem, broken
 from distcnn.ingest.readers.formats.fields import MISSING, name_to_id, split_row, to_float, to_id
 from distcnn.schema import Reason
 
@@ -239,3 +239,43 @@ def check_fields(line: bytes, table: TextTable) -> list[bytes]:
         raise RowProblem(Reason.MALFORMED, detail)
     fields[-1] = fields[-1].rstrip(b"\r\n")
     return fields
+
+
+def blocks_by_row(
+    table: TextTable,
+    builder: BlockBuilder,
+    identify: Callable[[list[bytes]], int],
+    fill: Callable[[list[bytes], BlockBuilder], None],
+    ids: Array | None,
+) -> Iterator[Block]:
+    """Blocks of a table whose fields hold whole arrays, which pandas does not parse.
+
+    Parameters
+    ----------
+    identify : the source_id of a row's fields.
+    fill : writes a row's fields to row ``builder.count`` of the columns.
+    ids : only rows of these stars; rows of others are not even parsed.
+
+    Raises
+    ------
+    FileBroken : there are no rows, or the stream breaks off.
+    """
+    stars = None if ids is None else set(ids.tolist())
+    for number, line in table.lines():
+        source_id = 0
+        try:
+            fields = check_fields(line, table)
+            source_id = identify(fields)
+            if stars is not None and source_id not in stars:
+                continue
+            fill(fields, builder)
+        except RowProblem as bad:
+            rejected = Rejected(builder.file, number, source_id, bad.reason, bad.detail)
+            builder.reject(rejected, bad.length)
+            continue
+        builder.accept(number, source_id)
+        if builder.full:
+            yield builder.take()
+    if not table.row:
+        raise broken(builder.file, "the file has a header but no rows", row=0)
+    yield from builder.rest()
