@@ -54,13 +54,13 @@ from lib.survey_of import FEW, make_few, make_shell
 from distcnn import pipeline
 from distcnn.clusters import open_cluster
 from distcnn.config import load_config
-from distcnn.events import Advanced, Event, StageStarted, silent
+from distcnn.events import Event, RegionStored, StageStarted, silent
 from distcnn.inference import predict
 from distcnn.inference.compute import RegionTask
 from distcnn.inference.engines import Candidate, Choice
 from distcnn.inference.region import EngineSelection, PredictionRun, WorkerFunctions
 from distcnn.model import Package
-from distcnn.monitor.console.log_lines import Lines
+from distcnn.monitor.console.log_lines import LogLines
 from distcnn.survey import Ledger, RegionResult
 
 STARS, PIXELS = 600, 800  # of the package
@@ -106,14 +106,14 @@ class Watch:
         self.cpu: list[float] = []
         self.memory: list[int] = []
         self.text = StringIO()
-        self.lines = Lines(self.text)
+        self.lines = LogLines(self.text)
 
     def __call__(self, event: Event) -> None:
         self.lines(event)
-        if isinstance(event, Advanced):
+        if isinstance(event, RegionStored):
             self.count += 1
         if isinstance(event, StageStarted) or (
-            isinstance(event, Advanced) and self.count % self.size == 0
+            isinstance(event, RegionStored) and self.count % self.size == 0
         ):
             self.marks.append(time.perf_counter())
             self.cpu.append(time.process_time())

@@ -1,12 +1,15 @@
-"""Events: what rooms tell about their work, and who may listen.
+"""Events: what the packages report of their work, and who may listen.
 
-Rooms never print. They hand events to a listener; monitor/ turns them into progress bars,
-log lines or journals. A listener that fails never stops the work.
+They never print. They hand events to a listener; monitor/ turns them into progress bars, log
+lines or journals. A listener that fails never stops the work.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # its attributes are read, nothing of it is run: no import from above
+    from distcnn.survey import RegionResult
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,10 @@ class StageStarted:
 
 @dataclass(frozen=True)
 class Advanced:
-    """``count`` more units of a stage are finished and stored."""
+    """``count`` more units of a stage are finished and stored.
+
+    Where the units are the stars of predicted regions there is a ``RegionStored`` instead.
+    """
 
     stage: str
     count: int
@@ -29,11 +35,46 @@ class Advanced:
 
 
 @dataclass(frozen=True)
+class RegionStored:
+    """A region is computed and stored, and with it ``count`` more stars of the stage.
+
+    The event carries the record that the ledger keeps: stars, flags, seconds by step, memory,
+    engine. What is measured of a region and written there reaches every listener with it.
+
+    Parameters
+    ----------
+    region : its name, ``Region.name``.
+    attempt : 1 = at once; one more than the attempts of the run where it was stored at last
+        without the stars that fail.
+    """
+
+    stage: str
+    region: str
+    attempt: int
+    result: "RegionResult"
+
+    @property
+    def count(self) -> int:
+        """Stars of the region."""
+        return self.result.region.size
+
+
+@dataclass(frozen=True)
+class RegionFailed:
+    """An attempt at a region has failed; it is tried again, or computed without some stars."""
+
+    stage: str
+    region: str
+    attempt: int
+    error: str
+
+
+@dataclass(frozen=True)
 class EpochEnded:
     """One epoch of one member: losses in nats per label, speed in stars per second.
 
     ``learning_rate`` is that of the epoch's last step; ``seconds_left`` until the last epoch,
-    where whoever trains knows better than a listener with a clock. None = not told.
+    where whoever trains knows better than a listener with a clock. None = not reported.
     """
 
     member: int
@@ -62,14 +103,14 @@ class StageEnded:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-Event = StageStarted | Advanced | EpochEnded | Notice | StageEnded
+Event = StageStarted | Advanced | RegionStored | RegionFailed | EpochEnded | Notice | StageEnded
 
 
 class Listener(Protocol):
-    """Anything that can be told an event."""
+    """Anything that can be called with an event."""
 
     def __call__(self, event: Event) -> None: ...
 
 
 def silent(event: Event) -> None:
-    """The listener that ignores everything; the default of every room."""
+    """The listener that ignores everything; the default everywhere."""

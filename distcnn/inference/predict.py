@@ -14,7 +14,15 @@ import numpy as np
 
 from distcnn.config import PredictConfig
 from distcnn.errors import ClusterError
-from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
+from distcnn.events import (
+    Listener,
+    Notice,
+    RegionFailed,
+    RegionStored,
+    StageEnded,
+    StageStarted,
+    silent,
+)
 from distcnn.executor import Executor
 from distcnn.files import atomic_write
 from distcnn.inference.compute import RegionTask
@@ -203,12 +211,14 @@ def _compute_all(
     given_up: list[Region] = []
     for attempt in range(1, attempts + 1):
         retry: list[Region] = []
+        recorder.attempt = attempt
         for region, error in _pass(partial(functions.region, run), waiting, executor, recorder):
             # An executor has tried again by itself where workers died.
             last = attempt == attempts or isinstance(error, ClusterError)
             (given_up if last else retry).append(region)
-            recorder.listener(Notice(f"Region {region.name} failed: {error}", "warning"))
+            recorder.listener(RegionFailed(STAGE, region.name, attempt, str(error)))
         waiting = sorted(retry)
+    recorder.attempt = attempts + 1
     for region in sorted(given_up):
         recorder(isolate_failures(functions, run, region, executor, recorder.listener))
 
@@ -235,6 +245,7 @@ class _Recorder:
 
     ledger: Ledger
     listener: Listener
+    attempt: int = 1
     reported_halving: bool = False
 
     def __call__(self, result: RegionResult) -> None:
@@ -243,7 +254,7 @@ class _Recorder:
         if batch < planned and not self.reported_halving:
             self.reported_halving = True
             self.listener(Notice(f"Memory ran out: batches of {batch} instead of {planned}"))
-        self.listener(Advanced(STAGE, result.region.size, result.worker))
+        self.listener(RegionStored(STAGE, result.region.name, self.attempt, result))
 
 
 def _finish(store: Store, ledger: Ledger, totals: RunSummary, listener: Listener) -> None:

@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distcnn.events import Advanced, EpochEnded, Event, Notice, StageEnded, StageStarted
+from distcnn.events import (
+    Advanced,
+    EpochEnded,
+    Event,
+    Notice,
+    RegionFailed,
+    RegionStored,
+    StageEnded,
+    StageStarted,
+)
+from distcnn.survey import Region, RegionResult
 
 ORDERLY = (
     StageStarted("predict", 100, "stars", done=20),
@@ -17,6 +27,24 @@ ORDERLY = (
     Advanced("predict", 40),
     StageEnded("predict", {"stars": 100, "seconds": 1.5}),
 )
+
+RESULT = RegionResult(
+    region=Region(0, 32),
+    digest="abc",
+    stars=32,
+    done=31,
+    failed=1,
+    flagged={"NO_XP": 2},
+    reasons={"no flux": ((7, 4711),)},
+    batch=16,
+    planned_batch=32,
+    engine="eager float32",
+    parity=1e-6,
+    seconds={"load": 0.1, "read": 0.2, "infer": 1.0, "write": 0.3, "total": 1.5},
+    memory=500_000_000,
+    worker="host:1",
+)
+STORED = RegionStored("predict", RESULT.region.name, 2, RESULT)
 
 
 class ListenerChecks:
@@ -29,6 +57,11 @@ class ListenerChecks:
         tell(listener, StageStarted("read", 3, "files"), StageStarted("write", 5, "stars"))
         tell(listener, Advanced("read", 1), Advanced("write", 5), StageEnded("write"))
         tell(listener, Advanced("read", 2), StageEnded("read"))
+
+    def test_regions_that_are_stored_and_that_fail(self, listener):
+        tell(listener, StageStarted("predict", 64, "stars"))
+        tell(listener, RegionFailed("predict", STORED.region, 1, "[disk] full"), STORED)
+        tell(listener, StageEnded("predict"), STORED)
 
     def test_members_that_train(self, listener):
         tell(listener, StageStarted("train", 4, "epochs"))

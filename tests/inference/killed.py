@@ -19,7 +19,7 @@ import zarr.storage._local as local_store
 
 from distcnn.clusters import open_cluster
 from distcnn.config import ClusterConfig
-from distcnn.events import Advanced
+from distcnn.events import RegionStored
 from distcnn.survey import Ledger
 from tests.inference.small import go
 
@@ -99,7 +99,7 @@ def client(folder):
     stored = []
 
     def listen(event):
-        if isinstance(event, Advanced):
+        if isinstance(event, RegionStored):
             stored.append(event)
         if len(stored) == 2:
             workers = [child.pid for child in psutil.Process().children(recursive=True)]

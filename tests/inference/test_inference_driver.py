@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from distcnn.events import Advanced, Notice
+from distcnn.events import RegionFailed, RegionStored
 from distcnn.executor import SerialExecutor
 from distcnn.inference import predict
 from distcnn.inference.engines import Candidate, Choice
@@ -86,8 +86,8 @@ def test_two_thousand_idle_regions_are_handed_out_one_by_one_and_added_up(shell,
     assert summary.parity == 1e-6 * (REGIONS - 1)
     assert (summary.batch, summary.resumed) == (8, 0)
     assert max(executor.ahead) == 1
-    assert sum(e.count for e in heard if isinstance(e, Advanced)) == REGIONS * SHARD
-    assert sum("not before the end" in e.text for e in heard if isinstance(e, Notice)) == 3
+    assert sum(e.count for e in heard if isinstance(e, RegionStored)) == REGIONS * SHARD
+    assert sum("not before the end" in e.error for e in heard if isinstance(e, RegionFailed)) == 3
     store = Store.open(tmp_path / "predictions.zarr")
     assert store.attrs["complete"]
     assert store.attrs["counts"]["failed"] == 4
@@ -111,7 +111,7 @@ def test_a_run_that_stopped_hands_out_what_is_left_and_adds_up_everything(shell)
         pass
 
     def stop(event):
-        if isinstance(event, Advanced):
+        if isinstance(event, RegionStored):
             stop.count += 1
             if stop.count == 700:
                 raise Stop

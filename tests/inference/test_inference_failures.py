@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distcnn.errors import ClusterError, StoreCorrupt, StoreError
-from distcnn.events import Notice
+from distcnn.events import Notice, RegionFailed, RegionStored
 from distcnn.inference import verify
 from distcnn.inference.package_cache import _cached
 from distcnn.model import Ensemble
@@ -140,8 +140,12 @@ def test_a_star_that_breaks_the_computation_is_found_and_left_out(made, place, m
     others = np.arange(STARS) != POISON
     for name, values in wanted.items():
         assert np.array_equal(met[name][others], values[others], equal_nan=True)
-    failures = [e for e in heard if isinstance(e, Notice) and " failed: " in e.text]
-    assert len(failures) == (1 if died else CONFIG.attempts)
+    failures = [e for e in heard if isinstance(e, RegionFailed)]
+    # A cluster has tried again by itself before it gives a region up.
+    assert [e.attempt for e in failures] == ([1] if died else list(range(1, CONFIG.attempts + 1)))
+    stored = {e.region: e.attempt for e in heard if isinstance(e, RegionStored)}
+    assert stored.pop(failures[0].region) == CONFIG.attempts + 1
+    assert set(stored.values()) == {1}
 
 
 def test_a_failure_that_passes_leaves_no_trace(made, place, monkeypatch):

@@ -18,7 +18,7 @@ from distcnn.errors import (
     PlanRefused,
     StoreError,
 )
-from distcnn.events import Advanced, Notice, StageEnded, StageStarted
+from distcnn.events import Notice, RegionStored, StageEnded, StageStarted
 from distcnn.inference import plan, verify
 from distcnn.inference.package_cache import PackageKey, get_cached
 from distcnn.inference.prediction_store import MAX_CHUNK_STARS, _chunk
@@ -125,8 +125,15 @@ def test_a_listener_hears_every_star_once(place):
     heard = []
     summary = go(place, listener=heard.append)
     assert heard[0] == StageStarted("predict", STARS, "stars", 0)
-    assert sum(e.count for e in heard if isinstance(e, Advanced)) == STARS
+    assert sum(e.count for e in heard if isinstance(e, RegionStored)) == STARS
     assert isinstance(heard[-1], StageEnded)
+    ledger = Ledger.read(place / "predictions.zarr/.distcnn/ledger.jsonl").done
+    stored = {e.region: e for e in heard if isinstance(e, RegionStored)}
+    assert {name: e.result.to_json() for name, e in stored.items()} == dict(ledger.items())
+    for event in stored.values():
+        assert event.attempt == 1
+        assert event.result.memory > 0
+        assert event.result.seconds["read"] > 0
     assert summary.stars == STARS
     assert summary.failed == summary.resumed == 0
     assert "150 stars in 5 regions, 0 failed" in str(summary)
@@ -196,7 +203,7 @@ def test_two_runs_may_not_write_one_store(place):
         pass
 
     def run_again(event):
-        if isinstance(event, Advanced):
+        if isinstance(event, RegionStored):
             code = f"""
 from pathlib import Path
 from distcnn.errors import StoreError

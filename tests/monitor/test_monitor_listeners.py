@@ -8,13 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from conformance.listener_checks import ORDERLY, ListenerChecks, tell
+from conformance.listener_checks import ORDERLY, RESULT, STORED, ListenerChecks, tell
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util import tensor_util
 
 from distcnn.config import MonitorConfig
 from distcnn.errors import MissingExtra, UsageError
-from distcnn.events import Advanced, EpochEnded, Notice, StageEnded, StageStarted
+from distcnn.events import Advanced, EpochEnded, Notice, RegionFailed, StageEnded, StageStarted
 from distcnn.monitor import LISTENERS, ListenerGroup, console_display, open_listener
 from distcnn.monitor.console import LogLines
 from distcnn.monitor.console.progress_bars import MAX_MEMBER_BARS, ProgressBars
@@ -141,6 +141,17 @@ class TestLogLinesInTime:
         assert left(6, seconds_left=7.0) == 7
         assert left(1) is None
 
+    def test_stored_regions_count_their_stars_and_failed_ones_are_warned_of(
+        self, lines, stream, clock
+    ):
+        lines(StageStarted("predict", 64, "stars"))
+        clock.now += 8
+        tell(lines, RegionFailed("predict", "0-32", 1, "gone"), STORED)
+        assert self.texts(stream)[1:] == [
+            "warning: Region 0-32 failed: gone",
+            "predict: 32 of 64 stars (50 %), 4 stars/s, 8.0 s left",
+        ]
+
     def test_notices_are_told_at_once_with_their_level(self, lines, stream):
         tell(lines, Notice("first\nsecond"), Notice("beware", "warning"))
         assert self.texts(stream) == ["first", "second", "warning: beware"]
@@ -261,6 +272,18 @@ class TestTheJournal:
             with Journal(tmp_path / "j") as journal:
                 journal(Notice("again"))
         assert len((tmp_path / "j").read_text().splitlines()) == 2
+
+    def test_a_region_is_written_with_all_that_the_ledger_keeps_of_it(self, tmp_path):
+        with Journal(tmp_path / "j") as journal:
+            tell(journal, RegionFailed("predict", "0-32", 1, "gone"), STORED)
+        failed, stored = map(json.loads, (tmp_path / "j").read_text().splitlines())
+        assert (failed["event"], failed["region"], failed["attempt"]) == ("RegionFailed", "0-32", 1)
+        assert (stored["stage"], stored["region"], stored["attempt"]) == (
+            "predict",
+            "000000000-000000032",
+            2,
+        )
+        assert stored["result"] == RESULT.to_json()
 
     def test_values_that_json_lacks_are_written_plainly(self, tmp_path):
         facts = {

@@ -5,7 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from distcnn.events import Advanced, EpochEnded, Event, Notice, StageEnded, StageStarted
+from distcnn.events import (
+    Advanced,
+    EpochEnded,
+    Event,
+    Notice,
+    RegionFailed,
+    RegionStored,
+    StageEnded,
+    StageStarted,
+)
 
 
 @dataclass
@@ -75,12 +84,14 @@ class Display(ABC):
             case StageStarted():
                 estimate = self.estimates[event.stage] = RateEstimate.begin(event, self.clock())
                 self.stage_started(estimate)
-            case Advanced() if event.stage in self.estimates:
+            case Advanced() | RegionStored() if event.stage in self.estimates:
                 estimate = self.estimates[event.stage]
                 estimate.advance(event.count, self.clock())
                 self.stage_advanced(estimate, event.count)
             case EpochEnded():
                 self.epoch_ended(event, self._estimate_of(event))
+            case RegionFailed():
+                self.notice(f"Region {event.region} failed: {event.error}", "warning")
             case Notice():
                 self.notice(event.text, event.level)
             case StageEnded():

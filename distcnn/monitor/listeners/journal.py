@@ -13,13 +13,15 @@ import numpy as np
 
 from distcnn.errors import UsageError
 from distcnn.events import Event, StageEnded, StageStarted
+from distcnn.survey import RegionResult
 
 
 class Journal:
     """Appends to ``path``; one object a line, read by ``pandas.read_json(path, lines=True)``.
 
     ``{"time": "2026-01-31T12:00:00+00:00", "run": "20260131T115900-host-4711",
-    "event": "RegionStored", "stage": "predict", "region": "0-2048", "attempt": 1, ...}``
+    "event": "RegionStored", "stage": "predict", "region": "000000000-000002048", "attempt": 1,
+    "result": {"stars": 2048, "seconds": {"read": 0.4, ...}, "memory": 812000000, ...}}``
 
     Every line has the time (UTC), the run (start, host and process: many runs may share a file),
     the event and its stage; the rest are the event's own fields. The stage of an event without
@@ -72,6 +74,8 @@ def _as_json(value: object) -> object:
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, RegionResult):
+        value = value.to_json()
     if isinstance(value, Mapping):
         return {str(name): _as_json(part) for name, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
