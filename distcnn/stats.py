@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from distcnn.arrays import Array
 
 WITHIN_68, WITHIN_95 = 0.6827, 0.9545
 

@@ -5,7 +5,8 @@
 are [N, L] with NaN where a star has none.
 """
 
-from distcnn.baselines.features import Array, Inputs
+from distcnn.arrays import Array
+from distcnn.baselines.features import Inputs
 from distcnn.baselines.photometry import PhotometryOnly
 from distcnn.baselines.ridge import Ridge
 from distcnn.baselines.run import Answer, compare

@@ -1,11 +1,11 @@
 """Inputs of a survey as the columns of a table, for regressions that are not networks."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from distcnn.arrays import Array
+
 Inputs = Mapping[str, Array]
 
 

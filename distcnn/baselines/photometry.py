@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from distcnn.baselines.features import Array, Inputs, photometric_table
+from distcnn.arrays import Array
+from distcnn.baselines.features import Inputs, photometric_table
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distcnn.baselines.features import Array, Inputs, full_table
+from distcnn.arrays import Array
+from distcnn.baselines.features import Inputs, full_table
 
 PENALTIES = tuple(10.0**power for power in np.arange(-2.0, 6.5, 0.5))
 

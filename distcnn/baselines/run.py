@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distcnn.baselines.features import Array
+from distcnn.arrays import Array
 from distcnn.baselines.photometry import PhotometryOnly
 from distcnn.baselines.ridge import Ridge
 from distcnn.errors import StoreError

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from distcnn.arrays import Array
 from distcnn.catalogue.columns import BOUNDARY_TESTS, PUBLISHED_LABELS
 from distcnn.schema import Flag
 
-Array = NDArray[Any]
 INSIDE, OUTSIDE, NO_TEST = (np.uint8(ord(character)) for character in "01-")
 
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from distcnn.arrays import Array
 from distcnn.catalogue.columns import PARTS, Column, columns, pairs
 from distcnn.catalogue.flag_boundary import flag_boundary
 from distcnn.schema import FLAG_TEXT, LABELS, Flag
 from distcnn.survey import Region, Store
 
-Array = NDArray[Any]
 BLOCK_ROWS = 65536
 
 

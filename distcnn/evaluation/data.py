@@ -6,16 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from distcnn import hashing
+from distcnn.arrays import Array
 from distcnn.config import SplitConfig
 from distcnn.errors import DigestMismatch, PackageError
 from distcnn.events import Listener, Notice, silent
 from distcnn.schema import PACKAGE_FORMAT
 from distcnn.survey import Store
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from distcnn.arrays import Array
 from distcnn.errors import FileBroken
 from distcnn.evaluation.records import (
     AccuracyRow,
@@ -23,8 +24,6 @@ from distcnn.evaluation.sample import Counts, Sample
 from distcnn.quality import bin_name, coverage_table, snr_groups
 from distcnn.schema import FLAG_TEXT, REASON_TEXT, Flag, Reason
 from distcnn.survey import Ledger, Region
-
-Array = np.ndarray[Any, Any]
 
 NETWORK = "network"
 FAINT_SNR = (15.0, 25.0)

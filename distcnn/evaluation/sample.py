@@ -7,11 +7,11 @@ source_id, so the same stars whatever the sharding.
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from distcnn.arrays import Array
 from distcnn.config import ReportConfig
 from distcnn.errors import ColumnMissing, FileBroken, StoreError
 from distcnn.evaluation.data import EvaluationData
@@ -19,8 +19,6 @@ from distcnn.events import Advanced, Listener, StageStarted
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store
 from distcnn.survey.split import TEST, assign
-
-Array = np.ndarray[Any, Any]
 
 READ_STARS = 65_536
 """Stars read at a time."""

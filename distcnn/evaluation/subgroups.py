@@ -6,14 +6,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.evaluation.metrics import known_snr_groups
 from distcnn.evaluation.records import AttenuationRow, CoverageRow, MetallicityBiasRow
 from distcnn.evaluation.sample import Sample
 from distcnn.quality import LABEL_STRATA, coverage_table, label_strata, strata_columns
 from distcnn.quality.debias import both_estimates
 from distcnn.schema import Flag, Trouble
-
-Array = np.ndarray[Any, Any]
 
 METALLICITIES = ("mh", "feh")
 METALLICITY_EDGES = (-2.5, -2.0, -1.75, -1.5, -1.25, -1.0, -0.75, -0.5, -0.25, 0.0)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.errors import StoreCorrupt
 from distcnn.inference.compatibility import band_names, reference_column
 from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, Predictor
@@ -20,7 +20,6 @@ from distcnn.model.devices import one_thread
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store, widened
 
-Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
 COPIED = ("ra", "dec", "snr", "parallax")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distcnn.arrays import Array
 from distcnn.inference.novelty_torch import NoveltyTorch
 from distcnn.model import Batch, Ensemble, InputSpec
 from distcnn.model.ensemble import Prediction
@@ -24,7 +25,6 @@ from distcnn.model.networks.covariance import pairs
 from distcnn.quality import InputSummary, Novelty
 from distcnn.survey import Quantised
 
-Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 STAGING_BUFFERS = 3
 """Batches under way: one arrives, one is computed, one goes home."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.inference.device_pipeline import DevicePipeline
 from distcnn.inference.engines import EngineChoice
 from distcnn.model import Ensemble, InputSpec, Prediction, star_inputs
@@ -14,7 +14,6 @@ from distcnn.quality import InputSummary, Quality
 from distcnn.schema import PREDICTION_VARIABLES
 from distcnn.survey import Quantised, widened
 
-Array = np.ndarray[Any, Any]
 LABELLED = ("label", "label_error", "label_noise", "label_scatter")
 """Without a finite value in each of these a star has failed."""
 DERIVED = ("label_error_low", "label_error_high", "label_debiased", "label_debiased_error")

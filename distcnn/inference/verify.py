@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from distcnn import hashing
+from distcnn.arrays import Array
 from distcnn.config import PredictConfig
 from distcnn.errors import PackageError, RegionError, StoreError, VerificationFailed
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
@@ -29,7 +30,6 @@ from distcnn.model import Package
 from distcnn.schema import Status
 from distcnn.survey import Ledger, Region, RegionResult, Store
 
-Array = np.ndarray[Any, Any]
 STAGE = "verify"
 _SHOWN = 20  # differences printed in the message
 _LAST_BIT = 2.0**-11  # of a float16 near 1: what rounding alone may move a correlation by

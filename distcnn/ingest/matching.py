@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from distcnn import hashing
+from distcnn.arrays import Array
 from distcnn.config import CutConfig, FilesConfig, LabelsConfig
 from distcnn.errors import InputError
 from distcnn.files import atomic_write
-from distcnn.ingest.readers.base import Array, Block, Reader, Rejected
+from distcnn.ingest.readers.base import Block, Reader, Rejected
 
 _RANGE = re.compile(r"_(\d+)-(\d+)\.")
 _SAMPLE_BYTES = 1 << 16

@@ -11,10 +11,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distcnn.arrays import Array
 from distcnn.config import GridConfig, IngestConfig
 from distcnn.files import atomic_write
 from distcnn.ingest.plan import further_scalars
-from distcnn.ingest.preprocess.wavelength import Array
 from distcnn.ingest.readers.base import XP_COEFFICIENTS, Rejected
 from distcnn.ingest.staging.columns import Part, to_lines
 from distcnn.ingest.staging.part import PartRecord

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from distcnn import __version__, hashing
+from distcnn.arrays import Array
 from distcnn.config import FilesConfig, IngestConfig
 from distcnn.errors import ConfigError, InputError
 from distcnn.events import Listener
 from distcnn.ingest.matching import content_hash, find_files, healpix_range, overlapping_files
 from distcnn.ingest.preprocess.spectra import Preparation
-from distcnn.ingest.preprocess.wavelength import Array, is_declared, wavelengths
+from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers import Kind, Reader, ReadRequest, SpectraReader, make_reader
 from distcnn.schema import STAR, SURVEY_VARIABLES
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distcnn.arrays import Array
 from distcnn.model.batched_ensemble import Outputs
-from distcnn.model.inputs import Array, Batch, StarInputs
+from distcnn.model.inputs import Batch, StarInputs
 from distcnn.model.networks.covariance import pack_pairs, pairs
 from distcnn.model.networks.hybrid import Network, Student, stack_members
 from distcnn.model.package.package import Engine, Package

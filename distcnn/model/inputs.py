@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from distcnn import hashing
+from distcnn.arrays import Array
 from distcnn.config import NetworkConfig
 from distcnn.errors import GridMismatch, PackageError, TrainingError
 from distcnn.survey import Store
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

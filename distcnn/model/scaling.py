@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distcnn.model.inputs import Array, InputSpec, StarInputs
+from distcnn.arrays import Array
+from distcnn.model.inputs import InputSpec, StarInputs
 from distcnn.schema import LABELS
 
 LINEAR, LARGEST = 4.0, 16.0

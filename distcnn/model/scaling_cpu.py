@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distcnn.model.inputs import Array, Batch
+from distcnn.arrays import Array
+from distcnn.model.inputs import Batch
 from distcnn.model.scaling import Features, InputScaling
 
 

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.quality.error_deconvolution import MIN_STARS_FOR_SCALE, ReferenceResiduals
 from distcnn.stats import snr_bins
-
-Array = np.ndarray[Any, Any]
 
 _ONE_SIGMA_QUANTILE = 0.8413
 _MIN_SCALE = 0.05  # below this the quoted reference errors explain every residual

@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.stats import snr_bins, snr_groups
-
-Array = np.ndarray[Any, Any]
 
 MAX_SHRINKAGE = 0.75
 """Largest q: beyond, a star tells less than its population, and nothing is there to be freed."""

@@ -11,15 +11,13 @@ Legend: N star, L label, W node of the mixture.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import scipy  # optimize is loaded when it is first used: it takes a third of a second
 from scipy import special
 
+from distcnn.arrays import Array
 from distcnn.stats import WITHIN_68
-
-Array = np.ndarray[Any, Any]
 
 DEGREES_OF_FREEDOM = (3.0, 5.0, 8.0, 15.0, 100.0)
 """Of Student's t, those that are tried; the last is a Gaussian for all that matters."""

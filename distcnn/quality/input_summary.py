@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from distcnn.quality.novelty import Array, Novelty
+from distcnn.arrays import Array
+from distcnn.quality.novelty import Novelty
 
 Arrays = Mapping[str, Array]
 

@@ -14,11 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from distcnn.arrays import Array
 
 _BLOCK_STARS = 512  # stars at once: keeps the weighted normal equations in cache
 _MAX_TRAINING_STARS = 20_000  # training stars that the components are fitted to

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.config import QualityConfig
 from distcnn.quality.calibration import LABEL_STRATA, MISSING_MODALITIES, Calibration, label_strata
 from distcnn.quality.debias import Debiasing
@@ -17,7 +18,6 @@ from distcnn.quality.novelty import Novelty
 from distcnn.schema import Flag
 from distcnn.stats import coverage_table
 
-Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 
 _DAMAGED = (

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.errors import StoreCorrupt, StoreError
 
-Array = np.ndarray[Any, Any]
 Facts = dict[str, Any]
 
 CURE = "Use another output path, or remove this one to begin again."

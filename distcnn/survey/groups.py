@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from distcnn import hashing
+from distcnn.arrays import Array
 from distcnn.errors import ConfigError, TrainingError
 
-Array = np.ndarray[Any, Any]
 COLUMNS = ("source_id", "group")
 
 

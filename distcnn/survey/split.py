@@ -7,15 +7,13 @@ hash of its name, so that none of them tells what the others are.
 
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 
 from distcnn import hashing
+from distcnn.arrays import Array
 from distcnn.config import SplitConfig
 from distcnn.survey.groups import Groups, digest_of
-
-Array = np.ndarray[Any, Any]
 
 
 class Part(IntEnum):

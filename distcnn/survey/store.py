@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 
 from distcnn import hashing
+from distcnn.arrays import Array
 from distcnn.errors import StoreCorrupt, StoreError
 from distcnn.files import atomic_write_text
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
 from distcnn.survey.layout import Quantised, widened
 from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
 
-Array = NDArray[Any]
 FORMATS = {"survey": SURVEY_FORMAT, "predictions": PREDICTIONS_FORMAT}
 PRIVATE = ".distcnn"
 # The variable ``label`` holds the values, so on disk the dimension takes another name:

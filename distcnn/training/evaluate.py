@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.config import QualityConfig
 from distcnn.model import Network, StarInputs, predict_each
 from distcnn.quality import MISSING_MODALITIES, Calibration, snr_groups
 from distcnn.training.data.labelled import Labelled
-
-Array = np.ndarray[Any, Any]
 
 
 def results_table(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.config import QualityConfig, TrainConfig
 from distcnn.model import (
     InputSpec,
@@ -25,7 +26,7 @@ from distcnn.model import (
 from distcnn.quality import Quality
 from distcnn.survey import Ledger, Store
 from distcnn.survey.split import Part
-from distcnn.training.data.labelled import HELD, Array, Census, Labelled, read_labelled
+from distcnn.training.data.labelled import HELD, Census, Labelled, read_labelled
 from distcnn.training.distillation.agreement import Judged, price_of
 from distcnn.training.evaluate import ensemble_sizes, results_table, without_modalities
 from distcnn.training.loop.member import MemberTask, read_member

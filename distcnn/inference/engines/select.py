@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from distcnn import __version__, hashing
+from distcnn.arrays import Array
 from distcnn.errors import ParityError
 from distcnn.files import atomic_write_text
 from distcnn.inference.engines.base import EngineRefused
@@ -31,7 +32,6 @@ from distcnn.inference.engines.registry import (
 from distcnn.model import Batch, Ensemble, Package, StarInputs
 from distcnn.model.devices import out_of_memory
 from distcnn.model.ensemble import Parity
-from distcnn.model.inputs import Array
 
 TIMED_PASSES = 3
 """Timed passes over the batch, of which the median counts."""

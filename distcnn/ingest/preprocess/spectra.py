@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, sparse
 
+from distcnn.arrays import Array
 from distcnn.config import GridConfig, PrepareConfig
 from distcnn.errors import ConfigError, GridMismatch
 from distcnn.ingest.preprocess.wavelength import (
-    Array,
     convert_medium,
     convert_unit,
     edges,

@@ -1,14 +1,10 @@
 """Wavelength grids: pixel centres and edges, units, air and vacuum."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from distcnn.arrays import Array
 from distcnn.config import GridConfig
 from distcnn.errors import ConfigError
-
-Array = NDArray[Any]
 
 _IN_NM = {"nm": 1.0, "Angstrom": 0.1, "angstrom": 0.1, "AA": 0.1, "um": 1000.0, "m": 1e9}
 

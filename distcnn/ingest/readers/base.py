@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from distcnn.arrays import Array
 from distcnn.config import CutConfig, GridConfig
 from distcnn.errors import ColumnMissing, FileBroken
 from distcnn.schema import Reason
 
-Array = NDArray[Any]
 Kind = Literal["spectra", "source", "xp", "labels"]
 XP_COEFFICIENTS = 55  # per band, BP and RP (Gaia DR3 data model, xp_continuous_mean_spectrum)
 

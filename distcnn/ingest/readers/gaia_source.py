@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.config import FilesConfig
-from distcnn.ingest.readers.base import Array, Block, ReadRequest
+from distcnn.ingest.readers.base import Block, ReadRequest
 from distcnn.ingest.readers.formats.binary import table_sources
 from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 

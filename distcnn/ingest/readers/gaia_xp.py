@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.config import FilesConfig
 from distcnn.ingest.readers.base import (
     XP_COEFFICIENTS,
-    Array,
     Block,
     BlockBuilder,
     ReadRequest,

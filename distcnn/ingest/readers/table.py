@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.config import FilesConfig
 from distcnn.errors import ConfigError, GridMismatch
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers.base import (
     XP_COEFFICIENTS,
-    Array,
     Block,
     ReadRequest,
     Rejected,

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from distcnn import hashing
-from distcnn.ingest.preprocess.wavelength import Array
+from distcnn.arrays import Array
 from distcnn.ingest.readers.base import Rejected
 
 _META = "part.json"

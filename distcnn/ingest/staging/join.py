@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.ingest.matching import LabelTable
 from distcnn.ingest.plan import PartTask, further_scalars, reader_of
-from distcnn.ingest.preprocess.wavelength import Array
 from distcnn.ingest.readers import Block, Kind, Rejected
 from distcnn.ingest.readers.base import XP_COEFFICIENTS, first_of_each
 from distcnn.ingest.staging.columns import PartWriter

@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from distcnn.arrays import Array
 from distcnn.ingest.matching import content_hash
 from distcnn.ingest.plan import PartTask
-from distcnn.ingest.preprocess.wavelength import Array
 from distcnn.ingest.readers.base import first_of_each
 from distcnn.ingest.staging.columns import PartWriter
 from distcnn.ingest.staging.join import (

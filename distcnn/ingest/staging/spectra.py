@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.config import IngestConfig
 from distcnn.errors import GridMismatch
 from distcnn.ingest.plan import PartTask, spectra_reader_of
 from distcnn.ingest.preprocess.spectra import Preparation
-from distcnn.ingest.preprocess.wavelength import Array
 from distcnn.ingest.readers import Block, Rejected, SpectraReader
 from distcnn.ingest.staging.columns import PartWriter
 from distcnn.schema import MaskBit, Reason

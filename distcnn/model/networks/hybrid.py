@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distcnn.arrays import Array
 from distcnn.config import NetworkConfig, StudentNetwork
 from distcnn.errors import TrainingError
-from distcnn.model.inputs import Array, InputSpec, StarInputs
+from distcnn.model.inputs import InputSpec, StarInputs
 from distcnn.model.networks.covariance import MIN_SIGMA, Correlation, pairs
 from distcnn.model.networks.published import Hr15n2023, Rave2020, WithConstantNoise
 from distcnn.model.scaling import Features, InputScaling, LabelScaling, fit_inputs, fit_labels

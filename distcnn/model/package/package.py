@@ -29,10 +29,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from distcnn import __version__, hashing
+from distcnn.arrays import Array
 from distcnn.config import NetworkConfig, StudentNetwork
 from distcnn.errors import DigestMismatch, PackageError
 from distcnn.files import atomic_folder, atomic_write_bytes
-from distcnn.model.inputs import Array, Batch, InputSpec, StarInputs
+from distcnn.model.inputs import Batch, InputSpec, StarInputs
 from distcnn.model.networks.covariance import pack_pairs
 from distcnn.model.networks.hybrid import Network, build_network, is_student, stack_members
 from distcnn.model.package import torchscript

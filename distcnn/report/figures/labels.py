@@ -1,12 +1,12 @@
 """Figures of the labels of a survey: where the stars lie."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from distcnn.arrays import Array
 from distcnn.evaluation import Sample
 from distcnn.evaluation.metrics import known_snr_groups
 from distcnn.evaluation.subgroups import METALLICITIES
@@ -24,8 +24,6 @@ from distcnn.report.figures.style import (
     snr_title,
     wrapped_panels,
 )
-
-Array = np.ndarray[Any, Any]
 
 ALPHAS = ("alpham", "mgfe", "sife")
 

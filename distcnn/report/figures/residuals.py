@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from distcnn.arrays import Array
 from distcnn.evaluation import Sample
 from distcnn.evaluation.metrics import (
     known_snr_groups,
     residual_row,
-    robust_std,
     running_percentiles,
 )
 from distcnn.evaluation.records import AccuracyRow
@@ -35,8 +34,6 @@ from distcnn.report.figures.style import (
     symbol,
     wrapped_panels,
 )
-
-Array = np.ndarray[Any, Any]
 
 MIN_STARS_IN_PANEL = 20
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from distcnn.arrays import Array
 from distcnn.evaluation.records import RegionSpeed
 from distcnn.report.figures.style import (
     BLUE,
@@ -22,8 +23,6 @@ from distcnn.report.figures.style import (
     grid,
     panels,
 )
-
-Array = np.ndarray[Any, Any]
 
 MAX_MEMBER_PANELS = 12
 """Members that get a panel of their own; more are drawn together."""

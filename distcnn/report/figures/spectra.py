@@ -1,12 +1,12 @@
 """Figures of the spectra: examples with their masked pixels, and how novel each spectrum is."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from distcnn.arrays import Array
 from distcnn.evaluation import Sample
 from distcnn.evaluation.subgroups import choose_examples
 from distcnn.report.figures.style import (
@@ -26,8 +26,6 @@ from distcnn.report.figures.style import (
 )
 from distcnn.schema import LABELS, Flag, MaskBit
 from distcnn.survey import Region, Store
-
-Array = np.ndarray[Any, Any]
 
 MASK_COLOURS = {
     MaskBit.MISSING: FAINT_INK,

@@ -16,9 +16,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from distcnn.arrays import Array
 from distcnn.schema import LABELS
-
-Array = np.ndarray[Any, Any]
 
 INK, FAINT_INK, GRID = "#1f2933", "#667482", "#e3e8ee"
 # Okabe & Ito (2008): distinguishable with every common colour vision.

@@ -3,15 +3,13 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from distcnn.arrays import Array
 from distcnn.report.figures.style import BLUE, FAINT_INK, INK, RED, grid, panels, plain_ticks, style
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from distcnn import hashing
+from distcnn.arrays import Array
 from distcnn.config import SplitConfig
 from distcnn.errors import TrainingError
 from distcnn.model import InputSpec, StarInputs, star_inputs
 from distcnn.survey import Region, Store
 from distcnn.survey.split import Part, assign, identity
 
-Array = np.ndarray[Any, Any]
 PIECE = 4096
 """Stars read at once, so that what is held beside them does not depend on the size of shards."""
 HELD = 30_000

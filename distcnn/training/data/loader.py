@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distcnn.training.data.labelled import Array
+from distcnn.arrays import Array
 from distcnn.training.data.tensors import Scaled
 
 Read = Callable[[Array], Scaled]

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.model import Package
 from distcnn.quality import Quality
 from distcnn.schema import Flag
 
-Array = np.ndarray[Any, Any]
 UNKNOWN = float("nan")
 
 

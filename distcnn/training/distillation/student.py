@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from distcnn import hashing
+from distcnn.arrays import Array
 from distcnn.config import DistilConfig, SplitConfig, StudentNetwork, TrainConfig
 from distcnn.model import Network, Package, build_network
 from distcnn.model.devices import open_device
@@ -22,7 +23,6 @@ from distcnn.survey import Store
 from distcnn.survey.split import Part, assign
 from distcnn.training.data.augment import Augment, Facts
 from distcnn.training.data.labelled import (
-    Array,
     Labelled,
     evenly,
     find_rows,

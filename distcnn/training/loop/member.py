@@ -21,6 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from distcnn import hashing
+from distcnn.arrays import Array
 from distcnn.config import TrainConfig
 from distcnn.errors import DigestMismatch
 from distcnn.files import atomic_write_bytes
@@ -31,7 +32,6 @@ from distcnn.survey.split import Part
 from distcnn.training.data.augment import Augment, Facts
 from distcnn.training.data.labelled import (
     HELD,
-    Array,
     Labelled,
     evenly,
     find_rows,

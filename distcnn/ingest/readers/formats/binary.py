@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
 
-from distcnn.ingest.readers.base import Array, broken
+from distcnn.arrays import Array
+from distcnn.ingest.readers.base import broken
 from distcnn.ingest.readers.formats.text import TextTable, open_bytes
 
 _TEXT, _FITS = {"csv", "ecsv", "txt", "dat"}, {"fits", "fit"}

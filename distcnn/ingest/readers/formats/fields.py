@@ -11,7 +11,8 @@ from functools import lru_cache
 import numpy as np
 import orjson
 
-from distcnn.ingest.readers.base import Array, RowProblem
+from distcnn.arrays import Array
+from distcnn.ingest.readers.base import RowProblem
 from distcnn.schema import Reason
 
 MISSING = ("", "null", "NaN", "nan", "NULL", "--")

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.config import CutConfig
-from distcnn.ingest.readers.base import Array, Block
+from distcnn.ingest.readers.base import Block
 from distcnn.ingest.readers.formats.binary import TableSource
 from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from distcnn.arrays import Array
 from distcnn.ingest.readers.base import (
-    Array,
     Block,
     Rejected,
     RowProblem,

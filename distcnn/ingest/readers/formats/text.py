@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from isal import igzip, isal_zlib
 
-from distcnn.ingest.readers.base import Array, Block, BlockBuilder, Rejected, RowProblem, broken
+from distcnn.arrays import Array
+from distcnn.ingest.readers.base import Block, BlockBuilder, Rejected, RowProblem, broken
 from distcnn.ingest.readers.formats.fields import MISSING, name_to_id, split_row, to_float, to_id
 from distcnn.schema import Reason
 
