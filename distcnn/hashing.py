@@ -1,4 +1,8 @@
-"""Digests: one way to name data, settings and files by their content (sha256, hex)."""
+"""Hashing: names for data, settings and files by their content, and random numbers by identity.
+
+Digests are sha256 in hex. ``uniform`` gives every identifier its own number in [0, 1) that depends
+on nothing else, so that a choice of stars is the same in every process and every order.
+"""
 
 import hashlib
 import json
@@ -7,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from distcnn.arrays import Array
 
 
 def of_bytes(data: bytes) -> str:
@@ -43,7 +49,7 @@ def of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def of_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+def of_arrays(arrays: Mapping[str, Array]) -> str:
     """Digest of named arrays: names, types, shapes and bytes; the order does not matter."""
     total = hashlib.sha256()
     for name in sorted(arrays):
@@ -51,3 +57,21 @@ def of_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
         total.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
         total.update(array.view(np.uint8).data if array.size else b"")
     return total.hexdigest()
+
+
+def splitmix64(bits: Array) -> Array:
+    """[N] uint64 -> [N] uint64, well mixed and one to one (Steele, Lea & Flood 2014, OOPSLA)."""
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is the point
+        z = bits + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(z ^ (z >> np.uint64(31)))
+
+
+def uniform(identifiers: Array, seed: int | None = None) -> Array:
+    """A number in [0, 1) per identifier (int64 [N]), float64 [N]; another seed, other numbers."""
+    bits = np.asarray(identifiers, np.int64).view(np.uint64)
+    if seed is not None:
+        bits = bits ^ splitmix64(np.asarray([seed], np.int64).view(np.uint64))
+    # A double holds 53 bits.
+    return np.asarray((splitmix64(bits) >> np.uint64(11)) * 2.0**-53)

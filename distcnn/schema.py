@@ -11,6 +11,9 @@ SURVEY_FORMAT = 1
 PREDICTIONS_FORMAT = 2
 PACKAGE_FORMAT = 2
 
+LIGHT_SPEED_KM_S = 299_792.458
+"""Speed of light in vacuum [km/s], exact (SI)."""
+
 STAR, PIXEL, COEFFICIENT, BAND, LABEL = "star", "pixel", "coefficient", "band", "label"
 PAIR = "pair"
 DIMENSIONS = {

@@ -1,4 +1,4 @@
-"""Coverage: whether quoted errors hold what they promise."""
+"""Statistics: robust widths, bins of S/N, and whether quoted errors hold what they promise."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,16 @@ import numpy as np
 from distcnn.arrays import Array
 
 WITHIN_68, WITHIN_95 = 0.6827, 0.9545
+"""Fractions of a Gaussian within 1 and 2 standard deviations of its mean."""
+STD_PER_MAD = 1.4826
+"""Standard deviation of a Gaussian over its median absolute deviation: 1 / ndtri(3 / 4)."""
+
+
+def robust_std(values: Array) -> float:
+    """1.4826 times the median absolute deviation from the median: a width that outliers do not
+    move; the standard deviation if ``values`` [N] are Gaussian.
+    """
+    return float(STD_PER_MAD * np.median(np.abs(values - np.median(values))))
 
 
 def snr_bins(snr: Array, edges: Sequence[float] | Array) -> Array:
@@ -75,6 +85,6 @@ def _coverage(pull: Array, residual: Array) -> dict[str, Any]:
         "within_68": float((np.abs(pull) <= 1).mean()),
         "within_95": float((np.abs(pull) <= 2).mean()),
         "pull_std": float(pull.std()),
-        "pull_mad": float(1.4826 * np.median(np.abs(pull - np.median(pull)))),
+        "pull_mad": robust_std(pull),
         "bias": float(residual.mean()),
     }

@@ -23,6 +23,7 @@ from distcnn.evaluation.records import (
 from distcnn.evaluation.sample import Counts, Sample
 from distcnn.quality import bin_name, coverage_table, snr_groups
 from distcnn.schema import FLAG_TEXT, REASON_TEXT, Flag, Reason
+from distcnn.stats import robust_std
 from distcnn.survey import Ledger, Region
 
 NETWORK = "network"
@@ -95,11 +96,6 @@ def residual_row(label: Array, truth: Array) -> ResidualRow:
         "mad": robust_std(residual),
         "slope": slope,
     }
-
-
-def robust_std(values: Array) -> float:
-    """1.4826 times the median absolute deviation: the std of a Gaussian, whatever its outliers."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def comparison(

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from distcnn.arrays import Array
+from distcnn import hashing
+from distcnn.arrays import Array, find_sorted
 from distcnn.config import ReportConfig
 from distcnn.errors import ColumnMissing, FileBroken, StoreError
 from distcnn.evaluation.data import EvaluationData
@@ -181,7 +182,7 @@ class _Joiner:
 
     def join(self, region: Region, block: dict[str, Array]) -> Sample:
         ids = block["source_id"]
-        drawn = _uniform(ids) < self.fraction
+        drawn = hashing.uniform(ids) < self.fraction
         survey = self._survey_labels(region, ids)
         reference, error, defect = self._references(ids, survey)
         held_out = self._held_out(ids, survey)
@@ -240,13 +241,10 @@ class _Joiner:
         return survey["label"][:, order].astype(float), error.astype(float), defect
 
     def _baseline(self, name: str, ids: Array) -> Array:
-        order, found = self.baselines[name]
-        known = found.source_id[order]
+        order, baseline = self.baselines[name]
         label = np.full((len(ids), len(self.names)), np.nan)
-        if len(known):
-            at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-            hit = known[at] == ids
-            label[hit] = found.label[order[at[hit]]]
+        place, found = find_sorted(baseline.source_id[order], ids)
+        label[found] = baseline.label[order[place[found]]]
         return label
 
 
@@ -261,16 +259,6 @@ def _read_truth(path: Path, names: tuple[str, ...]) -> "pd.DataFrame":
     known = [name for name in names if name in table]
     table = table[["source_id", "trouble", *known]]
     return table.drop_duplicates("source_id").set_index("source_id")
-
-
-def _uniform(ids: Array) -> Array:
-    """[N] in [0, 1), from the bits of source_id (splitmix64, Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        bits = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        bits ^= bits >> np.uint64(31)
-    return np.asarray(bits >> np.uint64(11), float) / 2.0**53
 
 
 def _concatenate(parts: list[Sample]) -> Sample:

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from distcnn.config import NetworkConfig, StoreConfig, conf_folder
 from distcnn.errors import UsageError
+from distcnn.formatting import format_duration
 from distcnn.inference.plan import bytes_per_star
 from distcnn.model import InputSpec, build_network
 from distcnn.model.networks.covariance import pairs
@@ -70,9 +71,9 @@ class Forecast:
         yield "stars", f"{self.stars:,} of {self.pixels} pixels, {self.members} members of hybrid"
         yield "devices", f"{self.devices} x {self.kind}"
         yield "rates", self.measured or "ESTIMATED: nothing was measured on such a device"
-        yield "time", f"{_duration(self.seconds)} ({self.stars / self.seconds:,.0f} stars/s)"
+        yield "time", f"{format_duration(self.seconds)} ({self.stars / self.seconds:,.0f} stars/s)"
         each = (self.compute_seconds, self.decode_seconds, self.overhead_seconds)
-        compute, decode, rest = map(_duration, each)
+        compute, decode, rest = map(format_duration, each)
         yield "binds", self.binds
         yield "seconds", f"network {compute}, beside it unpacking {decode}; then regions {rest}"
         yield "arithmetic", f"{self.flop_per_star / 1e6:.1f} Mflop a star"
@@ -139,10 +140,3 @@ def _flop_per_star(pixels: int) -> float:
     with torch.inference_mode(), FlopCounterMode(display=False) as flops:
         network.layers(*(torch.zeros(2, width) for width in widths))
     return float(flops.get_total_flops()) / 2
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"

@@ -11,6 +11,7 @@ import psutil
 
 from distcnn.config import PredictConfig
 from distcnn.errors import PlanRefused
+from distcnn.formatting import format_bytes
 from distcnn.inference.compatibility import check_compatible
 from distcnn.inference.compute import block_rows
 from distcnn.inference.prediction_store import fingerprint, finished_regions
@@ -90,12 +91,16 @@ class Plan:
         found = " (the fastest that reproduces the package)" if self.engine == "auto" else ""
         yield "engine", f"{self.engine}{found}, batches of {self.batch}"
         yield "workers", str(self.workers)
-        yield "reads", _size(self.bytes_to_read)
-        yield "writes", f"{_size(self.bytes_to_write)} at most; {_size(self.disk_free)} free"
+        yield "reads", format_bytes(self.bytes_to_read)
+        yield (
+            "writes",
+            f"{format_bytes(self.bytes_to_write)} at most; {format_bytes(self.disk_free)} free",
+        )
         yield (
             "memory",
-            f"{_size(self.memory_needed)} a worker at most; {_size(self.memory_allowed)} allowed, "
-            f"{_size(self.memory_available)} free here",
+            f"{format_bytes(self.memory_needed)} a worker at most; "
+            f"{format_bytes(self.memory_allowed)} allowed, "
+            f"{format_bytes(self.memory_available)} free here",
         )
         if self.missing:
             yield "missing", f"the survey has no {', '.join(self.missing)}: every star is flagged"
@@ -170,14 +175,16 @@ def _problems(
     if not workers:
         return
     if bytes_to_write > disk_free:
-        yield f"{_size(bytes_to_write)} to write, {_size(disk_free)} free on that disk"
+        written, free = format_bytes(bytes_to_write), format_bytes(disk_free)
+        yield f"{written} to write, {free} free on that disk"
     if memory_needed > memory_allowed:
         yield (
-            f"a worker may need {_size(memory_needed)}, "
-            f"predict.worker_memory allows {_size(memory_allowed)}"
+            f"a worker may need {format_bytes(memory_needed)}, "
+            f"predict.worker_memory allows {format_bytes(memory_allowed)}"
         )
     if memory_needed > memory_available:
-        yield f"a worker may need {_size(memory_needed)}, {_size(memory_available)} are free here"
+        needed, free = format_bytes(memory_needed), format_bytes(memory_available)
+        yield f"a worker may need {needed}, {free} are free here"
 
 
 def bytes_per_star(variables: Iterable[Variable], sizes: dict[str, int]) -> int:
@@ -216,10 +223,3 @@ def _disk_free(path: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def _size(count: int) -> str:
-    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 1000 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    return f"{value:.3g} {units[0]}"

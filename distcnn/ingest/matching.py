@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from distcnn import hashing
-from distcnn.arrays import Array
+from distcnn.arrays import Array, find_sorted
 from distcnn.config import CutConfig, FilesConfig, LabelsConfig
 from distcnn.errors import InputError
 from distcnn.files import atomic_write
@@ -85,13 +85,10 @@ class LabelTable:
         width = self.label.shape[1]
         label = np.full((len(source_id), width), np.nan, np.float32)
         error, snr = label.copy(), np.full(len(source_id), np.nan, np.float32)
-        if len(self.source_id) and len(source_id):
-            place = np.searchsorted(self.source_id, source_id)
-            place = np.minimum(place, len(self.source_id) - 1)
-            match = self.source_id[place] == source_id
-            label[match] = self.label[place[match]]
-            error[match] = self.label_error[place[match]]
-            snr[match] = self.label_snr[place[match]]
+        place, found = find_sorted(self.source_id, source_id)
+        label[found] = self.label[place[found]]
+        error[found] = self.label_error[place[found]]
+        snr[found] = self.label_snr[place[found]]
         return label, error, snr
 
     def save(self, path: Path) -> None:

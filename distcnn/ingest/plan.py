@@ -16,6 +16,7 @@ from distcnn.arrays import Array
 from distcnn.config import FilesConfig, IngestConfig
 from distcnn.errors import ConfigError, InputError
 from distcnn.events import Listener
+from distcnn.formatting import dotted
 from distcnn.ingest.matching import content_hash, find_files, healpix_range, overlapping_files
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
@@ -134,7 +135,7 @@ class IngestPlan:
         names = {kind: [self.relative(p) for p in paths] for kind, paths in self.files.items()}
         settings = self.config.model_dump(mode="json", exclude=_SETTINGS_WITHOUT_EFFECT)
         return {
-            **dict(_flat("ingest", settings)),
+            **dict(dotted(settings, "ingest")),
             "file names": hashing.of_value(names),
             "distcnn version": __version__,
         }
@@ -207,15 +208,6 @@ def plan_ingest(
     every = sorted({path for paths in files.values() for path in paths})
     content_hashes = {path.relative_to(archive).as_posix(): content_hash(path) for path in every}
     return IngestPlan(archive, survey, config, files, content_hashes, listener)
-
-
-def _flat(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        name = f"{prefix}.{key}"
-        if isinstance(value, dict):
-            yield from _flat(name, value)
-        else:
-            yield name, value
 
 
 def _groups_of_files(paths: Sequence[Path]) -> Iterator[list[Path]]:

@@ -186,7 +186,7 @@ def combine_members(
 
 
 def _arrays(parts: Sequence[Tensor]) -> Prediction:
-    return Prediction(*(cast(Array, part.float().cpu().numpy()) for part in parts))
+    return Prediction(*(part.float().cpu().numpy() for part in parts))
 
 
 def _correlation(mean: Tensor, sigma: Tensor, correlation: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from distcnn.errors import StoreError
 from distcnn.evaluation import EvaluationData, evaluate
 from distcnn.events import Listener, Notice, StageEnded, silent
 from distcnn.files import atomic_write_text
+from distcnn.formatting import dotted
 from distcnn.report.figures.registry import SECTIONS, FigureData, choose_figures
 from distcnn.report.figures.spectra import MASK_COLOURS
 from distcnn.report.figures.style import as_uri, number, style
@@ -110,17 +111,16 @@ def _provenance(data: EvaluationData, survey: Store | None) -> dict[str, list[tu
         sources["package"] = data.manifest
     if survey is not None:
         sources["survey"] = survey.attrs
-    return {name: list(_dotted(value)) for name, value in sources.items()}
+    return {
+        name: [(key, _short(leaf)) for key, leaf in dotted(value)]
+        for name, value in sources.items()
+    }
 
 
-def _dotted(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _dotted(inner, f"{path}.{key}" if path else str(key))
-        return
+def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     most = MAX_PROVENANCE_CHARACTERS
-    yield path, text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from distcnn import hashing
-from distcnn.arrays import Array
+from distcnn.arrays import Array, find_sorted
 from distcnn.errors import ConfigError, TrainingError
 
 COLUMNS = ("source_id", "group")
@@ -36,10 +36,10 @@ class Groups:
     def keys(self, source_id: Array) -> Array:
         """[N] int64: the key of a star's group, or its source_id where it has none."""
         own = np.asarray(source_id, np.int64)
-        if not self.source_id.size:
-            return own
-        place = np.searchsorted(self.source_id, own).clip(max=self.source_id.size - 1)
-        return np.where(self.source_id[place] == own, self.key[place], own)
+        place, found = find_sorted(self.source_id, own)
+        keys = own.copy()
+        keys[found] = self.key[place[found]]
+        return keys
 
 
 def digest_of(path: Path) -> str:

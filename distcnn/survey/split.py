@@ -41,7 +41,7 @@ def assign(source_id: Array, split: SplitConfig) -> Array:
     # Sums of decimal fractions may end at 0.9999...; without a test split nobody is in it.
     edges = np.where(edges > 1 - 1e-9, 1.0, edges)
     keys = source_id if split.groups is None else Groups.read(split.groups).keys(source_id)
-    place = (uniform(keys, split.seed) + split.rotate) % 1.0
+    place = (hashing.uniform(keys, split.seed) + split.rotate) % 1.0
     return np.searchsorted(edges, place, side="right").astype(np.int8)
 
 
@@ -55,22 +55,7 @@ def groups_digest(split: SplitConfig) -> str | None:
     return None if split.groups is None else digest_of(split.groups)
 
 
-def uniform(source_id: Array, seed: int) -> Array:
-    """A number in [0, 1) per identifier: splitmix64 (Steele et al. 2014) of seed and identifier."""
-    with np.errstate(over="ignore"):
-        start = _mix(np.asarray([seed], np.int64).view(np.uint64))
-        mixed = _mix(np.asarray(source_id, np.int64).view(np.uint64) ^ start)
-    return np.asarray((mixed >> np.uint64(11)) * 2.0**-53)
-
-
 def identity(source_id: Iterable[int] | Array) -> str:
     """Digest of a set of stars, whatever their order."""
     ids = np.sort(np.asarray(source_id, np.int64))
     return hashing.of_arrays({"source_id": ids})
-
-
-def _mix(z: Array) -> Array:
-    z = z + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(z ^ (z >> np.uint64(31)))

@@ -10,6 +10,7 @@ from distcnn.arrays import Array
 from distcnn.config import QualityConfig
 from distcnn.model import Network, StarInputs, predict_each
 from distcnn.quality import MISSING_MODALITIES, Calibration, snr_groups
+from distcnn.stats import robust_std
 from distcnn.training.data.labelled import Labelled
 
 
@@ -39,7 +40,7 @@ def _spread(residual: Array) -> dict[str, Any]:
         "stars": int(good.size),
         "bias": bias,
         "std": float(good.std()),
-        "mad": float(1.4826 * np.median(np.abs(good - bias))),
+        "mad": robust_std(good),
     }
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from distcnn.config import SplitConfig
 from distcnn.errors import ConfigError, TrainingError
-from distcnn.survey.split import groups_digest, identity, uniform
+from distcnn.hashing import uniform
+from distcnn.survey.split import groups_digest, identity
 from distcnn.training import Part, assign
 
 SPLIT = SplitConfig(train=0.5, validation=0.2, calibration=0.2)

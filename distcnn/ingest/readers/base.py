@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from distcnn.arrays import Array
+from distcnn.arrays import Array, find_sorted
 from distcnn.config import CutConfig, GridConfig
 from distcnn.errors import ColumnMissing, FileBroken
 from distcnn.schema import Reason
@@ -201,11 +201,7 @@ def member_of(source_id: Array, ids: Array | None) -> Array:
     """Mask of the rows whose source_id is in the sorted ``ids`` (all rows if None)."""
     if ids is None:
         return np.ones(len(source_id), bool)
-    if not len(ids):
-        return np.zeros(len(source_id), bool)
-    place = np.minimum(np.searchsorted(ids, source_id), len(ids) - 1)
-    mask: Array = ids[place] == source_id
-    return mask
+    return find_sorted(ids, source_id)[1]
 
 
 def first_of_each(source_id: Array) -> Array:

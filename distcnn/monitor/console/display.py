@@ -15,6 +15,7 @@ from distcnn.events import (
     StageEnded,
     StageStarted,
 )
+from distcnn.formatting import format_duration, format_number
 
 
 @dataclass
@@ -59,10 +60,10 @@ class RateEstimate:
         if self.total:
             parts[0] += f" ({100 * reached / self.total:.0f} %)"
         if rate := self.rate(now):
-            parts.append(f"{number(rate)} {self.unit}/s")
+            parts.append(f"{format_number(rate)} {self.unit}/s")
         left = self.seconds_left(now)
         if left:
-            parts.append(f"{duration(left)} left")
+            parts.append(f"{format_duration(left)} left")
         return ", ".join(parts)
 
 
@@ -137,26 +138,9 @@ class Display(ABC):
         """Leave the screen as it was found; a second call does nothing."""
 
 
-def duration(seconds: float) -> str:
-    """``8.4 s``, ``51 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def number(value: object) -> str:
-    """Thousands apart; three digits of fractions below a hundred."""
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
 def facts_text(facts: object) -> str:
     """``stars 20,000, seconds 3.1``; underscores become spaces."""
     items = facts.items() if hasattr(facts, "items") else ()
-    return ", ".join(f"{str(name).replace('_', ' ')} {number(value)}" for name, value in items)
+    return ", ".join(
+        f"{str(name).replace('_', ' ')} {format_number(value)}" for name, value in items
+    )

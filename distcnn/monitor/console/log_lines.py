@@ -6,7 +6,8 @@ from time import monotonic
 from typing import TextIO
 
 from distcnn.events import EpochEnded, StageEnded
-from distcnn.monitor.console.display import Display, RateEstimate, duration, facts_text, number
+from distcnn.formatting import format_duration, format_number
+from distcnn.monitor.console.display import Display, RateEstimate, facts_text
 
 INTERVAL = 5.0
 
@@ -46,16 +47,16 @@ class LogLines(Display):
         left = estimate.seconds_left(self.clock())
         self._write(
             f"{estimate.stage}: epoch {event.epoch} of {event.epochs}, loss {event.loss:.4f}, "
-            f"validation {event.validation:.4f}, {number(event.stars_per_second)} stars/s"
+            f"validation {event.validation:.4f}, {format_number(event.stars_per_second)} stars/s"
             # Members may stop early, so this is a bound.
-            + (f", at most {duration(left)} left" if left else "")
+            + (f", at most {format_duration(left)} left" if left else "")
         )
 
     def notice(self, text: str, level: str) -> None:
         self._write(text if level == "info" else f"{level}: {text}")
 
     def stage_ended(self, event: StageEnded, estimate: RateEstimate | None) -> None:
-        time = f" after {duration(self.clock() - estimate.since)}" if estimate else ""
+        time = f" after {format_duration(self.clock() - estimate.since)}" if estimate else ""
         facts = facts_text(event.facts)
         self._write(f"{event.stage}: done{time}" + (f"; {facts}" if facts else ""))
 

@@ -19,7 +19,8 @@ from rich.progress import (
 from rich.text import Text
 
 from distcnn.events import EpochEnded, StageEnded
-from distcnn.monitor.console.display import Display, RateEstimate, duration, facts_text, number
+from distcnn.formatting import format_duration, format_number
+from distcnn.monitor.console.display import Display, RateEstimate, facts_text
 
 MAX_MEMBER_BARS = 12
 """Members shown at a time; the one that was silent longest makes room for another."""
@@ -36,7 +37,7 @@ class SpeedColumn(TextColumn):
         overall = task.fields["estimate"].rate(self.clock())
         speed = task.fields.get("speed") or task.speed or overall
         unit = task.fields.get("unit", "")
-        return Text(f"{number(float(speed))} {unit}/s" if speed else "", style="cyan")
+        return Text(f"{format_number(float(speed))} {unit}/s" if speed else "", style="cyan")
 
 
 class LeftColumn(TextColumn):
@@ -48,7 +49,7 @@ class LeftColumn(TextColumn):
 
     def render(self, task: Task) -> Text:
         left = task.fields["estimate"].seconds_left(self.clock())
-        return Text("" if left is None else f"{duration(left)} left", style="magenta")
+        return Text("" if left is None else f"{format_duration(left)} left", style="magenta")
 
 
 class ProgressBars(Display):
@@ -101,7 +102,7 @@ class ProgressBars(Display):
         time = ""
         if estimate is not None:
             self._live().remove_task(self.stages.pop(event.stage))
-            time = f" {duration(self.clock() - estimate.since)}"
+            time = f" {format_duration(self.clock() - estimate.since)}"
         line = f"[green]✓[/] {escape(event.stage)}{time}  {escape(facts_text(event.facts))}"
         self.console.print(line, highlight=False)
         if not self.stages:

@@ -34,6 +34,7 @@ from distcnn.report.figures.style import (
     symbol,
     wrapped_panels,
 )
+from distcnn.stats import robust_std
 
 MIN_STARS_IN_PANEL = 20
 

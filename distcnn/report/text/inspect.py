@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distcnn.errors import InputError
+from distcnn.formatting import format_bytes
 from distcnn.report.text.package import describe_package
 from distcnn.schema import FLAG_TEXT
 from distcnn.survey import Ledger, Store, bytes_below
@@ -41,7 +42,7 @@ def _store(store: Store) -> Iterator[str]:
     kind = "survey" if store.attrs["kind"] == "survey" else "prediction store"
     yield f"{store.path}: a {kind} of {store.stars:,} stars"
     yield f"  complete      {_completeness(store)}"
-    yield f"  size on disk  {_size(store.path)}"
+    yield f"  size on disk  {format_bytes(bytes_below(store.path))}"
     yield f"  layout        shards of {store.shard_stars:,} stars, chunks of {store.chunk_stars:,}"
     yield "  dimensions    " + ", ".join(f"{k} {v:,}" for k, v in store.sizes.items())
     yield "  variables     " + ", ".join(_with_unit(store, n) for n in store.variables)
@@ -87,18 +88,9 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _size(path: Path) -> str:
-    total: float = bytes_below(path)
-    for unit in ("B", "kB", "MB", "GB"):
-        if total < 1000:
-            return f"{total:.3g} {unit}"
-        total /= 1000
-    return f"{total:.3g} TB"
-
-
 def _folder(path: Path) -> Iterator[str]:
     kinds = Counter(_kind(file.name) for file in path.iterdir() if file.is_file())
-    yield f"{path}: a folder of {sum(kinds.values())} files, {_size(path)}"
+    yield f"{path}: a folder of {sum(kinds.values())} files, {format_bytes(bytes_below(path))}"
     for kind, count in sorted(kinds.items()):
         yield f"  {count:6d}  {kind}"
 

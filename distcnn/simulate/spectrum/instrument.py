@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from distcnn.schema import LIGHT_SPEED_KM_S
 from distcnn.simulate.grid import DR3_GRID, ReleaseGrid
 from distcnn.simulate.spectrum.linelist import DIB
 from distcnn.simulate.spectrum.synthesis import (
@@ -75,7 +76,7 @@ def interstellar_band(
 ) -> np.ndarray:
     """Transmission of the diffuse band at 862 nm, ``[N, fine]``; EW = 0.037 nm x E(B-V)."""
     sigma = 0.19
-    centre = DIB * (1 + velocity / 299_792.458)
+    centre = DIB * (1 + velocity / LIGHT_SPEED_KM_S)
     depth = 0.037 * ebv / (sigma * np.sqrt(2 * np.pi))
     offset = (FINE.astype(dtype)[None, :] - centre[:, None].astype(dtype)) / dtype(sigma)
     result: np.ndarray = 1 - depth[:, None].astype(dtype) * np.exp(-0.5 * offset**2)

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from distcnn.schema import LIGHT_SPEED_KM_S
 from distcnn.simulate.spectrum.atmosphere import (
     SOLAR,
     Layer,
@@ -16,8 +17,6 @@ from distcnn.simulate.spectrum.atmosphere import (
 )
 from distcnn.simulate.spectrum.linelist import ALPHA_ELEMENTS, IRON_PEAK, line_list
 
-LIGHT_SPEED = 299_792.458
-"""km/s."""
 WING_POWER = 0.42
 """Width of the Ca II wings as a power of absorbers times damping."""
 CALCIUM_CHI, CALCIUM_IONISATION = 1.70, (6.11, 11.87)
@@ -89,7 +88,7 @@ def _solar_constants() -> np.ndarray:
     where = layer(sun.teff, sun.logg, sun.mh)
     lines = line_list()
     doppler = _doppler(where, sun.teff)[0]
-    width = lines.width / (lines.wavelength * doppler / LIGHT_SPEED)
+    width = lines.width / (lines.wavelength * doppler / LIGHT_SPEED_KM_S)
     log_tau = growth_inverse(width, float(where.log_damping[0]))
     constants: np.ndarray = log_tau + np.log10(doppler) - _log_absorbers(where, sun)[0]
     return constants
@@ -101,7 +100,7 @@ def equivalent_widths(labels: Labels) -> np.ndarray:
     doppler = _doppler(where, labels.teff)
     log_tau = _solar_constants() + _log_absorbers(where, labels) - np.log10(doppler)
     width: np.ndarray = growth(log_tau, where.log_damping[:, None]) * doppler
-    return width * (line_list().wavelength / LIGHT_SPEED)
+    return width * (line_list().wavelength / LIGHT_SPEED_KM_S)
 
 
 def _log_calcium(where: Layer, labels: Labels) -> np.ndarray:

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, sparse, special
 
+from distcnn.schema import LIGHT_SPEED_KM_S
 from distcnn.simulate.grid import DR3_GRID, ReleaseGrid
 from distcnn.simulate.spectrum.linelist import (
     CALCIUM_LOG_GF,
@@ -18,7 +19,6 @@ from distcnn.simulate.spectrum.linelist import (
     line_list,
 )
 from distcnn.simulate.spectrum.lines import (
-    LIGHT_SPEED,
     Labels,
     calcium_wings,
     equivalent_widths,
@@ -111,11 +111,11 @@ def broaden(flux: np.ndarray, vsini: np.ndarray, shift: np.ndarray) -> np.ndarra
     keep = int(np.searchsorted(frequency, 0.9 / LSF_SIGMA))  # the rest is below 1e-6
     frequency = frequency[:keep]
     spectrum = fft.rfft(1 - flux, axis=1)
-    x = (2 * np.pi * CENTRE / LIGHT_SPEED * np.maximum(vsini, 0.3))[:, None] * frequency
+    x = (2 * np.pi * CENTRE / LIGHT_SPEED_KM_S * np.maximum(vsini, 0.3))[:, None] * frequency
     kernel = _rotation(x.astype(real)) * np.exp(-2 * (np.pi * LSF_SIGMA * frequency) ** 2).astype(
         real
     )
-    phase = (-2 * np.pi * CENTRE / LIGHT_SPEED * shift)[:, None] * frequency
+    phase = (-2 * np.pi * CENTRE / LIGHT_SPEED_KM_S * shift)[:, None] * frequency
     spectrum[:, :keep] *= kernel * np.exp(1j * phase.astype(real))
     spectrum[:, keep:] = 0
     broadened: np.ndarray = 1 - fft.irfft(spectrum, n=FINE.size, axis=1)

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from distcnn.config import AugmentConfig
 from distcnn.model import Features, InputSpec, Network
+from distcnn.schema import LIGHT_SPEED_KM_S
 from distcnn.survey import Store
 from distcnn.training.data.labelled import Labelled
 from distcnn.training.data.tensors import Scaled
 
 AT_SNR = 20.0
 """S/N at which the errors of velocity and continuum are configured."""
-LIGHT_SPEED = 299_792.458
-"""km/s."""
 SPECTRA, SHARE = 2000, 40
 """Of the spectra that the noise is measured on, what they have in common is taken away first:
 one component per so many pixels, since components of noise alone would take its slow part."""
@@ -68,7 +67,7 @@ def _pixel_velocity(store: Store) -> float:
     wavelength = store.coordinate("wavelength")
     if len(wavelength) < 2 or not (wavelength > 0).all():
         return 0.0
-    return float(np.median(np.diff(np.log(wavelength))) * LIGHT_SPEED)
+    return float(np.median(np.diff(np.log(wavelength))) * LIGHT_SPEED_KM_S)
 
 
 class Augment:
