@@ -8,11 +8,11 @@ documentation 20.12.1, table rvs_mean_spectrum).
 from collections.abc import Iterator
 from pathlib import Path
 
+from distcnn.arrays import Array
 from distcnn.config import FilesConfig, GridConfig
 from distcnn.errors import GridMismatch
 from distcnn.ingest.preprocess.wavelength import wavelengths
 from distcnn.ingest.readers.base import (
-    Array,
     Block,
     BlockBuilder,
     ReadRequest,
