@@ -1,12 +1,12 @@
-"""Tables and figure of README.md, made of the results in benchmarks/results.
+"""Tables and figures of README.md and benchmarks/README.md, made of benchmarks/results.
 
-    python benchmarks/render.py [--results benchmarks/results] [--readme README.md] [--check]
+    python benchmarks/render.py [--results FOLDER] [--readme FILE ...] [--check]
 
 Text between ``<!-- NAME: made by benchmarks/render.py -->`` and ``<!-- end -->`` is replaced;
-NAME is one of speed, training, more, accuracy, recipes. Of each kind of result and each hardware
+NAME is one of numbers, speed, training, more, accuracy, recipes. Of each kind of result and each hardware
 the newest by its ``date`` counts (none = the oldest), the short checks of speed never. The figure
-is ``inference.svg`` beside the results. ``--check`` writes nothing and fails if README or figure
-are not what the results say; of the figure it compares what is drawn, which the file says.
+is ``inference.svg`` beside the results. ``--check`` writes nothing and fails if a document or the
+figure are not what the results say; of the figure it compares what is drawn, which the file says.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rendering.figure import drawn, figure_of
-from rendering.tables import LISTS, accuracy, listed, recipes, speed, training
+from rendering.tables import LISTS, accuracy, listed, numbers, recipes, speed, training
 
 Result = dict[str, Any]
 Results = dict[str, list[Result]]
@@ -29,6 +29,7 @@ MARK = re.compile(
     r"(<!-- (\w+): made by benchmarks/render\.py -->\n)(.*?)(<!-- end -->)", re.DOTALL
 )
 FIGURE = "inference.svg"
+DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 MORE = tuple(LISTS)
 SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "speed": ("inference", speed),
@@ -70,10 +71,12 @@ def section(name: str, results: Results, figure: str) -> str:
     ------
     SystemExit : there is no such section.
     """
+    if name == "numbers":
+        return numbers(results)
     if name == "more":
         return "\n\n".join(listed(kind)(one) for kind in MORE for one in results.get(kind, []))
     if name not in SECTIONS:
-        raise SystemExit(f"section {name}: expected one of {', '.join([*SECTIONS, 'more'])}")
+        raise SystemExit(f"section {name}: expected one of {', '.join([*SECTIONS, 'more', 'numbers'])}")
     kind, table = SECTIONS[name]
     parts = [table(one) for one in results.get(kind, []) if name != "recipes" or one["recipes"]]
     if name == "speed" and parts:
@@ -82,7 +85,7 @@ def section(name: str, results: Results, figure: str) -> str:
 
 
 def rendered(text: str, results: Results, figure: str) -> str:
-    """README with its sections made anew.
+    """A document with its sections made again.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def rendered(text: str, results: Results, figure: str) -> str:
     """
     begun, met = text.count(": made by benchmarks/render.py -->"), len(MARK.findall(text))
     if begun != met or any(" made by " in inside for _, _, inside, _ in MARK.findall(text)):
-        raise SystemExit("a section of README does not end with <!-- end -->")
+        raise SystemExit("a section does not end with <!-- end -->")
 
     def replace(found: re.Match[str]) -> str:
         inside = section(found[2], results, figure)
@@ -99,35 +102,45 @@ def rendered(text: str, results: Results, figure: str) -> str:
     return MARK.sub(replace, text)
 
 
-def stale(readme: Path, text: str, figure: Path, shown: Sequence[Result]) -> list[str]:
-    """What differs from the results, line by line."""
-    before = readme.read_text(encoding="utf-8")
-    lines = difflib.unified_diff(
-        before.splitlines(), text.splitlines(), readme.name, "results", lineterm="", n=0
-    )
+def stale(document: Path, text: str) -> list[str]:
+    """What of a document differs from the results, line by line."""
+    before = document.read_text(encoding="utf-8").splitlines()
+    lines = difflib.unified_diff(before, text.splitlines(), document.name, "results", n=0)
+    return [line.rstrip("\n") for line in lines]
+
+
+def stale_figure(figure: Path, shown: Sequence[Result]) -> list[str]:
+    """Whether the figure was drawn of other numbers."""
     said = html.unescape(figure.read_text(encoding="utf-8")) if figure.exists() else ""
-    return [
-        *lines,
-        *([f"{figure.name} shows other numbers"] if shown and drawn(shown) not in said else []),
-    ]
+    return [f"{figure.name} shows other numbers"] if shown and drawn(shown) not in said else []
+
+
+def parsed(words: Sequence[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--readme", type=Path, nargs="+", default=list(DOCUMENTS))
+    parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
+    return parser.parse_args(words)
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Render, or check."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
-    parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
-    options = parser.parse_args(words)
+    options = parsed(words)
     results, figure = newest(options.results), options.results / FIGURE
     shown = results.get("inference", [])
-    place = Path(os.path.relpath(figure, options.readme.parent)).as_posix()
-    text = rendered(options.readme.read_text(encoding="utf-8"), results, place)
+    texts = {}
+    for document in options.readme:
+        place = Path(os.path.relpath(figure, document.parent)).as_posix()
+        texts[document] = rendered(document.read_text(encoding="utf-8"), results, place)
     if options.check:
-        if differs := stale(options.readme, text, figure, shown):
+        differs = [line for document, text in texts.items() for line in stale(document, text)]
+        differs += stale_figure(figure, shown)
+        if differs:
             raise SystemExit("\n".join([*differs, "Out of date: run python benchmarks/render.py"]))
         return
-    options.readme.write_text(text, encoding="utf-8")
+    for document, text in texts.items():
+        document.write_text(text, encoding="utf-8")
     if shown:
         figure.write_text(figure_of(shown), encoding="utf-8")
 

@@ -1,9 +1,9 @@
-"""Tables of README.md, each made of one result: its JSON in, lines of Markdown out.
+"""Tables of the documents, each made of one result: its JSON in, lines of Markdown out.
 
 What a result does not have (Keras was not asked for, nothing was run without Dask) has no row.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lib.judge import NARROW
@@ -30,6 +30,41 @@ def origin(result: Result, *facts: str) -> str:
     if isinstance(load, list):
         facts = (*facts, f"load {load[0]:.1f} before and {load[1]:.1f} after")
     return ", ".join([*words, *facts]) + ":"
+
+
+def numbers(results: Mapping[str, Sequence[Result]]) -> str:
+    """Five numbers for who reads only one page, each with the conditions it was measured under."""
+    rows = [row for kind, tell in _FIRST.items() for one in results.get(kind, []) for row in tell(one)]
+    return markdown(("", "measured", "on"), rows)
+
+
+def _accuracy_numbers(result: Result) -> Iterator[Row]:
+    found, ours = _cells(result["table"]), result["packages"]["hybrid"]
+    labels = _labels(result["table"])
+    on = (
+        f"{result['judged']:,} simulated stars; {ours['members']} members trained on "
+        f"{ours['stars']['stars']['train']:,}"
+    )
+    for bin_ in ("15-25", ">50"):
+        told = ", ".join(f"{_title(name)} {_std(found[name, bin_])}" for name in labels)
+        yield f"Standard deviation from the truth, S/N {bin_}", told, on
+    covered = [100 * found[name, "all"]["within_68"] for name in labels]
+    yield "Stars within their 68 % error", f"{min(covered):.1f} to {max(covered):.1f} %", on
+
+
+def _speed_numbers(result: Result) -> Iterator[Row]:
+    best = _by_workers(result)[0]
+    on = (
+        f"{result['hardware']}, {result['cores']} cores, {result['members']} members, "
+        f"{result['stars']:,} stars from store to store"
+    )
+    yield "`predict`", f"{best['stars_per_second']:,} stars/s", on
+    naive = result["naive"]["stars_per_second"]
+    over = f"{result['ratio_to_naive']:.2f} times a plain loop ({naive:,.0f} stars/s)"
+    yield "The same over what a notebook does", over, "the same run"
+
+
+_FIRST = {"accuracy": _accuracy_numbers, "inference": _speed_numbers}
 
 
 def ways(workers: int) -> str:
