@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+# What fixes the versions: pinned, oldest (the least that pyproject.toml allows) or newest.
+DEPENDENCIES ?= pinned
+CONSTRAINTS := $(if $(filter newest,$(DEPENDENCIES)),,-c deploy/constraints$(if $(filter oldest,$(DEPENDENCIES)),-oldest).txt)
 
 .PHONY: demo test check real install clean
 
@@ -19,6 +22,8 @@ check: install
 	$(BIN)/ruff format --check distcnn tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/python benchmarks/render.py --check
 	PYTHON=$(BIN)/python sh tests/conformance/wheel.sh
 
 real: install
@@ -28,9 +33,9 @@ install: $(STAMP)
 
 # The constraints file pins the whole development set; torch comes first so that no other
 # package can ask for a larger build of it.
-$(STAMP): pyproject.toml deploy/constraints.txt
+$(STAMP): pyproject.toml deploy/constraints.txt deploy/constraints-oldest.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c deploy/constraints.txt torch -e '.[dev]'
+	$(BIN)/python -m pip install -q $(CONSTRAINTS) torch -e '.[dev]'
 	touch $(STAMP)
 
 clean:

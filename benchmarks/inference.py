@@ -305,10 +305,10 @@ def main() -> None:
     result = run(options)
     print(json.dumps(result, indent=1))
     record = place("inference-short")
+    if options.json or not options.check:
+        keep("inference", result, options.json or (record if options.short else None))
     if options.check:
         compare(result, record)
-    else:
-        keep("inference", result, options.json or (record if options.short else None))
 
 
 def compare(result: dict[str, Any], record: Path) -> None:
