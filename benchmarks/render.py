@@ -76,7 +76,8 @@ def section(name: str, results: Results, figure: str) -> str:
     if name == "more":
         return "\n\n".join(listed(kind)(one) for kind in MORE for one in results.get(kind, []))
     if name not in SECTIONS:
-        raise SystemExit(f"section {name}: expected one of {', '.join([*SECTIONS, 'more', 'numbers'])}")
+        known = ", ".join([*SECTIONS, "more", "numbers"])
+        raise SystemExit(f"section {name}: expected one of {known}")
     kind, table = SECTIONS[name]
     parts = [table(one) for one in results.get(kind, []) if name != "recipes" or one["recipes"]]
     if name == "speed" and parts:

@@ -34,7 +34,8 @@ def origin(result: Result, *facts: str) -> str:
 
 def numbers(results: Mapping[str, Sequence[Result]]) -> str:
     """Five numbers for who reads only one page, each with the conditions it was measured under."""
-    rows = [row for kind, tell in _FIRST.items() for one in results.get(kind, []) for row in tell(one)]
+    found = [(tell, one) for kind, tell in _FIRST.items() for one in results.get(kind, [])]
+    rows = [row for tell, one in found for row in tell(one)]
     return markdown(("", "measured", "on"), rows)
 
 
