@@ -3,10 +3,11 @@
     python benchmarks/render.py [--results FOLDER] [--readme FILE ...] [--check]
 
 Text between ``<!-- NAME: made by benchmarks/render.py -->`` and ``<!-- end -->`` is replaced;
-NAME is one of numbers, speed, training, more, accuracy, recipes. Of each kind of result and each hardware
-the newest by its ``date`` counts (none = the oldest), the short checks of speed never. The figure
-is ``inference.svg`` beside the results. ``--check`` writes nothing and fails if a document or the
-figure are not what the results say; of the figure it compares what is drawn, which the file says.
+NAME is one of numbers, speed, training, more, accuracy, recipes. Of each kind of result and each
+hardware the newest by its ``date`` counts (none = the oldest), the short checks of speed never.
+The figure is ``inference.svg`` beside the results. ``--check`` writes nothing and fails if a
+document or the figure are not what the results say; of the figure it compares what is drawn,
+which the file says.
 """
 
 import argparse
