@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from distcnn import __version__
+from distcnn.clusters.registry import backends_help
 from distcnn.errors import DistcnnError, UsageError
 
 if TYPE_CHECKING:
@@ -66,12 +67,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one value: train.members=4."),
 ]
-Cluster = Annotated[
-    str | None,
-    typer.Option(
-        help="Where the work runs: local, cuda, serial, or the tcp:// address of a scheduler."
-    ),
-]
+Cluster = Annotated[str | None, typer.Option(help=f"Where the work runs. {backends_help()}.")]
 
 
 def _configure(conf: Path | None, sets: list[str] | None, cluster: str | None = None) -> Config:

@@ -69,6 +69,17 @@ def worker_context(context: WorkerContext) -> Iterator[None]:
         _CONTEXT.reset(token)
 
 
+@dataclass(frozen=True)
+class ExpectedWorkers:
+    """What a plan may count on before a cluster is opened.
+
+    ``memory`` is what each worker gets [bytes]; None = there is no telling.
+    """
+
+    count: int = 1
+    memory: int | None = None
+
+
 class Executor(Protocol):
     """Runs one picklable function over many tasks and yields results as they finish."""
 

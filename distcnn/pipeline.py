@@ -57,10 +57,12 @@ def ingest_archive(
 
 def plan_training(survey: Path, package: Path, config: Config) -> "TrainPlan":
     """What ``train`` would do; prints as text."""
-    from distcnn.training import plan_training as make_plan
+    from distcnn import training
+    from distcnn.clusters import expect_workers
 
     _must_exist(survey, "a survey store")
-    return make_plan(survey, package, config.train, workers=_count_workers(config.cluster))
+    workers = expect_workers(config.cluster).count
+    return training.plan_training(survey, package, config.train, workers=workers)
 
 
 def train_package(
@@ -126,18 +128,6 @@ def price_of(small: Path) -> str:
     return "\n".join(describe_price(small))
 
 
-def _count_workers(cluster: ClusterConfig) -> int:
-    """How many workers there would be; only one that runs already is asked."""
-    from distcnn.clusters import open_cluster
-
-    if cluster.backend == "serial":
-        return 1
-    if "://" not in cluster.backend:
-        return cluster.workers or os.cpu_count() or 1
-    with open_cluster(cluster) as executor:
-        return executor.workers
-
-
 def look_at_study(survey: Path, study: Path, config: Config) -> "Study":
     """What ``tune`` would do and what it has done so far; prints as text."""
     from distcnn.training.tuning.tune import look
@@ -183,13 +173,14 @@ def _write_best(study: "Study", config: Config) -> None:
 
 def plan_predictions(package: Path, survey: Path, predictions: Path, config: Config) -> "Plan":
     """What ``predict`` would do; prints as text."""
-    from distcnn.inference import plan as make_plan
+    from distcnn import inference
+    from distcnn.clusters import expect_workers
 
     _must_exist(package, "a package")
     _must_exist(survey, "a survey store")
-    serial = config.cluster.backend == "serial"
-    workers = 1 if serial else config.cluster.workers or os.cpu_count() or 1
-    return make_plan(package, survey, predictions, config.predict, workers=workers)
+    return inference.plan(
+        package, survey, predictions, config.predict, lambda: expect_workers(config.cluster)
+    )
 
 
 def predict_survey(

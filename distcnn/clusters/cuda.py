@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from distcnn.clusters import local
 from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.clusters.dask_workers.settings import keeping_environment
-from distcnn.clusters.local import arguments, open_workers
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError, MissingExtra
 
@@ -27,7 +27,23 @@ def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
         or the workers do not start.
     """
     cuda = _import()
-    gpus = _count(cuda)
+    workers = expected_workers(config)
+
+    def start(config: ClusterConfig, workers: int, folder: Path) -> Any:
+        return _start(cuda, config, workers, folder)
+
+    with keeping_environment(), local.open_workers(config, workers, start) as executor:
+        yield executor
+
+
+def expected_workers(config: ClusterConfig) -> int:
+    """One per GPU of this machine, or as many as are asked for.
+
+    Raises
+    ------
+    MissingExtra, ClusterError : as ``open_executor``.
+    """
+    gpus = _count(_import())
     workers = config.workers or gpus
     if workers > gpus:
         raise ClusterError(
@@ -35,12 +51,12 @@ def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
             expected="at most one worker per GPU",
             cure="Leave cluster.workers empty for all GPUs.",
         )
+    return workers
 
-    def start(config: ClusterConfig, workers: int, folder: Path) -> Any:
-        return _start(cuda, config, workers, folder)
 
-    with keeping_environment(), open_workers(config, workers, start) as executor:
-        yield executor
+def worker_memory(config: ClusterConfig) -> int:
+    """Host memory of a worker, as of those on cores [bytes]; the GPU's is not counted."""
+    return local.worker_memory(config)
 
 
 def _import() -> Any:
@@ -66,7 +82,7 @@ def _start(cuda: Any, config: ClusterConfig, workers: int, folder: Path) -> Any:
     start: Callable[..., Any] = cuda.LocalCUDACluster
     try:
         return start(
-            **arguments(config, workers, folder),
+            **local.arguments(config, workers, folder),
             # dask-cuda gives workers a preload of its own, which would displace the configured.
             preload=["distcnn.clusters.preload"],
             # Nothing on a GPU is kept between tasks, so there is nothing to move off it.

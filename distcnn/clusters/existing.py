@@ -1,4 +1,4 @@
-"""Workers that somebody else has started: the address of their scheduler is the backend.
+"""Workers that run already: the address of their scheduler is the backend.
 
 Start them with our settings (see ``settings``, which says why), one thread each:
 
@@ -29,13 +29,45 @@ def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
 
     Raises
     ------
-    ClusterError : nobody answers at the address, other versions run there, or no worker comes
+    ClusterError : no scheduler answers at the address, other versions run there, or no worker comes
         within ``patience`` seconds.
     """
+    with _connected(config) as client:
+        yield DaskExecutor(client, config, workers=_count(client, config))
+
+
+def expected_workers(config: ClusterConfig) -> int:
+    """The workers that are there now; waits for the first of them.
+
+    Raises
+    ------
+    ClusterError : as ``open_executor``.
+    """
+    with _connected(config) as client:
+        return _count(client, config)
+
+
+def worker_memory(config: ClusterConfig) -> int:
+    """The least memory at which one of the workers is killed [bytes].
+
+    Workers that were started without a limit are taken to have ``cluster.memory_limit``.
+
+    Raises
+    ------
+    ClusterError : as ``open_executor``.
+    """
+    with _connected(config) as client:
+        _count(client, config)
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        return min(int(worker["memory_limit"] or config.memory_limit) for worker in workers)
+
+
+@contextmanager
+def _connected(config: ClusterConfig) -> Iterator[Any]:
     client = _connect(config)
     try:
         _check_versions(client, config)
-        yield DaskExecutor(client, config, workers=_count(client, config))
+        yield client
     finally:
         client.close()
 

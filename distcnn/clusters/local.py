@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import psutil
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
 from distcnn.clusters.dask_workers.executor import DaskExecutor
+from distcnn.clusters.dask_workers.private import scheduler_extensions
 from distcnn.clusters.dask_workers.scratch import scratch_folder
 from distcnn.clusters.dask_workers.settings import ONE_THREAD, dask_settings
-from distcnn.clusters.dask_workers.spans import extensions
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
@@ -32,15 +33,29 @@ def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
     ------
     ClusterError : the workers do not start within a minute, or the dashboard cannot listen.
     """
-    with open_workers(config, config.workers or CPU_COUNT, _start) as executor:
+    with open_workers(config, expected_workers(config), _start) as executor:
         yield executor
+
+
+def expected_workers(config: ClusterConfig) -> int:
+    """As many as are asked for, or one per core that this process may use."""
+    return config.workers or int(CPU_COUNT)
+
+
+def worker_memory(config: ClusterConfig) -> int:
+    """The limit at which Dask kills a worker, or what is free on this machine now [bytes].
+
+    Free memory is not divided by the workers: one of them that starts late shares the memory
+    of programs that are loaded already, and a plan's needs are upper bounds.
+    """
+    return min(config.memory_limit, int(psutil.virtual_memory().available))
 
 
 @contextmanager
 def open_workers(
     config: ClusterConfig, workers: int, start: Callable[[ClusterConfig, int, Path], Any]
 ) -> Iterator[DaskExecutor]:
-    """The cluster that ``start`` makes of a scratch folder, with a client and a executor."""
+    """The cluster that ``start`` makes of a scratch folder, with a client and an executor."""
     _check_address(config.dashboard)
     with scratch_folder() as folder, dask.config.set(dask_settings(folder)), ExitStack() as stack:
         cluster = start(config, workers, folder)
@@ -79,7 +94,7 @@ def arguments(config: ClusterConfig, workers: int, folder: Path) -> dict[str, An
         "scheduler_kwargs": {
             "dashboard": config.dashboard is not None,
             "dashboard_address": config.dashboard or "127.0.0.1:0",
-            "extensions": extensions(),
+            "extensions": scheduler_extensions(),
         },
         "local_directory": str(folder),
         "silence_logs": logging.CRITICAL,

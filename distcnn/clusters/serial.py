@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
+
 from distcnn.config import ClusterConfig
 from distcnn.executor import SerialExecutor
 
@@ -17,3 +19,13 @@ class SerialCluster(SerialExecutor):
 def open_executor(config: ClusterConfig) -> Iterator[SerialCluster]:
     """Nothing to start and nothing to stop."""
     yield SerialCluster()
+
+
+def expected_workers(config: ClusterConfig) -> int:
+    """The process of the command alone."""
+    return SerialCluster.workers
+
+
+def worker_memory(config: ClusterConfig) -> int:
+    """What is free on this machine now [bytes]: nobody watches over this process."""
+    return int(psutil.virtual_memory().available)

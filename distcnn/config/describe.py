@@ -1,5 +1,6 @@
 """The reference of all settings, printed from the models: ``python -m distcnn.config.describe``."""
 
+import inspect
 import json
 import sys
 import types
@@ -12,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from distcnn.config.base import Frozen
 from distcnn.config.load import Config
+from distcnn.config.run import ClusterConfig, own_cluster_models
 
 HEAD = """# Settings
 
@@ -28,6 +30,13 @@ def describe() -> str:
     return "\n".join([HEAD, *_sections(Config, "")])
 
 
+def _own_keys_of_backends() -> Iterator[str]:
+    for name, model in own_cluster_models().items():
+        common = ClusterConfig.model_fields
+        yield f"## `cluster` with `backend: {name}`\n\n{inspect.getdoc(model)}\n"
+        yield from _table({k: field for k, field in model.model_fields.items() if k not in common})
+
+
 def _sections(model: type[Frozen], prefix: str) -> Iterator[str]:
     fields = model.model_fields.items()
     rows = {name: field for name, field in fields if _below(field) is None or _is_list(field)}
@@ -38,6 +47,8 @@ def _sections(model: type[Frozen], prefix: str) -> Iterator[str]:
         if below is not None:
             yield f"## `{prefix}{name}`{_remark(field)}\n\n{_sentence(field)}\n"
             yield from _sections(below, f"{prefix}{name}.")
+            if below is ClusterConfig:
+                yield from _own_keys_of_backends()
 
 
 def _table(rows: dict[str, FieldInfo]) -> Iterator[str]:

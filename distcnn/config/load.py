@@ -11,7 +11,14 @@ from pydantic import ValidationError
 
 from distcnn.config.base import Frozen
 from distcnn.config.predict import PredictConfig, QualityConfig
-from distcnn.config.run import ClusterConfig, DemoConfig, MonitorConfig, ReportConfig
+from distcnn.config.run import (
+    AnyClusterConfig,
+    ClusterConfig,
+    DemoConfig,
+    MonitorConfig,
+    ReportConfig,
+    own_cluster_models,
+)
 from distcnn.config.simulate import SimulateConfig
 from distcnn.config.survey import IngestConfig
 from distcnn.config.train import DistilConfig, TrainConfig, TuneConfig
@@ -37,7 +44,7 @@ class Config(Frozen):
     """``distcnn predict`` and ``distcnn verify``."""
     report: ReportConfig = ReportConfig()
     """``distcnn report``."""
-    cluster: ClusterConfig = ClusterConfig()
+    cluster: AnyClusterConfig = ClusterConfig()
     """``--cluster``."""
     monitor: MonitorConfig = MonitorConfig()
     """Who is told of progress, beside the console; every command."""
@@ -182,6 +189,8 @@ def _fields_at(path: tuple[int | str, ...]) -> set[str]:
     for part in path:
         fields = [m.model_fields[part] for m in models if str(part) in m.model_fields]
         models = [m for field in fields for m in _models_in(field.annotation)] or models
+    if ClusterConfig in models:
+        models = [ClusterConfig, *own_cluster_models().values()]
     return {name for model in models for name in model.model_fields}
 
 

@@ -1,16 +1,31 @@
 """Settings of how a run goes: its cluster, its listeners, its report, the demonstration."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from pydantic import Field
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
 
 from distcnn.config.base import Bytes, Frozen
+from distcnn.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distcnn.clusters.registry import Row
 
 
 class ClusterConfig(Frozen):
-    """Where the work runs."""
+    """Where the work runs: the keys that every backend has.
 
-    backend: str = Field("local", pattern=r"^(local|cuda|serial|(tcp|tls)://[^\s]+:\d+)$")
+    A backend with keys of its own (a queue, an image) has a subclass, named in its row of
+    ``distcnn.clusters.registry``.
+    """
+
+    backend: str = "local"
     """``local`` starts Dask workers on this machine, ``cuda`` one per GPU of it; ``serial`` runs
     in this very process; ``tcp://HOST:PORT`` takes the workers of a scheduler that runs already."""
     workers: int | None = Field(None, ge=1)
@@ -26,6 +41,46 @@ class ClusterConfig(Frozen):
     """Times a task is begun on workers that die under it before it is given up."""
     patience: float = Field(120.0, gt=0)
     """Time without a single worker alive after which the work is given up [s]."""
+
+    @field_validator("backend")
+    @classmethod
+    def _is_known(cls, backend: str) -> str:
+        _row(backend)
+        return backend
+
+
+def _row(backend: str) -> "Row":
+    # The one import upwards: which backends there are is the business of clusters, and that a
+    # configuration names one of them must be said with its file and line. The rows are data.
+    from distcnn.clusters.registry import find_backend
+
+    try:
+        return find_backend(backend)
+    except ClusterError as error:
+        raise ValueError(error.expected) from None
+
+
+def _of_its_backend(value: Any, usual: ValidatorFunctionWrapHandler) -> ClusterConfig:
+    """A section is read by the model of the backend it asks for."""
+    backend = value.get("backend", "local") if isinstance(value, dict) else None
+    if not isinstance(backend, str):
+        return cast(ClusterConfig, usual(value))
+    try:
+        model = _row(backend).load_settings()
+    except ValueError:
+        return cast(ClusterConfig, usual(value))
+    return model.model_validate(value)
+
+
+def own_cluster_models() -> dict[str, type[ClusterConfig]]:
+    """The models of the backends that have keys of their own, by the name of the backend."""
+    from distcnn.clusters.registry import ROWS
+
+    return {row.name: row.load_settings() for row in ROWS if row.settings is not None}
+
+
+AnyClusterConfig = Annotated[SerializeAsAny[ClusterConfig], WrapValidator(_of_its_backend)]
+"""The section ``cluster``: of the model that its ``backend`` has."""
 
 
 class MonitorConfig(Frozen):

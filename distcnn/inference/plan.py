@@ -1,16 +1,16 @@
 """Plan: what a run would do, in numbers, before it does anything."""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from distcnn.config import PredictConfig
 from distcnn.errors import PlanRefused
+from distcnn.executor import ExpectedWorkers
 from distcnn.formatting import format_bytes
 from distcnn.inference.compatibility import check_compatible
 from distcnn.inference.compute import block_rows
@@ -33,7 +33,7 @@ class Plan:
     """The run as it would be; ``str(plan)`` is a page to read.
 
     Sizes in bytes. ``memory_needed`` is for one worker, an upper bound;
-    ``memory_available`` what this machine has free now, for all workers. ``fingerprint``: from
+    ``worker_memory`` what one gets (None = not known). ``fingerprint``: from
     what the predictions are made, as their store will say.
     """
 
@@ -51,7 +51,7 @@ class Plan:
     workers: int
     memory_needed: int
     memory_allowed: int
-    memory_available: int
+    worker_memory: int | None
     engine: str
     members: int
     batch: int
@@ -90,17 +90,17 @@ class Plan:
         yield "stars", f"{self.stars_waiting:,} to compute"
         found = " (the fastest that reproduces the package)" if self.engine == "auto" else ""
         yield "engine", f"{self.engine}{found}, batches of {self.batch}"
-        yield "workers", str(self.workers)
+        yield "workers", str(self.workers) if self.workers else "none is needed"
         yield "reads", format_bytes(self.bytes_to_read)
         yield (
             "writes",
             f"{format_bytes(self.bytes_to_write)} at most; {format_bytes(self.disk_free)} free",
         )
+        there = f", {format_bytes(self.worker_memory)} there" if self.worker_memory else ""
         yield (
             "memory",
             f"{format_bytes(self.memory_needed)} a worker at most; "
-            f"{format_bytes(self.memory_allowed)} allowed, "
-            f"{format_bytes(self.memory_available)} free here",
+            f"{format_bytes(self.memory_allowed)} allowed{there}",
         )
         if self.missing:
             yield "missing", f"the survey has no {', '.join(self.missing)}: every star is flagged"
@@ -108,9 +108,15 @@ class Plan:
 
 
 def plan(
-    package: Path, survey: Path, predictions: Path, config: PredictConfig, workers: int = 1
+    package: Path,
+    survey: Path,
+    predictions: Path,
+    config: PredictConfig,
+    expect: Callable[[], ExpectedWorkers] = ExpectedWorkers,
 ) -> Plan:
     """What ``predict`` would do. Changes nothing.
+
+    ``expect`` tells what workers there will be; it is asked only if there is work for them.
 
     Raises
     ------
@@ -119,12 +125,16 @@ def plan(
     FingerprintMismatch : the prediction store was begun from other input or settings.
     """
     return plan_opened(
-        Package.load(package), Store.open(survey, "survey"), predictions, config, workers
+        Package.load(package), Store.open(survey, "survey"), predictions, config, expect
     )
 
 
 def plan_opened(
-    package: Package, survey: Store, predictions: Path, config: PredictConfig, workers: int
+    package: Package,
+    survey: Store,
+    predictions: Path,
+    config: PredictConfig,
+    expect: Callable[[], ExpectedWorkers],
 ) -> Plan:
     """The same, for a package and a survey that are open."""
     missing = check_compatible(package.spec, survey)
@@ -132,6 +142,7 @@ def plan_opened(
     done = finished_regions(predictions, requested)
     regions = survey.regions()
     waiting = sum(region.size for region in regions if region.name not in done)
+    workers = expect() if waiting else ExpectedWorkers(0)
     labels = len(package.labels)
     sizes = {LABEL: labels, PAIR: len(pairs(labels))}
     per_star = bytes_per_star(PREDICTION_VARIABLES.values(), sizes)
@@ -140,7 +151,7 @@ def plan_opened(
         "disk_free": _disk_free(predictions),
         "memory_needed": _memory(package, survey, config, per_star),
         "memory_allowed": config.worker_memory,
-        "memory_available": psutil.virtual_memory().available,
+        "worker_memory": workers.memory,
     }
     return Plan(
         package=package.path,
@@ -152,12 +163,12 @@ def plan_opened(
         done=len(done),
         stars_waiting=waiting,
         bytes_to_read=_bytes_to_read(package, survey, waiting),
-        workers=workers,
+        workers=workers.count,
         engine=config.engine,
         members=package.size,
         batch=config.batch,
         missing=tuple(missing),
-        problems=tuple(_problems(workers=workers if waiting else 0, **numbers)),
+        problems=tuple(_problems(workers=workers.count, **numbers)),
         fingerprint=requested,
         **numbers,
     )
@@ -170,7 +181,7 @@ def _problems(
     disk_free: int,
     memory_needed: int,
     memory_allowed: int,
-    memory_available: int,
+    worker_memory: int | None,
 ) -> Iterable[str]:
     if not workers:
         return
@@ -182,9 +193,9 @@ def _problems(
             f"a worker may need {format_bytes(memory_needed)}, "
             f"predict.worker_memory allows {format_bytes(memory_allowed)}"
         )
-    if memory_needed > memory_available:
-        needed, free = format_bytes(memory_needed), format_bytes(memory_available)
-        yield f"a worker may need {needed}, {free} are free here"
+    if worker_memory is not None and memory_needed > worker_memory:
+        needed, gets = format_bytes(memory_needed), format_bytes(worker_memory)
+        yield f"a worker may need {needed}, it gets {gets}"
 
 
 def bytes_per_star(variables: Iterable[Variable], sizes: dict[str, int]) -> int:

@@ -23,7 +23,7 @@ from distcnn.events import (
     StageStarted,
     silent,
 )
-from distcnn.executor import Executor
+from distcnn.executor import Executor, ExpectedWorkers
 from distcnn.files import atomic_write
 from distcnn.inference.compute import RegionTask
 from distcnn.inference.engines import ParityTolerance
@@ -98,7 +98,8 @@ def predict(
     """
     start = perf_counter()
     opened, source = Package.load(package), Store.open(survey, "survey")
-    plan = plan_opened(opened, source, predictions, config, executor.workers)
+    there = ExpectedWorkers(executor.workers)
+    plan = plan_opened(opened, source, predictions, config, lambda: there)
     plan.check()
     fingerprint = dict(plan.fingerprint)
     with open_prediction_store(opened, source, predictions, config, fingerprint) as found:

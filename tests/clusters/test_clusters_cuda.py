@@ -11,7 +11,7 @@ import pytest
 from conformance.cluster_checks import environment, square
 from distributed import LocalCluster
 
-from distcnn.clusters import open_cluster
+from distcnn.clusters import expect_workers, open_cluster
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError, MissingExtra
 
@@ -60,6 +60,12 @@ def test_without_a_driver_that_is_said(monkeypatch):
 def test_without_a_gpu_that_is_said(monkeypatch):
     give_dask_cuda(monkeypatch, gpus=lambda: 0)
     assert "no NVIDIA GPU" in refused()
+
+
+def test_a_worker_per_gpu_is_expected(monkeypatch):
+    give_dask_cuda(monkeypatch, gpus=lambda: 4)
+    assert expect_workers(CUDA).count == 4
+    assert expect_workers(CUDA.model_copy(update={"workers": 3})).count == 3
 
 
 def test_more_workers_than_gpus_are_refused(monkeypatch):

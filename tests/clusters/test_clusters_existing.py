@@ -1,4 +1,4 @@
-"""A scheduler and workers that somebody else has started."""
+"""A scheduler and workers that run already."""
 
 import json
 import os
@@ -12,10 +12,10 @@ import psutil
 import pytest
 from conformance.cluster_checks import WorkerChecks, meet, process, take_turns, wait_until
 
-from distcnn.clusters import open_cluster
+from distcnn.clusters import expect_workers, open_cluster
 from distcnn.clusters.dask_workers.settings import ONE_THREAD
-from distcnn.config import ClusterConfig, load_config
-from distcnn.errors import ClusterError, ConfigError
+from distcnn.config import ClusterConfig
+from distcnn.errors import ClusterError
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
@@ -47,10 +47,10 @@ def running(*arguments, folder):
         psutil.wait_procs(family, timeout=30)
 
 
-def worker(address, folder, name):
+def worker(address, folder, name, *more):
     return running(
         *("dask_worker", address, "--nthreads", "1", "--name", name, "--no-dashboard"),
-        *("--host", "127.0.0.1", "--preload", "distcnn.clusters.preload"),
+        *("--host", "127.0.0.1", "--preload", "distcnn.clusters.preload", *more),
         folder=folder,
     )
 
@@ -98,7 +98,7 @@ def test_a_scheduler_without_workers_is_said(address):
         pass
 
 
-def test_nobody_at_the_address():
+def test_an_address_where_no_scheduler_answers_is_said():
     with (
         pytest.raises(ClusterError, match="no scheduler answers at tcp://"),
         open_cluster(config_of("tcp://127.0.0.1:9", patience=0.5)),
@@ -106,13 +106,17 @@ def test_nobody_at_the_address():
         pass
 
 
-def test_what_is_neither_a_backend_nor_an_address_is_refused():
-    assert load_config(None, ["cluster.backend=tcp://a:1"]).cluster.backend == "tcp://a:1"
-    with pytest.raises(ConfigError, match=r"cluster\.backend"):
-        load_config(None, ["cluster.backend=moon"])
-
-
 class TestExisting(WorkerChecks):
+    @pytest.fixture
+    def config(self, two_workers):
+        return config_of(two_workers)
+
+    def test_memory_is_asked_of_the_workers_and_not_of_this_machine(self, config, folder):
+        with worker(config.backend, folder, "small", "--memory-limit", "123 MB"):
+            wait_until(lambda: expect_workers(config).count == 3)
+            assert expect_workers(config).memory == 123_000_000
+        wait_until(lambda: expect_workers(config).count == 2)
+
     @pytest.fixture
     def executor(self, connected):
         return connected

@@ -1,6 +1,7 @@
 """Conformance kit of clusters: a backend is finished when these pass.
 
-A subclass gives the fixture ``executor`` (an open cluster, at best shared by the module).
+A subclass gives the fixtures ``config`` (a ``ClusterConfig``) and ``executor`` (the cluster of
+that configuration, open, at best shared by the module).
 ``WorkerChecks`` are for backends whose workers are processes of their own.
 """
 
@@ -11,8 +12,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from distcnn.clusters import expect_workers
 from distcnn.errors import ClusterError, DistcnnError, StoreError
 from distcnn.executor import WorkerContext
 
@@ -142,6 +145,17 @@ class Numbers:
 
 class ClusterChecks:
     """What every backend does."""
+
+    def test_what_is_expected_is_what_comes(self, executor, config):
+        expected = expect_workers(config)
+        assert expected.count == executor.workers
+        assert 10_000_000 < expected.memory < 10**15
+        assert executor.dashboard is None or executor.dashboard.startswith("http")
+
+    def test_a_question_starts_no_process(self, executor, config):
+        before = set(psutil.Process().children(recursive=True))
+        expect_workers(config)
+        assert set(psutil.Process().children(recursive=True)) <= before
 
     def test_every_item_comes_once(self, executor):
         outcomes = list(executor(square, range(20)))

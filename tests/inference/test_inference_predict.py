@@ -19,6 +19,7 @@ from distcnn.errors import (
     StoreError,
 )
 from distcnn.events import Notice, RegionStored, StageEnded, StageStarted
+from distcnn.executor import ExpectedWorkers
 from distcnn.inference import plan, verify
 from distcnn.inference.package_cache import PackageKey, get_cached
 from distcnn.inference.prediction_store import MAX_CHUNK_STARS, _chunk
@@ -367,7 +368,9 @@ def test_an_engine_that_does_not_reproduce_the_fixtures_ends_the_run(place, monk
 
 def test_a_plan_names_the_numbers_and_changes_nothing(place):
     before = sorted(place.rglob("*"))
-    made = plan(place / "package", place / "survey.zarr", place / "predictions.zarr", CONFIG, 2)
+    two = ExpectedWorkers(2, memory=4_000_000_000)
+    paths = place / "package", place / "survey.zarr", place / "predictions.zarr"
+    made = plan(*paths, CONFIG, lambda: two)
     assert sorted(place.rglob("*")) == before
     text = str(made)
     assert "150 stars" in text
@@ -378,6 +381,7 @@ def test_a_plan_names_the_numbers_and_changes_nothing(place):
     assert made.bytes_to_write == STARS * 151
     assert 0 < made.bytes_to_read < 200_000
     assert made.workers == 2
+    assert "4 GB there" in text
     made.check()
 
 
@@ -402,6 +406,21 @@ def test_a_plan_that_needs_more_memory_than_allowed_is_refused(place):
         go(place, config)
     made = plan(place / "package", place / "survey.zarr", place / "predictions.zarr", config)
     assert "refused" in str(made)
+
+
+def test_a_plan_that_needs_more_memory_than_a_worker_gets_is_refused(place):
+    paths = place / "package", place / "survey.zarr", place / "predictions.zarr"
+    small = ExpectedWorkers(2, memory=100_000_000)
+    with pytest.raises(PlanRefused, match=r"a worker may need .* MB, it gets 100 MB"):
+        plan(*paths, CONFIG, lambda: small).check()
+
+
+def test_a_plan_asks_for_no_workers_when_all_is_done(done):
+    def nobody():
+        raise AssertionError("a finished store needs no workers")
+
+    made = plan(done / "package", done / "survey.zarr", done / "predictions.zarr", CONFIG, nobody)
+    assert "none is needed" in str(made)
 
 
 def test_a_finished_store_needs_no_room(done, monkeypatch):

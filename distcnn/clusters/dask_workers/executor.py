@@ -10,11 +10,11 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
-from dask._task_spec import Task as DaskTask
 from distributed import Future, KilledWorker
 from distributed.client import ClosedClientError
 
 from distcnn.clusters.dask_workers.gang import RERUN, alive_workers, run_together
+from distcnn.clusters.dask_workers.private import submit
 from distcnn.clusters.dask_workers.task import attempt as run_attempt
 from distcnn.clusters.dask_workers.task import dumps, unpacked
 from distcnn.config import ClusterConfig
@@ -113,10 +113,8 @@ class _Window(Generic[Task, Result]):
 
     def begin(self, task: Task, attempt: int) -> None:
         key = next(self.keys)
-        # Only tasks marked as producers wait at the scheduler when few are in flight.
-        dask_task = DaskTask(key, run_attempt, self.function, dumps(task), _data_producer=True)
         try:
-            (future,) = self.client.get({key: dask_task}, [key], sync=False)
+            future = submit(self.client, key, run_attempt, self.function, dumps(task))
         except ClosedClientError as lost:
             raise ClusterError(f"the scheduler is gone ({lost})", cure=RERUN) from lost
         self.tries[key] = _Try(task, attempt, key, future)

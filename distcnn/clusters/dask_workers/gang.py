@@ -13,10 +13,10 @@ from time import monotonic
 from typing import Any, Generic
 from uuid import uuid4
 
-from dask._task_spec import Task as DaskTask
-from distributed import KilledWorker, Semaphore
+from distributed import KilledWorker
 from distributed.client import ClosedClientError
 
+from distcnn.clusters.dask_workers.private import make_lease, stop_renewing, submit
 from distcnn.clusters.dask_workers.task import attempt, dumps, unpacked
 from distcnn.errors import ClusterError
 from distcnn.executor import Cancelled, Result, Task, TaskResult
@@ -81,8 +81,7 @@ def run_together(
 
 @contextmanager
 def _lock(client: Any) -> Iterator[None]:
-    make: Callable[..., Any] = Semaphore
-    lock = make(1, LOCK, scheduler_rpc=client.scheduler, loop=client.loop)
+    lock = make_lease(client, LOCK)
     try:
         # Short waits, so that Ctrl-C is heard between them.
         while not lock.acquire(timeout=POLL):
@@ -94,7 +93,7 @@ def _lock(client: Any) -> Iterator[None]:
     finally:
         if client.status == "running":
             lock.release()
-        lock.refresh_callback.stop()
+        stop_renewing(lock)
 
 
 def _begin(
@@ -107,10 +106,7 @@ def _begin(
     seats = []
     for number, (task, address) in enumerate(zip(tasks, workers, strict=False)):
         key = f"together-{run}-{number}"
-        dask_task = DaskTask(key, attempt, code, dumps(task))
-        (future,) = client.get(
-            {key: dask_task}, [key], sync=False, workers=[address], allow_other_workers=False
-        )
+        future = submit(client, key, attempt, code, dumps(task), worker=address)
         seats.append(Seat(task, address, future))
     return seats
 

@@ -1,0 +1,52 @@
+"""What a cluster backend is: the functions its module has, and the executor they open."""
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from distcnn.config import ClusterConfig
+from distcnn.executor import Executor
+
+
+class ClusterExecutor(Executor, Protocol):
+    """An executor with the workers behind it."""
+
+    @property
+    def dashboard(self) -> str | None:
+        """Address of the Dask dashboard, if there is one."""
+        ...
+
+
+class Backend(Protocol):
+    """A module of this folder. ``config`` is the ``cluster`` section of the configuration.
+
+    A plan asks what to expect before anything is started, so nothing here may look at the
+    machine where the command was typed unless the workers will run there too.
+    """
+
+    def open_executor(self, config: ClusterConfig) -> AbstractContextManager[ClusterExecutor]:
+        """Start workers; stop them and remove their files at exit.
+
+        Raises
+        ------
+        ClusterError : the workers do not start.
+        MissingExtra : what the backend needs is not installed.
+        """
+        ...
+
+    def expected_workers(self, config: ClusterConfig) -> int:
+        """How many workers ``open_executor`` would give; starts none.
+
+        Raises
+        ------
+        ClusterError, MissingExtra : as ``open_executor``.
+        """
+        ...
+
+    def worker_memory(self, config: ClusterConfig) -> int:
+        """Memory that a worker gets [bytes]; what needs more is killed, or fails.
+
+        Raises
+        ------
+        ClusterError, MissingExtra : as ``open_executor``.
+        """
+        ...

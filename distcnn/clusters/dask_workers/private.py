@@ -1,0 +1,69 @@
+"""The private parts of Dask that we need, in this file alone.
+
+Seen in Dask and distributed 2026.1 to 2026.7. Their releases promise nothing about these names:
+``tests/clusters/test_clusters_private.py`` fails where one has gone or changed. Used are
+
+- ``dask._task_spec.Task(key, function, *arguments, _data_producer=...)``, the form in which a
+  client hands a single task to the scheduler under a key that we choose;
+- its mark ``_data_producer``: with ``worker-saturation`` set, Dask keeps a task in a queue at the
+  scheduler, instead of pushing it to a busy worker, only if it has that mark or belongs to a
+  group of more than twice as many tasks as there are threads;
+- ``distributed.spans.SpansSchedulerExtension.observe_tasks`` and
+  ``distributed.scheduler.DEFAULT_EXTENSIONS``, for a driver whose memory does not grow with tasks;
+- ``distributed.Semaphore.refresh_callback``, the timer that renews a lease.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from dask._task_spec import Task
+from distributed import Semaphore
+from distributed.scheduler import DEFAULT_EXTENSIONS
+from distributed.spans import SpansSchedulerExtension
+
+
+def submit(
+    client: Any,
+    key: str,
+    function: Callable[..., bytes],
+    *arguments: bytes,
+    worker: str | None = None,
+) -> Any:
+    """The future of one task: on ``worker`` and no other if one is given, else queued."""
+    task = Task(key, function, *arguments, _data_producer=worker is None)
+    pinned = {} if worker is None else {"workers": [worker], "allow_other_workers": False}
+    (future,) = client.get({key: task}, [key], sync=False, **pinned)
+    return future
+
+
+class ForgetfulSpans(SpansSchedulerExtension):
+    """Spans that keep no note of every graph.
+
+    Dask keeps one as long as the span lives, and every task of an executor is a graph of its own
+    in one span: at a million tasks, hundreds of megabytes in the driver.
+    """
+
+    def observe_tasks(self, tss: Any, code: Any, span_metadata: Any) -> Any:
+        """What Dask does, without the note."""
+        nothing: Any = None
+        return super().observe_tasks(tss, code=code, span_metadata=nothing)
+
+
+def scheduler_extensions() -> dict[str, Any]:
+    """What a scheduler in this process is started with.
+
+    Dask leaves stealing out by itself, as ``dask_settings`` asks, only where it chooses them all.
+    """
+    kept = {name: kind for name, kind in DEFAULT_EXTENSIONS.items() if name != "stealing"}
+    return kept | {"spans": ForgetfulSpans}
+
+
+def make_lease(client: Any, name: str) -> Any:
+    """A lock of the scheduler, held by one client at a time, that falls free when it dies."""
+    make: Callable[..., Any] = Semaphore
+    return make(1, name, scheduler_rpc=client.scheduler, loop=client.loop)
+
+
+def stop_renewing(lease: Any) -> None:
+    """End the timer of a lease; Dask leaves it running."""
+    lease.refresh_callback.stop()

@@ -1,0 +1,99 @@
+"""The cluster backends, one row each. Data only: a backend is imported when it is chosen.
+
+To add one, write a module beside this file with the functions of ``base.Backend`` (and, where
+it has configuration keys of its own, a subclass of ``ClusterConfig``), add its row here,
+and pass ``ClusterChecks`` of the conformance kit.
+"""
+
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from distcnn.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distcnn.clusters.base import Backend
+    from distcnn.config import ClusterConfig
+
+
+@dataclass(frozen=True)
+class Row:
+    """A backend: how it is asked for, where it is, what it is.
+
+    ``extra``: what must be installed for it. ``schemes``: set where the backend is asked for by
+    an address (SCHEME://HOST:PORT) instead of its name. ``settings``: the name of its own
+    configuration model in ``module``, a subclass of ``ClusterConfig``; None = it has the common
+    keys only.
+    """
+
+    name: str
+    module: str
+    sentence: str
+    extra: str | None = None
+    schemes: tuple[str, ...] = ()
+    settings: str | None = None
+
+    def takes(self, backend: str) -> bool:
+        """Whether ``cluster.backend`` asks for this one."""
+        if not self.schemes:
+            return backend == self.name
+        scheme, _, address = backend.partition("://")
+        return scheme in self.schemes and re.fullmatch(r"\S+:\d+", address) is not None
+
+    @property
+    def written(self) -> str:
+        """What a user writes to have it."""
+        return f"{self.schemes[0]}://HOST:PORT" if self.schemes else self.name
+
+    def load(self) -> "Backend":
+        """The functions of the backend; what its extra brings is imported by them only."""
+        return cast("Backend", import_module(self.module))
+
+    def load_settings(self) -> "type[ClusterConfig]":
+        """The model of its configuration section."""
+        if self.settings is None:
+            from distcnn.config import ClusterConfig
+
+            return ClusterConfig
+        return cast("type[ClusterConfig]", getattr(self.load(), self.settings))
+
+
+ROWS = (
+    Row("local", "distcnn.clusters.local", "Dask workers on this machine, one per core"),
+    Row("cuda", "distcnn.clusters.cuda", "a Dask worker per GPU of this machine", extra="cuda"),
+    Row("serial", "distcnn.clusters.serial", "in the process of the command, without workers"),
+    Row(
+        "existing",
+        "distcnn.clusters.existing",
+        "the workers of a Dask scheduler that runs already",
+        schemes=("tcp", "tls"),
+    ),
+)
+
+
+def find_backend(backend: str) -> Row:
+    """The row that ``cluster.backend`` asks for.
+
+    Raises
+    ------
+    ClusterError : no backend is called so; the message lists those there are.
+    """
+    for row in ROWS:
+        if row.takes(backend):
+            return row
+    raise ClusterError(f"there is no cluster backend {backend!r}", expected=known_backends())
+
+
+def known_backends() -> str:
+    """The names for an error message, each with the extra it needs."""
+    names = [
+        f"{row.written} (pip install 'distcnn[{row.extra}]')" if row.extra else row.written
+        for row in ROWS
+    ]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def backends_help() -> str:
+    """The names with what they are, for the help of the command line."""
+    return "; ".join(f"{row.written}: {row.sentence}" for row in ROWS)
