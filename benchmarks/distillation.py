@@ -5,10 +5,10 @@
                                       [--seconds S] [--json FILE]
 
 FOLDER is one of ``accuracy.py``: a survey, its archive with the truth, and a package that was
-trained on it. The student is made if it is not there. Judged are the undamaged stars of the test
-split, which neither ensemble nor student has seen, against the truth. Speed is stars per second
-of process CPU time of one thread, ensemble and student in turn, engine by engine; ``--against``
-names a larger ensemble of the same inputs whose speed counts instead. Written to
+trained on it. The student is made if it is not there. Stars are the undamaged ones of
+the test split, which neither ensemble nor student has seen, against the truth. Speed is stars per
+second of process CPU time of one thread, ensemble and student in turn, engine by engine;
+``--against`` names a larger ensemble of the same inputs whose speed counts instead. Written to
 ``benchmarks/results/distillation-HARDWARE-COMMIT.json``:
 
     price.BIN          rows per label: see ``training.price``; BIN is S/N
@@ -44,7 +44,7 @@ from distcnn.quality import Quality
 from distcnn.survey import Region, Store
 from distcnn.training import Part
 from distcnn.training.data.labelled import read_labelled
-from distcnn.training.distillation.agreement import Judged, price_of
+from distcnn.training.distillation.agreement import ScoredPredictions, student_agreement
 
 ENGINES = ("eager", "joint", "openvino")
 STARS = 4096
@@ -63,12 +63,14 @@ def judge(student: Package, teacher: Package, survey: Store, truth: Path) -> dic
     both = []
     for package in (student, teacher):
         found = Ensemble(package).predict(stars.inputs)._asdict()
-        both.append(Judged.of(package, stars.for_quality() | found))
+        both.append(ScoredPredictions.of(package, stars.for_quality() | found))
     rows = {}
     for name, edges in BINS.items():
         kept = inside(stars.inputs.snr[:, 0], edges)
-        some = [Judged(*(array[kept] for array in vars(each).values())) for each in both]
-        rows[name] = price_of(*some, known[kept], np.zeros_like(known[kept]), student.labels)
+        some = [ScoredPredictions(*(array[kept] for array in vars(each).values())) for each in both]
+        rows[name] = student_agreement(
+            *some, known[kept], np.zeros_like(known[kept]), student.labels
+        )
     return rows
 
 

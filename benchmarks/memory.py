@@ -26,7 +26,7 @@ from distcnn.schema import SURVEY_VARIABLES
 from distcnn.survey import Coordinate, Layout, Quantised, create_store
 from distcnn.training.ddp.launch import train_together
 from distcnn.training.loop.member import MemberTask
-from distcnn.training.train import Work
+from distcnn.training.train import TrainRun
 
 LABELS = ("teff", "logg", "mh")
 SHARD, CHUNK = 16384, 512
@@ -98,7 +98,7 @@ def main() -> None:
         clock = time.perf_counter()
         write_survey(folder / "survey.zarr", options.stars, options.pixels)
         print(f"survey written in {time.perf_counter() - clock:.0f} s", flush=True)
-        work = Work.of(folder / "survey.zarr", folder / "package", config)
+        work = TrainRun.of(folder / "survey.zarr", folder / "package", config)
         plan = work.plan(workers=options.ranks, gang=True)
         print(plan, flush=True)
         clock = time.perf_counter()
@@ -112,8 +112,8 @@ def main() -> None:
         "train": plan.size.stars["train"],
         "pixels": options.pixels,
         "ranks": options.ranks,
-        "lanes": plan.dealing.lanes,
-        "streamed": plan.dealing.buffer > 0,
+        "lanes": plan.sharding.virtual_ranks,
+        "streamed": plan.sharding.buffer > 0,
         "distribute_memory": config.distribute.memory,
         "peak_bytes": peaks,
         "driver_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

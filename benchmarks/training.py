@@ -64,11 +64,11 @@ from distcnn.config import NetworkConfig, TrainConfig
 from distcnn.model import InputSpec
 from distcnn.training.data.labelled import Labelled
 from distcnn.training.data.tensors import scale_stars
-from distcnn.training.loop.conv_matmul import for_cpu
+from distcnn.training.loop.conv_matmul import cpu_form
 
 Make = Callable[[InputSpec, Labelled, TrainConfig], Epoch]
 PLAINS = ("notebook", "eager", "eager_our_batch", "eager_kept_memory")
-PAIRS = [("ours", plain) for plain in PLAINS] + [("ours_augmented", "eager_augmented")]
+CORRELATION_WEIGHT = [("ours", plain) for plain in PLAINS] + [("ours_augmented", "eager_augmented")]
 
 
 class Turns:
@@ -148,11 +148,11 @@ def measure_network(preset: str, options: argparse.Namespace) -> dict[str, Any]:
     speed = {n: round(options.stars / float(np.median(each))) for n, each in seconds.items()}
     ratio = {
         f"{mine}_over_{plain}": round(float(np.median(np.divide(seconds[plain], seconds[mine]))), 3)
-        for mine, plain in PAIRS
+        for mine, plain in CORRELATION_WEIGHT
     }
     spec, stars = make_stars(bare.batch, options.pixels)
     network = make_network(spec, stars, bare)
-    for_cpu(network.layers)
+    cpu_form(network.layers)
     one_step = Eager(network, scale_stars(network, stars), bare)
     limits = binding(demand(one_step), speed["ours"] / bare.batch, options.ceilings)
     return {"speed": speed, "ratio": ratio, "limits": limits}

@@ -164,7 +164,7 @@ def _write_best(study: "Study", config: Config) -> None:
         Turned(name, ends=(space.low, space.high), log=space.log)
         if isinstance(space, Range)
         else Turned(name, space)
-        for name, space in study.knobs.items()
+        for name, space in study.hyperparameters.items()
     ]
     told = [(trial.params, trial.value) for trial in study.trials if trial.value is not None]
     params, losses = zip(*told, strict=True)

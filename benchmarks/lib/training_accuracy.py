@@ -18,11 +18,11 @@ from distcnn.config import TrainConfig
 from distcnn.model import InputSpec, Network, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.training import Part
-from distcnn.training.data.augment import Augment, Facts
+from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.labelled import Labelled, read_labelled
 from distcnn.training.data.tensors import Scaled, scale_stars
-from distcnn.training.loop.conv_matmul import for_cpu
-from distcnn.training.loop.fit import evaluate, train_member
+from distcnn.training.loop.conv_matmul import cpu_form
+from distcnn.training.loop.fit import mean_loss, train_member
 from lib.training_loops import CUSTOM, Eager
 
 
@@ -40,7 +40,7 @@ def train_eager(
     best, weights = float("inf"), network.layers.state_dict()
     for _ in range(config.epochs):
         epoch()
-        loss = evaluate(network, held_out)
+        loss = mean_loss(network, held_out)
         if loss < best:
             best, weights = loss, copy.deepcopy(network.layers.state_dict())
     network.layers.load_state_dict(weights)
@@ -64,13 +64,13 @@ def compare_accuracy(path: Path, repeats: int) -> dict[str, Any]:
         read_labelled(store, spec, config.split, part)
         for part in (Part.TRAIN, Part.VALIDATION, Part.TEST)
     )
-    facts = Facts.of(store, train)
+    facts = SurveyProperties.of(store, train)
     found: dict[str, list[np.ndarray]] = {"eager": [], "ours": []}
     for seed in range(repeats):
         plain = build_network(spec, config.network, seed)
         fit_scaling(plain, train.inputs, train.label)
         mine = copy.deepcopy(plain)
-        mine.layers = for_cpu(mine.layers)
+        mine.layers = cpu_form(mine.layers)
         stars, others = scale_stars(plain, train), scale_stars(plain, held_out)
         augment = Augment(config.augment, spec, plain, facts)
         custom = config.model_copy(update=CUSTOM)

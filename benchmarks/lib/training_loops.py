@@ -18,20 +18,20 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from distcnn.config import AugmentConfig, TrainConfig
 from distcnn.model import Batch, InputSpec, Network, StarInputs, build_network, fit_scaling
-from distcnn.training.data.augment import Augment, Facts
+from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.labelled import Labelled
 from distcnn.training.data.tensors import Scaled, scale_stars
-from distcnn.training.loop.conv_matmul import for_cpu
-from distcnn.training.loop.fit import CLIP, derived_seed, one_cycle, train_member
+from distcnn.training.loop.conv_matmul import cpu_form
+from distcnn.training.loop.fit import MAX_GRADIENT_NORM, derived_seed, one_cycle, train_member
 from distcnn.training.loop.loss import training_loss
 from distcnn.training.loop.member import MemberTask
-from distcnn.training.vmap.trainer import FusedTask, Group
+from distcnn.training.vmap.trainer import VmapTask, VmapTrainer
 
 LABELS = ("teff", "logg", "mh", "alpham", "feh")
 PLAIN = AugmentConfig(noise=0, drop_xp=0, drop_parallax=0, drop_pixels=0)
 CUSTOM = {"batch": 128, "learning_rate": 3e-3}
 """The recipe of the plain loops, which ours had too before larger batches were tried."""
-FACTS = Facts(noise_correlation=0.3, velocity=9.0)
+FACTS = SurveyProperties(noise_correlation=0.3, velocity=9.0)
 Epoch = Callable[[], None]
 
 
@@ -121,7 +121,7 @@ class Eager:
             loss = training_loss(outputs, stars) / stars.known.sum()
             self.optimiser.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(layers.parameters(), CLIP)
+            torch.nn.utils.clip_grad_norm_(layers.parameters(), MAX_GRADIENT_NORM)
             self.optimiser.step()
         self.done = (self.done + 1) % self.config.epochs
 
@@ -134,12 +134,12 @@ def eager(spec: InputSpec, stars: Labelled, config: TrainConfig) -> Epoch:
 
 
 def ours(spec: InputSpec, stars: Labelled, config: TrainConfig, *, light: bool) -> Epoch:
-    """``train_member``; ``light``: in the form of ``products.for_cpu``."""
+    """``train_member``; ``light``: in the form of ``products.cpu_form``."""
     network = make_network(spec, stars, config)
     train = scale_stars(network, stars)
     held_out = train.take(torch.arange(len(stars) // 8))
     if light:
-        network.layers = for_cpu(network.layers)
+        network.layers = cpu_form(network.layers)
     augment = Augment(config.augment, spec, network, FACTS)
     once = config.model_copy(update={"epochs": 1, "patience": 1})
 
@@ -161,14 +161,14 @@ def ours(spec: InputSpec, stars: Labelled, config: TrainConfig, *, light: bool) 
 
 def fused(
     spec: InputSpec, stars: Labelled, config: TrainConfig, *, members: int, device: torch.device
-) -> tuple[Epoch, Group]:
+) -> tuple[Epoch, VmapTrainer]:
     """Members in one pass on a device, augmentation included; checkpoints are not."""
     nowhere = Path("unused")
     tasks = tuple(MemberTask(nowhere, nowhere, n, spec, config, "") for n in range(members))
     networks = [make_network(spec, stars, config, seed=task.seed) for task in tasks]
     train = scale_stars(networks[0], stars)
     held_out = train.take(torch.arange(len(stars) // 8))
-    group = Group(FusedTask(tasks), networks, train.to(device), held_out.to(device), FACTS)
+    group = VmapTrainer(VmapTask(tasks), networks, train.to(device), held_out.to(device), FACTS)
 
     def epoch() -> None:
         group._epoch()

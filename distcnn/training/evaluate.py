@@ -25,13 +25,13 @@ def results_table(
     """
     groups = snr_groups(snr, edges)
     return [
-        {"label": name, "snr": text} | _spread(residual[inside, column])
+        {"label": name, "snr": text} | _residual_statistics(residual[inside, column])
         for column, name in enumerate(names)
         for text, inside in groups
     ]
 
 
-def _spread(residual: Array) -> dict[str, Any]:
+def _residual_statistics(residual: Array) -> dict[str, Any]:
     good = residual[np.isfinite(residual)].astype(np.float64)
     if not good.size:
         return {"stars": 0}
@@ -74,12 +74,12 @@ def ensemble_sizes(
         scatter = mean[:count].std(axis=0, ddof=1) if count > 1 else np.zeros_like(label)
         rows += [
             {"members": count} | row
-            for row in _judged(stars, (label, noise, scatter), settings.snr_edges, names)
+            for row in _calibrated_rows(stars, (label, noise, scatter), settings.snr_edges, names)
         ]
     return rows
 
 
-def _judged(
+def _calibrated_rows(
     stars: Labelled,
     predicted: tuple[Array, Array, Array],
     edges: Sequence[float],

@@ -26,34 +26,39 @@ from distcnn.model import (
 from distcnn.quality import Quality
 from distcnn.survey import Ledger, Store
 from distcnn.survey.split import Part
-from distcnn.training.data.labelled import HELD, Census, Labelled, read_labelled
-from distcnn.training.distillation.agreement import Judged, price_of
+from distcnn.training.data.labelled import (
+    MAX_STARS_IN_MEMORY,
+    Labelled,
+    SplitSummary,
+    read_labelled,
+)
+from distcnn.training.distillation.agreement import ScoredPredictions, student_agreement
 from distcnn.training.evaluate import ensemble_sizes, results_table, without_modalities
 from distcnn.training.loop.member import MemberTask, read_member
 
 
-def assemble(
+def finalise_ensemble(
     path: Path,
     tasks: Sequence[MemberTask],
     ledger: Ledger,
     store: Store,
     *,
-    census: Census,
+    split_summary: SplitSummary,
     fingerprint: Mapping[str, Any],
     settings: QualityConfig,
 ) -> Package:
     """Select members, calibrate them on the calibration split, write the package."""
     config, spec = tasks[0].config, tasks[0].spec
-    kept = _select(tasks, ledger, config.keep)
+    kept = _select_members(tasks, ledger, config.keep)
     networks = [read_member(task, ledger.done[task.name]["digest"]) for task in kept]
-    held_out = read_labelled(store, spec, config.split, Part.CALIBRATION, most=HELD)
+    held_out = read_labelled(store, spec, config.split, Part.CALIBRATION, most=MAX_STARS_IN_MEMORY)
     return calibrate_and_write(
         path,
         networks,
         config,
         held_out,
         store=store,
-        census=census,
+        split_summary=split_summary,
         settings=settings,
         curves=[_curve(task, ledger.done[task.name]) for task in kept],
         more={
@@ -70,7 +75,7 @@ def calibrate_and_write(
     held_out: Labelled,
     *,
     store: Store,
-    census: Census,
+    split_summary: SplitSummary,
     settings: QualityConfig,
     curves: Sequence[Mapping[str, Any]],
     more: Mapping[str, Any],
@@ -80,7 +85,7 @@ def calibrate_and_write(
     ``curves``: what became of each network; ``more``: further facts for the manifest.
     """
     spec = InputSpec.of_survey(store, config.network, config.labels)
-    train = read_labelled(store, spec, config.split, Part.TRAIN, most=2 * HELD)
+    train = read_labelled(store, spec, config.split, Part.TRAIN, most=2 * MAX_STARS_IN_MEMORY)
     seen = held_out.for_quality() | _predict(networks, held_out.inputs)
     quality = Quality.fit(
         train.for_quality(),
@@ -100,12 +105,12 @@ def calibrate_and_write(
         spec=spec,
         network_config=config.network,
         fixtures=fixture_stars(held_out.inputs),
-        label_sigma=_typical(judged["label_error"], seen["noise"]),
+        label_sigma=_median_error(judged["label_error"], seen["noise"]),
         quality_arrays=quality.to_arrays(),
         curves=curves,
         manifest_extra={
             "survey": {key: store.attrs.get(key) for key in ("survey", "release", "inputs")},
-            "split": config.split.model_dump(mode="json") | census.to_json(),
+            "split": config.split.model_dump(mode="json") | split_summary.to_json(),
             "train": config.model_dump(mode="json"),
             "quality": settings.model_dump(mode="json"),
             "bands": list(spec.bands),
@@ -116,7 +121,7 @@ def calibrate_and_write(
     )
 
 
-def _select(tasks: Sequence[MemberTask], ledger: Ledger, keep: float) -> list[MemberTask]:
+def _select_members(tasks: Sequence[MemberTask], ledger: Ledger, keep: float) -> list[MemberTask]:
     """The members with the lowest validation loss, in their own order."""
     ranked = sorted(tasks, key=lambda task: ledger.done[task.name]["validation"])
     return sorted(ranked[: max(1, math.ceil(keep * len(tasks)))], key=lambda task: task.number)
@@ -126,7 +131,7 @@ def _predict(networks: Sequence[Network], inputs: StarInputs) -> dict[str, Array
     return predict_members(networks, inputs)._asdict()
 
 
-def _typical(error: Array, noise: Array) -> Array:
+def _median_error(error: Array, noise: Array) -> Array:
     """[L] median total error; of the learned noise where nothing could be calibrated."""
     found = np.where(np.isfinite(error), error, noise)
     return np.asarray(np.median(found, axis=0))
@@ -143,9 +148,9 @@ def evaluate_package(
 
     ``teacher``: the ensemble that a student stands for; then its price is told too.
     """
-    test = read_labelled(store, package.spec, config.split, Part.TEST, most=HELD)
+    test = read_labelled(store, package.spec, config.split, Part.TEST, most=MAX_STARS_IN_MEMORY)
     seen = test.for_quality() | _predict(package.networks(), test.inputs)
-    more = {} if teacher is None else {"price": _price(package, teacher, seen, test)}
+    more = {} if teacher is None else {"price": _agreement(package, teacher, seen, test)}
     quality = Quality.from_arrays(package.quality_arrays)
     write_evaluation(
         package,
@@ -165,9 +170,9 @@ def evaluate_package(
     )
 
 
-def _price(
+def _agreement(
     package: Package, teacher: Package, seen: Mapping[str, Array], test: Labelled
 ) -> dict[str, Any]:
     theirs = test.for_quality() | _predict(teacher.networks(), test.inputs)
-    both = Judged.of(package, seen), Judged.of(teacher, theirs)
-    return price_of(*both, test.label, test.label_error, package.labels)
+    both = ScoredPredictions.of(package, seen), ScoredPredictions.of(teacher, theirs)
+    return student_agreement(*both, test.label, test.label_error, package.labels)

@@ -8,7 +8,9 @@ from typing import Any
 from distcnn.errors import FingerprintMismatch
 
 
-def check_same(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], verb: str) -> None:
+def check_fingerprint(
+    path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], verb: str
+) -> None:
     """Compare the fingerprint of a package with that of what is asked for.
 
     Parameters

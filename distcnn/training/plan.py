@@ -2,7 +2,7 @@
 
     ensemble   one member per worker; members need nothing of each other
     data       all workers share the batches of one member after the other (torch DDP)
-    fused      one device trains many members in one pass
+    fused      one device trains many members in one pass (vmap over stacked parameters)
 
 What is decided at the first start stays with the partial package: a restart with another
 number of workers goes on with it, since the weights depend on it. How many ranks there are
@@ -17,18 +17,18 @@ from typing import Any
 from distcnn.config import TrainConfig
 from distcnn.model import Features, InputSpec
 from distcnn.model.devices import plan_device
-from distcnn.training.data.labelled import HELD
-from distcnn.training.loop.member import Dealing
+from distcnn.training.data.labelled import MAX_STARS_IN_MEMORY
+from distcnn.training.data.loader import Sharding
 
-GAIN = 0.7
+RANK_EFFICIENCY = 0.7
 """What a rank is taken to add to a group, against a worker with a member of its own: a guess on
 the careful side, since it was not measured on an idle machine."""
-WORTH = 1_000_000
+MIN_GROUP_WORK_STAR_EPOCHS = 1_000_000
 """Stars times epochs of a member below which a group is taken to cost more than it gains."""
 
 
 @dataclass(frozen=True)
-class Size:
+class Workload:
     """What there is to train: members, and stars of each part of the split."""
 
     members: int
@@ -60,26 +60,26 @@ class TrainPlan:
     workers: int
     ranks: int
     device: str
-    dealing: Dealing
-    size: Size
+    sharding: Sharding
+    size: Workload
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the weights depend on."""
-        return {"strategy": self.strategy, **self.dealing.to_json()}
+        return {"strategy": self.strategy, **self.sharding.to_json()}
 
     @property
-    def held(self) -> int:
+    def stars_in_memory(self) -> int:
         """Training stars that a rank holds at a time."""
-        lanes = math.ceil(self.dealing.lanes / self.ranks)
-        whole = math.ceil(self.size.stars["train"] / self.dealing.lanes)
-        return lanes * min(whole, self.dealing.buffer or whole)
+        mine = math.ceil(self.sharding.virtual_ranks / self.ranks)
+        whole = math.ceil(self.size.stars["train"] / self.sharding.virtual_ranks)
+        return mine * min(whole, self.sharding.buffer or whole)
 
     @property
     def bytes(self) -> int:
         """Bytes of stars per rank: training and validation."""
-        validation = min(self.size.stars["validation"], HELD)
-        return (self.held + validation) * self.size.star_bytes
+        validation = min(self.size.stars["validation"], MAX_STARS_IN_MEMORY)
+        return (self.stars_in_memory + validation) * self.size.star_bytes
 
     def __str__(self) -> str:
         return "\n".join(f"{name:<12}{text}" for name, text in self._lines())
@@ -93,7 +93,7 @@ class TrainPlan:
             ("strategy", f"{self.strategy}: {self.reason}"),
             ("members", f"{size.members}, {size.waiting} to train{done}"),
             ("workers", f"{self.workers}, {self._who()}, on {self.device}"),
-            ("lanes", f"{self.dealing.lanes} per batch"),
+            ("batches", f"of {self.sharding.virtual_ranks} virtual ranks (train.distribute.lanes)"),
             ("stars", ", ".join(f"{name} {count:,}" for name, count in stars.items())),
             ("memory", f"{self.bytes / 1e6:,.0f} MB of stars per rank, {self._how()}"),
         ]
@@ -107,17 +107,22 @@ class TrainPlan:
 
     def _how(self) -> str:
         capped = [name for name in ("validation", "calibration", "test") if self._over(name)]
-        sample = f"; {HELD:,} of {', '.join(capped)}, evenly taken" if capped else ""
-        if not self.dealing.buffer:
-            return f"held in memory{sample}"
-        return f"streamed, {self.dealing.buffer:,} stars per lane shuffled together{sample}"
+        sample = f"; {MAX_STARS_IN_MEMORY:,} of {', '.join(capped)}, evenly taken" if capped else ""
+        if not self.sharding.buffer:
+            return f"in memory{sample}"
+        return f"streamed, {self.sharding.buffer:,} stars per shuffle buffer{sample}"
 
     def _over(self, part: str) -> bool:
-        return self.size.stars[part] > HELD
+        return self.size.stars[part] > MAX_STARS_IN_MEMORY
 
 
 def make_plan(
-    size: Size, config: TrainConfig, *, workers: int, gang: bool, pinned: Mapping[str, Any] | None
+    size: Workload,
+    config: TrainConfig,
+    *,
+    workers: int,
+    gang: bool,
+    pinned: Mapping[str, Any] | None,
 ) -> TrainPlan:
     """Decide how to train.
 
@@ -127,26 +132,26 @@ def make_plan(
     gang : whether they can be had together.
     pinned : what was decided when this package was begun, if it was.
     """
-    case = _Case(size, config, workers, gang, pinned)
+    case = _PlanInputs(size, config, workers, gang, pinned)
     strategy, reason = case.strategy()
-    lanes = config.distribute.lanes if strategy == "data" else 1
-    ranks = min(config.distribute.ranks or workers, lanes)
+    virtual_ranks = config.distribute.lanes if strategy == "data" else 1
+    ranks = min(config.distribute.ranks or workers, virtual_ranks)
     return TrainPlan(
         strategy=strategy,
         reason=reason,
         workers=workers,
         ranks=ranks,
         device=case.device,
-        dealing=Dealing(lanes, case.buffer(strategy, lanes, ranks)),
+        sharding=Sharding(virtual_ranks, case.buffer(strategy, virtual_ranks, ranks)),
         size=size,
     )
 
 
 @dataclass(frozen=True)
-class _Case:
+class _PlanInputs:
     """What a decision depends on."""
 
-    size: Size
+    size: Workload
     config: TrainConfig
     workers: int
     gang: bool
@@ -179,22 +184,24 @@ class _Case:
         rounds = math.ceil(self.size.waiting / self.workers)
         if self.workers == 1:
             return f"{self._members} and one worker"
-        if self.size.waiting / (1 + GAIN * (self.workers - 1)) >= rounds:
+        if self.size.waiting / (1 + RANK_EFFICIENCY * (self.workers - 1)) >= rounds:
             return f"{self._members} keep {self.workers} workers busy without talking to each other"
         if not self.gang:
             return "these workers cannot be had together"
-        if self.size.stars["train"] * self.config.epochs < WORTH:
+        if self.size.stars["train"] * self.config.epochs < MIN_GROUP_WORK_STAR_EPOCHS:
             return "a member is trained sooner than a group of ranks has started"
         return ""
 
-    def buffer(self, strategy: str, lanes: int, ranks: int) -> int:
-        """Stars per lane that are shuffled together; 0 where all are held."""
+    def buffer(self, strategy: str, virtual_ranks: int, ranks: int) -> int:
+        """Stars in the shuffle buffer of a virtual rank; 0 where all are in memory."""
         wanted = self.config.distribute
         if self.pinned and wanted.stream == "auto" and self.pinned["strategy"] == strategy:
             return int(self.pinned["buffer"])
-        stars = math.ceil(lanes / ranks) * math.ceil(self.size.stars["train"] / lanes)
+        stars = math.ceil(virtual_ranks / ranks) * math.ceil(
+            self.size.stars["train"] / virtual_ranks
+        )
         fits = stars * self.size.star_bytes <= wanted.memory
         if strategy == "fused" or wanted.stream == "never" or (wanted.stream == "auto" and fits):
             return 0
-        # Half of the memory: a window is scaled from stars that are in memory too.
-        return max(1, wanted.memory // (2 * self.size.star_bytes * lanes))
+        # Half of the memory: a buffer is filled from stars as they were read, which take as much.
+        return max(1, wanted.memory // (2 * self.size.star_bytes * virtual_ranks))

@@ -25,14 +25,14 @@ from distcnn.model import (
 from distcnn.survey import Ledger, Store
 from distcnn.survey.split import groups_digest
 from distcnn.training.claim import claimed
-from distcnn.training.data.labelled import Census, take_census
+from distcnn.training.data.labelled import SplitSummary, summarise_split
 from distcnn.training.ddp.launch import train_together
-from distcnn.training.finalise import assemble, evaluate_package
-from distcnn.training.finished import check_same
+from distcnn.training.finalise import evaluate_package, finalise_ensemble
+from distcnn.training.finished import check_fingerprint
 from distcnn.training.loop.fit import CHECKPOINT
 from distcnn.training.loop.member import PROGRESS, MemberTask, member_name, run_member
 from distcnn.training.loop.progress import STAGE, Follower, following
-from distcnn.training.plan import Size, TrainPlan, make_plan
+from distcnn.training.plan import TrainPlan, Workload, make_plan
 
 LEDGER = "ledger.jsonl"
 
@@ -67,7 +67,7 @@ def train_package(
 
     Parameters
     ----------
-    resume : refuse to begin anew.
+    resume : refuse to begin again.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def train_package(
     clock = time.perf_counter()
     if resume:
         _require_begun(package)
-    work = Work.of(survey, package, config)
+    work = TrainRun.of(survey, package, config)
     whole = work.fingerprint | config.model_dump(mode="json", include={"members", "keep"})
     whole |= {"quality": quality.model_dump(mode="json")}
     with claimed(work.partial):
@@ -90,19 +90,19 @@ def train_package(
             ledger = Ledger.open(work.partial / LEDGER, work.fingerprint | {"plan": plan.facts})
             tasks = work.tasks(plan)
             _train_members(tasks, plan, ledger, executor, listener)
-            made = assemble(
+            made = finalise_ensemble(
                 package,
                 tasks,
                 ledger,
                 work.store,
-                census=work.census,
+                split_summary=work.split_summary,
                 fingerprint=whole | {"plan": plan.facts},
                 settings=quality,
             )
         shutil.rmtree(work.partial, ignore_errors=True)
-    if not made.evaluation and work.census.counts["test"]:
+    if not made.evaluation and work.split_summary.counts["test"]:
         evaluate_package(made, work.store, config)
-    return _summary(made, work.census, time.perf_counter() - clock, listener)
+    return _summary(made, work.split_summary, time.perf_counter() - clock, listener)
 
 
 def plan_training(
@@ -114,7 +114,7 @@ def plan_training(
     ------
     TrainingError : too few labelled stars, or unknown labels.
     """
-    return Work.of(survey, package, config).plan(workers=workers, gang=gang)
+    return TrainRun.of(survey, package, config).plan(workers=workers, gang=gang)
 
 
 def _require_begun(package: Path) -> None:
@@ -131,7 +131,7 @@ def _partial(package: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainRun:
     """A survey, a place for the package, and what is known of both before anything is done."""
 
     survey: Path
@@ -139,13 +139,13 @@ class Work:
     config: TrainConfig
     store: Store
     spec: InputSpec
-    census: Census
+    split_summary: SplitSummary
 
     @classmethod
-    def of(cls, survey: Path, package: Path, config: TrainConfig) -> "Work":
+    def of(cls, survey: Path, package: Path, config: TrainConfig) -> "TrainRun":
         store = Store.open(survey, "survey")
         spec = InputSpec.of_survey(store, config.network, config.labels)
-        return cls(survey, package, config, store, spec, take_census(store, spec, config.split))
+        return cls(survey, package, config, store, spec, summarise_split(store, spec, config.split))
 
     @property
     def partial(self) -> Path:
@@ -153,7 +153,7 @@ class Work:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        return _fingerprint(self.spec, self.census, self.config)
+        return _fingerprint(self.spec, self.split_summary, self.config)
 
     def plan(self, *, workers: int, gang: bool) -> TrainPlan:
         """Decide, or go on with what was decided."""
@@ -161,7 +161,7 @@ class Work:
         numbers = range(self.config.members)
         finished = [n for n in numbers if begun is not None and member_name(n) in begun.done]
         everyone = tuple(numbers) if self.package.exists() else tuple(finished)
-        size = Size(self.config.members, everyone, self.census.counts, self.spec)
+        size = Workload(self.config.members, everyone, self.split_summary.counts, self.spec)
         pinned = begun.fingerprint.get("plan") if begun is not None else None
         return make_plan(size, self.config, workers=workers, gang=gang, pinned=pinned)
 
@@ -177,20 +177,27 @@ class Work:
                 number,
                 self.spec,
                 self.config,
-                self.census.data,
-                plan.dealing,
+                self.split_summary.data,
+                plan.sharding,
             )
             for number in range(self.config.members)
         ]
 
 
-def _fingerprint(spec: InputSpec, census: Census, config: TrainConfig) -> dict[str, Any]:
+def _fingerprint(
+    spec: InputSpec, split_summary: SplitSummary, config: TrainConfig
+) -> dict[str, Any]:
     """What a member depends on; another ensemble of the same members may use them."""
     settings = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
     settings["split"]["groups"] = groups_digest(config.split)
     if config.precision == "auto":  # what trainings had before one could ask
         del settings["precision"]
-    return {"distcnn_version": __version__, "data": census.data, "spec": spec.to_json(), **settings}
+    return {
+        "distcnn_version": __version__,
+        "data": split_summary.data,
+        "spec": spec.to_json(),
+        **settings,
+    }
 
 
 def _reopen(path: Path, fingerprint: Mapping[str, Any], config: TrainConfig) -> Package:
@@ -200,7 +207,7 @@ def _reopen(path: Path, fingerprint: Mapping[str, Any], config: TrainConfig) -> 
     if config.distribute.strategy != "auto":
         asked["strategy"] = config.distribute.strategy
         found = found | {"strategy": found.get("plan", {}).get("strategy")}
-    check_same(path, found, asked, "train")
+    check_fingerprint(path, found, asked, "train")
     return package
 
 
@@ -240,7 +247,7 @@ def _outcomes(
     if plan.strategy == "data":
         return _in_groups(waiting, executor, listener)
     if plan.strategy == "fused":
-        return _fused(waiting, executor)
+        return _vmapped(waiting, executor)
     return executor(run_member, waiting)
 
 
@@ -256,12 +263,12 @@ def _in_groups(waiting: Sequence[MemberTask], executor: Executor, listener: List
         yield TaskResult(task, train_together(task, executor, listener))
 
 
-def _fused(waiting: Sequence[MemberTask], executor: Executor) -> Outcomes:
+def _vmapped(waiting: Sequence[MemberTask], executor: Executor) -> Outcomes:
     """Members shared out over devices, one per worker."""
-    from distcnn.training.vmap.trainer import FusedTask, run_fused
+    from distcnn.training.vmap.trainer import VmapTask, run_vmapped
 
-    shares = [tuple(waiting[first :: executor.workers]) for first in range(executor.workers)]
-    for outcome in executor(run_fused, [FusedTask(share) for share in shares if share]):
+    groups = [tuple(waiting[first :: executor.workers]) for first in range(executor.workers)]
+    for outcome in executor(run_vmapped, [VmapTask(group) for group in groups if group]):
         if outcome.error is not None:
             yield TaskResult(outcome.task.members[0], None, outcome.error)
             continue
@@ -276,12 +283,14 @@ def _epochs_done(task: MemberTask, epochs: int) -> int:
     return min(path.read_bytes().count(b"\n"), epochs)
 
 
-def _summary(package: Package, census: Census, seconds: float, listener: Listener) -> TrainSummary:
+def _summary(
+    package: Package, split_summary: SplitSummary, seconds: float, listener: Listener
+) -> TrainSummary:
     summary = TrainSummary(
         package.path,
         package.digest,
         package.size,
-        census.counts,
+        split_summary.counts,
         tuple(float(curve["validation"]) for curve in package.curves),
         seconds,
         list(package.evaluation.get("results", [])),

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from distcnn.model import InputSpec, StarInputs, build_network, fit_scaling
 from distcnn.model.ensemble import predict_members
 from distcnn.model.networks.covariance import Correlation, pack_pairs, pair_names, pairs
-from distcnn.training.loop.loss import JointNats, correlation_loss
+from distcnn.training.loop.loss import GaussianNats, correlation_loss
 
 
 @settings(max_examples=50, deadline=None)
@@ -80,7 +80,7 @@ def test_the_gradient_of_the_joint_nats_is_the_one_found_by_small_steps():
 
     def nats(entries):
         covariance = Correlation(3).double()(entries) + 0.3 * torch.eye(3)
-        return JointNats.apply(covariance, pull)[0]
+        return GaussianNats.apply(covariance, pull)[0]
 
     assert torch.autograd.gradcheck(nats, (entries,))
 

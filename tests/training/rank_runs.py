@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 from distcnn.config import AugmentConfig, DistributeConfig, NetworkConfig, SplitConfig, TrainConfig
 from distcnn.model import InputSpec
 from distcnn.survey import Store
-from distcnn.training.data.labelled import take_census
-from distcnn.training.loop.member import PROGRESS, WEIGHTS, Dealing, MemberTask
+from distcnn.training.data.labelled import summarise_split
+from distcnn.training.loop.member import PROGRESS, WEIGHTS, MemberTask, Sharding
 
 LIMIT = 120.0
 """Seconds after which a test gives up waiting."""
@@ -33,11 +33,11 @@ def small(**distribute):
     )
 
 
-def task_of(survey: Path, partial: Path, config: TrainConfig, **dealing) -> MemberTask:
+def task_of(survey: Path, partial: Path, config: TrainConfig, **sharding) -> MemberTask:
     store = Store.open(survey)
     spec = InputSpec.of_survey(store, config.network)
-    census = take_census(store, spec, config.split)
-    return MemberTask(survey, partial, 0, spec, config, census.data, Dealing(3, **dealing))
+    split_summary = summarise_split(store, spec, config.split)
+    return MemberTask(survey, partial, 0, spec, config, split_summary.data, Sharding(3, **sharding))
 
 
 def weights(task: MemberTask) -> dict:

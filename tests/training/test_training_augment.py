@@ -7,7 +7,12 @@ import torch
 
 from distcnn.config import AugmentConfig, NetworkConfig
 from distcnn.model import InputSpec, StarInputs, build_network, fit_scaling
-from distcnn.training.data.augment import AT_SNR, Augment, Facts, noise_correlation
+from distcnn.training.data.augment import (
+    REFERENCE_SNR,
+    Augment,
+    SurveyProperties,
+    noise_correlation,
+)
 from distcnn.training.data.labelled import Labelled
 from distcnn.training.data.tensors import scale_stars
 
@@ -52,7 +57,7 @@ def bright():
     return SimpleNamespace(spec=spec, network=network, scaled=scale_stars(network, stars))
 
 
-def augmented(bright, facts=Facts(), **changes):  # noqa: B008 - frozen
+def augmented(bright, facts=SurveyProperties(), **changes):  # noqa: B008 - frozen
     config = AugmentConfig(**(QUIET | {"noise": 1.0} | changes))
     augment = Augment(config, bright.spec, bright.network, facts)
     batch = bright.scaled.take(torch.arange(len(bright.scaled)))
@@ -63,7 +68,7 @@ def augmented(bright, facts=Facts(), **changes):  # noqa: B008 - frozen
 
 @pytest.mark.parametrize("correlation", [0.0, 0.25, 0.6])
 def test_added_noise_has_the_size_and_correlation_of_the_survey(bright, correlation):
-    added, _ = augmented(bright, Facts(noise_correlation=correlation))
+    added, _ = augmented(bright, SurveyProperties(noise_correlation=correlation))
     assert added.std() == pytest.approx(math.sqrt(1 / 20**2 - 1 / 200**2), rel=0.03)
     inner = added[:, 2:-2]
     met = (inner[:, 1:] * inner[:, :-1]).mean() / np.square(inner).mean()
@@ -71,7 +76,7 @@ def test_added_noise_has_the_size_and_correlation_of_the_survey(bright, correlat
 
 
 def test_missing_pixels_stay_missing(bright):
-    facts = Facts(noise_correlation=0.3, velocity=10.0)
+    facts = SurveyProperties(noise_correlation=0.3, velocity=10.0)
     _, out = augmented(bright, facts, velocity=5.0, continuum=0.05)
     assert not out.spectrum[:, :3].any()
 
@@ -79,13 +84,13 @@ def test_missing_pixels_stay_missing(bright):
 def test_lowered_spectra_are_shifted_as_their_snr_costs(bright):
     # Without the noise itself, what is added is the slope of the flux times the shift.
     bright.scaled.noise.mul_(1e-6)
-    shifted, _ = augmented(bright, Facts(velocity=10.0), velocity=5.0)
+    shifted, _ = augmented(bright, SurveyProperties(velocity=10.0), velocity=5.0)
     scale, centre = (getattr(bright.network.inputs, f"spectrum_{n}") for n in ("scale", "centre"))
     flux = (bright.scaled.spectrum * scale + centre).numpy()
     slope = (0.5 * (flux[:, 2:] - flux[:, :-2]))[:, 3:]
     inner = shifted[:, 1:-1]
     pixels = -(inner * slope[:, : inner.shape[1]]).sum(1) / np.square(slope).sum(1)
-    expected = 5.0 * AT_SNR * math.sqrt(1 / 20**2 - 1 / 200**2) / 10.0
+    expected = 5.0 * REFERENCE_SNR * math.sqrt(1 / 20**2 - 1 / 200**2) / 10.0
     assert pixels.std() == pytest.approx(expected, rel=0.1)
     assert abs(pixels.mean()) < 0.2 * expected
 
@@ -94,13 +99,13 @@ def test_lowered_spectra_have_their_continuum_placed_anew(bright):
     bright.scaled.noise.mul_(1e-6)
     changed, _ = augmented(bright, continuum=0.02)
     middle = changed[:, changed.shape[1] // 2 + 20]
-    expected = 0.02 * AT_SNR * math.sqrt(1 / 20**2 - 1 / 200**2)
+    expected = 0.02 * REFERENCE_SNR * math.sqrt(1 / 20**2 - 1 / 200**2)
     assert middle.std() == pytest.approx(expected, rel=0.15)
 
 
 def test_a_spectrum_that_is_not_lowered_stays_as_it_is(bright):
     config = AugmentConfig(**(QUIET | {"noise": 1.0, "velocity": 5.0, "continuum": 0.1}))
-    augment = Augment(config, bright.spec, bright.network, Facts(0.3, 10.0))
+    augment = Augment(config, bright.spec, bright.network, SurveyProperties(0.3, 10.0))
     batch = bright.scaled.take(torch.arange(50))
     out = augment(batch, torch.full((4, 1), 500.0), torch.Generator().manual_seed(1))
     torch.testing.assert_close(out.spectrum, bright.scaled.spectrum[:50])

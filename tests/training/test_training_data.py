@@ -7,7 +7,7 @@ from distcnn.errors import TrainingError
 from distcnn.model import InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.training import Part, assign, seen_stars
-from distcnn.training.data.labelled import read_labelled, take_census
+from distcnn.training.data.labelled import read_labelled, summarise_split
 from distcnn.training.data.tensors import scale_stars
 
 
@@ -54,35 +54,35 @@ def test_a_survey_that_is_not_complete_is_not_trained_on(tmp_path, simple, confi
     path = build_survey(tmp_path / "s.zarr", simple, complete=False)
     store = Store.open(path)
     with pytest.raises(TrainingError, match="not complete"):
-        take_census(store, spec_of(store), config.split)
+        summarise_split(store, spec_of(store), config.split)
 
 
 def test_too_few_stars_are_said_with_their_numbers(tmp_path, simple, config):
     few = {name: array[:3] for name, array in simple.items()}
     store = Store.open(build_survey(tmp_path / "s.zarr", few))
     with pytest.raises(TrainingError, match=r"no labelled star in .*train \d"):
-        take_census(store, spec_of(store), config.split)
+        summarise_split(store, spec_of(store), config.split)
     nobody = SplitConfig(train=1e-9, validation=1e-9, calibration=1e-9)
     with pytest.raises(TrainingError, match="no labelled star in train:"):
         read_labelled(store, spec_of(store), nobody, Part.TRAIN)
 
 
 def test_the_census_sees_every_value_but_those_of_the_test_split(tmp_path, simple, config):
-    def census(name, **changed):
+    def split_summary(name, **changed):
         path = build_survey(tmp_path / name, simple | changed)
         store = Store.open(path)
-        return take_census(store, spec_of(store), config.split)
+        return summarise_split(store, spec_of(store), config.split)
 
     part = assign(simple["source_id"], config.split)
     labelled = np.isfinite(simple["label"]).any(1)
     test, train = (np.flatnonzero(labelled & (part == p))[0] for p in (Part.TEST, Part.TRAIN))
-    before = census("a")
+    before = split_summary("a")
     label = simple["label"].copy()
     label[test] += 1000
-    assert census("b", label=label) == before
+    assert split_summary("b", label=label) == before
     flux = simple["flux"].copy()
     flux[train, 5] += 0.1
-    assert census("c", flux=flux).data != before.data
+    assert split_summary("c", flux=flux).data != before.data
     assert sum(before.counts.values()) == labelled.sum()
 
 

@@ -26,7 +26,7 @@ from distcnn.survey import Store
 from distcnn.training import Part, assign, distil_package, train_package
 from distcnn.training.claim import claimed
 from distcnn.training.data.labelled import read_labelled
-from distcnn.training.distillation.student import open_rows
+from distcnn.training.distillation.student import distillation_rows
 
 QUALITY = QualityConfig(novelty_components=4)
 SPLIT = SplitConfig(train=0.6, validation=0.15, calibration=0.15)
@@ -129,18 +129,18 @@ def test_the_student_answers_as_its_ensemble(place, survey, learned):
 
 def test_the_price_is_that_of_the_test_stars(place, survey, learned):
     package, small = Package.load(place / "package"), Package.load(place / "learned")
-    assert learned.price == small.evaluation["price"]
+    assert learned.agreement == small.evaluation["price"]
     test = read_labelled(Store.open(survey), package.spec, SPLIT, Part.TEST)
-    assert learned.price["stars"] == len(test)
+    assert learned.agreement["stars"] == len(test)
     theirs, ours = (Ensemble(each).predict(test.inputs).label for each in (package, small))
-    for k, row in enumerate(learned.price["labels"]):
+    for k, row in enumerate(learned.agreement["labels"]):
         std, std_teacher = (np.nanstd((each - test.label)[:, k]) for each in (ours, theirs))
         assert row["label"] == LABELS[k]
         assert row["std"] == pytest.approx(std, rel=1e-3)
         assert row["ratio"] == pytest.approx(std / std_teacher, rel=1e-3)
         assert 0 < row["apart"] < 1
         assert 0.4 < row["within_68"] < 0.95
-    flags = {row["flag"]: row for row in learned.price["flags"]}
+    flags = {row["flag"]: row for row in learned.agreement["flags"]}
     assert flags["NO_XP"]["both"] == flags["NO_XP"]["teacher"] > 0
 
 
@@ -181,12 +181,12 @@ def test_calibration_stars_move_its_errors_and_not_its_weights(tmp_path, place, 
 
 
 def test_it_learns_from_unlabelled_stars_and_training_stars_alone(survey, simple):
-    rows = open_rows(Store.open(survey), SPLIT, 10**6)
+    rows = distillation_rows(Store.open(survey), SPLIT, 10**6)
     labelled = np.isfinite(simple["label"]).any(axis=1)
     part = assign(simple["source_id"], SPLIT)
     np.testing.assert_array_equal(rows, np.flatnonzero(~labelled | (part == Part.TRAIN)))
     assert not labelled[rows].all()
-    some = open_rows(Store.open(survey), SPLIT, 100)
+    some = distillation_rows(Store.open(survey), SPLIT, 100)
     assert len(some) == 100
     assert np.isin(some, rows).all()
 
@@ -224,7 +224,7 @@ def never(function, items):
 def test_a_finished_student_is_left_as_it_is(place, survey):
     before = bytes_of(place / "small")
     again = distil(place, survey, "small", executor=never)
-    assert again.price == Package.load(place / "small").evaluation["price"]
+    assert again.agreement == Package.load(place / "small").evaluation["price"]
     assert bytes_of(place / "small") == before
 
 

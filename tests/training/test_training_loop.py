@@ -11,12 +11,17 @@ from distcnn.errors import TrainingError
 from distcnn.model import Features, InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.training import Part
-from distcnn.training.data.augment import Augment, Facts
+from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.labelled import read_labelled
-from distcnn.training.data.loader import Feed, StreamedLane, known_snr, lane_rows
+from distcnn.training.data.loader import (
+    StreamedDataset,
+    TrainLoader,
+    known_snr,
+    rows_of_virtual_rank,
+)
 from distcnn.training.data.tensors import scale_stars
 from distcnn.training.loop import checkpoint
-from distcnn.training.loop.fit import CHECKPOINT, derived_seed, evaluate, one_cycle, train_member
+from distcnn.training.loop.fit import CHECKPOINT, derived_seed, mean_loss, one_cycle, train_member
 from distcnn.training.loop.loss import validation_loss
 
 
@@ -43,7 +48,7 @@ def member(survey, config):
             network,
             train,
             validation,
-            augment=Augment(config.augment, spec, network, Facts()),
+            augment=Augment(config.augment, spec, network, SurveyProperties()),
             config=config.model_copy(update=changes),
             seed=5,
             folder=folder,
@@ -91,7 +96,7 @@ def streamed(member, folder, config, dies_at=10**9):
     """A member whose stars stream past, killed at a call of augmentation if asked."""
     folder.mkdir(exist_ok=True)
     network, spec = copy.deepcopy(member.network), member.spec
-    augment = Augment(config.augment, spec, network, Facts())
+    augment = Augment(config.augment, spec, network, SurveyProperties())
     calls, rows = itertools.count(1), np.arange(len(member.train))
 
     def mortal(stars, pool, generator):
@@ -102,13 +107,14 @@ def streamed(member, folder, config, dies_at=10**9):
     def read(some):
         return member.train.take(torch.from_numpy(some))
 
-    lanes = {
-        lane: StreamedLane(lane_rows(rows, 2, lane), read, piece=32, buffer=64) for lane in range(2)
+    datasets = {
+        number: StreamedDataset(rows_of_virtual_rank(rows, 2, number), read, piece=32, buffer=64)
+        for number in range(2)
     }
-    feed = Feed(lanes, 2, len(rows), 64, known_snr(member.train.snr), streamed=True)
+    loader = TrainLoader(datasets, 2, len(rows), 64, known_snr(member.train.snr), streamed=True)
     progress = train_member(
         network,
-        feed,
+        loader,
         member.validation,
         augment=mortal,
         config=config,
@@ -129,7 +135,7 @@ def test_a_member_killed_within_an_epoch_resumes_to_identical_weights(
     with pytest.raises(Killed):
         streamed(member, tmp_path / "killed", config, dies_at)
     state = checkpoint.load(tmp_path / "killed" / CHECKPOINT)
-    # Two lanes: two calls per step; a checkpoint every third of the 8 steps of an epoch.
+    # Two virtual ranks: two calls per step; a checkpoint every third of the 8 steps of an epoch.
     done = (dies_at - 1) // 2
     steps = None if state is None else 8 * len(state["epochs"]) + state["step"]
     assert steps == {0: None, 3: 3, 8: 8, 14: 14}[done]
@@ -153,10 +159,10 @@ def test_a_damaged_checkpoint_is_not_believed(tmp_path, member):
 
 
 def test_training_lowers_the_validation_loss(tmp_path, member):
-    before = evaluate(member.network, member.validation)
+    before = mean_loss(member.network, member.validation)
     network, progress = member.run(tmp_path / "m", epochs=12, patience=12, learning_rate=0.01)
     assert progress.validation < before - 0.5
-    assert evaluate(network, member.validation) == pytest.approx(progress.validation, abs=1e-5)
+    assert mean_loss(network, member.validation) == pytest.approx(progress.validation, abs=1e-5)
 
 
 def test_the_best_weights_are_kept_and_patience_ends_training(tmp_path, member):
@@ -228,7 +234,7 @@ def augmented(member, config, seed=1, **changes):
     settings = config.augment.model_copy(update=nothing | changes)
     batch = member.train.take(torch.arange(len(member.train)))
     pool = member.train.snr
-    return Augment(settings, member.spec, member.network, Facts())(
+    return Augment(settings, member.spec, member.network, SurveyProperties())(
         batch, pool, torch.Generator().manual_seed(seed)
     )
 

@@ -14,8 +14,8 @@ from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.model import InputSpec
 from distcnn.training import plan_training, train_package
 from distcnn.training.claim import claimed
-from distcnn.training.data.labelled import HELD
-from distcnn.training.plan import Size, make_plan
+from distcnn.training.data.labelled import MAX_STARS_IN_MEMORY
+from distcnn.training.plan import Workload, make_plan
 
 SPEC = InputSpec(800, 110, ("g", "bp", "rp"), True, "x", ("teff", "logg", "mh"))
 
@@ -23,7 +23,7 @@ SPEC = InputSpec(800, 110, ("g", "bp", "rp"), True, "x", ("teff", "logg", "mh"))
 def decide(members, workers, *, finished=(), stars=30_000, gang=True, pinned=None, **distribute):
     counts = {"train": stars, "validation": 40_000, "calibration": 10, "test": 10}
     config = TrainConfig(members=members, distribute=DistributeConfig(device="cpu", **distribute))
-    size = Size(members, tuple(finished), counts, SPEC)
+    size = Workload(members, tuple(finished), counts, SPEC)
     return make_plan(size, config, workers=workers, gang=gang, pinned=pinned)
 
 
@@ -56,14 +56,14 @@ def test_finished_members_do_not_count():
 def test_a_restart_goes_on_with_what_was_decided():
     first = decide(8, 8)
     again = decide(8, 8, finished=range(7), pinned=first.facts)
-    assert (again.strategy, again.dealing) == ("ensemble", first.dealing)
+    assert (again.strategy, again.sharding) == ("ensemble", first.sharding)
     assert again.reason.startswith("as begun")
     group = decide(1, 8, stars=3_000_000)
     fewer = decide(1, 2, stars=3_000_000, pinned=group.facts)
-    assert fewer.dealing == group.dealing
+    assert fewer.sharding == group.sharding
 
 
-def test_there_is_a_lane_for_every_rank():
+def test_there_is_a_virtual_rank_for_every_rank():
     assert decide(1, 100).ranks == 8
     assert decide(1, 100, lanes=200).ranks == 100
     assert decide(1, 100, ranks=3).ranks == 3
@@ -71,12 +71,12 @@ def test_there_is_a_lane_for_every_rank():
 
 def test_stars_that_do_not_fit_are_streamed_within_the_memory_given():
     large = decide(8, 8, stars=3_000_000, memory="1 GB")
-    assert large.dealing.buffer > 0
-    assert large.held * large.size.star_bytes <= 0.5e9
-    assert decide(8, 8, stars=3_000_000, memory="1 GB", stream="never").dealing.buffer == 0
-    assert decide(8, 8, stars=1000, stream="always").dealing.buffer > 0
+    assert large.sharding.buffer > 0
+    assert large.stars_in_memory * large.size.star_bytes <= 0.5e9
+    assert decide(8, 8, stars=3_000_000, memory="1 GB", stream="never").sharding.buffer == 0
+    assert decide(8, 8, stars=1000, stream="always").sharding.buffer > 0
     shared = decide(1, 2, stars=3_000_000, memory="1 GB")
-    assert shared.held * shared.size.star_bytes <= 0.5e9
+    assert shared.stars_in_memory * shared.size.star_bytes <= 0.5e9
 
 
 def test_the_plan_says_what_and_why():
@@ -85,7 +85,9 @@ def test_the_plan_says_what_and_why():
     assert "2, 1 to train, finished: 1" in text
     assert "16, 8 ranks per member, one member after the other, on cpu" in text
     assert "train 3,000,000, validation 40,000" in text
-    assert f"streamed, 13,500 stars per lane shuffled together; {HELD:,} of validation" in text
+    assert (
+        f"streamed, 13,500 stars per shuffle buffer; {MAX_STARS_IN_MEMORY:,} of validation" in text
+    )
 
 
 def test_a_dry_run_prints_the_plan_and_begins_nothing(tmp_path, survey):

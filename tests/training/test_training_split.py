@@ -42,8 +42,8 @@ def test_a_star_falls_into_its_part_whatever_comes_with_it(ids):
 
 def test_parts_have_the_fractions_asked_for():
     parts = assign(np.arange(200_000) * 343_597_383_68, SPLIT)
-    shares = np.bincount(parts, minlength=4) / len(parts)
-    np.testing.assert_allclose(shares, [0.5, 0.2, 0.2, 0.1], atol=0.005)
+    fractions = np.bincount(parts, minlength=4) / len(parts)
+    np.testing.assert_allclose(fractions, [0.5, 0.2, 0.2, 0.1], atol=0.005)
 
 
 def test_another_seed_is_another_split():

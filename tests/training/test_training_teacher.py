@@ -4,20 +4,20 @@ import torch
 
 from distcnn.model.networks.covariance import pairs
 from distcnn.training.data.tensors import Scaled
-from distcnn.training.distillation.agreement import Judged, price_of
-from distcnn.training.distillation.teacher import LIKENESS, split, unlikeness
+from distcnn.training.distillation.agreement import ScoredPredictions, student_agreement
+from distcnn.training.distillation.teacher import DISTILLATION, distillation_loss, split
 
-LABELS, PAIRS = 3, 3
+LABELS, CORRELATION_WEIGHT = 3, 3
 
 
 def make_answers(stars=200, seed=4):
-    dice = np.random.default_rng(seed)
-    noise, scatter = dice.uniform(0.05, 0.3, (2, stars, LABELS))
+    rng = np.random.default_rng(seed)
+    noise, scatter = rng.uniform(0.05, 0.3, (2, stars, LABELS))
     parts = [
-        dice.normal(0, 1, (stars, LABELS)),
+        rng.normal(0, 1, (stars, LABELS)),
         noise,
         scatter,
-        dice.uniform(-0.5, 0.5, (stars, 3)),
+        rng.uniform(-0.5, 0.5, (stars, 3)),
     ]
     return torch.tensor(np.hstack(parts), dtype=torch.float64)
 
@@ -39,7 +39,7 @@ def rows_of(answers):
 
 def test_who_has_learned_everything_loses_nothing():
     answers = make_answers()
-    assert unlikeness(rows_of(answers), stars_of(answers)) == pytest.approx(0, abs=1e-9)
+    assert distillation_loss(rows_of(answers), stars_of(answers)) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
@@ -47,7 +47,7 @@ def test_whatever_differs_costs(part):
     answers = make_answers()
     rows = rows_of(answers)
     rows[part] = rows[part] * 1.1
-    assert LIKENESS.training(rows, stars_of(answers)) > 0.01
+    assert DISTILLATION.training(rows, stars_of(answers)) > 0.01
 
 
 def test_a_label_counts_in_units_of_its_error_and_mildly_where_it_is_far_off():
@@ -58,7 +58,7 @@ def test_a_label_counts_in_units_of_its_error_and_mildly_where_it_is_far_off():
     losses = []
     for far in (0.1, 100.0):
         rows[0] = right + far * torch.hypot(noise, scatter)
-        losses.append(float(unlikeness(rows, stars)) / (2 * LABELS))
+        losses.append(float(distillation_loss(rows, stars)) / (2 * LABELS))
     assert losses[0] == pytest.approx(0.1**2 / 2, rel=0.01)
     assert losses[1] == pytest.approx(99, rel=0.01)
 
@@ -72,14 +72,16 @@ def test_widths_are_right_in_the_mean_square():
 
     def loss(width):
         return float(
-            unlikeness([rows[0], torch.stack([width.expand_as(noise), rows[1][1]]), rows[2]], stars)
+            distillation_loss(
+                [rows[0], torch.stack([width.expand_as(noise), rows[1][1]]), rows[2]], stars
+            )
         )
 
     assert loss(wanted) < min(loss(0.98 * wanted), loss(1.02 * wanted))
 
 
 def judged(label, error, scatter, flags):
-    return Judged(
+    return ScoredPredictions(
         *(np.asarray(v, float)[:, None] for v in (label, error, scatter)),
         np.asarray(flags, np.uint32),
     )
@@ -95,19 +97,19 @@ def test_the_price_counts_what_was_lost():
     student = judged(
         truth + np.array([0.2, -0.2, 0.2, -0.2, 9]), [0.2] * 5, [1, 2, 4, 3, 5], [16, 16, 0, 0, 0]
     )
-    price = price_of(student, teacher, reference, np.full((5, 1), np.nan), ["teff"])
-    (row,) = price["labels"]
+    agreement = student_agreement(student, teacher, reference, np.full((5, 1), np.nan), ["teff"])
+    (row,) = agreement["labels"]
     assert row["stars"] == 4
     assert row["ratio"] == pytest.approx(2)
     assert row["apart"] == pytest.approx(1)
     assert row["error_ratio"] == pytest.approx(2)
     assert row["within_95"] == row["within_95_teacher"] == 1
     assert row["scatter_correlation"] == pytest.approx(0.8)
-    assert [list(flag.values())[1:] for flag in price["flags"]] == [[2, 1, 1]]
+    assert [list(flag.values())[1:] for flag in agreement["flags"]] == [[2, 1, 1]]
 
 
 def test_stars_without_references_have_no_price():
     one = judged([1.0], [0.1], [1.0], [0])
-    price = price_of(one, one, np.full((1, 1), np.nan), np.zeros((1, 1)), ["teff"])
-    assert price["labels"] == [{"label": "teff", "stars": 0}]
-    assert price["flags"] == []
+    agreement = student_agreement(one, one, np.full((1, 1), np.nan), np.zeros((1, 1)), ["teff"])
+    assert agreement["labels"] == [{"label": "teff", "stars": 0}]
+    assert agreement["flags"] == []

@@ -22,7 +22,7 @@ from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.training import Part, assign
 from distcnn.training.tuning.optuna_study import JOURNAL
-from distcnn.training.tuning.study import knobs_of, turned
+from distcnn.training.tuning.study import overridden, tuned_hyperparameters
 from distcnn.training.tuning.tune import look, tune
 
 
@@ -109,7 +109,7 @@ def test_trials_are_tried_and_told(tmp_path, survey, config, settings):
     }
     assert len({trial.params["learning_rate"] for trial in study.trials}) == 3
     assert study.best.value == min(trial.value for trial in study.trials)
-    assert study.best_settings() == turned(config, study.best.params)
+    assert study.best_settings() == overridden(config, study.best.params)
     assert study.best_settings().epochs == config.epochs
     assert isinstance(events[1], StageStarted)
     assert sum(isinstance(event, Advanced) for event in events) == 3
@@ -273,24 +273,28 @@ def test_without_optuna_the_extra_is_named(tmp_path, survey, config, settings, m
     assert not (tmp_path / "study").exists()
 
 
-def test_only_knobs_with_an_effect_are_turned(config):
+def test_only_hyperparameters_with_an_effect_are_tuned(config):
     published = config.network.model_copy(update={"preset": "rave2020"})
-    assert list(knobs_of(config.model_copy(update={"network": published}), TuneConfig())) == [
+    assert list(
+        tuned_hyperparameters(config.model_copy(update={"network": published}), TuneConfig())
+    ) == [
         "learning_rate",
         "weight_decay",
         "batch",
         "noise",
     ]
     blind = config.network.model_copy(update={"spectrum": False})
-    assert "noise" not in knobs_of(config.model_copy(update={"network": blind}), TuneConfig())
+    assert "noise" not in tuned_hyperparameters(
+        config.model_copy(update={"network": blind}), TuneConfig()
+    )
 
 
-def test_knobs_beyond_what_training_takes_are_refused(config):
+def test_hyperparameters_beyond_what_training_takes_are_refused(config):
     with pytest.raises(ConfigError, match=r"tune\.dropout reaches 1\.5: expected input should be"):
-        knobs_of(config, TuneConfig(dropout=Range(low=0, high=1.5)))
-    none = dict.fromkeys(knobs_of(config, TuneConfig()))
-    with pytest.raises(ConfigError, match="no knob is turned"):
-        knobs_of(config, TuneConfig(**none))
+        tuned_hyperparameters(config, TuneConfig(dropout=Range(low=0, high=1.5)))
+    none = dict.fromkeys(tuned_hyperparameters(config, TuneConfig()))
+    with pytest.raises(ConfigError, match="no hyper-parameter is tuned"):
+        tuned_hyperparameters(config, TuneConfig(**none))
 
 
 @pytest.mark.parametrize(

@@ -17,17 +17,17 @@ from distcnn.survey import Store
 from distcnn.training.data.labelled import Labelled
 from distcnn.training.data.tensors import Scaled
 
-AT_SNR = 20.0
+REFERENCE_SNR = 20.0
 """S/N at which the errors of velocity and continuum are configured."""
-SPECTRA, SHARE = 2000, 40
+NOISE_SPECTRA, PIXELS_PER_COMPONENT = 2000, 40
 """Of the spectra that the noise is measured on, what they have in common is taken away first:
 one component per so many pixels, since components of noise alone would take its slow part."""
-STRONGEST = 0.7
+MAX_NOISE_CORRELATION = 0.7
 """Correlation of neighbours beyond which three pixels cannot imitate the noise."""
 
 
 @dataclass(frozen=True)
-class Facts:
+class SurveyProperties:
     """What augmentation must know of a survey, measured once on its training stars.
 
     ``noise_correlation``: of the noise in neighbouring pixels. ``velocity``: km/s that one pixel
@@ -38,8 +38,8 @@ class Facts:
     velocity: float = 0.0
 
     @classmethod
-    def of(cls, store: Store, stars: Labelled) -> "Facts":
-        """Facts of a survey; ``stars``: training stars, some thousands suffice."""
+    def of(cls, store: Store, stars: Labelled) -> "SurveyProperties":
+        """SurveyProperties of a survey; ``stars``: training stars, some thousands suffice."""
         if not stars.inputs.flux.shape[1]:
             return cls()
         return cls(noise_correlation(stars), _pixel_velocity(store))
@@ -48,8 +48,8 @@ class Facts:
 def noise_correlation(stars: Labelled) -> float:
     """Correlation of neighbouring pixels' noise, from what the faintest spectra do not share."""
     order = np.argsort(np.nan_to_num(stars.inputs.snr[:, 0], nan=np.inf), kind="stable")
-    flux = stars.inputs.flux[order[:SPECTRA]].astype(np.float64)
-    common = flux.shape[1] // SHARE
+    flux = stars.inputs.flux[order[:NOISE_SPECTRA]].astype(np.float64)
+    common = flux.shape[1] // PIXELS_PER_COMPONENT
     if len(flux) < 100 or not common:
         return 0.0
     good = np.isfinite(flux)
@@ -60,7 +60,7 @@ def noise_correlation(stars: Labelled) -> float:
     both = good[:, 1:] & good[:, :-1]
     shared = (noise[:, 1:] * noise[:, :-1])[both].mean()
     found = shared / max(np.square(noise[good]).mean(), 1e-30)
-    return float(np.clip(found, 0.0, STRONGEST))
+    return float(np.clip(found, 0.0, MAX_NOISE_CORRELATION))
 
 
 def _pixel_velocity(store: Store) -> float:
@@ -81,7 +81,7 @@ class Augment:
     """
 
     def __init__(
-        self, config: AugmentConfig, spec: InputSpec, network: Network, facts: Facts
+        self, config: AugmentConfig, spec: InputSpec, network: Network, facts: SurveyProperties
     ) -> None:
         features = Features.of(spec)
         self.config, self.facts = config, facts
@@ -147,7 +147,7 @@ class Augment:
         """
         config = self.config
         if self.facts.velocity and config.velocity > 0:
-            pixels = config.velocity * AT_SNR * lost / self.facts.velocity
+            pixels = config.velocity * REFERENCE_SNR * lost / self.facts.velocity
             shift = pixels * torch.randn(lost.shape, generator=generator)
             # Per pixel, of the flux itself: neighbours are scaled differently.
             flux = spectrum * self.spectrum[1] + self.spectrum[0]
@@ -155,7 +155,12 @@ class Augment:
             spectrum[:, 1:-1] -= shift * slope
         if config.continuum > 0:
             place = torch.linspace(-1.0, 1.0, self.pixels)
-            draw = config.continuum * AT_SNR * lost * torch.randn(len(lost), 2, generator=generator)
+            draw = (
+                config.continuum
+                * REFERENCE_SNR
+                * lost
+                * torch.randn(len(lost), 2, generator=generator)
+            )
             level = draw[:, :1] + draw[:, 1:] * place
             # A factor on the flux is a sum on its logarithm.
             linear = spectrum * self.spectrum[1] + self.spectrum[0]

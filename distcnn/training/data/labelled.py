@@ -15,9 +15,9 @@ from distcnn.model import InputSpec, StarInputs, star_inputs
 from distcnn.survey import Region, Store
 from distcnn.survey.split import Part, assign, identity
 
-PIECE = 4096
+READ_ROWS = 4096
 """Stars read at once, so that what is held beside them does not depend on the size of shards."""
-HELD = 30_000
+MAX_STARS_IN_MEMORY = 30_000
 """Most stars of validation, calibration or test that are held, taken evenly from all of them."""
 
 
@@ -75,7 +75,7 @@ def find_rows(store: Store, spec: InputSpec, split: SplitConfig, *parts: Part) -
     return np.concatenate(found)
 
 
-def evenly(rows: Array, most: int | None) -> Array:
+def evenly_spaced(rows: Array, most: int | None) -> Array:
     """At most that many of the rows, at even distances."""
     if most is None or len(rows) <= most:
         return rows
@@ -84,7 +84,7 @@ def evenly(rows: Array, most: int | None) -> Array:
 
 def read_rows(store: Store, spec: InputSpec, rows: Array) -> Iterator[Labelled]:
     """Stars at ascending row numbers, a few thousand at a time."""
-    columns, size = _label_columns(store, spec), piece_size(store)
+    columns, size = _label_columns(store, spec), rows_per_read(store)
     cuts = np.flatnonzero(np.diff(rows // size)) + 1
     for some in np.split(rows, cuts) if len(rows) else []:
         start = int(some[0] // size) * size
@@ -114,7 +114,7 @@ def read_labelled(
     ----------
     most : how many to read, evenly taken from all; None = all.
     """
-    rows = evenly(find_rows(store, spec, split, *parts), most)
+    rows = evenly_spaced(find_rows(store, spec, split, *parts), most)
     if not len(rows):
         raise TrainingError(
             f"{store.path.name} has no labelled star in {_names(parts)}",
@@ -136,7 +136,7 @@ def read_labels(store: Store, spec: InputSpec, rows: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Census:
+class SplitSummary:
     """Counts and digests of the parts; what was read of the test split is its identifiers."""
 
     counts: dict[str, int]
@@ -147,7 +147,7 @@ class Census:
         return {"stars": self.counts, "source_id": self.identities, "data": self.data}
 
 
-def take_census(store: Store, spec: InputSpec, split: SplitConfig) -> Census:
+def summarise_split(store: Store, spec: InputSpec, split: SplitConfig) -> SplitSummary:
     """Who is in which part, and a digest of all that training, stopping and calibration see.
 
     Raises
@@ -171,7 +171,7 @@ def take_census(store: Store, spec: InputSpec, split: SplitConfig) -> Census:
         seen.append(hashing.of_arrays({name: array[used] for name, array in block.items()}))
     found = {part: np.concatenate(ids[part]) for part in Part}
     _require(found, store.path)
-    return Census(
+    return SplitSummary(
         {part.name.lower(): len(found[part]) for part in Part},
         {part.name.lower(): identity(found[part]) for part in Part},
         hashing.of_value(seen),
@@ -215,9 +215,9 @@ def _label_columns(store: Store, spec: InputSpec) -> list[int]:
     return [known.index(name) for name in spec.labels]
 
 
-def piece_size(store: Store) -> int:
+def rows_per_read(store: Store) -> int:
     """Rows read at once: whole chunks."""
-    return max(1, PIECE // store.chunk_stars) * store.chunk_stars
+    return max(1, READ_ROWS // store.chunk_stars) * store.chunk_stars
 
 
 def _read(store: Store, spec: InputSpec, region: Region, columns: list[int]) -> dict[str, Array]:

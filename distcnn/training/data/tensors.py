@@ -1,9 +1,9 @@
-"""Batches: stars scaled once and kept as tensors.
+"""Tensors: stars scaled once and kept as the layers take them.
 
 Legend: N or B star, P pixel, C XP coefficient, S scalar feature, L label.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +13,8 @@ from distcnn.model import Network
 from distcnn.model.scaling import MIN_FLUX
 from distcnn.training.data.labelled import Labelled
 
-BLOCK = 2048
-"""Stars scaled at a time."""
+SCALED_AT_ONCE = 2048
+"""Stars whose scalings are computed at a time."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def scale_stars(network: Network, stars: Labelled) -> Scaled:
     """Run the scalings of a network, already fitted, over labelled stars."""
     inputs, labels = network.inputs, network.labels
     with torch.no_grad():
-        parts = [inputs(*batch) for batch in stars.inputs.batches(BLOCK)]
+        parts = [inputs(*batch) for batch in stars.inputs.batches(SCALED_AT_ONCE)]
         spectrum, xp, scalars = (torch.cat(column) for column in zip(*parts, strict=True))
         target, error = labels.scaled(
             torch.from_numpy(stars.label), torch.from_numpy(stars.label_error)
@@ -73,8 +73,20 @@ def scale_stars(network: Network, stars: Labelled) -> Scaled:
         )
 
 
+def concatenate(parts: Sequence[Scaled]) -> Scaled:
+    """Parts, at least one, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = zip(*(part.tensors() for part in parts), strict=True)
+    return Scaled(*(torch.cat(column) for column in columns))
+
+
 def gather(parts: Iterable[Scaled], stars: int) -> Scaled:
-    """Parts one after the other, ``stars`` in all; no part is held longer than it is copied."""
+    """Parts one after the other, ``stars`` in all, where they come one by one.
+
+    Unlike ``concatenate`` it never holds all parts beside the whole: the peak is one part more
+    than what is returned, half as much.
+    """
     whole: list[Tensor] = []
     start = 0
     for part in parts:

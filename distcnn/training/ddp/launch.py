@@ -23,11 +23,11 @@ from distcnn.errors import ClusterError, TrainingError
 from distcnn.events import Listener, Notice
 from distcnn.executor import Cancelled, Gang, TaskResult, WorkerContext
 from distcnn.training.ddp.rendezvous import names
-from distcnn.training.ddp.worker import LOST, RankTask, attempt_folder, error_of
+from distcnn.training.ddp.worker import EXIT_LOST_GROUP, RankTask, attempt_folder, error_from_json
 from distcnn.training.loop.member import MemberTask
 
-POLL = 0.1
-GRACE = 2.0
+POLL_S = 0.1
+LOST_NEWS_WAIT_S = 2.0
 """Seconds that a launcher waits with the news that its rank lost another: whose launcher knows
 more."""
 
@@ -75,9 +75,9 @@ def train_together(task: MemberTask, gang: Gang, listener: Listener) -> dict[str
 
 
 def group_size(task: MemberTask, gang: Gang) -> int:
-    """How many ranks a member gets: one lane each at least."""
+    """How many ranks a member gets: one virtual rank each at least."""
     wanted = task.config.distribute.ranks or gang.alive_workers()
-    return max(1, min(wanted, task.dealing.lanes, gang.max_group_size()))
+    return max(1, min(wanted, task.sharding.virtual_ranks, gang.max_group_size()))
 
 
 def _attempts_before(task: MemberTask) -> int:
@@ -103,7 +103,7 @@ def launch(task: RankTask) -> dict[str, Any]:
 
     Raises
     ------
-    RankDied : it ended without an answer, or was stopped because nobody wants it any more.
+    RankDied : it ended without an answer, or was stopped because no one wants it any more.
     DistcnnError : its own error.
     """
     context = WorkerContext.current()
@@ -121,7 +121,7 @@ def launch(task: RankTask) -> dict[str, Any]:
         with suppress(BrokenPipeError):  # it died at once, which is found out below
             _send(rank, f"{task.to_json()}\n{context.host}\n")
         while rank.poll() is None and not context.cancelled():
-            time.sleep(POLL)
+            time.sleep(POLL_S)
     finally:
         _end(rank)
     return _answer(task, rank.returncode, context)
@@ -136,7 +136,7 @@ def _wait_for_others(task: RankTask, context: WorkerContext) -> None:
     while not context.cancelled() and not all(
         _here(task, rank).exists() for rank in range(task.world)
     ):
-        time.sleep(POLL)
+        time.sleep(POLL_S)
 
 
 def _here(task: RankTask, rank: int) -> Path:
@@ -170,9 +170,9 @@ def _answer(task: RankTask, code: int, context: WorkerContext) -> dict[str, Any]
         facts: dict[str, Any] = answer["facts"]
         return facts
     if "error" in answer:
-        raise error_of(answer)
+        raise error_from_json(answer)
     me = f"rank {task.rank} on {context.host}"
-    if code == LOST:
+    if code == EXIT_LOST_GROUP:
         _give_way(context)
         raise RankDied(f"{me}: {answer.get('lost', 'it lost the others')}", culprit=False)
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -181,9 +181,9 @@ def _answer(task: RankTask, code: int, context: WorkerContext) -> dict[str, Any]
 
 def _give_way(context: WorkerContext) -> None:
     """Wait a little with the news, unless it is clear already that the group is over."""
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + LOST_NEWS_WAIT_S
     while time.monotonic() < deadline and not context.cancelled():
-        time.sleep(POLL)
+        time.sleep(POLL_S)
 
 
 def _last_words(task: RankTask) -> str:

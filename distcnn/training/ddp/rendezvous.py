@@ -24,7 +24,7 @@ from distcnn.errors import TrainingError
 from distcnn.files import atomic_write_bytes
 
 ADDRESS = "address.json"
-PATIENCE = 5.0
+BROKEN_GROUP_WAIT_S = 5.0
 """Seconds in which ranks that lost each other may say that they are still there."""
 CURE = "See the logs of the ranks; train.distribute.timeout is how long ranks wait."
 
@@ -33,7 +33,7 @@ class RankLost(Exception):
     """The group cannot go on, through no fault of this rank."""
 
 
-class Meeting:
+class Rendezvous:
     """The store of one attempt as one rank sees it."""
 
     def __init__(self, store: Any, rank: int, world: int, timeout: float) -> None:
@@ -55,15 +55,15 @@ class Meeting:
     def silent(self) -> list[int]:
         """Who does not answer after the group broke; without the store, the rank that holds it."""
         try:
-            return self.wait_for_all("broken", PATIENCE)
+            return self.wait_for_all("broken", BROKEN_GROUP_WAIT_S)
         except (RuntimeError, dist.DistError):
             return [0]
 
 
 @contextmanager
-def meeting(
+def rendezvous(
     folder: Path, rank: int, world: int, *, host: str, timeout: float, device: torch.device
-) -> Iterator[Meeting]:
+) -> Iterator[Rendezvous]:
     """The process group of an attempt; it lasts as long as this process.
 
     Raises
@@ -71,15 +71,15 @@ def meeting(
     RankLost : a rank has not come within ``timeout`` seconds, or has gone; it is named.
     """
     store = _host(folder, host, timeout) if rank == 0 else _visit(folder, timeout)
-    meeting = Meeting(store, rank, world, timeout)
-    missing = meeting.wait_for_all("come", timeout)
+    rendezvous = Rendezvous(store, rank, world, timeout)
+    missing = rendezvous.wait_for_all("come", timeout)
     if missing:
         raise RankLost(f"{names(missing)} not come within {timeout:g} s")
-    _join(meeting, host, device)
+    _join(rendezvous, host, device)
     try:
-        yield meeting
+        yield rendezvous
     except (RuntimeError, dist.DistError) as broken:
-        raise _explained(meeting, broken) from broken
+        raise _explained(rendezvous, broken) from broken
     # The group ends with the process: to leave it in order would wait for ranks that are gone.
 
 
@@ -125,20 +125,20 @@ def _visit(folder: Path, timeout: float) -> Any:
         raise RankLost(f"rank 0 has gone from {where['host']} ({_first_line(error)})") from error
 
 
-def _join(meeting: Meeting, host: str, device: torch.device) -> None:
+def _join(rendezvous: Rendezvous, host: str, device: torch.device) -> None:
     backend, prefix = ("nccl", "NCCL") if device.type == "cuda" else ("gloo", "GLOO")
     # Left alone, the libraries take whatever address the host's name stands for.
     os.environ[f"{prefix}_SOCKET_IFNAME"] = interface(host)
     try:
         dist.init_process_group(
             backend,
-            store=PrefixStore("group", meeting.store),
-            rank=meeting.rank,
-            world_size=meeting.world,
-            timeout=timedelta(seconds=meeting.timeout),
+            store=PrefixStore("group", rendezvous.store),
+            rank=rendezvous.rank,
+            world_size=rendezvous.world,
+            timeout=timedelta(seconds=rendezvous.timeout),
         )
     except (RuntimeError, dist.DistError) as broken:
-        raise _explained(meeting, broken) from broken
+        raise _explained(rendezvous, broken) from broken
 
 
 def interface(host: str) -> str:
@@ -158,8 +158,8 @@ def interface(host: str) -> str:
     )
 
 
-def _explained(meeting: Meeting, broken: Exception) -> RankLost:
-    silent = meeting.silent()
+def _explained(rendezvous: Rendezvous, broken: Exception) -> RankLost:
+    silent = rendezvous.silent()
     if not silent:
         return RankLost(f"the ranks lost each other ({_first_line(broken)})")
     return RankLost(f"{names(silent)} stopped answering ({_first_line(broken)})")

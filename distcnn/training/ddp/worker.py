@@ -11,7 +11,7 @@ import resource
 import sys
 import threading
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from distcnn.errors import DistcnnError, TrainingError
 from distcnn.files import atomic_write_bytes
 from distcnn.model import InputSpec
 from distcnn.model.devices import open_device
-from distcnn.training.ddp.rendezvous import RankLost, meeting
-from distcnn.training.loop.collective import Group
-from distcnn.training.loop.member import Dealing, MemberTask, train_one
+from distcnn.training.data.loader import Sharding
+from distcnn.training.ddp.rendezvous import RankLost, rendezvous
+from distcnn.training.loop.collective import DdpCollective
+from distcnn.training.loop.member import MemberTask, train_one
 
-LOST = 75
+EXIT_LOST_GROUP = 75
 """Exit code of a rank that could not go on without the others."""
-ORPHAN = 76
+EXIT_ORPHANED = 76
 """Exit code of a rank whose launcher is gone."""
 
 
@@ -65,7 +66,7 @@ class RankTask:
                 "spec": member.spec.to_json(),
                 "config": member.config.model_dump(mode="json"),
                 "data": member.data,
-                "dealing": asdict(member.dealing),
+                "sharding": member.sharding.to_json(),
                 "attempt": self.attempt,
                 "rank": self.rank,
                 "world": self.world,
@@ -82,7 +83,7 @@ class RankTask:
             InputSpec.from_json(value["spec"]),
             TrainConfig.model_validate(value["config"]),
             value["data"],
-            Dealing(**value["dealing"]),
+            Sharding.from_json(value["sharding"]),
         )
         return cls(member, value["attempt"], value["rank"], value["world"])
 
@@ -92,8 +93,8 @@ def attempt_folder(member: MemberTask, attempt: int) -> Path:
     return member.folder / f"attempt_{attempt}"
 
 
-def answer_of(error: DistcnnError) -> dict[str, Any]:
-    """An error as JSON; ``error_of`` makes it an error again."""
+def error_to_json(error: DistcnnError) -> dict[str, Any]:
+    """An error as JSON; ``error_from_json`` makes it an error again."""
     return {
         "error": type(error).__name__,
         "problem": error.problem,
@@ -102,7 +103,7 @@ def answer_of(error: DistcnnError) -> dict[str, Any]:
     }
 
 
-def error_of(answer: dict[str, Any]) -> DistcnnError:
+def error_from_json(answer: dict[str, Any]) -> DistcnnError:
     """The error that a rank has left."""
     kind = getattr(distcnn.errors, answer["error"], TrainingError)
     made: DistcnnError = kind(answer["problem"], expected=answer["expected"], cure=answer["cure"])
@@ -119,10 +120,10 @@ def main() -> int:
     except RankLost as lost:
         _say(task, host, str(lost))
         _leave(task, {"lost": str(lost)})
-        return LOST
+        return EXIT_LOST_GROUP
     except DistcnnError as error:
         _say(task, host, str(error))
-        _leave(task, answer_of(error))
+        _leave(task, error_to_json(error))
         return 1
     _leave(task, {"facts": facts})
     return 0
@@ -131,13 +132,13 @@ def main() -> int:
 def _train(task: RankTask, host: str) -> dict[str, Any]:
     config = task.member.config.distribute
     device = open_device(config.device)
-    with meeting(
+    with rendezvous(
         task.folder, task.rank, task.world, host=host, timeout=config.timeout, device=device
     ):
-        lanes = task.member.dealing.lanes
-        mine = len(range(task.rank, lanes, task.world))
-        _say(task, host, f"begins, {mine} of {lanes} lanes")
-        facts = train_one(task.member, Group(device, lambda: _fence(task)), device)
+        every = task.member.sharding.virtual_ranks
+        mine = len(range(task.rank, every, task.world))
+        _say(task, host, f"begins, {mine} of {every} virtual ranks")
+        facts = train_one(task.member, DdpCollective(device, lambda: _fence(task)), device)
         _say(task, host, f"ends, with at most {_peak() / 1e6:.0f} MB of memory")
         return facts
 
@@ -165,7 +166,7 @@ def _say(task: RankTask, host: str, text: str) -> None:
 
 def _end_with_launcher() -> None:
     sys.stdin.read()
-    os._exit(ORPHAN)
+    os._exit(EXIT_ORPHANED)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from distcnn.model import Package
 from distcnn.quality import Quality
 from distcnn.schema import Flag
 
-UNKNOWN = float("nan")
+UNDEFINED = float("nan")
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredPredictions:
     """Predictions of N stars, judged by the package's own quality.
 
     ``label``, ``error``, ``scatter`` [N,L] in label units; ``flags`` uint32 [N].
@@ -30,16 +30,16 @@ class Judged:
     flags: Array
 
     @classmethod
-    def of(cls, package: Package, seen: Mapping[str, Array]) -> "Judged":
+    def of(cls, package: Package, seen: Mapping[str, Array]) -> "ScoredPredictions":
         """``seen``: inputs, ``label``, ``noise`` and ``scatter``, as ``Quality.fit`` takes them."""
         quality = Quality.from_arrays(package.quality_arrays)
         found = quality.assess(seen, seen["label"], seen["noise"], seen["scatter"])
         return cls(seen["label"], found["label_error"], seen["scatter"], found["flags"])
 
 
-def price_of(
-    student: Judged,
-    teacher: Judged,
+def student_agreement(
+    student: ScoredPredictions,
+    teacher: ScoredPredictions,
     reference: Array,
     reference_error: Array,
     names: Sequence[str],
@@ -66,12 +66,14 @@ def price_of(
     return {"stars": len(reference), "labels": rows, "flags": _flags(student, teacher)}
 
 
-def _column(judged: Judged, k: int) -> Judged:
-    return Judged(judged.label[:, k], judged.error[:, k], judged.scatter[:, k], judged.flags)
+def _column(judged: ScoredPredictions, k: int) -> ScoredPredictions:
+    return ScoredPredictions(
+        judged.label[:, k], judged.error[:, k], judged.scatter[:, k], judged.flags
+    )
 
 
 def _row(
-    student: Judged, teacher: Judged, references: tuple[Array, Array], k: int
+    student: ScoredPredictions, teacher: ScoredPredictions, references: tuple[Array, Array], k: int
 ) -> dict[str, Any]:
     reference, noise = (array[:, k].astype(np.float64) for array in references)
     good = np.isfinite(reference + student.label + teacher.label + student.error + teacher.error)
@@ -82,14 +84,16 @@ def _row(
     row |= {f"{key}_teacher": v for key, v in _against(teacher, reference, noise, good).items()}
     gap = (student.label - teacher.label)[good] / teacher.error[good]
     return row | {
-        "ratio": row["std"] / row["std_teacher"] if row["std_teacher"] > 0 else UNKNOWN,
+        "ratio": row["std"] / row["std_teacher"] if row["std_teacher"] > 0 else UNDEFINED,
         "apart": float(np.sqrt(np.square(gap, dtype=np.float64).mean())),
         "error_ratio": float(np.median(student.error[good] / teacher.error[good])),
         "scatter_correlation": _rank_correlation(student.scatter[good], teacher.scatter[good]),
     }
 
 
-def _against(judged: Judged, reference: Array, noise: Array, good: Array) -> dict[str, float]:
+def _against(
+    judged: ScoredPredictions, reference: Array, noise: Array, good: Array
+) -> dict[str, float]:
     residual = (judged.label - reference)[good]
     pull = np.abs(residual) / np.hypot(judged.error, noise)[good]
     return {
@@ -106,7 +110,7 @@ def _rank_correlation(first: Array, second: Array) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _flags(student: Judged, teacher: Judged) -> list[dict[str, Any]]:
+def _flags(student: ScoredPredictions, teacher: ScoredPredictions) -> list[dict[str, Any]]:
     rows = []
     for flag in Flag:
         ours, theirs = ((each.flags & flag) != 0 for each in (student, teacher))

@@ -20,34 +20,42 @@ from distcnn.model import InputSpec, Package
 from distcnn.survey import Ledger, Store
 from distcnn.survey.split import Part, groups_digest
 from distcnn.training.claim import claimed
-from distcnn.training.data.labelled import HELD, Census, read_labelled, take_census
+from distcnn.training.data.labelled import (
+    MAX_STARS_IN_MEMORY,
+    SplitSummary,
+    read_labelled,
+    summarise_split,
+)
 from distcnn.training.distillation.student import (
     StudentTask,
     data_digest,
-    open_rows,
+    distillation_rows,
     run_student,
     train_config,
 )
 from distcnn.training.finalise import calibrate_and_write, evaluate_package
-from distcnn.training.finished import check_same
+from distcnn.training.finished import check_fingerprint
 from distcnn.training.loop.member import PROGRESS, MemberTask, read_member
 from distcnn.training.loop.progress import Follower, following
 
 STAGE, LEDGER = "distil", "ledger.jsonl"
-FEWEST = 100
+MIN_DISTILLATION_STARS = 100
 """Stars without which nothing can be learned."""
 
 
 @dataclass(frozen=True)
 class DistilSummary:
-    """What a distillation came to. ``price``: see ``price.price_of``; empty without test stars."""
+    """What a distillation came to.
+
+    ``agreement``: see ``agreement.student_agreement``; empty without test stars.
+    """
 
     package: Path
     digest: str
     stars: int
     validation: float
     seconds: float
-    price: dict[str, Any]
+    agreement: dict[str, Any]
 
 
 def distil_package(
@@ -73,22 +81,22 @@ def distil_package(
     GridMismatch : the survey's spectra stand on another grid.
     """
     clock = time.perf_counter()
-    work = Work.of(package, small, survey, config, quality)
+    work = DistilRun.of(package, small, survey, config, quality)
     with claimed(work.partial):
         if small.exists():
             made = _reopen(small, work.fingerprint)
         else:
             ledger = Ledger.open(work.partial / LEDGER, work.fingerprint)
             _train(work, ledger, executor, listener)
-            made = _assemble(work, ledger)
+            made = _finalise(work, ledger)
         shutil.rmtree(work.partial, ignore_errors=True)
-    if "price" not in made.evaluation and work.census.counts["test"]:
+    if "price" not in made.evaluation and work.split_summary.counts["test"]:
         evaluate_package(made, work.store, work.train, work.teacher)
     return _summary(made, work, time.perf_counter() - clock, listener)
 
 
 @dataclass(frozen=True)
-class Work:
+class DistilRun:
     """Teacher, survey and settings, checked, and what the product depends on."""
 
     teacher: Package
@@ -97,28 +105,28 @@ class Work:
     config: DistilConfig
     quality: QualityConfig
     train: TrainConfig
-    census: Census
+    split_summary: SplitSummary
     stars: int
     data: str
 
     @classmethod
     def of(
         cls, package: Path, small: Path, survey: Path, config: DistilConfig, quality: QualityConfig
-    ) -> "Work":
+    ) -> "DistilRun":
         teacher, store = Package.load(package), Store.open(survey, "survey")
         _check_teacher(teacher)
         train = train_config(teacher, config)
         _check_fit(teacher, store, train)
-        census = take_census(store, teacher.spec, train.split)
-        rows = open_rows(store, train.split, config.stars)
-        if len(rows) < FEWEST:
+        split_summary = summarise_split(store, teacher.spec, train.split)
+        rows = distillation_rows(store, train.split, config.stars)
+        if len(rows) < MIN_DISTILLATION_STARS:
             raise TrainingError(
                 f"{store.path.name} has {len(rows)} stars to learn from",
-                expected=f"at least {FEWEST} that are not held back for judging",
+                expected=f"at least {MIN_DISTILLATION_STARS} that are not held back for judging",
                 cure="Give a larger survey, or raise distil.stars.",
             )
         data = data_digest(store, teacher, rows)
-        return cls(teacher, small, store, config, quality, train, census, len(rows), data)
+        return cls(teacher, small, store, config, quality, train, split_summary, len(rows), data)
 
     @property
     def partial(self) -> Path:
@@ -131,7 +139,7 @@ class Work:
         return {
             "distcnn_version": __version__,
             "teacher": self.teacher.digest,
-            "data": self.census.data,
+            "data": self.split_summary.data,
             "unlabelled": self.data,
             "distil": settings,
             "quality": self.quality.model_dump(mode="json"),
@@ -145,7 +153,7 @@ class Work:
             0,
             self.teacher.spec,
             self.train,
-            self.census.data,
+            self.split_summary.data,
         )
         return StudentTask(self.teacher.path.absolute(), self.teacher.digest, member, self.config)
 
@@ -192,11 +200,11 @@ def _told(spec: dict[str, Any], names: list[str]) -> str:
 
 def _reopen(path: Path, fingerprint: dict[str, Any]) -> Package:
     made = Package.load(path)
-    check_same(path, made.manifest.get("fingerprint", {}), fingerprint, "distil")
+    check_fingerprint(path, made.manifest.get("fingerprint", {}), fingerprint, "distil")
     return made
 
 
-def _train(work: Work, ledger: Ledger, executor: Executor, listener: Listener) -> None:
+def _train(work: DistilRun, ledger: Ledger, executor: Executor, listener: Listener) -> None:
     task = work.task
     if task.name in ledger.done:
         return
@@ -209,11 +217,11 @@ def _train(work: Work, ledger: Ledger, executor: Executor, listener: Listener) -
             follower.finish(0, begun)
 
 
-def _assemble(work: Work, ledger: Ledger) -> Package:
+def _finalise(work: DistilRun, ledger: Ledger) -> Package:
     facts = ledger.done[work.task.name]
     network = read_member(work.task.member, facts["digest"])
     held_out = read_labelled(
-        work.store, work.teacher.spec, work.train.split, Part.CALIBRATION, most=HELD
+        work.store, work.teacher.spec, work.train.split, Part.CALIBRATION, most=MAX_STARS_IN_MEMORY
     )
     return calibrate_and_write(
         work.small,
@@ -221,7 +229,7 @@ def _assemble(work: Work, ledger: Ledger) -> Package:
         work.train,
         held_out,
         store=work.store,
-        census=work.census,
+        split_summary=work.split_summary,
         settings=work.quality,
         curves=[{"member": 0, **facts}],
         more={
@@ -238,7 +246,9 @@ def _assemble(work: Work, ledger: Ledger) -> Package:
     )
 
 
-def _summary(package: Package, work: Work, seconds: float, listener: Listener) -> DistilSummary:
+def _summary(
+    package: Package, work: DistilRun, seconds: float, listener: Listener
+) -> DistilSummary:
     summary = DistilSummary(
         package.path,
         package.digest,

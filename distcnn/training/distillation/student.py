@@ -21,33 +21,40 @@ from distcnn.model import Network, Package, build_network
 from distcnn.model.devices import open_device
 from distcnn.survey import Store
 from distcnn.survey.split import Part, assign
-from distcnn.training.data.augment import Augment, Facts
+from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.labelled import (
     Labelled,
-    evenly,
+    evenly_spaced,
     find_rows,
     join,
-    piece_size,
     read_rows,
+    rows_per_read,
 )
-from distcnn.training.data.loader import Feed, HeldLane, Lane, StreamedLane, derived_seed, known_snr
+from distcnn.training.data.loader import (
+    Dataset,
+    InMemoryDataset,
+    StreamedDataset,
+    TrainLoader,
+    derived_seed,
+    known_snr,
+)
 from distcnn.training.data.tensors import Scaled, gather, scale_stars
-from distcnn.training.distillation.teacher import LIKENESS, Lessons, Teacher
+from distcnn.training.distillation.teacher import DISTILLATION, DistillationTargets, Teacher
 from distcnn.training.loop import checkpoint
-from distcnn.training.loop.collective import Alone
+from distcnn.training.loop.collective import SingleRank
 from distcnn.training.loop.fit import CHECKPOINT, one_thread, train_member
 from distcnn.training.loop.member import (
     PROGRESS,
     MemberTask,
-    arithmetic_of,
-    facts_of,
-    fastest,
+    arithmetic_facts,
+    optimise_layers,
+    result_of,
     write_member,
 )
 
-SAMPLE = 20_000
+MAX_SCALING_STARS = 20_000
 """Most stars on which the facts of augmentation are measured."""
-JUDGES = 8192
+MAX_VALIDATION_STARS = 8192
 """Most validation stars; each is there twice, as it is and changed."""
 
 
@@ -87,7 +94,7 @@ def train_config(teacher: Package, config: DistilConfig) -> TrainConfig:
     )
 
 
-def open_rows(store: Store, split: SplitConfig, most: int) -> Array:
+def distillation_rows(store: Store, split: SplitConfig, most: int) -> Array:
     """Row numbers, int64, of at most ``most`` stars that a student may learn from."""
     found = [np.empty(0, np.int64)]
     for region in store.regions():
@@ -95,7 +102,7 @@ def open_rows(store: Store, split: SplitConfig, most: int) -> Array:
         closed = np.isfinite(rows["label"]).any(axis=1)
         closed &= assign(rows["source_id"], split) != Part.TRAIN
         found.append(region.start + np.flatnonzero(~closed))
-    return evenly(np.concatenate(found), most)
+    return evenly_spaced(np.concatenate(found), most)
 
 
 def data_digest(store: Store, teacher: Package, rows: Array) -> str:
@@ -111,33 +118,33 @@ def run_student(task: StudentTask) -> dict[str, Any]:
     """Train the student, or go on with it; returns digest, seed, best epoch and losses."""
     member, device = task.member, open_device(task.config.device)
     member.folder.mkdir(parents=True, exist_ok=True)
-    school = _School(task)
+    data = DistillationData(task)
     with one_thread():
-        teacher = Teacher(school.teacher, device)
-        feed, augment = school.feed(), school.augment()
-        validation = school.validation(augment, teacher, feed.pool)
-    network = school.network
+        teacher = Teacher(data.teacher, device)
+        loader, augment = data.loader(), data.augment()
+        validation = data.validation(augment, teacher, loader.pool)
+    network = data.network
     network.layers.to(device)
-    precision, why = fastest(network, validation, Alone(), member.config.precision)
+    precision, why = optimise_layers(network, validation, SingleRank(), member.config.precision)
     progress = train_member(
         network,
-        feed,
+        loader,
         validation,
-        augment=Lessons(augment, teacher),
+        augment=DistillationTargets(augment, teacher),
         config=member.config,
         seed=member.seed,
         folder=member.folder,
         report=lambda epoch: checkpoint.append_line(member.folder / PROGRESS, epoch),
         precision=precision,
-        loss=LIKENESS,
+        loss=DISTILLATION,
     )
     network.layers.to("cpu")
     digest = write_member(member, network)
     (member.folder / CHECKPOINT).unlink(missing_ok=True)
-    return facts_of(member, progress, digest) | arithmetic_of(device, precision, why)
+    return result_of(member, progress, digest) | arithmetic_facts(device, precision, why)
 
 
-class _School:
+class DistillationData:
     """The survey as a student sees it: through the scalings of its teacher."""
 
     def __init__(self, task: StudentTask) -> None:
@@ -146,33 +153,37 @@ class _School:
         self.store = Store.open(member.survey, "survey")
         self.teacher = Package.load(task.teacher)
         self.network = student_network(self.teacher, member)
-        self.rows = open_rows(self.store, self.config.split, task.config.stars)
-        self.sample = self._read(evenly(self.rows, SAMPLE))
+        self.rows = distillation_rows(self.store, self.config.split, task.config.stars)
+        self.sample = self._read(evenly_spaced(self.rows, MAX_SCALING_STARS))
 
-    def feed(self) -> Feed:
-        """Stars to learn from: held, or read anew in every epoch where they are too many."""
-        lane: Lane
+    def loader(self) -> TrainLoader:
+        """Stars to learn from: in memory, or read again in every epoch where they are too many."""
+        dataset: Dataset
         star = max(1, scaled(self.network, self.sample.take(slice(0, 1))).bytes)
         streamed = star * len(self.rows) > self.task.config.memory
         if streamed:
             room = max(1, self.task.config.memory // star)
-            lane = StreamedLane(self.rows, self.read, piece=piece_size(self.store), buffer=room)
+            dataset = StreamedDataset(
+                self.rows, self.read, piece=rows_per_read(self.store), buffer=room
+            )
         else:
-            lane = HeldLane(self.read(self.rows))
+            dataset = InMemoryDataset(self.read(self.rows))
         pool = known_snr(torch.from_numpy(self.sample.inputs.snr))
-        return Feed({0: lane}, 1, len(self.rows), self.config.batch, pool, streamed=streamed)
+        return TrainLoader(
+            {0: dataset}, 1, len(self.rows), self.config.batch, pool, streamed=streamed
+        )
 
     def augment(self) -> Augment:
-        facts = Facts.of(self.store, self.sample)
+        facts = SurveyProperties.of(self.store, self.sample)
         return Augment(self.config.augment, self.spec, self.network, facts)
 
     def validation(self, augment: Augment, teacher: Teacher, pool: Tensor) -> Scaled:
         """Validation stars as they are, then changed once for all, with the answers."""
         rows = find_rows(self.store, self.spec, self.config.split, Part.VALIDATION)
-        plain = self.read(evenly(rows, JUDGES))
+        plain = self.read(evenly_spaced(rows, MAX_VALIDATION_STARS))
         changed = Scaled(*(tensor.clone() for tensor in plain.tensors()))
-        dice = torch.Generator().manual_seed(derived_seed(self.config.seed, 1))
-        both = [plain, augment(changed, pool, dice)]
+        generator = torch.Generator().manual_seed(derived_seed(self.config.seed, 1))
+        both = [plain, augment(changed, pool, generator)]
         return teacher.answer(gather(both, 2 * len(plain)))
 
     def read(self, rows: Array) -> Scaled:

@@ -13,7 +13,7 @@ from distcnn.model.batched_ensemble import BatchedHybrid, OutputHead, Outputs
 from distcnn.model.ensemble import Layers, combine_members, sequential_layers
 from distcnn.model.networks.covariance import MIN_SIGMA, pack_pairs
 from distcnn.training.data.augment import Augment
-from distcnn.training.data.tensors import Scaled
+from distcnn.training.data.tensors import Scaled, concatenate
 from distcnn.training.loop.loss import Loss
 from distcnn.training.loop.loss import Outputs as Rows
 
@@ -40,10 +40,7 @@ class Teacher:
                 some = some.to(self.device)
                 found = combine_members(*self._layers(some.spectrum, some.xp, some.scalars))
                 parts.append(replace(some, target=torch.cat(found, dim=1)))
-        if len(parts) == 1:
-            return parts[0]
-        columns = zip(*(part.tensors() for part in parts), strict=True)
-        return Scaled(*(torch.cat(column) for column in columns))
+        return concatenate(parts)
 
 
 def _layers(package: Package, device: torch.device) -> Layers:
@@ -61,7 +58,7 @@ def _layers(package: Package, device: torch.device) -> Layers:
     return layers
 
 
-class Lessons:
+class DistillationTargets:
     """Changes stars as ``augment`` does and has the teacher answer for what became of them."""
 
     def __init__(self, augment: Augment, teacher: Teacher) -> None:
@@ -78,7 +75,7 @@ def split(answers: Tensor, labels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
     return label, noise, torch.clamp(scatter, min=MIN_SIGMA), correlation
 
 
-def unlikeness(rows: Rows, stars: Scaled) -> Tensor:
+def distillation_loss(rows: Rows, stars: Scaled) -> Tensor:
     """How far a student is from its teacher, in nats: a sum over stars and labels.
 
     Labels count in units of the teacher's own error for that star, quadratically where they
@@ -99,5 +96,5 @@ def _divergence(met: Tensor, wanted: Tensor) -> Tensor:
     return 0.5 * (ratio.square() - 1) - torch.log(ratio)
 
 
-LIKENESS = Loss(unlikeness, unlikeness)
+DISTILLATION = Loss(distillation_loss, distillation_loss)
 """How a student is trained."""

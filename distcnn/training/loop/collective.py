@@ -1,4 +1,4 @@
-"""Comm: what a rank needs of the others. The loop is the same for one rank and for many."""
+"""Collective: what a rank needs of the others. The loop is the same for one rank and for many."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,56 +12,56 @@ from torch.nn.parallel import DistributedDataParallel
 from distcnn.errors import TrainingError
 
 
-class Comm(Protocol):
+class Collective(Protocol):
     """One rank's view of its group."""
 
     rank: int
     world: int
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """Sum over ranks, the same bits on each; ``values`` is changed in place."""
         ...
 
-    def shared(self, layers: nn.Module) -> nn.Module:
+    def wrap(self, layers: nn.Module) -> nn.Module:
         """Layers whose gradients become the mean over ranks in ``backward``."""
         ...
 
-    def part(self, layers: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+    def sync_gradients(self, layers: nn.Module, *, last: bool) -> AbstractContextManager[None]:
         """One of this rank's parts of a batch; ranks meet at the last."""
         ...
 
-    def writes(self) -> bool:
+    def is_writer(self) -> bool:
         """Whether this is the rank that writes and reports."""
         ...
 
-    def agree(self, value: int, what: str) -> None:
+    def assert_equal(self, value: int, what: str) -> None:
         """Refuse to go on where ranks see different values."""
         ...
 
 
-class Alone:
+class SingleRank:
     """The only rank."""
 
     rank, world = 0, 1
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         return values
 
-    def shared(self, layers: nn.Module) -> nn.Module:
+    def wrap(self, layers: nn.Module) -> nn.Module:
         return layers
 
     @contextmanager
-    def part(self, layers: nn.Module, *, last: bool) -> Iterator[None]:
+    def sync_gradients(self, layers: nn.Module, *, last: bool) -> Iterator[None]:
         yield
 
-    def writes(self) -> bool:
+    def is_writer(self) -> bool:
         return True
 
-    def agree(self, value: int, what: str) -> None:
+    def assert_equal(self, value: int, what: str) -> None:
         pass
 
 
-class Group:
+class DdpCollective:
     """One of ``world`` ranks of the default process group of torch.
 
     Parameters
@@ -74,29 +74,29 @@ class Group:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.device, self.fence = device, fence
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         there = values.to(self.device)
         dist.all_reduce(there)
         return values.copy_(there)
 
-    def shared(self, layers: nn.Module) -> nn.Module:
+    def wrap(self, layers: nn.Module) -> nn.Module:
         return DistributedDataParallel(layers, broadcast_buffers=False)
 
     @contextmanager
-    def part(self, layers: nn.Module, *, last: bool) -> Iterator[None]:
+    def sync_gradients(self, layers: nn.Module, *, last: bool) -> Iterator[None]:
         if last or not isinstance(layers, DistributedDataParallel):
             yield
             return
         with layers.no_sync():
             yield
 
-    def writes(self) -> bool:
+    def is_writer(self) -> bool:
         if self.rank == 0:
             self.fence()
         return self.rank == 0
 
-    def agree(self, value: int, what: str) -> None:
-        """See ``Comm``.
+    def assert_equal(self, value: int, what: str) -> None:
+        """See ``Collective``.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class Group:
         """
         seen = torch.zeros(self.world, dtype=torch.int64)
         seen[self.rank] = value
-        if len(set(self.total(seen).tolist())) > 1:
+        if len(set(self.all_reduce(seen).tolist())) > 1:
             raise TrainingError(
                 f"the ranks see different {what}",
                 expected="survey and package on a file system that all workers share",

@@ -16,13 +16,13 @@ from torch.nn import functional
 
 from distcnn.model.batched_ensemble import windows_of
 
-GROUP = 8
+OUTPUTS_PER_WINDOW = 8
 """Neighbouring outputs of a convolution of stride 1 that one product gives together: windows
 of K+7 samples repeat the input (K+7)/8 times instead of K times."""
 
 
-class Windows(torch.autograd.Function):
-    """Windows of ``size`` samples every ``step <= size``: [B,T,C] -> [B,N,size*C]."""
+class Unfold(torch.autograd.Function):
+    """Unfold of ``size`` samples every ``step <= size``: [B,T,C] -> [B,N,size*C]."""
 
     @staticmethod
     def forward(x: Tensor, size: int, step: int) -> Tensor:
@@ -57,11 +57,11 @@ class Windows(torch.autograd.Function):
     ) -> tuple[Tensor, int]:
         """A batch of batches is a longer batch."""
         x = x.movedim(where[0] or 0, 0)
-        out: Tensor = Windows.apply(x.flatten(0, 1), size, step)  # type: ignore[no-untyped-call]
+        out: Tensor = Unfold.apply(x.flatten(0, 1), size, step)  # type: ignore[no-untyped-call]
         return out.reshape(*x.shape[:2], *out.shape[1:]), 0
 
 
-class Convolution(nn.Module):
+class ConvAsMatmul(nn.Module):
     """``nn.Conv1d`` without padding or dilation, [B,C,T] -> [B,O,N], as one matrix product.
 
     The result is a view of [B,N,O]: the next convolution takes it as it lies in memory.
@@ -73,7 +73,7 @@ class Convolution(nn.Module):
             raise ValueError(f"only plain convolutions have a product form, not {of}")
         self.weight, self.bias = of.weight, of.bias
         self.kernel, self.stride = of.kernel_size[0], of.stride[0]
-        self.group = GROUP if self.stride == 1 else 1
+        self.group = OUTPUTS_PER_WINDOW if self.stride == 1 else 1
 
     def forward(self, x: Tensor) -> Tensor:
         outputs = (x.shape[-1] - self.kernel) // self.stride + 1
@@ -81,7 +81,7 @@ class Convolution(nn.Module):
         lacking = (groups * self.group - 1) * self.stride + self.kernel - x.shape[-1]
         x = functional.pad(x.mT, (0, 0, 0, lacking)) if lacking > 0 else x.mT
         size = (self.group - 1) * self.stride + self.kernel
-        windows: Tensor = Windows.apply(x, size, self.group * self.stride)  # type: ignore[no-untyped-call]
+        windows: Tensor = Unfold.apply(x, size, self.group * self.stride)  # type: ignore[no-untyped-call]
         if self.group == 1:
             return functional.linear(windows, self.weight.mT.flatten(1), self.bias).mT
         y = functional.linear(windows, self.matrix(size), self.bias.repeat(self.group))
@@ -96,8 +96,8 @@ class Convolution(nn.Module):
         return torch.stack(rows).flatten(2).flatten(0, 1)
 
 
-class Unrolled(nn.Module):
-    """``nn.Flatten`` in the order that samples lie in after a ``Convolution``: no copy, and
+class FlattenInPlace(nn.Module):
+    """``nn.Flatten`` in the order that samples lie in after a ``ConvAsMatmul``: no copy, and
     nothing is sorted back on the way to the gradients.
     """
 
@@ -105,8 +105,8 @@ class Unrolled(nn.Module):
         return x.mT.flatten(1)
 
 
-class UnrolledLinear(nn.Module):
-    """``nn.Linear`` behind ``Unrolled``: its weights are sorted, which are far fewer numbers."""
+class ReorderedLinear(nn.Module):
+    """``nn.Linear`` behind ``FlattenInPlace``: the weights are sorted, far fewer numbers."""
 
     def __init__(self, of: nn.Linear, channels: int) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class UnrolledLinear(nn.Module):
         return functional.linear(x, rows.mT.flatten(1), self.bias)
 
 
-class PairMaximum(nn.Module):
+class PairMaxPool(nn.Module):
     """``nn.MaxPool1d(2)``, in whatever order the samples lie."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -127,33 +127,33 @@ class PairMaximum(nn.Module):
         return torch.where(second > first, second, first)
 
 
-def as_products(layers: nn.Module) -> nn.Module:
+def convs_as_matmuls(layers: nn.Module) -> nn.Module:
     """Give ``layers`` the product form, in place; names and values of parameters stay."""
     for name, child in layers.named_children():
         if isinstance(child, nn.Conv1d) and child.bias is not None and _is_plain(child):
-            setattr(layers, name, Convolution(child))
+            setattr(layers, name, ConvAsMatmul(child))
         elif isinstance(child, nn.MaxPool1d) and (child.kernel_size, child.padding) == (2, 0):
-            setattr(layers, name, PairMaximum())
+            setattr(layers, name, PairMaxPool())
         else:
-            as_products(child)
+            convs_as_matmuls(child)
     if isinstance(layers, nn.Sequential):
-        _unroll(layers)
+        _reorder_first_dense(layers)
     return layers
 
 
-def _unroll(layers: nn.Sequential) -> None:
+def _reorder_first_dense(layers: nn.Sequential) -> None:
     """Let the first dense layer take the samples of the last convolution as they lie."""
     kinds = [type(layer) for layer in layers]
-    if Convolution in kinds and nn.Flatten in kinds and nn.Linear in kinds:
+    if ConvAsMatmul in kinds and nn.Flatten in kinds and nn.Linear in kinds:
         flat, dense = kinds.index(nn.Flatten), kinds.index(nn.Linear)
-        last = max(place for place, kind in enumerate(kinds) if kind is Convolution)
+        last = max(place for place, kind in enumerate(kinds) if kind is ConvAsMatmul)
         if last < flat < dense:
             channels = layers[last].weight.shape[0]  # type: ignore[index]
-            layers[dense] = UnrolledLinear(layers[dense], channels)  # type: ignore[arg-type]
-            layers[flat] = Unrolled()
+            layers[dense] = ReorderedLinear(layers[dense], channels)  # type: ignore[arg-type]
+            layers[flat] = FlattenInPlace()
 
 
-class Dropout(nn.Module):
+class ByteDropout(nn.Module):
     """``nn.Dropout`` by 8 random bits per number instead of a random number for each."""
 
     def __init__(self, part: float) -> None:
@@ -169,12 +169,12 @@ class Dropout(nn.Module):
         return x * keep.mul_(1 / (1 - self.lost / 2**8))
 
 
-def for_cpu(layers: nn.Module) -> nn.Module:
+def cpu_form(layers: nn.Module) -> nn.Module:
     """The form in which a CPU trains ``layers`` fastest, in place: products, light drop-out."""
-    for parent in list(as_products(layers).modules()):
+    for parent in list(convs_as_matmuls(layers).modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.Dropout):
-                setattr(parent, name, Dropout(child.p))
+                setattr(parent, name, ByteDropout(child.p))
     return layers
 
 

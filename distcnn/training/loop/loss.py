@@ -17,15 +17,15 @@ from torch import Tensor
 
 from distcnn.training.data.tensors import Scaled
 
-BETA = 0.5
+VARIANCE_POWER = 0.5
 """Power of the variance that the training loss is weighted with (Seitzer et al. 2022)."""
 
 
 Outputs = tuple[Tensor, ...]
 """What the layers of a network give: scaled mean and sigma [B,L], their correlation [B,L,L]."""
-PAIRS = 0.1
+CORRELATION_WEIGHT = 0.1
 """Weight of the correlations; only their own layer sees it, through AdamW, which rescales it."""
-FARTHEST = 5.0
+CLIP_SIGMA = 5.0
 """Residuals are cut here, in sigmas, before they tell correlations."""
 
 
@@ -40,12 +40,12 @@ def training_loss(outputs: Outputs, stars: Scaled) -> Tensor:
     """What an optimiser step lowers: a sum over stars and known labels.
 
     Divide by ``stars.known.sum()``, taken over the whole batch wherever its parts are. Each
-    term is weighted by its variance to the power ``BETA``: else labels that are learned first
-    silence those that are learned late.
+    term is weighted by its variance to the power ``VARIANCE_POWER``: else labels that are learned
+    first silence those that are learned late.
     """
     each, variance = _nats(outputs, stars)
-    weighted = (each * variance.detach().pow(BETA) * stars.known).sum()
-    return weighted + PAIRS * correlation_loss(outputs, stars)
+    weighted = (each * variance.detach().pow(VARIANCE_POWER) * stars.known).sum()
+    return weighted + CORRELATION_WEIGHT * correlation_loss(outputs, stars)
 
 
 def validation_loss(outputs: Outputs, stars: Scaled) -> Tensor:
@@ -74,16 +74,16 @@ def correlation_loss(outputs: Outputs, stars: Scaled) -> Tensor:
     """
     mean, sigma, correlation = outputs[0].detach(), outputs[1].detach(), outputs[2]
     total = (sigma.square() + stars.variance).sqrt()
-    pull = torch.clamp((stars.target - mean) / total, -FARTHEST, FARTHEST) * stars.known
+    pull = torch.clamp((stars.target - mean) / total, -CLIP_SIGMA, CLIP_SIGMA) * stars.known
     share = sigma / total * stars.known
     joint = correlation * share.unsqueeze(-1) * share.unsqueeze(-2)
     # On the diagonal stands one: the network's share, the references', and a missing label.
     rest = 1.0 - torch.diagonal(joint, dim1=-2, dim2=-1) + 1e-4
-    nats: Tensor = JointNats.apply(joint + torch.diag_embed(rest), pull)[0]  # type: ignore[no-untyped-call]
+    nats: Tensor = GaussianNats.apply(joint + torch.diag_embed(rest), pull)[0]  # type: ignore[no-untyped-call]
     return nats
 
 
-class JointNats(torch.autograd.Function):
+class GaussianNats(torch.autograd.Function):
     """Gaussian nats of pulls [B,L] under their covariance [B,L,L], summed over stars.
 
     The gradient by the covariance C is (C^-1 - C^-1 p p' C^-1) / 2: four small products, where

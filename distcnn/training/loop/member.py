@@ -9,7 +9,7 @@ task. What a task leaves behind:
                               attempt_1/       what the ranks of a group said (see ``ranks``)
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,47 +29,45 @@ from distcnn.model import InputSpec, Network, build_network, fit_scaling
 from distcnn.model.devices import open_device
 from distcnn.survey import Store
 from distcnn.survey.split import Part
-from distcnn.training.data.augment import Augment, Facts
+from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.labelled import (
-    HELD,
+    MAX_STARS_IN_MEMORY,
     Labelled,
-    evenly,
+    evenly_spaced,
     find_rows,
     join,
-    piece_size,
     read_labels,
     read_rows,
+    rows_per_read,
 )
-from distcnn.training.data.loader import Feed, HeldLane, Lane, StreamedLane, known_snr, lane_rows
+from distcnn.training.data.loader import (
+    ONE_VIRTUAL_RANK,
+    Dataset,
+    InMemoryDataset,
+    Sharding,
+    StreamedDataset,
+    TrainLoader,
+    known_snr,
+    rows_of_virtual_rank,
+)
 from distcnn.training.data.tensors import Scaled, gather, scale_stars
 from distcnn.training.loop import checkpoint
-from distcnn.training.loop.collective import Alone, Comm
-from distcnn.training.loop.conv_matmul import for_cpu
-from distcnn.training.loop.fit import CHECKPOINT, Progress, derived_seed, one_thread, train_member
-from distcnn.training.loop.precision import choose_precision, with_full_heads
+from distcnn.training.loop.collective import Collective, SingleRank
+from distcnn.training.loop.conv_matmul import cpu_form
+from distcnn.training.loop.fit import (
+    CHECKPOINT,
+    MemberState,
+    derived_seed,
+    one_thread,
+    train_member,
+)
+from distcnn.training.loop.precision import choose_precision, float32_heads
 
 PROGRESS, WEIGHTS = "progress.jsonl", "member.safetensors"
-TRIAL = 256
+PRECISION_TEST_STARS = 256
 """Most validation stars on which a reduced precision must agree with float32."""
-SAMPLE = 20_000
+MAX_SCALING_STARS = 20_000
 """Most training stars on which scalings and the facts of augmentation are measured."""
-
-
-@dataclass(frozen=True)
-class Dealing:
-    """How training stars come to the batches; the weights depend on it.
-
-    Parameters
-    ----------
-    lanes : parts of every batch, shared out over ranks.
-    buffer : stars per lane that are shuffled together as they stream past; 0 = all are held.
-    """
-
-    lanes: int = 1
-    buffer: int = 0
-
-    def to_json(self) -> dict[str, int]:
-        return asdict(self)
 
 
 def member_name(number: int) -> str:
@@ -87,7 +85,7 @@ class MemberTask:
     spec: InputSpec
     config: TrainConfig
     data: str
-    dealing: Dealing = Dealing()
+    sharding: Sharding = ONE_VIRTUAL_RANK
 
     @property
     def folder(self) -> Path:
@@ -105,55 +103,57 @@ class MemberTask:
 
 def run_member(task: MemberTask) -> dict[str, Any]:
     """Train one member, or go on with it; returns digest, seed, best epoch and losses."""
-    return train_one(task, Alone(), open_device(task.config.distribute.device))
+    return train_one(task, SingleRank(), open_device(task.config.distribute.device))
 
 
-def train_one(task: MemberTask, comm: Comm, device: torch.device) -> dict[str, Any]:
+def train_one(task: MemberTask, collective: Collective, device: torch.device) -> dict[str, Any]:
     """The part of one rank in a member; only the first rank writes."""
     task.folder.mkdir(parents=True, exist_ok=True)
     with one_thread():
-        feed, validation, scaling, facts = _prepare(task, comm)
+        loader, validation, scaling, facts = _prepare(task, collective)
     network = build_network(task.spec, task.config.network, task.seed)
     network.load_state_dict(scaling, strict=False)
     augment = Augment(task.config.augment, task.spec, network, facts)
     network.layers.to(device)
-    precision, why = fastest(network, validation, comm, task.config.precision)
+    precision, why = optimise_layers(network, validation, collective, task.config.precision)
     progress = train_member(
         network,
-        feed,
+        loader,
         validation,
         augment=augment,
         config=task.config,
         seed=task.seed,
         folder=task.folder,
         report=lambda epoch: checkpoint.append_line(task.folder / PROGRESS, epoch),
-        comm=comm,
+        collective=collective,
         precision=precision,
     )
     network.layers.to("cpu")
     digest = ""
-    if comm.writes():
+    if collective.is_writer():
         digest = write_member(task, network)
         (task.folder / CHECKPOINT).unlink()
-    return facts_of(task, progress, digest) | arithmetic_of(device, precision, why)
+    return result_of(task, progress, digest) | arithmetic_facts(device, precision, why)
 
 
-def fastest(
-    network: Network, validation: Scaled, comm: Comm, asked: str
+def optimise_layers(
+    network: Network, validation: Scaled, collective: Collective, asked: str
 ) -> tuple[torch.dtype, str]:
     """Bring the layers into the form that trains fastest on a CPU; precision and why."""
     if next(network.layers.parameters()).device.type != "cpu":
         return torch.float32, "a GPU trains members one by one in float32"
-    with_full_heads(for_cpu(network.layers))
-    if comm.world > 1:
+    float32_heads(cpu_form(network.layers))
+    if collective.world > 1:
         return torch.float32, "ranks may stand on processors of different kinds"
     with one_thread():
         return choose_precision(
-            network.layers, validation.take(torch.arange(min(TRIAL, len(validation)))), asked
+            network.layers,
+            validation.take(torch.arange(min(PRECISION_TEST_STARS, len(validation)))),
+            asked,
         )
 
 
-def facts_of(task: MemberTask, progress: Progress, digest: str) -> dict[str, Any]:
+def result_of(task: MemberTask, progress: MemberState, digest: str) -> dict[str, Any]:
     """What is told of a finished member: digest of its weights, seed, best epoch, losses."""
     return {
         "digest": digest,
@@ -164,7 +164,7 @@ def facts_of(task: MemberTask, progress: Progress, digest: str) -> dict[str, Any
     }
 
 
-def arithmetic_of(device: torch.device, precision: torch.dtype, why: str) -> dict[str, Any]:
+def arithmetic_facts(device: torch.device, precision: torch.dtype, why: str) -> dict[str, Any]:
     """What is told of how a member was computed."""
     name = str(precision).removeprefix("torch.")
     return {"arithmetic": {"device": device.type, "precision": name, "precision_why": why}}
@@ -197,37 +197,37 @@ def read_member(task: MemberTask, digest: str) -> Network:
     return network.eval().requires_grad_(False)
 
 
-Prepared = tuple[Feed, Scaled, dict[str, Tensor], Facts]
+Prepared = tuple[TrainLoader, Scaled, dict[str, Tensor], SurveyProperties]
 
 
-def _prepare(task: MemberTask, comm: Comm) -> Prepared:
+def _prepare(task: MemberTask, collective: Collective) -> Prepared:
     """Training and validation stars of one rank, scalings and facts."""
-    if task.dealing == Dealing():
-        train, validation, scaling, facts = held_stars(
+    if task.sharding == ONE_VIRTUAL_RANK:
+        train, validation, scaling, facts = stars_in_memory(
             task.survey, task.spec, task.config, task.data
         )
-        return Feed.plain(train, task.config.batch), validation, scaling, facts
+        return TrainLoader.in_memory(train, task.config.batch), validation, scaling, facts
     source = _Source(Store.open(task.survey, "survey"), task.spec, task.config)
     facts, pool = source.facts(), known_snr(torch.from_numpy(source.sample.inputs.snr))
     source.forget_sample()
-    lanes = {
-        lane: source.lane(lane, task.dealing)
-        for lane in range(comm.rank, task.dealing.lanes, comm.world)
+    datasets = {
+        number: source.dataset(number, task.sharding)
+        for number in range(collective.rank, task.sharding.virtual_ranks, collective.world)
     }
-    feed = Feed(
-        lanes,
-        task.dealing.lanes,
+    loader = TrainLoader(
+        datasets,
+        task.sharding.virtual_ranks,
         len(source.train),
         task.config.batch,
         pool,
-        streamed=task.dealing.buffer > 0,
+        streamed=task.sharding.buffer > 0,
     )
-    return feed, source.validation(), source.scaling(), facts
+    return loader, source.validation(), source.scaling(), facts
 
 
-def held_stars(
+def stars_in_memory(
     survey: Path, spec: InputSpec, config: TrainConfig, data: str
-) -> tuple[Scaled, Scaled, dict[str, Tensor], Facts]:
+) -> tuple[Scaled, Scaled, dict[str, Tensor], SurveyProperties]:
     """Scaled training and validation stars, scalings and facts; kept for this process's next."""
     return _scaled_stars(survey, spec, config.model_dump_json(include={"split", "network"}), data)
 
@@ -235,7 +235,7 @@ def held_stars(
 @lru_cache(maxsize=1)
 def _scaled_stars(
     survey: Path, spec: InputSpec, settings: str, data: str
-) -> tuple[Scaled, Scaled, dict[str, Tensor], Facts]:
+) -> tuple[Scaled, Scaled, dict[str, Tensor], SurveyProperties]:
     # ``data``, a digest, is part of the key: another survey under the same name is another one.
     source = _Source(Store.open(survey, "survey"), spec, TrainConfig.model_validate_json(settings))
     train = source.scaled(source.train)
@@ -248,7 +248,7 @@ class _Source:
     def __init__(self, store: Store, spec: InputSpec, config: TrainConfig) -> None:
         self.store, self.spec, self.config = store, spec, config
         self.train = find_rows(store, spec, config.split, Part.TRAIN)
-        self.sample = self._read(self.train[:: max(1, -(-len(self.train) // SAMPLE))])
+        self.sample = self._read(self.train[:: max(1, -(-len(self.train) // MAX_SCALING_STARS))])
         self.network = build_network(spec, config.network, seed=0)
         fit_scaling(self.network, self.sample.inputs, read_labels(store, spec, self.train))
 
@@ -261,7 +261,7 @@ class _Source:
 
     def validation(self) -> Scaled:
         rows = find_rows(self.store, self.spec, self.config.split, Part.VALIDATION)
-        return self.scaled(evenly(rows, HELD))
+        return self.scaled(evenly_spaced(rows, MAX_STARS_IN_MEMORY))
 
     def scaling(self) -> dict[str, Tensor]:
         """The part of a network's state that was fitted here."""
@@ -275,15 +275,15 @@ class _Source:
         """Streaming goes on for hours: what was needed at its beginning only is let go."""
         self.sample = self.sample.take(np.arange(0))
 
-    def facts(self) -> Facts:
-        return Facts.of(self.store, self.sample)
+    def facts(self) -> SurveyProperties:
+        return SurveyProperties.of(self.store, self.sample)
 
-    def lane(self, lane: int, dealing: Dealing) -> Lane:
-        rows = lane_rows(self.train, dealing.lanes, lane)
-        if not dealing.buffer:
-            return HeldLane(self.scaled(rows))
-        piece = piece_size(self.store)
-        return StreamedLane(rows, self.scaled, piece=piece, buffer=dealing.buffer)
+    def dataset(self, number: int, sharding: Sharding) -> Dataset:
+        rows = rows_of_virtual_rank(self.train, sharding.virtual_ranks, number)
+        if not sharding.buffer:
+            return InMemoryDataset(self.scaled(rows))
+        piece = rows_per_read(self.store)
+        return StreamedDataset(rows, self.scaled, piece=piece, buffer=sharding.buffer)
 
     def _read(self, rows: Array) -> Labelled:
         return join(list(read_rows(self.store, self.spec, rows)))

@@ -13,15 +13,15 @@ from torch.nn import functional
 from distcnn.model.devices import is_fast
 from distcnn.training.data.tensors import Scaled
 
-NARROW = 32
+MIN_BFLOAT16_OUTPUTS = 32
 """Layers with fewer outputs (the heads) stay in float32; matrix units gain nothing there."""
-WITHIN = 0.01
+MAX_DIFFERENCE_LABEL_SPREADS = 0.01
 """Largest rms difference of a label, in standard deviations of the training labels."""
-RELATIVE = 0.05
+MAX_DIFFERENCE_FRACTION = 0.05
 """The same, as a part of the rms of what the network says."""
 
 
-class Full(nn.Module):
+class Float32Linear(nn.Module):
     """``nn.Linear`` in float32, whatever the layers around it use."""
 
     def __init__(self, of: nn.Linear) -> None:
@@ -33,13 +33,13 @@ class Full(nn.Module):
             return functional.linear(x.float(), self.weight, self.bias)
 
 
-def with_full_heads(layers: nn.Module) -> nn.Module:
+def float32_heads(layers: nn.Module) -> nn.Module:
     """Exempt narrow layers from reduced precision, in place."""
     for name, child in layers.named_children():
-        if isinstance(child, nn.Linear) and child.out_features < NARROW:
-            setattr(layers, name, Full(child))
+        if isinstance(child, nn.Linear) and child.out_features < MIN_BFLOAT16_OUTPUTS:
+            setattr(layers, name, Float32Linear(child))
         else:
-            with_full_heads(child)
+            float32_heads(child)
     return layers
 
 
@@ -57,7 +57,7 @@ def choose_precision(
     if not is_fast(device):
         return torch.float32, f"this {device.type} has no matrix units for bfloat16"
     worst, part = difference(layers, stars, torch.bfloat16)
-    if worst <= WITHIN and part <= RELATIVE:
+    if worst <= MAX_DIFFERENCE_LABEL_SPREADS and part <= MAX_DIFFERENCE_FRACTION:
         return torch.bfloat16, f"within {worst:.1e} label spreads of float32"
     return torch.float32, f"bfloat16 is {worst:.1e} label spreads off ({part:.0%})"
 

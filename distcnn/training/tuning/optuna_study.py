@@ -1,8 +1,8 @@
-"""Desk: where trials are asked for and told; nothing else knows Optuna.
+"""Ask and tell: where trials come from and are reported to; nothing else knows Optuna.
 
 Optuna chooses the settings (TPE, Bergstra et al. 2011) and keeps its own journal. The choice of
-trial k is seeded by k and by what was told before, so a study that was stopped goes on as if it
-had not been. Only one process at a time may have a desk; looking is free.
+trial k is seeded by k and by what was reported before, so a study that was stopped goes on as if it
+had not been. Only one process at a time may hold an ``AskTellStudy``; reading is free.
 """
 
 import os
@@ -13,15 +13,22 @@ from typing import Any
 from distcnn.config import Range, TrainConfig, TuneConfig
 from distcnn.errors import MissingExtra
 from distcnn.training.loop.fit import derived_seed
-from distcnn.training.tuning.study import Params, Space, Study, Trial, knobs_of, values_of
+from distcnn.training.tuning.study import (
+    Params,
+    Space,
+    Study,
+    Trial,
+    tuned_hyperparameters,
+    values_of,
+)
 
 JOURNAL, NAME = "journal.jsonl", "tune"
-AGAIN = "again"
+RETRY_OF = "again"
 """Mark of a trial that repeats one that failed: the number of the first of them."""
 
 
 def need_optuna() -> Any:
-    """The module, told to be silent.
+    """The module, set to be silent.
 
     Raises
     ------
@@ -37,28 +44,30 @@ def need_optuna() -> Any:
 
 def read_study(path: Path, config: TrainConfig, settings: TuneConfig) -> Study:
     """What the journal says, whoever may be writing it."""
-    optuna, knobs = need_optuna(), knobs_of(config, settings)
+    optuna, hyperparameters = need_optuna(), tuned_hyperparameters(config, settings)
     trials: tuple[Trial, ...] = ()
     if (path / JOURNAL).exists():
         loaded = optuna.load_study(study_name=NAME, storage=_storage(optuna, path))
-        trials = _trials(optuna, loaded, knobs)
-    return Study(path, knobs, trials, settings.trials, config)
+        trials = _trials(optuna, loaded, hyperparameters)
+    return Study(path, hyperparameters, trials, settings.trials, config)
 
 
-class Desk:
-    """Asks for trials and is told how they ended.
+class AskTellStudy:
+    """Asks Optuna for trials and tells it how they ended.
 
     Parameters
     ----------
-    path : folder of the study; what was running when its last desk was left is asked anew.
+    path : folder of the study; trials that were running when it was left are asked for again.
     config : settings of training; the first trial has them as they are.
-    settings : knobs and seed.
+    settings : hyper-parameters and seed.
     """
 
     def __init__(self, path: Path, config: TrainConfig, settings: TuneConfig) -> None:
         self.path, self.config, self.settings = path, config, settings
-        self.optuna, self.knobs = need_optuna(), knobs_of(config, settings)
-        self.spaces = {name: self._distribution(space) for name, space in self.knobs.items()}
+        self.optuna, self.hyperparameters = need_optuna(), tuned_hyperparameters(config, settings)
+        self.spaces = {
+            name: self._distribution(space) for name, space in self.hyperparameters.items()
+        }
         _mend(path / JOURNAL)
         self.study = self.optuna.create_study(
             storage=_storage(self.optuna, path), study_name=NAME, load_if_exists=True
@@ -73,7 +82,7 @@ class Desk:
         return kinds.CategoricalDistribution(space)
 
     def _revive(self) -> None:
-        states, now = self.optuna.trial.TrialState, values_of(self.config, self.knobs)
+        states, now = self.optuna.trial.TrialState, values_of(self.config, self.hyperparameters)
         if not self.study.trials and self._within(now):
             self.study.enqueue_trial(now)
         for trial in self.study.get_trials(states=(states.RUNNING,)):
@@ -83,12 +92,12 @@ class Desk:
         for trial in trials:
             if _first(trial) not in alive:
                 alive.add(_first(trial))
-                self.study.enqueue_trial(trial.params, user_attrs={AGAIN: _first(trial)})
+                self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: _first(trial)})
 
     def _within(self, now: Params) -> bool:
         return all(
             space.low <= now[name] <= space.high if isinstance(space, Range) else now[name] in space
-            for name, space in self.knobs.items()
+            for name, space in self.hyperparameters.items()
         )
 
     def ask_all(self) -> Iterator[tuple[int, int, Params]]:
@@ -115,13 +124,13 @@ class Desk:
         self.study.tell(self.asked.pop(number), state=self.optuna.trial.TrialState.PRUNED)
 
     def tell_failed(self, number: int) -> None:
-        """Not the fault of the settings; the next desk asks for them anew."""
+        """Not the fault of the settings; the next run asks for them again."""
         self.study.tell(self.asked.pop(number), state=self.optuna.trial.TrialState.FAIL)
 
     def state(self) -> Study:
         """What the study has come to."""
-        trials = _trials(self.optuna, self.study, self.knobs)
-        return Study(self.path, self.knobs, trials, self.settings.trials, self.config)
+        trials = _trials(self.optuna, self.study, self.hyperparameters)
+        return Study(self.path, self.hyperparameters, trials, self.settings.trials, self.config)
 
 
 def _storage(optuna: Any, path: Path) -> Any:
@@ -130,7 +139,7 @@ def _storage(optuna: Any, path: Path) -> Any:
 
 
 class _NoLock:
-    """There is one desk at a time, so the journal's own lock, which outlives the dead, is idle."""
+    """No lock: one process works on a study, and the journal's own lock outlives a dead one."""
 
     def acquire(self) -> bool:
         return True
@@ -146,10 +155,10 @@ def _mend(path: Path) -> None:
 
 
 def _first(trial: Any) -> int:
-    return int(trial.user_attrs.get(AGAIN, trial.number))
+    return int(trial.user_attrs.get(RETRY_OF, trial.number))
 
 
-def _trials(optuna: Any, study: Any, knobs: dict[str, Space]) -> tuple[Trial, ...]:
+def _trials(optuna: Any, study: Any, hyperparameters: dict[str, Space]) -> tuple[Trial, ...]:
     states = optuna.trial.TrialState
     names = {
         states.COMPLETE: "complete",
@@ -162,9 +171,9 @@ def _trials(optuna: Any, study: Any, knobs: dict[str, Space]) -> tuple[Trial, ..
             trial.number,
             names[trial.state],
             trial.value,
-            {name: trial.params[name] for name in knobs},
+            {name: trial.params[name] for name in hyperparameters},
             trial.user_attrs.get("seconds"),
         )
         for trial in study.get_trials(deepcopy=False)
-        if trial.state in names and set(knobs) <= set(trial.params)
+        if trial.state in names and set(hyperparameters) <= set(trial.params)
     )

@@ -13,7 +13,7 @@ from distcnn.config import Range, TrainConfig, TuneConfig
 from distcnn.errors import ConfigError
 from distcnn.files import atomic_write_bytes
 
-KNOBS: dict[str, tuple[str, ...]] = {
+HYPERPARAMETERS: dict[str, tuple[str, ...]] = {
     "learning_rate": ("learning_rate",),
     "weight_decay": ("weight_decay",),
     "batch": ("batch",),
@@ -22,7 +22,7 @@ KNOBS: dict[str, tuple[str, ...]] = {
     "hidden": ("network", "hidden"),
     "noise": ("augment", "noise"),
 }
-"""Where each knob stands in the settings of training."""
+"""Where each hyper-parameter is in the settings of training."""
 _OF_HYBRID = ("dropout", "width", "hidden")
 Params = dict[str, Any]
 Space = Range | tuple[int, ...]
@@ -33,7 +33,7 @@ class Trial:
     """One trial: ``value`` is its validation loss [nat per label], None where it has none.
 
     ``state`` is ``complete``, ``diverged`` (training could not go on), ``failed`` (its worker
-    or driver died; its settings are asked anew) or ``running``. ``seconds`` on its worker.
+    or driver died; its settings are asked for again) or ``running``. ``seconds`` on its worker.
     """
 
     number: int
@@ -55,7 +55,7 @@ class Study:
     """
 
     path: Path
-    knobs: Mapping[str, Space]
+    hyperparameters: Mapping[str, Space]
     trials: tuple[Trial, ...]
     wanted: int
     config: TrainConfig = field(repr=False)
@@ -73,8 +73,8 @@ class Study:
         return min(ranked)[2] if ranked else None
 
     def best_settings(self) -> TrainConfig:
-        """The settings of training with the knobs of the best trial."""
-        return self.config if self.best is None else turned(self.config, self.best.params)
+        """The settings of training with the hyper-parameters of the best trial."""
+        return self.config if self.best is None else overridden(self.config, self.best.params)
 
     def __str__(self) -> str:
         return "\n".join([*self._plan(), *self._result()])
@@ -82,7 +82,7 @@ class Study:
     def _plan(self) -> Iterator[str]:
         waiting = max(0, self.wanted - len(self.finished))
         yield f"{self.path}: {len(self.finished)} of {self.wanted} trials done, {waiting} to go"
-        for name, space in self.knobs.items():
+        for name, space in self.hyperparameters.items():
             yield f"  {name:14s} {_text(space):28s} now {value_of(self.config, name):.4g}"
         seconds = [trial.seconds for trial in self.finished if trial.seconds is not None]
         if not seconds:
@@ -93,7 +93,7 @@ class Study:
         yield f"  time           {mean:.3g} s per trial{ahead}"
 
     def _result(self) -> Iterator[str]:
-        best, now = self.best, values_of(self.config, self.knobs)
+        best, now = self.best, values_of(self.config, self.hyperparameters)
         if best is None:
             return
         for trial in self.trials[:1]:
@@ -103,39 +103,43 @@ class Study:
         yield from (f"    {name:13s} {value:.4g}" for name, value in best.params.items())
 
 
-def knobs_of(config: TrainConfig, settings: TuneConfig) -> dict[str, Space]:
-    """The knobs that are turned: not null, and with an effect on this network.
+def tuned_hyperparameters(config: TrainConfig, settings: TuneConfig) -> dict[str, Space]:
+    """The hyper-parameters that are tuned: not null, and with an effect on this network.
 
     Raises
     ------
     ConfigError : none is left, or one may stand where training does not take it.
     """
-    found = {name: getattr(settings, name) for name in KNOBS}
+    found = {name: getattr(settings, name) for name in HYPERPARAMETERS}
     idle: list[str] = [] if config.network.preset == "hybrid" else list(_OF_HYBRID)
     idle += [] if config.network.spectrum else ["noise"]
-    knobs = {n: space for n, space in found.items() if space is not None and n not in idle}
-    if not knobs:
-        raise ConfigError("no knob is turned", cure="Give one of those under tune a range.")
-    for name, space in knobs.items():
+    hyperparameters = {
+        n: space for n, space in found.items() if space is not None and n not in idle
+    }
+    if not hyperparameters:
+        raise ConfigError(
+            "no hyper-parameter is tuned", cure="Give one of those under tune a range."
+        )
+    for name, space in hyperparameters.items():
         for end in (space.low, space.high) if isinstance(space, Range) else space:
             _check(config, name, end)
-    return knobs
+    return hyperparameters
 
 
 def _check(config: TrainConfig, name: str, value: float) -> None:
     try:
-        turned(config, {name: value})
+        overridden(config, {name: value})
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         expected = message[0].lower() + message[1:]
         raise ConfigError(f"tune.{name} reaches {value:g}", expected=expected) from None
 
 
-def turned(config: TrainConfig, params: Mapping[str, Any]) -> TrainConfig:
-    """Settings of training with some knobs turned."""
+def overridden(config: TrainConfig, params: Mapping[str, Any]) -> TrainConfig:
+    """Settings of training with some hyper-parameters overridden."""
     tree = config.model_dump()
     for name, value in params.items():
-        *parents, last = KNOBS[name]
+        *parents, last = HYPERPARAMETERS[name]
         place = tree
         for parent in parents:
             place = place[parent]
@@ -144,27 +148,27 @@ def turned(config: TrainConfig, params: Mapping[str, Any]) -> TrainConfig:
 
 
 def value_of(config: TrainConfig, name: str) -> Any:
-    """Where a knob stands."""
+    """Value of a hyper-parameter."""
     place: Any = config
-    for part in KNOBS[name]:
+    for part in HYPERPARAMETERS[name]:
         place = getattr(place, part)
     return place
 
 
 def values_of(config: TrainConfig, names: Mapping[str, Space]) -> Params:
-    """Where some knobs stand."""
+    """Values of some hyper-parameters."""
     return {name: value_of(config, name) for name in names}
 
 
 def write_table(study: Study) -> Path:
-    """``trials.csv``: number, state, validation loss, seconds and knobs of every trial."""
+    """``trials.csv``: number, state, validation loss, seconds and hyper-parameters of trials."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["trial", "state", "validation", "seconds", *study.knobs])
+    writer.writerow(["trial", "state", "validation", "seconds", *study.hyperparameters])
     for trial in study.trials:
         seconds = "" if trial.seconds is None else f"{trial.seconds:.1f}"
-        knobs = [trial.params[name] for name in study.knobs]
-        writer.writerow([trial.number, trial.state, trial.value, seconds, *knobs])
+        hyperparameters = [trial.params[name] for name in study.hyperparameters]
+        writer.writerow([trial.number, trial.state, trial.value, seconds, *hyperparameters])
     path = study.path / "trials.csv"
     atomic_write_bytes(path, stream.getvalue().encode())
     return path

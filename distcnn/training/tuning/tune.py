@@ -4,7 +4,7 @@ A trial trains a member or two for few epochs on the training split. Its value i
 the validation split; labels of calibration and test stars reach no trial. In the study's folder:
 
     ledger.jsonl     from what data and settings the study was begun
-    journal.jsonl    every trial asked and told, as Optuna keeps it
+    journal.jsonl    every trial asked for and reported, as Optuna keeps it
     trials.csv       the same as a table
     work/            trials that have not ended
 
@@ -26,10 +26,10 @@ from distcnn.executor import Executor, TaskResult
 from distcnn.files import FileLock
 from distcnn.model import InputSpec
 from distcnn.survey import Ledger, Store
-from distcnn.training.data.labelled import take_census
+from distcnn.training.data.labelled import summarise_split
 from distcnn.training.loop.member import MemberTask, run_member
-from distcnn.training.tuning.optuna_study import Desk, need_optuna, read_study
-from distcnn.training.tuning.study import Study, knobs_of, turned, write_table
+from distcnn.training.tuning.optuna_study import AskTellStudy, need_optuna, read_study
+from distcnn.training.tuning.study import Study, overridden, tuned_hyperparameters, write_table
 
 STAGE = "tune"
 
@@ -69,25 +69,25 @@ def tune(
     """Run trials until the study has ``settings.trials`` finished ones; the same call goes on.
 
     A trial whose driver or worker died is marked failed, and the next call asks for its
-    settings anew; ``error`` of what is returned says that there is one.
+    settings again; ``error`` of what is returned says that there is one.
 
     Raises
     ------
     MissingExtra : optuna is not installed.
-    UsageError : somebody else works on this study.
+    UsageError : another process works on this study.
     FingerprintMismatch : the study was begun from other data, settings or code.
-    TrainingError, ConfigError : too few labelled stars; a knob beyond what training takes.
+    TrainingError, ConfigError : too few labelled stars; a range beyond what training takes.
     """
     clock = time.perf_counter()
     make = _begin(survey, study, config, settings)
     with _alone(study):
-        desk = Desk(study, config, settings)
-        begun = desk.state()
+        ask_tell = AskTellStudy(study, config, settings)
+        begun = ask_tell.state()
         listener(Notice(str(begun)))
         listener(StageStarted(STAGE, settings.trials, "trials", len(begun.finished)))
-        tasks = (make.task(*asked) for asked in desk.ask_all())
-        errors = [_tell(desk, outcome, listener) for outcome in executor(run_trial, tasks)]
-        done = replace(desk.state(), error=next(filter(None, errors), None))
+        tasks = (make.task(*asked) for asked in ask_tell.ask_all())
+        errors = [_tell(ask_tell, outcome, listener) for outcome in executor(run_trial, tasks)]
+        done = replace(ask_tell.state(), error=next(filter(None, errors), None))
         write_table(done)
         if done.error is None:
             shutil.rmtree(study / "work", ignore_errors=True)
@@ -105,7 +105,7 @@ def look(survey: Path, study: Path, config: TrainConfig, settings: TuneConfig) -
 
 
 @dataclass(frozen=True)
-class _Maker:
+class _TrialTaskFactory:
     """Makes tasks from settings; ``base`` are members with the present settings."""
 
     work: Path
@@ -113,7 +113,7 @@ class _Maker:
     epochs: int
 
     def task(self, number: int, first: int, params: dict[str, object]) -> TrialTask:
-        # A trial asked anew goes on where the one before was stopped.
+        # A trial asked for again goes on where the one before was stopped.
         folder = self.work / f"trial_{first:04d}"
         members = (
             MemberTask(m.survey, folder, m.number, m.spec, self._config(m, params), m.data)
@@ -122,44 +122,46 @@ class _Maker:
         return TrialTask(number, tuple(members))
 
     def _config(self, member: MemberTask, params: dict[str, object]) -> TrainConfig:
-        return turned(member.config, params).model_copy(update={"epochs": self.epochs})
+        return overridden(member.config, params).model_copy(update={"epochs": self.epochs})
 
 
-def _begin(survey: Path, study: Path, config: TrainConfig, settings: TuneConfig) -> _Maker:
+def _begin(
+    survey: Path, study: Path, config: TrainConfig, settings: TuneConfig
+) -> _TrialTaskFactory:
     """Begin a study or go on with the one there, of the same data and settings."""
     need_optuna()
-    knobs_of(config, settings)
+    tuned_hyperparameters(config, settings)
     store = Store.open(survey, "survey")
     spec = InputSpec.of_survey(store, config.network, config.labels)
-    census = take_census(store, spec, config.split)
+    split_summary = summarise_split(store, spec, config.split)
     training = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
-    made_from = {"distcnn_version": __version__, "data": census.data, "spec": spec.to_json()}
+    made_from = {"distcnn_version": __version__, "data": split_summary.data, "spec": spec.to_json()}
     asked = {"tune": settings.model_dump(mode="json", exclude={"trials"})}
     Ledger.open(study / "ledger.jsonl", made_from | asked | training)
     work = (study / "work").absolute()
     base = tuple(
-        MemberTask(survey.absolute(), work, number, spec, config, census.data)
+        MemberTask(survey.absolute(), work, number, spec, config, split_summary.data)
         for number in range(settings.members)
     )
-    return _Maker(work, base, settings.epochs)
+    return _TrialTaskFactory(work, base, settings.epochs)
 
 
 def _tell(
-    desk: Desk, outcome: TaskResult[TrialTask, TrialResult], listener: Listener
+    ask_tell: AskTellStudy, outcome: TaskResult[TrialTask, TrialResult], listener: Listener
 ) -> BaseException | None:
-    """Note how a trial ended; returns the error of one that must be asked anew."""
+    """Note how a trial ended; returns the error of one that must be asked for again."""
     number, error = outcome.task.number, outcome.error
     if error is None:
         result = outcome.unwrap()
-        desk.tell(number, result.validation, result.seconds)
+        ask_tell.tell(number, result.validation, result.seconds)
     elif isinstance(error, TrainingError):
-        desk.tell_diverged(number)
+        ask_tell.tell_diverged(number)
         listener(Notice(f"trial {number}: {error}", "warning"))
     else:
-        desk.tell_failed(number)
+        ask_tell.tell_failed(number)
         listener(Notice(f"trial {number} has failed: {error}", "warning"))
         return error
-    _report(desk.state(), number, listener)
+    _report(ask_tell.state(), number, listener)
     listener(Advanced(STAGE, 1, note=f"trial {number}"))
     return None
 
@@ -175,7 +177,7 @@ def _report(study: Study, number: int, listener: Listener) -> None:
 
 @contextmanager
 def _alone(study: Path) -> Iterator[None]:
-    """Nobody else may work on the study."""
+    """No one else may work on the study."""
     try:
         lock = FileLock.acquire(study / "lock")
     except LockHeld:

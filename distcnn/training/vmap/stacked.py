@@ -1,4 +1,4 @@
-"""Stack: the layers of several members side by side, trained in one pass.
+"""StackedMembers: the layers of several members side by side, trained in one pass.
 
 All parameters lie in two tensors: ``weights [M,W]``, which decay, and ``biases [M,V]``, which
 do not. The optimiser, the clipping of gradients and the keeping of best weights then are a
@@ -18,21 +18,21 @@ from torch.func import functional_call, vmap
 
 from distcnn.model.cuda_graphs import capture
 from distcnn.training.data.tensors import Scaled
-from distcnn.training.loop.fit import CLIP
+from distcnn.training.loop.fit import MAX_GRADIENT_NORM
 from distcnn.training.loop.loss import training_loss, validation_loss
 
 State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Shapes:
+class ParameterShapes:
     """Names and shapes of one member's parameters: weights first, then biases."""
 
     weights: dict[str, torch.Size]
     biases: dict[str, torch.Size]
 
     @classmethod
-    def of(cls, layers: nn.Module) -> "Shapes":
+    def of(cls, layers: nn.Module) -> "ParameterShapes":
         """Weights are parameters of two and more dimensions, as in ``loop``."""
         shapes = {name: parameter.shape for name, parameter in layers.named_parameters()}
         return cls(
@@ -52,7 +52,7 @@ class Shapes:
         }
 
 
-class Stack:
+class StackedMembers:
     """M members' parameters and their optimiser on one device.
 
     Parameters
@@ -72,7 +72,7 @@ class Stack:
         precision: torch.dtype = torch.float32,
     ) -> None:
         self.layers, self.decay, self.precision = layers, decay, precision
-        self.shapes = Shapes.of(layers)
+        self.shapes = ParameterShapes.of(layers)
         self.device = next(layers.parameters()).device
         self.rate = torch.zeros((), device=self.device)
         weights = self.shapes.join(states, self.shapes.weights)
@@ -135,7 +135,7 @@ class Stack:
         gradients = torch.autograd.grad((loss / known.clamp(min=1.0)).sum(), self.rows)
         norm = torch.linalg.vector_norm(torch.cat(gradients, dim=1), dim=1, keepdim=True)
         for row, gradient in zip(self.rows, gradients, strict=True):
-            row.grad = gradient * (CLIP / (norm + 1e-6)).clamp(max=1.0)
+            row.grad = gradient * (MAX_GRADIENT_NORM / (norm + 1e-6)).clamp(max=1.0)
         self.optimiser.step()
         return torch.stack([seen.detach(), known], dim=1)
 
@@ -178,13 +178,13 @@ class Stack:
 
 
 @dataclass
-class Recorded:
-    """``Stack.step`` recorded once as a CUDA graph and played again for every batch.
+class GraphedStep:
+    """``StackedMembers.step`` recorded once as a CUDA graph and played again for every batch.
 
     ``why_not`` says why nothing was recorded; steps are then taken one by one.
     """
 
-    stack: Stack
+    stack: StackedMembers
     why_not: str = ""
     _graph: "torch.cuda.CUDAGraph | None" = None
     _inputs: list[Tensor] = field(default_factory=list)

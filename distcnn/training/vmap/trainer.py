@@ -23,32 +23,38 @@ from distcnn import hashing
 from distcnn.errors import TrainingError
 from distcnn.model import Network, build_network
 from distcnn.model.devices import open_device
-from distcnn.training.data.augment import Augment, Facts
+from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.loader import known_snr
 from distcnn.training.data.tensors import Scaled
 from distcnn.training.loop import checkpoint
-from distcnn.training.loop.conv_matmul import as_products
+from distcnn.training.loop.conv_matmul import convs_as_matmuls
 from distcnn.training.loop.fit import (
     CHECKPOINT,
-    Progress,
+    MemberState,
+    check_finite,
     derived_seed,
-    finished,
-    finite,
+    is_finished,
     one_cycle,
     one_thread,
 )
-from distcnn.training.loop.member import PROGRESS, MemberTask, facts_of, held_stars, write_member
-from distcnn.training.loop.precision import choose_precision, with_full_heads
-from distcnn.training.vmap.stacked import Recorded, Stack
+from distcnn.training.loop.member import (
+    PROGRESS,
+    MemberTask,
+    result_of,
+    stars_in_memory,
+    write_member,
+)
+from distcnn.training.loop.precision import choose_precision, float32_heads
+from distcnn.training.vmap.stacked import GraphedStep, StackedMembers
 
-CHECKPOINT_SHARE = 0.1
+MAX_CHECKPOINT_TIME_FRACTION = 0.1
 """Largest part of the time spent on checkpoints: a GPU ends an epoch faster than a disk writes."""
-TRIAL = 512
+PRECISION_TEST_STARS = 512
 """Stars on which precision is chosen."""
 
 
 @dataclass(frozen=True)
-class FusedTask:
+class VmapTask:
     """Members to train together; they differ in their numbers only."""
 
     members: tuple[MemberTask, ...]
@@ -64,7 +70,7 @@ class FusedTask:
         return self.members[0].partial / self.name
 
 
-def run_fused(task: FusedTask) -> list[dict[str, Any]]:
+def run_vmapped(task: VmapTask) -> list[dict[str, Any]]:
     """Train the members of a task, or go on with them; facts of each as of ``run_member``.
 
     ``arithmetic`` in the facts says on what and how precisely they were computed.
@@ -79,7 +85,7 @@ def run_fused(task: FusedTask) -> list[dict[str, Any]]:
     with one_thread(), _enough_memory(device):
         networks, stars, facts = _prepare(task)
         train, validation = (part.to(device) for part in stars)
-        group = Group(task, networks, train, validation, facts)
+        group = VmapTrainer(task, networks, train, validation, facts)
         group.train()
     results = [
         _finish(member, network, progress) | {"arithmetic": group.arithmetic}
@@ -89,7 +95,7 @@ def run_fused(task: FusedTask) -> list[dict[str, Any]]:
     return results
 
 
-class Group:
+class VmapTrainer:
     """The members of a task on one device.
 
     ``active`` are the places in ``task.members`` of those that still train; ``best`` has their
@@ -98,35 +104,35 @@ class Group:
 
     def __init__(
         self,
-        task: FusedTask,
+        task: VmapTask,
         networks: list[Network],
         train: Scaled,
         validation: Scaled,
-        facts: Facts,
+        facts: SurveyProperties,
     ) -> None:
         first, device = task.members[0], train.spectrum.device
         self.task, self.config = task, first.config
         self.stars, self.validation = train, validation
         self.pool = known_snr(train.snr).to(device)
         template = copy.deepcopy(networks[0]).to(device)
-        layers = with_full_heads(as_products(template.layers))
+        layers = float32_heads(convs_as_matmuls(template.layers))
         self.augment = Augment(self.config.augment, first.spec, template, facts)
-        trial = torch.arange(min(TRIAL, len(validation)), device=device)
+        trial = torch.arange(min(PRECISION_TEST_STARS, len(validation)), device=device)
         precision, self.why = choose_precision(
             layers, validation.take(trial), self.config.precision
         )
-        self.stack = Stack(
+        self.stack = StackedMembers(
             layers,
             [dict(network.layers.named_parameters()) for network in networks],
             decay=self.config.weight_decay,
             precision=precision,
         )
         self.active = list(range(len(networks)))
-        self.progress = [Progress() for _ in networks]
+        self.progress = [MemberState() for _ in networks]
         self.best = [row.detach().clone() for row in self.stack.rows]
-        self.step = Recorded(self.stack)
+        self.step = GraphedStep(self.stack)
         self._lines: list[tuple[int, dict[str, float]]] = []
-        self._stored, self._price = time.perf_counter(), 0.0
+        self._stored, self._write_seconds = time.perf_counter(), 0.0
         self._resume()
 
     @property
@@ -152,9 +158,9 @@ class Group:
         while self.active:
             clock = time.perf_counter()
             losses = self._epoch()
-            self._note(losses, self.stack.validate(self.validation))
-            self._tell(time.perf_counter() - clock)
-            self._dismiss()
+            self._end_epoch(losses, self.stack.validate(self.validation))
+            self._queue_report(time.perf_counter() - clock)
+            self._drop_finished()
             self._store()
 
     def _epoch(self) -> list[float]:
@@ -203,12 +209,12 @@ class Group:
         stars.known.mul_(valid.repeat(len(rows))[:, None])
         return Scaled(*(t.reshape(*rows.shape, *t.shape[1:]) for t in stars.tensors()))
 
-    def _note(self, losses: list[float], validations: list[float]) -> None:
+    def _end_epoch(self, losses: list[float], validations: list[float]) -> None:
         better = []
         for place, loss, validation in zip(self.active, losses, validations, strict=True):
             progress = self.progress[place]
             whose = f" of member {self.task.members[place].number}"
-            finite(loss + validation, self.epoch, whose)
+            check_finite(loss + validation, self.epoch, whose)
             better.append(validation < progress.validation)
             progress.epochs.append((loss, validation))
             if better[-1]:
@@ -219,12 +225,12 @@ class Group:
             for row, best in zip(self.stack.rows, self.best, strict=True)
         ]
 
-    def _dismiss(self) -> None:
+    def _drop_finished(self) -> None:
         """Members that have stopped leave the stack with their best parameters."""
         stay = []
         for row, place in enumerate(self.active):
             progress = self.progress[place]
-            if finished(progress, self.config):
+            if is_finished(progress, self.config):
                 progress.weights = self.stack.state(self.best, row)
             else:
                 stay.append(row)
@@ -237,9 +243,9 @@ class Group:
     def _keep(self, rows: list[int]) -> None:
         self.stack.keep(rows)
         self.best = [best[rows] for best in self.best]
-        self.step = Recorded(self.stack)
+        self.step = GraphedStep(self.stack)
 
-    def _tell(self, seconds: float) -> None:
+    def _queue_report(self, seconds: float) -> None:
         for place in self.active:
             loss, validation = self.progress[place].epochs[-1]
             line = {
@@ -253,7 +259,10 @@ class Group:
     def _store(self) -> None:
         """Write a checkpoint if it is time; only what it holds is told, so nothing twice."""
         begun = time.perf_counter()
-        if self.active and begun - self._stored < self._price / CHECKPOINT_SHARE:
+        if (
+            self.active
+            and begun - self._stored < self._write_seconds / MAX_CHECKPOINT_TIME_FRACTION
+        ):
             return
         checkpoint.save(
             self.task.folder / CHECKPOINT,
@@ -268,7 +277,7 @@ class Group:
             checkpoint.append_line(self.task.members[place].folder / PROGRESS, line)
         self._lines.clear()
         self._stored = time.perf_counter()
-        self._price = self._stored - begun
+        self._write_seconds = self._stored - begun
 
     def _resume(self) -> None:
         state = checkpoint.load(self.task.folder / CHECKPOINT)
@@ -276,7 +285,7 @@ class Group:
             return
         self.active = list(state["active"])
         self.progress = [
-            Progress([(float(a), float(b)) for a, b in epochs], best, weights)
+            MemberState([(float(a), float(b)) for a, b in epochs], best, weights)
             for epochs, best, weights in state["members"]
         ]
         if self.active:
@@ -285,9 +294,9 @@ class Group:
             self.best = [best.to(self.stack.device) for best in state["best"]]
 
 
-def _prepare(task: FusedTask) -> tuple[list[Network], tuple[Scaled, Scaled], Facts]:
+def _prepare(task: VmapTask) -> tuple[list[Network], tuple[Scaled, Scaled], SurveyProperties]:
     first = task.members[0]
-    train, validation, scaling, facts = held_stars(
+    train, validation, scaling, facts = stars_in_memory(
         first.survey, first.spec, first.config, first.data
     )
     networks = [build_network(m.spec, m.config.network, m.seed) for m in task.members]
@@ -296,10 +305,10 @@ def _prepare(task: FusedTask) -> tuple[list[Network], tuple[Scaled, Scaled], Fac
     return networks, (train, validation), facts
 
 
-def _finish(task: MemberTask, network: Network, progress: Progress) -> dict[str, Any]:
+def _finish(task: MemberTask, network: Network, progress: MemberState) -> dict[str, Any]:
     """Write a finished member as ``run_member`` does."""
     network.layers.load_state_dict(progress.weights, strict=False)
-    return facts_of(task, progress, write_member(task, network))
+    return result_of(task, progress, write_member(task, network))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from distcnn.errors import TrainingError
 from distcnn.events import Notice
 from distcnn.executor import SerialExecutor
 from distcnn.training.ddp.launch import train_together
-from distcnn.training.ddp.rendezvous import RankLost, interface, meeting
+from distcnn.training.ddp.rendezvous import RankLost, interface, rendezvous
 from distcnn.training.ddp.worker import RankTask
 
 HERE = Path(__file__).parent
@@ -166,13 +166,13 @@ def test_a_missing_rank_is_named(tmp_path):
     cpu = torch.device("cpu")
     with (
         pytest.raises(RankLost, match=r"ranks 1, 2 have not come within 0\.3 s"),
-        meeting(tmp_path, 0, 3, host="127.0.0.1", timeout=0.3, device=cpu),
+        rendezvous(tmp_path, 0, 3, host="127.0.0.1", timeout=0.3, device=cpu),
     ):
         pass
     (tmp_path / "other").mkdir()
     with (
         pytest.raises(RankLost, match=r"rank 0 has not come within 0\.3 s"),
-        meeting(tmp_path / "other", 1, 3, host="127.0.0.1", timeout=0.3, device=cpu),
+        rendezvous(tmp_path / "other", 1, 3, host="127.0.0.1", timeout=0.3, device=cpu),
     ):
         pass
 

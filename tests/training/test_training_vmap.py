@@ -14,15 +14,15 @@ from distcnn.errors import DeviceError, TrainingError
 from distcnn.model import InputSpec, build_network
 from distcnn.model.devices import count_gpus, open_device, plan_device
 from distcnn.survey import Store
-from distcnn.training.data.labelled import take_census
+from distcnn.training.data.labelled import summarise_split
 from distcnn.training.data.tensors import Scaled
 from distcnn.training.loop import checkpoint
-from distcnn.training.loop.conv_matmul import Dropout, as_products, for_cpu
+from distcnn.training.loop.conv_matmul import ByteDropout, convs_as_matmuls, cpu_form
 from distcnn.training.loop.fit import CHECKPOINT
 from distcnn.training.loop.member import PROGRESS, WEIGHTS, MemberTask, read_member, run_member
-from distcnn.training.loop.precision import choose_precision, difference, with_full_heads
-from distcnn.training.vmap.stacked import Shapes, Stack
-from distcnn.training.vmap.trainer import FusedTask, Group, run_fused
+from distcnn.training.loop.precision import choose_precision, difference, float32_heads
+from distcnn.training.vmap.stacked import ParameterShapes, StackedMembers
+from distcnn.training.vmap.trainer import VmapTask, VmapTrainer, run_vmapped
 
 PLAIN = AugmentConfig(noise=0, drop_xp=0, drop_parallax=0, drop_pixels=0)
 PRESETS = ("hybrid", "rave2020", "hr15n2023")
@@ -38,7 +38,7 @@ def bare(config):
 def tasks(survey, partial, config, numbers=(0, 1, 2)):
     store = Store.open(survey)
     spec = InputSpec.of_survey(store, config.network)
-    data = take_census(store, spec, config.split).data
+    data = summarise_split(store, spec, config.split).data
     return tuple(MemberTask(survey, partial, n, spec, config, data) for n in numbers)
 
 
@@ -60,7 +60,7 @@ def test_fused_members_are_those_trained_one_by_one(tmp_path, survey, bare):
     alone = tasks(survey, tmp_path / "alone", bare)
     together = tasks(survey, tmp_path / "together", bare)
     expected = [run_member(task) for task in alone]
-    met = run_fused(FusedTask(together))
+    met = run_vmapped(VmapTask(together))
     for fact, other, one, two in zip(met, expected, together, alone, strict=True):
         assert set(fact) == {*other, "arithmetic"}
         assert (fact["seed"], fact["best"]) == (other["seed"], other["best"])
@@ -70,8 +70,8 @@ def test_fused_members_are_those_trained_one_by_one(tmp_path, survey, bare):
 
 
 def test_the_files_left_behind_are_those_of_a_member(tmp_path, survey, config):
-    task = FusedTask(tasks(survey, tmp_path, config))
-    facts = run_fused(task)
+    task = VmapTask(tasks(survey, tmp_path, config))
+    facts = run_vmapped(task)
     assert not task.folder.exists()
     for member, fact in zip(task.members, facts, strict=True):
         assert {path.name for path in member.folder.iterdir()} == {PROGRESS, WEIGHTS}
@@ -89,23 +89,23 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("after", [1, 3])
 def test_a_killed_pass_resumes_to_identical_weights(tmp_path, survey, config, monkeypatch, after):
-    whole = FusedTask(tasks(survey, tmp_path / "whole", config))
-    expected = run_fused(whole)
-    task = FusedTask(tasks(survey, tmp_path / "killed", config))
-    epoch = Group._epoch
+    whole = VmapTask(tasks(survey, tmp_path / "whole", config))
+    expected = run_vmapped(whole)
+    task = VmapTask(tasks(survey, tmp_path / "killed", config))
+    epoch = VmapTrainer._epoch
 
     def dies(group):
         if group.epoch == after:
             raise Killed
         return epoch(group)
 
-    monkeypatch.setattr("distcnn.training.vmap.trainer.CHECKPOINT_SHARE", 1e9)
-    monkeypatch.setattr(Group, "_epoch", dies)
+    monkeypatch.setattr("distcnn.training.vmap.trainer.MAX_CHECKPOINT_TIME_FRACTION", 1e9)
+    monkeypatch.setattr(VmapTrainer, "_epoch", dies)
     with pytest.raises(Killed):
-        run_fused(task)
+        run_vmapped(task)
     assert checkpoint.load(task.folder / CHECKPOINT) is not None
-    monkeypatch.setattr(Group, "_epoch", epoch)
-    assert without_arithmetic(run_fused(task)) == without_arithmetic(expected)
+    monkeypatch.setattr(VmapTrainer, "_epoch", epoch)
+    assert without_arithmetic(run_vmapped(task)) == without_arithmetic(expected)
     for member in task.members:
         assert (member.folder / PROGRESS).read_text().count("\n") == config.epochs
 
@@ -113,7 +113,7 @@ def test_a_killed_pass_resumes_to_identical_weights(tmp_path, survey, config, mo
 def test_members_stop_each_for_itself(tmp_path, survey, bare):
     settings = bare.model_copy(update={"epochs": 30, "patience": 1, "learning_rate": 0.02})
     together = tasks(survey, tmp_path / "together", settings, range(4))
-    facts = run_fused(FusedTask(together))
+    facts = run_vmapped(VmapTask(together))
     lengths = [len(fact["epochs"]) for fact in facts]
     assert len(set(lengths)) > 1
     for fact in facts:
@@ -126,8 +126,8 @@ def test_members_stop_each_for_itself(tmp_path, survey, bare):
 def test_one_member_does_not_notice_the_others(tmp_path, survey, bare):
     (alone,) = tasks(survey, tmp_path / "alone", bare, [2])
     together = tasks(survey, tmp_path / "together", bare, [0, 2])
-    run_fused(FusedTask((alone,)))
-    run_fused(FusedTask(together))
+    run_vmapped(VmapTask((alone,)))
+    run_vmapped(VmapTask(together))
     assert_close(weights(together[1]), weights(alone), 2e-3)
 
 
@@ -139,7 +139,7 @@ def test_published_networks_can_be_fused(tmp_path, survey, config, preset, reque
 
         survey = build_survey(tmp_path / "wide.zarr", simple, repeat=2)
     settings = config.model_copy(update={"network": NetworkConfig(preset=preset), "epochs": 2})
-    facts = run_fused(FusedTask(tasks(survey, tmp_path / "p", settings, [0, 1])))
+    facts = run_vmapped(VmapTask(tasks(survey, tmp_path / "p", settings, [0, 1])))
     assert all(len(fact["epochs"]) == 2 for fact in facts)
     assert len({fact["digest"] for fact in facts}) == 2
 
@@ -147,7 +147,7 @@ def test_published_networks_can_be_fused(tmp_path, survey, config, preset, reque
 def test_a_loss_that_is_not_finite_names_the_member(tmp_path, survey, config):
     settings = config.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(TrainingError, match=r"member 0 is .*train\.learning_rate"):
-        run_fused(FusedTask(tasks(survey, tmp_path, settings, [0, 1])))
+        run_vmapped(VmapTask(tasks(survey, tmp_path, settings, [0, 1])))
 
 
 def layers_and_inputs(preset, pixels=200, stars=6):
@@ -163,7 +163,7 @@ def layers_and_inputs(preset, pixels=200, stars=6):
 def test_the_product_form_gives_what_convolutions_give(preset, pixels):
     layers, inputs = layers_and_inputs(preset, pixels)
     layers.eval()
-    products = as_products(copy.deepcopy(layers))
+    products = convs_as_matmuls(copy.deepcopy(layers))
     assert list(products.state_dict()) == list(layers.state_dict())
     assert not any(isinstance(module, torch.nn.Conv1d) for module in products.modules())
     for form in (layers, products):
@@ -177,7 +177,7 @@ def test_the_product_form_gives_what_convolutions_give(preset, pixels):
 def test_light_dropout_drops_its_part_and_keeps_the_mean():
     torch.manual_seed(7)
     x = torch.ones(400, 501, requires_grad=True)
-    dropout = Dropout(0.2)
+    dropout = ByteDropout(0.2)
     y = dropout(x)
     assert float((y == 0).float().mean()) == pytest.approx(0.2, abs=0.005)
     assert float(y.detach().mean()) == pytest.approx(1, abs=0.005)
@@ -185,13 +185,13 @@ def test_light_dropout_drops_its_part_and_keeps_the_mean():
     torch.testing.assert_close(x.grad, y.detach())
     assert not torch.equal(dropout(x), y)
     assert dropout.eval()(x) is x
-    assert Dropout(0.0)(x) is x
+    assert ByteDropout(0.0)(x) is x
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_form_for_a_cpu_has_no_slow_part_and_the_same_parameters(preset):
     layers, inputs = layers_and_inputs(preset)
-    light = for_cpu(copy.deepcopy(layers))
+    light = cpu_form(copy.deepcopy(layers))
     slow = (torch.nn.Conv1d, torch.nn.Dropout, torch.nn.MaxPool1d)
     assert not any(isinstance(module, slow) for module in light.modules())
     assert list(light.state_dict()) == list(layers.state_dict())
@@ -204,10 +204,10 @@ def test_a_stack_gives_back_the_parameters_it_was_given():
         {name: parameter + shift for name, parameter in layers.named_parameters()}
         for shift in (0.0, 1.0, 2.0)
     ]
-    stack = Stack(layers, states, decay=0.1)
+    stack = StackedMembers(layers, states, decay=0.1)
     stack.keep([2, 0])
     assert_close(stack.state(stack.rows, 0), {k: v.detach() for k, v in states[2].items()}, 0)
-    shapes = Shapes.of(layers)
+    shapes = ParameterShapes.of(layers)
     assert all(len(shape) > 1 for shape in shapes.weights.values())
     assert set(shapes.weights) | set(shapes.biases) == set(states[0])
 
@@ -221,7 +221,7 @@ def batch_of(inputs):
 
 def test_bfloat16_is_measured_and_refused_where_it_is_wrong(monkeypatch):
     layers, inputs = layers_and_inputs("hybrid", stars=64)
-    layers = with_full_heads(as_products(layers))
+    layers = float32_heads(convs_as_matmuls(layers))
     worst, part = difference(layers, batch_of(inputs), torch.bfloat16)
     assert 0 < worst < 0.01
     assert 0 < part < 0.05
@@ -236,7 +236,7 @@ def test_bfloat16_is_measured_and_refused_where_it_is_wrong(monkeypatch):
 
 def test_a_stack_can_train_in_bfloat16():
     layers, inputs = layers_and_inputs("hybrid", stars=32)
-    layers = with_full_heads(as_products(layers))
+    layers = float32_heads(convs_as_matmuls(layers))
     states = [dict(layers.named_parameters())] * 2
     flat = batch_of(inputs)
     flat.known.fill_(1.0)
@@ -244,7 +244,7 @@ def test_a_stack_can_train_in_bfloat16():
     losses = []
     for precision in (torch.float32, torch.bfloat16):
         torch.manual_seed(1)
-        stack = Stack(layers, states, decay=0.0, precision=precision)
+        stack = StackedMembers(layers, states, decay=0.0, precision=precision)
         stack.rate.fill_(1e-3)
         losses.append(torch.stack([stack.step(stars)[:, 0] for _ in range(5)]))
         assert all(row.dtype == torch.float32 for row in stack.rows)
