@@ -123,6 +123,9 @@ LABELS = {
     )
 }
 
+DEFAULT_LABELS = ("teff", "logg", "mh", "alpham", "feh")
+"""What is measured unless a configuration names other labels, and all that the simulator knows."""
+
 
 class MaskBit(IntFlag):
     """Why a pixel is not used. Texts in MASK_TEXT."""
@@ -207,8 +210,8 @@ REASON_TEXT = {
 }
 
 
-class Trouble(StrEnum):
-    """What the simulator did to a star on purpose, as listed in truth.parquet."""
+class Defect(StrEnum):
+    """What the simulator did to a star on purpose: column ``trouble`` of truth.parquet."""
 
     NAN_PIXELS = "nan_pixels"
     COSMIC = "cosmic"

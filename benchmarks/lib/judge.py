@@ -18,7 +18,7 @@ import pandas as pd
 from distcnn import hashing
 from distcnn.config import SimulateConfig, SplitConfig
 from distcnn.model import Package
-from distcnn.schema import Flag, Status
+from distcnn.schema import DEFAULT_LABELS, Flag, Status
 from distcnn.simulate import cramer_rao
 from distcnn.survey import Store
 from distcnn.training import seen_stars
@@ -139,7 +139,7 @@ def bounds(
     if cache.exists() and json.loads(cache.read_text())["key"] == key:
         return dict(json.loads(cache.read_text())["bounds"])
     config = SimulateConfig.model_validate(record["config"])
-    population = np.cov(stars.clean[:, [stars.labels.index(n) for n in cramer_rao.LABELS]].T)
+    population = np.cov(stars.clean[:, [stars.labels.index(n) for n in DEFAULT_LABELS]].T)
     squares = {name: _squares(part, config, population) for name, part in samples.items()}
     found = {name: _joined(stars, edges, squares) for name, edges in BINS.items()}
     cache.write_text(json.dumps({"key": key, "seed": seed, "bounds": found}, indent=1) + "\n")
@@ -161,7 +161,9 @@ def _squares(part: pd.DataFrame, config: SimulateConfig, population: Array) -> d
     """[N, 5] squared bounds of the stars of one stratum."""
     given = {"plain": None, "population": population}
     known = _known(part)
-    return {n: cramer_rao.cramer_rao(known, config, population=p) ** 2 for n, p in given.items()}
+    return {
+        n: cramer_rao.cramer_rao_bound(known, config, population=p) ** 2 for n, p in given.items()
+    }
 
 
 def _joined(
@@ -173,14 +175,14 @@ def _joined(
     found: dict[str, Any] = {"stars": sum(len(squares[name]["plain"]) for name in strata)}
     for kind in ("plain", "population") if strata else ():
         mean = np.average([squares[n][kind].mean(axis=0) for n in strata], axis=0, weights=weights)
-        found[kind] = dict(zip(cramer_rao.LABELS, np.sqrt(mean).tolist(), strict=True))
+        found[kind] = dict(zip(DEFAULT_LABELS, np.sqrt(mean).tolist(), strict=True))
     return found
 
 
-def _known(part: pd.DataFrame) -> cramer_rao.Known:
+def _known(part: pd.DataFrame) -> cramer_rao.StarTruth:
     columns = ("snr", "grvs", "distance_pc", "ebv", "vsini")
-    values = part[list(cramer_rao.LABELS)].to_numpy()
-    return cramer_rao.Known(values, *(part[name].to_numpy() for name in columns))
+    values = part[list(DEFAULT_LABELS)].to_numpy()
+    return cramer_rao.StarTruth(values, *(part[name].to_numpy() for name in columns))
 
 
 def table_of(stars: Judged, limits: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from distcnn.config.base import Bytes, Frozen, parse_bytes
 from distcnn.config.load import Config, conf_folder, load_config, to_yaml
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.run import ClusterConfig, DemoConfig, MonitorConfig, ReportConfig
-from distcnn.config.simulate import ReleaseGridConfig, SimulateConfig, TroubleConfig
+from distcnn.config.simulate import DefectConfig, ReleaseGridConfig, SimulateConfig
 from distcnn.config.survey import (
     CutConfig,
     FilesConfig,
@@ -33,6 +33,7 @@ __all__ = [
     "ClusterConfig",
     "Config",
     "CutConfig",
+    "DefectConfig",
     "DemoConfig",
     "DistilConfig",
     "DistributeConfig",
@@ -55,7 +56,6 @@ __all__ = [
     "StudentConfig",
     "StudentNetwork",
     "TrainConfig",
-    "TroubleConfig",
     "TuneConfig",
     "conf_folder",
     "load_config",

@@ -5,10 +5,11 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from distcnn.config.base import Frozen
+from distcnn.schema import DEFAULT_LABELS
 
 
-class TroubleConfig(Frozen):
-    """Fraction of stars that each kind of injected trouble strikes."""
+class DefectConfig(Frozen):
+    """Fraction of stars that have each kind of injected defect."""
 
     nan_pixels: float = Field(0.10, ge=0, le=1)
     """Stars with runs of missing pixels, mostly at the edges."""
@@ -67,7 +68,11 @@ class SimulateConfig(Frozen):
     """Stars in one archive file (Gaia DR3: about 300 spectra a file)."""
     labelled_fraction: float = Field(0.7, ge=0, le=1)
     """Fraction of the stars of 3,500-7,500 K that the APOGEE-like table gives labels for."""
-    label_error: tuple[float, float, float, float, float] = (25.0, 0.04, 0.02, 0.015, 0.02)
+    label_error: tuple[float, ...] = Field(
+        (25.0, 0.04, 0.02, 0.015, 0.02),
+        min_length=len(DEFAULT_LABELS),
+        max_length=len(DEFAULT_LABELS),
+    )
     """Standard errors of those labels: teff [K], logg, mh, alpham, feh [dex]."""
     repeat_fraction: float = Field(0.02, ge=0, le=1)
     """Labelled stars that stand twice in the table, the second time from a poorer spectrum."""
@@ -79,5 +84,5 @@ class SimulateConfig(Frozen):
     """Relative size of the colour-dependent wiggles in XP spectra."""
     spectrumless: float = Field(0.03, ge=0)
     """Sources without RVS spectrum in the source table, relative to those with one."""
-    trouble: TroubleConfig = TroubleConfig()
-    """Injected trouble."""
+    trouble: DefectConfig = DefectConfig()
+    """Injected defects."""

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from distcnn.config.base import Frozen
+from distcnn.schema import DEFAULT_LABELS
 
 
 class FilesConfig(Frozen):
@@ -37,13 +38,7 @@ class CutConfig(Frozen):
 class LabelsConfig(FilesConfig):
     """The reference labels and the cuts on them."""
 
-    labels: tuple[str, ...] = (
-        "teff",
-        "logg",
-        "mh",
-        "alpham",
-        "feh",
-    )
+    labels: tuple[str, ...] = DEFAULT_LABELS
     """Labels to take, in the order of the ``label`` dimension."""
     cuts: tuple[CutConfig, ...] = ()
     """Quality cuts; stars that fail stay in the survey without labels."""

@@ -12,7 +12,7 @@ from distcnn.evaluation.records import AttenuationRow, CoverageRow, MetallicityB
 from distcnn.evaluation.sample import Sample
 from distcnn.quality import LABEL_STRATA, coverage_table, label_strata, strata_columns
 from distcnn.quality.debias import both_estimates
-from distcnn.schema import Flag, Trouble
+from distcnn.schema import Defect, Flag
 
 METALLICITIES = ("mh", "feh")
 METALLICITY_EDGES = (-2.5, -2.0, -1.75, -1.5, -1.25, -1.0, -0.75, -0.5, -0.25, 0.0)
@@ -20,7 +20,7 @@ METALLICITY_EDGES = (-2.5, -2.0, -1.75, -1.5, -1.25, -1.0, -0.75, -0.5, -0.25, 0
 MIN_STARS_IN_SUBGROUP = 10
 _LOWEST_FRACTION = 0.02
 _ANY_SNR = (0.0,)
-_MISSING_INPUT = {"", Trouble.NO_XP.value, Trouble.NO_PARALLAX.value}
+_MISSING_INPUT = {"", Defect.NO_XP.value, Defect.NO_PARALLAX.value}
 _MISSING = {"no XP": Flag.NO_XP, "no parallax": Flag.NO_PARALLAX}
 
 

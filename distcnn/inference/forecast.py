@@ -20,11 +20,10 @@ from distcnn.formatting import format_duration
 from distcnn.inference.plan import bytes_per_star
 from distcnn.model import InputSpec, build_network
 from distcnn.model.networks.covariance import pairs
-from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES
+from distcnn.schema import DEFAULT_LABELS, LABEL, PAIR, PREDICTION_VARIABLES
 
 BANDS = ("g", "bp", "rp")
 COEFFICIENTS = 110
-LABELS = ("teff", "logg", "mh", "alpham", "feh")
 REGION = StoreConfig().shard_stars
 """Stars of a region: a shard of the default layout."""
 READ_PER_PIXEL = 4
@@ -100,7 +99,7 @@ def forecast(stars: int, pixels: int, members: int, devices: str) -> Forecast:
     flop = members * _flop_per_star(pixels)
     read = stars * (READ_PER_PIXEL * pixels + READ_BESIDES)
     regions = ceil(stars / REGION)
-    sizes = {LABEL: len(LABELS), PAIR: len(pairs(len(LABELS)))}
+    sizes = {LABEL: len(DEFAULT_LABELS), PAIR: len(pairs(len(DEFAULT_LABELS)))}
     return Forecast(
         stars=stars,
         pixels=pixels,
@@ -134,7 +133,7 @@ def _devices(text: str) -> tuple[int, str, dict[str, Any]]:
 
 def _flop_per_star(pixels: int) -> float:
     """Of one member, counted on the network itself."""
-    spec = InputSpec(pixels, COEFFICIENTS, BANDS, True, "forecast", LABELS)
+    spec = InputSpec(pixels, COEFFICIENTS, BANDS, True, "forecast", DEFAULT_LABELS)
     network = build_network(spec, NetworkConfig(), seed=0).eval()
     widths = (pixels, COEFFICIENTS, len(network.inputs.names))
     with torch.inference_mode(), FlopCounterMode(display=False) as flops:

@@ -24,22 +24,23 @@ from distcnn.errors import UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
 from distcnn.files import atomic_write, atomic_write_bytes
-from distcnn.simulate.defects import names
+from distcnn.schema import DEFAULT_LABELS
+from distcnn.simulate.defects import defect_names
 from distcnn.simulate.files import apogee, ecsv, gaia
 from distcnn.simulate.files.apogee import draw_labelled, write_all_star
 from distcnn.simulate.files.gaia_columns import COLUMNS, FILE_STEMS
 from distcnn.simulate.galaxy.populations import POPULATIONS
 from distcnn.simulate.galaxy.sky import SkyRange, split_sky
-from distcnn.simulate.galaxy.stars import Stars, draw_stars
+from distcnn.simulate.galaxy.stars import SimulatedStars, draw_stars
 from distcnn.simulate.grid import ReleaseGrid
+from distcnn.simulate.observe import observed_spectra
 from distcnn.simulate.spectrum.instrument import REGIME_SWITCH
-from distcnn.simulate.spectrum.observe import spectra
 
-BLOCK = 250
+BLOCK_STARS = 250
 """Stars synthesised at a time: memory stays small whatever the size of a file."""
 PARTS, RECORD, SUMS, TRUTH = ".parts", "simulation.json", "_MD5SUM.txt", "truth.parquet"
 
-_FLOATS = ("teff", "logg", "mh", "alpham", "feh", "snr", "distance_pc", "ebv", "vsini", "grvs")
+_FLOATS = (*DEFAULT_LABELS, "snr", "distance_pc", "ebv", "vsini", "grvs")
 TRUTH_SCHEMA = pa.schema(
     [
         ("source_id", pa.int64()),
@@ -52,7 +53,7 @@ TRUTH_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Written:
+class RangeRecord:
     """Facts about one range: stars, rows per table, md5 per file name."""
 
     index: int
@@ -149,11 +150,11 @@ def _md5(data: bytes) -> str:
 
 def write_range(
     where: SkyRange, *, out: Path, seed: int, config: SimulateConfig, digest: str
-) -> Written:
+) -> RangeRecord:
     """Write the three files of one range and its part of truth and labels; skip what is done."""
     note = out / PARTS / f"{where.index:06d}.json"
     if note.exists():
-        written = Written(**json.loads(note.read_text()))
+        written = RangeRecord(**json.loads(note.read_text()))
         if all((out / name).exists() for name in written.md5):
             return written
     rng = np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence([seed, where.index])))
@@ -171,7 +172,7 @@ def write_range(
         md5[name] = _md5(data)
     _save(_truth(stars, labelled), note.with_suffix(".truth.parquet"), TRUTH_SCHEMA)
     _save(table, note.with_suffix(".labels.parquet"), apogee.SCHEMA)
-    written = Written(where.index, where.stars, int(labelled.sum()), md5)
+    written = RangeRecord(where.index, where.stars, int(labelled.sum()), md5)
     atomic_write_bytes(note, json.dumps(written.__dict__).encode())
     return written
 
@@ -181,24 +182,22 @@ def _with_header(kind: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield from pieces
 
 
-def _spectrum_rows(rng: np.random.Generator, stars: Stars, grid: ReleaseGrid) -> Iterator[bytes]:
+def _spectrum_rows(
+    rng: np.random.Generator, stars: SimulatedStars, grid: ReleaseGrid
+) -> Iterator[bytes]:
     rows = np.flatnonzero(stars.has_spectrum)
-    for begin in range(0, rows.size, BLOCK):
-        block = rows[begin : begin + BLOCK]
-        flux, error = spectra(rng, stars, block, grid)
+    for begin in range(0, rows.size, BLOCK_STARS):
+        block = rows[begin : begin + BLOCK_STARS]
+        flux, error = observed_spectra(rng, stars, block, grid)
         yield gaia.spectrum_rows(rng, stars, block, flux, error)
 
 
-def _truth(stars: Stars, labelled: np.ndarray) -> pd.DataFrame:
-    labels, exposure = stars.labels, stars.exposure
+def _truth(stars: SimulatedStars, labelled: np.ndarray) -> pd.DataFrame:
+    exposure = stars.exposure
     table = pd.DataFrame(
         {
             "source_id": stars.source_id,
-            "teff": labels.teff,
-            "logg": labels.logg,
-            "mh": labels.mh,
-            "alpham": labels.alpham,
-            "feh": labels.feh,
+            **dict(zip(DEFAULT_LABELS, stars.labels.as_array().T, strict=True)),
             "population": np.array(POPULATIONS)[stars.population],
             "labelled": labelled,
             "snr": exposure.snr,
@@ -207,7 +206,7 @@ def _truth(stars: Stars, labelled: np.ndarray) -> pd.DataFrame:
             "vsini": stars.vsini,
             "grvs": exposure.grvs,
             "regime": np.where(exposure.grvs > REGIME_SWITCH, "faint", "bright"),
-            "trouble": names(stars.struck),
+            "trouble": defect_names(stars.affected),
         }
     )
     return table[stars.has_spectrum].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""Bound: how well the labels of a simulated star can be known at all (Cramer-Rao).
+"""Cramer-Rao bound: how well the labels of a simulated star can be known at all.
 
 Spectrum on native pixels with its photon and read noise, XP coefficients, three magnitudes and
 the parallax are one vector of measurements with Gaussian noise; its derivatives by labels and
@@ -14,37 +14,45 @@ from dataclasses import dataclass
 import numpy as np
 
 from distcnn.config import SimulateConfig
+from distcnn.schema import DEFAULT_LABELS
 from distcnn.simulate.galaxy import photometry
 from distcnn.simulate.grid import ReleaseGrid
 from distcnn.simulate.spectrum import instrument, xp
 from distcnn.simulate.spectrum.linelist import ALPHA_ELEMENTS
-from distcnn.simulate.spectrum.lines import Labels
+from distcnn.simulate.spectrum.lines import TrueLabels
 from distcnn.simulate.spectrum.synthesis import (
     CCDS,
+    LABEL_STEPS,
     broaden,
     intrinsic,
     native_matrices,
     native_pixels,
 )
 
-LABELS = ("teff", "logg", "mh", "alpham", "feh")
 ELEMENTS = (*ALPHA_ELEMENTS, "Ni", "Cr", "CN")
 NUISANCES = ("ebv", "mass", "distance", "offset", "own_offset", "vsini", "velocity", "band")
-PARAMETERS = (*LABELS, *NUISANCES, *ELEMENTS)
-# teff, logg, mh, alpham, feh | ln ebv, ln mass, ln distance, mag, mag, ln vsini, km/s, km/s | dex
-STEPS = (5.0, 0.02, 0.01, 0.01, 0.01, 0.02, 0.01, 0.01, 0.003, 0.003, 0.02, 0.3, 5.0, *[0.01] * 8)
-DUST = 0.96
+PARAMETERS = (*DEFAULT_LABELS, *NUISANCES, *ELEMENTS)
+NUISANCE_STEPS = (0.02, 0.01, 0.01, 0.003, 0.003, 0.02, 0.3, 5.0)
+"""Steps of the differences: ln E(B-V), ln mass, ln distance, two of mag, ln vsini, two of km/s."""
+ELEMENT_STEP = 0.01
+"""The same of a single element, dex."""
+STEPS = (*LABEL_STEPS, *NUISANCE_STEPS, *[ELEMENT_STEP] * len(ELEMENTS))
+LN_EBV_SPREAD = 0.96
 """Spread of ln E(B-V) over the survey: no measurement tells where on the sky a star is."""
-FREE = np.inf
+UNCONSTRAINED = np.inf
+"""Spread of a parameter of which nothing is known before."""
 BANDS = (("bp", 1), ("rp", 2))
 """XP bands and their places among the magnitudes."""
-BATCH = 128
+BATCH_STARS = 128
+"""Stars at a time: derivatives by some thirty parameters are held of each."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is true of N stars: ``values`` [N, 5] labels; S/N, G_RVS [mag], distance [pc],
-    E(B-V) [mag], vsini [km/s], each [N].
+class StarTruth:
+    """What is true of N stars.
+
+    ``values``: ``DEFAULT_LABELS`` [N, 5]; the others [N]: S/N per native pixel, G_RVS [mag],
+    distance [pc], E(B-V) [mag], vsini [km/s].
     """
 
     values: np.ndarray
@@ -54,15 +62,15 @@ class Known:
     ebv: np.ndarray
     vsini: np.ndarray
 
-    def take(self, rows: slice) -> "Known":
-        return Known(*(array[rows] for array in vars(self).values()))
+    def take(self, rows: slice) -> "StarTruth":
+        return StarTruth(*(array[rows] for array in vars(self).values()))
 
     def __len__(self) -> int:
         return len(self.snr)
 
 
-def cramer_rao(
-    stars: Known, config: SimulateConfig, *, population: np.ndarray | None = None
+def cramer_rao_bound(
+    stars: StarTruth, config: SimulateConfig, *, population: np.ndarray | None = None
 ) -> np.ndarray:
     """Smallest standard errors of the labels, ``[N, 5]`` in K and dex.
 
@@ -71,24 +79,28 @@ def cramer_rao(
     population : covariance [5, 5] of the labels among the stars of the survey; with it the bound
         is that of an estimator that knows the survey (van Trees), without it of an unbiased one.
     """
-    rows = [slice(at, at + BATCH) for at in range(0, len(stars), BATCH)]
+    rows = [slice(at, at + BATCH_STARS) for at in range(0, len(stars), BATCH_STARS)]
     return np.concatenate([_of_batch(stars.take(r), config, population) for r in rows])
 
 
-def _of_batch(stars: Known, config: SimulateConfig, population: np.ndarray | None) -> np.ndarray:
+def _of_batch(
+    stars: StarTruth, config: SimulateConfig, population: np.ndarray | None
+) -> np.ndarray:
+    count = len(DEFAULT_LABELS)
     slopes, noise = _jacobian(stars, config)
     scaled = slopes / noise[:, None, :]
     fisher = np.einsum("nkd,njd->nkj", scaled, scaled, optimize=True)
     fisher += np.stack([np.diag(prior) for prior in _priors(stars, config, fisher.shape[1])])
     if population is not None:
-        fisher[:, :5, :5] += np.linalg.inv(population)
+        fisher[:, :count, :count] += np.linalg.inv(population)
+    # Kelvins and dex differ by thousands: in units of its own, the matrix is well conditioned.
     unit = np.sqrt(np.einsum("nkk->nk", fisher))
     covariance = np.linalg.pinv(fisher / unit[:, :, None] / unit[:, None, :], hermitian=True)
-    variance = np.einsum("nkk->nk", covariance)[:, :5] / unit[:, :5] ** 2
+    variance = np.einsum("nkk->nk", covariance)[:, :count] / unit[:, :count] ** 2
     return np.asarray(np.sqrt(variance))
 
 
-def _jacobian(stars: Known, config: SimulateConfig) -> tuple[np.ndarray, np.ndarray]:
+def _jacobian(stars: StarTruth, config: SimulateConfig) -> tuple[np.ndarray, np.ndarray]:
     """Derivatives [N, K, D] by every parameter, and the noise [N, D]."""
     zero = np.zeros((len(stars), len(PARAMETERS)))
     grid = ReleaseGrid.of(config.grid)
@@ -105,12 +117,13 @@ def _jacobian(stars: Known, config: SimulateConfig) -> tuple[np.ndarray, np.ndar
     return np.concatenate([np.stack(slopes, axis=1), extra], axis=1), noise
 
 
-def _forward(stars: Known, shift: np.ndarray, grid: ReleaseGrid) -> tuple[np.ndarray, np.ndarray]:
+def _forward(
+    stars: StarTruth, shift: np.ndarray, grid: ReleaseGrid
+) -> tuple[np.ndarray, np.ndarray]:
     """(native pixels [N, 3 x 982 for DR3], XP of both bands, magnitudes and parallax [N, 114])."""
     at = dict(zip(PARAMETERS, shift.T, strict=True))
     elements = {name: at[name] for name in ELEMENTS}
-    teff, logg, mh, alpham, feh = (stars.values + shift[:, :5]).T
-    labels = Labels(teff, logg, mh, alpham, feh, elements)
+    labels = TrueLabels.of(stars.values + shift[:, : len(DEFAULT_LABELS)], elements)
     ebv = stars.ebv * np.exp(at["ebv"])
     fine = broaden(intrinsic(labels), stars.vsini * np.exp(at["vsini"]), at["velocity"])
     fine *= instrument.interstellar_band(ebv, at["band"], np.float64)
@@ -120,7 +133,7 @@ def _forward(stars: Known, shift: np.ndarray, grid: ReleaseGrid) -> tuple[np.nda
 
 
 def _magnitudes(
-    stars: Known, labels: Labels, ebv: np.ndarray, at: dict[str, np.ndarray]
+    stars: StarTruth, labels: TrueLabels, ebv: np.ndarray, at: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Parallax [N, 1] in mas and apparent G, BP, RP [N, 3]."""
     bp_rp, g_rp = photometry.intrinsic_colours(labels.teff, labels.logg, labels.feh)
@@ -136,12 +149,16 @@ def _magnitudes(
     return (1000.0 / distance)[:, None], np.stack([g, bp, rp], axis=1)
 
 
-def _coefficients(labels: Labels, ebv: np.ndarray, magnitudes: np.ndarray) -> np.ndarray:
+def _coefficients(labels: TrueLabels, ebv: np.ndarray, magnitudes: np.ndarray) -> np.ndarray:
     return np.hstack([_band(labels, ebv, band, magnitudes[:, c]) for band, c in BANDS])
 
 
 def _band(
-    labels: Labels, ebv: np.ndarray, band: str, magnitude: np.ndarray, wave: np.ndarray | float = 1
+    labels: TrueLabels,
+    ebv: np.ndarray,
+    band: str,
+    magnitude: np.ndarray,
+    wave: np.ndarray | float = 1,
 ) -> np.ndarray:
     """Coefficients of one band [N, 55], of its light times a wave."""
     truth = np.stack([labels.teff, labels.logg, labels.mh, labels.alpham, ebv])
@@ -151,13 +168,13 @@ def _band(
     return np.asarray((light * wave) @ xp.projection(band).T * (total / 0.25)[:, None])
 
 
-def _pixel_noise(stars: Known, spectrum: np.ndarray) -> np.ndarray:
+def _pixel_noise(stars: StarTruth, spectrum: np.ndarray) -> np.ndarray:
     share = instrument.dark_share(stars.grvs)[:, None]
     level = np.maximum(spectrum, 0.02) * (1 - share) + share
     return np.asarray(np.sqrt(CCDS * level) / stars.snr[:, None])
 
 
-def _other_noise(stars: Known, rest: np.ndarray) -> np.ndarray:
+def _other_noise(stars: StarTruth, rest: np.ndarray) -> np.ndarray:
     """Errors of XP, magnitudes and parallax, without their star-to-star scatter."""
     errors = []
     for start in (0, xp.COEFFICIENTS):
@@ -177,9 +194,9 @@ def _continuum(spectrum: np.ndarray, rest: np.ndarray, pixels: int) -> np.ndarra
     )
 
 
-def _wiggles(stars: Known, spectrum: np.ndarray, rest: np.ndarray) -> np.ndarray:
+def _wiggles(stars: StarTruth, spectrum: np.ndarray, rest: np.ndarray) -> np.ndarray:
     """Derivatives by sine and cosine of the three waves in either XP band, relative to 1."""
-    labels = Labels.of(stars.values)
+    labels = TrueLabels.of(stars.values)
     slopes = np.zeros((len(stars), 2 * len(xp.waves()), spectrum.shape[1] + rest.shape[1]))
     for number, (band, column) in enumerate(BANDS):
         begin = spectrum.shape[1] + number * xp.COEFFICIENTS
@@ -190,14 +207,14 @@ def _wiggles(stars: Known, spectrum: np.ndarray, rest: np.ndarray) -> np.ndarray
     return slopes
 
 
-def _priors(stars: Known, config: SimulateConfig, parameters: int) -> np.ndarray:
+def _priors(stars: StarTruth, config: SimulateConfig, parameters: int) -> np.ndarray:
     """Inverse squared spread of every parameter, [N, K]; 0 where it is free."""
     common, _, own = photometry.COLOUR_SCATTER
-    spread = {"ebv": DUST, "mass": 0.20, "offset": common, "own_offset": own, "band": 35.0}
+    spread = {"ebv": LN_EBV_SPREAD, "mass": 0.20, "offset": common, "own_offset": own, "band": 35.0}
     spread |= dict.fromkeys(ELEMENTS, config.element_scatter) | {"CN": 2 * config.element_scatter}
-    fixed = [spread.get(name, FREE) for name in PARAMETERS]
+    fixed = [spread.get(name, UNCONSTRAINED) for name in PARAMETERS]
     waves = [config.xp_systematic * size for _ in ("bp", "rp") for size in xp.wave_spread()]
-    table = np.tile(np.array([*fixed, *[FREE] * 3, *waves]), (len(stars), 1))
+    table = np.tile(np.array([*fixed, *[UNCONSTRAINED] * 3, *waves]), (len(stars), 1))
     table[:, PARAMETERS.index("velocity")] = instrument.velocity_error(stars.grvs)
     table[:, PARAMETERS.index("vsini")] = 1.0
     return np.asarray(table[:, :parameters] ** -2.0)

@@ -1,33 +1,33 @@
-"""Trouble: what goes wrong with real stars and files, injected on purpose and listed in truth."""
+"""Defects: what goes wrong with real stars and files, injected on purpose and listed in truth."""
 
 import numpy as np
 
-from distcnn.config import TroubleConfig
-from distcnn.schema import Trouble
+from distcnn.config import DefectConfig
+from distcnn.schema import Defect
 from distcnn.simulate.grid import ReleaseGrid
 
-Struck = dict[Trouble, np.ndarray]
-"""Which stars are struck, ``[N]`` bool per kind."""
+Affected = dict[Defect, np.ndarray]
+"""Which stars are affected, ``[N]`` bool per kind."""
 
 
-def draw_trouble(rng: np.random.Generator, stars: int, config: TroubleConfig) -> Struck:
-    """Strike each star independently with each kind of trouble."""
-    struck = {kind: rng.random(stars) < getattr(config, kind.value) for kind in Trouble}
+def draw_defects(rng: np.random.Generator, stars: int, config: DefectConfig) -> Affected:
+    """Draw for each star and each kind of defect, independently, whether it has it."""
+    affected = {kind: rng.random(stars) < getattr(config, kind.value) for kind in Defect}
     # A star has either no parallax or a negative one; a hot star is not also a binary.
-    struck[Trouble.NEGATIVE_PARALLAX] &= ~struck[Trouble.NO_PARALLAX]
-    struck[Trouble.BINARY] &= ~struck[Trouble.HOT]
-    return struck
+    affected[Defect.NEGATIVE_PARALLAX] &= ~affected[Defect.NO_PARALLAX]
+    affected[Defect.BINARY] &= ~affected[Defect.HOT]
+    return affected
 
 
-def names(struck: Struck) -> list[str]:
+def defect_names(affected: Affected) -> list[str]:
     """Per star the kinds joined by ``+``; empty when clean."""
-    stacked = np.stack([struck[kind] for kind in Trouble], axis=1)
-    kinds = [kind.value for kind in Trouble]
+    stacked = np.stack([affected[kind] for kind in Defect], axis=1)
+    kinds = [kind.value for kind in Defect]
     return ["+".join(k for k, hit in zip(kinds, row, strict=True) if hit) for row in stacked]
 
 
-def heat(rng: np.random.Generator, teff: np.ndarray, logg: np.ndarray, hot: np.ndarray) -> None:
-    """Turn the struck stars into hot dwarfs of 8,000 to 14,000 K, in place."""
+def make_hot(rng: np.random.Generator, teff: np.ndarray, logg: np.ndarray, hot: np.ndarray) -> None:
+    """Turn the affected stars into hot dwarfs of 8,000 to 14,000 K, in place."""
     teff[hot] = rng.uniform(8000.0, 14000.0, int(hot.sum()))
     logg[hot] = rng.uniform(3.6, 4.4, int(hot.sum()))
 
@@ -49,7 +49,7 @@ COSMIC_PROFILE = (
 """A hit of one native pixel after resampling: (distance [nm], height over that at the centre)."""
 
 
-def strike_cosmics(
+def add_cosmic_rays(
     rng: np.random.Generator,
     flux: np.ndarray,
     error: np.ndarray,
@@ -86,7 +86,7 @@ def blank_pixels(
     stars: np.ndarray,
     grid: ReleaseGrid,
 ) -> None:
-    """NaN at the edges of every star, and in runs inside the struck ones, in place.
+    """NaN at the edges of every star, and in runs inside the affected ones, in place.
 
     The archive of DR3 publishes up to 480 missing samples, 4.8 nm; so at most 4 nm inside.
     """

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from distcnn.config import SimulateConfig, TroubleConfig
+from distcnn.config import DefectConfig, SimulateConfig
 
 STARS, SEED = 400, 7
 CONFIG = SimulateConfig(
     stars_per_file=150,
-    trouble=TroubleConfig(cosmic=0.05, negative_parallax=0.02, hot=0.05, duplicate=0.02),
+    trouble=DefectConfig(cosmic=0.05, negative_parallax=0.02, hot=0.05, duplicate=0.02),
 )
 
 

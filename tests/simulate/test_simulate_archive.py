@@ -19,7 +19,7 @@ from distcnn.config import SimulateConfig
 from distcnn.errors import UsageError
 from distcnn.events import Advanced, Event, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor, TaskResult
-from distcnn.schema import Trouble
+from distcnn.schema import Defect
 from distcnn.simulate import DR3_GRID, write_archive
 
 KINDS = ("GaiaSource", "RvsMeanSpectrum", "XpContinuousMeanSpectrum")
@@ -187,21 +187,21 @@ def test_missing_values_are_written_as_the_archive_writes_them(archive: Path) ->
 def test_every_kind_of_trouble_is_in_truth_and_in_the_files(archive: Path) -> None:
     known = truth(archive)
     kinds = set("+".join(known.trouble).split("+")) - {""}
-    assert kinds == {kind.value for kind in Trouble}
-    having = {kind: known.index[known.trouble.str.contains(kind.value)] for kind in Trouble}
+    assert kinds == {kind.value for kind in Defect}
+    having = {kind: known.index[known.trouble.str.contains(kind.value)] for kind in Defect}
     rvs, source = table(archive, "RvsMeanSpectrum"), table(archive, "GaiaSource")
     xp = table(archive, "XpContinuousMeanSpectrum")
     source = source.set_index("source_id")
-    assert not xp.source_id.isin(having[Trouble.NO_XP]).any()
-    assert set(having[Trouble.DUPLICATE]) == set(rvs.source_id[rvs.source_id.duplicated()])
-    assert source.parallax[having[Trouble.NO_PARALLAX]].isna().all()
-    assert (source.parallax[having[Trouble.NEGATIVE_PARALLAX]] < 0).all()
-    assert known.teff[having[Trouble.HOT]].min() >= 8000
-    assert known.teff[~known.index.isin(having[Trouble.HOT])].max() < 7500
+    assert not xp.source_id.isin(having[Defect.NO_XP]).any()
+    assert set(having[Defect.DUPLICATE]) == set(rvs.source_id[rvs.source_id.duplicated()])
+    assert source.parallax[having[Defect.NO_PARALLAX]].isna().all()
+    assert (source.parallax[having[Defect.NEGATIVE_PARALLAX]] < 0).all()
+    assert known.teff[having[Defect.HOT]].min() >= 8000
+    assert known.teff[~known.index.isin(having[Defect.HOT])].max() < 7500
     spectra = rvs.drop_duplicates("source_id").set_index("source_id")
     blank = np.isnan(arrays(spectra.flux)).sum(axis=1)
-    struck = spectra.index.isin(having[Trouble.NAN_PIXELS])
-    assert np.median(blank[struck]) > 5 * np.median(blank[~struck])
+    affected = spectra.index.isin(having[Defect.NAN_PIXELS])
+    assert np.median(blank[affected]) > 5 * np.median(blank[~affected])
     assert blank.max() <= 480
 
 
@@ -210,8 +210,8 @@ def test_cosmic_hits_stand_out_of_their_spectra(archive: Path) -> None:
     rvs = table(archive, "RvsMeanSpectrum").drop_duplicates("source_id").set_index("source_id")
     flux, error = arrays(rvs.flux), arrays(rvs.flux_error)
     height = np.nanmax((flux - 1.03) / error, axis=1)
-    struck = rvs.index.isin(known.index[known.trouble.str.contains("cosmic")])
-    assert np.median(height[struck]) > 3 + np.median(height[~struck])
+    affected = rvs.index.isin(known.index[known.trouble.str.contains("cosmic")])
+    assert np.median(height[affected]) > 3 + np.median(height[~affected])
 
 
 def test_wrong_velocities_and_binaries_move_or_blend_the_calcium_lines(archive: Path) -> None:

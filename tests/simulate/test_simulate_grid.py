@@ -13,9 +13,9 @@ from distcnn.config import IngestConfig, ReleaseGridConfig, SimulateConfig, load
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
 from distcnn.simulate import DR3_GRID, ReleaseGrid, noiseless, write_archive
-from distcnn.simulate.cramer_rao import Known, cramer_rao
-from distcnn.simulate.spectrum.instrument import Exposure, observe
-from distcnn.simulate.spectrum.synthesis import FINE, native_matrices
+from distcnn.simulate.cramer_rao import StarTruth, cramer_rao_bound
+from distcnn.simulate.spectrum.instrument import Exposure, expose
+from distcnn.simulate.spectrum.synthesis import FINE_WAVELENGTH, native_matrices
 from distcnn.survey import Store
 
 DR4 = ReleaseGridConfig(start=846.0, step=0.025, size=961)
@@ -95,8 +95,10 @@ def test_samples_that_two_grids_share_have_the_same_flux() -> None:
 
 def test_what_can_be_known_of_a_star_does_not_depend_on_the_sampling() -> None:
     full = [np.full(2, value) for value in (20.0, 12.0, 300.0, 0.05, 4.0)]
-    stars = Known(SUN_AND_GIANT, *full)
-    bounds = [cramer_rao(stars, SimulateConfig(grid=grid)) for grid in (ReleaseGridConfig(), DR4)]
+    stars = StarTruth(SUN_AND_GIANT, *full)
+    bounds = [
+        cramer_rao_bound(stars, SimulateConfig(grid=grid)) for grid in (ReleaseGridConfig(), DR4)
+    ]
     np.testing.assert_array_equal(*bounds)
 
 
@@ -104,7 +106,9 @@ def test_detector_pixels_cover_any_grid() -> None:
     part = ReleaseGrid(850.0, 0.013, 700)
     for grid in (GRID, part):
         to_native, to_archive = native_matrices("float64", grid)
-        np.testing.assert_allclose(to_archive @ (to_native @ FINE), grid.wavelength, atol=1e-9)
+        np.testing.assert_allclose(
+            to_archive @ (to_native @ FINE_WAVELENGTH), grid.wavelength, atol=1e-9
+        )
 
 
 def test_noise_on_a_coarse_grid_is_as_large_and_nearly_uncorrelated(
@@ -112,8 +116,8 @@ def test_noise_on_a_coarse_grid_is_as_large_and_nearly_uncorrelated(
 ) -> None:
     stars = 150
     full = [np.full(stars, value) for value in (40.0, 11.0, 20, 0.3)]
-    flat = np.ones((stars, FINE.size), np.float32)
-    flux, error = observe(rng, flat, Exposure(*full), GRID)
+    flat = np.ones((stars, FINE_WAVELENGTH.size), np.float32)
+    flux, error = expose(rng, flat, Exposure(*full), GRID)
     noise = flux - 1
     variance = (noise**2).mean()
     correlation = [(noise[:, :-k] * noise[:, k:]).mean() / variance for k in (1, 2)]

@@ -7,13 +7,13 @@ from distcnn.simulate import DR3_GRID
 from distcnn.simulate.spectrum.instrument import (
     Exposure,
     draw_exposure,
+    expose,
     interstellar_band,
     normalise,
-    observe,
     residual_velocity,
 )
-from distcnn.simulate.spectrum.lines import Labels
-from distcnn.simulate.spectrum.synthesis import FINE, broaden, intrinsic
+from distcnn.simulate.spectrum.lines import TrueLabels
+from distcnn.simulate.spectrum.synthesis import FINE_WAVELENGTH, broaden, intrinsic
 
 
 def exposure_of(stars: int, snr: float, transits: int = 20) -> Exposure:
@@ -23,7 +23,7 @@ def exposure_of(stars: int, snr: float, transits: int = 20) -> Exposure:
 
 @pytest.fixture(scope="module")
 def dwarfs() -> np.ndarray:
-    labels = Labels.of(np.tile([5700.0, 4.4, 0.0, 0.0, 0.0], (150, 1)))
+    labels = TrueLabels.of(np.tile([5700.0, 4.4, 0.0, 0.0, 0.0], (150, 1)))
     return broaden(intrinsic(labels, np.float32), np.full(150, 4.0), np.zeros(150))
 
 
@@ -53,7 +53,7 @@ def test_faint_stars_have_less_signal_and_the_regime_switch_lies_among_them(
 def test_noise_correlates_between_neighbours_but_not_between_native_pixels(
     dwarfs: np.ndarray, rng: np.random.Generator
 ) -> None:
-    flux, _ = observe(rng, dwarfs, exposure_of(150, 40.0))
+    flux, _ = expose(rng, dwarfs, exposure_of(150, 40.0))
     noise = flux - flux.mean(axis=0)
     variance = (noise**2).mean()
     correlation = [(noise[:, :-k] * noise[:, k:]).mean() / variance for k in (1, 2, 5)]
@@ -63,10 +63,10 @@ def test_noise_correlates_between_neighbours_but_not_between_native_pixels(
 def test_quoted_errors_are_the_scatter_and_as_uncertain_as_their_spectra_are_few(
     dwarfs: np.ndarray, rng: np.random.Generator
 ) -> None:
-    many, error = observe(rng, dwarfs, exposure_of(150, 40.0, transits=40))
+    many, error = expose(rng, dwarfs, exposure_of(150, 40.0, transits=40))
     scatter = many.std(axis=0)
     assert np.median(scatter / np.median(error, axis=0)) == pytest.approx(1.0, abs=0.03)
-    _, few = observe(rng, dwarfs, exposure_of(150, 40.0, transits=3))
+    _, few = expose(rng, dwarfs, exposure_of(150, 40.0, transits=3))
     spread = [np.std(np.log(values[:, 1000:1200])) for values in (error, few)]
     assert spread[1] > 3 * spread[0]
     # Errors of real spectra correlate by 0.6 and 0.2 at one and two samples.
@@ -78,14 +78,14 @@ def test_quoted_errors_are_the_scatter_and_as_uncertain_as_their_spectra_are_few
 def test_line_cores_have_less_noise_than_the_continuum(
     dwarfs: np.ndarray, rng: np.random.Generator
 ) -> None:
-    flux, error = observe(rng, dwarfs, exposure_of(150, 60.0))
+    flux, error = expose(rng, dwarfs, exposure_of(150, 60.0))
     core = int(np.abs(DR3_GRID.wavelength - 854.444).argmin())
     assert flux[:, core].std() < 0.85 * flux[:, 1200].std()
     assert np.median(error[:, core]) < 0.85 * np.median(error[:, 1200])
 
 
 def test_signal_to_noise_is_per_native_pixel(dwarfs: np.ndarray, rng: np.random.Generator) -> None:
-    flux, _ = observe(rng, np.ones_like(dwarfs), exposure_of(150, 50.0))
+    flux, _ = expose(rng, np.ones_like(dwarfs), exposure_of(150, 50.0))
     # Interpolation and averaging leave two thirds of a native pixel's variance.
     assert flux[:, 500:1900].std() == pytest.approx(np.sqrt(2 / 3) / 50, rel=0.03)
 
@@ -93,7 +93,7 @@ def test_signal_to_noise_is_per_native_pixel(dwarfs: np.ndarray, rng: np.random.
 def test_the_faint_regime_forces_the_median_and_the_bright_one_does_not(
     dwarfs: np.ndarray, rng: np.random.Generator
 ) -> None:
-    flux, error = observe(rng, dwarfs, exposure_of(150, 17.0))
+    flux, error = expose(rng, dwarfs, exposure_of(150, 17.0))
     faint = np.arange(150) < 75
     ratio = flux / error
     normalise(flux, error, faint)
@@ -123,4 +123,4 @@ def test_the_interstellar_band_grows_with_dust() -> None:
     band = interstellar_band(np.array([0.0, 0.3, 0.6]), np.zeros(3), np.float64)
     widths = (1 - band).sum(axis=1) * 0.01
     np.testing.assert_allclose(widths, [0, 0.0111, 0.0222], rtol=0.01)
-    assert FINE[band[1].argmin()] == pytest.approx(862.32, abs=0.01)
+    assert FINE_WAVELENGTH[band[1].argmin()] == pytest.approx(862.32, abs=0.01)

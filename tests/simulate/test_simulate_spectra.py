@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from distcnn.simulate import DR3_GRID, jacobian, noiseless
 from distcnn.simulate.spectrum.linelist import AIR_TO_VACUUM, CALCIUM_TRIPLET, PASCHEN, line_list
-from distcnn.simulate.spectrum.lines import Labels, equivalent_widths
-from distcnn.simulate.spectrum.synthesis import FINE, broaden, native_matrices
+from distcnn.simulate.spectrum.lines import TrueLabels, equivalent_widths
+from distcnn.simulate.spectrum.synthesis import FINE_WAVELENGTH, broaden, native_matrices
 
 SUN = (5772.0, 4.44, 0.0, 0.0, 0.0)
 GIANT = (4800.0, 2.5, -0.2, 0.05, -0.2)
@@ -47,19 +47,20 @@ def test_the_calcium_triplet_has_its_order_and_its_place() -> None:
 
 def test_the_sun_shows_the_tabulated_equivalent_widths() -> None:
     lines = line_list()
-    widths = equivalent_widths(Labels.of(np.array([[5772.0, 4.438, 0.0, 0.0, 0.0]])))[0]
+    widths = equivalent_widths(TrueLabels.of(np.array([[5772.0, 4.438, 0.0, 0.0, 0.0]])))[0]
     np.testing.assert_allclose(widths, lines.width, rtol=0.02)
 
 
 def test_curve_of_growth_is_linear_for_weak_lines_and_flat_for_strong_ones() -> None:
     poor, poorer = ((5772.0, 4.438, m, 0.0, m) for m in (-2.0, -2.1))
-    widths = [equivalent_widths(Labels.of(np.array([star])))[0] for star in (poor, poorer)]
+    widths = [equivalent_widths(TrueLabels.of(np.array([star])))[0] for star in (poor, poorer)]
     iron = line_list().element == "Fe"
     weak, strong = widths[0][iron].argmin(), widths[0][iron].argmax()
     slope = np.log10(widths[0][iron] / widths[1][iron]) / 0.1
     assert slope[weak] > slope[strong]
     rich = [
-        equivalent_widths(Labels.of(np.array([(5772.0, 4.438, m, 0.0, m)])))[0] for m in (0.4, 0.3)
+        equivalent_widths(TrueLabels.of(np.array([(5772.0, 4.438, m, 0.0, m)])))[0]
+        for m in (0.4, 0.3)
     ]
     saturated = np.log10(rich[0] / rich[1])[iron] / 0.1
     assert saturated[strong] < 0.5 < slope[weak]
@@ -93,7 +94,7 @@ def test_ideal_flux_stays_between_nothing_and_the_continuum(
 
 def test_alpha_elements_move_calcium_silicon_titanium_but_not_iron() -> None:
     before, after = (
-        equivalent_widths(Labels.of(np.array([(4800.0, 2.5, -0.2, a, -0.2)])))[0]
+        equivalent_widths(TrueLabels.of(np.array([(4800.0, 2.5, -0.2, a, -0.2)])))[0]
         for a in (0.0, 0.3)
     )
     element, change = line_list().element, after / before
@@ -108,7 +109,8 @@ def test_alpha_elements_move_calcium_silicon_titanium_but_not_iron() -> None:
 
 def test_iron_lines_follow_iron_and_not_the_other_metals() -> None:
     plain, iron_rich = (
-        equivalent_widths(Labels.of(np.array([(5000.0, 3.0, 0.0, 0.0, f)])))[0] for f in (0.0, 0.2)
+        equivalent_widths(TrueLabels.of(np.array([(5000.0, 3.0, 0.0, 0.0, f)])))[0]
+        for f in (0.0, 0.2)
     )
     element = line_list().element
     assert (iron_rich > plain)[element == "Fe"].all()
@@ -127,26 +129,26 @@ def test_calcium_is_wider_in_giants_than_in_dwarfs_of_one_temperature() -> None:
 
 
 def test_broadening_keeps_equivalent_widths_and_gives_the_instrument_width() -> None:
-    narrow = 1 - 0.5 * np.exp(-0.5 * ((FINE - 858.0) / 0.012) ** 2)
+    narrow = 1 - 0.5 * np.exp(-0.5 * ((FINE_WAVELENGTH - 858.0) / 0.012) ** 2)
     slow, fast = broaden(np.stack([narrow, narrow]), np.array([0.3, 40.0]), np.zeros(2))
     for wide in (slow, fast):
         assert (1 - wide).sum() == pytest.approx((1 - narrow).sum(), rel=2e-4)
-    second_moment = ((1 - slow) * (FINE - 858.0) ** 2).sum() / (1 - slow).sum()
+    second_moment = ((1 - slow) * (FINE_WAVELENGTH - 858.0) ** 2).sum() / (1 - slow).sum()
     expected = np.hypot(LSF_FWHM / 2.3548, 0.012)
     assert np.sqrt(second_moment) == pytest.approx(expected, rel=0.01)
     assert (1 - fast).max() < 0.6 * (1 - slow).max()
 
 
 def test_velocity_shifts_lines_to_the_red() -> None:
-    narrow = 1 - 0.5 * np.exp(-0.5 * ((FINE - 858.0) / 0.012) ** 2)
+    narrow = 1 - 0.5 * np.exp(-0.5 * ((FINE_WAVELENGTH - 858.0) / 0.012) ** 2)
     moved = broaden(narrow[None], np.array([4.0]), np.array([100.0]))[0]
-    centre = FINE[moved.argmin()]
+    centre = FINE_WAVELENGTH[moved.argmin()]
     assert centre == pytest.approx(858.0 * (1 + 100 / 299_792.458), abs=0.006)
 
 
 def test_native_pixels_cover_the_archives_grid() -> None:
     to_native, to_archive = native_matrices("float64", DR3_GRID)
-    straight = to_archive @ (to_native @ FINE)
+    straight = to_archive @ (to_native @ FINE_WAVELENGTH)
     np.testing.assert_allclose(straight, DR3_GRID.wavelength, atol=1e-9)
 
 

@@ -23,12 +23,12 @@ from distcnn.simulate.galaxy.sky import (
     to_ecliptic,
     to_galactic,
 )
-from distcnn.simulate.galaxy.stars import Stars, draw_stars
+from distcnn.simulate.galaxy.stars import SimulatedStars, draw_stars
 from distcnn.simulate.spectrum import xp
 
 
 @pytest.fixture(scope="module")
-def stars() -> Stars:
+def stars() -> SimulatedStars:
     rng = np.random.default_rng(5)
     return draw_stars(rng, split_sky(6000, 6000)[0], SimulateConfig())
 
@@ -76,7 +76,9 @@ def test_coordinates_turn_to_known_places() -> None:
     assert to_ecliptic(np.array([0.0]), np.array([90.0]))[1][0] == pytest.approx(66.56, abs=0.01)
 
 
-def test_half_are_giants_and_the_three_populations_differ_in_chemistry(stars: Stars) -> None:
+def test_half_are_giants_and_the_three_populations_differ_in_chemistry(
+    stars: SimulatedStars,
+) -> None:
     labels, population = stars.labels, stars.population
     assert 0.35 < np.mean(labels.logg < 3.5) < 0.65
     share = np.bincount(population, minlength=3) / len(stars)
@@ -87,11 +89,11 @@ def test_half_are_giants_and_the_three_populations_differ_in_chemistry(stars: St
     assert np.median(labels.mh[population == 2]) < -1.0
 
 
-def test_iron_is_not_a_copy_of_metallicity(stars: Stars) -> None:
+def test_iron_is_not_a_copy_of_metallicity(stars: SimulatedStars) -> None:
     assert 0.015 < np.std(stars.labels.feh - stars.labels.mh) < 0.04
 
 
-def test_the_high_alpha_population_reaches_farther_from_the_plane(stars: Stars) -> None:
+def test_the_high_alpha_population_reaches_farther_from_the_plane(stars: SimulatedStars) -> None:
     _, latitude = to_galactic(stars.ra, stars.dec)
     height = np.abs(stars.distance * np.sin(np.deg2rad(latitude)))
     assert np.median(height[stars.population == 1]) > 1.5 * np.median(height[stars.population == 0])
@@ -105,7 +107,7 @@ def test_sun_and_clump_have_their_known_magnitudes_and_colours() -> None:
     np.testing.assert_allclose(colour, [0.79, 1.19], atol=0.03)
 
 
-def test_parallax_magnitude_and_dust_agree_with_the_distance(stars: Stars) -> None:
+def test_parallax_magnitude_and_dust_agree_with_the_distance(stars: SimulatedStars) -> None:
     near = (stars.distance < 0.5) & (stars.parallax_error < 0.1)
     np.testing.assert_allclose(1 / stars.parallax[near], stars.distance[near], rtol=0.3)
     assert np.corrcoef(stars.distance, stars.ebv)[0, 1] > 0.1
@@ -124,7 +126,9 @@ def residual(features: np.ndarray, label: np.ndarray) -> float:
     return float(np.median(np.abs(error)) / np.median(np.abs(label[half:] - np.median(label))))
 
 
-def test_photometry_and_parallax_alone_give_neither_metallicity_nor_alpha(stars: Stars) -> None:
+def test_photometry_and_parallax_alone_give_neither_metallicity_nor_alpha(
+    stars: SimulatedStars,
+) -> None:
     good = np.isfinite(stars.parallax) & (stars.parallax > 0.05) & (stars.labels.teff < 7500)
     m = {band: values[good] for band, values in stars.magnitude.items()}
     absolute = m["g"] + 5 * np.log10(stars.parallax[good]) - 10
@@ -137,7 +141,7 @@ def test_photometry_and_parallax_alone_give_neither_metallicity_nor_alpha(stars:
     assert residual(features, labels.logg[good]) < 0.25
 
 
-def test_noiseless_spectra_give_metallicity_and_alpha(stars: Stars) -> None:
+def test_noiseless_spectra_give_metallicity_and_alpha(stars: SimulatedStars) -> None:
     some = np.flatnonzero(stars.labels.teff < 7500)[:900]
     names = ("teff", "logg", "mh", "alpham", "feh")
     values = np.stack([getattr(stars.labels, name)[some] for name in names], axis=1)

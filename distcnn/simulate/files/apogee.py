@@ -10,11 +10,13 @@ from astropy.io import fits
 
 from distcnn.config import SimulateConfig
 from distcnn.files import atomic_write
-from distcnn.schema import Trouble
-from distcnn.simulate.galaxy.stars import Stars
+from distcnn.schema import DEFAULT_LABELS, LABELS, Defect
+from distcnn.simulate.galaxy.stars import SimulatedStars
 
-LABEL_COLUMNS = ("TEFF", "LOGG", "M_H", "ALPHA_M", "FE_H")
+LABEL_COLUMNS = {"teff": "TEFF", "logg": "LOGG", "mh": "M_H", "alpham": "ALPHA_M", "feh": "FE_H"}
 STAR_BAD, TEFF_BAD, LOGG_BAD, M_H_BAD, STAR_WARN = 1 << 23, 1 << 16, 1 << 17, 1 << 19, 1 << 7
+WRONG_BY = (900.0, 1.0, 0.7, 0.25, 0.7)
+"""Typical error of labels that have failed, as ``DEFAULT_LABELS``: K, then dex."""
 LABELLED_TEFF = (3500.0, 7500.0)
 FILE_NAME = "allStar-dr17-simulated.fits"
 
@@ -28,16 +30,11 @@ _LAYOUT = (
     ("SNR", "E", ""),
     ("STARFLAG", "K", ""),
     ("ASPCAPFLAG", "K", ""),
-    ("TEFF", "E", "K"),
-    ("TEFF_ERR", "E", "K"),
-    ("LOGG", "E", "dex"),
-    ("LOGG_ERR", "E", "dex"),
-    ("M_H", "E", "dex"),
-    ("M_H_ERR", "E", "dex"),
-    ("ALPHA_M", "E", "dex"),
-    ("ALPHA_M_ERR", "E", "dex"),
-    ("FE_H", "E", "dex"),
-    ("FE_H_ERR", "E", "dex"),
+    *(
+        (f"{LABEL_COLUMNS[label]}{end}", "E", LABELS[label].unit)
+        for label in DEFAULT_LABELS
+        for end in ("", "_ERR")
+    ),
 )
 
 
@@ -46,7 +43,7 @@ SCHEMA = pa.schema([(name, _ARROW[form]) for name, form, _ in _LAYOUT])
 
 
 def draw_labelled(
-    rng: np.random.Generator, stars: Stars, config: SimulateConfig
+    rng: np.random.Generator, stars: SimulatedStars, config: SimulateConfig
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """(labelled: bool ``[N]``, rows of the table) for the stars of one file.
 
@@ -56,7 +53,7 @@ def draw_labelled(
     teff = stars.labels.teff
     inside = (teff >= LABELLED_TEFF[0]) & (teff <= LABELLED_TEFF[1]) & stars.has_spectrum
     lucky = np.clip(0.97 + 0.04 * np.log10(stars.exposure.snr / 15.0), 0.0, 1.05)
-    chance = config.labelled_fraction * np.where(stars.struck[Trouble.BINARY], 0.1, lucky)
+    chance = config.labelled_fraction * np.where(stars.affected[Defect.BINARY], 0.1, lucky)
     labelled = inside & (rng.random(teff.size) < chance)
     first = _visit(rng, stars, np.flatnonzero(labelled), config, poorer=1.0)
     again = np.flatnonzero(labelled & (rng.random(teff.size) < config.repeat_fraction))
@@ -66,10 +63,13 @@ def draw_labelled(
 
 
 def _visit(
-    rng: np.random.Generator, stars: Stars, rows: np.ndarray, config: SimulateConfig, poorer: float
+    rng: np.random.Generator,
+    stars: SimulatedStars,
+    rows: np.ndarray,
+    config: SimulateConfig,
+    poorer: float,
 ) -> pd.DataFrame:
-    labels = stars.labels
-    true = np.stack([labels.teff, labels.logg, labels.mh, labels.alpham, labels.feh], axis=1)[rows]
+    true = stars.labels.as_array()[rows]
     # Quoted errors differ between stars, and the noise is drawn from what is quoted.
     error = np.array(config.label_error) * poorer * rng.lognormal(0.0, 0.2, (rows.size, 1))
     noisy = true + error * rng.standard_normal(true.shape)
@@ -83,9 +83,9 @@ def _visit(
         "STARFLAG": np.zeros(rows.size, np.int64),
         "ASPCAPFLAG": np.where(rng.random(rows.size) < 0.05, STAR_WARN, 0).astype(np.int64),
     }
-    for k, name in enumerate(LABEL_COLUMNS):
-        columns[name] = noisy[:, k].astype(np.float32)
-        columns[f"{name}_ERR"] = error[:, k].astype(np.float32)
+    for k, label in enumerate(DEFAULT_LABELS):
+        columns[LABEL_COLUMNS[label]] = noisy[:, k].astype(np.float32)
+        columns[f"{LABEL_COLUMNS[label]}_ERR"] = error[:, k].astype(np.float32)
     return pd.DataFrame(columns)
 
 
@@ -93,7 +93,8 @@ def _spoil(rng: np.random.Generator, table: pd.DataFrame, wrong: np.ndarray) -> 
     """Labels that failed, with their warning bits."""
     count = int(wrong.sum())
     table.loc[wrong, "ASPCAPFLAG"] = STAR_BAD | TEFF_BAD | LOGG_BAD | M_H_BAD
-    for name, size in zip(LABEL_COLUMNS, (900.0, 1.0, 0.7, 0.25, 0.7), strict=True):
+    for label, size in zip(DEFAULT_LABELS, WRONG_BY, strict=True):
+        name = LABEL_COLUMNS[label]
         off = (size * rng.standard_normal(count)).astype(np.float32)
         table.loc[wrong, name] = table.loc[wrong, name].to_numpy() + off
     return table

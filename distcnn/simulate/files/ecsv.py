@@ -6,13 +6,13 @@ import numpy as np
 import orjson
 from isal import isal_zlib
 
-from distcnn.simulate.files.gaia_columns import Column
+from distcnn.simulate.files.gaia_columns import ArchiveColumn
 
 _GZIP_WINDOW = 31
 _LEVEL = 1
 
 
-def header(columns: Sequence[Column]) -> bytes:
+def header(columns: Sequence[ArchiveColumn]) -> bytes:
     """ECSV 1.0 header lines and the line of column names."""
     lines = ["# %ECSV 1.0", "# ---", "# delimiter: ','", "# datatype:"]
     for column in columns:
@@ -43,7 +43,7 @@ def arrays(values: np.ndarray) -> list[bytes]:
     return [b'"' + text.replace(b"null", b"NaN") + b'"' for text in texts]
 
 
-def rows(columns: Sequence[Column], tokens: Mapping[str, list[bytes]]) -> bytes:
+def rows(columns: Sequence[ArchiveColumn], tokens: Mapping[str, list[bytes]]) -> bytes:
     """Rows of text, the columns in their order."""
     lines = map(b",".join, zip(*(tokens[column.name] for column in columns), strict=True))
     return b"".join(line + b"\n" for line in lines)

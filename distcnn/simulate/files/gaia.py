@@ -4,23 +4,23 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from distcnn.schema import Trouble
+from distcnn.schema import Defect
 from distcnn.simulate.files import ecsv
 from distcnn.simulate.files.gaia_columns import RVS, SOLUTION_ID, SOURCE, XP
 from distcnn.simulate.galaxy import sky
-from distcnn.simulate.galaxy.stars import BANDS, Stars
+from distcnn.simulate.galaxy.stars import BANDS, SimulatedStars
 from distcnn.simulate.spectrum.xp import COEFFICIENTS, draw_coefficients
 
 _CORRELATIONS = b'"[' + b",".join([b"0.0"] * (COEFFICIENTS * (COEFFICIENTS - 1) // 2)) + b']"'
 _BASIS = {"bp": 56, "rp": 57}
-_XP_BLOCK = 500
+_XP_BLOCK_STARS = 500
 
 
 def _single(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def source_rows(rng: np.random.Generator, stars: Stars, release: str) -> Iterator[bytes]:
+def source_rows(rng: np.random.Generator, stars: SimulatedStars, release: str) -> Iterator[bytes]:
     """GaiaSource: every source of the range, with or without a spectrum."""
     columns = {
         **_identity(stars, "source"),
@@ -33,8 +33,8 @@ def source_rows(rng: np.random.Generator, stars: Stars, release: str) -> Iterato
     columns |= {"ref_epoch": np.full(len(stars), 2016.0), "l": longitude, "b": latitude}
     columns["ecl_lon"], columns["ecl_lat"] = sky.to_ecliptic(stars.ra, stars.dec)
     columns["has_rvs"] = stars.has_spectrum
-    columns["has_xp_continuous"] = stars.has_spectrum & ~stars.struck[Trouble.NO_XP]
-    columns["non_single_star"] = np.where(stars.struck[Trouble.BINARY], 2, 0)
+    columns["has_xp_continuous"] = stars.has_spectrum & ~stars.affected[Defect.NO_XP]
+    columns["non_single_star"] = np.where(stars.affected[Defect.BINARY], 2, 0)
     tokens = {name: ecsv.scalars(values) for name, values in columns.items()}
     tokens["rv_method_used"] = _whole(columns["rv_method_used"])
     tokens["rv_nb_transits"] = _whole(columns["rv_nb_transits"])
@@ -46,7 +46,7 @@ def _whole(values: np.ndarray) -> list[bytes]:
     return [b"null" if np.isnan(value) else b"%d" % int(value) for value in values]
 
 
-def _identity(stars: Stars, table: str) -> dict[str, np.ndarray]:
+def _identity(stars: SimulatedStars, table: str) -> dict[str, np.ndarray]:
     return {
         "source_id": stars.source_id,
         "solution_id": np.full(len(stars), SOLUTION_ID[table], np.int64),
@@ -55,11 +55,11 @@ def _identity(stars: Stars, table: str) -> dict[str, np.ndarray]:
     }
 
 
-def _astrometry(rng: np.random.Generator, stars: Stars) -> dict[str, np.ndarray]:
-    solved = ~stars.struck[Trouble.NO_PARALLAX]
-    bad = stars.struck[Trouble.NEGATIVE_PARALLAX] & (stars.parallax_error > 0.2)
+def _astrometry(rng: np.random.Generator, stars: SimulatedStars) -> dict[str, np.ndarray]:
+    solved = ~stars.affected[Defect.NO_PARALLAX]
+    bad = stars.affected[Defect.NEGATIVE_PARALLAX] & (stars.parallax_error > 0.2)
     ruwe = rng.lognormal(0.01, 0.07, len(stars))
-    ruwe *= np.where(bad | stars.struck[Trouble.BINARY], rng.uniform(1.2, 5.0, len(stars)), 1.0)
+    ruwe *= np.where(bad | stars.affected[Defect.BINARY], rng.uniform(1.2, 5.0, len(stars)), 1.0)
     wavenumber = 1.76 - 1.61 / np.pi * np.arctan(0.531 * stars.colour)  # Lindegren et al. 2021
     return {
         "parallax": stars.parallax,
@@ -72,7 +72,7 @@ def _astrometry(rng: np.random.Generator, stars: Stars) -> dict[str, np.ndarray]
     }
 
 
-def _magnitudes(stars: Stars) -> dict[str, np.ndarray]:
+def _magnitudes(stars: SimulatedStars) -> dict[str, np.ndarray]:
     columns = {}
     for band in BANDS:
         columns[f"phot_{band}_mean_mag"] = _single(stars.magnitude[band])
@@ -82,7 +82,7 @@ def _magnitudes(stars: Stars) -> dict[str, np.ndarray]:
     return columns | {"phot_bp_rp_excess_factor": _single(excess)}
 
 
-def _velocity(rng: np.random.Generator, stars: Stars) -> dict[str, np.ndarray]:
+def _velocity(rng: np.random.Generator, stars: SimulatedStars) -> dict[str, np.ndarray]:
     exposure, seen = stars.exposure, stars.has_spectrum
     spread = np.choose(stars.population, (30.0, 55.0, 140.0))
     error = np.clip(1.3 * 10 ** (0.346 * (exposure.grvs - 12.0)), 0.12, 10.0)
@@ -104,9 +104,13 @@ def _velocity(rng: np.random.Generator, stars: Stars) -> dict[str, np.ndarray]:
 
 
 def spectrum_rows(
-    rng: np.random.Generator, stars: Stars, block: np.ndarray, flux: np.ndarray, error: np.ndarray
+    rng: np.random.Generator,
+    stars: SimulatedStars,
+    block: np.ndarray,
+    flux: np.ndarray,
+    error: np.ndarray,
 ) -> bytes:
-    """RvsMeanSpectrum: the stars ``block``; copies of the struck ones follow."""
+    """RvsMeanSpectrum: the stars ``block``; copies of the affected ones follow."""
     transits = stars.exposure.transits[block]
     ccds = 3 * transits - rng.integers(0, 2, block.size)
     deblended = np.where(rng.random(block.size) < 0.25, rng.binomial(ccds, 0.4), 0)
@@ -115,16 +119,16 @@ def spectrum_rows(
     tokens = {name: ecsv.scalars(values) for name, values in columns.items()}
     tokens["flux"] = ecsv.arrays(np.round(flux, 6))
     tokens["flux_error"] = ecsv.arrays(np.round(error, 6))
-    twice = np.flatnonzero(stars.struck[Trouble.DUPLICATE][block])
+    twice = np.flatnonzero(stars.affected[Defect.DUPLICATE][block])
     copies = {name: [values[row] for row in twice] for name, values in tokens.items()}
     return ecsv.rows(RVS, tokens) + ecsv.rows(RVS, copies)
 
 
-def xp_rows(rng: np.random.Generator, stars: Stars, systematic: float) -> Iterator[bytes]:
+def xp_rows(rng: np.random.Generator, stars: SimulatedStars, systematic: float) -> Iterator[bytes]:
     """XpContinuousMeanSpectrum: the sources that have one."""
-    having = np.flatnonzero(stars.has_spectrum & ~stars.struck[Trouble.NO_XP])
-    for begin in range(0, having.size, _XP_BLOCK):
-        block = having[begin : begin + _XP_BLOCK]
+    having = np.flatnonzero(stars.has_spectrum & ~stars.affected[Defect.NO_XP])
+    for begin in range(0, having.size, _XP_BLOCK_STARS):
+        block = having[begin : begin + _XP_BLOCK_STARS]
         identity = _identity(stars, "xp")
         tokens = {k: ecsv.scalars(identity[k][block]) for k in ("source_id", "solution_id")}
         for band in ("bp", "rp"):
@@ -133,7 +137,7 @@ def xp_rows(rng: np.random.Generator, stars: Stars, systematic: float) -> Iterat
 
 
 def _xp_band(
-    rng: np.random.Generator, stars: Stars, block: np.ndarray, band: str, systematic: float
+    rng: np.random.Generator, stars: SimulatedStars, block: np.ndarray, band: str, systematic: float
 ) -> dict[str, list[bytes]]:
     labels = stars.labels
     true = (labels.teff, labels.logg, labels.mh, labels.alpham, stars.ebv)

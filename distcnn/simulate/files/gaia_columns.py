@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Column:
+class ArchiveColumn:
     """One column of an archive table; ``subtype`` is the element type of an array column."""
 
     name: str
@@ -18,8 +18,8 @@ class Column:
     subtype: str = ""
 
 
-def _columns(*rows: tuple[str, ...]) -> tuple[Column, ...]:
-    return tuple(Column(*row) for row in rows)
+def _columns(*rows: tuple[str, ...]) -> tuple[ArchiveColumn, ...]:
+    return tuple(ArchiveColumn(*row) for row in rows)
 
 
 SOURCE = _columns(
@@ -73,7 +73,7 @@ RVS = _columns(
 )  # fmt: skip
 
 
-def _xp_band(band: str) -> tuple[Column, ...]:
+def _xp_band(band: str) -> tuple[ArchiveColumn, ...]:
     name = band.upper()
     return _columns(
         (f"{band}_basis_function_id", "int16", "", "meta.id", f"Identifier defining the set of basis functions for the {name} spectrum representation"),

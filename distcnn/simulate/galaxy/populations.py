@@ -70,16 +70,18 @@ def draw_chemistry(rng: np.random.Generator, radius: np.ndarray, height: np.ndar
     return Chemistry(mh, alpham, mh + 0.025 * normal[2], population)
 
 
-def draw_dice(rng: np.random.Generator, stars: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_kiel_randoms(
+    rng: np.random.Generator, stars: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The chance in a star's place on the Kiel diagram: (phase, age, two normals)."""
     return rng.random(stars), rng.random(stars), rng.standard_normal((2, stars))
 
 
 def kiel(
-    dice: tuple[np.ndarray, np.ndarray, np.ndarray], state: np.ndarray, mh: np.ndarray
+    randoms: tuple[np.ndarray, np.ndarray, np.ndarray], state: np.ndarray, mh: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(teff [K], logg) by state; poor stars are hotter at the same gravity."""
-    uniform, age, noise = dice
+    uniform, age, noise = randoms
     poor = np.clip(mh, -2.2, 0.4)
     # Main sequence: mostly F and G, as in a magnitude-limited sample.
     ms_teff = np.clip(5750 + 680 * noise[0], 3900, 7400)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from distcnn.config import SimulateConfig
-from distcnn.schema import Trouble
+from distcnn.schema import Defect
 from distcnn.simulate import defects
 from distcnn.simulate.galaxy import photometry, populations, sky
 from distcnn.simulate.galaxy.populations import Chemistry
 from distcnn.simulate.spectrum.instrument import Exposure, draw_exposure
 from distcnn.simulate.spectrum.linelist import ALPHA_ELEMENTS
-from distcnn.simulate.spectrum.lines import Labels
+from distcnn.simulate.spectrum.lines import TrueLabels
 
 BANDS = ("g", "bp", "rp")
 PARALLAX_OFFSET = -0.03
@@ -19,13 +19,16 @@ PARALLAX_OFFSET = -0.03
 
 
 @dataclass(frozen=True)
-class Stars:
-    """Truth and measurements of ``[N]`` stars; units in the names' comments of truth.parquet."""
+class SimulatedStars:
+    """Truth and measurements of ``[N]`` stars.
+
+    ra, dec: deg; distance: kpc; ebv: mag; vsini: km/s; magnitudes: mag; parallaxes: mas.
+    """
 
     source_id: np.ndarray
     ra: np.ndarray
     dec: np.ndarray
-    labels: Labels
+    labels: TrueLabels
     population: np.ndarray
     distance: np.ndarray
     ebv: np.ndarray
@@ -37,7 +40,7 @@ class Stars:
     colour: np.ndarray
     parallax: np.ndarray
     parallax_error: np.ndarray
-    struck: defects.Struck
+    affected: defects.Affected
 
     def __len__(self) -> int:
         return self.source_id.size
@@ -57,17 +60,19 @@ class Sightline:
 
 
 @dataclass(frozen=True)
-class Nature:
+class IntrinsicProperties:
     """What stars are, before anything is measured; distance in kpc, true magnitudes."""
 
-    labels: Labels
+    labels: TrueLabels
     population: np.ndarray
     distance: np.ndarray
     ebv: np.ndarray
     magnitude: dict[str, np.ndarray]
 
 
-def draw_stars(rng: np.random.Generator, where: sky.SkyRange, config: SimulateConfig) -> Stars:
+def draw_stars(
+    rng: np.random.Generator, where: sky.SkyRange, config: SimulateConfig
+) -> SimulatedStars:
     """All sources of one sky range; ``where.stars`` of them have a spectrum."""
     extra = round(config.spectrumless * where.stars)
     total = where.stars + extra
@@ -76,26 +81,26 @@ def draw_stars(rng: np.random.Generator, where: sky.SkyRange, config: SimulateCo
     has_spectrum = np.ones(total, bool)
     has_spectrum[rng.choice(total, extra, replace=False)] = False
     exposure = draw_exposure(rng, total)
-    struck = defects.draw_trouble(rng, total, config.trouble)
+    affected = defects.draw_defects(rng, total, config.trouble)
     sight = Sightline(
         exposure.grvs,
         *sky.to_galactic(ra, dec),
         dust=photometry.draw_patchiness(rng, total),
         offsets=photometry.draw_colour_offsets(rng, total),
     )
-    nature = _draw_nature(rng, sight, struck[Trouble.HOT], config)
-    true = nature.magnitude
+    intrinsic = _draw_intrinsic(rng, sight, affected[Defect.HOT], config)
+    true = intrinsic.magnitude
     error = {band: photometry.magnitude_error(true["g"], band) for band in BANDS}
-    parallax, parallax_error = _astrometry(rng, nature.distance, true["g"], struck)
-    return Stars(
+    parallax, parallax_error = _astrometry(rng, intrinsic.distance, true["g"], affected)
+    return SimulatedStars(
         source_id=source_id,
         ra=ra,
         dec=dec,
-        labels=nature.labels,
-        population=nature.population,
-        distance=nature.distance,
-        ebv=nature.ebv,
-        vsini=populations.draw_vsini(rng, nature.labels.teff, nature.labels.logg),
+        labels=intrinsic.labels,
+        population=intrinsic.population,
+        distance=intrinsic.distance,
+        ebv=intrinsic.ebv,
+        vsini=populations.draw_vsini(rng, intrinsic.labels.teff, intrinsic.labels.logg),
         exposure=exposure,
         has_spectrum=has_spectrum,
         magnitude={b: true[b] + error[b] * rng.standard_normal(total) for b in BANDS},
@@ -103,32 +108,34 @@ def draw_stars(rng: np.random.Generator, where: sky.SkyRange, config: SimulateCo
         colour=true["bp"] - true["rp"],
         parallax=parallax,
         parallax_error=parallax_error,
-        struck=struck,
+        affected=affected,
     )
 
 
-def _draw_nature(
+def _draw_intrinsic(
     rng: np.random.Generator, sight: Sightline, hot: np.ndarray, config: SimulateConfig
-) -> Nature:
+) -> IntrinsicProperties:
     total = hot.size
     state = populations.draw_states(rng, total)
-    dice = populations.draw_dice(rng, total)
+    randoms = populations.draw_kiel_randoms(rng, total)
     # A first guess at the distance with typical chemistry tells where in the Galaxy the star is.
     guess = np.full(total, -0.15)
-    typical = Labels(*populations.kiel(dice, state, guess), guess, 0 * guess, guess, {})
+    typical = TrueLabels(*populations.kiel(randoms, state, guess), guess, 0 * guess, guess, {})
     mass = populations.draw_mass(rng, state, typical.teff, np.zeros(total, int))
-    distance = _place(typical, mass, sight)[0]
+    distance = _distance_and_dust(typical, mass, sight)[0]
     place = populations.galactic_place(sight.longitude, sight.latitude, distance)
     chemistry = populations.draw_chemistry(rng, *place)
-    teff, logg = populations.kiel(dice, state, chemistry.mh)
-    defects.heat(rng, teff, logg, hot)
+    teff, logg = populations.kiel(randoms, state, chemistry.mh)
+    defects.make_hot(rng, teff, logg, hot)
     mass = populations.draw_mass(rng, state, teff, chemistry.population)
     labels = _labels(rng, teff, logg, chemistry, config.element_scatter)
-    return Nature(labels, chemistry.population, *_place(labels, mass, sight))
+    return IntrinsicProperties(
+        labels, chemistry.population, *_distance_and_dust(labels, mass, sight)
+    )
 
 
-def _place(
-    labels: Labels, mass: np.ndarray, sight: Sightline
+def _distance_and_dust(
+    labels: TrueLabels, mass: np.ndarray, sight: Sightline
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """(distance [kpc], E(B-V), true magnitudes) that make the stars as bright as they are seen."""
     bp_rp, g_rp = photometry.intrinsic_colours(labels.teff, labels.logg, labels.feh)
@@ -151,24 +158,24 @@ def _labels(
     logg: np.ndarray,
     chemistry: Chemistry,
     scatter: float,
-) -> Labels:
+) -> TrueLabels:
     names = (*ALPHA_ELEMENTS, "Ni", "Cr", "CN")
     elements = {name: scatter * rng.standard_normal(teff.size) for name in names}
     # First dredge-up: giants have burnt carbon, so their CN is not a plain measure of [M/H].
     elements["CN"] = 2.0 * elements["CN"] - 0.05 * np.clip(3.3 - logg, 0.0, 1.0)
-    return Labels(teff, logg, chemistry.mh, chemistry.alpham, chemistry.feh, elements)
+    return TrueLabels(teff, logg, chemistry.mh, chemistry.alpham, chemistry.feh, elements)
 
 
 def _astrometry(
-    rng: np.random.Generator, distance: np.ndarray, g: np.ndarray, struck: defects.Struck
+    rng: np.random.Generator, distance: np.ndarray, g: np.ndarray, affected: defects.Affected
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(parallax, error) in mas, NaN where struck so; a negative one is a bad solution."""
+    """(parallax, error) in mas, NaN where affected so; a negative one is a bad solution."""
     error = photometry.draw_parallax_error(rng, g)
-    error = np.where(struck[Trouble.NEGATIVE_PARALLAX], rng.uniform(0.3, 1.5, error.size), error)
+    error = np.where(affected[Defect.NEGATIVE_PARALLAX], rng.uniform(0.3, 1.5, error.size), error)
     parallax = 1 / distance + PARALLAX_OFFSET + error * rng.standard_normal(error.size)
     below = -error * rng.uniform(0.1, 2.0, error.size)
-    parallax = np.where(struck[Trouble.NEGATIVE_PARALLAX], below, parallax)
+    parallax = np.where(affected[Defect.NEGATIVE_PARALLAX], below, parallax)
     # Noise alone makes some distant stars negative: they are listed like the injected ones.
-    struck[Trouble.NEGATIVE_PARALLAX] |= (parallax < 0) & ~struck[Trouble.NO_PARALLAX]
-    missing = struck[Trouble.NO_PARALLAX]
+    affected[Defect.NEGATIVE_PARALLAX] |= (parallax < 0) & ~affected[Defect.NO_PARALLAX]
+    missing = affected[Defect.NO_PARALLAX]
     return np.where(missing, np.nan, parallax), np.where(missing, np.nan, error)

@@ -16,7 +16,7 @@ from distcnn.simulate.grid import DR3_GRID, ReleaseGrid
 from distcnn.simulate.spectrum.linelist import DIB
 from distcnn.simulate.spectrum.synthesis import (
     CCDS,
-    FINE,
+    FINE_WAVELENGTH,
     NATIVE_STEP,
     native_matrices,
 )
@@ -25,8 +25,13 @@ REGIME_SWITCH = 12.0
 """G_RVS above which only the median is set to one."""
 SNR_FLOOR, SNR_SLOPE, SNR_CEILING = 15.0, 0.794, 600.0
 """P(S/N > s) = (s / 15)^-0.794: one third lies below 25."""
-ZERO_POINT, EXPOSURE, BAND_WIDTH = 21.317, 4.4167, 24.0
+ZERO_POINT_MAG = 21.317
+"""G_RVS of a star that gives one photo-electron per second in the whole band."""
+EXPOSURE_S, BAND_WIDTH_NM = 4.4167, 24.0
+"""Time that a star takes to cross one CCD, and width of the band its light is spread over."""
 BACKGROUND, READ_NOISE = 4.7, 3.2
+"""Photo-electrons per CCD and native pixel: of the sky, per row of ten that are summed; and of
+reading, once for the sum."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,10 @@ class Exposure:
     dark_share: np.ndarray
     """Share of the noise variance that does not come from the star's own photons."""
 
+    def take(self, rows: np.ndarray) -> "Exposure":
+        """Those of some stars."""
+        return Exposure(*(values[rows] for values in vars(self).values()))
+
 
 def draw_exposure(rng: np.random.Generator, stars: int) -> Exposure:
     """Signal to noise and transits by their distributions; G_RVS follows from the noise model."""
@@ -49,8 +58,8 @@ def draw_exposure(rng: np.random.Generator, stars: int) -> Exposure:
     dark = BACKGROUND * spectra * 10.0 + READ_NOISE**2 * spectra
     # SNR = S / sqrt(S + dark), solved for the photons S of one native pixel.
     photons = (snr**2 + np.sqrt(snr**4 + 4 * snr**2 * dark)) / 2
-    scale = EXPOSURE * spectra * NATIVE_STEP / BAND_WIDTH
-    grvs = ZERO_POINT - 2.5 * np.log10(photons / scale)
+    scale = EXPOSURE_S * spectra * NATIVE_STEP / BAND_WIDTH_NM
+    grvs = ZERO_POINT_MAG - 2.5 * np.log10(photons / scale)
     return Exposure(snr, grvs, transits, dark / (photons + dark))
 
 
@@ -66,7 +75,7 @@ def velocity_error(grvs: np.ndarray) -> np.ndarray:
 
 def dark_share(grvs: np.ndarray) -> np.ndarray:
     """Share of the noise variance that is not the star's own photons; the same for any transits."""
-    photons = EXPOSURE * NATIVE_STEP / BAND_WIDTH * 10 ** (0.4 * (ZERO_POINT - grvs))
+    photons = EXPOSURE_S * NATIVE_STEP / BAND_WIDTH_NM * 10 ** (0.4 * (ZERO_POINT_MAG - grvs))
     dark = BACKGROUND * 10.0 + READ_NOISE**2
     return np.asarray(dark / (photons + dark))
 
@@ -78,7 +87,7 @@ def interstellar_band(
     sigma = 0.19
     centre = DIB * (1 + velocity / LIGHT_SPEED_KM_S)
     depth = 0.037 * ebv / (sigma * np.sqrt(2 * np.pi))
-    offset = (FINE.astype(dtype)[None, :] - centre[:, None].astype(dtype)) / dtype(sigma)
+    offset = (FINE_WAVELENGTH.astype(dtype)[None, :] - centre[:, None].astype(dtype)) / dtype(sigma)
     result: np.ndarray = 1 - depth[:, None].astype(dtype) * np.exp(-0.5 * offset**2)
     return result
 
@@ -94,7 +103,7 @@ def slope(
     return result
 
 
-def observe(
+def expose(
     rng: np.random.Generator, fine: np.ndarray, exposure: Exposure, grid: ReleaseGrid = DR3_GRID
 ) -> tuple[np.ndarray, np.ndarray]:
     """Noisy (flux, flux_error) on a release grid, ``[N, pixel]``, continuum near 1.

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from distcnn.schema import LIGHT_SPEED_KM_S
+from distcnn.schema import DEFAULT_LABELS, LIGHT_SPEED_KM_S
 from distcnn.simulate.spectrum.atmosphere import (
     SOLAR,
     Layer,
@@ -23,8 +23,8 @@ CALCIUM_CHI, CALCIUM_IONISATION = 1.70, (6.11, 11.87)
 
 
 @dataclass(frozen=True)
-class Labels:
-    """True labels of ``[N]`` stars: teff in K, the others in dex.
+class TrueLabels:
+    """True labels of ``[N]`` stars: teff in K, the others in dex; the names of ``DEFAULT_LABELS``.
 
     ``elements`` adds to single elements what the labels do not tell (name -> ``[N]`` dex).
     """
@@ -37,11 +37,19 @@ class Labels:
     elements: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, values: np.ndarray) -> "Labels":
-        """From an array ``[N, 5]`` in the order teff, logg, mh, alpham, feh."""
-        columns = np.asarray(values, dtype=np.float64).reshape(-1, 5).T
-        teff, logg, mh, alpham, feh = columns
-        return cls(teff, logg, mh, alpham, feh, {})
+    def of(cls, values: np.ndarray, elements: dict[str, np.ndarray] | None = None) -> "TrueLabels":
+        """From an array ``[N, 5]`` in the order of ``DEFAULT_LABELS``."""
+        columns = np.asarray(values, dtype=np.float64).reshape(-1, len(DEFAULT_LABELS)).T
+        return cls(**dict(zip(DEFAULT_LABELS, columns, strict=True)), elements=elements or {})
+
+    def as_array(self) -> np.ndarray:
+        """``[N, 5]`` in the order of ``DEFAULT_LABELS``."""
+        return np.stack([getattr(self, name) for name in DEFAULT_LABELS], axis=1)
+
+    def take(self, rows: np.ndarray) -> "TrueLabels":
+        """The labels of some stars."""
+        elements = {name: value[rows] for name, value in self.elements.items()}
+        return TrueLabels.of(self.as_array()[rows], elements)
 
     def abundance(self, element: str) -> np.ndarray:
         """[X/H] of an element: iron peak follows [Fe/H], alpha elements [M/H] + [alpha/M]."""
@@ -52,7 +60,7 @@ class Labels:
         return np.asarray(base + self.elements.get(element, 0.0))
 
 
-def _molecular(where: Layer, labels: Labels) -> np.ndarray:
+def _molecular(where: Layer, labels: TrueLabels) -> np.ndarray:
     """Log strength of CN: grows with cooling until CO binds the carbon, and in giants."""
     growing = 4.0 * (where.theta - 0.970)
     bound = 2.6 * np.logaddexp(0.0, 20.0 * (where.theta - 1.39)) / 20.0
@@ -66,7 +74,7 @@ def _doppler(where: Layer, teff: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(thermal + where.turbulence[:, None] ** 2))
 
 
-def _log_absorbers(where: Layer, labels: Labels) -> np.ndarray:
+def _log_absorbers(where: Layer, labels: TrueLabels) -> np.ndarray:
     """Log absorbers over continuum opacity, up to a constant per line, ``[N, n]``."""
     lines = line_list()
     result = np.empty((labels.teff.size, len(lines)))
@@ -84,7 +92,7 @@ def _log_absorbers(where: Layer, labels: Labels) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _solar_constants() -> np.ndarray:
     """Per line, what makes the Sun show the tabulated equivalent width."""
-    sun = Labels.of(np.array([SOLAR]))
+    sun = TrueLabels.of(np.array([SOLAR]))
     where = layer(sun.teff, sun.logg, sun.mh)
     lines = line_list()
     doppler = _doppler(where, sun.teff)[0]
@@ -94,7 +102,7 @@ def _solar_constants() -> np.ndarray:
     return constants
 
 
-def equivalent_widths(labels: Labels) -> np.ndarray:
+def equivalent_widths(labels: TrueLabels) -> np.ndarray:
     """Equivalent widths of all neutral and molecular lines in nm, ``[N, n]``."""
     where = layer(labels.teff, labels.logg, labels.mh)
     doppler = _doppler(where, labels.teff)
@@ -103,7 +111,7 @@ def equivalent_widths(labels: Labels) -> np.ndarray:
     return width * (line_list().wavelength / LIGHT_SPEED_KM_S)
 
 
-def _log_calcium(where: Layer, labels: Labels) -> np.ndarray:
+def _log_calcium(where: Layer, labels: TrueLabels) -> np.ndarray:
     first, second = (log_ion_ratio(where, energy) for energy in CALCIUM_IONISATION)
     ten = np.log(10.0)
     # Share of Ca II among Ca I : Ca II : Ca III = 1 : r1 : r1 r2.
@@ -113,11 +121,11 @@ def _log_calcium(where: Layer, labels: Labels) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _solar_calcium() -> float:
-    sun = Labels.of(np.array([SOLAR]))
+    sun = TrueLabels.of(np.array([SOLAR]))
     return float(_log_calcium(layer(sun.teff, sun.logg, sun.mh), sun)[0])
 
 
-def calcium_wings(labels: Labels) -> np.ndarray:
+def calcium_wings(labels: TrueLabels) -> np.ndarray:
     """Damping wings of the Ca II triplet relative to the Sun: ``[N]``.
 
     Pure damping makes the width go as (N gamma)^1/2; real giants show somewhat less. Damping
@@ -129,7 +137,7 @@ def calcium_wings(labels: Labels) -> np.ndarray:
     return np.asarray(np.exp(np.log(10.0) * WING_POWER * excess))
 
 
-def paschen_depth(labels: Labels) -> np.ndarray:
+def paschen_depth(labels: TrueLabels) -> np.ndarray:
     """Optical depth of Pa13 at its centre, ``[N]``; 12.09 eV above ground, so only in hot stars."""
     where = layer(labels.teff, labels.logg, labels.mh)
     anchor = layer(np.array([9000.0]), np.array([4.0]), np.array([0.0]))

@@ -19,7 +19,7 @@ from distcnn.simulate.spectrum.linelist import (
     line_list,
 )
 from distcnn.simulate.spectrum.lines import (
-    Labels,
+    TrueLabels,
     calcium_wings,
     equivalent_widths,
     paschen_depth,
@@ -27,16 +27,19 @@ from distcnn.simulate.spectrum.lines import (
 
 STEP = 0.01
 """Step of the grid of synthesis, nm."""
-FINE = 846.0 + STEP * (np.arange(2592) - 96)
+FINE_WAVELENGTH = 846.0 + STEP * (np.arange(2592) - 96)
 """Grid of synthesis, vacuum nm. Its length suits the FFT, whose ends touch: so there is one
 nanometre more at either end than any release grid may have."""
 CENTRE = 858.0
+"""Middle of the band, nm, where a velocity is turned into a shift."""
 LSF_SIGMA = CENTRE / 11_500 / 2.3548
 """Gaussian line spread at R = 11,500, nm."""
 INTRINSIC_SIGMA = 0.012
 """Width of a metal line before the instrument, turbulence included, nm."""
 NATIVE_STEP = 0.02453
 """Native pixel, nm."""
+LABEL_STEPS = (5.0, 0.02, 0.01, 0.01, 0.01)
+"""Steps of numerical derivatives by ``DEFAULT_LABELS``: K, then dex."""
 CCDS = 3
 """CCD strips per transit; their pixels fall at different phases."""
 
@@ -52,29 +55,29 @@ CALCIUM_POWER = 1.4
 def _line_profiles(dtype: str) -> sparse.csr_array:
     """Area-normalised profiles of all neutral lines on the fine grid, ``[fine, n]``."""
     centres = line_list().wavelength
-    first = np.floor((centres - FINE[0]) / STEP).astype(int) - 7
+    first = np.floor((centres - FINE_WAVELENGTH[0]) / STEP).astype(int) - 7
     pixel = first[:, None] + np.arange(16)
-    inside = (pixel >= 0) & (pixel < FINE.size)
-    offset = FINE[np.clip(pixel, 0, FINE.size - 1)] - centres[:, None]
+    inside = (pixel >= 0) & (pixel < FINE_WAVELENGTH.size)
+    offset = FINE_WAVELENGTH[np.clip(pixel, 0, FINE_WAVELENGTH.size - 1)] - centres[:, None]
     value = np.exp(-0.5 * (offset / INTRINSIC_SIGMA) ** 2)
     value /= INTRINSIC_SIGMA * np.sqrt(2 * np.pi)
     line = np.broadcast_to(np.arange(centres.size)[:, None], pixel.shape)
-    shape = (FINE.size, centres.size)
+    shape = (FINE_WAVELENGTH.size, centres.size)
     return sparse.csr_array((value[inside].astype(dtype), (pixel[inside], line[inside])), shape)
 
 
-def _calcium(labels: Labels, dtype: type[np.floating]) -> np.ndarray:
+def _calcium(labels: TrueLabels, dtype: type[np.floating]) -> np.ndarray:
     """Transmission of the Ca II triplet, ``[N, fine]``."""
     wings = calcium_wings(labels)
     giant = np.clip(4.438 - labels.logg, 0.0, 4.0)
     # Cores are darker in giants and cool stars, whose upper layers emit less.
     depth = 0.715 + 0.018 * giant + 4e-5 * np.clip(5600.0 - labels.teff, -3000.0, 2000.0)
     depth = np.clip(depth, 0.0, 0.83)[:, None].astype(dtype)
-    transmission = np.ones((labels.teff.size, FINE.size), dtype)
+    transmission = np.ones((labels.teff.size, FINE_WAVELENGTH.size), dtype)
     for centre, log_gf in zip(CALCIUM_TRIPLET, CALCIUM_LOG_GF, strict=True):
         strength = 10.0 ** (0.5 * (log_gf - CALCIUM_LOG_GF[1]))
         width = (CALCIUM_WIDTH * strength * wings)[:, None]
-        distance = np.abs(FINE - centre)[None, :]
+        distance = np.abs(FINE_WAVELENGTH - centre)[None, :]
         ratio = (np.maximum(distance, 1e-6).astype(dtype) / width.astype(dtype)) ** dtype(
             CALCIUM_POWER
         )
@@ -82,17 +85,17 @@ def _calcium(labels: Labels, dtype: type[np.floating]) -> np.ndarray:
     return transmission
 
 
-def _paschen(labels: Labels, transmission: np.ndarray) -> None:
+def _paschen(labels: TrueLabels, transmission: np.ndarray) -> None:
     """Multiply the Paschen lines in, where the star is hot enough to show them."""
     depth = paschen_depth(labels)
     seen = np.flatnonzero(depth > 1e-4)
     width = (0.35 * 10.0 ** (0.15 * (labels.logg[seen] - 4.0)))[:, None]
     for centre, strength in zip(PASCHEN, PASCHEN_STRENGTH, strict=True):
-        tau = (strength * depth[seen])[:, None] / (1 + ((FINE - centre) / width) ** 2)
+        tau = (strength * depth[seen])[:, None] / (1 + ((FINE_WAVELENGTH - centre) / width) ** 2)
         transmission[seen] *= (1 - 0.5 * tau / (0.5 + tau)).astype(transmission.dtype)
 
 
-def intrinsic(labels: Labels, dtype: type[np.floating] = np.float64) -> np.ndarray:
+def intrinsic(labels: TrueLabels, dtype: type[np.floating] = np.float64) -> np.ndarray:
     """Spectrum before rotation and instrument over a continuum of 1, ``[N, fine]``."""
     widths = np.ascontiguousarray(equivalent_widths(labels).T.astype(dtype))
     metals = _line_profiles(np.dtype(dtype).name) @ widths
@@ -107,7 +110,7 @@ def intrinsic(labels: Labels, dtype: type[np.floating] = np.float64) -> np.ndarr
 def broaden(flux: np.ndarray, vsini: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Rotation (km/s), line spread and velocity shift (km/s) in one Fourier product."""
     real = flux.dtype
-    frequency = fft.rfftfreq(FINE.size, STEP)
+    frequency = fft.rfftfreq(FINE_WAVELENGTH.size, STEP)
     keep = int(np.searchsorted(frequency, 0.9 / LSF_SIGMA))  # the rest is below 1e-6
     frequency = frequency[:keep]
     spectrum = fft.rfft(1 - flux, axis=1)
@@ -118,7 +121,7 @@ def broaden(flux: np.ndarray, vsini: np.ndarray, shift: np.ndarray) -> np.ndarra
     phase = (-2 * np.pi * CENTRE / LIGHT_SPEED_KM_S * shift)[:, None] * frequency
     spectrum[:, :keep] *= kernel * np.exp(1j * phase.astype(real))
     spectrum[:, keep:] = 0
-    broadened: np.ndarray = 1 - fft.irfft(spectrum, n=FINE.size, axis=1)
+    broadened: np.ndarray = 1 - fft.irfft(spectrum, n=FINE_WAVELENGTH.size, axis=1)
     return broadened
 
 
@@ -158,7 +161,7 @@ def native_matrices(dtype: str, grid: ReleaseGrid) -> tuple[sparse.csr_array, sp
     for ccd in range(CCDS):
         start = grid.start - NATIVE_STEP * (0.2 + (2 - ccd) / CCDS)
         native = start + NATIVE_STEP * np.arange(native_pixels(grid))
-        to_native.append(_linear(FINE, native))
+        to_native.append(_linear(FINE_WAVELENGTH, native))
         to_archive.append(_linear(native, grid.wavelength) / CCDS)
     return (
         sparse.csr_array(sparse.vstack(to_native).astype(dtype)),
@@ -184,7 +187,7 @@ def noiseless(
     -------
     ``[N, grid.size]`` flux, smooth in the labels, so derivatives may be taken numerically.
     """
-    labels = Labels.of(values)
+    labels = TrueLabels.of(values)
     ones = np.ones(labels.teff.size)
     fine = broaden(intrinsic(labels, dtype), vsini * ones, 0 * ones)
     to_native, to_archive = native_matrices(np.dtype(dtype).name, grid)
@@ -196,14 +199,14 @@ def jacobian(
     values: np.ndarray,
     *,
     vsini: float = 4.0,
-    steps: tuple[float, ...] = (5.0, 0.02, 0.01, 0.01, 0.01),
+    steps: tuple[float, ...] = LABEL_STEPS,
     grid: ReleaseGrid = DR3_GRID,
 ) -> np.ndarray:
     """Derivatives of flux by label, central differences, ``[N, 5, grid.size]``, 1/K and 1/dex."""
-    values = np.asarray(values, dtype=np.float64).reshape(-1, 5)
+    values = np.asarray(values, dtype=np.float64).reshape(-1, len(steps))
     slopes = []
     for column, step in enumerate(steps):
-        moved = np.zeros(5)
+        moved = np.zeros(len(steps))
         moved[column] = step
         up = noiseless(values + moved, vsini=vsini, grid=grid)
         down = noiseless(values - moved, vsini=vsini, grid=grid)
