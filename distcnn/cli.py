@@ -320,7 +320,7 @@ def demo(
     sets: Sets = None,
     cluster: Cluster = None,
 ) -> None:
-    """Run the whole river on simulated stars: from archive files to catalogue and report."""
+    """Run the whole pipeline on simulated stars: from archive files to catalogue and report."""
     from distcnn import pipeline
 
     config = _configure(conf or Path("demo"), sets, cluster)

@@ -130,7 +130,7 @@ class SerialExecutor:
     workers = 1
 
     def alive_workers(self) -> int:
-        """Threads are no workers; still, they take as many tasks as somebody asks for."""
+        """Threads are no workers; still, they take as many tasks as are asked for."""
         return 1
 
     def max_group_size(self) -> int:

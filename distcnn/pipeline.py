@@ -282,7 +282,7 @@ def try_engines(package: Path, config: Config) -> str:
 
 
 def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[str]:
-    """Run the whole river on simulated stars; returns lines that say where the products are."""
+    """Run the whole pipeline on simulated stars; returns lines that say where the products are."""
     at = {name: folder / name for name in _DEMO}
     simulate_archive(at["archive"], config.demo.stars, config.demo.seed, config, listener)
     ingest_archive(at["archive"], at["survey.zarr"], config, listener)

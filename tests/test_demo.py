@@ -1,4 +1,4 @@
-"""The whole river on few stars, through the command line, as a user runs it."""
+"""The whole pipeline on few stars, through the command line, as a user runs it."""
 
 import json
 import os
@@ -32,34 +32,36 @@ def distcnn(*words, cwd):
 
 
 @pytest.fixture(scope="module")
-def river(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("river")
+def demo_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo_run")
     done = distcnn("demo", "demo", *SMALL, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "demo", done
 
 
 @pytest.mark.timeout(600)
-def test_the_demo_makes_every_product_and_says_where(river):
-    demo, done = river
+def test_the_demo_makes_every_product_and_says_where(demo_run):
+    demo, done = demo_run
     for name in ("catalogue.fits", "catalogue.parquet", "catalogue.vot", "report/index.html"):
         assert (demo / name).stat().st_size > 1000
         assert f"demo/{name}" in done.stdout
     assert "Traceback" not in done.stderr
 
 
-def test_no_star_is_lost_between_archive_and_catalogue(river):
-    demo, _ = river
+def test_no_star_is_lost_between_archive_and_catalogue(demo_run):
+    demo, _ = demo_run
     truth = pq.read_table(demo / "archive" / "truth.parquet").to_pandas()
     with xarray.open_zarr(demo / "survey.zarr") as survey:
         stars = set(survey.source_id.values.tolist())
-    put_aside = pq.read_table(demo / "survey.zarr" / ".distcnn" / "quarantine.parquet").to_pandas()
+    quarantined = pq.read_table(
+        demo / "survey.zarr" / ".distcnn" / "quarantine.parquet"
+    ).to_pandas()
     assert stars == set(truth.source_id) == set(Table.read(demo / "catalogue.fits")["source_id"])
-    assert len(put_aside) == truth.trouble.str.contains("duplicate").sum()
+    assert len(quarantined) == truth.trouble.str.contains("duplicate").sum()
 
 
-def test_the_three_catalogues_agree(river):
-    demo, _ = river
+def test_the_three_catalogues_agree(demo_run):
+    demo, _ = demo_run
     fits = Table.read(demo / "catalogue.fits")
     votable = Table.read(demo / "catalogue.vot")
     parquet = Table.read(demo / "catalogue.parquet")
@@ -70,15 +72,15 @@ def test_the_three_catalogues_agree(river):
     assert {"alpham", "ealpham", "flag_boundary"} <= set(fits.colnames)
 
 
-def test_the_report_has_its_numbers_beside_it(river):
-    numbers = json.loads((river[0] / "report" / "metrics.json").read_text())
+def test_the_report_has_its_numbers_beside_it(demo_run):
+    numbers = json.loads((demo_run[0] / "report" / "metrics.json").read_text())
     assert numbers["simulated"] is True
     methods = {row["method"] for row in numbers["accuracy"]}
     assert len(methods) == 3
 
 
-def test_the_same_command_again_finds_everything_done(river):
-    demo, _ = river
+def test_the_same_command_again_finds_everything_done(demo_run):
+    demo, _ = demo_run
     before = {p: p.read_bytes() for p in (demo / "package").rglob("*") if p.is_file()}
     done = distcnn("demo", "demo", *SMALL, cwd=demo.parent)
     assert done.returncode == 0, done.stderr
@@ -98,15 +100,15 @@ def test_the_same_command_again_finds_everything_done(river):
         ("catalogue.vot", ["a catalogue of 500 stars", "teff"]),
     ],
 )
-def test_inspect_tells_what_each_product_is(river, name, texts):
-    done = distcnn("inspect", river[0] / name, cwd=river[0])
+def test_inspect_tells_what_each_product_is(demo_run, name, texts):
+    done = distcnn("inspect", demo_run[0] / name, cwd=demo_run[0])
     assert done.returncode == 0, done.stderr
     for text in texts:
         assert text in done.stdout
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(river):
-    demo, _ = river
+def test_a_dry_run_prints_the_plan_and_writes_nothing(demo_run):
+    demo, _ = demo_run
     words = ("predict", "package", "survey.zarr", "other.zarr", "--cluster", "local", "--dry-run")
     done = distcnn(*words, cwd=demo)
     assert done.returncode == 0, done.stderr
@@ -114,8 +116,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(river):
     assert not (demo / "other.zarr").exists()
 
 
-def test_predict_over_other_settings_is_refused(river):
-    demo, _ = river
+def test_predict_over_other_settings_is_refused(demo_run):
+    demo, _ = demo_run
     words = ("predict", "package", "survey.zarr", "predictions.zarr", "--set", "predict.batch=64")
     done = distcnn(*words, "--cluster", "serial", cwd=demo)
     assert done.returncode == 1
@@ -123,8 +125,8 @@ def test_predict_over_other_settings_is_refused(river):
     assert "Traceback" not in done.stderr
 
 
-def test_verify_finds_a_byte_that_was_changed(river):
-    demo, _ = river
+def test_verify_finds_a_byte_that_was_changed(demo_run):
+    demo, _ = demo_run
     assert distcnn("verify", "predictions.zarr", cwd=demo).returncode == 0
     shard = next((demo / "predictions.zarr" / "label" / "c").rglob("0"))
     shard = shard if shard.is_file() else next(p for p in shard.rglob("*") if p.is_file())

@@ -1,7 +1,7 @@
-"""Clusters: where workers come from. Only this room starts them, and it leaves none behind.
+"""Clusters: where workers come from. Only this package starts them, and it leaves none behind.
 
 ``open_cluster`` gives an executor (see ``distcnn.executor``), ``expect_workers`` what to expect
-of it. ``registry`` has the backends; one is imported when it is asked for, so that nobody pays
+of it. ``registry`` has the backends; one is imported when it is asked for, so that no one pays
 for one that is not used.
 """
 

@@ -14,7 +14,7 @@ def dask_setup(worker: object) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A heartbeat that finds the scheduler just gone prints a traceback; what concerns the
-    # user comes back as the outcome of a task.
+    # user comes back as the result of a task.
     logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
 
 
@@ -22,6 +22,6 @@ def settle() -> None:
     """Let the first half second of a worker's life pass before it works.
 
     Dask's nanny looks every 50 ms whether its worker has started. A worker that a task kills
-    before that look is taken for one that never started, and is not started anew.
+    before that look is taken for one that never started, and is not started again.
     """
     sleep(max(0.0, STARTED + SETTLING - monotonic()))

@@ -27,5 +27,5 @@ def expected_workers(config: ClusterConfig) -> int:
 
 
 def worker_memory(config: ClusterConfig) -> int:
-    """What is free on this machine now [bytes]: nobody watches over this process."""
+    """What is free on this machine now [bytes]: no one watches over this process."""
     return int(psutil.virtual_memory().available)

@@ -1,4 +1,4 @@
-"""Configuration: one frozen, validated model per room."""
+"""Configuration: one frozen, validated model per stage."""
 
 from distcnn.config.base import Bytes, Frozen, parse_bytes
 from distcnn.config.load import Config, conf_folder, load_config, to_yaml

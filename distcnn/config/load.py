@@ -26,7 +26,7 @@ from distcnn.errors import ConfigError
 
 
 class Config(Frozen):
-    """The whole configuration: one section per room. A room receives its own section only."""
+    """The whole configuration: one section per stage, which receives that section only."""
 
     simulate: SimulateConfig = SimulateConfig()
     """``distcnn simulate``."""

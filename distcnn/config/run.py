@@ -115,7 +115,7 @@ class ReportConfig(Frozen):
 
 
 class DemoConfig(Frozen):
-    """The whole river on simulated stars."""
+    """The whole pipeline on simulated stars."""
 
     stars: int = Field(20_000, ge=100)
     """Stars to simulate."""

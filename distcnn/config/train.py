@@ -86,7 +86,7 @@ class DistributeConfig(Frozen):
     """For ``data``: parts of every batch with random numbers and stars of their own. Ranks share
     the lanes out, so the result does not depend on their number; at most one rank per lane."""
     stream: Literal["auto", "always", "never"] = "auto"
-    """Whether training stars are read from the survey anew in every epoch instead of being held
+    """Whether training stars are read from the survey again in every epoch instead of being held
     in memory; ``auto``: where they need more than ``memory``."""
     memory: Bytes = 1_500_000_000
     """Bytes of training stars that a rank may hold."""
@@ -160,7 +160,7 @@ class DistilConfig(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the arithmetic runs; ``auto`` takes a GPU where the worker has one."""
     memory: Bytes = 1_500_000_000
-    """Bytes of stars that are held; more of them are read from the survey anew in every epoch."""
+    """Bytes of stars that are held; more of them are read from the survey again in every epoch."""
     epochs: int = Field(40, ge=1)
     """Most epochs."""
     patience: int = Field(15, ge=1)

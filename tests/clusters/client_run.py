@@ -23,7 +23,7 @@ def numbered(folder: str):
 if __name__ == "__main__":
     with open_cluster(ClusterConfig(workers=2, dashboard=None)) as executor:
         seen = set()
-        for outcome in executor(touch, numbered(sys.argv[1])):
-            if outcome.unwrap() not in seen:
-                seen.add(outcome.unwrap())
-                print(outcome.unwrap(), flush=True)
+        for result in executor(touch, numbered(sys.argv[1])):
+            if result.unwrap() not in seen:
+                seen.add(result.unwrap())
+                print(result.unwrap(), flush=True)

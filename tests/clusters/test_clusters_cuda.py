@@ -89,7 +89,7 @@ def test_workers_are_those_of_the_local_backend(monkeypatch):
     before = dict(os.environ)
     with open_cluster(CUDA) as executor:
         assert executor.workers == 1
-        assert sorted(outcome.unwrap() for outcome in executor(square, range(3))) == [0, 1, 4]
+        assert sorted(result.unwrap() for result in executor(square, range(3))) == [0, 1, 4]
         (threads,) = executor(environment, ["OMP_NUM_THREADS"])
         assert threads.unwrap() == "1"
         listening = {c.laddr.ip for c in psutil.Process().net_connections() if c.status == "LISTEN"}

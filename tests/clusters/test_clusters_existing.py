@@ -131,8 +131,8 @@ class TestExisting(WorkerChecks):
     def test_a_worker_that_joins_late_works_too(self, executor, folder, two_workers, tmp_path):
         with worker(two_workers, folder, "3"):
             wait_until(lambda: executor.alive_workers() == 3)
-            outcomes = executor.together(meet, [(tmp_path, number, 3) for number in range(3)])
-            assert [outcome.unwrap()[0] for outcome in outcomes] == ["1", "2", "3"]
+            results = executor.together(meet, [(tmp_path, number, 3) for number in range(3)])
+            assert [result.unwrap()[0] for result in results] == ["1", "2", "3"]
         wait_until(lambda: executor.alive_workers() == 2)
 
     def test_two_clients_take_turns(self, two_workers, tmp_path):
@@ -142,7 +142,7 @@ class TestExisting(WorkerChecks):
             (tmp_path / name).mkdir()
             tasks = [(tmp_path / name, number, 2) for number in range(2)]
             with open_cluster(config_of(two_workers)) as executor:
-                found.extend(outcome.unwrap() for outcome in executor.together(take_turns, tasks))
+                found.extend(result.unwrap() for result in executor.together(take_turns, tasks))
 
         threads = [threading.Thread(target=client, args=(name,)) for name in ("one", "two")]
         for thread in threads:

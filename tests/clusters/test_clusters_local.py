@@ -31,7 +31,7 @@ class TestSerial(ClusterChecks):
             yield executor
 
     def test_it_works_here_alone_without_a_dashboard(self, executor):
-        assert [outcome.value for outcome in executor(process, [1])] == [os.getpid()]
+        assert [result.value for result in executor(process, [1])] == [os.getpid()]
         assert (executor.workers, executor.dashboard) == (1, None)
 
 
@@ -69,10 +69,10 @@ class TestLocal(WorkerChecks):
         assert listening
         assert set(listening) == {"127.0.0.1"}
 
-    def test_the_window_stays_bounded_over_many_items(self, executor):
+    def test_the_window_stays_bounded_over_many_tasks(self, executor):
         numbers = Numbers(150)
-        for done, outcome in enumerate(executor(square, numbers), start=1):
-            assert outcome.error is None
+        for done, result in enumerate(executor(square, numbers), start=1):
+            assert result.error is None
             assert numbers.taken - done <= 2 * executor.workers
         assert done == 150
 
@@ -82,12 +82,12 @@ class TestLocal(WorkerChecks):
         assert executor.client.futures == {}
 
     def test_results_that_die_with_their_worker_are_computed_again(self, executor):
-        outcomes = executor(process, range(40))
-        first = next(outcomes)
+        results = executor(process, range(40))
+        first = next(results)
         os.kill(first.unwrap(), signal.SIGKILL)
-        found = [first, *outcomes]
-        assert sorted(outcome.task for outcome in found) == list(range(40))
-        assert all(outcome.error is None for outcome in found)
+        found = [first, *results]
+        assert sorted(result.task for result in found) == list(range(40))
+        assert all(result.error is None for result in found)
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def temporary(tmp_path, monkeypatch):
 def interrupted(workers: list) -> None:
     """Begin a lot of work and stop at the first result, as Ctrl-C does."""
     with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
-        for outcome in executor(process, Numbers(1_000_000)):
-            workers.append(outcome.unwrap())
+        for result in executor(process, Numbers(1_000_000)):
+            workers.append(result.unwrap())
             raise KeyboardInterrupt
 
 
@@ -126,9 +126,9 @@ class TestNothingIsLeftBehind:
         before = set(multiprocessing.active_children())
         with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
             assert executor.dashboard is None
-            (outcome,) = executor(process, [1])
+            (result,) = executor(process, [1])
             assert list(temporary.iterdir()) != []
-        assert not psutil.pid_exists(outcome.unwrap())
+        assert not psutil.pid_exists(result.unwrap())
         assert set(multiprocessing.active_children()) <= before
         assert list(temporary.iterdir()) == []
 
@@ -142,8 +142,8 @@ class TestNothingIsLeftBehind:
     def test_by_a_stop_that_takes_too_long(self, temporary, monkeypatch):
         monkeypatch.setattr("distcnn.clusters.local.STOP_TIMEOUT", 1e-6)
         with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
-            (outcome,) = executor(process, [1])
-            worker = psutil.Process(outcome.unwrap())
+            (result,) = executor(process, [1])
+            worker = psutil.Process(result.unwrap())
         worker.wait(timeout=20)
 
     def test_by_a_client_that_is_killed(self, temporary):
@@ -187,16 +187,16 @@ class TestClearErrors:
 
     def test_a_scheduler_that_is_gone(self):
         with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
-            outcomes = executor(square, range(10))
-            next(outcomes)
+            results = executor(square, range(10))
+            next(results)
             executor.client.close()
             with pytest.raises(ClusterError, match="same command again"):
-                list(outcomes)
+                list(results)
 
 
-def test_a_scheduler_keeps_no_note_of_items_that_have_ended():
+def test_a_scheduler_keeps_no_note_of_tasks_that_have_ended():
     with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
-        assert sum(outcome.value for outcome in executor(abs, range(-50, 0))) == 25 * 51
+        assert sum(result.value for result in executor(abs, range(-50, 0))) == 25 * 51
         scheduler = executor.client.cluster.scheduler
         spans = scheduler.extensions["spans"].spans.values()
         assert spans

@@ -1,4 +1,4 @@
-"""Scratch folders: gone at the end; those of dead runs are removed, those of living ones not."""
+"""Scratch folders: gone at the end; those of dead runs are removed, those of live ones not."""
 
 import tempfile
 

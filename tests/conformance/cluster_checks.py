@@ -101,7 +101,7 @@ def take_turns(task: tuple[Path, int, int]) -> list[str]:
 
 
 def wait_in_vain(task: tuple[Path, int]) -> str:
-    """The first fails, or dies, once the second works; the second waits until it is told."""
+    """The first fails, or dies, once the second works; the second waits until it is cancelled."""
     folder, number = task
     (folder / f"in_{number}").touch()
     wait_until(lambda: len(list(folder.glob("in_*"))) == 2)
@@ -111,7 +111,7 @@ def wait_in_vain(task: tuple[Path, int]) -> str:
         raise StoreError("the first one fails")
     context = WorkerContext.current()
     wait_until(context.cancelled)
-    (folder / "told").touch()
+    (folder / "cancelled").touch()
     return "stopped"
 
 
@@ -157,45 +157,45 @@ class ClusterChecks:
         expect_workers(config)
         assert set(psutil.Process().children(recursive=True)) <= before
 
-    def test_every_item_comes_once(self, executor):
-        outcomes = list(executor(square, range(20)))
-        assert sorted(outcome.task for outcome in outcomes) == list(range(20))
-        assert all(outcome.unwrap() == outcome.task**2 for outcome in outcomes)
-        assert all(outcome.attempts == 1 for outcome in outcomes)
+    def test_every_task_comes_once(self, executor):
+        results = list(executor(square, range(20)))
+        assert sorted(result.task for result in results) == list(range(20))
+        assert all(result.unwrap() == result.task**2 for result in results)
+        assert all(result.attempts == 1 for result in results)
 
     def test_nothing_to_do_ends_at_once(self, executor):
         assert list(executor(square, [])) == []
 
-    def test_exceptions_come_as_outcomes_and_the_rest_goes_on(self, executor):
-        outcomes = {outcome.task: outcome for outcome in executor(refuse_odd, range(6))}
-        assert len(outcomes) == 6
-        assert outcomes[4].unwrap() == 4
-        assert isinstance(outcomes[3].error, StoreError)
-        assert outcomes[3].error.cure == "Take an even one."
+    def test_exceptions_come_as_results_and_the_rest_goes_on(self, executor):
+        results = {result.task: result for result in executor(refuse_odd, range(6))}
+        assert len(results) == 6
+        assert results[4].unwrap() == 4
+        assert isinstance(results[3].error, StoreError)
+        assert results[3].error.cure == "Take an even one."
         with pytest.raises(StoreError, match="5 is odd"):
-            outcomes[5].unwrap()
+            results[5].unwrap()
 
-    def test_items_are_taken_as_workers_need_them(self, executor):
+    def test_tasks_are_taken_as_workers_need_them(self, executor):
         numbers = Numbers(1_000_000)
-        outcomes = executor(square, numbers)
+        results = executor(square, numbers)
         for _ in range(5):
-            next(outcomes)
-        outcomes.close()
+            next(results)
+        results.close()
         assert numbers.taken <= 5 + 4 * executor.workers
 
     def test_the_cluster_works_on_after_a_cancelled_call(self, executor):
-        outcomes = executor(square, Numbers(1_000_000))
-        next(outcomes)
-        outcomes.close()
-        assert [outcome.value for outcome in executor(square, [7])] == [49]
+        results = executor(square, Numbers(1_000_000))
+        next(results)
+        results.close()
+        assert [result.value for result in executor(square, [7])] == [49]
 
-    def test_an_error_in_the_items_comes_out(self, executor):
-        def items():
+    def test_an_error_in_the_tasks_comes_out(self, executor):
+        def tasks():
             yield 1
             raise RuntimeError("no more")
 
         with pytest.raises(RuntimeError, match="no more"):
-            list(executor(square, items()))
+            list(executor(square, tasks()))
 
     def test_two_calls_may_take_turns(self, executor):
         first, second = executor(square, range(6)), executor(refuse_odd, range(0, 12, 2))
@@ -207,22 +207,22 @@ class ClusterChecks:
 class GangChecks:
     """What every backend does with tasks that need each other; ``executor`` has two workers."""
 
-    def test_items_that_belong_together_run_at_the_same_time(self, executor, tmp_path):
-        outcomes = executor.together(meet, [(tmp_path, 0, 2), (tmp_path, 1, 2)])
-        assert [outcome.task[1] for outcome in outcomes] == [0, 1]
-        workers = [outcome.unwrap()[0] for outcome in outcomes]
+    def test_tasks_that_belong_together_run_at_the_same_time(self, executor, tmp_path):
+        results = executor.together(meet, [(tmp_path, 0, 2), (tmp_path, 1, 2)])
+        assert [result.task[1] for result in results] == [0, 1]
+        workers = [result.unwrap()[0] for result in results]
         assert workers == sorted(workers)
         assert len(set(workers)) == 2
 
-    def test_when_one_fails_the_others_are_told(self, executor, tmp_path):
+    def test_when_one_fails_the_others_are_cancelled(self, executor, tmp_path):
         first, second = executor.together(wait_in_vain, [(tmp_path, 0), (tmp_path, 1)])
         assert isinstance(first.error, StoreError)
         assert second.error is not None or second.value == "stopped"
-        wait_until((tmp_path / "told").exists)
+        wait_until((tmp_path / "cancelled").exists)
 
-    def test_a_single_item_is_company_enough(self, executor):
-        (outcome,) = executor.together(square, [7])
-        assert outcome.unwrap() == 49
+    def test_a_single_task_is_company_enough(self, executor):
+        (result,) = executor.together(square, [7])
+        assert result.unwrap() == 49
 
     def test_calls_take_turns(self, executor, tmp_path):
         found = {}
@@ -230,7 +230,7 @@ class GangChecks:
         def call(name):
             (tmp_path / name).mkdir()
             tasks = [(tmp_path / name, number, 2) for number in range(2)]
-            found[name] = [outcome.unwrap() for outcome in executor.together(take_turns, tasks)]
+            found[name] = [result.unwrap() for result in executor.together(take_turns, tasks)]
 
         threads = [threading.Thread(target=call, args=(name,)) for name in ("one", "two")]
         for thread in threads:
@@ -243,7 +243,7 @@ class GangChecks:
 class WorkerChecks(ClusterChecks, GangChecks):
     """What a backend does whose workers are processes of their own."""
 
-    def test_more_items_than_workers_are_refused(self, executor):
+    def test_more_tasks_than_workers_are_refused(self, executor):
         with pytest.raises(ClusterError, match="expected a worker for each"):
             executor.together(square, range(executor.alive_workers() + 1))
 
@@ -253,18 +253,18 @@ class WorkerChecks(ClusterChecks, GangChecks):
         assert isinstance(first.error, ClusterError)
         assert "died" in str(first.error)
         assert second.error is not None or second.value == "stopped"
-        wait_until((tmp_path / "told").exists)
+        wait_until((tmp_path / "cancelled").exists)
         wait_until(lambda: executor.alive_workers() == executor.workers)
         (again,) = executor.together(square, [3])
         assert again.unwrap() == 9
 
-    def test_what_needs_no_core_lets_the_next_item_begin(self, executor, tmp_path):
+    def test_what_needs_no_core_lets_the_next_task_begin(self, executor, tmp_path):
         count = 2 * executor.workers  # as many as are in flight
-        outcomes = list(executor(release_and_meet, [(tmp_path, n, count) for n in range(count)]))
-        met = [outcome.unwrap() for outcome in outcomes]
+        results = list(executor(release_and_meet, [(tmp_path, n, count) for n in range(count)]))
+        met = [result.unwrap() for result in results]
         assert len({process for _, process in met}) <= executor.workers
         assert len(met) == count
-        assert [outcome.value for outcome in executor(square, [3])] == [9]
+        assert [result.value for result in executor(square, [3])] == [9]
 
     def test_work_is_done_elsewhere_by_one_thread(self, executor):
         assert os.getpid() not in {o.unwrap() for o in executor(process, range(4))}
@@ -272,9 +272,9 @@ class WorkerChecks(ClusterChecks, GangChecks):
         assert threads.unwrap() == "1"
 
     def test_an_unexpected_exception_tells_where_it_was_raised(self, executor):
-        (outcome,) = executor(fail, ["value"])
-        assert isinstance(outcome.error, ValueError)
-        assert 'raise ValueError("not this one")' in "".join(outcome.error.__notes__)
+        (result,) = executor(fail, ["value"])
+        assert isinstance(result.error, ValueError)
+        assert 'raise ValueError("not this one")' in "".join(result.error.__notes__)
 
     def test_what_cannot_travel_comes_as_text(self, executor):
         (failed,) = executor(fail, ["unpicklable"])
@@ -284,33 +284,31 @@ class WorkerChecks(ClusterChecks, GangChecks):
         assert value.value is None
         assert "pickle" in str(value.error)
 
-    def test_an_item_that_cannot_be_unpacked_is_an_outcome(self, executor):
-        first, second = sorted(
-            executor(str, [Trap(), "a"]), key=lambda outcome: outcome.value or "z"
-        )
+    def test_a_task_that_cannot_be_unpacked_is_a_result(self, executor):
+        first, second = sorted(executor(str, [Trap(), "a"]), key=lambda result: result.value or "z")
         assert first.value == "a"
         assert isinstance(second.error, Exception)
         assert second.value is None
 
-    def test_an_item_that_leaves_does_not_take_its_worker_along(self, executor):
-        (outcome,) = executor(fail, ["exit"])
-        assert isinstance(outcome.error, SystemExit)
+    def test_a_task_that_leaves_does_not_take_its_worker_along(self, executor):
+        (result,) = executor(fail, ["exit"])
+        assert isinstance(result.error, SystemExit)
 
-    def test_the_item_of_a_killed_worker_is_done_again(self, executor, tmp_path):
+    def test_the_task_of_a_killed_worker_is_done_again(self, executor, tmp_path):
         markers = [tmp_path / "killed", *(tmp_path / f"{i}" for i in range(4))]
         for marker in markers[1:]:
             marker.write_text("")
-        outcomes = {outcome.task: outcome for outcome in executor(die_first, markers)}
-        assert len(outcomes) == 5
-        again = outcomes.pop(markers[0])
+        results = {result.task: result for result in executor(die_first, markers)}
+        assert len(results) == 5
+        again = results.pop(markers[0])
         assert again.attempts == 2
         assert again.unwrap() != int(markers[0].read_text())
-        assert {outcome.attempts for outcome in outcomes.values()} == {1}
+        assert {result.attempts for result in results.values()} == {1}
 
-    def test_an_item_that_always_kills_is_given_up_and_others_are_not_blamed(self, executor):
-        outcomes = {outcome.task: outcome for outcome in executor(die_if, [1, 2, -1, 3, 4, 5])}
-        assert isinstance(outcomes[-1].error, ClusterError)
-        assert "died 3 times while it ran -1" in str(outcomes[-1].error)
-        assert outcomes.pop(-1).attempts == 3
-        assert sorted(outcome.unwrap() for outcome in outcomes.values()) == [1, 2, 3, 4, 5]
-        assert {outcome.attempts for outcome in outcomes.values()} == {1}
+    def test_a_task_that_always_kills_is_given_up_and_others_are_not_blamed(self, executor):
+        results = {result.task: result for result in executor(die_if, [1, 2, -1, 3, 4, 5])}
+        assert isinstance(results[-1].error, ClusterError)
+        assert "died 3 times while it ran -1" in str(results[-1].error)
+        assert results.pop(-1).attempts == 3
+        assert sorted(result.unwrap() for result in results.values()) == [1, 2, 3, 4, 5]
+        assert {result.attempts for result in results.values()} == {1}

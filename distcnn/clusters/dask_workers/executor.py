@@ -1,4 +1,4 @@
-"""A executor over Dask workers: explicit futures, a bounded window, attempts counted here."""
+"""An executor over Dask workers: explicit futures, a bounded window, attempts counted here."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -47,7 +47,7 @@ class DaskExecutor:
     def __call__(
         self, function: Callable[[Task], Result], tasks: Iterable[Task]
     ) -> Iterator[TaskResult[Task, Result]]:
-        """Outcomes in the order of completion; at most ``in_flight`` tasks per worker are begun.
+        """Results in the order of completion; at most ``in_flight`` tasks per worker are begun.
 
         Closing the iterator, or an exception here, cancels what is in flight.
 
@@ -62,9 +62,9 @@ class DaskExecutor:
                 window.fill(waiting)
                 if not window.tries:
                     return
-                outcome = window.next_outcome()
-                if outcome is not None:
-                    yield outcome
+                result = window.next_result()
+                if result is not None:
+                    yield result
         finally:
             window.cancel()
 
@@ -92,7 +92,7 @@ class _Try(Generic[Task]):
 
 
 class _Window(Generic[Task, Result]):
-    """The tasks in flight for one call of a executor."""
+    """The tasks in flight for one call of an executor."""
 
     def __init__(self, executor: DaskExecutor, function: Callable[[Task], Result]) -> None:
         self.client, self.config = executor.client, executor.config
@@ -120,14 +120,14 @@ class _Window(Generic[Task, Result]):
         self.tries[key] = _Try(task, attempt, key, future)
         future.add_done_callback(lambda _: self.done.put(key))
 
-    def next_outcome(self) -> TaskResult[Task, Result] | None:
+    def next_result(self) -> TaskResult[Task, Result] | None:
         """Wait for a task to end; None if its worker died and it is to be done again."""
         ended = self.tries[self._next_key()]
-        outcome = self._outcome(ended)
+        result = self._result_of(ended)
         del self.tries[ended.key]
         ended.future.release()  # type: ignore[no-untyped-call]
-        if not isinstance(outcome.error, KilledWorker):
-            return outcome
+        if not isinstance(result.error, KilledWorker):
+            return result
         if ended.attempt < self.config.attempts:
             self.begin(ended.task, ended.attempt + 1)
             return None
@@ -144,7 +144,7 @@ class _Window(Generic[Task, Result]):
     def _next_key(self) -> str:
         return self._patiently(lambda: self.done.get(timeout=POLL), Empty)
 
-    def _outcome(self, ended: _Try[Task]) -> TaskResult[Task, Result]:
+    def _result_of(self, ended: _Try[Task]) -> TaskResult[Task, Result]:
         try:
             data = self._patiently(lambda: ended.future.result(timeout=POLL), TimeoutError)
             value, error = unpacked(data)
@@ -152,7 +152,7 @@ class _Window(Generic[Task, Result]):
             raise
         except CancelledError as lost:
             raise ClusterError(f"the scheduler is gone ({lost})", cure=RERUN) from lost
-        except Exception as broken:  # an outcome carries any failure of its task
+        except Exception as broken:  # a result carries any failure of its task
             return TaskResult(ended.task, None, broken, ended.attempt)
         return TaskResult(ended.task, value, error, ended.attempt)
 

@@ -112,7 +112,7 @@ def _begin(
 
 
 def _wait(client: Any, seats: Sequence[Seat[Task]]) -> list[TaskResult[Task, Any]]:
-    """Outcomes when all have ended well, or one has not and the others had time to say so."""
+    """Results when all have ended well, or one has not and the others had time to say so."""
     deadline, gone = float("inf"), set[str]()
     ended: dict[str, TaskResult[Task, Any]] = {}
     while monotonic() < deadline and len(ended) < len(seats):
@@ -121,12 +121,12 @@ def _wait(client: Any, seats: Sequence[Seat[Task]]) -> list[TaskResult[Task, Any
         gone |= _gone(client, waiting)
         for seat in seats:
             if seat.future.done() and seat.address not in ended:
-                ended[seat.address] = _outcome(seat)
-        failed = any(outcome.error is not None for outcome in ended.values())
+                ended[seat.address] = _result_of(seat)
+        failed = any(result.error is not None for result in ended.values())
         if deadline == float("inf") and (gone or failed):
             deadline = monotonic() + GRACE
         if waiting:
-            with suppress(Exception):  # its outcome is looked at afterwards
+            with suppress(Exception):  # its result is looked at afterwards
                 waiting[0].future.result(timeout=POLL)
     return [ended.get(seat.address) or _unheard(seat, gone) for seat in seats]
 
@@ -146,14 +146,14 @@ def _gone(client: Any, waiting: Sequence[Seat[Task]]) -> set[str]:
     return {seat.address for seat in waiting if seat.address not in alive}
 
 
-def _outcome(seat: Seat[Task]) -> TaskResult[Task, Any]:
+def _result_of(seat: Seat[Task]) -> TaskResult[Task, Any]:
     try:
         value, error = unpacked(seat.future.result(timeout=PATIENCE))
     except KilledWorker:
         return TaskResult(seat.task, None, ClusterError(f"the worker at {seat.address} died"))
     except CancelledError as lost:
         raise ClusterError(f"the scheduler is gone ({lost})", cure=RERUN) from lost
-    except Exception as broken:  # an outcome carries any failure of its task
+    except Exception as broken:  # a result carries any failure of its task
         return TaskResult(seat.task, None, broken)
     return TaskResult(seat.task, value, error)
 

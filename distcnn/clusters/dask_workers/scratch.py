@@ -1,7 +1,7 @@
 """Scratch: one temporary folder per cluster, removed at exit.
 
 A run that was killed cannot remove its own folder, so the next one does it: a folder whose
-lock is free belongs to nobody.
+lock is free belongs to no one.
 """
 
 import shutil

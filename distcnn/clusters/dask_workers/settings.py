@@ -27,7 +27,7 @@ def dask_settings(scratch: Path) -> dict[str, Any]:
         "distributed.scheduler.work-stealing": False,
         # Attempts are counted by the executor, which sees every death at once.
         "distributed.scheduler.allowed-failures": 0,
-        # Nannies start dead workers anew; Dask would dismiss one that dies twice within this time.
+        # Nannies restart dead workers; Dask would dismiss one that dies twice within this time.
         "distributed.deploy.lost-worker-timeout": "30 days",
         # A frozen worker shows no other sign.
         "distributed.scheduler.worker-ttl": "60 s",

@@ -21,14 +21,14 @@ loads: Callable[[bytes], Any] = dask_pickle.loads
 def attempt(function: bytes, task: bytes) -> bytes:
     """Run on a worker: ``(value, None)`` or ``(None, error)``.
 
-    Pickled here at both ends, so that what cannot be pickled is an outcome too, and Dask,
+    Pickled here at both ends, so that what cannot be pickled is a result too, and Dask,
     which would hash arguments and refuse some, sees bytes.
     """
     preload.settle()
     try:
         with worker_context(_context()):
             return pickle.dumps((loads(function)(loads(task)), None))
-    except (Exception, SystemExit) as error:  # an outcome carries any failure of its task
+    except (Exception, SystemExit) as error:  # a result carries any failure of its task
         return pickle.dumps((None, _portable(error)))
 
 
