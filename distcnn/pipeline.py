@@ -1,11 +1,11 @@
-"""The river on one page: one function per stage, every stage from one store to the next.
+"""The pipeline on one page: one function per stage, every stage from one store to the next.
 
     archive files ──ingest──▶ survey.zarr ──train──▶ package/ ──predict──▶ predictions.zarr
       (or simulate)                                                    ├──export──▶ catalogue
                                                                        └──report──▶ page
 
 Stages meet in stores only: none calls another, and each can be run again from the store
-before it. Here, and nowhere else, clusters are opened and rooms are put together.
+before it. Here, and nowhere else, clusters are opened and stages are put together.
 """
 
 import os
@@ -48,7 +48,7 @@ def ingest_archive(
 
     _must_exist(archive, "an archive folder")
     with open_cluster(config.cluster) as executor:
-        _tell_dashboard(executor, listener)
+        _report_dashboard(executor, listener)
         done = build_survey(archive, survey, config.ingest, executor=executor, listener=listener)
     # A hint for reports, not an identity: both may be moved together.
     Store.open(survey).annotate({"archive": os.path.relpath(archive, survey)})
@@ -75,15 +75,15 @@ def train_package(
 ) -> "TrainSummary":
     """Train the ensemble of ``config.train`` on the labelled stars of ``survey``.
 
-    ``resume``: refuse to begin anew.
+    ``resume``: refuse to begin a new one.
     """
+    from distcnn import training
     from distcnn.clusters import open_cluster
-    from distcnn.training import train_package as run
 
     _must_exist(survey, "a survey store")
     with open_cluster(config.cluster) as executor:
-        _tell_dashboard(executor, listener)
-        return run(
+        _report_dashboard(executor, listener)
+        return training.train_package(
             survey,
             package,
             config.train,
@@ -101,16 +101,16 @@ def distil_package(
 
     It becomes the package ``small``.
     """
+    from distcnn import training
     from distcnn.clusters import open_cluster
-    from distcnn.training import distil_package as run
 
     _must_exist(package, "a package")
     _must_exist(survey, "a survey store")
     # There is one student, so more workers than one would stand idle.
     cluster = config.cluster.model_copy(update={"workers": 1})
     with open_cluster(cluster) as executor:
-        _tell_dashboard(executor, listener)
-        return run(
+        _report_dashboard(executor, listener)
+        return training.distil_package(
             package,
             small,
             survey,
@@ -130,45 +130,40 @@ def price_of(small: Path) -> str:
 
 def look_at_study(survey: Path, study: Path, config: Config) -> "Study":
     """What ``tune`` would do and what it has done so far; prints as text."""
-    from distcnn.training.tuning.tune import look
+    from distcnn.training.tuning import tune
 
     _must_exist(survey, "a survey store")
-    return look(survey, study, config.train, config.tune)
+    return tune.look(survey, study, config.train, config.tune)
 
 
 def tune_survey(survey: Path, study: Path, config: Config, listener: Listener = silent) -> "Study":
     """Try other settings of training; writes ``best.yaml``, ``trials.csv`` and ``trials.png``."""
     from distcnn.clusters import open_cluster
-    from distcnn.training.tuning.tune import tune as run
+    from distcnn.training.tuning import tune
+    from distcnn.training.tuning.study import write_best
 
     _must_exist(survey, "a survey store")
     # Every trial learns from those before it, so none is chosen before a worker is free.
     with open_cluster(config.cluster.model_copy(update={"in_flight": 1})) as executor:
-        _tell_dashboard(executor, listener)
-        done = run(survey, study, config.train, config.tune, executor=executor, listener=listener)
+        _report_dashboard(executor, listener)
+        done = tune.tune(
+            survey, study, config.train, config.tune, executor=executor, listener=listener
+        )
     if done.best is not None:
-        _write_best(done, config)
+        write_best(done, config)
+        _draw_study(done)
     if done.error is not None:
         raise done.error
     return done
 
 
-def _write_best(study: "Study", config: Config) -> None:
-    from distcnn.config import Range, to_yaml
-    from distcnn.report.figures.tuning import Turned, draw_study
+def _draw_study(study: "Study") -> None:
+    from distcnn.files import atomic_write_bytes
+    from distcnn.report.figures.tuning import draw_study
 
-    best = config.model_copy(update={"train": study.best_settings()})
-    title = f"Best of {len(study.finished)} trials. {study.path.name}/trials.csv has them all."
-    (study.path / "best.yaml").write_text(to_yaml(best, title), encoding="utf-8")
-    knobs = [
-        Turned(name, ends=(space.low, space.high), log=space.log)
-        if isinstance(space, Range)
-        else Turned(name, space)
-        for name, space in study.hyperparameters.items()
-    ]
-    told = [(trial.params, trial.value) for trial in study.trials if trial.value is not None]
-    params, losses = zip(*told, strict=True)
-    (study.path / "trials.png").write_bytes(draw_study(knobs, params, losses))
+    finished = [(trial.params, trial.value) for trial in study.trials if trial.value is not None]
+    params, losses = zip(*finished, strict=True)
+    atomic_write_bytes(study.path / "trials.png", draw_study(study.hyperparameters, params, losses))
 
 
 def plan_predictions(package: Path, survey: Path, predictions: Path, config: Config) -> "Plan":
@@ -187,8 +182,8 @@ def predict_survey(
     package: Path, survey: Path, predictions: Path, config: Config, listener: Listener = silent
 ) -> "PredictSummary":
     """Compute every star of ``survey`` with ``package`` into ``predictions``."""
+    from distcnn import inference
     from distcnn.clusters import open_cluster
-    from distcnn.inference import predict as run
 
     plan = plan_predictions(package, survey, predictions, config)
     listener(Notice(str(plan)))
@@ -196,8 +191,8 @@ def predict_survey(
     # A finished store needs no workers.
     where = config.cluster if plan.waiting else ClusterConfig(backend="serial")
     with open_cluster(where) as executor:
-        _tell_dashboard(executor, listener)
-        return run(
+        _report_dashboard(executor, listener)
+        return inference.predict(
             package, survey, predictions, config.predict, executor=executor, listener=listener
         )
 
@@ -211,18 +206,18 @@ def verify_predictions(
     survey: Path | None = None,
 ) -> "VerifySummary":
     """Check a finished prediction store against its ledger, its survey and its package."""
-    from distcnn.inference import verify as check
+    from distcnn import inference
 
     _must_exist(predictions, "a prediction store")
-    return check(predictions, config.predict, listener, package=package, survey=survey)
+    return inference.verify(predictions, config.predict, listener, package=package, survey=survey)
 
 
 def export_catalogue(predictions: Path, catalogue: Path, listener: Listener = silent) -> int:
     """Write the catalogue file; returns its number of rows."""
-    from distcnn.catalogue import export as write
+    from distcnn.catalogue import export
 
     _must_exist(predictions, "a prediction store")
-    return write(predictions, catalogue, listener)
+    return export(predictions, catalogue, listener)
 
 
 def write_report(
@@ -239,24 +234,23 @@ def write_report(
 
     Survey, package and truth are looked for where the products say, unless given.
     """
+    from distcnn import report
     from distcnn.evaluation import find_products
-    from distcnn.report import write_report as write
 
     _must_exist(predictions, "a prediction store")
     data = find_products(predictions, listener, survey=survey, package=package, truth=truth)
     if config.report.baselines and data.manifest is not None:
         data = _with_baselines(data, tuple(data.manifest["spec"]["labels"]), listener)
-    return write(data, folder, config.report, listener)
+    return report.write_report(data, folder, config.report, listener)
 
 
 def inspect_path(path: Path) -> str:
     """Text telling what a path is, from what it was made, and how complete it is."""
-    from distcnn.catalogue import describe as describe_catalogue
-    from distcnn.catalogue import is_catalogue
-    from distcnn.report.text.inspect import describe
+    from distcnn import catalogue
+    from distcnn.report.text import inspect
 
     _must_exist(path, "a store, package, catalogue or folder")
-    return describe_catalogue(path) if is_catalogue(path) else describe(path)
+    return catalogue.describe(path) if catalogue.is_catalogue(path) else inspect.describe(path)
 
 
 def check_machine() -> str:
@@ -321,7 +315,7 @@ def _must_exist(path: Path, what: str) -> None:
         raise UsageError(f"{path} does not exist", expected=what)
 
 
-def _tell_dashboard(executor: object, listener: Listener) -> None:
+def _report_dashboard(executor: object, listener: Listener) -> None:
     link = getattr(executor, "dashboard", None)
     if link:
         listener(Notice(f"Dask dashboard: {link}"))

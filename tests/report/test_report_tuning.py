@@ -1,10 +1,15 @@
-from distcnn.report.figures.tuning import Turned, _figure, draw_study
+from distcnn.config import Range
+from distcnn.report.figures.tuning import _figure, draw_study
 
-KNOBS = (
-    Turned("learning_rate", ends=(1e-3, 1e-1), log=True),
-    Turned("batch", (64, 128, 256)),
-    *(Turned(name) for name in ("dropout", "noise", "other")),
-)
+SPACES = {
+    "learning_rate": Range(low=1e-3, high=1e-1, log=True),
+    "batch": (64, 128, 256),
+    **dict.fromkeys(("dropout", "noise", "other"), Range(low=0.0, high=1.0)),
+}
+
+
+def first(number):
+    return dict(list(SPACES.items())[:number])
 
 
 def trials(rng, number):
@@ -18,19 +23,19 @@ def trials(rng, number):
 
 def test_a_study_becomes_a_picture_and_always_the_same(rng):
     params, loss = trials(rng, 30)
-    one, two = (draw_study(KNOBS[:2], params, loss) for _ in range(2))
+    one, two = (draw_study(first(2), params, loss) for _ in range(2))
     assert one == two
     assert one.startswith(b"\x89PNG")
 
 
 def test_one_trial_is_enough(rng):
-    assert draw_study(KNOBS[:1], *trials(rng, 1)).startswith(b"\x89PNG")
+    assert draw_study(first(1), *trials(rng, 1)).startswith(b"\x89PNG")
 
 
 def test_a_trial_gone_wrong_does_not_hide_the_others(rng):
     params, loss = trials(rng, 20)
     loss[7] = 1e6
-    figure = _figure(KNOBS, params, loss)
-    for ax in figure.axes[: len(KNOBS)]:
+    figure = _figure(SPACES, params, loss)
+    for ax in figure.axes[: len(SPACES)]:
         assert ax.get_ylim()[1] < 1
         assert sum(len(line.get_xdata()) for line in ax.lines[:2]) == 20

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distcnn.config import Range, TrainConfig, TuneConfig
+from distcnn.config import Config, Range, TrainConfig, TuneConfig, to_yaml
 from distcnn.errors import ConfigError
 from distcnn.files import atomic_write_bytes
 
@@ -171,6 +171,15 @@ def write_table(study: Study) -> Path:
         writer.writerow([trial.number, trial.state, trial.value, seconds, *hyperparameters])
     path = study.path / "trials.csv"
     atomic_write_bytes(path, stream.getvalue().encode())
+    return path
+
+
+def write_best(study: Study, whole: Config) -> Path:
+    """``best.yaml``: the whole configuration with the settings of the best trial."""
+    title = f"Best of {len(study.finished)} trials. {study.path.name}/trials.csv has them all."
+    best = whole.model_copy(update={"train": study.best_settings()})
+    path = study.path / "best.yaml"
+    atomic_write_bytes(path, to_yaml(best, title).encode())
     return path
 
 
