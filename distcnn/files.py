@@ -81,6 +81,37 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill; it takes the place of the folder ``path`` when the block ends well.
+
+    Python exchanges two folders in no single step: between the two renames there is no ``path``,
+    but the old folder stands whole beside it, hidden, and the next call puts it back first.
+
+    Raises
+    ------
+    OSError : the disk refuses; ``path`` is as it was.
+    """
+    old = path.with_name(f".{path.name}.old{DRAFT_SUFFIX}")
+    new = path.with_name(f".{path.name}.new{DRAFT_SUFFIX}")
+    if old.exists() and not path.exists():
+        old.rename(path)
+    for left in (old, new):
+        shutil.rmtree(left, ignore_errors=True)
+    with atomic_folder(new) as draft:
+        yield draft
+    try:
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _draft_of(path: Path, suffix: str = "") -> Path:
     # Random, because two containers that share a disk may have the same process number; hidden,
     # so that it is nobody's ``NAME.partial``.

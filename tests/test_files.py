@@ -17,6 +17,7 @@ from distcnn.files import (
     atomic_write_text,
     bytes_below,
     files_below,
+    replace_folder,
 )
 
 
@@ -80,6 +81,36 @@ def test_drafts_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     with atomic_folder(tmp_path / "pack"):
         pass
     assert names(tmp_path) == [".pack.student.partial", "pack", "pack.partial"]
+
+
+def _replace_and_fail(target):
+    with replace_folder(target) as draft:
+        (draft / "z").touch()
+        raise OSError("the disk is full")
+
+
+def test_a_folder_is_replaced_whole_or_left_as_it_was(tmp_path):
+    target = tmp_path / "pack"
+    for name in ("x", "y"):
+        with replace_folder(target) as draft:
+            (draft / name).touch()
+        assert names(target) == [name]
+    with pytest.raises(OSError, match="full"):
+        _replace_and_fail(target)
+    assert names(tmp_path) == ["pack"]
+    assert names(target) == ["y"]
+
+
+def test_a_folder_whose_replacing_was_cut_off_between_the_renames_comes_back(tmp_path):
+    target = tmp_path / "pack"
+    with replace_folder(target) as draft:
+        (draft / "x").touch()
+    target.rename(tmp_path / ".pack.old.partial")
+    (tmp_path / ".pack.new.partial").mkdir()
+    with pytest.raises(OSError, match="full"):
+        _replace_and_fail(target)
+    assert names(tmp_path) == ["pack"]
+    assert names(target) == ["x"]
 
 
 def test_a_second_holder_is_refused_and_told_who_has_the_lock(tmp_path):

@@ -26,43 +26,73 @@ their order is our reading."""
 
 PUBLISHED_LABELS = BOUNDARY_TESTS[:5]
 
-PARTS = (
-    ("", "label", "", "{}, mean of the ensemble; NaN if not computed"),
-    ("_error", "label_error", "stat.error;", "calibrated standard error of {} (68 % interval)"),
-    (
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """A column that every label has."""
+
+    ending: str
+    """Its name is the label's with this ending."""
+    variable: str
+    """Variable of the prediction store that it shows."""
+    ucd_prefix: str
+    """What stands before the label's UCD."""
+    sentence: str
+    """Its meaning, with {} for the label's symbol."""
+
+
+LABEL_COLUMNS = (
+    LabelColumn("", "label", "", "{}, mean of the ensemble; NaN if not computed"),
+    LabelColumn(
+        "_error",
+        "label_error",
+        "stat.error;",
+        "calibrated standard error of {} (68 % interval)",
+    ),
+    LabelColumn(
         "_error_low",
         "label_error_low",
         "stat.error;",
         "from {} down to the lower end of its 68 % interval, calibrated",
     ),
-    (
+    LabelColumn(
         "_error_high",
         "label_error_high",
         "stat.error;",
         "from {} up to the upper end of its 68 % interval, calibrated",
     ),
-    ("_noise", "label_noise", "stat.error;", "noise of {} as learned, uncalibrated"),
-    ("_scatter", "label_scatter", "stat.stdev;", "standard deviation of {} between the members"),
-    (
+    LabelColumn("_noise", "label_noise", "stat.error;", "noise of {} as learned, uncalibrated"),
+    LabelColumn(
+        "_scatter",
+        "label_scatter",
+        "stat.stdev;",
+        "standard deviation of {} between the members",
+    ),
+    LabelColumn(
         "_debiased",
         "label_debiased",
         "",
         "{} freed of the pull toward the population, for means of groups; less precise",
     ),
-    (
+    LabelColumn(
         "_debiased_error",
         "label_debiased_error",
         "stat.error;",
         "standard error of {} freed of the pull toward the population",
     ),
 )
-"""Columns of each label: ending of the name, variable of the prediction store, what stands
-before the label's UCD, sentence about {its symbol}."""
+"""The columns of each label, in this order."""
+
+FLAG_BOUNDARY = "flag_boundary"
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: numpy type, unit (VOUnit, and dex), UCD1+, format (TDISP) and a sentence."""
+    """One column: numpy type, unit (VOUnit, and dex), UCD1+, format (TDISP) and a sentence.
+
+    Its values are ``variable`` of the prediction store (or the computed flag_boundary): the
+    numbers of the stars [N], or column ``index`` of a matrix [N, L] of labels or [N, pairs].
+    """
 
     name: str
     dtype: str
@@ -70,17 +100,29 @@ class Column:
     ucd: str
     format: str
     description: str
+    variable: str
+    index: int | None = None
 
 
 def columns(labels: Sequence[str]) -> tuple[Column, ...]:
-    """The columns of a catalogue with these labels."""
+    """The columns of a catalogue whose predictions have these labels, in their order.
+
+    Labels that the schema does not know have no unit and no sentence, and are left out.
+    """
+    known = [(index, label) for index, label in enumerate(labels) if label in LABELS]
     return (
         *_identity(),
-        *(column for label in labels for column in _of_label(label)),
-        *(_correlation(one, other) for one, other in pairs(labels)),
+        *(column for index, label in known for column in _of_label(label, index)),
+        *(
+            _correlation(one, other, index)
+            for index, (one, other) in enumerate(pairs(labels))
+            if one in LABELS and other in LABELS
+        ),
         *_quality(),
-        *(_published_error(label) for label in labels if label in PUBLISHED_LABELS),
-        Column("flag_boundary", "S8", "", "meta.code.qual", "A8", _boundary_sentence()),
+        *(_published_error(label, index) for index, label in known if label in PUBLISHED_LABELS),
+        Column(
+            FLAG_BOUNDARY, "S8", "", "meta.code.qual", "A8", _boundary_sentence(), FLAG_BOUNDARY
+        ),
     )
 
 
@@ -112,29 +154,40 @@ def _quality() -> tuple[Column, ...]:
 
 def _stored(name: str, dtype: str, ucd: str, form: str, more: str = "") -> Column:
     variable = PREDICTION_VARIABLES[name]
-    return Column(name, dtype, variable.unit, ucd, form, variable.description + more)
+    return Column(name, dtype, variable.unit, ucd, form, variable.description + more, name)
 
 
-def _of_label(label: str) -> tuple[Column, ...]:
+def _of_label(label: str, index: int) -> tuple[Column, ...]:
     info = LABELS[label]
     form = "F8.1" if info.unit == "K" else "F8.4"
     return tuple(
-        Column(label + tail, "float32", info.unit, ucd + info.ucd, form, text.format(info.symbol))
-        for tail, _, ucd, text in PARTS
+        Column(
+            label + column.ending,
+            "float32",
+            info.unit,
+            column.ucd_prefix + info.ucd,
+            form,
+            column.sentence.format(info.symbol),
+            column.variable,
+            index,
+        )
+        for column in LABEL_COLUMNS
     )
 
 
-def _correlation(one: str, other: str) -> Column:
+def _correlation(one: str, other: str, index: int) -> Column:
     first, second = LABELS[one], LABELS[other]
     text = f"correlation of the errors of {first.symbol} and {second.symbol} of one star"
     ucd = f"stat.correlation;{first.ucd};{second.ucd}"
-    return Column(f"{one}_{other}_corr", "float32", "", ucd, "F6.3", text)
+    name = f"{one}_{other}_corr"
+    return Column(name, "float32", "", ucd, "F6.3", text, "label_correlation", index)
 
 
-def _published_error(label: str) -> Column:
+def _published_error(label: str, index: int) -> Column:
     info = LABELS[label]
     text = f"the same as {label}_error, under the name of Guiglion et al. (2024)"
-    return Column(f"e{label}", "float32", info.unit, f"stat.error;{info.ucd}", "F8.4", text)
+    ucd = f"stat.error;{info.ucd}"
+    return Column(f"e{label}", "float32", info.unit, ucd, "F8.4", text, "label_error", index)
 
 
 def _boundary_sentence() -> str:

@@ -1,38 +1,20 @@
 """Export: choose the writer by the suffix, write beside the target, then put it in place."""
 
-from importlib import import_module
 from pathlib import Path
 from time import perf_counter
-from typing import Protocol, cast
 
-from distcnn.catalogue.table import Sheet, sheet_of
+from distcnn.catalogue.table import CatalogueTable, catalogue_table
+from distcnn.catalogue.writers import WriterEntry, entry_of
 from distcnn.errors import StoreError, UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
-from distcnn.files import atomic_write
+from distcnn.files import atomic_write, replace_folder
 from distcnn.survey import Store
 
 STAGE = "export"
-_MODULES = ("fits", "parquet", "votable")
-
-
-class Writer(Protocol):
-    """One format: a module with these two names. It is finished when WriterChecks pass."""
-
-    SUFFIXES: tuple[str, ...]
-
-    def write(self, path: Path, sheet: Sheet) -> int:
-        """Write a new file, block by block; returns its number of rows."""
-        ...
-
-
-def writers() -> dict[str, Writer]:
-    """The writer of every known suffix."""
-    found = [cast(Writer, import_module(f"distcnn.catalogue.writers.{name}")) for name in _MODULES]
-    return {suffix: writer for writer in found for suffix in writer.SUFFIXES}
 
 
 def export(predictions: Path, target: Path, listener: Listener = silent) -> int:
-    """Write the catalogue of a prediction store; an existing file is replaced.
+    """Write the catalogue of a prediction store; a catalogue that is there is replaced.
 
     Returns
     -------
@@ -40,11 +22,12 @@ def export(predictions: Path, target: Path, listener: Listener = silent) -> int:
 
     Raises
     ------
-    UsageError : the suffix is not known, or the target is a folder.
+    UsageError : the suffix is not known, or the target is no catalogue that could be replaced.
     StoreError : the predictions are not finished, or the disk refuses.
     StoreCorrupt : stored bytes do not match their checksum.
     """
-    writer = _writer(target)
+    entry = entry_of(target)
+    _check_target(target, entry)
     store = Store.open(predictions, "predictions")
     if not store.attrs.get("complete"):
         raise StoreError(
@@ -54,28 +37,35 @@ def export(predictions: Path, target: Path, listener: Listener = silent) -> int:
         )
     start = perf_counter()
     listener(StageStarted(STAGE, store.stars, "stars"))
-    rows = _replace(target, writer, sheet_of(store, lambda n: listener(Advanced(STAGE, n))))
+    table = catalogue_table(store, lambda rows: listener(Advanced(STAGE, rows)))
+    rows = _replace(target, entry, table)
     facts = {"stars": rows, "file": target.name, "seconds": round(perf_counter() - start, 1)}
     listener(StageEnded(STAGE, facts))
     return rows
 
 
-def _writer(target: Path) -> Writer:
-    known = writers()
-    if target.suffix.lower() not in known:
-        raise UsageError(
-            f"{target.name} does not say which format it is to have",
-            expected=f"a name that ends in {', '.join(known)}",
-        )
-    if target.is_dir():
+def _check_target(target: Path, entry: WriterEntry) -> None:
+    """Refuse to replace what is not a catalogue of this format."""
+    if entry.layout == "file" and target.is_dir():
         raise UsageError(f"{target} is a folder", expected="the name of a file")
-    return known[target.suffix.lower()]
+    if entry.layout == "folder" and target.is_file():
+        raise UsageError(f"{target} is a file", expected="the name of a folder")
+    if entry.layout == "folder" and target.exists() and any(target.iterdir()):
+        try:
+            entry.load().read_header(target)
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            raise UsageError(
+                f"{target} is a folder, but no {entry.name} catalogue ({error})",
+                expected="a catalogue to replace, an empty folder, or a new name",
+                cure="Export under another name; nothing was removed.",
+            ) from None
 
 
-def _replace(target: Path, writer: Writer, sheet: Sheet) -> int:
+def _replace(target: Path, entry: WriterEntry, table: CatalogueTable) -> int:
+    replacement = atomic_write if entry.layout == "file" else replace_folder
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(target) as draft:
-            return writer.write(draft, sheet)
+        with replacement(target) as draft:
+            return entry.load().write(draft, table)
     except OSError as error:
         raise StoreError(f"{target} cannot be written ({error.strerror or error})") from error

@@ -1,4 +1,4 @@
-"""Sheet: what a writer is given. Columns, the number of rows, where it all comes from, rows."""
+"""The catalogue table: what a writer is given. Columns, number of rows, header entries, rows."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.catalogue.columns import PARTS, Column, columns, pairs
+from distcnn.catalogue.columns import FLAG_BOUNDARY, Column, columns
 from distcnn.catalogue.flag_boundary import flag_boundary
-from distcnn.schema import FLAG_TEXT, LABELS, Flag
+from distcnn.schema import FLAG_TEXT, Flag
 from distcnn.survey import Region, Store
 
 BLOCK_ROWS = 65536
+"""Rows read and written at a time."""
 
 
 @dataclass(frozen=True)
-class Fact:
+class HeaderEntry:
     """One line of provenance: a name of eight letters or fewer, a text, and a sentence."""
 
     name: str
@@ -25,13 +26,14 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A catalogue before it has a format. ``blocks`` starts reading anew at every call."""
+class CatalogueTable:
+    """A catalogue before it has a format. ``blocks`` reads from the first row at every call."""
 
     columns: tuple[Column, ...]
     rows: int
-    facts: tuple[Fact, ...]
+    header: tuple[HeaderEntry, ...]
     blocks: Callable[[], Iterator[Array]]
+    """Structured arrays of ``dtype``, BLOCK_ROWS rows at a time."""
 
     @property
     def dtype(self) -> "np.dtype[Any]":
@@ -39,38 +41,34 @@ class Sheet:
         return np.dtype([(column.name, column.dtype) for column in self.columns])
 
 
-def sheet_of(store: Store, tell: Callable[[int], None] = lambda rows: None) -> Sheet:
-    """The catalogue of a prediction store; ``tell`` hears of every block that was read [rows]."""
-    labels = [name for name in map(str, store.coordinate("label")) if name in LABELS]
+def catalogue_table(
+    store: Store, report: Callable[[int], None] = lambda rows: None
+) -> CatalogueTable:
+    """The catalogue of a prediction store; ``report`` hears of every block read [rows]."""
+    labels = list(map(str, store.coordinate("label")))
     table = columns(labels)
 
     def blocks() -> Iterator[Array]:
         for start in range(0, store.stars, BLOCK_ROWS):
             region = Region(start, min(start + BLOCK_ROWS, store.stars))
-            yield _rows(store, region, table)
-            tell(region.size)
+            yield _rows(store, region, table, labels)
+            report(region.size)
 
-    return Sheet(table, store.stars, provenance(store), blocks)
+    return CatalogueTable(table, store.stars, header_entries(store), blocks)
 
 
-def _rows(store: Store, region: Region, table: tuple[Column, ...]) -> Array:
-    labels = list(map(str, store.coordinate("label")))
+def _rows(store: Store, region: Region, table: tuple[Column, ...], labels: list[str]) -> Array:
     stored = store.read(region)
-    values = dict(stored)
-    for number, label in enumerate(labels):
-        for tail, variable, _, _ in PARTS:
-            values[label + tail] = stored[variable][:, number]
-        values[f"e{label}"] = values[f"{label}_error"]
-    for number, (one, other) in enumerate(pairs(labels)):
-        values[f"{one}_{other}_corr"] = stored["label_correlation"][:, number]
-    values["flag_boundary"] = flag_boundary(stored, labels, store.attrs.get("limits"))
+    boundary = flag_boundary(stored, labels, store.attrs.get("limits"))
+    values = {**stored, FLAG_BOUNDARY: boundary}
     rows = np.empty(region.size, [(column.name, column.dtype) for column in table])
     for column in table:
-        rows[column.name] = values[column.name]
+        found = values[column.variable]
+        rows[column.name] = found if column.index is None else found[:, column.index]
     return rows
 
 
-def provenance(store: Store) -> tuple[Fact, ...]:
+def header_entries(store: Store) -> tuple[HeaderEntry, ...]:
     """Where the values come from."""
     attrs = store.attrs
     package, survey = attrs.get("package", {}), attrs.get("survey", {})
@@ -87,7 +85,7 @@ def provenance(store: Store) -> tuple[Fact, ...]:
         ("BANDS", " ".join(attrs.get("bands", ())), "photometric bands used"),
         ("FAILED", counts.get("failed"), "stars that could not be computed"),
     )
-    return tuple(Fact(name, str(v), text) for name, v, text in found if v not in (None, ""))
+    return tuple(HeaderEntry(name, str(v), text) for name, v, text in found if v not in (None, ""))
 
 
 def flag_table() -> list[tuple[str, int, str]]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simple_predictions import FIVE, LIMITS, make_predictions
 
-from distcnn.catalogue import BOUNDARY_TESTS, export, sheet_of
+from distcnn.catalogue import BOUNDARY_TESTS, catalogue_table, export
 from distcnn.catalogue.flag_boundary import flag_boundary
 from distcnn.errors import StoreError, UsageError
 from distcnn.events import Advanced, StageEnded, StageStarted
@@ -109,7 +109,7 @@ def test_a_target_that_cannot_be_made_is_one_clear_error(tmp_path):
         export(store.path, tmp_path / "file" / "catalogue.fits")
 
 
-def test_progress_is_told_in_stars(tmp_path, monkeypatch):
+def test_progress_is_reported_in_stars(tmp_path, monkeypatch):
     monkeypatch.setattr("distcnn.catalogue.table.BLOCK_ROWS", 100)
     store = make_predictions(tmp_path / "p.zarr", 250)
     events = []
@@ -121,8 +121,9 @@ def test_progress_is_told_in_stars(tmp_path, monkeypatch):
 
 
 def test_provenance_names_package_survey_and_engine(tmp_path):
-    facts = {fact.name: fact for fact in sheet_of(make_predictions(tmp_path / "p.zarr", 9)).facts}
-    assert facts["PACKSHA"].value == "a" * 64
-    assert facts["SURVSHA"].value == "b" * 64
-    assert facts["FAILED"].value == "1"
-    assert all(len(name) <= 8 and fact.description for name, fact in facts.items())
+    table = catalogue_table(make_predictions(tmp_path / "p.zarr", 9))
+    entries = {entry.name: entry for entry in table.header}
+    assert entries["PACKSHA"].value == "a" * 64
+    assert entries["SURVSHA"].value == "b" * 64
+    assert entries["FAILED"].value == "1"
+    assert all(len(name) <= 8 and entry.description for name, entry in entries.items())

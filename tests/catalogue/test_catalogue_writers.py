@@ -1,18 +1,23 @@
 """The writers pass the kit, and follow the conventions of their format."""
 
 import json
+import sys
 
 import numpy as np
+import parquet_folder
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.io.votable import parse
 from astropy.io.votable.ucd import check_ucd
-from conformance.writer_checks import WriterChecks
+from astropy.table import vstack
+from conformance.writer_checks import WriterChecks, contents
 from simple_predictions import make_predictions
 
 from distcnn.catalogue import columns, export
 from distcnn.catalogue.columns import pairs
+from distcnn.catalogue.writers import WRITERS
+from distcnn.errors import UsageError
 from distcnn.model.networks.covariance import pair_names
 from distcnn.schema import LABELS, Flag
 from distcnn.survey import Region
@@ -95,6 +100,37 @@ class TestVOTable(WriterChecks):
         assert parameters["SURVEY"].value == "gaia_rvs"
         assert parameters["FLAG_NO_XP"].value == int(Flag.NO_XP)
         assert parameters["FLAG_NO_XP"].description
+
+
+class TestFolder(WriterChecks):
+    suffix = ".parts"
+
+    @pytest.fixture(autouse=True)
+    def _known(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "distcnn.catalogue.writers.parquet_folder", parquet_folder)
+        entries = (*WRITERS, parquet_folder.ENTRY)
+        monkeypatch.setattr("distcnn.catalogue.writers.registry.WRITERS", entries)
+
+    def read(self, path):
+        return vstack([super(TestFolder, self).read(part) for part in sorted(path.iterdir())])
+
+    def test_a_folder_that_is_no_catalogue_is_left_alone(self, store, tmp_path):
+        target = tmp_path / "thesis.parts"
+        target.mkdir()
+        (target / "thesis.tex").write_text("dear")
+        with pytest.raises(UsageError, match="no parquet_folder catalogue") as caught:
+            export(store.path, target)
+        assert "nothing was removed" in caught.value.cure
+        assert contents(target) == {"thesis.tex": b"dear"}
+
+
+def test_every_writer_of_the_registry_is_a_module_with_both_functions():
+    for entry in WRITERS:
+        writer = entry.load()
+        assert callable(writer.write)
+        assert callable(writer.read_header)
+    suffixes = [suffix for entry in WRITERS for suffix in entry.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
 
 
 def test_every_ucd_is_in_the_controlled_vocabulary():

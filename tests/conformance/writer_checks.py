@@ -1,10 +1,13 @@
 """Conformance kit of catalogue writers: a writer is finished when these pass.
 
 A subclass gives ``suffix``, and the fixtures ``store`` (finished predictions with labels teff
-and more) and ``stored`` (its arrays).
+and more) and ``stored`` (its arrays); and ``read``, if astropy does not read the format. A
+catalogue may be a file or a folder.
 """
 
+import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,9 @@ import pytest
 from astropy.table import MaskedColumn, Table
 from astropy.units import UnitsWarning
 
-from distcnn.catalogue import columns, export, sheet_of, writers
+from distcnn.catalogue import catalogue_table, columns, describe, export, is_catalogue
+from distcnn.catalogue.writers import entry_of
+from distcnn.errors import UsageError
 from distcnn.schema import Status
 
 PARTS = (
@@ -26,11 +31,10 @@ PARTS = (
 )
 
 
-def read(path: Path) -> Table:
-    """The file as astropy reads it; dex is not a FITS unit, and astropy says so."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnitsWarning)
-        return Table.read(path)
+def contents(path: Path) -> dict[str, bytes]:
+    """The bytes of a catalogue: of the file, or of every file of the folder."""
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
 def plain(column) -> np.ndarray:
@@ -45,15 +49,21 @@ class WriterChecks:
 
     suffix: str
 
+    def read(self, path: Path) -> Table:
+        """The catalogue as astropy reads it; dex is not a FITS unit, and astropy says so."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnitsWarning)
+            return Table.read(path)
+
     @pytest.fixture
     def path(self, store, tmp_path):
-        target = tmp_path / f"catalogue{self.suffix}"
+        target = tmp_path / "out" / f"catalogue{self.suffix}"
         assert export(store.path, target) == store.stars
         return target
 
     @pytest.fixture
     def table(self, path):
-        return read(path)
+        return self.read(path)
 
     @pytest.fixture
     def labels(self, store):
@@ -87,7 +97,7 @@ class WriterChecks:
             assert np.isnan(plain(table[name])[failed]).all(), name
 
     def test_numbers_keep_their_types(self, table, store):
-        for column in sheet_of(store).columns:
+        for column in catalogue_table(store).columns:
             kind = table[column.name].dtype
             assert (
                 kind.kind in "SU"
@@ -107,50 +117,76 @@ class WriterChecks:
             assert table[column.name].description == column.description
 
     def test_the_format_says_where_it_comes_from(self, path):
-        text = path.read_bytes()
+        text = b"".join(contents(path).values())
         assert b"a" * 64 in text, "digest of the package"
         assert b"b" * 64 in text, "digest of the survey"
         for known in (b"distcnn 0.0.test", b"DR3", b"MEMBERS_DISAGREE"):
             assert known in text
 
-    def test_a_file_that_exists_is_replaced_whole(self, store, path):
-        before = path.read_bytes()
-        path.write_bytes(b"old")
+    def test_a_catalogue_is_told_from_other_things_and_described_from_its_header(
+        self, path, store, labels
+    ):
+        assert is_catalogue(path)
+        assert not is_catalogue(path.parent)
+        text = describe(path)
+        assert f"{store.stars:,} stars" in text
+        for known in ("distcnn 0.0.test", "gaia_rvs", "DR3", "a" * 64):
+            assert known in text
+        for column in columns(labels):
+            assert re.search(rf"^  {column.name} .*{re.escape(column.description)}$", text, re.M)
+
+    def test_a_catalogue_that_exists_is_replaced_whole(self, store, path):
+        before = contents(path)
+        if path.is_file():
+            path.write_bytes(b"old")
+        else:
+            (path / "left.over").write_bytes(b"old")
         export(store.path, path)
-        assert path.read_bytes() == before
-        assert [found.name for found in path.parent.iterdir() if found.is_file()] == [path.name]
+        assert contents(path) == before
+        assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+    def test_what_has_another_layout_is_not_replaced(self, store, path, tmp_path):
+        other = tmp_path / f"other{self.suffix}"
+        if path.is_file():
+            other.mkdir()
+        else:
+            other.write_bytes(b"dear")
+        with pytest.raises(UsageError, match="is a f"):
+            export(store.path, other)
+        assert other.exists()
 
     def test_rows_are_asked_for_block_by_block_and_not_kept(self, store, tmp_path):
-        sheet = sheet_of(store)
-        alive = []
+        table = catalogue_table(store)
+        asked = []
 
         def blocks():
-            for start in range(0, sheet.rows, 50):
-                block = next(sheet.blocks())[start : start + 50]
-                alive.append(start)
+            for start in range(0, table.rows, 50):
+                block = next(table.blocks())[start : start + 50]
+                asked.append(start)
                 yield block
 
-        small = type(sheet)(sheet.columns, sheet.rows, sheet.facts, blocks)
         target = tmp_path / f"small{self.suffix}"
-        assert writers()[self.suffix].write(target, small) == sheet.rows
-        assert len(alive) == -(-sheet.rows // 50)
+        entry = entry_of(target)
+        if entry.layout == "folder":
+            target.mkdir()
+        assert entry.load().write(target, replace(table, blocks=blocks)) == table.rows
+        assert len(asked) == -(-table.rows // 50)
         export(store.path, tmp_path / f"whole{self.suffix}")
-        assert read(target).colnames == read(tmp_path / f"whole{self.suffix}").colnames
-        np.testing.assert_array_equal(
-            plain(read(target)["teff"]), plain(read(tmp_path / f"whole{self.suffix}")["teff"])
-        )
+        small, whole = self.read(target), self.read(tmp_path / f"whole{self.suffix}")
+        assert small.colnames == whole.colnames
+        np.testing.assert_array_equal(plain(small["teff"]), plain(whole["teff"]))
 
-    def test_a_disk_that_refuses_leaves_the_old_file(self, store, path, monkeypatch):
-        before = path.read_bytes()
-        writer = writers()[self.suffix]
+    def test_a_disk_that_refuses_leaves_the_old_catalogue(self, store, path, monkeypatch):
+        before = contents(path)
+        writer = entry_of(path).load()
         write = writer.write
 
-        def half(target, sheet):
-            write(target, sheet)
+        def half(target, table):
+            write(target, table)
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(writer, "write", half)
         with pytest.raises(Exception, match="No space left on device"):
             export(store.path, path)
-        assert path.read_bytes() == before
-        assert list(path.parent.glob(".*")) == []
+        assert contents(path) == before
+        assert [found.name for found in path.parent.iterdir()] == [path.name]

@@ -14,34 +14,44 @@ from typing import Any
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from distcnn.catalogue.table import Sheet, flag_table
-from distcnn.catalogue.writers.astropy_table import empty_table
+from distcnn.catalogue.table import CatalogueTable, flag_table
+from distcnn.catalogue.writers.base import CatalogueHeader, empty_astropy_table
 
-SUFFIXES = (".fits",)
-_BLOCK = 2880
+FITS_BLOCK_BYTES = 2880
 
 
-def write(path: Path, sheet: Sheet) -> int:
+def write(path: Path, table: CatalogueTable) -> int:
     """Write the file; returns its number of rows."""
-    header = _header(sheet)
-    big_endian = sheet.dtype.newbyteorder(">")
+    header = _header(table)
+    big_endian = table.dtype.newbyteorder(">")
     size = 0
     rows = 0
     with path.open("wb") as stream:
         stream.write(fits.PrimaryHDU().header.tostring().encode("ascii"))
         stream.write(header.tostring().encode("ascii"))
-        for block in sheet.blocks():
+        for block in table.blocks():
             size += stream.write(block.astype(big_endian).tobytes())
             rows += len(block)
-        stream.write(b"\0" * (-size % _BLOCK))
+        stream.write(b"\0" * (-size % FITS_BLOCK_BYTES))
     return rows
 
 
-def _header(sheet: Sheet) -> Any:
-    header = _native_header(sheet)
+def read_header(path: Path) -> CatalogueHeader:
+    """The header of a catalogue file."""
+    header = fits.getheader(path, 1)
+    numbers = range(1, header["TFIELDS"] + 1)
+    columns = tuple(
+        (header[f"TTYPE{n}"], header.get(f"TUNIT{n}", ""), header.get(f"TCOMM{n}", ""))
+        for n in numbers
+    )
+    return CatalogueHeader(header["NAXIS2"], {k: str(v) for k, v in header.items()}, columns)
+
+
+def _header(table: CatalogueTable) -> Any:
+    header = _native_header(table)
     header["EXTNAME"] = "CATALOGUE"
-    header["NAXIS2"] = sheet.rows
-    for number, column in enumerate(sheet.columns, start=1):
+    header["NAXIS2"] = table.rows
+    for number, column in enumerate(table.columns, start=1):
         # Cards of one column stay together.
         after = f"TFORM{number}"
         header.set(f"TCOMM{number}", column.description, after=after)
@@ -49,22 +59,22 @@ def _header(sheet: Sheet) -> Any:
         header.set(f"TDISP{number}", column.format, after=after)
         if column.unit:
             header.set(f"TUNIT{number}", column.unit, after=after)
-    for fact in sheet.facts:
-        fits_in = len(fact.value) + len(fact.description) < 64
-        header[fact.name] = (fact.value, fact.description if fits_in else None)
+    for entry in table.header:
+        fits_in = len(entry.value) + len(entry.description) < 64
+        header[entry.name] = (entry.value, entry.description if fits_in else None)
     for name, bit, sentence in flag_table():
         for line in textwrap.wrap(f"flags & {bit}: {name}: {sentence}", 70):
             header.add_comment(line)
     return header
 
 
-def _native_header(sheet: Sheet) -> Any:
+def _native_header(table: CatalogueTable) -> Any:
     """Names and types, and astropy's own comments, from which it reads sentences and dex."""
     with warnings.catch_warnings():
         # Astropy tells that dex goes into those comments.
         warnings.simplefilter("ignore", AstropyUserWarning)
-        table = empty_table(sheet)
-        table.meta.clear()
+        empty = empty_astropy_table(table)
+        empty.meta.clear()
         file = io.BytesIO()
-        table.write(file, format="fits")
+        empty.write(file, format="fits")
         return fits.getheader(io.BytesIO(file.getvalue()), 1)

@@ -11,14 +11,15 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
+from astropy.io import votable
 from numpy.typing import NDArray
 
 from distcnn.catalogue.columns import Column
-from distcnn.catalogue.table import Sheet, flag_table
+from distcnn.catalogue.table import CatalogueTable, flag_table
+from distcnn.catalogue.writers.base import CatalogueHeader
 
-SUFFIXES = (".vot", ".xml", ".votable")
 _NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
-_PLACE = "DATA-STAND-HERE"
+_DATA_MARKER = "DATA-STAND-HERE"
 _TYPES = {
     "int64": "long",
     "int32": "int",
@@ -28,14 +29,14 @@ _TYPES = {
 }
 
 
-def write(path: Path, sheet: Sheet) -> int:
+def write(path: Path, table: CatalogueTable) -> int:
     """Write the file; returns its number of rows."""
-    before, after = frame(sheet, data=True).split(_PLACE)
+    before, after = votable_document(table, data=True).split(_DATA_MARKER)
     rows = 0
     with path.open("wb") as stream:
         stream.write(before.encode())
         rest = b""
-        for block in sheet.blocks():
+        for block in table.blocks():
             data = rest + _binary2(block)
             # base64 joins without padding only at multiples of three bytes
             whole = len(data) - len(data) % 3
@@ -47,21 +48,29 @@ def write(path: Path, sheet: Sheet) -> int:
     return rows
 
 
-def frame(sheet: Sheet, *, data: bool) -> str:
+def read_header(path: Path) -> CatalogueHeader:
+    """The header of a catalogue file, which astropy reads together with the rows."""
+    table = votable.parse_single_table(path)
+    entries = {param.name: str(param.value) for param in table.params}
+    columns = tuple((f.name, str(f.unit or ""), f.description or "") for f in table.fields)
+    return CatalogueHeader(table.nrows, entries, columns)
+
+
+def votable_document(table: CatalogueTable, *, data: bool) -> str:
     """The document without rows; with ``data`` it has a place where they belong."""
     document = ET.Element("VOTABLE", version="1.4", xmlns=_NAMESPACE)
     resource = ET.SubElement(document, "RESOURCE", type="results")
     ET.SubElement(resource, "COOSYS", ID="icrs", system="ICRS")
-    table = ET.SubElement(resource, "TABLE", name="catalogue", nrows=str(sheet.rows))
-    for fact in sheet.facts:
-        _parameter(table, fact.name, fact.value, fact.description)
+    element = ET.SubElement(resource, "TABLE", name="catalogue", nrows=str(table.rows))
+    for entry in table.header:
+        _parameter(element, entry.name, entry.value, entry.description)
     for name, bit, sentence in flag_table():
-        _parameter(table, f"FLAG_{name}", bit, sentence)
-    for column in sheet.columns:
-        _field(table, column)
+        _parameter(element, f"FLAG_{name}", bit, sentence)
+    for column in table.columns:
+        _field(element, column)
     if data:
-        binary = ET.SubElement(ET.SubElement(table, "DATA"), "BINARY2")
-        ET.SubElement(binary, "STREAM", encoding="base64").text = _PLACE
+        binary = ET.SubElement(ET.SubElement(element, "DATA"), "BINARY2")
+        ET.SubElement(binary, "STREAM", encoding="base64").text = _DATA_MARKER
     ET.indent(document)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(document, encoding="unicode")
 

@@ -1,0 +1,62 @@
+"""What every writer of a format offers, and the astropy table that several of them begin with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from astropy import units
+from astropy.table import Column, Table
+
+from distcnn.catalogue.table import CatalogueTable
+
+
+@dataclass(frozen=True)
+class CatalogueHeader:
+    """What a written catalogue says of itself: rows, provenance by name, its columns."""
+
+    rows: int
+    entries: Mapping[str, str]
+    columns: tuple[tuple[str, str, str], ...]
+    """Name, unit and sentence of every column."""
+
+
+class Writer(Protocol):
+    """One format: a module with these two functions. It is finished when WriterChecks pass."""
+
+    def write(self, path: Path, table: CatalogueTable) -> int:
+        """Write a new file, or fill an empty folder, block by block; returns the rows written.
+
+        Raises
+        ------
+        OSError : the disk refuses.
+        """
+        ...
+
+    def read_header(self, path: Path) -> CatalogueHeader:
+        """The header of a catalogue in this format, without reading its rows if that can be.
+
+        Raises
+        ------
+        OSError, ValueError, KeyError, IndexError : it is not such a catalogue.
+        """
+        ...
+
+
+def empty_astropy_table(table: CatalogueTable) -> Table:
+    """No rows; units, sentences, UCDs and header entries.
+
+    Astropy spells a header out of it (for FITS and Parquet) as it would for a full table, so
+    that astropy reads our files as its own; the rows are written without it, block by block.
+    """
+    empty = Table(meta={entry.name: entry.value for entry in table.header})
+    for column in table.columns:
+        kind = np.dtype(column.dtype)
+        empty[column.name] = Column(
+            np.empty(0, f"U{kind.itemsize}" if kind.kind == "S" else kind),
+            unit=units.Unit(column.unit) if column.unit else None,
+            description=column.description,
+            meta={"ucd": column.ucd},
+        )
+    return empty
