@@ -144,19 +144,19 @@ def complete(store: Path) -> bool:
 
 def facts_of(package: Package) -> dict[str, Any]:
     """What a package is, for the record."""
-    manifest = package.manifest
+    manifest, split = package.manifest, package.manifest.to_json()["split"]
     return {
         "digest": package.digest,
         "members": package.size,
-        "distcnn": manifest["distcnn_version"],
-        "train": manifest["train"],
-        "stars": {k: v for k, v in manifest["split"].items() if isinstance(v, int | dict)},
+        "distcnn": manifest.distcnn_version,
+        "train": manifest.train,
+        "stars": {k: v for k, v in split.items() if isinstance(v, int | dict)},
     }
 
 
 def same_split(packages: dict[str, Package]) -> None:
     """A comparison on another split is none."""
-    splits = {name: package.manifest["train"]["split"] for name, package in packages.items()}
+    splits = {name: package.manifest.train["split"] for name, package in packages.items()}
     for name, split in splits.items():
         if split != splits[OURS]:
             raise UsageError(

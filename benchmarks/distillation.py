@@ -31,7 +31,7 @@ from lib.judge import BINS, inside
 from lib.origin import commit, hardware, keep
 
 from distcnn import pipeline
-from distcnn.config import SplitConfig, load_config
+from distcnn.config import load_config
 from distcnn.errors import DistcnnError
 from distcnn.inference.engines import Candidate, EngineChoice, EngineRefused
 from distcnn.inference.engines.cache import cache_folder
@@ -55,7 +55,7 @@ CPU = torch.device("cpu")
 
 def judge(student: Package, teacher: Package, survey: Store, truth: Path) -> dict[str, Any]:
     """The price against the truth, by S/N."""
-    split = SplitConfig.model_validate(student.manifest["train"]["split"])
+    split = student.manifest.training_split
     stars = read_labelled(survey, student.spec, split, Part.TEST)
     table = pd.read_parquet(truth).set_index("source_id").loc[stars.source_id]
     stars = stars.take(np.flatnonzero(table["trouble"].to_numpy() == ""))
@@ -177,8 +177,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "commit": commit(),
         "torch": str(torch.__version__),
         "teacher": {"digest": teacher.digest, "members": teacher.size},
-        "student": {"digest": student.digest, **student.manifest["distilled"]},
-        "arithmetic": student.manifest["members"][0].get("arithmetic"),
+        "student": {"digest": student.digest, **student.manifest.to_json()["distilled"]},
+        "arithmetic": student.manifest.members[0].arithmetic or None,
         "cpu_seconds_of_this_run": round(spent, 1),
         "price": judge(student, teacher, survey, folder / "archive" / "truth.parquet"),
         "against_members": fast.size,

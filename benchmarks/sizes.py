@@ -50,7 +50,7 @@ def package_of(options: argparse.Namespace, size: str) -> Package:
 
 def scatter(package: Package) -> dict[tuple[str, str], float]:
     """Standard deviation per label and S/N bin on the calibration split, all members."""
-    rows = package.manifest["ensemble_size"]
+    rows = package.manifest.to_json()["ensemble_size"]
     most = max(row["members"] for row in rows)
     return {(r["label"], r["snr"]): r["std"] for r in rows if r["members"] == most}
 

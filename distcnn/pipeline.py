@@ -240,7 +240,7 @@ def write_report(
     _must_exist(predictions, "a prediction store")
     data = find_products(predictions, listener, survey=survey, package=package, truth=truth)
     if config.report.baselines and data.manifest is not None:
-        data = _with_baselines(data, tuple(data.manifest["spec"]["labels"]), listener)
+        data = _with_baselines(data, data.manifest.spec.labels, listener)
     return report.write_report(data, folder, config.report, listener)
 
 

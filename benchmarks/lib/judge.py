@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from distcnn import hashing
-from distcnn.config import SimulateConfig, SplitConfig
+from distcnn.config import SimulateConfig
 from distcnn.model import Package
 from distcnn.schema import DEFAULT_LABELS, Flag, Status
 from distcnn.simulate import cramer_rao
@@ -104,7 +104,7 @@ def _read(store: Store, names: list[str]) -> dict[str, Array]:
 
 def _seen(survey: Path, package: Path) -> Array:
     manifest = Package.load(package, verify=False).manifest
-    split = SplitConfig.model_validate(manifest["train"]["split"])
+    split = manifest.training_split
     return seen_stars(Store.open(survey, "survey"), split)
 
 

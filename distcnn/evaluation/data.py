@@ -6,12 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.config import SplitConfig
-from distcnn.errors import DigestMismatch, PackageError
 from distcnn.events import Listener, Notice, silent
-from distcnn.schema import PACKAGE_FORMAT
+from distcnn.manifest import Manifest, read_file, read_manifest
 from distcnn.survey import Store
 
 
@@ -45,7 +43,7 @@ class EvaluationData:
     survey: Path | None = None
     truth: Path | None = None
     split: SplitConfig | None = None
-    manifest: Mapping[str, Any] | None = None
+    manifest: Manifest | None = None
     curves: Sequence[Mapping[str, Any]] = ()
     baselines: Mapping[str, BaselineLabels] = field(default_factory=dict)
     ledger: Path | None = None
@@ -77,57 +75,8 @@ def find_products(
         listener(Notice("the package was not found: no curves, no baselines", "warning"))
         return data
     manifest = read_manifest(package)
-    return replace(
-        data, manifest=manifest, curves=_read_curves(package, manifest), split=split_of(manifest)
-    )
-
-
-def read_manifest(package: Path) -> dict[str, Any]:
-    """The manifest of a package; its weights are not opened.
-
-    Raises
-    ------
-    PackageError : there is none, or it has another format.
-    """
-    path = package / "manifest.json"
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        found = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PackageError(
-            f"{package} is not a package ({type(error).__name__}: {error})",
-            expected="a folder with a readable manifest.json",
-            cure="Train one with `distcnn train`.",
-        ) from None
-    if found != PACKAGE_FORMAT:
-        raise PackageError(
-            f"{package} has format {found}",
-            expected=f"format {PACKAGE_FORMAT}",
-            cure="It was written by another version of distcnn; train again.",
-        )
-    return manifest
-
-
-def split_of(manifest: Mapping[str, Any]) -> SplitConfig:
-    """How the package's training divided the labelled stars."""
-    return SplitConfig.model_validate(manifest["train"]["split"])
-
-
-def _read_curves(package: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    path = package / "curves.json"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DigestMismatch(f"{path} is gone ({error})", cure=_CURE) from None
-    if hashing.of_bytes(data) != manifest["files"]["curves.json"]:
-        raise DigestMismatch(
-            f"{path} was changed", expected="the file that the manifest names", cure=_CURE
-        )
-    curves: list[dict[str, Any]] = json.loads(data)
-    return curves
-
-
-_CURE = "Restore the package from a copy, or train again."
+    curves = json.loads(read_file(package, manifest, "curves.json"))
+    return replace(data, manifest=manifest, curves=curves, split=manifest.training_split)
 
 
 def _beside(path: Path, relative: object) -> Path | None:

@@ -21,6 +21,7 @@ from distcnn.evaluation.records import Evaluation, PackageTables
 from distcnn.evaluation.sample import Sample, read_sample
 from distcnn.evaluation.subgroups import attenuation, metallicity_bias, population_coverage
 from distcnn.events import Listener, silent
+from distcnn.manifest import Manifest
 from distcnn.survey import Store
 
 
@@ -50,7 +51,7 @@ def evaluate(
         cells=population_coverage(sample, names),
         attenuation=_known(attenuation(sample, names, edges), "slope"),
         poor=metallicity_bias(sample, names, FAINT_SNR),
-        package=package_tables(data.manifest or {}),
+        package=package_tables(data.manifest or Manifest()),
         flags=flag_rows(counts),
         trouble=defect_rows(sample),
         quarantine=[] if data.survey is None else quarantine_rows(_quarantine(data.survey)),
@@ -59,13 +60,13 @@ def evaluate(
     return numbers, sample
 
 
-def package_tables(manifest: Mapping[str, Any]) -> PackageTables:
+def package_tables(manifest: Manifest) -> PackageTables:
     """What the package says of itself, from its calibration split; older ones say less."""
-    covered = _known(manifest.get("coverage", []), "within_68")
+    covered = _known(manifest.coverage, "within_68")
     return {
         "coverage": [cast(Any, {"cell": "all"} | row) for row in covered],
-        "ensemble_size": _known(manifest.get("ensemble_size", []), "within_68"),
-        "attenuation": _known(manifest.get("attenuation", []), "slope"),
+        "ensemble_size": _known(manifest.ensemble_size, "within_68"),
+        "attenuation": _known(manifest.attenuation, "slope"),
     }
 
 

@@ -220,7 +220,7 @@ def _bytes_to_read(package: Package, survey: Store, stars: int) -> int:
 
 
 def _memory(package: Package, survey: Store, config: PredictConfig, per_star: int) -> int:
-    files = (package.path / name for name in package.manifest["files"])
+    files = (package.path / name for name in package.manifest.files)
     weights = sum(file.stat().st_size for file in files)
     values = _inputs_per_star(package, survey)
     block = block_rows(survey.chunk_stars, config.batch)

@@ -107,7 +107,7 @@ class Ensemble:
 
         None is not compared: the first packages held no correlations.
         """
-        unit = np.asarray(self.package.manifest["label_sigma"])
+        unit = np.asarray(self.package.manifest.label_sigma)
         units = (unit, unit, np.ones(1))[: len(met)]
         rms = bias = 0.0
         for found, right, size in zip(met, wanted, units, strict=True):

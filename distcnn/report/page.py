@@ -108,7 +108,7 @@ def _provenance(data: EvaluationData, survey: Store | None) -> dict[str, list[tu
         "predictions": Store.open(data.predictions, "predictions").attrs
     }
     if data.manifest is not None:
-        sources["package"] = data.manifest
+        sources["package"] = data.manifest.to_json()
     if survey is not None:
         sources["survey"] = survey.attrs
     return {

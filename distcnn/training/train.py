@@ -202,11 +202,11 @@ def _fingerprint(
 
 def _reopen(path: Path, fingerprint: Mapping[str, Any], config: TrainConfig) -> Package:
     package = Package.load(path)
-    found = package.manifest.get("fingerprint", {})
+    found: Mapping[str, Any] = package.manifest.fingerprint
     asked = dict(fingerprint)
     if config.distribute.strategy != "auto":
         asked["strategy"] = config.distribute.strategy
-        found = found | {"strategy": found.get("plan", {}).get("strategy")}
+        found = {**found, "strategy": found.get("plan", {}).get("strategy")}
     check_fingerprint(path, found, asked, "train")
     return package
 

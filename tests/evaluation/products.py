@@ -9,6 +9,7 @@ from evaluation.package_rows import attenuation_rows, coverage_rows, size_rows
 
 from distcnn.config import SplitConfig
 from distcnn.evaluation import BaselineLabels, EvaluationData
+from distcnn.manifest import Manifest
 from distcnn.schema import LABEL, PIXEL, PREDICTION_VARIABLES, STAR, SURVEY_VARIABLES, Flag, Status
 from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store
 from distcnn.survey.split import TEST, assign
@@ -143,12 +144,14 @@ def make_products(folder: Path, stars: int = 1500, pixels: int = 80, seed: int =
         survey=survey.path,
         truth=folder / "truth.parquet",
         split=SPLIT,
-        manifest={
-            **{"format": 1, "seed": 5, "split": {"seed": 0}, "labels": list(NAMES)},
-            "coverage": coverage_rows(),
-            "ensemble_size": size_rows(),
-            "attenuation": attenuation_rows(),
-        },
+        manifest=Manifest.from_json(
+            {
+                **{"format": 1, "seed": 5, "split": {"seed": 0}, "labels": list(NAMES)},
+                "coverage": coverage_rows(),
+                "ensemble_size": size_rows(),
+                "attenuation": attenuation_rows(),
+            }
+        ),
         curves=curves,
         baselines={
             "ridge": BaselineLabels(ids, truth + 2 * sigma * rng.standard_normal(truth.shape)),

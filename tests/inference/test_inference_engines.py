@@ -218,7 +218,7 @@ def test_the_gate_catches_convolutions_of_the_shapes_known_to_go_wrong(
 
 
 def test_a_small_bias_is_refused_even_where_the_scatter_would_pass(package, stars, monkeypatch):
-    unit = 0.005 * torch.tensor(package.manifest["label_sigma"])
+    unit = 0.005 * torch.tensor(package.manifest.label_sigma)
     right = Ensemble.outputs
 
     def shifted(self, batch):

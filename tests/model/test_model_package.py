@@ -63,7 +63,7 @@ def ingredients(rng, stars):
         "label_sigma": np.array([100.0, 0.2, 0.1]),
         "quality_arrays": {"limits.label": np.ones((3, 2))},
         "curves": [{"seed": k, "epochs": [[1.0, 2.0]], "best": 0} for k in (1, 2, 3)],
-        "manifest_extra": {"release": "DR3"},
+        "manifest_extra": {"survey": {"release": "DR3"}},
     }
 
 
@@ -77,8 +77,8 @@ def test_a_package_comes_back_as_it_was_written(package, ingredients, stars):
     assert again.digest == package.digest
     assert again.spec == SPEC
     assert again.labels == LABELS
-    assert again.manifest["release"] == "DR3"
-    assert again.manifest["labels"][0] == {"name": "teff", "unit": "K"}
+    assert again.manifest.survey.release == "DR3"
+    assert again.manifest.labels[0].unit == "K"
     assert again.curves[1]["epochs"] == [[1.0, 2.0]]
     np.testing.assert_array_equal(again.quality_arrays["limits.label"], np.ones((3, 2)))
     for network, wanted in zip(again.networks(), ingredients["networks"], strict=True):
@@ -184,14 +184,14 @@ def test_a_folder_that_is_no_package_is_said_to_be_none(tmp_path):
 
 def test_a_package_of_another_format_is_refused(package):
     path = package.path / "manifest.json"
-    path.write_text(json.dumps(package.manifest | {"format": 99}))
+    path.write_text(json.dumps(package.manifest.to_json() | {"format": 99}))
     with pytest.raises(PackageError, match="format 99"):
         Package.load(package.path)
 
 
 def test_weights_of_another_network_are_refused(package):
-    manifest = json.loads(json.dumps(package.manifest))
-    manifest["network"]["hidden"] = 32
+    manifest = package.manifest.to_json()
+    manifest["network"] = manifest["network"] | {"hidden": 32}
     (package.path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(PackageError, match="does not fit"):
         Package.load(package.path).networks()
@@ -237,5 +237,5 @@ def test_the_evaluation_leaves_the_digest_alone(package):
 
 def test_no_file_of_a_package_names_a_folder_of_this_machine(package):
     here = str(torch.__file__).encode().rsplit(b"/", 2)[0]
-    for name in package.manifest["files"]:
+    for name in package.manifest.files:
         assert here not in package.read(name)

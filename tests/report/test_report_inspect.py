@@ -39,7 +39,7 @@ def test_a_finished_store_says_so_and_shows_its_attributes(store):
 
 
 def test_a_package_that_lacks_a_file_is_not_complete(tmp_path):
-    manifest = {"files": {"members/member_00.safetensors": "0" * 64}, "split": {"stars": 3}}
+    manifest = {"files": {"members/member_00.safetensors": "0" * 64}, "split": {"seed": 3}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     text = describe(tmp_path)
     assert "a package of 1 members" in text

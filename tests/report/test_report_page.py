@@ -12,6 +12,7 @@ from distcnn.config import ReportConfig
 from distcnn.errors import ColumnMissing, FileBroken, StoreError
 from distcnn.evaluation import BaselineLabels, EvaluationData
 from distcnn.events import Advanced, StageEnded, StageStarted
+from distcnn.manifest import Manifest
 from distcnn.report import write_report
 from distcnn.survey import Store
 
@@ -127,7 +128,7 @@ def test_packages_that_say_less_make_a_page(products, tmp_path):
     }
     old["coverage"] = [{k: v for k, v in row.items() if k != "cell"} for row in old["coverage"]]
     for number, manifest in enumerate((old, {})):
-        data = replace(products.data, manifest=manifest)
+        data = replace(products.data, manifest=Manifest.from_json(manifest))
         page = write_report(data, tmp_path / str(number), config).read_text()
         assert "How many members are needed" not in _Page(page).images
         assert "Errors by population" in _Page(page).images
@@ -244,8 +245,9 @@ def test_only_the_figures_asked_for_are_made(products, tmp_path):
 
 
 def test_provenance_is_printed_and_escaped(products, tmp_path):
-    manifest = {"note": "<script>alert(1)</script>", "files": {"a": "x" * 300}, "seed": 5}
-    page = write_report(replace(products.data, manifest=manifest), tmp_path, PLAIN).read_text()
+    document = {"note": "<script>alert(1)</script>", "files": {"a": "x" * 300}, "seed": 5}
+    data = replace(products.data, manifest=Manifest.from_json(document))
+    page = write_report(data, tmp_path, PLAIN).read_text()
     assert "<script>" not in page
     assert "files.a" in page
     assert "x" * 300 not in page

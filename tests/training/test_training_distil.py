@@ -75,7 +75,7 @@ def test_a_student_is_a_package_that_every_engine_reproduces(place, survey):
     assert package.student
     assert package.size == 1
     assert package.labels == LABELS
-    assert package.manifest["distilled"]["teacher"] == Package.load(place / "package").digest
+    assert package.manifest.distilled.teacher == Package.load(place / "package").digest
     assert package.fixtures()[1].shape[0] == 2
     test = read_labelled(Store.open(survey), package.spec, SPLIT, Part.TEST)
     right = Ensemble(package).predict(test.inputs)

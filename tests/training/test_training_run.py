@@ -95,21 +95,21 @@ def test_the_manifest_says_from_what_and_how_it_was_made(tmp_path, survey, confi
     train(survey, tmp_path / "package", config, quality)
     package = Package.load(tmp_path / "package")
     manifest = package.manifest
-    assert manifest["survey"] == {"survey": "simple", "release": "test", "inputs": "none"}
-    assert manifest["split"]["train"] == config.split.train
-    assert set(manifest["split"]["source_id"]) == {"train", "validation", "calibration", "test"}
-    assert manifest["train"]["batch"] == config.batch
-    assert len({member["seed"] for member in manifest["members"]}) == config.members
+    assert manifest.to_json()["survey"] == {"survey": "simple", "release": "test", "inputs": "none"}
+    assert manifest.split.train == config.split.train
+    assert set(manifest.split.source_id) == {"train", "validation", "calibration", "test"}
+    assert manifest.train["batch"] == config.batch
+    assert len({member.seed for member in manifest.members}) == config.members
     assert all(len(curve["epochs"]) == config.epochs for curve in package.curves)
-    assert {row["label"] for row in manifest["coverage"]} == set(LABELS)
-    assert all(sigma > 0 for sigma in manifest["label_sigma"])
+    assert {row["label"] for row in manifest.coverage} == set(LABELS)
+    assert all(sigma > 0 for sigma in manifest.label_sigma)
     quality = Quality.from_arrays(package.quality_arrays)
     store = Store.open(survey)
     stars = read_labelled(store, package.spec, config.split, Part.TEST)
     prediction = Ensemble(package).predict(stars.inputs)
     judged = quality.assess(stars.for_quality(), *prediction[:3])
     assert np.isfinite(judged["label_error"]).all()
-    assert str(tmp_path) not in json.dumps(manifest)
+    assert str(tmp_path) not in json.dumps(manifest.to_json())
 
 
 def test_one_and_two_processes_give_the_same_package(tmp_path, survey, config, quality):

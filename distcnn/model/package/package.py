@@ -31,8 +31,9 @@ from torch import Tensor
 from distcnn import __version__, hashing
 from distcnn.arrays import Array
 from distcnn.config import NetworkConfig, StudentNetwork
-from distcnn.errors import DigestMismatch, PackageError
+from distcnn.errors import PackageError
 from distcnn.files import atomic_folder, atomic_write_bytes
+from distcnn.manifest import MANIFEST, Manifest, no_package, read_file, read_manifest
 from distcnn.model.inputs import Batch, InputSpec, StarInputs
 from distcnn.model.networks.covariance import pack_pairs
 from distcnn.model.networks.hybrid import Network, build_network, is_student, stack_members
@@ -41,7 +42,7 @@ from distcnn.schema import LABELS, PACKAGE_FORMAT
 
 Engine = Literal["eager", "torchscript"]
 Member = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-MANIFEST, EVALUATION = "manifest.json", "evaluation.json"
+EVALUATION = "evaluation.json"
 _CURE = "Restore the package from a copy, or train again."
 
 
@@ -60,14 +61,16 @@ class Fixtures(NamedTuple):
 class Package:
     """An opened package: its manifest, and members on demand."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any], digest: str) -> None:
+    def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
-        self.digest = digest
-        self.spec = InputSpec.from_json(manifest["spec"])
+        self.digest = manifest.digest
+        # Sections without which there is no network: absent ones are a KeyError for ``load``.
+        spec, network = (manifest.to_json()[name] for name in ("spec", "network"))
+        self.spec = InputSpec.from_json(spec)
         self.labels = self.spec.labels
-        kind = StudentNetwork if "student" in manifest["network"] else NetworkConfig
-        self.network: NetworkConfig = kind.model_validate(manifest["network"])
+        kind = StudentNetwork if "student" in network else NetworkConfig
+        self.network: NetworkConfig = kind.model_validate(network)
 
     @classmethod
     def load(cls, path: Path, verify: bool = True) -> "Package":
@@ -80,24 +83,13 @@ class Package:
         PackageError : no package there, or one of another format.
         DigestMismatch : a file is missing or is not the one that the manifest names.
         """
+        manifest = read_manifest(path)
         try:
-            data = (path / MANIFEST).read_bytes()
-            manifest = json.loads(data)
-            if manifest["format"] != PACKAGE_FORMAT:
-                raise PackageError(
-                    f"{path} has format {manifest['format']}",
-                    expected=f"format {PACKAGE_FORMAT}",
-                    cure="It was written by another version of distcnn; train again.",
-                )
-            package = cls(path, manifest, hashing.of_bytes(data))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise PackageError(
-                f"{path} is not a package ({type(error).__name__}: {error})",
-                expected="a folder with a readable manifest.json",
-                cure="Train one with `distcnn train`.",
-            ) from None
+            package = cls(path, manifest)
+        except (ValueError, KeyError, TypeError) as error:
+            raise no_package(path, error) from None
         if verify:
-            for name in manifest["files"]:
+            for name in manifest.files:
                 package.read(name)
         return package
 
@@ -108,26 +100,12 @@ class Package:
         ------
         DigestMismatch : they are not those that the manifest names.
         """
-        expected = self.manifest["files"].get(name)
-        if expected is None:
-            raise PackageError(f"{self.path} has no file {name!r} in its manifest", cure=_CURE)
-        try:
-            data = (self.path / name).read_bytes()
-        except OSError as error:
-            raise DigestMismatch(f"{self.path / name} is gone ({error})", cure=_CURE) from None
-        met = hashing.of_bytes(data)
-        if met != expected:
-            raise DigestMismatch(
-                f"{self.path / name} has sha256 {met[:16]}...",
-                expected=f"{expected[:16]}..., as the manifest says",
-                cure=_CURE,
-            )
-        return data
+        return read_file(self.path, self.manifest, name)
 
     @property
     def size(self) -> int:
         """Number of members."""
-        return len(self.manifest["members"])
+        return len(self.manifest.members)
 
     @property
     def student(self) -> bool:
@@ -215,6 +193,7 @@ def write_package(
     Raises
     ------
     PackageError : the path exists, members differ in scaling, or the disk refuses.
+    ValueError : a section in ``manifest_extra`` is not what ``Manifest`` says it is.
     """
     if path.exists():
         raise PackageError(f"{path} exists", cure="Give another path or remove it.")
@@ -227,7 +206,7 @@ def write_package(
         network.eval().requires_grad_(False)
         files[_member(number, "safetensors")] = _weights(network)
         files[_member(number, "ts.pt")] = torchscript.dumped(network)
-    manifest = {
+    document = {
         "format": PACKAGE_FORMAT,
         "kind": "package",
         "distcnn_version": __version__,
@@ -241,7 +220,8 @@ def write_package(
         **manifest_extra,
         "files": {name: hashing.of_bytes(data) for name, data in sorted(files.items())},
     }
-    _write_folder(path, {**files, MANIFEST: _json(manifest)})
+    manifest = Manifest.from_json(document)  # what nobody could read again is not written
+    _write_folder(path, {**files, MANIFEST: manifest.to_bytes()})
     return Package.load(path)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from safetensors.numpy import load as load_arrays
 
 from distcnn import hashing
 from distcnn.errors import InputError
+from distcnn.manifest import Manifest
 from distcnn.report.figures.style import number
 from distcnn.report.text.distillation import describe_price
 from distcnn.report.text.table import aligned, title
@@ -33,7 +34,10 @@ def describe_package(path: Path) -> Iterator[str]:
     InputError : its manifest is not readable.
     """
     data = (path / "manifest.json").read_bytes()
-    manifest = _json(data, path / "manifest.json")
+    try:
+        manifest = Manifest.from_bytes(data)
+    except ValueError as error:
+        raise InputError(f"{path / 'manifest.json'} is not readable ({error})") from None
     yield from _head(path, manifest, hashing.of_bytes(data))
     parts = (
         ("network", _network(manifest)),
@@ -47,7 +51,7 @@ def describe_package(path: Path) -> Iterator[str]:
         ("members", _members(path, manifest)),
         ("test split", _test(path)),
         ("price of the student against its ensemble, on the test split", describe_price(path)),
-        ("settings of training", _settings(manifest.get("train", {}))),
+        ("settings of training", _settings(manifest.train)),
         ("versions", _versions(manifest)),
     )
     for head, lines in parts:
@@ -57,15 +61,14 @@ def describe_package(path: Path) -> Iterator[str]:
             yield f"  {line}".rstrip()
 
 
-def _head(path: Path, manifest: Tree, digest: str) -> Iterator[str]:
-    files = manifest.get("files", {})
+def _head(path: Path, manifest: Manifest, digest: str) -> Iterator[str]:
+    files = manifest.files
     members = sum("member" in name and name.endswith(".safetensors") for name in files)
-    labels = _labels(manifest)
-    student = manifest.get("distilled", {}).get("members")
+    labels = manifest.label_names
     what = f"a package of {members} members"
-    if student:
-        what = f"a student of an ensemble of {student} members"
-    yield f"{path}: {what}" + (f" for {_list(labels)}" if labels else "")
+    if manifest.distilled is not None:
+        what = f"a student of an ensemble of {manifest.distilled.members} members"
+    yield f"{path}: {what}" + (f" for {', '.join(labels)}" if labels else "")
     yield f"  digest        {digest}"
     missing = [name for name in files if not (path / name).is_file()]
     changed = [
@@ -81,67 +84,68 @@ def _head(path: Path, manifest: Tree, digest: str) -> Iterator[str]:
         yield f"  complete      yes, {len(files)} files with the digests of the manifest"
 
 
-def _network(manifest: Tree) -> Iterator[str]:
-    network, spec = manifest.get("network", {}), manifest.get("spec", {})
+def _network(manifest: Manifest) -> Iterator[str]:
+    network, spec = manifest.network, manifest.spec
     if network:
         sizes = [f"{k} {network[k]}" for k in ("width", "hidden", "dropout") if k in network]
         yield ", ".join([str(network.get("preset", "")), *sizes])
     inputs = []
-    if spec.get("pixels"):
-        inputs.append(f"spectrum of {spec['pixels']:,} pixels ({network.get('flux', '?')} flux)")
-    if spec.get("coefficients"):
-        inputs.append(f"{spec['coefficients']} XP coefficients")
-    if spec.get("bands"):
-        inputs.append(" ".join(spec["bands"]))
-    if spec.get("astrometry"):
+    if spec.pixels:
+        inputs.append(f"spectrum of {spec.pixels:,} pixels ({network.get('flux', '?')} flux)")
+    if spec.coefficients:
+        inputs.append(f"{spec.coefficients} XP coefficients")
+    if spec.bands:
+        inputs.append(" ".join(spec.bands))
+    if spec.astrometry:
         inputs.append("parallax")
     if inputs:
         yield f"sees {', '.join(inputs)}"
 
 
-def _distilled(manifest: Tree) -> Iterator[str]:
-    facts = manifest.get("distilled", {})
-    if not facts:
+def _distilled(manifest: Manifest) -> Iterator[str]:
+    distilled = manifest.distilled
+    if distilled is None:
         return
     yield "one network that gives label, noise, scatter and correlation as they do"
-    yield f"{'ensemble':12s} {facts['teacher']}"
-    yield f"{'stars':12s} {facts['stars']:,} of the survey, labelled or not"
-    settings = facts["settings"]
-    yield ", ".join(f"{k} {_text(v)}" for k, v in settings.items() if not isinstance(v, Mapping))
+    yield f"{'ensemble':12s} {distilled.teacher}"
+    yield f"{'stars':12s} {distilled.stars:,} of the survey, labelled or not"
+    plain = {k: v for k, v in distilled.settings.items() if not isinstance(v, Mapping)}
+    yield ", ".join(f"{key} {_text(value)}" for key, value in plain.items())
 
 
-def _data(manifest: Tree) -> Iterator[str]:
-    survey = {k: v for k, v in manifest.get("survey", {}).items() if v is not None}
-    yield from (f"{name:12s} {value}" for name, value in survey.items())
-    data = manifest.get("fingerprint", {}).get("data")
-    if data:
-        yield f"{'used values':12s} {data}"
-    grid = manifest.get("spec", {}).get("wavelength_digest")
-    if grid:
-        yield f"{'wavelengths':12s} {grid}"
+def _data(manifest: Manifest) -> Iterator[str]:
+    digests = {
+        **dict(manifest.survey),
+        "used values": manifest.fingerprint.get("data"),
+        "wavelengths": manifest.spec.wavelength_digest,
+    }
+    yield from (f"{name:12s} {value}" for name, value in digests.items() if value)
 
 
-def _split(manifest: Tree) -> Iterator[str]:
-    split = manifest.get("split", {})
-    stars, who = split.get("stars"), split.get("source_id", {})
-    if not isinstance(stars, Mapping):
+def _split(manifest: Manifest) -> Iterator[str]:
+    split = manifest.split
+    if not split.stars:
         return
-    rest = 1 - sum(float(split.get(part, 0)) for part in _PARTS)
     rows = [
-        [part, f"{split.get(part, rest):.3g}", f"{stars.get(part, 0):,}", who.get(part, "")[:16]]
-        for part in _PARTS
+        [
+            part,
+            f"{fraction:.3g}",
+            f"{split.stars.get(part, 0):,}",
+            split.source_id.get(part, "")[:16],
+        ]
+        for part, fraction in split.fractions.items()
     ]
     table = aligned([["part", "fraction", "stars", "digest of source_id"], *rows], left=(0, 3))
     uses = ["", *_PARTS.values()]
     yield from (f"{line:58s} {use}".rstrip() for line, use in zip(table, uses, strict=True))
-    yield f"seed {split.get('seed', 0)}, turned by {split.get('rotate', 0):g}"
+    yield f"seed {split.seed}, turned by {split.rotate:g}"
 
 
-def _limits(path: Path, manifest: Tree) -> Iterator[str]:
-    arrays, names = _quality(path), _labels(manifest)
+def _limits(path: Path, manifest: Manifest) -> Iterator[str]:
+    arrays, names = _quality(path), manifest.label_names
     if len(arrays.get("limits.label", ())) != len(names) or not names:
         return
-    typical = manifest.get("label_sigma", [math.nan] * len(names))
+    typical = manifest.label_sigma or [math.nan] * len(names)
     rows = [
         [title(name), number(low, name), number(high, name), number(sigma, name)]
         for name, (low, high), sigma in zip(names, arrays["limits.label"], typical, strict=True)
@@ -158,8 +162,8 @@ def _limits(path: Path, manifest: Tree) -> Iterator[str]:
             yield f"{name}: {low:.4g} to {high:.4g} {unit}".rstrip()
 
 
-def _coverage(manifest: Tree) -> Iterator[str]:
-    rows = [row for row in manifest.get("coverage", []) if row.get("stars")]
+def _coverage(manifest: Manifest) -> Iterator[str]:
+    rows = [row for row in manifest.coverage if row.get("stars")]
     if not rows:
         return
     plain = [row for row in rows if row.get("cell", "all") == "all"]
@@ -175,8 +179,8 @@ def _covered(row: Tree) -> str:
     return f"{100 * row['within_68']:.1f} / {100 * row['within_95']:.1f}"
 
 
-def _attenuation(manifest: Tree) -> Iterator[str]:
-    rows = [row for row in manifest.get("attenuation", []) if _known(row, "slope")]
+def _attenuation(manifest: Manifest) -> Iterator[str]:
+    rows = [row for row in manifest.attenuation if _known(row, "slope")]
     if not rows:
         return
     if any(_known(row, "slope_debiased") for row in rows):
@@ -189,8 +193,8 @@ def _slopes(row: Tree) -> str:
     return f"{text} / {row['slope_debiased']:.3f}" if _known(row, "slope_debiased") else text
 
 
-def _sizes(manifest: Tree) -> Iterator[str]:
-    rows = [row for row in manifest.get("ensemble_size", []) if row.get("snr", "all") == "all"]
+def _sizes(manifest: Manifest) -> Iterator[str]:
+    rows = [row for row in manifest.ensemble_size if row.get("snr", "all") == "all"]
     rows = [row for row in rows if _known(row, "std") and _known(row, "within_68")]
     if not rows:
         return
@@ -202,20 +206,19 @@ def _size(row: Tree) -> str:
     return f"{number(row['std'], row['label'])} / {100 * row['within_68']:.1f}"
 
 
-def _members(path: Path, manifest: Tree) -> Iterator[str]:
-    members = manifest.get("members", [])
+def _members(path: Path, manifest: Manifest) -> Iterator[str]:
     curves = {curve.get("member"): curve for curve in _optional(path / "curves.json", [])}
-    if not members:
+    if not manifest.members:
         return
     table = []
-    for member in members:
-        epochs = curves.get(member.get("member"), {}).get("epochs", [])
+    for member in manifest.members:
+        epochs = curves.get(member.member, {}).get("epochs", [])
         table.append(
             [
-                str(member.get("member", "")),
-                str(member.get("seed", "")),
-                f"{member['best'] + 1} of {len(epochs) or '?'}" if "best" in member else "",
-                f"{member['validation']:.4f}" if _known(member, "validation") else "",
+                "" if member.member is None else str(member.member),
+                "" if member.seed is None else str(member.seed),
+                "" if member.best is None else f"{member.best + 1} of {len(epochs) or '?'}",
+                f"{member.validation:.4f}" if _finite(member.validation) else "",
                 sparkline([validation for _, validation in epochs]),
             ]
         )
@@ -254,8 +257,8 @@ def _settings(train: Tree) -> Iterator[str]:
             yield f"{key}: {inside}"
 
 
-def _versions(manifest: Tree) -> Iterator[str]:
-    found = {"distcnn": manifest.get("distcnn_version")} | dict(manifest.get("versions", {}))
+def _versions(manifest: Manifest) -> Iterator[str]:
+    found = {"distcnn": manifest.distcnn_version, **manifest.versions}
     text = ", ".join(f"{name} {version}" for name, version in found.items() if version)
     if text:
         yield text
@@ -304,24 +307,14 @@ def _json(data: bytes, path: Path) -> Any:
 
 
 def _known(row: Tree, key: str) -> bool:
-    value = row.get(key)
+    return _finite(row.get(key))
+
+
+def _finite(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _labels(manifest: Tree) -> list[str]:
-    return [label["name"] if isinstance(label, Mapping) else label for label in _raw(manifest)]
-
-
-def _raw(manifest: Tree) -> Iterable[Any]:
-    found: Iterable[Any] = manifest.get("labels", [])
-    return found
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)
-
-
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

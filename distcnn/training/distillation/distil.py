@@ -185,7 +185,7 @@ def _check_fit(teacher: Package, store: Store, train: TrainConfig) -> None:
             expected=f"{_told(theirs, names)}, as {teacher.path.name} was trained on",
             cure="Give the survey that it was trained on, or one ingested with the same settings.",
         )
-    begun = teacher.manifest.get("fingerprint", {}).get("split", {}).get("groups")
+    begun = teacher.manifest.groups_digest
     if groups_digest(train.split) != begun:
         raise TrainingError(
             f"the table of groups {train.split.groups} is another one than in training",
@@ -200,7 +200,7 @@ def _told(spec: dict[str, Any], names: list[str]) -> str:
 
 def _reopen(path: Path, fingerprint: dict[str, Any]) -> Package:
     made = Package.load(path)
-    check_fingerprint(path, made.manifest.get("fingerprint", {}), fingerprint, "distil")
+    check_fingerprint(path, made.manifest.fingerprint, fingerprint, "distil")
     return made
 
 

@@ -83,7 +83,7 @@ def train_config(teacher: Package, config: DistilConfig) -> TrainConfig:
         members=1,
         seed=config.seed,
         network=StudentNetwork(**inputs, **config.network.model_dump()),
-        split=SplitConfig.model_validate(teacher.manifest["train"]["split"]),
+        split=teacher.manifest.training_split,
         augment=config.augment,
         epochs=config.epochs,
         patience=config.patience,

@@ -1,0 +1,306 @@
+"""Manifest: what a package says of itself, typed, and readable without torch.
+
+The keys are those of ``manifest.json``. Every section may be missing: inspecting a package of an
+older version shows what is there. What a package must have to be used is checked where it is
+loaded. Settings (``network``, ``train``, ``quality`` and inside ``distilled``) are mappings in
+the words of the version that wrote them, so that a renamed setting makes no old package
+unreadable; what later stages need of them has an accessor with a type.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, PrivateAttr, ValidationError
+
+from distcnn import hashing
+from distcnn.config import SplitConfig
+from distcnn.errors import DigestMismatch, PackageError
+from distcnn.schema import PACKAGE_FORMAT
+
+MANIFEST = "manifest.json"
+_CURE = "Restore the package from a copy, or train again."
+
+Settings = Mapping[str, JsonValue]
+TableRow = dict[str, str | int | float | None]
+"""A row of a table: label, S/N bin and the like as text, numbers, None where not known."""
+
+
+class Section(BaseModel):
+    """A part of the manifest: immutable; keys that this version does not know are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+
+class InputSection(Section):
+    """What the network is given; see ``model.InputSpec``."""
+
+    pixels: int = 0
+    """Samples of the spectrum; 0 = not used."""
+    coefficients: int = 0
+    """XP coefficients; 0 = not used."""
+    bands: tuple[str, ...] = ()
+    """Photometric bands."""
+    astrometry: bool = False
+    """Whether parallax is used."""
+    wavelength_digest: str = ""
+    """Digest of the wavelength grid."""
+    labels: tuple[str, ...] = ()
+    """Names of the labels, in output order."""
+
+
+class LabelEntry(Section):
+    """One label that the network gives."""
+
+    name: str
+    unit: str = ""
+
+
+class ScalingSection(Section):
+    """Scaling of the labels, which all members share."""
+
+    digest: str
+    """Digest of all scalings, those of the inputs included."""
+    label_logarithm: tuple[bool, ...]
+    """Per label: whether its logarithm is scaled."""
+    label_centre: tuple[float, ...]
+    """Per label, in its unit or the logarithm of it."""
+    label_scale: tuple[float, ...]
+    """Per label, in its unit or the logarithm of it."""
+
+
+class MemberSection(Section):
+    """What became of one member of the ensemble."""
+
+    member: int | None = None
+    """Number among the members that were trained, before the best were selected."""
+    digest: str | None = None
+    """Digest of its weights as training stored them."""
+    seed: int | None = None
+    best: int | None = None
+    """Epoch with the lowest validation loss, from 0; its weights are the member's."""
+    validation: float | None = None
+    """Validation loss of that epoch."""
+    arithmetic: Settings = {}
+    """Device and precision of training, and why."""
+
+
+class SurveySection(Section):
+    """The training survey."""
+
+    survey: str | None = None
+    release: str | None = None
+    inputs: str | None = None
+    """Digest of the archive files that it was made from."""
+
+
+class SplitSection(Section):
+    """How the labelled stars were split, and how many fell into each part."""
+
+    train: float = 0.0
+    """Fraction of the stars; the same for the parts below. The rest is the test split."""
+    validation: float = 0.0
+    calibration: float = 0.0
+    seed: int = 0
+    rotate: float = 0.0
+    groups: str | None = None
+    """Table of stars that fall into the same part."""
+    stars: Mapping[str, int] = {}
+    """Number of stars per part."""
+    source_id: Mapping[str, str] = {}
+    """Digest of the source_ids per part."""
+    data: str | None = None
+    """Digest of the values that were used."""
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        """Fraction of the labelled stars per part; the test split is what the others leave."""
+        named = {
+            "train": self.train,
+            "validation": self.validation,
+            "calibration": self.calibration,
+        }
+        return {**named, "test": 1 - sum(named.values())}
+
+
+class DistillationSection(Section):
+    """From what a student was distilled."""
+
+    teacher: str
+    """Digest of the ensemble's package."""
+    members: int
+    """Members of the ensemble."""
+    network: Settings
+    """Settings of the ensemble's networks."""
+    stars: int
+    """Stars that the ensemble predicted for the student, labelled or not."""
+    survey: str
+    """Digest of their values."""
+    settings: Settings
+    """Settings of the distillation."""
+
+
+def _named(value: object) -> object:
+    # The first packages listed the names alone.
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Manifest(Section):
+    """``manifest.json`` of a package."""
+
+    format: int | None = None
+    """Version of the package format; see ``schema.PACKAGE_FORMAT``."""
+    kind: str = "package"
+    distcnn_version: str | None = None
+    versions: Mapping[str, str] = {}
+    """Of Python and the libraries that trained it."""
+    spec: InputSection = InputSection()
+    network: Settings = {}
+    labels: tuple[Annotated[LabelEntry, BeforeValidator(_named)], ...] = ()
+    label_sigma: tuple[float, ...] = ()
+    """Typical total error per label, in its unit: the unit of every parity check."""
+    scaling: ScalingSection | None = None
+    members: tuple[MemberSection, ...] = ()
+    survey: SurveySection = SurveySection()
+    split: SplitSection = SplitSection()
+    train: Settings = {}
+    quality: Settings = {}
+    bands: tuple[str, ...] = ()
+    coverage: tuple[TableRow, ...] = ()
+    """Published coverage: how many calibration stars lie within their quoted errors."""
+    attenuation: tuple[TableRow, ...] = ()
+    """Slope of predicted against true label, on calibration stars."""
+    ensemble_size: tuple[TableRow, ...] = ()
+    """Residuals and coverage by number of members."""
+    distilled: DistillationSection | None = None
+    fingerprint: Settings = {}
+    """From what and how it was trained; the same fingerprint finds the package again."""
+    files: Mapping[str, str] = {}
+    """sha256 of every other file of the package, by its path in the folder."""
+
+    _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _data: bytes = PrivateAttr(default=b"")
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """The manifest that a JSON object holds.
+
+        Raises
+        ------
+        ValueError : a section is not what it should be; names the first such one.
+        """
+        try:
+            manifest = cls.model_validate(dict(document))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{where}: {first['msg']}") from None
+        manifest._document = dict(document)
+        return manifest
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The manifest that a file holds.
+
+        Raises
+        ------
+        ValueError : it is no JSON object, or a section is not what it should be.
+        """
+        document = json.loads(data)
+        if not isinstance(document, dict):
+            raise ValueError("the manifest is no JSON object")
+        manifest = cls.from_json(document)
+        manifest._data = data
+        return manifest
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object it was read from, with every key in its place.
+
+        Not made anew from the fields: the bytes of the file name the package.
+        """
+        return dict(self._document) or self.model_dump(exclude_unset=True)
+
+    def to_bytes(self) -> bytes:
+        """The file: the very bytes where it was read from one."""
+        return self._data or (json.dumps(self.to_json(), indent=1) + "\n").encode()
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the file, which names the package."""
+        return hashing.of_bytes(self.to_bytes())
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels, in output order."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def training_split(self) -> SplitConfig:
+        """The split of the training stars.
+
+        Raises
+        ------
+        ValueError : the package does not say how its stars were split.
+        """
+        return SplitConfig.model_validate(self.train.get("split"))
+
+    @property
+    def groups_digest(self) -> JsonValue:
+        """Digest of the table of groups that training was begun with; None without one."""
+        split = self.fingerprint.get("split")
+        return split.get("groups") if isinstance(split, dict) else None
+
+
+def read_manifest(package: Path) -> Manifest:
+    """The manifest of a package that this version can use; nothing else of it is opened.
+
+    Raises
+    ------
+    PackageError : there is none, or it has another format.
+    """
+    try:
+        manifest = Manifest.from_bytes((package / MANIFEST).read_bytes())
+    except (OSError, ValueError) as error:
+        raise no_package(package, error) from None
+    if manifest.format != PACKAGE_FORMAT:
+        raise PackageError(
+            f"{package} has format {manifest.format}",
+            expected=f"format {PACKAGE_FORMAT}",
+            cure="It was written by another version of distcnn; train again.",
+        )
+    return manifest
+
+
+def no_package(path: Path, error: Exception) -> PackageError:
+    """What to say of a path that cannot be read as a package."""
+    return PackageError(
+        f"{path} is not a package ({type(error).__name__}: {error})",
+        expected=f"a folder with a readable {MANIFEST}",
+        cure="Train one with `distcnn train`.",
+    )
+
+
+def read_file(package: Path, manifest: Manifest, name: str) -> bytes:
+    """Bytes of one file of a package.
+
+    Raises
+    ------
+    PackageError : the manifest does not name the file.
+    DigestMismatch : the file is missing or is not the one that the manifest names.
+    """
+    expected = manifest.files.get(name)
+    if expected is None:
+        raise PackageError(f"{package} has no file {name!r} in its manifest", cure=_CURE)
+    try:
+        data = (package / name).read_bytes()
+    except OSError as error:
+        raise DigestMismatch(f"{package / name} is gone ({error})", cure=_CURE) from None
+    found = hashing.of_bytes(data)
+    if found != expected:
+        raise DigestMismatch(
+            f"{package / name} has sha256 {found[:16]}...",
+            expected=f"{expected[:16]}..., as the manifest says",
+            cure=_CURE,
+        )
+    return data
