@@ -1,4 +1,4 @@
-"""Monitoring: listeners that tell people and files what the rooms report, and the doctor.
+"""Monitoring: listeners that tell people and files what the work reports, and the doctor.
 
 Listeners watch. They never slow or stop the work: one that fails is left out, and said so.
 """

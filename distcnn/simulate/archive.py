@@ -1,4 +1,4 @@
-"""A whole archive with known truth: one work task per HEALPix range, three files each.
+"""A whole archive with known truth: one task per HEALPix range, three files each.
 
 Random numbers of a range come from (seed, index of the range), so the archive is the same to
 the last byte for any number of workers, and an interrupted run goes on where it stopped.
@@ -23,22 +23,22 @@ from distcnn.config import SimulateConfig
 from distcnn.errors import UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
-from distcnn.files import atomic_write, atomic_write_bytes
+from distcnn.files import atomic_write, atomic_write_bytes, atomic_write_text
 from distcnn.schema import DEFAULT_LABELS
 from distcnn.simulate.defects import defect_names
 from distcnn.simulate.files import apogee, ecsv, gaia
 from distcnn.simulate.files.apogee import draw_labelled, write_all_star
 from distcnn.simulate.files.gaia_columns import COLUMNS, FILE_STEMS
-from distcnn.simulate.galaxy.populations import POPULATIONS
-from distcnn.simulate.galaxy.sky import SkyRange, split_sky
-from distcnn.simulate.galaxy.stars import SimulatedStars, draw_stars
+from distcnn.simulate.galaxy import POPULATIONS, SimulatedStars, SkyRange, draw_stars, split_sky
 from distcnn.simulate.grid import ReleaseGrid
 from distcnn.simulate.observe import observed_spectra
-from distcnn.simulate.spectrum.instrument import REGIME_SWITCH
+from distcnn.simulate.spectrum import REGIME_SWITCH
 
 BLOCK_STARS = 250
 """Stars synthesised at a time: memory stays small whatever the size of a file."""
-PARTS, RECORD, SUMS, TRUTH = ".parts", "simulation.json", "_MD5SUM.txt", "truth.parquet"
+RECORD_FILE, SUMS_FILE, TRUTH_FILE = "simulation.json", "_MD5SUM.txt", "truth.parquet"
+PARTS_FOLDER = ".parts"
+"""Holds truth, labels and record of each finished range until the archive is complete."""
 
 _FLOATS = (*DEFAULT_LABELS, "snr", "distance_pc", "ebv", "vsini", "grvs")
 TRUTH_SCHEMA = pa.schema(
@@ -54,7 +54,7 @@ TRUTH_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class RangeRecord:
-    """Facts about one range: stars, rows per table, md5 per file name."""
+    """What was written of one range: stars, those with labels, md5 per file name."""
 
     index: int
     stars: int
@@ -91,11 +91,11 @@ def write_archive(
         return known
     listener(StageStarted("simulate", stars, "stars"))
     sums: dict[str, str] = {}
-    work = partial(write_range, out=out, seed=seed, config=config, digest=digest)
-    for outcome in executor(work, ranges):
-        written = outcome.unwrap()
+    work = partial(write_range, out=out, seed=seed, config=config)
+    for result in executor(work, ranges):
+        written = result.unwrap()
         sums |= written.md5
-        listener(Advanced("simulate", written.stars, outcome.task.name))
+        listener(Advanced("simulate", written.stars, result.task.name))
     counts = _finish(out, ranges, sums, {**settings, "digest": digest, "version": __version__})
     facts = {**counts, "seconds": round(time.perf_counter() - begin, 1)}
     listener(StageEnded("simulate", facts))
@@ -120,7 +120,7 @@ def _claim(out: Path, digest: str) -> dict[str, Any] | None:
     ------
     UsageError : another archive stands, or was begun, here.
     """
-    finished, begun = out / RECORD, out / PARTS / RECORD
+    finished, begun = out / RECORD_FILE, out / PARTS_FOLDER / RECORD_FILE
     for record in (finished, begun):
         if record.exists() and json.loads(record.read_text()).get("digest") != digest:
             raise UsageError(
@@ -136,9 +136,9 @@ def _claim(out: Path, digest: str) -> dict[str, Any] | None:
 
 def _intact(out: Path) -> bool:
     """Whether every file that the sums name is there, whole."""
-    if not (out / SUMS).exists() or (out / PARTS).exists():
+    if not (out / SUMS_FILE).exists() or (out / PARTS_FOLDER).exists():
         return False
-    rows = (line.split() for line in (out / SUMS).read_text().splitlines())
+    rows = (line.split() for line in (out / SUMS_FILE).read_text().splitlines())
     return all(
         (out / name).exists() and _md5((out / name).read_bytes()) == md5 for md5, name in rows
     )
@@ -149,16 +149,16 @@ def _md5(data: bytes) -> str:
 
 
 def write_range(
-    where: SkyRange, *, out: Path, seed: int, config: SimulateConfig, digest: str
+    sky_range: SkyRange, *, out: Path, seed: int, config: SimulateConfig
 ) -> RangeRecord:
     """Write the three files of one range and its part of truth and labels; skip what is done."""
-    note = out / PARTS / f"{where.index:06d}.json"
+    note = out / PARTS_FOLDER / f"{sky_range.index:06d}.json"
     if note.exists():
         written = RangeRecord(**json.loads(note.read_text()))
         if all((out / name).exists() for name in written.md5):
             return written
-    rng = np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence([seed, where.index])))
-    stars = draw_stars(rng, where, config)
+    rng = np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence([seed, sky_range.index])))
+    stars = draw_stars(rng, sky_range, config)
     labelled, table = draw_labelled(rng, stars, config)
     md5 = {}
     for kind, pieces in (
@@ -166,13 +166,13 @@ def write_range(
         ("xp", gaia.xp_rows(rng, stars, config.xp_systematic)),
         ("rvs", _spectrum_rows(rng, stars, ReleaseGrid.of(config.grid))),
     ):
-        name = f"{FILE_STEMS[kind]}_{where.name}.csv.gz"
+        name = f"{FILE_STEMS[kind]}_{sky_range.name}.csv.gz"
         data = ecsv.compress(_with_header(kind, pieces))
         atomic_write_bytes(out / name, data)
         md5[name] = _md5(data)
     _save(_truth(stars, labelled), note.with_suffix(".truth.parquet"), TRUTH_SCHEMA)
     _save(table, note.with_suffix(".labels.parquet"), apogee.SCHEMA)
-    written = RangeRecord(where.index, where.stars, int(labelled.sum()), md5)
+    written = RangeRecord(sky_range.index, sky_range.stars, int(labelled.sum()), md5)
     atomic_write_bytes(note, json.dumps(written.__dict__).encode())
     return written
 
@@ -220,26 +220,27 @@ def _finish(
     out: Path, ranges: list[SkyRange], sums: dict[str, str], record: dict[str, Any]
 ) -> dict[str, int]:
     """Join the parts in order, write sums and record, remove the parts."""
-    parts = [out / PARTS / f"{where.index:06d}" for where in ranges]
+    parts = [out / PARTS_FOLDER / f"{sky_range.index:06d}" for sky_range in ranges]
     truth = pa.concat_tables([pq.read_table(part.with_suffix(".truth.parquet")) for part in parts])
     labels = pa.concat_tables(
         [pq.read_table(part.with_suffix(".labels.parquet")) for part in parts]
     )
-    with atomic_write(out / TRUTH) as draft:
+    with atomic_write(out / TRUTH_FILE) as draft:
         pq.write_table(truth, draft)
     origin = {"ORIGIN": "distcnn simulate", "SEED": record["seed"], "STARS": record["stars"]}
     write_all_star(out / apogee.FILE_NAME, labels.to_pandas(), origin)
-    sums |= {name: _md5((out / name).read_bytes()) for name in (TRUTH, apogee.FILE_NAME)}
+    sums |= {name: _md5((out / name).read_bytes()) for name in (TRUTH_FILE, apogee.FILE_NAME)}
     lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
-    atomic_write_bytes(out / SUMS, lines.encode())
+    atomic_write_bytes(out / SUMS_FILE, lines.encode())
     counts = {
         "stars": truth.num_rows,
         "files": len(ranges),
         "labelled": int(truth["labelled"].to_numpy().sum()),
         "label_rows": labels.num_rows,
     }
-    atomic_write_bytes(out / RECORD, json.dumps({**record, "counts": counts}, indent=2).encode())
-    for part in (out / PARTS).iterdir():
+    # Last: an archive is complete once its record stands in the folder itself.
+    atomic_write_text(out / RECORD_FILE, json.dumps({**record, "counts": counts}, indent=2))
+    for part in (out / PARTS_FOLDER).iterdir():
         part.unlink()
-    (out / PARTS).rmdir()
+    (out / PARTS_FOLDER).rmdir()
     return counts

@@ -38,10 +38,10 @@ ELEMENT_STEP = 0.01
 """The same of a single element, dex."""
 STEPS = (*LABEL_STEPS, *NUISANCE_STEPS, *[ELEMENT_STEP] * len(ELEMENTS))
 LN_EBV_SPREAD = 0.96
-"""Spread of ln E(B-V) over the survey: no measurement tells where on the sky a star is."""
+"""Spread of ln E(B-V) over the survey: no measurement says where on the sky a star is."""
 UNCONSTRAINED = np.inf
 """Spread of a parameter of which nothing is known before."""
-BANDS = (("bp", 1), ("rp", 2))
+XP_BANDS = (("bp", 1), ("rp", 2))
 """XP bands and their places among the magnitudes."""
 BATCH_STARS = 128
 """Stars at a time: derivatives by some thirty parameters are held of each."""
@@ -150,7 +150,7 @@ def _magnitudes(
 
 
 def _coefficients(labels: TrueLabels, ebv: np.ndarray, magnitudes: np.ndarray) -> np.ndarray:
-    return np.hstack([_band(labels, ebv, band, magnitudes[:, c]) for band, c in BANDS])
+    return np.hstack([_band(labels, ebv, band, magnitudes[:, c]) for band, c in XP_BANDS])
 
 
 def _band(
@@ -162,9 +162,9 @@ def _band(
 ) -> np.ndarray:
     """Coefficients of one band [N, 55], of its light times a wave."""
     truth = np.stack([labels.teff, labels.logg, labels.mh, labels.alpham, ebv])
-    light = xp.energy(band, truth)
+    light = xp.photon_distribution(band, truth)
     light /= light.sum(axis=1, keepdims=True)
-    total = xp.ZERO_FLUX * 10 ** (-0.4 * magnitude)
+    total = xp.ZERO_MAGNITUDE_COEFFICIENT * 10 ** (-0.4 * magnitude)
     return np.asarray((light * wave) @ xp.projection(band).T * (total / 0.25)[:, None])
 
 
@@ -197,12 +197,12 @@ def _continuum(spectrum: np.ndarray, rest: np.ndarray, pixels: int) -> np.ndarra
 def _wiggles(stars: StarTruth, spectrum: np.ndarray, rest: np.ndarray) -> np.ndarray:
     """Derivatives by sine and cosine of the three waves in either XP band, relative to 1."""
     labels = TrueLabels.of(stars.values)
-    slopes = np.zeros((len(stars), 2 * len(xp.waves()), spectrum.shape[1] + rest.shape[1]))
-    for number, (band, column) in enumerate(BANDS):
+    slopes = np.zeros((len(stars), 2 * len(xp.wiggle_waves()), spectrum.shape[1] + rest.shape[1]))
+    for number, (band, column) in enumerate(XP_BANDS):
         begin = spectrum.shape[1] + number * xp.COEFFICIENTS
-        for wave, shape in enumerate(xp.waves()):
+        for wave, shape in enumerate(xp.wiggle_waves()):
             slope = _band(labels, stars.ebv, band, rest[:, -4 + column], shape)
-            place = number * len(xp.waves()) + wave
+            place = number * len(xp.wiggle_waves()) + wave
             slopes[:, place, begin : begin + xp.COEFFICIENTS] = slope
     return slopes
 
@@ -213,7 +213,7 @@ def _priors(stars: StarTruth, config: SimulateConfig, parameters: int) -> np.nda
     spread = {"ebv": LN_EBV_SPREAD, "mass": 0.20, "offset": common, "own_offset": own, "band": 35.0}
     spread |= dict.fromkeys(ELEMENTS, config.element_scatter) | {"CN": 2 * config.element_scatter}
     fixed = [spread.get(name, UNCONSTRAINED) for name in PARAMETERS]
-    waves = [config.xp_systematic * size for _ in ("bp", "rp") for size in xp.wave_spread()]
+    waves = [config.xp_systematic * size for _ in ("bp", "rp") for size in xp.wiggle_spread()]
     table = np.tile(np.array([*fixed, *[UNCONSTRAINED] * 3, *waves]), (len(stars), 1))
     table[:, PARAMETERS.index("velocity")] = instrument.velocity_error(stars.grvs)
     table[:, PARAMETERS.index("vsini")] = 1.0

@@ -1,4 +1,4 @@
-"""A small simulated archive in which every kind of trouble occurs, written once."""
+"""A small simulated archive in which every kind of defect occurs, written once."""
 
 from pathlib import Path
 

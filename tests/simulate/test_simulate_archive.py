@@ -1,4 +1,4 @@
-"""The archive as a whole: layout, determinism, resumption, trouble."""
+"""The archive as a whole: layout, determinism, resumption, defects."""
 
 import gzip
 import hashlib
@@ -25,31 +25,31 @@ from distcnn.simulate import DR3_GRID, write_archive
 KINDS = ("GaiaSource", "RvsMeanSpectrum", "XpContinuousMeanSpectrum")
 
 
-class BackwardFlow(SerialExecutor):
-    """Runs the items last first."""
+class BackwardExecutor(SerialExecutor):
+    """Runs the tasks last first."""
 
-    def __call__(self, function: Callable[..., Any], items: Iterable[Any]) -> Iterator[Any]:
-        return super().__call__(function, list(items)[::-1])
+    def __call__(self, function: Callable[..., Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        return super().__call__(function, list(tasks)[::-1])
 
 
-class PoolFlow:
-    """Runs the items in two fresh processes."""
+class PoolExecutor:
+    """Runs the tasks in two fresh processes."""
 
     workers = 2
 
-    def __call__(self, function: Callable[..., Any], items: Iterable[Any]) -> Iterator[Any]:
+    def __call__(self, function: Callable[..., Any], tasks: Iterable[Any]) -> Iterator[Any]:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(2, mp_context=context) as pool:
-            pairs = [(item, pool.submit(function, item)) for item in items]
-            yield from (TaskResult(item, future.result()) for item, future in pairs)
+            pairs = [(task, pool.submit(function, task)) for task in tasks]
+            yield from (TaskResult(task, future.result()) for task, future in pairs)
 
 
-class BrokenFlow(SerialExecutor):
-    """Stops after the first item, as a killed run does."""
+class InterruptedExecutor(SerialExecutor):
+    """Stops after the first task, as a killed run does."""
 
-    def __call__(self, function: Callable[..., Any], items: Iterable[Any]) -> Iterator[Any]:
-        for outcome in super().__call__(function, list(items)[:1]):
-            yield outcome
+    def __call__(self, function: Callable[..., Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        for result in super().__call__(function, list(tasks)[:1]):
+            yield result
             raise KeyboardInterrupt
 
 
@@ -65,8 +65,8 @@ def text_of(file: Path) -> str:
 def test_the_same_seed_gives_the_same_bytes_in_any_order_and_number_of_processes(
     archive: Path, tmp_path: Path
 ) -> None:
-    write_archive(tmp_path / "backward", STARS, SEED, CONFIG, executor=BackwardFlow())
-    write_archive(tmp_path / "pool", STARS, SEED, CONFIG, executor=PoolFlow())
+    write_archive(tmp_path / "backward", STARS, SEED, CONFIG, executor=BackwardExecutor())
+    write_archive(tmp_path / "pool", STARS, SEED, CONFIG, executor=PoolExecutor())
     assert digest(tmp_path / "backward") == digest(archive)
     assert digest(tmp_path / "pool") == digest(archive)
 
@@ -81,7 +81,7 @@ def test_another_seed_gives_other_stars(archive: Path, tmp_path: Path) -> None:
 def test_an_interrupted_run_is_continued_to_the_same_bytes(archive: Path, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     with pytest.raises(KeyboardInterrupt):
-        write_archive(folder, STARS, SEED, CONFIG, executor=BrokenFlow())
+        write_archive(folder, STARS, SEED, CONFIG, executor=InterruptedExecutor())
     assert not (folder / "truth.parquet").exists()
     before = {file.name: file.stat().st_mtime_ns for file in folder.glob("*.csv.gz")}
     assert len(before) == 3
@@ -184,7 +184,7 @@ def test_missing_values_are_written_as_the_archive_writes_them(archive: Path) ->
     assert "nan" not in text.lower()
 
 
-def test_every_kind_of_trouble_is_in_truth_and_in_the_files(archive: Path) -> None:
+def test_every_kind_of_defect_is_in_truth_and_in_the_files(archive: Path) -> None:
     known = truth(archive)
     kinds = set("+".join(known.trouble).split("+")) - {""}
     assert kinds == {kind.value for kind in Defect}

@@ -1,4 +1,4 @@
-"""What every display for people shares: who is told what, how far it is, when it will end."""
+"""What every display for people shares: which event means what, how far it is, when it will end."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -23,7 +23,7 @@ from distcnn.formatting import format_duration, format_number
 from distcnn.monitor.console.display import Display, RateEstimate, facts_text
 
 MAX_MEMBER_BARS = 12
-"""Members shown at a time; the one that was silent longest makes room for another."""
+"""Members shown at a time; the one without news for longest gives its place to another."""
 
 
 class SpeedColumn(TextColumn):

@@ -35,8 +35,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         try:
-            # One write per line to a file opened for appending: two runs do not mix their lines.
-            self._stream = path.open("a", encoding="utf-8")
+            # Unbuffered, so every line is one write to a file opened for appending: it is on its
+            # way at once, and the lines of two runs do not mix.
+            self._stream = path.open("ab", buffering=0)
         except OSError as error:
             raise UsageError(f"the journal {path} cannot be written ({error.strerror})") from None
         self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
@@ -52,8 +53,7 @@ class Journal:
             "stage": self._stages[-1] if self._stages else None,
         }
         record |= {field.name: _as_json(getattr(event, field.name)) for field in fields(event)}
-        self._stream.write(json.dumps(record, allow_nan=False) + "\n")
-        self._stream.flush()
+        self._stream.write((json.dumps(record, allow_nan=False) + "\n").encode())
         if isinstance(event, StageEnded) and event.stage in self._stages:
             self._stages.remove(event.stage)
 

@@ -1,1 +1,1 @@
-"""The files in which a simulated survey is handed over, as the archives lay them out."""
+"""The archive's own files: Gaia's three tables as ECSV text, APOGEE's table of labels as FITS."""

@@ -6,10 +6,12 @@ extinction: Danielski/Babusiaux et al. (2018); G_RVS: Sartoretti et al. (2023).
 
 import numpy as np
 
+# b0 to b5 of theta = b0 + b1 C + b2 C^2 + b3 F + b4 F^2 + b5 F C: C the colour, F = [Fe/H].
 DWARF_BP_RP = (0.4929, 0.5092, -0.0353, 0.0192, -0.0020, -0.0395)
 GIANT_BP_RP = (0.5323, 0.4775, -0.0344, -0.0110, -0.0020, -0.0009)
 DWARF_G_RP = (0.5050, 0.6532, 0.2284, 0.0260, -0.0011, -0.0726)
 GIANT_G_RP = (0.5472, 0.5914, 0.2347, -0.0019, -0.0012, 0.0060)
+# Bolometric correction as a polynomial in teff - 5772 K: from 4,000 K upwards, and below.
 BC_WARM = (0.06, 6.731e-5, -6.647e-8, 2.859e-11, -7.197e-15)
 BC_COOL = (1.749, 1.977e-3, 3.737e-7, -8.966e-11, -4.183e-14)
 # c1 + c2 C + c3 C^2 + c4 C^3 + c5 A + c6 A^2 + c7 C A, with C = (BP-RP)_0 and A = A_0
@@ -22,6 +24,7 @@ COLOUR_SCATTER = (0.028, 0.5, 0.008)
 """Scatter of real stars about the colour relations (60-80 K): BP-RP in mag, the share of it that
 G-RP has, and what G-RP has on its own."""
 SUN_TEFF, SUN_LOGG, SUN_MAGNITUDE = 5772.0, 4.438, 4.74
+"""K; log10 of cm/s2; absolute bolometric magnitude."""
 
 
 def _invert(coefficients: tuple[float, ...], theta: np.ndarray, feh: np.ndarray) -> np.ndarray:

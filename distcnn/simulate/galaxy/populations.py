@@ -14,7 +14,9 @@ SUN_RADIUS, SUN_HEIGHT = 8.2, 0.02
 POPULATIONS = ("low_alpha", "high_alpha", "halo")
 STATES = ("main_sequence", "subgiant", "giant", "clump")
 STATE_SHARE = (0.38, 0.14, 0.30, 0.18)
+"""Fractions of the stars in each of ``STATES``: half are giants, as among the brightest of RVS."""
 LIMITS = {"teff": (3650.0, 7450.0), "logg": (0.3, 4.95), "mh": (-2.6, 0.55)}
+"""Smallest and largest value drawn: teff in K, the others in dex."""
 
 
 @dataclass(frozen=True)
@@ -73,31 +75,35 @@ def draw_chemistry(rng: np.random.Generator, radius: np.ndarray, height: np.ndar
 def draw_kiel_randoms(
     rng: np.random.Generator, stars: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The chance in a star's place on the Kiel diagram: (phase, age, two normals)."""
+    """The random part of a star's place on the Kiel diagram: (phase, age, two normals).
+
+    Drawn once and used twice, so that a star keeps its phase when its metallicity is known.
+    """
     return rng.random(stars), rng.random(stars), rng.standard_normal((2, stars))
 
 
 def kiel(
     randoms: tuple[np.ndarray, np.ndarray, np.ndarray], state: np.ndarray, mh: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(teff [K], logg) by state; poor stars are hotter at the same gravity."""
+    """(teff [K], logg) by state; metal-poor stars are hotter at the same gravity."""
     uniform, age, noise = randoms
-    poor = np.clip(mh, -2.2, 0.4)
+    metallicity = np.clip(mh, -2.2, 0.4)
     # Main sequence: mostly F and G, as in a magnitude-limited sample.
     ms_teff = np.clip(5750 + 680 * noise[0], 3900, 7400)
     zero_age = np.interp(ms_teff, [3900, 4600, 5400, 6200, 7400], [4.72, 4.62, 4.55, 4.40, 4.28])
-    room = np.interp(ms_teff, [4600, 5400, 6200, 7400], [0.03, 0.22, 0.42, 0.45])
-    ms_logg = zero_age - room * age + 0.12 * np.minimum(-poor, 1.0).clip(0) + 0.02 * noise[1]
+    evolution = np.interp(ms_teff, [4600, 5400, 6200, 7400], [0.03, 0.22, 0.42, 0.45])
+    below_solar = np.minimum(-metallicity, 1.0).clip(0)
+    ms_logg = zero_age - evolution * age + 0.12 * below_solar + 0.02 * noise[1]
     sub_logg = 4.05 - 0.65 * uniform
-    turn_off = 6150 - 420 * poor.clip(-1.2, 0.4) + 180 * noise[0]
-    sub_teff = turn_off + (5050 - 150 * poor - turn_off) * np.interp(
+    turn_off = 6150 - 420 * metallicity.clip(-1.2, 0.4) + 180 * noise[0]
+    sub_teff = turn_off + (5050 - 150 * metallicity - turn_off) * np.interp(
         uniform, [0, 0.3, 1], [0, 0.15, 1]
     )
     rgb_logg = 3.4 - 2.7 * uniform**1.15
     rgb_teff = np.interp(rgb_logg, [0.3, 0.8, 1.6, 2.5, 3.4], [3760, 3930, 4300, 4700, 4990])
-    rgb_teff = rgb_teff - 190 * poor + 75 * noise[0] + 60 * (age - 0.5)
+    rgb_teff = rgb_teff - 190 * metallicity + 75 * noise[0] + 60 * (age - 0.5)
     rc_logg = 2.42 + 0.09 * noise[1]
-    rc_teff = 4820 - 150 * poor + 90 * noise[0] + 60 * (age - 0.5)
+    rc_teff = 4820 - 150 * metallicity + 90 * noise[0] + 60 * (age - 0.5)
     teff = np.choose(state, (ms_teff, sub_teff, rgb_teff, rc_teff))
     logg = np.choose(state, (ms_logg, sub_logg, rgb_logg, rc_logg))
     return np.clip(teff, *LIMITS["teff"]), np.clip(logg, *LIMITS["logg"])

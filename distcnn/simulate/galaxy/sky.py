@@ -100,7 +100,7 @@ def split_sky(stars: int, per_file: int) -> list[SkyRange]:
 
     Raises
     ------
-    UsageError : less than one star, or more files than pixels can be told apart.
+    UsageError : less than one star, or more files than there are pixels to split by.
     """
     if stars < 1:
         raise UsageError(f"{stars} stars asked for", expected="at least 1")
@@ -118,14 +118,14 @@ def split_sky(stars: int, per_file: int) -> list[SkyRange]:
     return [SkyRange(i, int(a), int(b) - 1, int(n)) for i, (a, b, n) in rows]
 
 
-def draw_identifiers(rng: np.random.Generator, where: SkyRange, stars: int) -> np.ndarray:
+def draw_identifiers(rng: np.random.Generator, sky_range: SkyRange, stars: int) -> np.ndarray:
     """``stars`` different source_ids inside a range, ascending, int64."""
-    share = np.interp([where.first, where.last + 1], _boundaries(), _cumulative())
+    share = np.interp([sky_range.first, sky_range.last + 1], _boundaries(), _cumulative())
     chosen = np.empty(0, np.int64)
     while chosen.size < stars:
         missing = stars - chosen.size
         place = np.interp(rng.uniform(share[0], share[1], missing), _cumulative(), _boundaries())
-        level_8 = np.clip(place.astype(np.int64), where.first, where.last)
+        level_8 = np.clip(place.astype(np.int64), sky_range.first, sky_range.last)
         level_12 = level_8 * 256 + rng.integers(0, 256, missing)
         number = rng.integers(1, 1 << 28, missing) * 128
         chosen = np.unique(np.concatenate([chosen, level_12 * (1 << 35) + number]))

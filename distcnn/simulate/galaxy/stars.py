@@ -71,12 +71,12 @@ class IntrinsicProperties:
 
 
 def draw_stars(
-    rng: np.random.Generator, where: sky.SkyRange, config: SimulateConfig
+    rng: np.random.Generator, sky_range: sky.SkyRange, config: SimulateConfig
 ) -> SimulatedStars:
-    """All sources of one sky range; ``where.stars`` of them have a spectrum."""
-    extra = round(config.spectrumless * where.stars)
-    total = where.stars + extra
-    source_id = sky.draw_identifiers(rng, where, total)
+    """All sources of one sky range; ``sky_range.stars`` of them have a spectrum."""
+    extra = round(config.spectrumless * sky_range.stars)
+    total = sky_range.stars + extra
+    source_id = sky.draw_identifiers(rng, sky_range, total)
     ra, dec = sky.positions(rng, source_id)
     has_spectrum = np.ones(total, bool)
     has_spectrum[rng.choice(total, extra, replace=False)] = False
@@ -118,7 +118,8 @@ def _draw_intrinsic(
     total = hot.size
     state = populations.draw_states(rng, total)
     randoms = populations.draw_kiel_randoms(rng, total)
-    # A first guess at the distance with typical chemistry tells where in the Galaxy the star is.
+    # A first guess at the distance with typical chemistry places the star in the Galaxy; only
+    # then is its own chemistry drawn, which depends on the place.
     guess = np.full(total, -0.15)
     typical = TrueLabels(*populations.kiel(randoms, state, guess), guess, 0 * guess, guess, {})
     mass = populations.draw_mass(rng, state, typical.teff, np.zeros(total, int))

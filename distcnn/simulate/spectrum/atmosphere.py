@@ -36,7 +36,7 @@ class Layer:
     turbulence: np.ndarray
 
 
-def layer(teff: np.ndarray, logg: np.ndarray, mh: np.ndarray) -> Layer:
+def line_forming_layer(teff: np.ndarray, logg: np.ndarray, mh: np.ndarray) -> Layer:
     """Line-forming layer for teff [K], logg [dex], mh [dex]."""
     theta = 5040.0 / (LAYER * teff)
     log_pe = (
@@ -57,16 +57,16 @@ def layer(teff: np.ndarray, logg: np.ndarray, mh: np.ndarray) -> Layer:
     )
 
 
-def log_ion_ratio(where: Layer, ionisation: np.ndarray | float) -> np.ndarray:
+def log_ion_ratio(layer: Layer, ionisation: np.ndarray | float) -> np.ndarray:
     """log10 of (next stage / this stage) by Saha; ionisation in eV, broadcast against ``[N]``."""
-    log_t = np.log10(5040.0 / where.theta)
-    ratio: np.ndarray = -ionisation * where.theta + 2.5 * log_t + 0.02 - where.log_pe
+    log_t = np.log10(5040.0 / layer.theta)
+    ratio: np.ndarray = -ionisation * layer.theta + 2.5 * log_t + 0.02 - layer.log_pe
     return ratio
 
 
-def log_neutral(where: Layer, ionisation: np.ndarray | float) -> np.ndarray:
+def log_neutral(layer: Layer, ionisation: np.ndarray | float) -> np.ndarray:
     """log10 of the neutral fraction."""
-    ratio = log_ion_ratio(where, ionisation)
+    ratio = log_ion_ratio(layer, ionisation)
     share: np.ndarray = -np.logaddexp(0.0, np.log(10.0) * ratio) / np.log(10.0)
     return share
 

@@ -24,7 +24,7 @@ from distcnn.simulate.spectrum.synthesis import (
 REGIME_SWITCH = 12.0
 """G_RVS above which only the median is set to one."""
 SNR_FLOOR, SNR_SLOPE, SNR_CEILING = 15.0, 0.794, 600.0
-"""P(S/N > s) = (s / 15)^-0.794: one third lies below 25."""
+"""Per native pixel: P(S/N > s) = (s / 15)^-0.794, so one third lies below 25, as in DR3."""
 ZERO_POINT_MAG = 21.317
 """G_RVS of a star that gives one photo-electron per second in the whole band."""
 EXPOSURE_S, BAND_WIDTH_NM = 4.4167, 24.0

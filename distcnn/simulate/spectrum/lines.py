@@ -11,7 +11,7 @@ from distcnn.simulate.spectrum.atmosphere import (
     Layer,
     growth,
     growth_inverse,
-    layer,
+    line_forming_layer,
     log_ion_ratio,
     log_neutral,
 )
@@ -26,7 +26,7 @@ CALCIUM_CHI, CALCIUM_IONISATION = 1.70, (6.11, 11.87)
 class TrueLabels:
     """True labels of ``[N]`` stars: teff in K, the others in dex; the names of ``DEFAULT_LABELS``.
 
-    ``elements`` adds to single elements what the labels do not tell (name -> ``[N]`` dex).
+    ``elements`` adds to single elements what the labels do not say (name -> ``[N]`` dex).
     """
 
     teff: np.ndarray
@@ -60,32 +60,32 @@ class TrueLabels:
         return np.asarray(base + self.elements.get(element, 0.0))
 
 
-def _molecular(where: Layer, labels: TrueLabels) -> np.ndarray:
+def _molecular(layer: Layer, labels: TrueLabels) -> np.ndarray:
     """Log strength of CN: grows with cooling until CO binds the carbon, and in giants."""
-    growing = 4.0 * (where.theta - 0.970)
-    bound = 2.6 * np.logaddexp(0.0, 20.0 * (where.theta - 1.39)) / 20.0
+    growing = 4.0 * (layer.theta - 0.970)
+    bound = 2.6 * np.logaddexp(0.0, 20.0 * (layer.theta - 1.39)) / 20.0
     gravity = -0.40 * (labels.logg - 4.438)
     return np.asarray(growing - bound + gravity + 1.5 * labels.abundance("CN"))
 
 
-def _doppler(where: Layer, teff: np.ndarray) -> np.ndarray:
+def _doppler(layer: Layer, teff: np.ndarray) -> np.ndarray:
     """Doppler width in km/s per star and line, ``[N, n]``."""
     thermal = 0.01663 * teff[:, None] / line_list().mass  # 2kT/m in km2/s2
-    return np.asarray(np.sqrt(thermal + where.turbulence[:, None] ** 2))
+    return np.asarray(np.sqrt(thermal + layer.turbulence[:, None] ** 2))
 
 
-def _log_absorbers(where: Layer, labels: TrueLabels) -> np.ndarray:
+def _log_absorbers(layer: Layer, labels: TrueLabels) -> np.ndarray:
     """Log absorbers over continuum opacity, up to a constant per line, ``[N, n]``."""
     lines = line_list()
     result = np.empty((labels.teff.size, len(lines)))
     for element in np.unique(lines.element):
         mine = lines.element == element
         if element == "CN":
-            result[:, mine] = _molecular(where, labels)[:, None]
+            result[:, mine] = _molecular(layer, labels)[:, None]
             continue
         energy = float(lines.ionisation[mine][0])
-        common = labels.abundance(str(element)) + log_neutral(where, energy) - where.log_kappa
-        result[:, mine] = common[:, None] - lines.chi[mine] * where.theta[:, None]
+        common = labels.abundance(str(element)) + log_neutral(layer, energy) - layer.log_kappa
+        result[:, mine] = common[:, None] - lines.chi[mine] * layer.theta[:, None]
     return result
 
 
@@ -93,36 +93,36 @@ def _log_absorbers(where: Layer, labels: TrueLabels) -> np.ndarray:
 def _solar_constants() -> np.ndarray:
     """Per line, what makes the Sun show the tabulated equivalent width."""
     sun = TrueLabels.of(np.array([SOLAR]))
-    where = layer(sun.teff, sun.logg, sun.mh)
+    layer = line_forming_layer(sun.teff, sun.logg, sun.mh)
     lines = line_list()
-    doppler = _doppler(where, sun.teff)[0]
+    doppler = _doppler(layer, sun.teff)[0]
     width = lines.width / (lines.wavelength * doppler / LIGHT_SPEED_KM_S)
-    log_tau = growth_inverse(width, float(where.log_damping[0]))
-    constants: np.ndarray = log_tau + np.log10(doppler) - _log_absorbers(where, sun)[0]
+    log_tau = growth_inverse(width, float(layer.log_damping[0]))
+    constants: np.ndarray = log_tau + np.log10(doppler) - _log_absorbers(layer, sun)[0]
     return constants
 
 
 def equivalent_widths(labels: TrueLabels) -> np.ndarray:
     """Equivalent widths of all neutral and molecular lines in nm, ``[N, n]``."""
-    where = layer(labels.teff, labels.logg, labels.mh)
-    doppler = _doppler(where, labels.teff)
-    log_tau = _solar_constants() + _log_absorbers(where, labels) - np.log10(doppler)
-    width: np.ndarray = growth(log_tau, where.log_damping[:, None]) * doppler
+    layer = line_forming_layer(labels.teff, labels.logg, labels.mh)
+    doppler = _doppler(layer, labels.teff)
+    log_tau = _solar_constants() + _log_absorbers(layer, labels) - np.log10(doppler)
+    width: np.ndarray = growth(log_tau, layer.log_damping[:, None]) * doppler
     return width * (line_list().wavelength / LIGHT_SPEED_KM_S)
 
 
-def _log_calcium(where: Layer, labels: TrueLabels) -> np.ndarray:
-    first, second = (log_ion_ratio(where, energy) for energy in CALCIUM_IONISATION)
+def _log_calcium(layer: Layer, labels: TrueLabels) -> np.ndarray:
+    first, second = (log_ion_ratio(layer, energy) for energy in CALCIUM_IONISATION)
     ten = np.log(10.0)
     # Share of Ca II among Ca I : Ca II : Ca III = 1 : r1 : r1 r2.
     share = -np.logaddexp(np.logaddexp(-ten * first, 0.0), ten * second) / ten
-    return np.asarray(labels.abundance("Ca") + share - CALCIUM_CHI * where.theta - where.log_kappa)
+    return np.asarray(labels.abundance("Ca") + share - CALCIUM_CHI * layer.theta - layer.log_kappa)
 
 
 @lru_cache(maxsize=1)
 def _solar_calcium() -> float:
     sun = TrueLabels.of(np.array([SOLAR]))
-    return float(_log_calcium(layer(sun.teff, sun.logg, sun.mh), sun)[0])
+    return float(_log_calcium(line_forming_layer(sun.teff, sun.logg, sun.mh), sun)[0])
 
 
 def calcium_wings(labels: TrueLabels) -> np.ndarray:
@@ -131,16 +131,16 @@ def calcium_wings(labels: TrueLabels) -> np.ndarray:
     Pure damping makes the width go as (N gamma)^1/2; real giants show somewhat less. Damping
     grows with gas pressure, weakly, since the layer is shallow.
     """
-    where = layer(labels.teff, labels.logg, labels.mh)
+    layer = line_forming_layer(labels.teff, labels.logg, labels.mh)
     pressure = 0.10 * (labels.logg - SOLAR[1])
-    excess = _log_calcium(where, labels) - _solar_calcium() + pressure
+    excess = _log_calcium(layer, labels) - _solar_calcium() + pressure
     return np.asarray(np.exp(np.log(10.0) * WING_POWER * excess))
 
 
 def paschen_depth(labels: TrueLabels) -> np.ndarray:
     """Optical depth of Pa13 at its centre, ``[N]``; 12.09 eV above ground, so only in hot stars."""
-    where = layer(labels.teff, labels.logg, labels.mh)
-    anchor = layer(np.array([9000.0]), np.array([4.0]), np.array([0.0]))
-    log_tau = -12.09 * (where.theta - anchor.theta) - where.log_kappa + anchor.log_kappa
-    neutral = log_neutral(where, 13.598) - log_neutral(anchor, 13.598)
+    layer = line_forming_layer(labels.teff, labels.logg, labels.mh)
+    anchor = line_forming_layer(np.array([9000.0]), np.array([4.0]), np.array([0.0]))
+    log_tau = -12.09 * (layer.theta - anchor.theta) - layer.log_kappa + anchor.log_kappa
+    neutral = log_neutral(layer, 13.598) - log_neutral(anchor, 13.598)
     return np.asarray(np.exp(np.log(10.0) * (log_tau + neutral)))

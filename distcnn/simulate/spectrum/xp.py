@@ -12,19 +12,22 @@ from functools import lru_cache
 import numpy as np
 
 COEFFICIENTS = 55
-RANGES = {"bp": (-9.800, 9.467), "rp": (-9.933, 9.600)}
-SPAN = {"bp": (330.0, 680.0), "rp": (630.0, 1050.0)}
-SAMPLES = 120
-PSEUDO = np.linspace(0.0, 59.0, SAMPLES)
-LSF = {"bp": 1.5, "rp": 1.3}
-"""Line spread in pseudo-wavelength units (about R = 30 to 90)."""
-ZERO_FLUX = 3.0e9
+"""Of one band, as in DR3."""
+# Argument of the Hermite functions at pseudo-wavelengths 0 and 59.
+HERMITE_RANGE = {"bp": (-9.800, 9.467), "rp": (-9.933, 9.600)}
+WAVELENGTH_RANGE_NM = {"bp": (330.0, 680.0), "rp": (630.0, 1050.0)}
+PSEUDO_SAMPLES = 120
+PSEUDO_WAVELENGTH = np.linspace(0.0, 59.0, PSEUDO_SAMPLES)
+"""Places along the dispersion that light is computed at, in detector pixels of XP."""
+LINE_SPREAD = {"bp": 1.5, "rp": 1.3}
+"""Width (sigma) of the line spread in pseudo-wavelength units (about R = 30 to 90)."""
+ZERO_MAGNITUDE_COEFFICIENT = 3.0e9
 """First coefficient of a star of magnitude zero."""
-PHOTON = 0.042
+PHOTON_NOISE = 0.042
 """Standard error of a coefficient over the root of the first one, as in DR3 spectra."""
 
 # centre [nm], sigma [nm], depth at solar labels, power of theta, per dex mh, alpham, logg
-FEATURES = (
+ABSORPTION_FEATURES = (
     (393.5, 5.0, 0.50, 1.5, 0.25, 0.25, 0.00),  # Ca II H and K
     (430.5, 4.0, 0.22, 2.0, 0.30, 0.00, -0.02),  # CH G band
     (485.0, 12.0, 0.06, 1.0, 0.35, 0.00, 0.00),  # iron blend
@@ -35,7 +38,7 @@ FEATURES = (
     (920.0, 18.0, 0.03, 3.0, 0.40, 0.00, -0.06),  # CN
 )
 TITANIUM_OXIDE = ((617.0, 9.0), (671.0, 12.0), (710.0, 14.0), (765.0, 16.0), (850.0, 12.0))
-TYPICAL = (
+TYPICAL_STARS = (
     (4800.0, 2.5, -0.1, 0.05, 0.10),
     (5800.0, 4.3, 0.0, 0.05, 0.03),
     (4200.0, 1.5, -0.4, 0.10, 0.20),
@@ -47,7 +50,7 @@ BALMER = ((434.1, 4.0), (486.1, 4.5), (656.3, 4.0))
 
 
 @dataclass(frozen=True)
-class Coefficients:
+class BandCoefficients:
     """One band: values and errors ``[N, 55]``, in photo-electrons per second."""
 
     value: np.ndarray
@@ -56,25 +59,25 @@ class Coefficients:
 
 def wavelengths(band: str) -> np.ndarray:
     """Wavelength in nm of each pseudo-wavelength sample; the prisms disperse the blue more."""
-    blue, red = SPAN[band]
-    share = PSEUDO / 59.0
+    blue, red = WAVELENGTH_RANGE_NM[band]
+    share = PSEUDO_WAVELENGTH / 59.0
     inverse = (1 - share) / blue**1.5 + share / red**1.5
     return np.asarray(inverse ** (-1 / 1.5))
 
 
 def _hermite(band: str) -> np.ndarray:
-    """Orthonormal Hermite functions at the samples, ``[55, SAMPLES]``."""
-    low, high = RANGES[band]
-    x = low + (high - low) * PSEUDO / 59.0
+    """Orthonormal Hermite functions at the samples, ``[55, sample]``."""
+    low, high = HERMITE_RANGE[band]
+    x = low + (high - low) * PSEUDO_WAVELENGTH / 59.0
     rows = [np.pi**-0.25 * np.exp(-(x**2) / 2)]
     rows.append(np.sqrt(2.0) * x * rows[0])
     for n in range(1, COEFFICIENTS - 1):
         rows.append(np.sqrt(2 / (n + 1)) * x * rows[n] - np.sqrt(n / (n + 1)) * rows[n - 1])
-    return np.asarray(np.stack(rows) * np.sqrt((high - low) / SAMPLES))
+    return np.asarray(np.stack(rows) * np.sqrt((high - low) / PSEUDO_SAMPLES))
 
 
-def energy(band: str, truth: np.ndarray) -> np.ndarray:
-    """Photon distribution at the samples, ``[N, SAMPLES]``, arbitrary scale.
+def photon_distribution(band: str, truth: np.ndarray) -> np.ndarray:
+    """Photon distribution at the samples, ``[N, sample]``, arbitrary scale.
 
     truth: ``[5, N]`` teff [K], logg, mh, alpham [dex], E(B-V) [mag].
     """
@@ -84,7 +87,7 @@ def energy(band: str, truth: np.ndarray) -> np.ndarray:
     light = wave**-4.0 / np.expm1(1.438777e7 / (wave * t))
     blanket = 0.55 * 10 ** (0.35 * np.clip(m, -2.5, 0.5)) * theta**1.5
     tau = blanket * np.exp(-(wave - 330.0) / 75.0)
-    for centre, sigma, depth, power, per_m, per_a, per_g in FEATURES:
+    for centre, sigma, depth, power, per_m, per_a, per_g in ABSORPTION_FEATURES:
         log_strength = per_m * np.clip(m, -2.5, 0.6) + per_a * a + per_g * (g - 4.44)
         strength = depth * (theta / 0.873) ** power * 10**log_strength
         tau = tau + strength * np.exp(-0.5 * ((wave - centre) / sigma) ** 2)
@@ -100,13 +103,13 @@ def energy(band: str, truth: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def projection(band: str) -> np.ndarray:
-    """Response, line spread, Hermite functions and rotation in one matrix, ``[55, SAMPLES]``."""
-    distance = PSEUDO[:, None] - PSEUDO[None, :]
-    spread = np.exp(-0.5 * (distance / LSF[band]) ** 2)
+    """Response, line spread, Hermite functions and rotation in one matrix, ``[55, sample]``."""
+    distance = PSEUDO_WAVELENGTH[:, None] - PSEUDO_WAVELENGTH[None, :]
+    spread = np.exp(-0.5 * (distance / LINE_SPREAD[band]) ** 2)
     spread /= spread.sum(axis=0, keepdims=True)
-    edge = np.exp(-(np.abs((PSEUDO - 29.5) / 27.0) ** 8))
+    edge = np.exp(-(np.abs((PSEUDO_WAVELENGTH - 29.5) / 27.0) ** 8))
     smoothed = np.einsum("hs,st->ht", _hermite(band), spread * edge[None, :])
-    typical = energy(band, np.array(TYPICAL).T)
+    typical = photon_distribution(band, np.array(TYPICAL_STARS).T)
     typical /= typical.sum(axis=1, keepdims=True)
     start = np.einsum("hs,ns->nh", smoothed, typical)
     return np.asarray(np.einsum("kh,hs->ks", _rotation(start), smoothed))
@@ -126,37 +129,38 @@ def _rotation(typical: np.ndarray) -> np.ndarray:
     return np.stack(basis)
 
 
-PERIODS, PHASE_SPREAD, SIZE_SPREAD = (17.0, 9.0, 5.5), 0.9, 0.3
-"""Waves along pseudo-wavelength; spread of their phases [rad] and of the logarithm of size."""
+WIGGLE_PERIODS, PHASE_SPREAD, SIZE_SPREAD = (17.0, 9.0, 5.5), 0.9, 0.3
+"""Periods of the wiggles along pseudo-wavelength; spread of their phases [rad] and of the
+logarithm of their size."""
 
 
 def _wiggles(
     rng: np.random.Generator, band: str, colour: np.ndarray, amplitude: float
 ) -> np.ndarray:
-    """Relative systematic, ``[N, SAMPLES]``: periodic, its phase turned by colour and by chance."""
-    total = np.zeros((colour.size, SAMPLES))
-    for k, period in enumerate(PERIODS):
+    """Relative systematic, ``[N, sample]``: periodic, its phase turned by colour and by chance."""
+    total = np.zeros((colour.size, PSEUDO_SAMPLES))
+    for k, period in enumerate(WIGGLE_PERIODS):
         random = rng.normal(0.0, PHASE_SPREAD, colour.size)
         phase = 1.7 * k + (2.0 + k) * colour + random + (band == "rp")
         size = amplitude / (k + 1) * rng.lognormal(0.0, SIZE_SPREAD, colour.size)
-        total += size[:, None] * np.sin(2 * np.pi * PSEUDO / period + phase[:, None])
+        total += size[:, None] * np.sin(2 * np.pi * PSEUDO_WAVELENGTH / period + phase[:, None])
     return total
 
 
-def waves() -> np.ndarray:
-    """Sine and cosine of every period, ``[6, SAMPLES]``."""
-    angles = [2 * np.pi * PSEUDO / period for period in PERIODS]
+def wiggle_waves() -> np.ndarray:
+    """Sine and cosine of every period, ``[6, sample]``."""
+    angles = [2 * np.pi * PSEUDO_WAVELENGTH / period for period in WIGGLE_PERIODS]
     return np.stack([wave(angle) for angle in angles for wave in (np.sin, np.cos)])
 
 
-def wave_spread() -> list[float]:
+def wiggle_spread() -> list[float]:
     """Spread of those waves in units of the amplitude: what chance leaves about the mean phase.
 
     Averaged over the mean phase, which colour turns about.
     """
     mean = np.exp(-0.5 * PHASE_SPREAD**2 + 0.5 * SIZE_SPREAD**2)
     left = 0.5 * (np.exp(2 * SIZE_SPREAD**2) - mean**2)
-    return [float(np.sqrt(left)) / (k + 1) for k in range(len(PERIODS)) for _ in range(2)]
+    return [float(np.sqrt(left)) / (k + 1) for k in range(len(WIGGLE_PERIODS)) for _ in range(2)]
 
 
 def draw_coefficients(
@@ -165,28 +169,28 @@ def draw_coefficients(
     truth: np.ndarray,
     seen: tuple[np.ndarray, np.ndarray],
     amplitude: float,
-) -> Coefficients:
+) -> BandCoefficients:
     """Observed coefficients of one band.
 
     Parameters
     ----------
-    truth : ``[5, N]`` as for ``energy``.
+    truth : ``[5, N]`` as for ``photon_distribution``.
     seen : apparent magnitude in the band and BP-RP, mag.
     amplitude : relative size of the systematic wiggles.
     """
     magnitude, colour = seen
-    light = energy(band, truth)
+    light = photon_distribution(band, truth)
     light /= light.sum(axis=1, keepdims=True)
     light *= 1 + _wiggles(rng, band, colour, amplitude)
     shape = np.einsum("ns,ks->nk", light, projection(band), optimize=False)
-    total = ZERO_FLUX * 10 ** (-0.4 * magnitude)
+    total = ZERO_MAGNITUDE_COEFFICIENT * 10 ** (-0.4 * magnitude)
     value = shape * (total / 0.25)[:, None]
     error = typical_error(np.abs(value[:, :1]))
     error = error * rng.lognormal(0.0, 0.15, error.shape)
-    return Coefficients(value + error * rng.standard_normal(error.shape), error)
+    return BandCoefficients(value + error * rng.standard_normal(error.shape), error)
 
 
 def typical_error(first: np.ndarray) -> np.ndarray:
     """Standard errors ``[N, 55]`` of the coefficients, from the first one ``[N, 1]``."""
     order = 1.0 - 0.5 * np.arange(COEFFICIENTS) / COEFFICIENTS
-    return np.asarray(np.sqrt((PHOTON * np.sqrt(first)) ** 2 + (1.5e-4 * first) ** 2) * order)
+    return np.asarray(np.sqrt((PHOTON_NOISE * np.sqrt(first)) ** 2 + (1.5e-4 * first) ** 2) * order)
