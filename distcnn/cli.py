@@ -264,12 +264,28 @@ def export(predictions: Path, catalogue: Path, conf: Conf = None, sets: Sets = N
 
 
 @app.command()
+def compare(
+    survey: Path,
+    out: Annotated[Path, typer.Argument(help="Table to write: baselines.parquet.")],
+    package: Annotated[Path, typer.Option(help="Its split and its labels are used.")],
+    conf: Conf = None,
+    sets: Sets = None,
+) -> None:
+    """Fit simple methods on a package's split, for the report to show beside the network."""
+    from distcnn import pipeline
+
+    with _listening(_configure(conf, sets)) as listener:
+        pipeline.compare_baselines(survey, out, package, listener)
+
+
+@app.command()
 def report(
     predictions: Path,
     report_dir: Path,
     survey: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
     package: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
     truth: Annotated[Path | None, typer.Option(help="truth.parquet of a simulation.")] = None,
+    baselines: Annotated[Path | None, typer.Option(help="Table of `distcnn compare`.")] = None,
     conf: Conf = None,
     sets: Sets = None,
 ) -> None:
@@ -286,6 +302,7 @@ def report(
             survey=survey,
             package=package,
             truth=truth,
+            baselines=baselines,
         )
 
 

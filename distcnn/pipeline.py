@@ -1,15 +1,15 @@
 """The pipeline on one page: one function per stage, every stage from one store to the next.
 
     archive files ──ingest──▶ survey.zarr ──train──▶ package/ ──predict──▶ predictions.zarr
-      (or simulate)                                                    ├──export──▶ catalogue
-                                                                       └──report──▶ page
+      (or simulate)                                     │                  ├──export──▶ catalogue
+                                                        │                  └──report──▶ page
+                                                        └──compare──▶ baselines.parquet ──┘
 
 Stages meet in stores only: none calls another, and each can be run again from the store
 before it. Here, and nowhere else, clusters are opened and stages are put together.
 """
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from distcnn.errors import UsageError
 from distcnn.events import Listener, Notice, silent
 
 if TYPE_CHECKING:
-    from distcnn.evaluation import EvaluationData
     from distcnn.inference import Forecast, Plan, PredictSummary, VerifySummary
     from distcnn.ingest import IngestSummary
     from distcnn.training import DistilSummary, TrainPlan, TrainSummary
@@ -220,6 +219,15 @@ def export_catalogue(predictions: Path, catalogue: Path, listener: Listener = si
     return export(predictions, catalogue, listener)
 
 
+def compare_baselines(survey: Path, out: Path, package: Path, listener: Listener = silent) -> None:
+    """Fit other methods on the split of ``package``; the table ``out`` has their labels."""
+    from distcnn.baselines import compare
+
+    _must_exist(survey, "a survey store")
+    _must_exist(package, "a package")
+    compare(survey, out, package, listener)
+
+
 def write_report(
     predictions: Path,
     folder: Path,
@@ -229,18 +237,27 @@ def write_report(
     survey: Path | None = None,
     package: Path | None = None,
     truth: Path | None = None,
+    baselines: Path | None = None,
 ) -> Path:
     """Write the page and its numbers; returns the page.
 
-    Survey, package and truth are looked for where the products say, unless given.
+    Survey, package, truth and baselines are looked for where the products say, unless given.
     """
     from distcnn import report
     from distcnn.evaluation import find_products
 
     _must_exist(predictions, "a prediction store")
-    data = find_products(predictions, listener, survey=survey, package=package, truth=truth)
-    if config.report.baselines and data.manifest is not None:
-        data = _with_baselines(data, data.manifest.spec.labels, listener)
+    if baselines is not None:
+        _must_exist(baselines, "a table of `distcnn compare`")
+    data = find_products(
+        predictions,
+        listener,
+        survey=survey,
+        package=package,
+        truth=truth,
+        baselines=baselines,
+        show_baselines=config.report.baselines,
+    )
     return report.write_report(data, folder, config.report, listener)
 
 
@@ -277,6 +294,9 @@ def try_engines(package: Path, config: Config) -> str:
 
 def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[str]:
     """Run the whole pipeline on simulated stars; returns lines that say where the products are."""
+    from distcnn.report import choose_figures
+
+    choose_figures(config.report.figures)  # a wrong name is told before the work, not after
     at = {name: folder / name for name in _DEMO}
     simulate_archive(at["archive"], config.demo.stars, config.demo.seed, config, listener)
     ingest_archive(at["archive"], at["survey.zarr"], config, listener)
@@ -285,29 +305,14 @@ def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[
     listener(Notice(str(verify_predictions(at["predictions.zarr"], config, listener))))
     for name in _CATALOGUES:
         export_catalogue(at["predictions.zarr"], folder / name, listener)
+    if config.report.baselines:
+        compare_baselines(at["survey.zarr"], at["baselines.parquet"], at["package"], listener)
     page = write_report(at["predictions.zarr"], at["report"], config, listener)
     return [*(f"catalogue  {folder / name}" for name in _CATALOGUES), f"page       {page}"]
 
 
-_DEMO = ("archive", "survey.zarr", "package", "predictions.zarr", "report")
+_DEMO = ("archive", "survey.zarr", "package", "predictions.zarr", "baselines.parquet", "report")
 _CATALOGUES = ("catalogue.fits", "catalogue.parquet", "catalogue.vot")
-
-
-def _with_baselines(
-    data: "EvaluationData", labels: "tuple[str, ...]", listener: Listener
-) -> "EvaluationData":
-    from distcnn.baselines import compare
-    from distcnn.evaluation import BaselineLabels
-    from distcnn.survey import Store
-    from distcnn.survey.split import assign
-
-    split = data.split
-    if split is None or data.survey is None or "label" not in Store.open(data.survey).variables:
-        return data
-    listener(Notice("training the baselines on the same split"))
-    answers = compare(Store.open(data.survey, "survey"), labels, lambda ids: assign(ids, split))
-    found = {name: BaselineLabels(a.source_id, a.label) for name, a in answers.items()}
-    return replace(data, baselines=found)
 
 
 def _must_exist(path: Path, what: str) -> None:

@@ -17,6 +17,7 @@ COMMANDS = [
     "predict",
     "verify",
     "export",
+    "compare",
     "report",
     "inspect",
     "doctor",
@@ -61,6 +62,7 @@ def test_a_missing_argument_is_wrong_usage():
         (["tune", "no.zarr", "study", "--dry-run"], "no.zarr does not exist"),
         (["distil", "no", "small", "--survey", "s.zarr"], "no does not exist"),
         (["verify", "no.zarr"], "no.zarr does not exist"),
+        (["compare", "no.zarr", "b.parquet", "--package", "p"], "no.zarr does not exist"),
         (["inspect", "no.zarr"], "no.zarr does not exist"),
     ],
 )

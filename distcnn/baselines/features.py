@@ -1,12 +1,9 @@
 """Inputs of a survey as the columns of a table, for regressions that are not networks."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from distcnn.arrays import Array
-
-Inputs = Mapping[str, Array]
+from distcnn.baselines.base import Inputs
 
 
 def colours(photometry: Array) -> Array:

@@ -6,7 +6,10 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from distcnn.arrays import Array
-from distcnn.baselines.features import Inputs, photometric_table
+from distcnn.baselines.base import Estimate, Inputs, LabelledStars
+from distcnn.baselines.features import photometric_table
+
+MIN_STARS_PER_LABEL = 50
 
 
 @dataclass(frozen=True)
@@ -20,24 +23,26 @@ class PhotometryOnly:
     trees: tuple[HistGradientBoostingRegressor | None, ...]
 
     @classmethod
-    def fit(cls, inputs: Inputs, label: Array, *, seed: int = 0) -> "PhotometryOnly":
-        """Fit labels [N, L] (NaN = none) on magnitudes, colours and parallax; no XP."""
-        table = photometric_table(inputs)
+    def fit(
+        cls, training: LabelledStars, validation: LabelledStars | None = None, *, seed: int = 0
+    ) -> "PhotometryOnly":
+        """Fit on magnitudes, colours and parallax; no XP. The trees stop on a part of training."""
+        table = photometric_table(training.inputs)
         used = np.array([len(np.unique(c[np.isfinite(c)])) > 1 for c in table.T])
-        trees = tuple(_trees(table[:, used], column, seed) for column in label.T)
+        trees = tuple(_trees(table[:, used], column, seed) for column in training.label.T)
         return cls(used, trees)
 
-    def predict(self, inputs: Inputs) -> Array:
-        """Labels, float32 [N, L], in label units; NaN where a label could not be learned."""
+    def predict(self, inputs: Inputs) -> Estimate:
+        """Labels of stars; no errors."""
         table = photometric_table(inputs)[:, self.used]
         nothing = np.full(len(table), np.nan)
         columns = [nothing if trees is None else trees.predict(table) for trees in self.trees]
-        return np.stack(columns, axis=1).astype(np.float32)
+        return Estimate(np.stack(columns, axis=1).astype(np.float32))
 
 
 def _trees(table: Array, label: Array, seed: int) -> HistGradientBoostingRegressor | None:
     good = np.isfinite(label)
-    if good.sum() < 50 or not table.shape[1]:
+    if good.sum() < MIN_STARS_PER_LABEL or not table.shape[1]:
         return None
     trees = HistGradientBoostingRegressor(
         max_iter=400,

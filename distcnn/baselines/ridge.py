@@ -1,28 +1,36 @@
 """Ridge regression on everything the network sees: the linear floor that a network must beat."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from distcnn.arrays import Array
-from distcnn.baselines.features import Inputs, full_table
+from distcnn.baselines.base import Estimate, Inputs, LabelledStars
+from distcnn.baselines.features import full_table
 
-PENALTIES = tuple(10.0**power for power in np.arange(-2.0, 6.5, 0.5))
+PENALTIES = 10.0 ** np.arange(-2.0, 6.5, 0.5)
+"""Penalties that are tried, in units of squared standardised inputs."""
+CLIP_SIGMA = 5.0
+"""Bounds what a damaged input can do to a linear model, in standard deviations of training."""
 
 
 @dataclass(frozen=True)
-class Ridge:
+class LinearRidge:
     """Linear in standardised inputs; missing inputs are replaced by their mean.
 
     Attributes
     ----------
-    mean, scale : [F] of the training inputs.
+    scaling : table of features [N, F] -> standardised, clipped, without gaps.
     weights : [F, L]; ``offset`` : [L] in label units.
-    penalty : [L] chosen on the validation split.
+    penalty : [L] chosen on the validation split; NaN where a label could not be learned.
     """
 
-    mean: Array
-    scale: Array
+    scaling: Pipeline
     weights: Array
     offset: Array
     penalty: Array
@@ -30,66 +38,52 @@ class Ridge:
     @classmethod
     def fit(
         cls,
-        inputs: Inputs,
-        label: Array,
-        validation_inputs: Inputs,
-        validation_label: Array,
+        training: LabelledStars,
+        validation: LabelledStars,
         *,
-        penalties: tuple[float, ...] = PENALTIES,
-    ) -> "Ridge":
-        """Fit labels [N, L] (NaN = none); the penalty with the least validation error is kept."""
-        table = full_table(inputs)
-        mean, scale = _standard(table)
-        table = _scaled(table, mean, scale)
-        judge = _scaled(full_table(validation_inputs), mean, scale)
+        seed: int = 0,
+        penalties: Array = PENALTIES,
+    ) -> "LinearRidge":
+        """Fit every label; of two and more penalties that with the least validation error stays."""
+        scaling = make_pipeline(
+            StandardScaler(),
+            FunctionTransformer(partial(np.clip, a_min=-CLIP_SIGMA, a_max=CLIP_SIGMA)),
+            SimpleImputer(strategy="constant", fill_value=0.0),
+        )
+        table = scaling.fit_transform(_features(training.inputs))
+        other = scaling.transform(_features(validation.inputs))
         columns = [
-            _column(table, label[:, number], judge, validation_label[:, number], penalties)
-            for number in range(label.shape[1])
+            _fit_label((table, label), (other, known), penalties)
+            for label, known in zip(training.label.T, validation.label.T, strict=True)
         ]
         weights, offset, penalty = (np.array(part) for part in zip(*columns, strict=True))
-        return cls(mean, scale, weights.T, offset, penalty)
+        return cls(scaling, weights.T, offset, penalty)
 
-    def predict(self, inputs: Inputs) -> Array:
-        """Labels, float32 [N, L], in label units."""
-        table = _scaled(full_table(inputs), self.mean, self.scale)
-        return np.asarray(table @ self.weights + self.offset, np.float32)
-
-
-def _standard(table: Array) -> tuple[Array, Array]:
-    good = np.isfinite(table)
-    count = np.maximum(good.sum(axis=0), 1)
-    mean = np.where(good, table, 0).sum(axis=0) / count
-    scale = np.sqrt(np.where(good, (table - mean) ** 2, 0).sum(axis=0) / count)
-    return mean, np.where(scale > 0, scale, 1.0)
+    def predict(self, inputs: Inputs) -> Estimate:
+        """Labels of stars; no errors."""
+        table = self.scaling.transform(_features(inputs))
+        return Estimate(np.asarray(table @ self.weights + self.offset, np.float32))
 
 
-def _scaled(table: Array, mean: Array, scale: Array) -> Array:
-    # Five standard deviations bound what a damaged input can do to a linear model.
-    scaled = np.clip((table - mean) / scale, -5, 5)
-    return np.where(np.isfinite(scaled), scaled, 0.0)
+def _features(inputs: Inputs) -> Array:
+    table = full_table(inputs).astype(float)
+    # scikit-learn takes NaN as missing, but refuses infinities.
+    return np.where(np.isfinite(table), table, np.nan)
 
 
-def _column(
-    table: Array, label: Array, judge: Array, judge_label: Array, penalties: tuple[float, ...]
+def _fit_label(
+    training: tuple[Array, Array], validation: tuple[Array, Array], penalties: Array
 ) -> tuple[Array, float, float]:
-    """Weights, offset and penalty of one label."""
-    good, judged = np.isfinite(label), np.isfinite(judge_label)
+    """Weights [F], offset and penalty of one label."""
+    (table, label), (other, truth) = training, validation
+    good, known = np.isfinite(label), np.isfinite(truth)
     if good.sum() < 2:
         return np.full(table.shape[1], np.nan), np.nan, np.nan
-    known = table[good]
-    centre, middle = known.mean(axis=0), float(label[good].mean())
-    known = known - centre
-    values, vectors = np.linalg.eigh(known.T @ known)
-    along = vectors.T @ (known.T @ (label[good] - middle))
-    choices = vectors @ (along[:, None] / (np.maximum(values, 0)[:, None] + np.array(penalties)))
-    guess = (judge[judged] - centre) @ choices + middle
-    best = _best(guess, judge_label[judged])
-    weights = choices[:, best]
-    return weights, middle - float(centre @ weights), penalties[best]
-
-
-def _best(guess: Array, truth: Array) -> int:
-    if not len(truth):
-        return int(guess.shape[1]) // 2
-    loss: Array = np.mean((guess - truth[:, None]) ** 2, axis=0)
-    return int(loss.argmin())
+    # All penalties at once, as so many labels: the normal equations are set up only once.
+    repeated = np.repeat(label[good, None], len(penalties), axis=1)
+    ridge = Ridge(alpha=penalties, solver="cholesky").fit(table[good], repeated)
+    best = len(penalties) // 2
+    if known.any():
+        residual = ridge.predict(other[known]) - truth[known, None]
+        best = int(np.square(residual).mean(axis=0).argmin())
+    return ridge.coef_[best], float(ridge.intercept_[best]), float(penalties[best])

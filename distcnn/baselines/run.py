@@ -1,75 +1,106 @@
-"""Every rival on one survey: fitted on the same training stars, asked for the same others."""
+"""Compare: fit every baseline on the package's split, and store what it says of other stars."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.baselines.photometry import PhotometryOnly
-from distcnn.baselines.ridge import Ridge
+from distcnn.baselines.base import Baseline, LabelledStars
+from distcnn.baselines.registry import BASELINES
 from distcnn.errors import StoreError
+from distcnn.evaluation.baseline_table import (
+    BaselineLabels,
+    BaselineTable,
+    origin_of,
+    read_baselines,
+    write_baselines,
+)
+from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
+from distcnn.manifest import read_manifest
 from distcnn.survey import Store
+from distcnn.survey.split import TEST, Part, assign
 
+STAGE = "compare"
 INPUTS = ("flux", "xp", "photometry", "parallax", "parallax_error")
-SPECTRAL = ("flux", "xp")
-MOST = 20_000
-"""Most stars of each part that a rival is fitted on or asked for."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Labels [N, L] of a rival for the stars ``source_id`` [N], which it was not fitted on."""
-
-    source_id: Array
-    label: Array
+MAX_STARS = 20_000
+"""Most stars of each part that a baseline is fitted on or asked for; they are held in memory."""
 
 
 def compare(
-    store: Store,
-    labels: Sequence[str],
-    part_of: Callable[[Array], Array],
+    survey: Path,
+    out: Path,
+    package: Path,
+    listener: Listener = silent,
     *,
-    most: int = MOST,
+    max_stars: int = MAX_STARS,
     seed: int = 0,
-) -> dict[str, Answer]:
-    """Fit the rivals that the survey's inputs allow.
+) -> BaselineTable:
+    """Fit the baselines that the survey's inputs allow; their labels become the file ``out``.
+
+    They learn the labels of ``package`` from its training split and choose settings on its
+    validation split. A table of the same origin and settings is left as it is.
+
+    Raises
+    ------
+    StoreError : the survey has no labelled star in training or validation, or ``out`` cannot
+        be written.
+    PackageError : the package cannot be used.
+    FileBroken : ``out`` is a file, but no table of baselines.
+    """
+    store = Store.open(survey, "survey")
+    manifest = read_manifest(package)
+    labels, split = manifest.spec.labels, manifest.training_split
+    origin = origin_of(store, split, labels)
+    chosen = [baseline for baseline in BASELINES if set(baseline.needs) & set(store.variables)]
+    settings = {"max_stars": max_stars, "seed": seed, "methods": [b.title for b in chosen]}
+    if out.exists():
+        found = read_baselines(out)
+        if (found.origin, found.settings) == (origin, settings):
+            listener(Notice(f"{out} is there already, of the same survey and split"))
+            return found
+    start = perf_counter()
+    parts = collect(store, labels, lambda ids: assign(ids, split), max_stars)
+    listener(StageStarted(STAGE, len(chosen), "methods"))
+    methods = {}
+    for baseline in chosen:
+        methods[baseline.title] = _answer(baseline, parts, seed)
+        listener(Advanced(STAGE, 1, baseline.title))
+    table = BaselineTable(tuple(labels), methods, origin, settings)
+    write_baselines(out, table)
+    facts = {"methods": len(methods), "stars": len(parts[2]["source_id"])}
+    listener(StageEnded(STAGE, facts | {"seconds": round(perf_counter() - start, 1)}))
+    return table
+
+
+def _answer(baseline: Baseline, parts: Sequence[Mapping[str, Array]], seed: int) -> BaselineLabels:
+    training, validation, others = parts
+    fitted = baseline.fit(
+        LabelledStars(training, training["label"]),
+        LabelledStars(validation, validation["label"]),
+        seed=seed,
+    )
+    estimate = fitted.predict(others)
+    return BaselineLabels(others["source_id"], estimate.label, estimate.error)
+
+
+def collect(
+    store: Store, labels: Sequence[str], part_of: Callable[[Array], Array], max_stars: int
+) -> list[dict[str, Array]]:
+    """Training, validation and other stars: test split and unlabelled, ``max_stars`` of each.
 
     Parameters
     ----------
-    store : a survey with reference labels.
-    labels : which of them, in order.
-    part_of : source_ids -> 0 train, 1 validation, other numbers for the rest.
+    labels : which of the survey's labels, in order.
+    part_of : source_ids [N] -> ``Part`` [N].
 
     Raises
     ------
     StoreError : the survey has no labelled star in training or validation.
     """
-    parts = _collect(store, labels, part_of, most)
-    train, validation, others = parts
-    if not len(train["source_id"]) or not len(validation["source_id"]):
-        raise StoreError(
-            f"{store.path} has no labelled star to fit rivals on",
-            cure="Report without them: --set report.baselines=false.",
-        )
-    answers = {}
-    if any(name in train for name in SPECTRAL):
-        ridge = Ridge.fit(train, train["label"], validation, validation["label"])
-        answers["ridge regression, same inputs"] = Answer(
-            others["source_id"], ridge.predict(others)
-        )
-    if "photometry" in train:
-        trees = PhotometryOnly.fit(train, train["label"], seed=seed)
-        answers["photometry and parallax alone"] = Answer(
-            others["source_id"], trees.predict(others)
-        )
-    return answers
-
-
-def _collect(
-    store: Store, labels: Sequence[str], part_of: Callable[[Array], Array], most: int
-) -> list[dict[str, Array]]:
-    """Training, validation and all other stars, at most ``most`` of each, region by region."""
+    if "label" not in store.variables:
+        raise _unlabelled(store)
     known = [str(name) for name in store.coordinate("label")]
     columns = [known.index(name) for name in labels]
     names = [name for name in INPUTS if name in store.variables]
@@ -78,12 +109,23 @@ def _collect(
         rows = store.read(region, [*names, "source_id", "label"])
         rows["label"] = rows["label"][:, columns]
         part, has = part_of(rows["source_id"]), np.isfinite(rows["label"]).any(axis=1)
-        where = (has & (part == 0), has & (part == 1), ~has | (part > 2))
+        where = (has & (part == Part.TRAIN), has & (part == Part.VALIDATION), ~has | (part >= TEST))
         for block, inside in zip(blocks, where, strict=True):
-            room = most - sum(len(one["source_id"]) for one in block)
+            room = max_stars - sum(len(one["source_id"]) for one in block)
             chosen = np.flatnonzero(inside)[: max(room, 0)]
             block.append({name: values[chosen] for name, values in rows.items()})
-    return [_joined(block) for block in blocks]
+    parts = [_joined(block) for block in blocks]
+    if not all(len(part["source_id"]) for part in parts[:2]):
+        raise _unlabelled(store)
+    return parts
+
+
+def _unlabelled(store: Store) -> StoreError:
+    return StoreError(
+        f"{store.path} has no labelled star to fit baselines on",
+        expected="labelled stars in the training and validation splits of the package",
+        cure="The report does without them; `distcnn demo` with --set report.baselines=false.",
+    )
 
 
 def _joined(blocks: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

@@ -100,7 +100,7 @@ class ReportConfig(Frozen):
     spectra: int = Field(6, ge=0)
     """Example spectra shown."""
     baselines: bool = True
-    """Train ridge and photometry-only baselines on the same split for comparison."""
+    """Show the baselines of ``distcnn compare``; ``distcnn demo`` also makes them."""
     snr_edges: tuple[float, ...] = (
         15.0,
         25.0,

@@ -1,6 +1,7 @@
 """Evaluation: how good the predictions are, as numbers; no torch, and nothing that draws."""
 
-from distcnn.evaluation.data import BaselineLabels, EvaluationData, find_products
+from distcnn.evaluation.baseline_table import BaselineLabels
+from distcnn.evaluation.data import EvaluationData, find_products
 from distcnn.evaluation.evaluate import evaluate
 from distcnn.evaluation.records import Evaluation
 from distcnn.evaluation.sample import Sample

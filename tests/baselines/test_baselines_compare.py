@@ -1,13 +1,29 @@
+import json
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from distcnn.baselines import compare
-from distcnn.errors import StoreError
-from distcnn.schema import SURVEY_VARIABLES
+from distcnn.config import SplitConfig
+from distcnn.errors import FileBroken, StoreError
+from distcnn.evaluation.baseline_table import (
+    BaselineLabels,
+    BaselineTable,
+    differences,
+    origin_of,
+    read_baselines,
+    write_baselines,
+)
+from distcnn.events import Notice
+from distcnn.schema import PACKAGE_FORMAT, SURVEY_VARIABLES
 from distcnn.survey import Coordinate, Layout, create_store
+from distcnn.survey.split import TEST, assign
 
 NAMES = ("source_id", "flux", "photometry", "parallax", "parallax_error", "label")
 STARS, PIXELS = 900, 12
+SPLIT = SplitConfig(train=0.5, validation=0.1, calibration=0.2)
+RIDGE, TREES = "ridge regression, same inputs", "photometry and parallax alone"
 
 
 def survey(path, rng, *, labelled=0.8, names=NAMES):
@@ -22,7 +38,7 @@ def survey(path, rng, *, labelled=0.8, names=NAMES):
             "label": Coordinate("label", np.array(["teff", "mh"])),
             "band": Coordinate("band", np.array(["G", "BP", "RP"])),
         },
-        attrs={},
+        attrs={"fingerprint": "abc"},
     )
     label = rng.normal(0, 1, (STARS, 2))
     rows = {
@@ -39,46 +55,110 @@ def survey(path, rng, *, labelled=0.8, names=NAMES):
     return store, label
 
 
-def parts(source_id):
-    return source_id % 5
+@pytest.fixture
+def package(tmp_path):
+    return make_package(tmp_path / "package", ["teff", "mh"])
 
 
-def test_rivals_answer_for_stars_they_were_not_fitted_on(tmp_path, rng):
+def make_package(path, labels):
+    """A package as far as baselines know it: its manifest."""
+    path.mkdir()
+    manifest = {"spec": {"labels": labels}, "train": {"split": SPLIT.model_dump(mode="json")}}
+    (path / "manifest.json").write_text(json.dumps(manifest | {"format": PACKAGE_FORMAT}))
+    return path
+
+
+def test_baselines_answer_for_stars_they_were_not_fitted_on(tmp_path, rng, package):
     store, label = survey(tmp_path / "s.zarr", rng)
-    answers = compare(store, ["teff", "mh"], parts)
-    assert set(answers) == {"ridge regression, same inputs", "photometry and parallax alone"}
+    answers = compare(store.path, tmp_path / "b.parquet", package).methods
+    assert set(answers) == {RIDGE, TREES}
     known = np.isfinite(store.read(store.regions(3)[0])["label"][:, 0])
     for answer in answers.values():
         rows = answer.source_id - 1
-        fitted_on = known[rows] & np.isin(parts(answer.source_id), (0, 1))
-        assert not fitted_on.any()
+        assert not (known[rows] & (assign(answer.source_id, SPLIT) != TEST)).any()
         assert answer.label.shape == (len(rows), 2)
-    ridge = answers["ridge regression, same inputs"]
+    ridge, trees = answers[RIDGE], answers[TREES]
     assert np.std(ridge.label - label[ridge.source_id - 1], axis=0).max() < 0.05
-    trees = answers["photometry and parallax alone"]
-    gap = np.std(trees.label - label[trees.source_id - 1], axis=0)
-    assert gap[0] < 0.3 < 0.8 < gap[1]
+    residual = np.std(trees.label - label[trees.source_id - 1], axis=0)
+    assert residual[0] < 0.3 < 0.8 < residual[1]
 
 
-def test_labels_come_in_the_order_asked_for(tmp_path, rng):
+def test_the_table_holds_what_was_computed_and_from_what(tmp_path, rng, package):
+    store, _ = survey(tmp_path / "s.zarr", rng)
+    made = compare(store.path, tmp_path / "b.parquet", package)
+    table = read_baselines(tmp_path / "b.parquet")
+    for title, answer in made.methods.items():
+        assert np.array_equal(table.methods[title].source_id, answer.source_id)
+        assert np.array_equal(table.methods[title].label, answer.label)
+    assert table.origin == origin_of(store, SPLIT, ["teff", "mh"])
+    assert table.origin["survey"] == "abc"
+    rows = pq.read_table(tmp_path / "b.parquet")
+    assert rows.column_names == ["source_id", "method", "teff", "teff_error", "mh", "mh_error"]
+
+
+def test_errors_of_a_method_are_kept_with_its_labels(tmp_path, rng):
+    label, error = rng.normal(size=(2, 4, 2)).astype(np.float32)
+    ids = np.arange(4)
+    methods = {"one": BaselineLabels(ids, label, error), "two": BaselineLabels(ids, label)}
+    write_baselines(tmp_path / "b.parquet", BaselineTable(("teff", "mh"), methods, {}, {}))
+    found = read_baselines(tmp_path / "b.parquet").ordered(["mh", "teff"])
+    assert np.array_equal(found["one"].error, error[:, ::-1])
+    assert np.array_equal(found["two"].label, label[:, ::-1])
+    assert found["two"].error is None
+
+
+def test_the_same_command_again_leaves_the_table_as_it_is(tmp_path, rng, package):
+    store, _ = survey(tmp_path / "s.zarr", rng)
+    out, events = tmp_path / "b.parquet", []
+    compare(store.path, out, package)
+    before = out.stat().st_mtime_ns
+    compare(store.path, out, package, events.append)
+    assert out.stat().st_mtime_ns == before
+    assert [type(event) for event in events] == [Notice]
+    compare(store.path, out, package, max_stars=50)
+    assert read_baselines(out).settings["max_stars"] == 50
+
+
+def test_what_is_no_table_of_baselines_is_never_replaced(tmp_path, rng, package):
+    store, _ = survey(tmp_path / "s.zarr", rng)
+    out = tmp_path / "notes.parquet"
+    out.write_text("mine")
+    with pytest.raises(FileBroken, match=r"notes\.parquet is no table of baselines"):
+        compare(store.path, out, package)
+    assert out.read_text() == "mine"
+
+
+def test_another_survey_split_or_label_is_told_apart(tmp_path, rng):
+    store, _ = survey(tmp_path / "s.zarr", rng)
+    mine = origin_of(store, SPLIT, ["teff"])
+    assert differences(mine, mine) == []
+    assert differences(mine | {"survey": "other"}, mine) == ["survey"]
+    turned = SPLIT.model_copy(update={"rotate": 0.5})
+    assert differences(origin_of(store, turned, ["teff"]), mine) == ["split"]
+    assert differences(mine, mine | {"labels": ["teff", "mh"]}) == ["labels (no mh)"]
+
+
+def test_labels_come_in_the_order_of_the_package(tmp_path, rng):
     store, label = survey(tmp_path / "s.zarr", rng)
-    ridge = compare(store, ["mh"], parts)["ridge regression, same inputs"]
+    package = make_package(tmp_path / "other", ["mh"])
+    ridge = compare(store.path, tmp_path / "b.parquet", package).methods[RIDGE]
     assert np.std(ridge.label[:, 0] - label[ridge.source_id - 1, 1]) < 0.05
 
 
-def test_no_more_stars_are_asked_for_than_allowed(tmp_path, rng):
+def test_no_more_stars_are_asked_for_than_allowed(tmp_path, rng, package):
     store, _ = survey(tmp_path / "s.zarr", rng)
-    answers = compare(store, ["teff", "mh"], parts, most=100)
-    assert all(len(answer.source_id) == 100 for answer in answers.values())
+    table = compare(store.path, tmp_path / "b.parquet", package, max_stars=100)
+    assert all(len(answer.source_id) == 100 for answer in table.methods.values())
 
 
-def test_a_survey_without_spectra_has_no_ridge(tmp_path, rng):
+def test_a_survey_without_spectra_has_no_ridge(tmp_path, rng, package):
     names = tuple(name for name in NAMES if name != "flux")
     store, _ = survey(tmp_path / "s.zarr", rng, names=names)
-    assert set(compare(store, ["teff"], parts)) == {"photometry and parallax alone"}
+    assert set(compare(store.path, tmp_path / "b.parquet", package).methods) == {TREES}
 
 
-def test_a_survey_without_labelled_stars_is_told_what_to_do(tmp_path, rng):
+def test_a_survey_without_labelled_stars_is_told_what_to_do(tmp_path, rng, package):
     store, _ = survey(tmp_path / "s.zarr", rng, labelled=0.0)
     with pytest.raises(StoreError, match=r"report\.baselines=false"):
-        compare(store, ["teff", "mh"], parts)
+        compare(store.path, tmp_path / "b.parquet", package)
+    assert not (tmp_path / "b.parquet").exists()

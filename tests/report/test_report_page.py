@@ -9,11 +9,13 @@ import pytest
 from evaluation.package_rows import coverage_rows, size_rows
 
 from distcnn.config import ReportConfig
-from distcnn.errors import ColumnMissing, FileBroken, StoreError
+from distcnn.errors import ColumnMissing, ConfigError, FileBroken, StoreError
 from distcnn.evaluation import BaselineLabels, EvaluationData
-from distcnn.events import Advanced, StageEnded, StageStarted
+from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.manifest import Manifest
 from distcnn.report import write_report
+from distcnn.report.figures.registry import FIGURES, SECTIONS
+from distcnn.report.figures.style import wrapped_panels
 from distcnn.survey import Store
 
 CONFIG = ReportConfig(spectra=3)
@@ -242,6 +244,36 @@ def test_only_the_figures_asked_for_are_made(products, tmp_path):
     config = ReportConfig(figures=("pulls", "speed"))
     page = write_report(products.data, tmp_path, config).read_text()
     assert set(_Page(page).images) == {"Pulls", "Throughput"}
+
+
+def test_a_figure_that_does_not_exist_is_refused_with_the_nearest_name(products, tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean 'kiel'"):
+        write_report(products.data, tmp_path / "r", ReportConfig(figures=("keil",)))
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_figure_that_was_asked_for_and_cannot_be_drawn_is_told(products, tmp_path):
+    events = []
+    data = EvaluationData(products.data.predictions)
+    write_report(data, tmp_path, ReportConfig(figures=("learning",)), events.append)
+    (notice,) = [event for event in events if isinstance(event, Notice)]
+    assert notice.text == "figure 'learning' is not drawn: it needs the package"
+
+
+def test_every_figure_stands_in_a_section_of_the_page_under_a_name_of_its_own():
+    assert {figure.section for figure in FIGURES} <= {section.key for section in SECTIONS}
+    assert len({figure.key for figure in FIGURES}) == len(FIGURES)
+
+
+def test_many_labels_are_drawn_in_rows_and_keep_their_axes():
+    panels = wrapped_panels(24, lines=2, height=2.0)
+    panels.set_ylabel(0, "upper")
+    panels.label_outer()
+    assert panels.figure.get_size_inches() == pytest.approx([11.0, 20.0])
+    assert panels.axes.shape == (2, 24)
+    assert [ax.get_ylabel() for ax in panels.axes[0]] == (["upper", *[""] * 4] * 5)[:24]
+    labelled = [ax.xaxis.get_tick_params()["labelbottom"] for ax in panels.axes[1]]
+    assert labelled == [False] * 19 + [True] * 5
 
 
 def test_provenance_is_printed_and_escaped(products, tmp_path):

@@ -1,0 +1,187 @@
+"""The table of baselines: labels of other methods, and of which survey and split they are.
+
+baselines.parquet   source_id, method, one column per label, and <label>_error where a method
+gives errors; NaN = no value. Its metadata (key ``distcnn``, JSON) holds
+format, version, ``origin``, ``settings`` and the title of every method.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distcnn import __version__, hashing
+from distcnn.arrays import Array
+from distcnn.config import SplitConfig
+from distcnn.errors import FileBroken, StoreError
+from distcnn.files import atomic_write
+from distcnn.survey import Store
+from distcnn.survey.split import groups_digest
+
+BASELINES_FORMAT = 1
+_KEY = b"distcnn"
+
+
+@dataclass(frozen=True)
+class BaselineLabels:
+    """Labels of another method for stars that it was not fitted on.
+
+    Attributes
+    ----------
+    source_id : [N].
+    label : [N, L] in label units; NaN where the method has none.
+    error : [N, L] standard errors; None where the method gives none.
+    """
+
+    source_id: Array
+    label: Array
+    error: Array | None = None
+
+
+@dataclass(frozen=True)
+class BaselineTable:
+    """Labels by title of the method, ``labels`` their names in order, and where they are from.
+
+    Attributes
+    ----------
+    origin : digests of the survey and of the split, and the labels (``origin_of``).
+    settings : what else decides the values.
+    """
+
+    labels: tuple[str, ...]
+    methods: Mapping[str, BaselineLabels]
+    origin: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    def ordered(self, names: Sequence[str]) -> dict[str, BaselineLabels]:
+        """The methods with their labels in the order of ``names``.
+
+        Raises
+        ------
+        ValueError : a name is no label of the table.
+        """
+        columns = [self.labels.index(name) for name in names]
+        return {
+            title: BaselineLabels(
+                found.source_id,
+                found.label[:, columns],
+                None if found.error is None else found.error[:, columns],
+            )
+            for title, found in self.methods.items()
+        }
+
+
+def origin_of(survey: Store, split: SplitConfig, labels: Sequence[str]) -> dict[str, Any]:
+    """What a table of baselines must have in common with predictions to be shown beside them.
+
+    Raises
+    ------
+    ConfigError : the split's table of groups is not there.
+    """
+    settings = split.model_dump(mode="json", exclude={"groups"})
+    return {
+        "survey": survey.attrs.get("fingerprint"),
+        "split": hashing.of_value(settings | {"groups": groups_digest(split)}),
+        "labels": list(labels),
+    }
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Names of the parts of an origin that do not fit: survey, split, or missing labels."""
+    other = [key for key in ("survey", "split") if found.get(key) != wanted[key]]
+    missing = set(wanted["labels"]) - set(found.get("labels", []))
+    return [*other, *([f"labels (no {', '.join(sorted(missing))})"] if missing else [])]
+
+
+def write_baselines(path: Path, table: BaselineTable) -> None:
+    """Write a table; it appears whole or not at all, and replaces one that is there.
+
+    Raises
+    ------
+    StoreError : the file cannot be written.
+    """
+    facts = {
+        "format": BASELINES_FORMAT,
+        "kind": "baselines",
+        "distcnn_version": __version__,
+        "origin": dict(table.origin),
+        "settings": dict(table.settings),
+        "labels": list(table.labels),
+    }
+    rows = pa.concat_tables([_rows(title, f, table.labels) for title, f in table.methods.items()])
+    rows = rows.replace_schema_metadata({_KEY: json.dumps(facts)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as draft:
+            pq.write_table(rows, draft, compression="zstd")
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written ({error})", cure="Give another path for the baselines."
+        ) from None
+
+
+def _rows(title: str, found: BaselineLabels, labels: Sequence[str]) -> pa.Table:
+    missing = np.full(found.label.shape, np.nan)
+    error = missing if found.error is None else found.error
+    columns = {
+        "source_id": found.source_id.astype(np.int64),
+        "method": pa.array([title] * len(found.source_id), pa.string()).dictionary_encode(),
+    }
+    for number, name in enumerate(labels):
+        columns[name] = found.label[:, number].astype(np.float32)
+        columns[f"{name}_error"] = error[:, number].astype(np.float32)
+    return pa.table(columns)
+
+
+def read_baselines(path: Path) -> BaselineTable:
+    """Read a table.
+
+    Raises
+    ------
+    FileBroken : it is not readable, or no table of baselines.
+    """
+    facts = read_facts(path)
+    labels = tuple(facts["labels"])
+    try:
+        table = pq.read_table(path)
+        titles = np.array(table["method"].to_pylist(), object)
+        label = np.stack([table[name].to_numpy() for name in labels], axis=1)
+        error = np.stack([table[f"{name}_error"].to_numpy() for name in labels], axis=1)
+        source_id = table["source_id"].to_numpy()
+    except (OSError, KeyError, pa.ArrowException) as problem:
+        raise _broken(path, problem) from None
+    methods = {}
+    for title in dict.fromkeys(titles):
+        mine = titles == title
+        known = error[mine] if np.isfinite(error[mine]).any() else None
+        methods[str(title)] = BaselineLabels(source_id[mine], label[mine], known)
+    return BaselineTable(labels, methods, facts["origin"], facts["settings"])
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The metadata of a table, without its rows.
+
+    Raises
+    ------
+    FileBroken : it is not readable, or no table of baselines.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {})[_KEY])
+        if (facts["kind"], facts["format"]) != ("baselines", BASELINES_FORMAT):
+            raise ValueError(f"{facts['kind']} of format {facts['format']}")
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as problem:
+        raise _broken(path, problem) from None
+    return facts
+
+
+def _broken(path: Path, problem: Exception) -> FileBroken:
+    return FileBroken(
+        f"{path} is no table of baselines ({type(problem).__name__}: {problem})",
+        expected=f"a file of `distcnn compare`, format {BASELINES_FORMAT}",
+        cure="Write it again with `distcnn compare SURVEY OUT --package PACKAGE`.",
+    )
