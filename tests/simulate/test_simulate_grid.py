@@ -146,3 +146,11 @@ def test_the_record_of_a_dr3_archive_is_that_of_before_grids_were_settings(
     assert new["config"]["release"] == "DR4"
     with gzip.open(next((tmp_path / "a").glob("GaiaSource_*")), "rt") as stream:
         assert "Gaia DR3 " in stream.read()
+
+
+def test_the_demonstration_of_dr4_reads_the_grid_that_it_simulates() -> None:
+    config = load_config(Path("demo_dr4"))
+    simulated, read = config.simulate.grid, config.ingest.grid
+    assert simulated == DR4
+    assert (read.start, read.step, read.size) == (simulated.start, simulated.step, simulated.size)
+    assert (read.unit, read.medium, read.frame) == ("nm", "vacuum", "stellar rest")
