@@ -42,7 +42,7 @@ from distcnn.model.devices import one_thread
 from distcnn.monitor import console_display
 from distcnn.quality import Quality
 from distcnn.survey import Region, Store
-from distcnn.training import Part
+from distcnn.training import Split
 from distcnn.training.data.labelled import read_labelled
 from distcnn.training.distillation.agreement import ScoredPredictions, student_agreement
 
@@ -56,7 +56,7 @@ CPU = torch.device("cpu")
 def judge(student: Package, teacher: Package, survey: Store, truth: Path) -> dict[str, Any]:
     """The price against the truth, by S/N."""
     split = student.manifest.training_split
-    stars = read_labelled(survey, student.spec, split, Part.TEST)
+    stars = read_labelled(survey, student.spec, split, Split.TEST)
     table = pd.read_parquet(truth).set_index("source_id").loc[stars.source_id]
     stars = stars.take(np.flatnonzero(table["trouble"].to_numpy() == ""))
     known = table[table["trouble"] == ""][list(student.labels)].to_numpy()

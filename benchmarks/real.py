@@ -26,7 +26,7 @@ from distcnn.errors import DistcnnError
 from distcnn.events import Event, Notice
 from distcnn.schema import FLAG_TEXT, LABELS, Flag
 from distcnn.survey import Region, Store
-from distcnn.training import Part, assign
+from distcnn.training import Split, assign_split
 
 FOLDS = 5
 SMALL = ["demo.stars=4000", "train.members=3", "train.epochs=20"]
@@ -81,7 +81,7 @@ def cross_validate(name: str, archive: Path, conf: str, work: Path) -> list[Row]
     error = np.full(known["label"].shape, np.nan)
     for fold in range(FOLDS):
         chosen = load_config(Path(conf), [f"train.split.rotate={fold / FOLDS}"])
-        test = assign(known["source_id"], chosen.train.split) == Part.TEST
+        test = assign_split(known["source_id"], chosen.train.split) == Split.TEST
         answer = predict_fold(survey, chosen, work / f"{conf}-{fold}")
         found[test], error[test] = answer["label"][test], answer["label_error"][test]
         print(f"  fold {fold + 1} of {FOLDS}: {test.sum()} stars tested", flush=True)

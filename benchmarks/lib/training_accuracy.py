@@ -17,7 +17,7 @@ import torch
 from distcnn.config import TrainConfig
 from distcnn.model import InputSpec, Network, build_network, fit_scaling
 from distcnn.survey import Store
-from distcnn.training import Part
+from distcnn.training import Split
 from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.labelled import Labelled, read_labelled
 from distcnn.training.data.tensors import Scaled, scale_stars
@@ -62,7 +62,7 @@ def compare_accuracy(path: Path, repeats: int) -> dict[str, Any]:
     spec = InputSpec.of_survey(store, config.network)
     train, held_out, test = (
         read_labelled(store, spec, config.split, part)
-        for part in (Part.TRAIN, Part.VALIDATION, Part.TEST)
+        for part in (Split.TRAIN, Split.VALIDATION, Split.TEST)
     )
     facts = SurveyProperties.of(store, train)
     found: dict[str, list[np.ndarray]] = {"eager": [], "ours": []}

@@ -19,7 +19,7 @@ from distcnn.evaluation.data import EvaluationData
 from distcnn.events import Advanced, Listener, StageStarted
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store
-from distcnn.survey.split import TEST, assign
+from distcnn.survey.split import TEST, assign_split
 
 READ_STARS = 65_536
 """Stars read at a time."""
@@ -218,7 +218,7 @@ class _Joiner:
         if self.split is None or survey is None:
             return np.ones(len(ids), bool)
         labelled = np.isfinite(survey["label"]).any(axis=1)
-        return np.asarray(~labelled | (assign(ids, self.split) == TEST))
+        return np.asarray(~labelled | (assign_split(ids, self.split) == TEST))
 
     def _references(
         self, ids: Array, survey: dict[str, Array] | None

@@ -18,7 +18,7 @@ from distcnn.inference.compatibility import band_names, reference_column
 from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, Predictor
 from distcnn.model.devices import one_thread
 from distcnn.schema import Flag, Status
-from distcnn.survey import Region, Store, widened
+from distcnn.survey import Region, Store, to_float32
 
 Arrays = dict[str, Array]
 
@@ -130,7 +130,7 @@ def first_rows(survey: Store, task: RegionTask, wanted: Sequence[str], batch: in
     rows = Region(task.region.start, min(task.region.start + batch, task.region.stop))
     names = tuple(name for name in wanted if name in survey.variables)
     stored = _Reading(survey, names, lenient=task.lenient)(rows)[0]
-    return {name: widened(values, survey.quantisation(name)) for name, values in stored.items()}
+    return {name: to_float32(values, survey.quantisation(name)) for name, values in stored.items()}
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,19 @@ import torch
 
 from distcnn import __version__
 from distcnn.config import PredictConfig
-from distcnn.errors import FingerprintMismatch, LockHeld, StoreError
+from distcnn.errors import LockHeld, StoreError
 from distcnn.files import DRAFT_SUFFIX, FileLock, files_below
 from distcnn.inference.compatibility import survey_digest
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pair_names
 from distcnn.quality import Quality
 from distcnn.schema import FLAG_TEXT, LABEL, LABELS, PAIR, PREDICTION_VARIABLES, STAR
-from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store
+from distcnn.survey import Coordinate, Layout, Ledger, Store, check_fingerprint, create_store
 
 Attrs = dict[str, Any]
 LEDGER, LOCK, DEAD_LETTERS = "ledger.jsonl", "lock", "dead_letters.jsonl"
 MAX_CHUNK_STARS = 16_384
 """Most stars in a chunk of predictions, unless the survey's chunks have more."""
-_CURE = "Use another output path, or remove this one to begin again."
 
 
 def fingerprint(package: Package, survey: Store, config: PredictConfig) -> Attrs:
@@ -128,20 +127,11 @@ def finished_regions(predictions: Path, requested: Attrs) -> Mapping[str, Attrs]
     if not predictions.exists():
         return {}
     store = Store.open(predictions, "predictions")
-    _compare(store, requested)
+    check_fingerprint(
+        store.attrs.get("fingerprint", {}), requested, begun=f"{store.path.name} was begun"
+    )
     path = store.private / LEDGER
     return Ledger.read(path).done if path.exists() else {}
-
-
-def _compare(store: Store, requested: Mapping[str, Any]) -> None:
-    found = store.attrs.get("fingerprint", {})
-    for key in sorted(set(found) | set(requested)):
-        if found.get(key) != requested.get(key):
-            raise FingerprintMismatch(
-                f"{store.path.name} was begun with {key} = {str(found.get(key))[:16]}",
-                expected=f"{key} = {str(requested.get(key))[:16]}, as requested now",
-                cure=_CURE,
-            )
 
 
 @contextmanager
@@ -157,7 +147,9 @@ def open_prediction_store(
     """
     if predictions.exists():
         store = Store.open(predictions, "predictions")
-        _compare(store, requested)
+        check_fingerprint(
+            store.attrs.get("fingerprint", {}), requested, begun=f"{store.path.name} was begun"
+        )
     else:
         store = create_store(predictions, layout(package, survey, predictions, config, requested))
     with _write_lock(store):

@@ -12,7 +12,7 @@ from distcnn.model import Ensemble, InputSpec, Prediction, star_inputs
 from distcnn.model.inputs import band_columns
 from distcnn.quality import InputSummary, Quality
 from distcnn.schema import PREDICTION_VARIABLES
-from distcnn.survey import Quantised, widened
+from distcnn.survey import Quantised, to_float32
 
 LABELLED = ("label", "label_error", "label_noise", "label_scatter")
 """Without a finite value in each of these a star has failed."""
@@ -94,7 +94,7 @@ class Predictor:
         parts = [
             self._widened(
                 {
-                    name: widened(arrays[name][start : start + step], quantised.get(name))
+                    name: to_float32(arrays[name][start : start + step], quantised.get(name))
                     for name in self.variables
                     if name in arrays
                 },

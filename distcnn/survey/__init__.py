@@ -2,8 +2,8 @@
 
 from distcnn.files import bytes_below, files_below
 from distcnn.survey.create import create_store
-from distcnn.survey.layout import Coordinate, Layout, Quantised, widened
-from distcnn.survey.ledger import Ledger
+from distcnn.survey.layout import Coordinate, Layout, Quantised, to_float32
+from distcnn.survey.ledger import Ledger, check_fingerprint
 from distcnn.survey.region_result import RegionResult
 from distcnn.survey.regions import Region, tile
 from distcnn.survey.store import Store
@@ -17,8 +17,9 @@ __all__ = [
     "RegionResult",
     "Store",
     "bytes_below",
+    "check_fingerprint",
     "create_store",
     "files_below",
     "tile",
-    "widened",
+    "to_float32",
 ]

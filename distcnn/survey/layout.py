@@ -45,7 +45,7 @@ class Quantised:
         return values
 
 
-def widened(values: NDArray[Any], how: Quantised | None) -> NDArray[Any]:
+def to_float32(values: NDArray[Any], how: Quantised | None) -> NDArray[Any]:
     """What is stored, as float32 with NaN for missing; neither codes nor halves: as they are."""
     if how is not None:
         return how.decode(values)

@@ -19,7 +19,7 @@ from distcnn.arrays import Array
 from distcnn.errors import StoreCorrupt, StoreError
 from distcnn.files import atomic_write_text
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
-from distcnn.survey.layout import Quantised, widened
+from distcnn.survey.layout import Quantised, to_float32
 from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
 
 FORMATS = {"survey": SURVEY_FORMAT, "predictions": PREDICTIONS_FORMAT}
@@ -195,7 +195,7 @@ class Store:
                 )
 
     def _decode(self, name: str, values: Array) -> Array:
-        return widened(values, self.quantisation(name))
+        return to_float32(values, self.quantisation(name))
 
     @property
     def quantised(self) -> dict[str, Quantised]:

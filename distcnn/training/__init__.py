@@ -1,6 +1,6 @@
 """From a survey's labelled stars to a package: split, loop, members, calibration."""
 
-from distcnn.survey.split import Part, assign
+from distcnn.survey.split import Split, assign_split
 from distcnn.training.data.labelled import seen_stars
 from distcnn.training.distillation.distil import DistilSummary, distil_package
 from distcnn.training.plan import TrainPlan
@@ -8,10 +8,10 @@ from distcnn.training.train import TrainSummary, plan_training, train_package
 
 __all__ = [
     "DistilSummary",
-    "Part",
+    "Split",
     "TrainPlan",
     "TrainSummary",
-    "assign",
+    "assign_split",
     "distil_package",
     "plan_training",
     "seen_stars",

@@ -25,7 +25,7 @@ from distcnn.model import (
 )
 from distcnn.quality import Quality
 from distcnn.survey import Ledger, Store
-from distcnn.survey.split import Part
+from distcnn.survey.split import Split
 from distcnn.training.data.labelled import (
     MAX_STARS_IN_MEMORY,
     Labelled,
@@ -51,7 +51,7 @@ def finalise_ensemble(
     config, spec = tasks[0].config, tasks[0].spec
     kept = _select_members(tasks, ledger, config.keep)
     networks = [read_member(task, ledger.done[task.name]["digest"]) for task in kept]
-    held_out = read_labelled(store, spec, config.split, Part.CALIBRATION, most=MAX_STARS_IN_MEMORY)
+    held_out = read_labelled(store, spec, config.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY)
     return calibrate_and_write(
         path,
         networks,
@@ -85,7 +85,7 @@ def calibrate_and_write(
     ``curves``: what became of each network; ``more``: further facts for the manifest.
     """
     spec = InputSpec.of_survey(store, config.network, config.labels)
-    train = read_labelled(store, spec, config.split, Part.TRAIN, most=2 * MAX_STARS_IN_MEMORY)
+    train = read_labelled(store, spec, config.split, Split.TRAIN, most=2 * MAX_STARS_IN_MEMORY)
     seen = held_out.for_quality() | _predict(networks, held_out.inputs)
     quality = Quality.fit(
         train.for_quality(),
@@ -148,7 +148,7 @@ def evaluate_package(
 
     ``teacher``: the ensemble that a student stands for; then its price is told too.
     """
-    test = read_labelled(store, package.spec, config.split, Part.TEST, most=MAX_STARS_IN_MEMORY)
+    test = read_labelled(store, package.spec, config.split, Split.TEST, most=MAX_STARS_IN_MEMORY)
     seen = test.for_quality() | _predict(package.networks(), test.inputs)
     more = {} if teacher is None else {"price": _agreement(package, teacher, seen, test)}
     quality = Quality.from_arrays(package.quality_arrays)

@@ -12,7 +12,7 @@ from distcnn.evaluation import BaselineLabels, EvaluationData
 from distcnn.manifest import Manifest
 from distcnn.schema import LABEL, PIXEL, PREDICTION_VARIABLES, STAR, SURVEY_VARIABLES, Flag, Status
 from distcnn.survey import Coordinate, Layout, Ledger, Store, create_store
-from distcnn.survey.split import TEST, assign
+from distcnn.survey.split import TEST, assign_split
 
 NAMES = ("teff", "logg", "mh", "alpham", "feh")
 SIGMA = np.array([60.0, 0.12, 0.06, 0.03, 0.06])
@@ -160,5 +160,5 @@ def make_products(folder: Path, stars: int = 1500, pixels: int = 80, seed: int =
             ),
         },
     )
-    seen = labelled & (assign(ids, SPLIT) != TEST)
+    seen = labelled & (assign_split(ids, SPLIT) != TEST)
     return Products(data, truth, label, ids, seen, trouble, snr)

@@ -9,24 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distcnn.errors import FingerprintMismatch, StoreCorrupt, StoreError
-from distcnn.survey import Ledger, entries
+from distcnn.survey import Ledger
+from distcnn.survey import ledger as module
 
 PRINT = {"input": "abc", "settings": {"batch": 256}}
 
 
-def begin(folder, items=3):
+def begin(folder, tasks=3):
     ledger = Ledger.open(folder / "ledger.jsonl", PRINT)
-    for number in range(items):
-        ledger.record(f"item {number}", f"digest {number}", stars=number)
+    for number in range(tasks):
+        ledger.record(f"task {number}", f"digest {number}", stars=number)
     return ledger
 
 
 def test_a_ledger_goes_on_where_it_stopped(tmp_path):
     begin(tmp_path)
     again = Ledger.open(tmp_path / "ledger.jsonl", PRINT)
-    again.record("item 3", "digest 3", stars=3)
+    again.record("task 3", "digest 3", stars=3)
     done = Ledger.read(tmp_path / "ledger.jsonl").done
-    assert done == {f"item {n}": {"digest": f"digest {n}", "stars": n} for n in range(4)}
+    assert done == {f"task {n}": {"digest": f"digest {n}", "stars": n} for n in range(4)}
 
 
 def test_other_settings_may_not_continue_a_run(tmp_path):
@@ -73,7 +74,7 @@ def test_entries_are_a_dict_of_the_lines_whatever_the_names(
     names, before, at_once, tmp_path_factory
 ):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(entries, "_NEW", at_once)
+        patch.setattr(module, "SORT_AFTER_NAMES", at_once)
         check_entries(tmp_path_factory.mktemp("names") / "ledger.jsonl", names, before)
 
 
@@ -99,13 +100,13 @@ def test_a_ledger_holds_no_facts_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _: None)
     before, reasons = reachable(begin(tmp_path, 0)), {"a reason": [[n, n] for n in range(50)]}
     ledger = Ledger.open(tmp_path / "ledger.jsonl", PRINT)
-    items = 2 * entries._NEW
-    for number in range(items):
+    tasks = 2 * module.SORT_AFTER_NAMES
+    for number in range(tasks):
         ledger.record(f"{number:09d}-{number + 1:09d}", "0" * 64, reasons=reasons)
     assert ledger.done["000000007-000000008"]["reasons"] == reasons
     for known in (ledger, Ledger.read(ledger.path)):
-        assert len(known.done) == items
-        assert (reachable(known) - before) / items < 40
+        assert len(known.done) == tasks
+        assert (reachable(known) - before) / tasks < 40
 
 
 def reachable(thing):
@@ -123,14 +124,14 @@ def test_facts_of_a_ledger_that_was_changed_meanwhile_are_refused(tmp_path):
     ledger = begin(tmp_path)
     data = ledger.path.read_bytes()
     ledger.path.write_bytes(data.replace(b"digest 1", b"digest 7"))
-    assert ledger.done["item 0"] == {"digest": "digest 0", "stars": 0}
+    assert ledger.done["task 0"] == {"digest": "digest 0", "stars": 0}
     with pytest.raises(StoreCorrupt, match="changed while it was in use"):
-        ledger.done["item 1"]
+        ledger.done["task 1"]
     ledger.path.unlink()
     with pytest.raises(StoreError, match="a ledger"):
         list(ledger.done.items())
     with pytest.raises(KeyError):
-        ledger.done["item 9"]
+        ledger.done["task 9"]
 
 
 def test_a_ledger_of_before_opens_and_a_line_that_was_damaged_last_is_dropped(tmp_path):

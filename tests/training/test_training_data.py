@@ -6,7 +6,7 @@ from distcnn.config import NetworkConfig, SplitConfig
 from distcnn.errors import TrainingError
 from distcnn.model import InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
-from distcnn.training import Part, assign, seen_stars
+from distcnn.training import Split, assign_split, seen_stars
 from distcnn.training.data.labelled import read_labelled, summarise_split
 from distcnn.training.data.tensors import scale_stars
 
@@ -17,22 +17,22 @@ def spec_of(store, **network):
 
 def test_parts_hold_every_labelled_star_once(survey, simple, config):
     store = Store.open(survey)
-    met = [read_labelled(store, spec_of(store), config.split, part).source_id for part in Part]
+    met = [read_labelled(store, spec_of(store), config.split, part).source_id for part in Split]
     labelled = simple["source_id"][np.isfinite(simple["label"]).any(1)]
     assert sorted(np.concatenate(met)) == sorted(labelled)
-    for part, ids in zip(Part, met, strict=True):
-        assert (assign(ids, config.split) == part).all()
+    for part, ids in zip(Split, met, strict=True):
+        assert (assign_split(ids, config.split) == part).all()
 
 
 def test_seen_stars_are_all_that_is_labelled_but_the_test_split(survey, simple, config):
     labelled = simple["source_id"][np.isfinite(simple["label"]).any(1)]
     seen = seen_stars(Store.open(survey), config.split)
-    assert set(seen) == set(labelled[assign(labelled, config.split) != Part.TEST])
+    assert set(seen) == set(labelled[assign_split(labelled, config.split) != Split.TEST])
 
 
 def test_rows_keep_their_values_together(survey, simple, config):
     store = Store.open(survey)
-    stars = read_labelled(store, spec_of(store), config.split, Part.TRAIN, Part.TEST)
+    stars = read_labelled(store, spec_of(store), config.split, Split.TRAIN, Split.TEST)
     place = {source_id: row for row, source_id in enumerate(simple["source_id"])}
     rows = [place[source_id] for source_id in stars.source_id]
     np.testing.assert_allclose(stars.label, simple["label"][rows], rtol=1e-6)
@@ -44,8 +44,8 @@ def test_rows_keep_their_values_together(survey, simple, config):
 def test_a_subset_of_the_labels_in_another_order(survey, config):
     store = Store.open(survey)
     some = InputSpec.of_survey(store, NetworkConfig(), ("mh", "teff"))
-    stars = read_labelled(store, some, config.split, Part.TRAIN)
-    whole = read_labelled(store, spec_of(store), config.split, Part.TRAIN)
+    stars = read_labelled(store, some, config.split, Split.TRAIN)
+    whole = read_labelled(store, spec_of(store), config.split, Split.TRAIN)
     rows = np.isin(whole.source_id, stars.source_id)
     np.testing.assert_array_equal(stars.label, whole.label[rows][:, [2, 0]])
 
@@ -64,7 +64,7 @@ def test_too_few_stars_are_said_with_their_numbers(tmp_path, simple, config):
         summarise_split(store, spec_of(store), config.split)
     nobody = SplitConfig(train=1e-9, validation=1e-9, calibration=1e-9)
     with pytest.raises(TrainingError, match="no labelled star in train:"):
-        read_labelled(store, spec_of(store), nobody, Part.TRAIN)
+        read_labelled(store, spec_of(store), nobody, Split.TRAIN)
 
 
 def test_the_census_sees_every_value_but_those_of_the_test_split(tmp_path, simple, config):
@@ -73,9 +73,9 @@ def test_the_census_sees_every_value_but_those_of_the_test_split(tmp_path, simpl
         store = Store.open(path)
         return summarise_split(store, spec_of(store), config.split)
 
-    part = assign(simple["source_id"], config.split)
+    part = assign_split(simple["source_id"], config.split)
     labelled = np.isfinite(simple["label"]).any(1)
-    test, train = (np.flatnonzero(labelled & (part == p))[0] for p in (Part.TEST, Part.TRAIN))
+    test, train = (np.flatnonzero(labelled & (part == p))[0] for p in (Split.TEST, Split.TRAIN))
     before = split_summary("a")
     label = simple["label"].copy()
     label[test] += 1000
@@ -90,7 +90,7 @@ def test_the_census_sees_every_value_but_those_of_the_test_split(tmp_path, simpl
 def test_scaled_stars_have_no_nan_whatever_the_survey_lacks(tmp_path, simple, config, without):
     store = Store.open(build_survey(tmp_path / "s.zarr", simple, without=without))
     spec = spec_of(store)
-    stars = read_labelled(store, spec, config.split, Part.TRAIN)
+    stars = read_labelled(store, spec, config.split, Split.TRAIN)
     network = build_network(spec, NetworkConfig(hidden=16), 1)
     fit_scaling(network, stars.inputs, stars.label)
     scaled = scale_stars(network, stars)
@@ -109,7 +109,7 @@ def test_scaled_stars_have_no_nan_whatever_the_survey_lacks(tmp_path, simple, co
 
 def test_noise_of_a_logarithm_is_the_error_over_the_flux(survey, config):
     store = Store.open(survey)
-    stars = read_labelled(store, spec_of(store), config.split, Part.TRAIN)
+    stars = read_labelled(store, spec_of(store), config.split, Split.TRAIN)
     network = build_network(spec_of(store), NetworkConfig(hidden=16, flux="log"), 1)
     fit_scaling(network, stars.inputs, stars.label)
     scaled = scale_stars(network, stars)

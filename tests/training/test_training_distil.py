@@ -23,7 +23,7 @@ from distcnn.inference.engines import select_engine
 from distcnn.model import Ensemble, Package
 from distcnn.report.text.inspect import describe
 from distcnn.survey import Store
-from distcnn.training import Part, assign, distil_package, train_package
+from distcnn.training import Split, assign_split, distil_package, train_package
 from distcnn.training.claim import claimed
 from distcnn.training.data.labelled import read_labelled
 from distcnn.training.distillation.student import distillation_rows
@@ -77,7 +77,7 @@ def test_a_student_is_a_package_that_every_engine_reproduces(place, survey):
     assert package.labels == LABELS
     assert package.manifest.distilled.teacher == Package.load(place / "package").digest
     assert package.fixtures()[1].shape[0] == 2
-    test = read_labelled(Store.open(survey), package.spec, SPLIT, Part.TEST)
+    test = read_labelled(Store.open(survey), package.spec, SPLIT, Split.TEST)
     right = Ensemble(package).predict(test.inputs)
     assert (right.scatter > 0).all()
     for engine in ("eager", "torchscript", "joint"):
@@ -90,7 +90,7 @@ def test_a_student_is_a_package_that_every_engine_reproduces(place, survey):
 def test_openvino_runs_a_student(place, survey):
     pytest.importorskip("openvino")
     package = Package.load(place / "small")
-    stars = read_labelled(Store.open(survey), package.spec, SPLIT, Part.TEST).inputs
+    stars = read_labelled(Store.open(survey), package.spec, SPLIT, Split.TEST).inputs
     ensemble, _ = select_engine(package, stars, engine="openvino", precision="float32")
     right = Ensemble(package).predict(stars)
     np.testing.assert_allclose(ensemble.predict(stars).scatter, right.scatter, rtol=1e-3)
@@ -98,7 +98,7 @@ def test_openvino_runs_a_student(place, survey):
 
 def test_rows_of_a_student_are_noise_and_scatter_of_one_label(place, survey):
     package = Package.load(place / "small")
-    stars = read_labelled(Store.open(survey), package.spec, SPLIT, Part.TEST).inputs
+    stars = read_labelled(Store.open(survey), package.spec, SPLIT, Split.TEST).inputs
     mean, sigma, correlation = Ensemble(package).outputs(stars.tensors())
     found = Ensemble(package).predict(stars)
     assert torch.equal(mean[0], mean[1])
@@ -110,7 +110,7 @@ def test_rows_of_a_student_are_noise_and_scatter_of_one_label(place, survey):
 
 def test_the_student_answers_as_its_ensemble(place, survey, learned):
     package, small = Package.load(place / "package"), Package.load(place / "learned")
-    test = read_labelled(Store.open(survey), package.spec, SPLIT, Part.TEST)
+    test = read_labelled(Store.open(survey), package.spec, SPLIT, Split.TEST)
     theirs, ours = (Ensemble(each).predict(test.inputs) for each in (package, small))
     error = np.hypot(theirs.noise, theirs.scatter)
     apart = np.sqrt(np.square((ours.label - theirs.label) / error).mean(axis=0))
@@ -130,7 +130,7 @@ def test_the_student_answers_as_its_ensemble(place, survey, learned):
 def test_the_price_is_that_of_the_test_stars(place, survey, learned):
     package, small = Package.load(place / "package"), Package.load(place / "learned")
     assert learned.agreement == small.evaluation["price"]
-    test = read_labelled(Store.open(survey), package.spec, SPLIT, Part.TEST)
+    test = read_labelled(Store.open(survey), package.spec, SPLIT, Split.TEST)
     assert learned.agreement["stars"] == len(test)
     theirs, ours = (Ensemble(each).predict(test.inputs).label for each in (package, small))
     for k, row in enumerate(learned.agreement["labels"]):
@@ -155,7 +155,7 @@ def test_the_product_says_from_what_it_was_made_and_what_it_costs(place, learned
 
 def test_stars_held_back_for_judging_do_not_touch_the_student(tmp_path, place, simple):
     """Poison in every value of the test split leaves the package as it was, to the bit."""
-    gone = assign(simple["source_id"], SPLIT) == Part.TEST
+    gone = assign_split(simple["source_id"], SPLIT) == Split.TEST
     gone &= np.isfinite(simple["label"]).any(axis=1)
     poisoned = {name: simple[name].copy() for name in simple}
     poisoned["label"][gone] += 1000
@@ -169,7 +169,7 @@ def test_stars_held_back_for_judging_do_not_touch_the_student(tmp_path, place, s
 
 
 def test_calibration_stars_move_its_errors_and_not_its_weights(tmp_path, place, simple):
-    held = assign(simple["source_id"], SPLIT) == Part.CALIBRATION
+    held = assign_split(simple["source_id"], SPLIT) == Split.CALIBRATION
     held &= np.isfinite(simple["label"]).any(axis=1)
     label = simple["label"].copy()
     label[held] += np.array([200, 0.5, 0.3])
@@ -183,8 +183,8 @@ def test_calibration_stars_move_its_errors_and_not_its_weights(tmp_path, place, 
 def test_it_learns_from_unlabelled_stars_and_training_stars_alone(survey, simple):
     rows = distillation_rows(Store.open(survey), SPLIT, 10**6)
     labelled = np.isfinite(simple["label"]).any(axis=1)
-    part = assign(simple["source_id"], SPLIT)
-    np.testing.assert_array_equal(rows, np.flatnonzero(~labelled | (part == Part.TRAIN)))
+    part = assign_split(simple["source_id"], SPLIT)
+    np.testing.assert_array_equal(rows, np.flatnonzero(~labelled | (part == Split.TRAIN)))
     assert not labelled[rows].all()
     some = distillation_rows(Store.open(survey), SPLIT, 100)
     assert len(some) == 100

@@ -10,7 +10,7 @@ import torch
 from distcnn.errors import TrainingError
 from distcnn.model import Features, InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
-from distcnn.training import Part
+from distcnn.training import Split
 from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.labelled import read_labelled
 from distcnn.training.data.loader import (
@@ -30,8 +30,8 @@ def member(survey, config):
     """A function that trains one member into a folder and returns its weights."""
     store = Store.open(survey)
     spec = InputSpec.of_survey(store, config.network)
-    stars = read_labelled(store, spec, config.split, Part.TRAIN)
-    held = read_labelled(store, spec, config.split, Part.VALIDATION)
+    stars = read_labelled(store, spec, config.split, Split.TRAIN)
+    held = read_labelled(store, spec, config.split, Split.VALIDATION)
 
     def fresh():
         network = build_network(spec, config.network, seed=1)

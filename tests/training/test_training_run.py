@@ -20,7 +20,7 @@ from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.model import Ensemble, Package
 from distcnn.quality import Quality
 from distcnn.survey import Store
-from distcnn.training import Part, assign, train_package
+from distcnn.training import Split, assign_split, train_package
 from distcnn.training.data.labelled import read_labelled
 from distcnn.training.loop.fit import CHECKPOINT
 from distcnn.training.loop.member import WEIGHTS
@@ -80,7 +80,7 @@ def test_a_survey_becomes_a_package_that_knows_its_stars(tmp_path, survey, confi
     package = Package.load(tmp_path / "package")
     assert package.digest == summary.digest
     assert package.labels == LABELS
-    test = read_labelled(Store.open(survey), package.spec, config.split, Part.TEST)
+    test = read_labelled(Store.open(survey), package.spec, config.split, Split.TEST)
     prediction = Ensemble(package, "torchscript").predict(test.inputs)
     spread = np.nanstd(test.label, axis=0)
     scatter = np.nanstd(prediction.label - test.label, axis=0)
@@ -105,7 +105,7 @@ def test_the_manifest_says_from_what_and_how_it_was_made(tmp_path, survey, confi
     assert all(sigma > 0 for sigma in manifest.label_sigma)
     quality = Quality.from_arrays(package.quality_arrays)
     store = Store.open(survey)
-    stars = read_labelled(store, package.spec, config.split, Part.TEST)
+    stars = read_labelled(store, package.spec, config.split, Split.TEST)
     prediction = Ensemble(package).predict(stars.inputs)
     judged = quality.assess(stars.for_quality(), *prediction[:3])
     assert np.isfinite(judged["label_error"]).all()
@@ -123,7 +123,7 @@ def test_poisoned_test_labels_leave_the_package_as_it_was(
 ):
     train(survey, tmp_path / "clean", config, quality)
     label = simple["label"].copy()
-    label[assign(simple["source_id"], config.split) == Part.TEST] += 1000
+    label[assign_split(simple["source_id"], config.split) == Split.TEST] += 1000
     poisoned = build_survey(tmp_path / "poisoned.zarr", simple | {"label": label})
     train(poisoned, tmp_path / "other", config, quality)
     clean, other = bytes_of(tmp_path / "clean"), bytes_of(tmp_path / "other")

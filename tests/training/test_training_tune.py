@@ -20,7 +20,7 @@ from distcnn.errors import (
 )
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor, TaskResult
-from distcnn.training import Part, assign
+from distcnn.training import Split, assign_split
 from distcnn.training.tuning.optuna_study import JOURNAL
 from distcnn.training.tuning.study import overridden, tuned_hyperparameters
 from distcnn.training.tuning.tune import look, tune
@@ -144,12 +144,12 @@ def test_labels_of_test_and_calibration_stars_do_not_matter(
     tmp_path, simple, config, settings, whole
 ):
     label = simple["label"].copy()
-    part = assign(simple["source_id"], config.split)
-    label[(part == Part.TEST) | (part == Part.CALIBRATION)] += 1000
+    part = assign_split(simple["source_id"], config.split)
+    label[(part == Split.TEST) | (part == Split.CALIBRATION)] += 1000
     poisoned = build_survey(tmp_path / "poisoned.zarr", simple | {"label": label})
     study = run(poisoned, tmp_path / "study", config, settings)
     assert told(study) == told(whole(config, settings))
-    label[part == Part.VALIDATION] += 1000
+    label[part == Split.VALIDATION] += 1000
     judged = build_survey(tmp_path / "judged.zarr", simple | {"label": label})
     first = settings.model_copy(update={"trials": 1})
     assert told(run(judged, tmp_path / "other", config, first))[0] != told(study)[0]

@@ -13,7 +13,7 @@ from distcnn.config import SplitConfig
 from distcnn.errors import TrainingError
 from distcnn.model import InputSpec, StarInputs, star_inputs
 from distcnn.survey import Region, Store
-from distcnn.survey.split import Part, assign, identity
+from distcnn.survey.split import Split, assign_split, digest_of_ids
 
 READ_ROWS = 4096
 """Stars read at once, so that what is held beside them does not depend on the size of shards."""
@@ -63,13 +63,13 @@ class Labelled:
         return used | reference | {"snr": self.inputs.snr[:, 0]}
 
 
-def find_rows(store: Store, spec: InputSpec, split: SplitConfig, *parts: Part) -> Array:
+def find_rows(store: Store, spec: InputSpec, split: SplitConfig, *parts: Split) -> Array:
     """Row numbers, int64 [N], of the stars of those parts that have at least one of the labels."""
     columns = _label_columns(store, spec)
     found = [np.empty(0, np.int64)]
     for region in store.regions():
         rows = store.read(region, ["source_id", "label"])
-        wanted = np.isin(assign(rows["source_id"], split), parts)
+        wanted = np.isin(assign_split(rows["source_id"], split), parts)
         labelled = np.isfinite(rows["label"][:, columns]).any(axis=1)
         found.append(region.start + np.flatnonzero(wanted & labelled))
     return np.concatenate(found)
@@ -106,7 +106,7 @@ def join(parts: Sequence[Labelled]) -> Labelled:
 
 
 def read_labelled(
-    store: Store, spec: InputSpec, split: SplitConfig, *parts: Part, most: int | None = None
+    store: Store, spec: InputSpec, split: SplitConfig, *parts: Split, most: int | None = None
 ) -> Labelled:
     """Stars of those parts that have at least one of the labels, in survey order.
 
@@ -160,20 +160,20 @@ def summarise_split(store: Store, spec: InputSpec, split: SplitConfig) -> SplitS
             expected="a survey whose ingest has finished",
             cure="Run the same `distcnn ingest` again; it goes on where it stopped.",
         )
-    rows = find_rows(store, spec, split, *Part)
-    ids: dict[Part, list[Array]] = {part: [np.empty(0, np.int64)] for part in Part}
+    rows = find_rows(store, spec, split, *Split)
+    ids: dict[Split, list[Array]] = {part: [np.empty(0, np.int64)] for part in Split}
     seen = []
     for block in _blocks(store, spec, rows):
-        part = assign(block["source_id"], split)
-        for each in Part:
+        part = assign_split(block["source_id"], split)
+        for each in Split:
             ids[each].append(block["source_id"][part == each])
-        used = part != Part.TEST
+        used = part != Split.TEST
         seen.append(hashing.of_arrays({name: array[used] for name, array in block.items()}))
-    found = {part: np.concatenate(ids[part]) for part in Part}
+    found = {part: np.concatenate(ids[part]) for part in Split}
     _require(found, store.path)
     return SplitSummary(
-        {part.name.lower(): len(found[part]) for part in Part},
-        {part.name.lower(): identity(found[part]) for part in Part},
+        {part.name.lower(): len(found[part]) for part in Split},
+        {part.name.lower(): digest_of_ids(found[part]) for part in Split},
         hashing.of_value(seen),
     )
 
@@ -184,12 +184,14 @@ def seen_stars(store: Store, split: SplitConfig) -> Array:
     for region in store.regions():
         rows = store.read(region, ["source_id", "label"])
         labelled = np.isfinite(rows["label"]).any(axis=1)
-        found.append(rows["source_id"][labelled & (assign(rows["source_id"], split) != Part.TEST)])
+        found.append(
+            rows["source_id"][labelled & (assign_split(rows["source_id"], split) != Split.TEST)]
+        )
     return np.concatenate(found)
 
 
-def _require(found: dict[Part, Array], path: Path) -> None:
-    empty = [part for part in Part if part != Part.TEST and not len(found[part])]
+def _require(found: dict[Split, Array], path: Path) -> None:
+    empty = [part for part in Split if part != Split.TEST and not len(found[part])]
     if empty:
         counts = ", ".join(f"{part.name.lower()} {len(ids)}" for part, ids in found.items())
         raise TrainingError(
@@ -241,5 +243,5 @@ def _labelled(arrays: dict[str, Array], spec: InputSpec) -> Labelled:
     )
 
 
-def _names(parts: Sequence[Part]) -> str:
+def _names(parts: Sequence[Split]) -> str:
     return ", ".join(part.name.lower() for part in parts)

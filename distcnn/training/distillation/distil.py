@@ -18,7 +18,7 @@ from distcnn.events import Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
 from distcnn.model import InputSpec, Package
 from distcnn.survey import Ledger, Store
-from distcnn.survey.split import Part, groups_digest
+from distcnn.survey.split import Split, groups_digest
 from distcnn.training.claim import claimed
 from distcnn.training.data.labelled import (
     MAX_STARS_IN_MEMORY,
@@ -221,7 +221,7 @@ def _finalise(work: DistilRun, ledger: Ledger) -> Package:
     facts = ledger.done[work.task.name]
     network = read_member(work.task.member, facts["digest"])
     held_out = read_labelled(
-        work.store, work.teacher.spec, work.train.split, Part.CALIBRATION, most=MAX_STARS_IN_MEMORY
+        work.store, work.teacher.spec, work.train.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY
     )
     return calibrate_and_write(
         work.small,

@@ -20,7 +20,7 @@ from distcnn.config import DistilConfig, SplitConfig, StudentNetwork, TrainConfi
 from distcnn.model import Network, Package, build_network
 from distcnn.model.devices import open_device
 from distcnn.survey import Store
-from distcnn.survey.split import Part, assign
+from distcnn.survey.split import Split, assign_split
 from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.labelled import (
     Labelled,
@@ -100,7 +100,7 @@ def distillation_rows(store: Store, split: SplitConfig, most: int) -> Array:
     for region in store.regions():
         rows = store.read(region, ["source_id", "label"])
         closed = np.isfinite(rows["label"]).any(axis=1)
-        closed &= assign(rows["source_id"], split) != Part.TRAIN
+        closed &= assign_split(rows["source_id"], split) != Split.TRAIN
         found.append(region.start + np.flatnonzero(~closed))
     return evenly_spaced(np.concatenate(found), most)
 
@@ -179,7 +179,7 @@ class DistillationData:
 
     def validation(self, augment: Augment, teacher: Teacher, pool: Tensor) -> Scaled:
         """Validation stars as they are, then changed once for all, with the answers."""
-        rows = find_rows(self.store, self.spec, self.config.split, Part.VALIDATION)
+        rows = find_rows(self.store, self.spec, self.config.split, Split.VALIDATION)
         plain = self.read(evenly_spaced(rows, MAX_VALIDATION_STARS))
         changed = Scaled(*(tensor.clone() for tensor in plain.tensors()))
         generator = torch.Generator().manual_seed(derived_seed(self.config.seed, 1))

@@ -28,7 +28,7 @@ from distcnn.files import atomic_write_bytes
 from distcnn.model import InputSpec, Network, build_network, fit_scaling
 from distcnn.model.devices import open_device
 from distcnn.survey import Store
-from distcnn.survey.split import Part
+from distcnn.survey.split import Split
 from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.labelled import (
     MAX_STARS_IN_MEMORY,
@@ -247,7 +247,7 @@ class _Source:
 
     def __init__(self, store: Store, spec: InputSpec, config: TrainConfig) -> None:
         self.store, self.spec, self.config = store, spec, config
-        self.train = find_rows(store, spec, config.split, Part.TRAIN)
+        self.train = find_rows(store, spec, config.split, Split.TRAIN)
         self.sample = self._read(self.train[:: max(1, -(-len(self.train) // MAX_SCALING_STARS))])
         self.network = build_network(spec, config.network, seed=0)
         fit_scaling(self.network, self.sample.inputs, read_labels(store, spec, self.train))
@@ -260,7 +260,7 @@ class _Source:
         return gather(parts, len(rows))
 
     def validation(self) -> Scaled:
-        rows = find_rows(self.store, self.spec, self.config.split, Part.VALIDATION)
+        rows = find_rows(self.store, self.spec, self.config.split, Split.VALIDATION)
         return self.scaled(evenly_spaced(rows, MAX_STARS_IN_MEMORY))
 
     def scaling(self) -> dict[str, Tensor]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from distcnn.config import SplitConfig
 from distcnn.errors import ConfigError, TrainingError
 from distcnn.hashing import uniform
-from distcnn.survey.split import groups_digest, identity
-from distcnn.training import Part, assign
+from distcnn.survey.split import digest_of_ids, groups_digest
+from distcnn.training import Split, assign_split
 
 SPLIT = SplitConfig(train=0.5, validation=0.2, calibration=0.2)
 IDS = st.lists(st.integers(0, 2**62), min_size=1, max_size=50, unique=True)
@@ -34,39 +34,40 @@ def test_the_hash_is_splitmix64(ids, seed):
 
 @given(IDS)
 def test_a_star_falls_into_its_part_whatever_comes_with_it(ids):
-    together = assign(np.array(ids), SPLIT)
-    alone = [assign(np.array([i]), SPLIT)[0] for i in ids]
+    together = assign_split(np.array(ids), SPLIT)
+    alone = [assign_split(np.array([i]), SPLIT)[0] for i in ids]
     np.testing.assert_array_equal(together, alone)
-    assert set(together) <= set(Part)
+    assert set(together) <= set(Split)
 
 
 def test_parts_have_the_fractions_asked_for():
-    parts = assign(np.arange(200_000) * 343_597_383_68, SPLIT)
+    parts = assign_split(np.arange(200_000) * 343_597_383_68, SPLIT)
     fractions = np.bincount(parts, minlength=4) / len(parts)
     np.testing.assert_allclose(fractions, [0.5, 0.2, 0.2, 0.1], atol=0.005)
 
 
 def test_another_seed_is_another_split():
     ids = np.arange(10_000)
-    same = assign(ids, SPLIT) == assign(ids, SPLIT.model_copy(update={"seed": 1}))
+    same = assign_split(ids, SPLIT) == assign_split(ids, SPLIT.model_copy(update={"seed": 1}))
     assert 0.25 < same.mean() < 0.45
 
 
 def test_fractions_that_fill_everything_leave_no_test_star():
     whole = SplitConfig(train=0.7, validation=0.2, calibration=0.1)
-    assert Part.TEST not in assign(np.arange(100_000), whole)
+    assert Split.TEST not in assign_split(np.arange(100_000), whole)
 
 
 def test_the_identity_of_a_set_knows_no_order():
-    assert identity(np.array([3, 1, 2])) == identity([1, 2, 3])
-    assert identity([1, 2]) != identity([1, 2, 3])
+    assert digest_of_ids(np.array([3, 1, 2])) == digest_of_ids([1, 2, 3])
+    assert digest_of_ids([1, 2]) != digest_of_ids([1, 2, 3])
 
 
 def test_turning_the_split_tests_every_star_once():
     ids = np.arange(5000) * 7919
     fifth = SplitConfig(train=0.6, validation=0.1, calibration=0.1)
     tested = [
-        assign(ids, fifth.model_copy(update={"rotate": k / 5})) == Part.TEST for k in range(5)
+        assign_split(ids, fifth.model_copy(update={"rotate": k / 5})) == Split.TEST
+        for k in range(5)
     ]
     np.testing.assert_array_equal(np.sum(tested, axis=0), 1)
 
@@ -89,19 +90,19 @@ def test_no_group_is_ever_divided_and_the_others_go_by_themselves(listed, others
     with tempfile.TemporaryDirectory() as folder:
         with_groups = grouped(folder, listed.items(), split=split)
         ids = np.array([*listed, *others])
-        parts = assign(ids, with_groups)
+        parts = assign_split(ids, with_groups)
     found = {}
     for source_id, part in zip(ids.tolist(), parts, strict=True):
         found.setdefault(listed.get(source_id) or source_id, set()).add(int(part))
     assert all(len(where) == 1 for where in found.values())
     alone = np.array([not listed.get(source_id) for source_id in ids.tolist()])
-    np.testing.assert_array_equal(parts[alone], assign(ids, split)[alone])
+    np.testing.assert_array_equal(parts[alone], assign_split(ids, split)[alone])
 
 
 def test_groups_are_spread_over_the_parts_as_stars_are(tmp_path):
     ids = np.arange(40_000) * 7919 + 1
     split = grouped(tmp_path, zip(ids, [f"cluster {k // 2}" for k in range(40_000)], strict=True))
-    parts = assign(ids, split)
+    parts = assign_split(ids, split)
     np.testing.assert_array_equal(parts[::2], parts[1::2])
     np.testing.assert_allclose(np.bincount(parts) / 40_000, [0.5, 0.2, 0.2, 0.1], atol=0.01)
 
@@ -109,15 +110,15 @@ def test_groups_are_spread_over_the_parts_as_stars_are(tmp_path):
 def test_without_a_table_the_split_is_what_it_always_was(tmp_path):
     ids = 10**15 + np.arange(12) * 7919
     wanted = [int(np.searchsorted([0.5, 0.7, 0.9], uniform([i], 0)[0], "right")) for i in ids]
-    assert assign(ids, SPLIT).tolist() == wanted
-    assert assign(ids, grouped(tmp_path, [])).tolist() == wanted
+    assert assign_split(ids, SPLIT).tolist() == wanted
+    assert assign_split(ids, grouped(tmp_path, [])).tolist() == wanted
     assert groups_digest(SPLIT) is None
 
 
 def test_csv_and_parquet_of_one_table_are_one_split_to_the_last_digit(tmp_path):
     ids = 2**62 + np.arange(300)
     rows = list(zip(ids, (np.arange(300) // 2).tolist(), strict=True))
-    parts = [assign(ids, grouped(tmp_path, rows, name)) for name in ("g.csv", "g.parquet")]
+    parts = [assign_split(ids, grouped(tmp_path, rows, name)) for name in ("g.csv", "g.parquet")]
     np.testing.assert_array_equal(*parts)
     np.testing.assert_array_equal(parts[0][::2], parts[0][1::2])
 
@@ -125,10 +126,10 @@ def test_csv_and_parquet_of_one_table_are_one_split_to_the_last_digit(tmp_path):
 def test_a_table_that_changes_is_another_split_with_another_digest(tmp_path):
     ids = np.arange(1, 400)
     split = grouped(tmp_path, [(i, "one") for i in ids])
-    before, digest = assign(ids, split), groups_digest(split)
+    before, digest = assign_split(ids, split), groups_digest(split)
     assert len(set(before)) == 1
     grouped(tmp_path, [(i, f"other {i}") for i in ids])
-    assert len(set(assign(ids, split))) == 4
+    assert len(set(assign_split(ids, split))) == 4
     assert groups_digest(split) != digest
 
 
@@ -148,14 +149,14 @@ def test_a_table_that_cannot_be_used_is_told_with_the_cure(tmp_path, text, error
     if text is not None:
         path.write_text(text)
     with pytest.raises(error, match=match):
-        assign(np.arange(3), SPLIT.model_copy(update={"groups": path}))
+        assign_split(np.arange(3), SPLIT.model_copy(update={"groups": path}))
 
 
 def test_a_relative_table_is_found_from_the_folder_of_the_command(tmp_path, monkeypatch):
     grouped(tmp_path, [(1, "a"), (2, "a")])
     monkeypatch.chdir(tmp_path)
     split = SplitConfig.model_validate({"groups": "groups.csv"})
-    assert len(set(assign(np.array([1, 2]), split))) == 1
+    assert len(set(assign_split(np.array([1, 2]), split))) == 1
     monkeypatch.chdir("/")
     with pytest.raises(ConfigError, match="from the folder / unless"):
-        assign(np.array([1, 2]), split)
+        assign_split(np.array([1, 2]), split)
