@@ -20,7 +20,7 @@ from distcnn.evaluation.baseline_table import (
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.manifest import read_manifest
 from distcnn.survey import Store
-from distcnn.survey.split import TEST, Part, assign
+from distcnn.survey.split import TEST, Split, assign_split
 
 STAGE = "compare"
 INPUTS = ("flux", "xp", "photometry", "parallax", "parallax_error")
@@ -61,7 +61,7 @@ def compare(
             listener(Notice(f"{out} is there already, of the same survey and split"))
             return found
     start = perf_counter()
-    parts = collect(store, labels, lambda ids: assign(ids, split), max_stars)
+    parts = collect(store, labels, lambda ids: assign_split(ids, split), max_stars)
     listener(StageStarted(STAGE, len(chosen), "methods"))
     methods = {}
     for baseline in chosen:
@@ -93,7 +93,7 @@ def collect(
     Parameters
     ----------
     labels : which of the survey's labels, in order.
-    part_of : source_ids [N] -> ``Part`` [N].
+    part_of : source_ids [N] -> ``Split`` [N].
 
     Raises
     ------
@@ -109,7 +109,11 @@ def collect(
         rows = store.read(region, [*names, "source_id", "label"])
         rows["label"] = rows["label"][:, columns]
         part, has = part_of(rows["source_id"]), np.isfinite(rows["label"]).any(axis=1)
-        where = (has & (part == Part.TRAIN), has & (part == Part.VALIDATION), ~has | (part >= TEST))
+        where = (
+            has & (part == Split.TRAIN),
+            has & (part == Split.VALIDATION),
+            ~has | (part >= TEST),
+        )
         for block, inside in zip(blocks, where, strict=True):
             room = max_stars - sum(len(one["source_id"]) for one in block)
             chosen = np.flatnonzero(inside)[: max(room, 0)]

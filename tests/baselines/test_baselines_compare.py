@@ -18,7 +18,7 @@ from distcnn.evaluation.baseline_table import (
 from distcnn.events import Notice
 from distcnn.schema import PACKAGE_FORMAT, SURVEY_VARIABLES
 from distcnn.survey import Coordinate, Layout, create_store
-from distcnn.survey.split import TEST, assign
+from distcnn.survey.split import TEST, assign_split
 
 NAMES = ("source_id", "flux", "photometry", "parallax", "parallax_error", "label")
 STARS, PIXELS = 900, 12
@@ -75,7 +75,7 @@ def test_baselines_answer_for_stars_they_were_not_fitted_on(tmp_path, rng, packa
     known = np.isfinite(store.read(store.regions(3)[0])["label"][:, 0])
     for answer in answers.values():
         rows = answer.source_id - 1
-        assert not (known[rows] & (assign(answer.source_id, SPLIT) != TEST)).any()
+        assert not (known[rows] & (assign_split(answer.source_id, SPLIT) != TEST)).any()
         assert answer.label.shape == (len(rows), 2)
     ridge, trees = answers[RIDGE], answers[TREES]
     assert np.std(ridge.label - label[ridge.source_id - 1], axis=0).max() < 0.05
