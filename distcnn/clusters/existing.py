@@ -50,7 +50,7 @@ def expected_workers(config: ClusterConfig) -> int:
 def worker_memory(config: ClusterConfig) -> int:
     """The least memory at which one of the workers is killed [bytes].
 
-    Workers that were started without a limit are taken to have ``cluster.memory_limit``.
+    Workers that were started without a limit are taken to have ``resources.memory``.
 
     Raises
     ------

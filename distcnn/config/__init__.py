@@ -3,6 +3,7 @@
 from distcnn.config.base import Bytes, Frozen, parse_bytes
 from distcnn.config.load import Config, conf_folder, load_config, to_yaml
 from distcnn.config.predict import PredictConfig, QualityConfig
+from distcnn.config.resources import ResourcesConfig
 from distcnn.config.run import ClusterConfig, DemoConfig, MonitorConfig, ReportConfig
 from distcnn.config.simulate import DefectConfig, ReleaseGridConfig, SimulateConfig
 from distcnn.config.survey import (
@@ -19,6 +20,7 @@ from distcnn.config.train import (
     DistilConfig,
     DistributeConfig,
     NetworkConfig,
+    OptimiserConfig,
     Range,
     SplitConfig,
     StudentConfig,
@@ -44,12 +46,14 @@ __all__ = [
     "LabelsConfig",
     "MonitorConfig",
     "NetworkConfig",
+    "OptimiserConfig",
     "PredictConfig",
     "PrepareConfig",
     "QualityConfig",
     "Range",
     "ReleaseGridConfig",
     "ReportConfig",
+    "ResourcesConfig",
     "SimulateConfig",
     "SplitConfig",
     "StoreConfig",

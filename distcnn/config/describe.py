@@ -6,13 +6,14 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from distcnn.config.base import Frozen
 from distcnn.config.load import Config
+from distcnn.config.resources import Follows, followers
 from distcnn.config.run import ClusterConfig, own_cluster_models
 
 HEAD = """# Settings
@@ -25,9 +26,26 @@ names has the default below. A key that is not listed here is an error.
 """
 
 
+FORMER = """## Former names
+
+Keys that are still read, for files written before `resources` was a section of its own. Giving
+one gives the key it is called now; giving both is an error unless they agree.
+
+| key | is now |
+|---|---|"""
+
+
 def describe() -> str:
     """All settings of every section as Markdown: name, type, default, meaning."""
-    return "\n".join([HEAD, *_sections(Config, "")])
+    return "\n".join([HEAD, *_sections(Config, ""), *_former_names()])
+
+
+def _former_names() -> Iterator[str]:
+    yield FORMER
+    for path, mark in followers(Config):
+        if mark.former:
+            yield f"| `{'.'.join(path)}` | `{mark.key}` |"
+    yield ""
 
 
 def _own_keys_of_backends() -> Iterator[str]:
@@ -39,7 +57,11 @@ def _own_keys_of_backends() -> Iterator[str]:
 
 def _sections(model: type[Frozen], prefix: str) -> Iterator[str]:
     fields = model.model_fields.items()
-    rows = {name: field for name, field in fields if _below(field) is None or _is_list(field)}
+    rows = {
+        name: field
+        for name, field in fields
+        if (_below(field) is None or _is_list(field)) and not _is_former(field)
+    }
     if rows:
         yield from _table(rows)
     for name, field in fields:
@@ -64,6 +86,10 @@ def _below(field: FieldInfo) -> type[Frozen] | None:
         if isinstance(part, type) and issubclass(part, Frozen):
             return part
     return None
+
+
+def _is_former(field: FieldInfo) -> bool:
+    return any(isinstance(mark, Follows) and mark.former for mark in field.metadata)
 
 
 def _is_list(field: FieldInfo) -> bool:
@@ -91,6 +117,8 @@ def _default(field: FieldInfo) -> str:
 def _kind(annotation: Any) -> str:
     """The type in words that a writer of YAML understands."""
     origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(parts[0])
     if origin is Literal:
         return " or ".join(f"`{part}`" for part in parts)
     if origin in (Union, types.UnionType):

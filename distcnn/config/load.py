@@ -2,15 +2,18 @@
 
 import difflib
 from collections.abc import Iterable
+from functools import reduce
 from importlib import resources
+from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from distcnn.config.base import Frozen
 from distcnn.config.predict import PredictConfig, QualityConfig
+from distcnn.config.resources import ResourcesConfig, redundant, settle
 from distcnn.config.run import (
     AnyClusterConfig,
     ClusterConfig,
@@ -48,8 +51,18 @@ class Config(Frozen):
     """``--cluster``."""
     monitor: MonitorConfig = MonitorConfig()
     """Who is told of progress, beside the console; every command."""
+    resources: ResourcesConfig = ResourcesConfig()
+    """What a worker may use: device and memory, for every command."""
     demo: DemoConfig = DemoConfig()
     """``distcnn demo``."""
+
+    @model_validator(mode="after")
+    def _settle(self) -> Self:
+        # In place, since a validator has to give back the object that it was given.
+        settled = settle(self)
+        self.__dict__.update(settled.__dict__)
+        self.model_fields_set.update(settled.model_fields_set)
+        return self
 
 
 def conf_folder() -> Path:
@@ -88,8 +101,14 @@ def load_config(path: Path | None = None, sets: Iterable[str] = ()) -> Config:
 
 
 def to_yaml(config: Config, title: str) -> str:
-    """Every section as YAML under a comment; ``load_config`` reads it back."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """Every section as YAML under a comment; ``load_config`` reads it back.
+
+    A key that has its value from another one is left out, so that changing the other changes it.
+    """
+    tree = config.model_dump(mode="json")
+    for *sections, key in redundant(config):
+        del reduce(getitem, sections, tree)[key]
+    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     return f"# {title}\n{text}"
 
 

@@ -4,7 +4,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from distcnn.config.base import Bytes, Frozen
+from distcnn.config.base import Frozen
+from distcnn.config.resources import (
+    PLANNED_EIGHTHS,
+    WORKER_BYTES,
+    PlannedMemory,
+    ResourceDevice,
+)
+
+SNR_EDGES = (15.0, 25.0, 50.0, 100.0)
+"""Edges of S/N bins, where nothing else is asked for."""
 
 
 class PredictConfig(Frozen):
@@ -21,14 +30,14 @@ class PredictConfig(Frozen):
     batch, and the fastest is used; every engine must reproduce the package first."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the wide products; heads and scalings are float32 always."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto``: the GPU of a worker that has one."""
+    device: ResourceDevice = "auto"
+    """Now ``resources.device``."""
     parity: float = Field(0.01, gt=0)
     """Largest rms difference from the fixtures, in units of a label's calibrated error."""
     parity_bias: float = Field(0.002, gt=0)
     """Largest mean difference of the ensemble's label from the fixtures, in the same units."""
-    worker_memory: Bytes = 1_500_000_000
-    """What one worker may use; a plan that needs more is refused before it starts."""
+    worker_memory: PlannedMemory = WORKER_BYTES * PLANNED_EIGHTHS // 8
+    """Now ``resources.planned_memory``."""
     attempts: int = Field(3, ge=1)
     """Tries per region before its stars are marked failed."""
     verify_sample: int = Field(256, ge=1)
@@ -51,10 +60,5 @@ class QualityConfig(Frozen):
     """Tail of the training labels, magnitudes and parallax left outside the limits on each side."""
     disagreement_quantile: float = Field(0.995, gt=0, lt=1)
     """Quantile of member scatter in the calibration split above which members disagree."""
-    snr_edges: tuple[float, ...] = (
-        15.0,
-        25.0,
-        50.0,
-        100.0,
-    )
+    snr_edges: tuple[float, ...] = SNR_EDGES
     """Edges of the S/N bins of the calibration and of the published coverage."""

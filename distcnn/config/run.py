@@ -11,7 +11,9 @@ from pydantic import (
     field_validator,
 )
 
-from distcnn.config.base import Bytes, Frozen
+from distcnn.config.base import Frozen
+from distcnn.config.predict import SNR_EDGES
+from distcnn.config.resources import WORKER_BYTES, Follows, WorkerMemory
 from distcnn.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -30,9 +32,8 @@ class ClusterConfig(Frozen):
     in this very process; ``tcp://HOST:PORT`` takes the workers of a scheduler that runs already."""
     workers: int | None = Field(None, ge=1)
     """Worker processes, one thread each; None = one per core, or per GPU."""
-    memory_limit: Bytes = 4_000_000_000
-    """Memory per worker [bytes, or text such as "4 GiB"]; a worker that comes near it is killed
-    and started again."""
+    memory_limit: WorkerMemory = WORKER_BYTES
+    """Now ``resources.memory``."""
     dashboard: str | None = "127.0.0.1:0"
     """Address of the Dask dashboard (loopback, any free port); None = no dashboard."""
     in_flight: int = Field(2, ge=1)
@@ -101,13 +102,8 @@ class ReportConfig(Frozen):
     """Example spectra shown."""
     baselines: bool = True
     """Show the baselines of ``distcnn compare``; ``distcnn demo`` also makes them."""
-    snr_edges: tuple[float, ...] = (
-        15.0,
-        25.0,
-        50.0,
-        100.0,
-    )
-    """Edges of the S/N bins in tables and figures."""
+    snr_edges: Annotated[tuple[float, ...], Follows("quality.snr_edges")] = SNR_EDGES
+    """Edges of the S/N bins in tables and figures; those of ``quality`` unless given here."""
     sample: int = Field(200_000, ge=1000)
     """Stars kept in memory for figures and accuracy; counts are always of all stars."""
     coverage_band: tuple[float, float] = (0.64, 0.72)

@@ -1,11 +1,12 @@
 """Settings of training: split, network, loop, distribution; distillation and tuning."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from distcnn.config.base import Bytes, Frozen
+from distcnn.config.resources import ResourceDevice
 
 
 class SplitConfig(Frozen):
@@ -78,8 +79,8 @@ class DistributeConfig(Frozen):
     """``ensemble``: one member per worker; ``data``: several ranks share a member's batches
     (torch DDP); ``fused``: one device trains many members in one pass. ``auto`` decides from
     members, workers and devices, and ``--dry-run`` says why."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the arithmetic runs; ``auto`` takes a GPU where a worker has one."""
+    device: ResourceDevice = "auto"
+    """Now ``resources.device``."""
     ranks: int | None = Field(None, ge=1)
     """Ranks per member for ``data``; None = all workers."""
     lanes: int = Field(8, ge=1)
@@ -99,7 +100,26 @@ class DistributeConfig(Frozen):
     """Seconds that ranks wait for each other before the missing one is named."""
 
 
-class TrainConfig(Frozen):
+class OptimiserConfig(Frozen):
+    """The loop that fits a network: AdamW with a one-cycle schedule, stopped early."""
+
+    epochs: int = Field(40, ge=1)
+    """Most epochs."""
+    patience: int = Field(15, ge=1)
+    """Stop after this many epochs without a better validation loss; best weights are kept."""
+    batch: int = Field(256, ge=1)
+    """Stars per optimiser step; below some 10,000 training stars take fewer."""
+    learning_rate: float = Field(4.2e-3, gt=0)
+    """Peak of the one-cycle schedule (AdamW); goes with the root of ``batch``."""
+    weight_decay: float = Field(0.2, ge=0)
+    """AdamW weight decay."""
+
+    def optimiser(self) -> dict[str, Any]:
+        """The keys of this section that both training and distillation have."""
+        return {name: getattr(self, name) for name in OptimiserConfig.model_fields}
+
+
+class TrainConfig(OptimiserConfig):
     """One ensemble: members differ in seed only."""
 
     members: int = Field(8, ge=1)
@@ -114,16 +134,6 @@ class TrainConfig(Frozen):
     """Augmentation."""
     distribute: DistributeConfig = DistributeConfig()
     """Who trains what, and where."""
-    epochs: int = Field(40, ge=1)
-    """Most epochs."""
-    patience: int = Field(15, ge=1)
-    """Stop after this many epochs without a better validation loss; best weights are kept."""
-    batch: int = Field(256, ge=1)
-    """Stars per optimiser step; below some 10,000 training stars take fewer."""
-    learning_rate: float = Field(4.2e-3, gt=0)
-    """Peak of the one-cycle schedule (AdamW); goes with the root of ``batch``."""
-    weight_decay: float = Field(0.2, ge=0)
-    """AdamW weight decay."""
     precision: Literal["auto", "float32"] = "auto"
     """Of wide products in training. ``auto``: bfloat16 where the processor has units for it and a
     real batch comes out right, so another processor gives other weights (within the scatter of
@@ -145,7 +155,7 @@ class StudentConfig(Frozen):
     """Drop-out inside the spectrum and XP branches; answers without noise need none."""
 
 
-class DistilConfig(Frozen):
+class DistilConfig(OptimiserConfig):
     """From an ensemble to one student network that answers as it does."""
 
     network: StudentConfig = StudentConfig()
@@ -157,20 +167,14 @@ class DistilConfig(Frozen):
     the labelled ones of validation, calibration and test."""
     augment: AugmentConfig = AugmentConfig()
     """How a star is changed, afresh in every epoch, before ensemble and student see it."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the arithmetic runs; ``auto`` takes a GPU where the worker has one."""
+    device: ResourceDevice = "auto"
+    """Now ``resources.device``."""
     memory: Bytes = 1_500_000_000
     """Bytes of stars that are held; more of them are read from the survey again in every epoch."""
-    epochs: int = Field(40, ge=1)
-    """Most epochs."""
-    patience: int = Field(15, ge=1)
-    """Stop after this many epochs without a better validation loss; best weights are kept."""
-    batch: int = Field(256, ge=1)
-    """Stars per optimiser step."""
     learning_rate: float = Field(3e-3, gt=0)
-    """Peak of the one-cycle schedule (AdamW)."""
+    """Peak of the one-cycle schedule (AdamW); goes with the root of ``batch``."""
     weight_decay: float = Field(0.02, ge=0)
-    """AdamW weight decay."""
+    """AdamW weight decay; little, because the answers of an ensemble have no noise."""
 
 
 class StudentNetwork(NetworkConfig):

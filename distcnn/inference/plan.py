@@ -75,7 +75,7 @@ class Plan:
             raise PlanRefused(
                 "; ".join(self.problems),
                 cure="Free what is short, choose another output path or a smaller predict.batch, "
-                "or raise predict.worker_memory if the workers have it.",
+                "or raise resources.memory if the workers have it.",
             )
 
     def __str__(self) -> str:
@@ -191,7 +191,7 @@ def _problems(
     if memory_needed > memory_allowed:
         yield (
             f"a worker may need {format_bytes(memory_needed)}, "
-            f"predict.worker_memory allows {format_bytes(memory_allowed)}"
+            f"resources.planned_memory allows {format_bytes(memory_allowed)}"
         )
     if worker_memory is not None and memory_needed > worker_memory:
         needed, gets = format_bytes(memory_needed), format_bytes(worker_memory)

@@ -112,6 +112,5 @@ def _device_error(why: str) -> DeviceError:
     return DeviceError(
         f"the device asked for is cuda, but {why}",
         expected="an NVIDIA GPU with its driver, and a torch with CUDA",
-        cure="Set train.distribute.device or predict.device to cpu or auto, or run where "
-        "`nvidia-smi` lists a GPU.",
+        cure="Set resources.device to cpu or auto, or run where `nvidia-smi` lists a GPU.",
     )

@@ -402,7 +402,7 @@ def test_a_plan_without_room_on_disk_is_refused_before_anything_is_made(place, m
 
 def test_a_plan_that_needs_more_memory_than_allowed_is_refused(place):
     config = CONFIG.model_copy(update={"worker_memory": 100_000_000})
-    with pytest.raises(PlanRefused, match=r"predict\.worker_memory allows 100 MB"):
+    with pytest.raises(PlanRefused, match=r"resources\.planned_memory allows 100 MB"):
         go(place, config)
     made = plan(place / "package", place / "survey.zarr", place / "predictions.zarr", config)
     assert "refused" in str(made)

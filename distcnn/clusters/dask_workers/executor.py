@@ -20,6 +20,7 @@ from distcnn.clusters.dask_workers.task import dumps, unpacked
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 from distcnn.executor import Result, Task, TaskResult
+from distcnn.formatting import format_bytes
 
 Answer = TypeVar("Answer")
 POLL = 2.0
@@ -180,6 +181,6 @@ class _Window(Generic[Task, Result]):
         times = "once" if ended.attempt == 1 else f"{ended.attempt} times"
         return ClusterError(
             f"the worker died {times} while it ran {str(ended.task)[:200]}",
-            expected=f"a worker needs less than {self.config.memory_limit / 1e9:.3g} GB of memory",
-            cure="Raise cluster.memory_limit, or take fewer workers, and run the command again.",
+            expected=f"a worker needs less than {format_bytes(self.config.memory_limit)} of memory",
+            cure="Raise resources.memory, or take fewer workers, and run the command again.",
         )

@@ -85,12 +85,8 @@ def train_config(teacher: Package, config: DistilConfig) -> TrainConfig:
         network=StudentNetwork(**inputs, **config.network.model_dump()),
         split=teacher.manifest.training_split,
         augment=config.augment,
-        epochs=config.epochs,
-        patience=config.patience,
-        batch=config.batch,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
         labels=teacher.labels,
+        **config.optimiser(),
     )
 
 
