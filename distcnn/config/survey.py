@@ -109,7 +109,9 @@ class StoreConfig(Frozen):
 
 
 class IngestConfig(Frozen):
-    """From archive files to one survey store."""
+    """From archive files to one survey store. The defaults are Gaia DR3, stated here alone:
+    ``conf/gaia_rvs_dr3.yaml`` names only what differs.
+    """
 
     survey: str = "gaia_rvs"
     """Name of the dataset, kept as metadata."""

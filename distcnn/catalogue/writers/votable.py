@@ -7,13 +7,12 @@ or FITS serve better.
 import base64
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
 from astropy.io import votable
-from numpy.typing import NDArray
 
+from distcnn.arrays import Array
 from distcnn.catalogue.columns import Column
 from distcnn.catalogue.table import CatalogueTable, flag_table
 from distcnn.catalogue.writers.base import CatalogueHeader
@@ -96,7 +95,7 @@ def _field(table: ET.Element, column: Column) -> None:
     ET.SubElement(field, "DESCRIPTION").text = column.description
 
 
-def _binary2(block: NDArray[Any]) -> bytes:
+def _binary2(block: Array) -> bytes:
     """Rows with their mask of nulls before them: one bit per column, none set; NaN is missing."""
     names = block.dtype.names or ()
     mask = ("mask", "u1", (-(-len(names) // 8),))

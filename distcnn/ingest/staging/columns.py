@@ -1,6 +1,12 @@
 """Staged columns: one raw file per variable of a part, appended to block by block.
 
 A part appears under its name complete or not at all, and any of its rows can be read alone.
+
+Why not Arrow IPC: its batches hold all columns of some rows, while here spectra come first, then
+source rows and labels, then XP in the order of another file, written in place on disk. With Arrow
+that would be several files per part, or columns held in memory. Nor is it faster: 20,000 stars of
+800 pixels took 0.35-0.93 s to write and 0.02-0.05 s to read, with Arrow 0.49-1.0 s and
+0.04-0.07 s (one core, four turns each).
 """
 
 import os
