@@ -22,6 +22,7 @@ from distcnn.schema import BAND, COEFFICIENT, LABEL, LABELS, PIXEL, STAR, SURVEY
 from distcnn.survey import Coordinate, Layout, Quantised, Region
 
 MAX_IDS_IN_MEMORY = 4_000_000
+"""Identifiers compared at a time when stars are sought that stand in several files."""
 _DROPPED = "dropped.npy"
 
 
@@ -98,12 +99,14 @@ def _repeats(parts: Mapping[str, Part], low: int, high: int) -> Iterator[dict[st
         row = np.flatnonzero(keep & (source_id >= low) & (source_id < high))
         rows.append(row)
         ids.append(source_id[row])
+        # Too many at once: look at each half of the range by itself, from the first part again.
         if sum(map(len, ids)) > MAX_IDS_IN_MEMORY and high - low > 1:
             middle = low + (high - low) // 2
             yield from _repeats(parts, low, middle)
             yield from _repeats(parts, middle, high)
             return
     every = np.concatenate(ids)
+    # Parts stand in order, so the first place of a star is the one that keeps it.
     repeated = np.ones(len(every), bool)
     repeated[np.unique(every, return_index=True)[1]] = False
     cuts = np.cumsum([len(row) for row in rows])[:-1]

