@@ -190,7 +190,7 @@ def distil(
     config = _configure(conf, sets, cluster)
     with _listening(config) as listener:
         pipeline.distil_package(package, small, survey, config, listener)
-    print(pipeline.price_of(small))
+    print(pipeline.describe_agreement(small))
 
 
 @app.command()

@@ -120,11 +120,11 @@ def distil_package(
         )
 
 
-def price_of(small: Path) -> str:
-    """Text telling what a distilled package costs against its ensemble."""
-    from distcnn.report.text.distillation import describe_price
+def describe_agreement(small: Path) -> str:
+    """Text telling how a distilled package agrees with its ensemble on the test split."""
+    from distcnn.report.text import package_evaluation
 
-    return "\n".join(describe_price(small))
+    return "\n".join(package_evaluation.describe_agreement(small))
 
 
 def look_at_study(survey: Path, study: Path, config: Config) -> "Study":
@@ -264,10 +264,14 @@ def write_report(
 def inspect_path(path: Path) -> str:
     """Text telling what a path is, from what it was made, and how complete it is."""
     from distcnn import catalogue
+    from distcnn.evaluation.baseline_table import is_baselines
     from distcnn.report.text import inspect
 
     _must_exist(path, "a store, package, catalogue or folder")
-    return catalogue.describe(path) if catalogue.is_catalogue(path) else inspect.describe(path)
+    # A table of baselines has the ending of a catalogue.
+    if catalogue.is_catalogue(path) and not is_baselines(path):
+        return catalogue.describe(path)
+    return inspect.describe(path)
 
 
 def check_machine() -> str:

@@ -179,6 +179,16 @@ def read_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
+def is_baselines(path: Path) -> bool:
+    """Whether the file is a table of baselines."""
+    if not path.is_file() or path.suffix.lower() != ".parquet":
+        return False
+    try:
+        return bool(read_facts(path))
+    except FileBroken:
+        return False
+
+
 def _broken(path: Path, problem: Exception) -> FileBroken:
     return FileBroken(
         f"{path} is no table of baselines ({type(problem).__name__}: {problem})",

@@ -16,7 +16,8 @@ from distcnn.files import atomic_write_text
 from distcnn.formatting import dotted
 from distcnn.report.figures.registry import SECTIONS, FigureData, choose_figures
 from distcnn.report.figures.spectra import MASK_COLOURS
-from distcnn.report.figures.style import as_uri, number, style
+from distcnn.report.figures.style import as_uri, style
+from distcnn.report.text.table import label_value
 from distcnn.schema import LABELS, MASK_TEXT
 from distcnn.survey import Store
 
@@ -96,7 +97,7 @@ def _environment() -> Environment:
     environment.filters["label"] = lambda name: (
         LABELS[name].symbol.replace("alpha", "α") if name in LABELS else name
     )
-    environment.filters["value"] = number
+    environment.filters["value"] = label_value
     environment.filters["percent"] = lambda x: f"{100 * x:.1f} %"
     environment.filters["count"] = lambda x: f"{x:,}"
     return environment

@@ -1,8 +1,11 @@
 import json
 
+import numpy as np
 import pytest
 
 from distcnn.errors import InputError
+from distcnn.evaluation.baseline_table import BaselineLabels, BaselineTable, write_baselines
+from distcnn.pipeline import inspect_path
 from distcnn.report.text.inspect import describe
 from distcnn.schema import SURVEY_VARIABLES
 from distcnn.survey import Layout, Ledger, create_store
@@ -55,6 +58,17 @@ def test_a_damaged_manifest_is_a_clear_error(tmp_path):
 def test_an_unfinished_run_is_recognised(tmp_path):
     (tmp_path / "survey.zarr.partial").mkdir()
     assert "an unfinished run" in describe(tmp_path / "survey.zarr.partial")
+
+
+def test_a_table_of_baselines_says_which_methods_and_of_which_survey(tmp_path):
+    methods = {"ridge": BaselineLabels(np.arange(1500), np.zeros((1500, 1)))}
+    origin = {"survey": "abc", "split": "def", "labels": ["teff"]}
+    path = tmp_path / "baselines.parquet"
+    write_baselines(path, BaselineTable(("teff",), methods, origin, {}))
+    text = inspect_path(path)
+    assert "baselines for teff" in text
+    assert "1,500 stars  ridge" in text
+    assert "survey        abc" in text
 
 
 def test_what_is_nothing_of_ours_is_told_so(tmp_path):

@@ -8,7 +8,7 @@ from safetensors.numpy import save
 
 from distcnn.errors import InputError
 from distcnn.report.text.inspect import describe
-from distcnn.report.text.package import sparkline
+from distcnn.report.text.table import sparkline
 
 MANIFEST = {
     "distcnn_version": "0.1.0",

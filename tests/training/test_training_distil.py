@@ -148,7 +148,7 @@ def test_the_product_says_from_what_it_was_made_and_what_it_costs(place, learned
     text = describe(place / "learned")
     assert "a student of an ensemble of 3 members for teff, logg, mh" in text
     assert Package.load(place / "package").digest in text
-    assert "price of the student against its ensemble" in text
+    assert "agreement of the student with its ensemble" in text
     assert "hybrid" in text
     assert "student" not in describe(place / "package")
 

@@ -27,13 +27,13 @@ from distcnn.report.figures.style import (
     bounds,
     density,
     grid,
-    number,
     panels,
     plain_ticks,
     snr_title,
     symbol,
     wrapped_panels,
 )
+from distcnn.report.text.table import label_value
 from distcnn.stats import robust_std
 
 MIN_STARS_IN_PANEL = 20
@@ -78,7 +78,7 @@ def _residual_panel(ax: Axes, truth: Array, residual: Array, name: str) -> None:
         ax.plot(centres, lines[[0, 2]].T, color=RED, lw=1, ls="--")
     row = residual_row(truth + residual, truth)
     values = {"bias": row["bias"], "std": row["std"], "1.48 MAD": row["mad"]}
-    text = "   ".join(f"{key} {number(value, name)}" for key, value in values.items())
+    text = "   ".join(f"{key} {label_value(value, name)}" for key, value in values.items())
     ax.set_title(text, loc="right", fontsize=8, fontweight="normal")
 
 

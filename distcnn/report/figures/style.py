@@ -151,12 +151,6 @@ def axis_title(name: str, prefix: str = "") -> str:
     return f"{prefix}{symbol(name)}" + (f" [{unit}]" if unit else "")
 
 
-def number(value: float, name: str, sign: str = "") -> str:
-    """A value with the digits that mean something for its label."""
-    kelvin = name in LABELS and LABELS[name].unit == "K"
-    return f"{value:{sign}.{1 if kelvin else 4}f}"
-
-
 def bounds(values: Array, tail: float = 0.002, margin: float = 0.06) -> tuple[float, float]:
     """Limits of an axis that leave ``tail`` of the values outside on each side."""
     good = values[np.isfinite(values)]

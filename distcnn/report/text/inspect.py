@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distcnn.errors import InputError
+from distcnn.evaluation.baseline_table import is_baselines, read_baselines, read_facts
 from distcnn.formatting import format_bytes
 from distcnn.report.text.package import describe_package
 from distcnn.schema import FLAG_TEXT
@@ -16,7 +17,7 @@ _QUIET = {"coordinates", "format", "kind", "complete", "limits", "flag_texts"}
 
 
 def describe(path: Path) -> str:
-    """Readable text about a store, a package, an unfinished run, or a folder of archive files.
+    """Readable text about a store, package, table of baselines, unfinished run or archive folder.
 
     Raises
     ------
@@ -26,6 +27,8 @@ def describe(path: Path) -> str:
         lines = _store(Store.open(path))
     elif (path / "manifest.json").is_file():
         lines = describe_package(path)
+    elif is_baselines(path):
+        lines = _baselines(path)
     elif path.suffix == ".partial" and path.is_dir():
         lines = iter([f"{path}: an unfinished run; the same command again goes on with it"])
     elif path.is_dir() and any(path.iterdir()):
@@ -36,6 +39,14 @@ def describe(path: Path) -> str:
             expected="a survey, package, prediction store, catalogue or archive folder",
         )
     return "\n".join(lines)
+
+
+def _baselines(path: Path) -> Iterator[str]:
+    facts, table = read_facts(path), read_baselines(path)
+    yield f"{path}: baselines for {', '.join(table.labels)}"
+    for title, found in table.methods.items():
+        yield f"  {len(found.source_id):9,} stars  {title}"
+    yield from _attributes({"distcnn_version": facts["distcnn_version"], **table.origin})
 
 
 def _store(store: Store) -> Iterator[str]:

@@ -1,8 +1,7 @@
 """A package as a page of text: what it is, from what, and how far it may be believed."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,21 @@ from safetensors.numpy import load as load_arrays
 from distcnn import hashing
 from distcnn.errors import InputError
 from distcnn.manifest import Manifest
-from distcnn.report.figures.style import number
-from distcnn.report.text.distillation import describe_price
-from distcnn.report.text.table import aligned, title
+from distcnn.report.text.package_evaluation import describe_agreement, describe_test_results
+from distcnn.report.text.table import (
+    Row,
+    aligned,
+    covered,
+    is_finite,
+    is_known,
+    label_grid,
+    label_title,
+    label_value,
+    plain_value,
+    read_json,
+    sparkline,
+)
 
-Tree = Mapping[str, Any]
-_BARS = "▁▂▃▄▅▆▇█"
 _PARTS = {
     "train": "fits the weights",
     "validation": "stops training, selects members",
@@ -49,8 +57,8 @@ def describe_package(path: Path) -> Iterator[str]:
         ("attenuation: slope of predicted against true", _attenuation(manifest)),
         ("ensemble size", _sizes(manifest)),
         ("members", _members(path, manifest)),
-        ("test split", _test(path)),
-        ("price of the student against its ensemble, on the test split", describe_price(path)),
+        ("test split", describe_test_results(path)),
+        ("agreement of the student with its ensemble, on the test split", describe_agreement(path)),
         ("settings of training", _settings(manifest.train)),
         ("versions", _versions(manifest)),
     )
@@ -110,7 +118,7 @@ def _distilled(manifest: Manifest) -> Iterator[str]:
     yield f"{'ensemble':12s} {distilled.teacher}"
     yield f"{'stars':12s} {distilled.stars:,} of the survey, labelled or not"
     plain = {k: v for k, v in distilled.settings.items() if not isinstance(v, Mapping)}
-    yield ", ".join(f"{key} {_text(value)}" for key, value in plain.items())
+    yield ", ".join(f"{key} {plain_value(value)}" for key, value in plain.items())
 
 
 def _data(manifest: Manifest) -> Iterator[str]:
@@ -138,7 +146,7 @@ def _split(manifest: Manifest) -> Iterator[str]:
     table = aligned([["part", "fraction", "stars", "digest of source_id"], *rows], left=(0, 3))
     uses = ["", *_PARTS.values()]
     yield from (f"{line:58s} {use}".rstrip() for line, use in zip(table, uses, strict=True))
-    yield f"seed {split.seed}, turned by {split.rotate:g}"
+    yield f"seed {split.seed}, rotated by {split.rotate:g}"
 
 
 def _limits(path: Path, manifest: Manifest) -> Iterator[str]:
@@ -147,7 +155,12 @@ def _limits(path: Path, manifest: Manifest) -> Iterator[str]:
         return
     typical = manifest.label_sigma or [math.nan] * len(names)
     rows = [
-        [title(name), number(low, name), number(high, name), number(sigma, name)]
+        [
+            label_title(name),
+            label_value(low, name),
+            label_value(high, name),
+            label_value(sigma, name),
+        ]
         for name, (low, high), sigma in zip(names, arrays["limits.label"], typical, strict=True)
     ]
     yield from aligned([["label", "from", "to", "typical error"], *rows])
@@ -168,46 +181,42 @@ def _coverage(manifest: Manifest) -> Iterator[str]:
         return
     plain = [row for row in rows if row.get("cell", "all") == "all"]
     yield "within 1 / within 2 errors; 68.3 / 95.4 expected"
-    yield from _grid(plain, "snr", "S/N", _covered)
+    yield from label_grid(plain, "snr", "S/N", covered)
     cells = [row for row in rows if "cell" in row and row["snr"] == "all"]
     if len({row["cell"] for row in cells}) > 1:
         yield ""
-        yield from _grid(cells, "cell", "", _covered)
-
-
-def _covered(row: Tree) -> str:
-    return f"{100 * row['within_68']:.1f} / {100 * row['within_95']:.1f}"
+        yield from label_grid(cells, "cell", "", covered)
 
 
 def _attenuation(manifest: Manifest) -> Iterator[str]:
-    rows = [row for row in manifest.attenuation if _known(row, "slope")]
+    rows = [row for row in manifest.attenuation if is_known(row, "slope")]
     if not rows:
         return
-    if any(_known(row, "slope_debiased") for row in rows):
+    if any(is_known(row, "slope_debiased") for row in rows):
         yield "as predicted / debiased"
-    yield from _grid(rows, "snr", "S/N", _slopes)
+    yield from label_grid(rows, "snr", "S/N", _slopes)
 
 
-def _slopes(row: Tree) -> str:
+def _slopes(row: Row) -> str:
     text = f"{row['slope']:.3f}"
-    return f"{text} / {row['slope_debiased']:.3f}" if _known(row, "slope_debiased") else text
+    return f"{text} / {row['slope_debiased']:.3f}" if is_known(row, "slope_debiased") else text
 
 
 def _sizes(manifest: Manifest) -> Iterator[str]:
     rows = [row for row in manifest.ensemble_size if row.get("snr", "all") == "all"]
-    rows = [row for row in rows if _known(row, "std") and _known(row, "within_68")]
+    rows = [row for row in rows if is_known(row, "std") and is_known(row, "within_68")]
     if not rows:
         return
     yield "std of residuals / % within 1 error, calibrated for each size"
-    yield from _grid(rows, "members", "members", _size)
+    yield from label_grid(rows, "members", "members", _size)
 
 
-def _size(row: Tree) -> str:
-    return f"{number(row['std'], row['label'])} / {100 * row['within_68']:.1f}"
+def _size(row: Row) -> str:
+    return f"{label_value(row['std'], row['label'])} / {100 * row['within_68']:.1f}"
 
 
 def _members(path: Path, manifest: Manifest) -> Iterator[str]:
-    curves = {curve.get("member"): curve for curve in _optional(path / "curves.json", [])}
+    curves = {curve.get("member"): curve for curve in read_json(path / "curves.json", [])}
     if not manifest.members:
         return
     table = []
@@ -218,7 +227,7 @@ def _members(path: Path, manifest: Manifest) -> Iterator[str]:
                 "" if member.member is None else str(member.member),
                 "" if member.seed is None else str(member.seed),
                 "" if member.best is None else f"{member.best + 1} of {len(epochs) or '?'}",
-                f"{member.validation:.4f}" if _finite(member.validation) else "",
+                f"{member.validation:.4f}" if is_finite(member.validation) else "",
                 sparkline([validation for _, validation in epochs]),
             ]
         )
@@ -226,34 +235,13 @@ def _members(path: Path, manifest: Manifest) -> Iterator[str]:
     yield from aligned([head, *table], left=(4,))
 
 
-def _test(path: Path) -> Iterator[str]:
-    found = _optional(path / "evaluation.json", {})
-    rows = [row for row in found.get("results", []) if _known(row, "std")]
-    if not rows:
-        return
-    yield f"{found.get('stars', 0):,} stars; bias, then std of residuals by S/N"
-    bins = list(dict.fromkeys(row["snr"] for row in rows))
-    table = []
-    for name in dict.fromkeys(row["label"] for row in rows):
-        mine = {row["snr"]: row for row in rows if row["label"] == name}
-        bias = number(mine["all"]["bias"], name, "+") if "all" in mine else ""
-        spread = [number(mine[text]["std"], name) if text in mine else "" for text in bins]
-        table.append([title(name), bias, *spread])
-    yield from aligned([["label", "bias", *bins], *table])
-    covered = [row for row in found.get("coverage", []) if row.get("stars")]
-    covered = [row for row in covered if row.get("cell", "all") == "all"]
-    if covered:
-        yield "coverage [%]"
-        yield from _grid(covered, "snr", "S/N", _covered)
-
-
-def _settings(train: Tree) -> Iterator[str]:
+def _settings(train: Row) -> Iterator[str]:
     plain = {k: v for k, v in train.items() if not isinstance(v, Mapping) and v is not None}
     if plain:
-        yield ", ".join(f"{key} {_text(value)}" for key, value in plain.items())
+        yield ", ".join(f"{key} {plain_value(value)}" for key, value in plain.items())
     for key in ("augment", "loss", "distribute"):
         if isinstance(train.get(key), Mapping):
-            inside = ", ".join(f"{k} {_text(v)}" for k, v in train[key].items())
+            inside = ", ".join(f"{k} {plain_value(v)}" for k, v in train[key].items())
             yield f"{key}: {inside}"
 
 
@@ -264,57 +252,8 @@ def _versions(manifest: Manifest) -> Iterator[str]:
         yield text
 
 
-def sparkline(values: Sequence[float]) -> str:
-    """Values as little bars, at most 40 of them; a wild first value does not hide the rest."""
-    good = sorted(value for value in values if math.isfinite(value))
-    if not good:
-        return ""
-    step = max(1, math.ceil(len(values) / 40))
-    low, high = good[0], good[int(0.9 * (len(good) - 1))]
-    parts = [(value - low) / ((high - low) or 1) for value in values[::step]]
-    return "".join(_BARS[min(7, int(8 * part))] if math.isfinite(part) else "?" for part in parts)
-
-
-def _grid(rows: Sequence[Tree], key: str, head: str, cell: Any) -> Iterator[str]:
-    """One line per label, one column per value of ``key``, and a line of star counts."""
-    columns = list(dict.fromkeys(row[key] for row in rows))
-    table = []
-    for name in dict.fromkeys(row["label"] for row in rows):
-        mine = {row[key]: row for row in rows if row["label"] == name}
-        table.append([title(name), *(cell(mine[c]) if c in mine else "" for c in columns)])
-    most = {c: max(row.get("stars") or 0 for row in rows if row[key] == c) for c in columns}
-    table.append(["stars", *(f"{most[c]:,}" for c in columns)])
-    heads = [f"{head} {c}".strip() if count == 0 else str(c) for count, c in enumerate(columns)]
-    yield from aligned([["label", *heads], *table])
-
-
 def _quality(path: Path) -> dict[str, Any]:
     try:
         return dict(load_arrays((path / "quality.safetensors").read_bytes()))
     except (OSError, SafetensorError):
         return {}
-
-
-def _optional(path: Path, empty: Any) -> Any:
-    return _json(path.read_bytes(), path) if path.is_file() else empty
-
-
-def _json(data: bytes, path: Path) -> Any:
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        raise InputError(f"{path} is not readable ({error})") from None
-
-
-def _known(row: Tree, key: str) -> bool:
-    return _finite(row.get(key))
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
