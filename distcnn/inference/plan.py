@@ -138,7 +138,7 @@ def plan_opened(
 ) -> Plan:
     """The same, for a package and a survey that are open."""
     missing = check_compatible(package.spec, survey)
-    requested = fingerprint(package, survey, config)
+    requested = fingerprint(package, survey, config, predictions)
     done = finished_regions(predictions, requested)
     regions = survey.regions()
     waiting = sum(region.size for region in regions if region.name not in done)

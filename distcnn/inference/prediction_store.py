@@ -1,4 +1,4 @@
-"""Target: the prediction store of a run, begun or found again, and who may write to it.
+"""Prediction store: begun, or found again; what it was made from, and who may write to it.
 
 The store exists whole before the first star is computed. Its fingerprint says from which
 survey, by which package and how; another fingerprint is an error, never a mixture.
@@ -28,20 +28,47 @@ Attrs = dict[str, Any]
 LEDGER, LOCK, DEAD_LETTERS = "ledger.jsonl", "lock", "dead_letters.jsonl"
 MAX_CHUNK_STARS = 16_384
 """Most stars in a chunk of predictions, unless the survey's chunks have more."""
+FINGERPRINT_VERSION = 2
+SETTINGS_WITHOUT_EFFECT = {
+    "device": "chooses hardware, as the cluster does; the store keeps its engine on any device",
+    "worker_memory": "only refuses a plan; batches are halved where memory really runs out",
+    "attempts": "tries a failed region again, with the same result if it succeeds",
+    "verify_sample": "read after the run",
+    "verify_tolerance": "read after the run",
+}
+"""Settings of prediction that may differ when a run is resumed, and why. A list of those left
+out: a new setting counts as deciding the result until somebody has shown that it does not."""
+_SETTINGS_OF_VERSION_1 = ("engine", "precision", "batch", "gpu_batch")
+"""Stores of the first version, a list of those kept: compared as they were, so they resume."""
 
 
-def fingerprint(package: Package, survey: Store, config: PredictConfig) -> Attrs:
-    """Everything that decides the bits of the result."""
+def fingerprint(package: Package, survey: Store, config: PredictConfig, predictions: Path) -> Attrs:
+    """Everything that decides the values of the result, as the store at ``predictions`` put it.
+
+    Raises
+    ------
+    StoreError : the path holds something else than a prediction store.
+    """
+    settings = config.model_dump(mode="json", exclude=set(SETTINGS_WITHOUT_EFFECT))
+    version = {"version": FINGERPRINT_VERSION}
+    if _fingerprint_version(predictions) == 1:
+        settings, version = {name: settings[name] for name in _SETTINGS_OF_VERSION_1}, {}
     return {
+        **version,
         "survey": survey_digest(survey),
         "package": package.digest,
-        "engine": config.engine,
-        "precision": config.precision,
-        "batch": config.batch,
-        "gpu_batch": config.gpu_batch,
+        **settings,
         "distcnn": __version__,
         "torch": str(torch.__version__),
     }
+
+
+def _fingerprint_version(predictions: Path) -> int:
+    """That of the store there, or the present one where nothing was begun."""
+    if not predictions.exists():
+        return FINGERPRINT_VERSION
+    found = Store.open(predictions, "predictions").attrs.get("fingerprint", {})
+    return int(found.get("version", 1))
 
 
 def layout(

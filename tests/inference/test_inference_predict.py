@@ -22,7 +22,7 @@ from distcnn.events import Notice, RegionStored, StageEnded, StageStarted
 from distcnn.executor import ExpectedWorkers
 from distcnn.inference import plan, verify
 from distcnn.inference.package_cache import PackageKey, get_cached
-from distcnn.inference.prediction_store import MAX_CHUNK_STARS, _chunk
+from distcnn.inference.prediction_store import MAX_CHUNK_STARS, SETTINGS_WITHOUT_EFFECT, _chunk
 from distcnn.inference.predictor import DERIVED
 from distcnn.model import Ensemble, Package, star_inputs
 from distcnn.quality import Quality
@@ -163,12 +163,54 @@ def test_regions_missing_from_the_ledger_are_computed_again_to_the_same_bits(mad
     assert recorded(done) == recorded(made)
 
 
-@pytest.mark.parametrize(
-    ("change", "key"), [({"batch": 8}, "batch"), ({"engine": "eager"}, "engine")]
-)
-def test_other_settings_may_not_continue_a_run(done, change, key):
-    with pytest.raises(FingerprintMismatch, match=f"begun with {key} = "):
-        go(done, CONFIG.model_copy(update=change))
+OTHER_SETTINGS = {
+    **{"batch": 8, "gpu_batch": 8, "engine": "eager", "precision": "auto"},
+    **{"device": "cpu", "parity": 0.02, "parity_bias": 0.02, "worker_memory": 2_000_000_000},
+    **{"attempts": 5, "verify_sample": 7, "verify_tolerance": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(OTHER_SETTINGS) - set(SETTINGS_WITHOUT_EFFECT)))
+def test_other_settings_may_not_continue_a_run(done, name):
+    with pytest.raises(FingerprintMismatch, match=f"begun with {name} = "):
+        go(done, CONFIG.model_copy(update={name: OTHER_SETTINGS[name]}))
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS_WITHOUT_EFFECT))
+def test_settings_without_effect_on_the_result_may_differ_when_a_run_is_resumed(done, name):
+    assert go(done, CONFIG.model_copy(update={name: OTHER_SETTINGS[name]})).resumed == 5
+
+
+def test_every_setting_of_prediction_is_tried_in_a_resumed_run():
+    assert set(OTHER_SETTINGS) == set(PredictConfig.model_fields)
+
+
+def first_version(folder):
+    """Turn predictions into those of the first version of the fingerprint, one region short."""
+    store = Store.open(folder / "predictions.zarr")
+    kept = ("survey", "package", "engine", "precision", "batch", "gpu_batch", "distcnn", "torch")
+    fingerprint = {name: store.attrs["fingerprint"][name] for name in kept}
+    done = dict(Ledger.read(store.private / "ledger.jsonl").done.items())
+    (store.private / "ledger.jsonl").unlink()
+    ledger = Ledger.open(store.private / "ledger.jsonl", fingerprint)
+    for name in sorted(done)[:-1]:
+        ledger.record(name, **done[name])
+    store.annotate({"fingerprint": fingerprint, "complete": False})
+
+
+def test_predictions_of_the_first_version_are_resumed_and_verified(made, done):
+    first_version(done)
+    config = CONFIG.model_copy(update={"parity": 0.02})  # was no part of their fingerprint
+    assert go(done, config).resumed == 4
+    assert recorded(done) == recorded(made)
+    assert verify(done / "predictions.zarr", CONFIG).regions == 5
+    assert "version" not in Store.open(done / "predictions.zarr").attrs["fingerprint"]
+
+
+def test_other_settings_may_not_continue_predictions_of_the_first_version(done):
+    first_version(done)
+    with pytest.raises(FingerprintMismatch, match="begun with batch = 16: expected batch = 8"):
+        go(done, CONFIG.model_copy(update={"batch": 8}))
 
 
 def test_another_package_may_not_continue_a_run(done):
