@@ -57,7 +57,7 @@ from distcnn.config import load_config
 from distcnn.events import Event, RegionStored, StageStarted, silent
 from distcnn.inference import predict
 from distcnn.inference.compute import RegionTask
-from distcnn.inference.engines import Candidate, Choice
+from distcnn.inference.engines import Candidate, EngineChoice
 from distcnn.inference.region import EngineSelection, PredictionRun, WorkerFunctions
 from distcnn.model import Package
 from distcnn.monitor.console.log_lines import LogLines
@@ -71,7 +71,7 @@ SETS = ["predict.engine=eager", "cluster.dashboard=null"]
 
 def idle_engines(run: PredictionRun, task: RegionTask) -> EngineSelection:
     """What ``try_engines`` returns, without a trial."""
-    return EngineSelection(Choice(Candidate("eager"), ()), "nowhere")
+    return EngineSelection(EngineChoice(Candidate("eager"), ()), "nowhere")
 
 
 def idle_region(run: PredictionRun, task: RegionTask) -> RegionResult:

@@ -8,7 +8,7 @@ import pytest
 from distcnn.events import RegionFailed, RegionStored
 from distcnn.executor import SerialExecutor
 from distcnn.inference import predict
-from distcnn.inference.engines import Candidate, Choice
+from distcnn.inference.engines import Candidate, EngineChoice
 from distcnn.inference.region import EngineSelection, WorkerFunctions
 from distcnn.survey import Ledger, Region, RegionResult, Store, create_store
 from tests.inference.small import CONFIG, SHARD, layout_of
@@ -17,7 +17,7 @@ REGIONS, BROKEN, STUBBORN = 2000, 7, 11
 
 
 def idle_engines(run, task):
-    return EngineSelection(Choice(Candidate("eager"), ()), "nowhere")
+    return EngineSelection(EngineChoice(Candidate("eager"), ()), "nowhere")
 
 
 def idle_region(run, task):
