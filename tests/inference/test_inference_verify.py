@@ -6,7 +6,7 @@ import pytest
 
 from distcnn.config import PredictConfig
 from distcnn.errors import StoreError, VerificationFailed
-from distcnn.events import Advanced
+from distcnn.events import Advanced, RegionStored
 from distcnn.inference import verify
 from distcnn.survey import Ledger, Region, Store
 from tests.inference.small import CONFIG, STARS, go, make_package, make_survey
@@ -74,7 +74,7 @@ def test_a_run_that_did_not_end_is_found_and_ending_it_is_the_cure(place):
         pass
 
     def stop(event):
-        if isinstance(event, Advanced):
+        if isinstance(event, RegionStored):
             raise Stop
 
     with pytest.raises(Stop):
