@@ -90,7 +90,7 @@ class MonitorConfig(Frozen):
     journal: Path | None = None
     """File to which every event is appended as one line of JSON; runs may share it."""
     tensorboard: Path | None = None
-    """Folder for TensorBoard logs of training, one run per member."""
+    """Folder for TensorBoard logs: one run per member that trains, one of what regions cost."""
 
 
 class ReportConfig(Frozen):

@@ -108,7 +108,7 @@ class TestTheJournal:
 class TestTensorBoardLogs:
     def read(self, folder):
         found = {}
-        for path in sorted(folder.glob("member_*/events*")):
+        for path in sorted(folder.glob("*/events*")):
             for record in EventFileLoader(str(path)).Load():
                 for value in record.summary.value:
                     number = float(tensor_util.make_ndarray(value.tensor))
@@ -129,6 +129,15 @@ class TestTensorBoardLogs:
         assert found["member_00", "stars_per_second", 2] == 2500
         assert ("member_07", "learning_rate", 1) not in found
         assert np.isnan(found["member_07", "loss/validation", 1])
+
+    def test_what_a_region_costs_is_drawn_over_the_stars(self, tmp_path):
+        with TensorBoard(tmp_path) as logs:
+            logs(STORED)
+        found = {tag: value for (_, tag, _), value in self.read(tmp_path).items()}
+        seconds = {f"seconds/{name}": value for name, value in RESULT.seconds.items()}
+        rest = {"memory_bytes": RESULT.memory, "stars_failed": 1, "batch": 16}
+        assert found == pytest.approx(seconds | rest)
+        assert {(run, step) for run, _, step in self.read(tmp_path)} == {("predict", 0)}
 
     def test_a_folder_that_cannot_be_written_is_a_usage_error(self, tmp_path):
         (tmp_path / "file").write_text("")
