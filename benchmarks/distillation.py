@@ -66,7 +66,7 @@ def judge(student: Package, teacher: Package, survey: Store, truth: Path) -> dic
         both.append(ScoredPredictions.of(package, stars.for_quality() | found))
     rows = {}
     for name, edges in BINS.items():
-        kept = inside(stars.inputs.snr[:, 0], edges)
+        kept = inside(stars.inputs["snr"][:, 0], edges)
         some = [ScoredPredictions(*(array[kept] for array in vars(each).values())) for each in both]
         rows[name] = student_agreement(
             *some, known[kept], np.zeros_like(known[kept]), student.labels

@@ -196,8 +196,8 @@ def measure_ceilings(options: argparse.Namespace, naive: Naive) -> dict[str, Any
         stars += len(store.read(region, names)["snr"])
     batch = next(iter(naive.stars.batches(FLOP_BATCH)))
     with torch.no_grad():
-        scaled = naive.members[0].inputs(*batch)
-        flop = demand(lambda: [member.layers(*scaled) for member in naive.members])["flop"]
+        scaled = naive.members[0].inputs(batch)
+        flop = demand(lambda: [member.layers(scaled) for member in naive.members])["flop"]
     return {
         **found,
         "decode_stars_per_s": round(stars / (time.process_time() - begun)),

@@ -65,8 +65,8 @@ def speed(package: Package) -> dict[str, Any]:
         choice = select_engine(package, stars)[1]
     network = package.networks()[0]
     with torch.no_grad():
-        scaled = network.inputs(*stars.tensors())
-        flop = demand(lambda: network.layers(*scaled))["flop"]
+        scaled = network.inputs(stars.tensors())
+        flop = demand(lambda: network.layers(scaled))["flop"]
     found = choice.chosen.stars_per_second or 0.0
     return {
         "mflop": round(flop / BATCH / 1e6, 4),

@@ -100,8 +100,8 @@ def export(members: Sequence[Network], stars: StarInputs, folder: Path, seconds:
     if not (isinstance(layers, Hybrid) and layers.with_spectrum and layers.with_xp):
         raise SystemExit("Keras is compared with the network hybrid, all of its branches in use")
     with torch.no_grad():
-        spectrum, xp, scalars = (part.numpy() for part in first.inputs(*stars.tensors()))
-    inputs = {"scalars": scalars, "spectrum": spectrum, "xp": xp}
+        scaled = first.inputs(stars.tensors())
+    inputs = {name: scaled[name].numpy() for name in ("scalars", "spectrum", "xp")}
     arrays = {
         f"{number}.{name}": value
         for number, member in enumerate(members)

@@ -28,7 +28,7 @@ class Naive:
 
     def one(self, batch: Batch) -> torch.Tensor:
         """Mean of a batch over the members."""
-        each = [member(*batch) for member in self.members]
+        each = [member(batch) for member in self.members]
         mean = torch.stack([mean for mean, *_ in each])
         noise = torch.stack([sigma for _, sigma, _ in each])
         mean.std(0).square().add_(noise.square().mean(0)).sqrt_()

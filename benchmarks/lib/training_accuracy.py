@@ -50,7 +50,7 @@ def scatter(network: Network, stars: Labelled) -> np.ndarray:
     """1.48 MAD per label, in label units."""
     network.eval()
     with torch.no_grad():
-        means = [network(*batch)[0] for batch in stars.inputs.batches(1024)]
+        means = [network(batch)[0] for batch in stars.inputs.batches(1024)]
     residual = torch.cat(means).numpy() - stars.label
     middle = np.nanmedian(residual, axis=0)
     return np.asarray(1.4826 * np.nanmedian(np.abs(residual - middle), axis=0))

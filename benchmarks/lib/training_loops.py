@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from distcnn.config import AugmentConfig, TrainConfig
-from distcnn.model import Batch, InputSpec, Network, StarInputs, build_network, fit_scaling
+from distcnn.model import InputSpec, Network, StarInputs, build_network, fit_scaling
 from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.labelled import Labelled
 from distcnn.training.data.tensors import Scaled, scale_stars
@@ -39,13 +39,14 @@ def make_stars(stars: int, pixels: int) -> tuple[InputSpec, Labelled]:
     """Random stars: speed does not depend on what they mean."""
     rng = np.random.default_rng(0)
     spec = InputSpec(pixels, 110, ("g", "bp", "rp"), True, "benchmark", LABELS)
-    inputs = StarInputs(
-        flux=rng.normal(1, 0.05, (stars, pixels)).astype(np.float32),
-        xp=rng.normal(1, 1, (stars, 110)).astype(np.float32),
-        photometry=rng.normal(11, 1, (stars, 3)).astype(np.float32),
-        astrometry=rng.uniform(0.1, 1, (stars, 2)).astype(np.float32),
-        snr=rng.uniform(15, 100, (stars, 1)).astype(np.float32),
-    )
+    arrays = {
+        "flux": rng.normal(1, 0.05, (stars, pixels)),
+        "xp": rng.normal(1, 1, (stars, 110)),
+        "photometry": rng.normal(11, 1, (stars, 3)),
+        "astrometry": rng.uniform(0.1, 1, (stars, 2)),
+        "snr": rng.uniform(15, 100, (stars, 1)),
+    }
+    inputs = StarInputs({name: array.astype(np.float32) for name, array in arrays.items()})
     label = rng.normal(0, 1, (stars, len(LABELS))).astype(np.float32)
     label[:, 0] = 5000 + 500 * label[:, 0]
     error = np.full((stars, pixels), 0.05, np.float32)
@@ -63,13 +64,13 @@ def notebook(spec: InputSpec, stars: Labelled, config: TrainConfig) -> Epoch:
     """The loop of a notebook."""
     network = make_network(spec, stars, config)
     label, error = torch.from_numpy(stars.label), torch.from_numpy(stars.label_error)
-    data = TensorDataset(*stars.inputs.tensors(), label, error)
+    data = TensorDataset(*stars.inputs.tensors().values(), label, error)
     loader = DataLoader(data, batch_size=config.batch, shuffle=True)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
     def epoch() -> None:
         for *inputs, y, y_error in loader:
-            mean, sigma, *_ = network(*Batch(*inputs))
+            mean, sigma, *_ = network(dict(zip(stars.inputs.arrays, inputs, strict=True)))
             variance = sigma**2 + y_error**2
             loss = (0.5 * ((mean - y) ** 2 / variance + variance.log())).mean()
             optimiser.zero_grad()
@@ -117,7 +118,7 @@ class Eager:
             stars = self.train.take(rows)
             if self.augment is not None:
                 stars = self.augment(stars, self.train.snr, dice)
-            outputs = layers(stars.spectrum, stars.xp, stars.scalars)
+            outputs = layers(stars.branches)
             loss = training_loss(outputs, stars) / stars.known.sum()
             self.optimiser.zero_grad()
             loss.backward()

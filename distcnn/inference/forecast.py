@@ -135,7 +135,7 @@ def _flop_per_star(pixels: int) -> float:
     """Of one member, counted on the network itself."""
     spec = InputSpec(pixels, COEFFICIENTS, BANDS, True, "forecast", DEFAULT_LABELS)
     network = build_network(spec, NetworkConfig(), seed=0).eval()
-    widths = (pixels, COEFFICIENTS, len(network.inputs.names))
+    widths = {"spectrum": pixels, "xp": COEFFICIENTS, "scalars": len(spec.features)}
     with torch.inference_mode(), FlopCounterMode(display=False) as flops:
-        network.layers(*(torch.zeros(2, width) for width in widths))
+        network.layers({name: torch.zeros(2, width) for name, width in widths.items()})
     return float(flops.get_total_flops()) / 2

@@ -1,4 +1,4 @@
-"""NoveltyTorch: evidence on spectra gathered on a device, as ``Novelty.measures`` does in numpy.
+"""Novelty on a device: in torch what ``Novelty.measures`` does in numpy.
 
 Legend: B star, P pixel, k component, Q = k (k + 1) / 2 pair of components.
 """
@@ -11,7 +11,7 @@ from distcnn.quality import Novelty
 
 
 class NoveltyTorch(nn.Module):
-    """Flux and its error [B,P] -> three measures [B,3] and the typical weight [B,1]."""
+    """Flux and its error [B,P] -> three measures [B,3] and the typical weight [B]."""
 
     mean: Tensor
     floor: Tensor
@@ -36,15 +36,15 @@ class NoveltyTorch(nn.Module):
         self.register_buffer("place", torch.from_numpy(place).flatten())
 
     def forward(self, flux: Tensor, flux_error: Tensor | None) -> tuple[Tensor, Tensor]:
-        weight, gap = self._weights(flux, flux_error)
-        fitted = self._fit(weight, gap)
-        square = (gap - fitted @ self.components).square() * weight
+        weight, residual = self._weights(flux, flux_error)
+        fitted = self._fit(weight, residual)
+        square = (residual - fitted @ self.components).square() * weight
         valid = (weight > 0).sum(dim=1, keepdim=True)
         each = (square.sum(dim=1), square.amax(dim=1), fitted.square().mean(dim=1))
         means = torch.stack(each, dim=1)
         means[:, :1] /= valid
         measures = torch.where(valid > 0, means.log(), torch.nan)
-        return measures, (weight.sum(dim=1, keepdim=True) / valid).log()
+        return measures, (weight.sum(dim=1) / valid[:, 0]).log()
 
     def _weights(self, flux: Tensor, flux_error: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weights (0 = missing) and flux minus mean (0 = missing) [B,P]."""
@@ -52,16 +52,16 @@ class NoveltyTorch(nn.Module):
         if flux_error is not None:
             known = 1 / (flux_error.square() + self.floor)
             weight = torch.where(flux_error > 0, known, weight)
-        gap = flux - self.mean
-        good = torch.isfinite(gap)
-        return torch.where(good, weight, 0), torch.where(good, gap, 0)
+        residual = flux - self.mean
+        good = torch.isfinite(residual)
+        return torch.where(good, weight, 0), torch.where(good, residual, 0)
 
-    def _fit(self, weight: Tensor, gap: Tensor) -> Tensor:
+    def _fit(self, weight: Tensor, residual: Tensor) -> Tensor:
         """[B,k] components in units of their spread, given a unit Gaussian prior."""
         k = len(self.components)
         normal = (weight @ self.products)[:, self.place].reshape(-1, k, k).double()
         normal.diagonal(dim1=1, dim2=2).add_(1.0)
-        right = ((weight * gap) @ self.components.mT).double().unsqueeze(2)
+        right = ((weight * residual) @ self.components.mT).double().unsqueeze(2)
         # Without the check for failure, which would make the host wait for the device.
         factor, _ = torch.linalg.cholesky_ex(normal)
-        return torch.cholesky_solve(right, factor).squeeze(2).to(gap.dtype)
+        return torch.cholesky_solve(right, factor).squeeze(2).to(residual.dtype)

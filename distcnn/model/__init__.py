@@ -10,12 +10,10 @@ from distcnn.model.ensemble import (
 from distcnn.model.inputs import Batch, InputSpec, StarInputs, grid_digest, star_inputs
 from distcnn.model.networks.hybrid import Hybrid, Network, build_network, fit_scaling
 from distcnn.model.package.package import Package, write_evaluation, write_package
-from distcnn.model.scaling import Features
 
 __all__ = [
     "Batch",
     "Ensemble",
-    "Features",
     "Hybrid",
     "InputSpec",
     "Network",

@@ -28,9 +28,9 @@ class ModuleListEnsemble(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
+    def forward(self, inputs: dict[str, Tensor]) -> Outputs:
         """Mean [M,B,L], noise before it is made positive [M,B,L], entries of pairs [M,B,K]."""
-        each = [cast(Any, layers).heads(spectrum, xp, scalars) for layers in self.layers]
+        each = [cast(Any, layers).heads(inputs) for layers in self.layers]
         if isinstance(self.layers[0], Student):
             return student_as_members(*each[0])
         mean, noise, entries = (torch.stack(column) for column in zip(*each, strict=True))
@@ -79,13 +79,13 @@ class BatchedHybrid(nn.Module):
         weights, biases = zip(*(_heads(member) for member in layers), strict=True)
         self.heads = _Own(torch.stack(weights), torch.stack(biases), torch.float32)
 
-    def forward(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
+    def forward(self, inputs: dict[str, Tensor]) -> Outputs:
         """Mean [M,B,L], noise before it is made positive [M,B,L], entries of pairs [M,B,K]."""
-        branches = [self.scalars(scalars.to(self.wide))]
+        branches = [self.scalars(inputs["scalars"].to(self.wide))]
         if self.with_spectrum:
-            branches.append(self.convolutions(spectrum.to(self.wide)))
+            branches.append(self.convolutions(inputs["spectrum"].to(self.wide)))
         if self.with_xp:
-            branches.append(self.xp(xp.to(self.wide)))
+            branches.append(self.xp(inputs["xp"].to(self.wide)))
         x = self.join(torch.cat(branches, dim=2))
         out = self.heads(x.float())
         mean, noise, entries = out.tensor_split([self.labels, self.labels + self.noises], dim=2)

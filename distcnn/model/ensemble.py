@@ -17,11 +17,12 @@ from distcnn.model.inputs import Batch, StarInputs
 from distcnn.model.networks.covariance import pack_pairs, pairs
 from distcnn.model.networks.hybrid import Network, Student, stack_members
 from distcnn.model.package.package import Engine, Package
+from distcnn.model.scaling import BranchInputs
 from distcnn.model.scaling_cpu import CpuInputScaling
 
-Layers = Callable[[Tensor, Tensor, Tensor], Outputs]
-"""What an engine is: scaled spectrum [B,P], XP [B,C], scalars [B,S] -> all members' outputs,
-scaled, float32. The tensors it gives may be overwritten by its next call."""
+Layers = Callable[[BranchInputs], Outputs]
+"""What an engine is: scaled inputs by branch -> all members' outputs, scaled, float32. The
+tensors it gives may be overwritten by its next call."""
 
 
 class Prediction(NamedTuple):
@@ -79,17 +80,17 @@ class Ensemble:
 
     def predict(self, stars: StarInputs, batch: int = 256) -> Prediction:
         """Labels of all stars, ``batch`` at a time."""
-        parts = [_arrays(self.combine_members(b)) for b in stars.batches(batch, self.device)]
+        parts = [_arrays(self.predict_batch(b)) for b in stars.batches(batch, self.device)]
         return _joined(parts, self._scaling)
 
-    def combine_members(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def predict_batch(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The fields of ``Prediction`` [B,L] and [B,K], on the device."""
         return combine_members(*self.outputs(batch), student=self.package.student)
 
     def outputs(self, batch: Batch) -> Outputs:
         """Mean and sigma [M,B,L] and correlation [M,B,L,L] of every member, or row of a student."""
         with torch.inference_mode():
-            mean, sigma, correlation = self._layers(*self._inputs(batch))
+            mean, sigma, correlation = self._layers(self._inputs(batch))
             return (*self._scaling.labels(mean, sigma), correlation)
 
     def parity_outputs(self, batch: Batch) -> Outputs:
@@ -125,16 +126,16 @@ class Ensemble:
 def sequential_layers(members: Sequence[Any]) -> Layers:
     """The plain engine: the layers of one network after the other."""
 
-    def layers(spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
-        return stack_members([member.layers(spectrum, xp, scalars) for member in members])
+    def layers(inputs: BranchInputs) -> Outputs:
+        return stack_members([member.layers(inputs) for member in members])
 
     return layers
 
 
-def _inputs_of(scaling: Any, device: str) -> Callable[[Batch], tuple[Tensor, Tensor, Tensor]]:
+def _inputs_of(scaling: Any, device: str) -> Callable[[Batch], BranchInputs]:
     if isinstance(scaling, Network) and torch.device(device).type == "cpu":
         return CpuInputScaling(scaling.inputs)
-    return lambda batch: cast(Outputs, scaling.inputs(*batch))
+    return lambda batch: cast(BranchInputs, scaling.inputs(batch))
 
 
 def predict_members(
@@ -170,7 +171,7 @@ def predict_each(
 def _outputs(scaling: Any, layers: Layers, batch: Batch) -> Outputs:
     with torch.inference_mode():
         # The members share their scalings, so inputs and labels are scaled once for all.
-        mean, sigma, correlation = layers(*scaling.inputs(*batch))
+        mean, sigma, correlation = layers(scaling.inputs(batch))
         return (*scaling.labels(mean, sigma), correlation)
 
 
@@ -210,14 +211,11 @@ def _correlation(mean: Tensor, sigma: Tensor, correlation: Tensor) -> Tensor:
 def fixture_stars(stars: StarInputs, each: int = 8) -> StarInputs:
     """Stars for parity checks: ``each`` as they are, and again with each modality taken away."""
     base = stars.take(slice(0, each))
-    names = [name for name, array in base.arrays().items() if array.shape[1]]
-    variants = [base.arrays()]
-    for gone in (*([name] for name in names), names):
-        blank = {name: np.full_like(base.arrays()[name], np.nan) for name in gone}
-        variants.append(base.arrays() | blank)
-    if base.flux.shape[1]:
-        holes = base.flux.copy()
+    names = [name for name, array in base.arrays.items() if array.shape[1]]
+    variants = [base, *(base.without(name) for name in names), base.without(*names)]
+    if base["flux"].shape[1]:
+        holes = base["flux"].copy()
         holes[:, :: holes.shape[1] // 7 or 1] = np.nan
         holes[:, : holes.shape[1] // 10] = np.nan
-        variants.append(base.arrays() | {"flux": holes})
-    return StarInputs(*(np.concatenate([v[name] for v in variants]) for name in Batch._fields))
+        variants.append(base.replaced(flux=holes))
+    return StarInputs.joined(variants)

@@ -1,12 +1,13 @@
 """Inputs: what a network is given for a star, and what the survey must offer for it.
 
-Missing values are NaN everywhere; the network itself turns them into zeros and indicators.
-A modality that a network does not use has width 0.
+Tensors travel by the names of ``modalities.MODALITIES``. Missing values are NaN everywhere; the
+network itself turns them into zeros and indicators. A modality that a network does not use has
+width 0, or no tensor at all.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.config import NetworkConfig
 from distcnn.errors import GridMismatch, PackageError, TrainingError
+from distcnn.modalities import BUILT_IN, MODALITIES, Modality
+from distcnn.schema import SURVEY_VARIABLES
 from distcnn.survey import Store
 
 
@@ -30,6 +33,7 @@ class InputSpec:
     astrometry : whether parallax and its error are used.
     wavelength_digest : digest of the wavelength grid; empty without a spectrum.
     labels : names of the labels, in output order.
+    scalars : further modalities of one number per star (``modalities.scalar``) that are used.
     """
 
     pixels: int
@@ -38,6 +42,7 @@ class InputSpec:
     astrometry: bool
     wavelength_digest: str
     labels: tuple[str, ...]
+    scalars: tuple[str, ...] = ()
 
     @classmethod
     def of_survey(
@@ -50,17 +55,23 @@ class InputSpec:
         TrainingError : the survey has no such label, or nothing that the network uses.
         """
         has = set(store.variables)
-        spectrum = network.spectrum and "flux" in has
-        bands = tuple(str(band) for band in store.coordinate("band")) if "photometry" in has else ()
+        widths = {
+            row.name: sum(_width(store, name) for name in row.variables)
+            if row.variables[0] in has and (not row.switch or getattr(network, row.switch))
+            else 0
+            for row in MODALITIES
+        }
+        bands = store.coordinate("band") if widths["photometry"] else ()
         spec = cls(
-            pixels=store.sizes["pixel"] if spectrum else 0,
-            coefficients=store.sizes["coefficient"] if network.xp and "xp" in has else 0,
-            bands=bands if network.photometry else (),
-            astrometry=network.photometry and "parallax" in has,
-            wavelength_digest=grid_digest(store.coordinate("wavelength")) if spectrum else "",
+            pixels=widths["flux"],
+            coefficients=widths["xp"],
+            bands=tuple(str(band) for band in bands),
+            astrometry=widths["astrometry"] > 0,
+            wavelength_digest=grid_digest(store.coordinate("wavelength")) if widths["flux"] else "",
             labels=_labels(store, labels),
+            scalars=tuple(name for name in widths if name not in BUILT_IN and widths[name]),
         )
-        if not (spec.pixels or spec.coefficients or spec.bands or spec.astrometry):
+        if not any(width for name, width in spec.widths.items() if name != "snr"):
             raise TrainingError(
                 f"the network uses nothing that {store.path.name} holds",
                 expected=f"one of {', '.join(sorted(has))}",
@@ -69,17 +80,40 @@ class InputSpec:
         return spec
 
     @property
-    def variables(self) -> tuple[str, ...]:
-        """Names of the survey variables to read for these inputs."""
-        wanted = {
+    def widths(self) -> dict[str, int]:
+        """Numbers per star of every tensor, by modality; 0 = the network does not use it."""
+        built_in = {
             "flux": self.pixels,
             "xp": self.coefficients,
             "photometry": len(self.bands),
-            "parallax": self.astrometry,
-            "parallax_error": self.astrometry,
-            "snr": True,
+            "astrometry": 2 * self.astrometry,
+            "snr": 1,
         }
-        return tuple(name for name, used in wanted.items() if used)
+        return {
+            row.name: built_in.get(row.name, 1)
+            for row in MODALITIES
+            if row.name in built_in or row.name in self.scalars
+        }
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Rows of the modalities that are used, in the order of the table."""
+        widths = self.widths
+        return tuple(row for row in MODALITIES if widths.get(row.name))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the S scalar features, in order."""
+        return tuple(name for row in self.modalities for name in self.features_of(row))
+
+    def features_of(self, row: Modality) -> tuple[str, ...]:
+        """Names of the scalar features that a modality brings; all of them vanish with it."""
+        return row.features(self.bands)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the survey variables to read for these inputs."""
+        return tuple(name for row in self.modalities for name in row.variables)
 
     def check_survey(self, store: Store) -> None:
         """Refuse a survey whose spectra stand on another grid or whose bands are others.
@@ -101,56 +135,110 @@ class InputSpec:
             band_columns(self.bands, [str(band) for band in store.coordinate("band")])
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"bands": list(self.bands), "labels": list(self.labels)}
+        """As manifests hold it; ``scalars`` only where there are some."""
+        value = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return {name: v for name, v in value.items() if name != "scalars" or v}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "InputSpec":
-        return cls(**{**value, "bands": tuple(value["bands"]), "labels": tuple(value["labels"])})
+        """From ``to_json``, of any package of format 2."""
+        fields = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
+        return cls(**cast(dict[str, Any], fields))
 
 
-class Batch(NamedTuple):
-    """The arguments of a network's ``forward``, in its order."""
-
-    flux: Tensor
-    xp: Tensor
-    photometry: Tensor
-    astrometry: Tensor
-    snr: Tensor
+Batch = dict[str, Tensor]
+"""The argument of a network: tensors [B,W] by modality, NaN = missing."""
 
 
 @dataclass(frozen=True)
 class StarInputs:
-    """Inputs of B stars, float32, NaN = missing.
+    """Inputs of B stars by modality, float32 [B,W], NaN = missing.
 
     ``flux [B,P]``, ``xp [B,C]``, ``photometry [B,K]`` mag, ``astrometry [B,2]`` mas,
-    ``snr [B,1]``.
+    ``snr [B,1]``, and further scalars [B,1].
     """
 
-    flux: Array
-    xp: Array
-    photometry: Array
-    astrometry: Array
-    snr: Array
+    arrays: Mapping[str, Array]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.arrays[name]
 
     def __len__(self) -> int:
-        return int(self.snr.shape[0])
-
-    def arrays(self) -> dict[str, Array]:
-        return {name: getattr(self, name) for name in Batch._fields}
+        return len(self.arrays["snr"])
 
     def take(self, rows: slice | Array) -> "StarInputs":
         """The stars at ``rows``."""
-        return StarInputs(*(array[rows] for array in self.arrays().values()))
+        return StarInputs({name: array[rows] for name, array in self.arrays.items()})
+
+    def replaced(self, **arrays: Array) -> "StarInputs":
+        """The same stars with other arrays of some modalities."""
+        return StarInputs({**self.arrays, **arrays})
+
+    def without(self, *names: str) -> "StarInputs":
+        """The same stars with modalities hidden: all their numbers are missing."""
+        return self.replaced(**{name: np.full_like(self.arrays[name], np.nan) for name in names})
+
+    @classmethod
+    def joined(cls, parts: Sequence["StarInputs"]) -> "StarInputs":
+        """Stars of all parts, of which there is at least one."""
+        names = parts[0].arrays
+        return cls({name: np.concatenate([part.arrays[name] for part in parts]) for name in names})
 
     def tensors(self, rows: slice = slice(None), device: str = "cpu") -> Batch:
         """Those rows as tensors; on the CPU they share memory with the arrays."""
-        arrays = (array[rows] for array in self.arrays().values())
-        return Batch(*(torch.from_numpy(array).to(device) for array in arrays))
+        arrays = self.arrays.items()
+        return {name: torch.from_numpy(array[rows]).to(device) for name, array in arrays}
 
     def batches(self, size: int, device: str = "cpu") -> Iterator[Batch]:
         """All stars, ``size`` at a time, in order."""
         for start in range(0, len(self), size):
             yield self.tensors(slice(start, start + size), device)
+
+    def variables(self) -> dict[str, Array]:
+        """The survey variables that they are made of; see ``variables_of``."""
+        return variables_of(self.arrays)
+
+
+def variables_of(stars: Mapping[str, Any]) -> dict[str, Any]:
+    """The survey variables that arrays or tensors by modality are made of, those of one number
+    as [B]; what the network does not use is absent.
+    """
+    out: dict[str, Any] = {}
+    for row in MODALITIES:
+        values = stars.get(row.name)
+        if values is None or not values.shape[1]:
+            continue
+        if _is_scalar(row.variables[0]):
+            out |= {name: values[:, column] for column, name in enumerate(row.variables)}
+        else:
+            out[row.variables[0]] = values
+    return out
+
+
+def tensors_by_modality(variables: Mapping[str, Tensor], spec: InputSpec) -> Batch:
+    """Inputs of a network from survey variables of B stars, float32, on one device.
+
+    A variable that is absent counts as missing (NaN).
+
+    Raises
+    ------
+    PackageError : a variable has another width than the network was trained on.
+    """
+    like = next(iter(variables.values()))
+    rows = {row.name: row for row in MODALITIES}
+
+    def tensor(name: str, width: int) -> Tensor:
+        missing = torch.full((len(like), width), torch.nan, device=like.device)
+        names = rows[name].variables
+        if not _is_scalar(names[0]):
+            values = variables.get(names[0], missing)[:, : None if width else 0]
+        elif width:
+            values = torch.stack([variables.get(n, missing[:, 0]) for n in names], dim=1)
+        else:
+            values = missing
+        return _checked(values, names[0], width)
+
+    return {name: tensor(name, width) for name, width in spec.widths.items()}
 
 
 def star_inputs(
@@ -167,19 +255,17 @@ def star_inputs(
     ------
     PackageError : an array has another width than the network was trained on.
     """
-    stars = len(next(iter(arrays.values())))
-    photometry = arrays.get("photometry")
-    if photometry is not None and bands is not None:
-        photometry = photometry[:, band_columns(spec.bands, [str(band) for band in bands])]
-    missing = np.full(stars, np.nan, np.float32)
-    columns = [arrays.get(name, missing) for name in ("parallax", "parallax_error")]
-    return StarInputs(
-        flux=_wide(arrays.get("flux"), stars, spec.pixels, "flux"),
-        xp=_wide(arrays.get("xp"), stars, spec.coefficients, "xp"),
-        photometry=_wide(photometry, stars, len(spec.bands), "photometry"),
-        astrometry=_wide(np.column_stack(columns), stars, 2 * spec.astrometry, "astrometry"),
-        snr=_wide(arrays.get("snr", missing)[:, None], stars, 1, "snr"),
+    given = dict(arrays)
+    if "photometry" in given and bands is not None:
+        columns = band_columns(spec.bands, [str(band) for band in bands])
+        given["photometry"] = given["photometry"][:, columns]
+    wanted = {name: given[name] for name in spec.variables if name in given}
+    # Whatever else is given says how many stars there are.
+    wanted = wanted or {"snr": np.full(len(next(iter(given.values()))), np.nan)}
+    tensors = tensors_by_modality(
+        {n: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for n, v in wanted.items()}, spec
     )
+    return StarInputs({name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def grid_digest(wavelength: Array) -> str:
@@ -204,18 +290,24 @@ def band_columns(wanted: Sequence[str], known: Sequence[str]) -> list[int]:
     return [list(known).index(band) for band in wanted]
 
 
-def _wide(array: Array | None, stars: int, width: int, name: str) -> Array:
-    if width == 0:
-        return np.empty((stars, 0), np.float32)
-    if array is None:
-        return np.full((stars, width), np.nan, np.float32)
-    if array.shape != (stars, width):
+def _is_scalar(variable: str) -> bool:
+    return len(SURVEY_VARIABLES[variable].dims) == 1
+
+
+def _width(store: Store, variable: str) -> int:
+    """Numbers per star of a variable of the survey, whether or not this survey has it."""
+    _, *dims = SURVEY_VARIABLES[variable].dims
+    return store.sizes[dims[0]] if dims else 1
+
+
+def _checked(values: Tensor, variable: str, width: int) -> Tensor:
+    if values.shape[1] != width:
         raise PackageError(
-            f"{name} has the shape {array.shape}",
-            expected=f"{(stars, width)}, as in training",
+            f"{variable} has the shape {tuple(values.shape)}",
+            expected=f"{(len(values), width)}, as in training",
             cure="Ingest the archive with the settings of the training survey.",
         )
-    return np.ascontiguousarray(array, np.float32)
+    return values
 
 
 def _labels(store: Store, wanted: Sequence[str] | None) -> tuple[str, ...]:

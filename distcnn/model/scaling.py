@@ -6,8 +6,6 @@ runs. NaN becomes zero, which is the training median, and an indicator says so.
 Legend: B star, P pixel, C XP coefficient, K band, S scalar feature, L label.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,51 +14,94 @@ from distcnn.arrays import Array
 from distcnn.model.inputs import InputSpec, StarInputs
 from distcnn.schema import LABELS
 
-LINEAR, LARGEST = 4.0, 16.0
+LINEAR_LIMIT, MAX_SCALED = 4.0, 16.0
 """Scaled inputs grow as logarithms beyond the first and are cut at the second, in units of
 their spread: a hot star's blue pixel still says how hot, a spike says little more than that."""
 MIN_FLUX = 0.01
 """Flux, in units of the normalisation, below which its logarithm is cut."""
-SAMPLE = 20_000
+MAX_STARS_FOR_SCALING = 20_000
 """Most stars that the scaling is fitted on, taken evenly from the training split."""
 
+BranchInputs = dict[str, Tensor]
+"""What the layers of a network are given: ``spectrum [B,P]``, ``xp [B,C]``, ``scalars [B,S]``."""
 
-@dataclass(frozen=True)
-class Features:
-    """Names of the S scalar features, in order; augmentation finds them here."""
 
-    names: tuple[str, ...]
+class SpectrumFeatures(nn.Module):
+    """``valid_pixels``, ``log_snr``, ``has_snr``."""
 
-    @classmethod
-    def of(cls, spec: InputSpec) -> "Features":
-        names = ["valid_pixels", "log_snr", "has_snr"] if spec.pixels else []
-        names += ["xp_norm", "has_xp"] if spec.coefficients else []
-        names += ["magnitude"] if spec.bands else []
-        names += [f"colour_{band}" for band in spec.bands[1:]]
-        names += [f"has_{band}" for band in spec.bands]
-        if spec.astrometry:
-            names += ["parallax_snr", "log_parallax_error", "has_parallax"]
-            names += ["luminosity", "asinh_luminosity"] if spec.bands else []
-        return cls(tuple(names))
+    def forward(self, stars: dict[str, Tensor]) -> Tensor:
+        snr = stars["snr"]
+        valid = torch.isfinite(stars["flux"]).to(snr.dtype).mean(dim=1, keepdim=True)
+        return torch.cat([valid, _log10(snr), _present(snr)], dim=1)
 
-    def at(self, *names: str) -> list[int]:
-        """Positions of the features that exist among ``names``."""
-        return [self.names.index(name) for name in names if name in self.names]
 
-    @property
-    def of_parallax(self) -> list[int]:
-        """What vanishes with the parallax."""
-        return self.at(
-            "parallax_snr",
-            "log_parallax_error",
-            "has_parallax",
-            "luminosity",
-            "asinh_luminosity",
+class XpFeatures(nn.Module):
+    """``xp_norm``, ``has_xp``."""
+
+    def forward(self, stars: dict[str, Tensor]) -> Tensor:
+        norm = xp_shape(stars["xp"])[1]
+        return torch.cat([_log10(norm), _present(norm)], dim=1)
+
+
+class PhotometryFeatures(nn.Module):
+    """``magnitude`` of the reference band, colours against it, ``has_<band>`` of every band."""
+
+    def forward(self, stars: dict[str, Tensor]) -> Tensor:
+        bands = stars["photometry"]
+        return torch.cat([bands[:, :1], bands[:, 1:] - bands[:, :1], _present(bands)], dim=1)
+
+
+class AstrometryFeatures(nn.Module):
+    """Parallax over its error, and the astrometry-based luminosity (Arenou & Luri 1999).
+
+    ``parallax[mas] 10^(0.2 G - 2)`` = ``10^(0.2 M_G)`` is linear in the parallax, so its
+    noise is Gaussian and a negative parallax is as good as any. A survey without parallax
+    errors loses the first two features only.
+    """
+
+    def __init__(self, *, luminosity: bool) -> None:
+        super().__init__()
+        self.luminosity = luminosity
+
+    def forward(self, stars: dict[str, Tensor]) -> Tensor:
+        parallax, error = stars["astrometry"][:, :1], stars["astrometry"][:, 1:]
+        parallax = torch.where(
+            torch.isfinite(parallax), parallax, torch.full_like(parallax, float("nan"))
         )
+        columns = [torch.asinh(parallax / error), _log10(error), _present(parallax)]
+        if self.luminosity:
+            luminosity = parallax * torch.pow(10.0, 0.2 * stars["photometry"][:, :1] - 2.0)
+            columns += [luminosity, torch.asinh(luminosity)]
+        return torch.cat(columns, dim=1)
+
+
+class ScalarFeatures(nn.Module):
+    """A number and whether it is there: what any modality of one number per star brings."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, stars: dict[str, Tensor]) -> Tensor:
+        values = stars[self.name]
+        return torch.cat([values, _present(values)], dim=1)
+
+
+def scalar_features(spec: InputSpec, name: str) -> nn.Module:
+    """The module that makes the scalar features of a modality, [B, those of its row]."""
+    if name == "flux":
+        return SpectrumFeatures()
+    if name == "xp":
+        return XpFeatures()
+    if name == "photometry":
+        return PhotometryFeatures()
+    if name == "astrometry":
+        return AstrometryFeatures(luminosity=bool(spec.bands))
+    return ScalarFeatures(name)
 
 
 class InputScaling(nn.Module):
-    """Physical inputs -> scaled spectrum [B,P], scaled XP [B,C], scalar features [B,S]."""
+    """Physical inputs by modality -> what the branches read: ``BranchInputs``."""
 
     spectrum_centre: Tensor
     spectrum_scale: Tensor
@@ -72,36 +113,31 @@ class InputScaling(nn.Module):
 
     def __init__(self, spec: InputSpec, *, log_flux: bool = False) -> None:
         super().__init__()
-        self.pixels = spec.pixels
         self.log_flux = log_flux
-        self.faintest = MIN_FLUX
-        self.coefficients = spec.coefficients
-        self.bands = len(spec.bands)
-        self.astrometry = spec.astrometry
-        self.linear, self.largest = LINEAR, LARGEST
-        self.names = Features.of(spec).names
+        self.min_flux = MIN_FLUX
+        self.linear_limit, self.max_scaled = LINEAR_LIMIT, MAX_SCALED
+        self.names = spec.features
+        makers = (row.name for row in spec.modalities if spec.features_of(row))
+        self.features = nn.ModuleList([scalar_features(spec, name) for name in makers])
         widths = {"spectrum": spec.pixels, "xp": spec.coefficients, "feature": len(self.names)}
         for name, width in widths.items():
             self.register_buffer(f"{name}_centre", torch.zeros(width))
             self.register_buffer(f"{name}_scale", torch.ones(width))
         self.register_buffer("xp_rotation", torch.eye(spec.coefficients))
 
-    def forward(
-        self, flux: Tensor, xp: Tensor, photometry: Tensor, astrometry: Tensor, snr: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        spectrum = self.scaled(self.spectral(flux), self.spectrum_centre, self.spectrum_scale)
-        shape, _ = self.xp_shape(xp)
-        raw = self.raw_features(flux, xp, photometry, astrometry, snr)
-        return (
-            spectrum,
-            self.soft(self.xp_components(shape)),
-            self.scaled(raw, self.feature_centre, self.feature_scale),
-        )
+    def forward(self, stars: dict[str, Tensor]) -> dict[str, Tensor]:
+        spectrum = self.spectral(stars["flux"])
+        raw = self.raw_features(stars)
+        return {
+            "spectrum": self.scaled(spectrum, self.spectrum_centre, self.spectrum_scale),
+            "xp": self.soft(self.xp_components(xp_shape(stars["xp"])[0])),
+            "scalars": self.scaled(raw, self.feature_centre, self.feature_scale),
+        }
 
     def spectral(self, flux: Tensor) -> Tensor:
         """Flux [B,P] as the network sees it: itself, or its natural logarithm."""
         if self.log_flux:
-            return torch.log(torch.clamp(flux, min=self.faintest))
+            return torch.log(torch.clamp(flux, min=self.min_flux))
         return flux
 
     def scaled(self, values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
@@ -111,9 +147,9 @@ class InputScaling(nn.Module):
     def soft(self, linear: Tensor) -> Tensor:
         """Numbers of order one as they are, larger ones as logarithms, NaN as zero."""
         size = torch.abs(linear)
-        beyond = torch.log1p(torch.clamp(size - self.linear, min=0.0))
-        soft = torch.sign(linear) * (torch.clamp(size, max=self.linear) + beyond)
-        return torch.nan_to_num(torch.clamp(soft, -self.largest, self.largest), nan=0.0)
+        beyond = torch.log1p(torch.clamp(size - self.linear_limit, min=0.0))
+        soft = torch.sign(linear) * (torch.clamp(size, max=self.linear_limit) + beyond)
+        return torch.nan_to_num(torch.clamp(soft, -self.max_scaled, self.max_scaled), nan=0.0)
 
     def xp_components(self, shape: Tensor) -> Tensor:
         """Principal components [B,C] of the XP shape, each with the same spread.
@@ -124,52 +160,26 @@ class InputScaling(nn.Module):
         linear = (shape - self.xp_centre) / self.xp_scale
         return torch.nan_to_num(linear, nan=0.0) @ self.xp_rotation
 
-    def xp_shape(self, xp: Tensor) -> tuple[Tensor, Tensor]:
-        """XP coefficients over their norm [B,C], and the norm [B,1].
-
-        A truncated series is used as it is; with a quarter of it missing (BP or RP is gone)
-        the norm would mean something else, so the whole counts as missing.
-        """
-        there = torch.isfinite(xp)
-        norm = torch.nan_to_num(xp, nan=0.0).square().sum(dim=1, keepdim=True).sqrt()
-        good = (norm > 0) & (there.to(xp.dtype).mean(dim=1, keepdim=True) > 0.75)
-        norm = torch.where(good, norm, torch.full_like(norm, float("nan")))
-        return xp / norm, norm
-
-    def raw_features(
-        self, flux: Tensor, xp: Tensor, photometry: Tensor, astrometry: Tensor, snr: Tensor
-    ) -> Tensor:
-        """Scalar features [B,S] before scaling, NaN where missing; order of ``Features``."""
+    def raw_features(self, stars: dict[str, Tensor]) -> Tensor:
+        """Scalar features [B,S] before scaling, NaN where missing; order of ``names``."""
+        snr = stars["snr"]
         columns = [torch.empty((snr.shape[0], 0), dtype=snr.dtype, device=snr.device)]
-        if self.pixels > 0:
-            valid = torch.isfinite(flux).to(snr.dtype).mean(dim=1, keepdim=True)
-            columns += [valid, _log10(snr), _present(snr)]
-        if self.coefficients > 0:
-            norm = self.xp_shape(xp)[1]
-            columns += [_log10(norm), _present(norm)]
-        if self.bands > 0:
-            columns += [photometry[:, :1], photometry[:, 1:] - photometry[:, :1]]
-            columns += [_present(photometry)]
-        if self.astrometry:
-            columns += self.parallax_features(photometry, astrometry)
+        for made in self.features:
+            columns.append(made(stars))
         return torch.cat(columns, dim=1)
 
-    def parallax_features(self, photometry: Tensor, astrometry: Tensor) -> list[Tensor]:
-        """Parallax over its error, and the astrometry-based luminosity (Arenou & Luri 1999).
 
-        ``parallax[mas] 10^(0.2 G - 2)`` = ``10^(0.2 M_G)`` is linear in the parallax, so its
-        noise is Gaussian and a negative parallax is as good as any. A survey without parallax
-        errors loses the first two features only.
-        """
-        parallax, error = astrometry[:, :1], astrometry[:, 1:]
-        parallax = torch.where(
-            torch.isfinite(parallax), parallax, torch.full_like(parallax, float("nan"))
-        )
-        columns = [torch.asinh(parallax / error), _log10(error), _present(parallax)]
-        if self.bands > 0:
-            luminosity = parallax * torch.pow(10.0, 0.2 * photometry[:, :1] - 2.0)
-            columns += [luminosity, torch.asinh(luminosity)]
-        return columns
+def xp_shape(xp: Tensor) -> tuple[Tensor, Tensor]:
+    """XP coefficients over their norm [B,C], and the norm [B,1].
+
+    A truncated series is used as it is; with a quarter of it missing (BP or RP is gone)
+    the norm would mean something else, so the whole counts as missing.
+    """
+    there = torch.isfinite(xp)
+    norm = torch.nan_to_num(xp, nan=0.0).square().sum(dim=1, keepdim=True).sqrt()
+    good = (norm > 0) & (there.to(xp.dtype).mean(dim=1, keepdim=True) > 0.75)
+    norm = torch.where(good, norm, torch.full_like(norm, float("nan")))
+    return xp / norm, norm
 
 
 class LabelScaling(nn.Module):
@@ -214,17 +224,17 @@ def fit_inputs(scaling: InputScaling, stars: StarInputs) -> None:
     A pixel's spread is at least the median spread of all, so that pixels of pure noise are
     not blown up.
     """
-    sample = stars.take(slice(None, None, max(1, -(-len(stars) // SAMPLE))))
+    sample = stars.take(slice(None, None, max(1, -(-len(stars) // MAX_STARS_FOR_SCALING))))
     batch = sample.tensors()
-    centre, scale = _median_and_spread(scaling.spectral(batch.flux).numpy())
+    centre, scale = _median_and_spread(scaling.spectral(batch["flux"]).numpy())
     if scale.size:
         scale = np.maximum(scale, np.median(scale))
     _set(scaling, "spectrum", centre, scale)
-    shape = scaling.xp_shape(batch.xp)[0].numpy()
+    shape = xp_shape(batch["xp"])[0].numpy()
     centre, scale = _median_and_spread(shape)
     _set(scaling, "xp", centre, scale)
     scaling.xp_rotation.copy_(torch.from_numpy(_whitening((shape - centre) / scale)))
-    centre, scale = _median_and_spread(scaling.raw_features(*batch).numpy())
+    centre, scale = _median_and_spread(scaling.raw_features(batch).numpy())
     # Indicators stay as they are: 0 means missing.
     named = np.array([name.startswith("has_") for name in scaling.names], bool)
     _set(scaling, "feature", np.where(named, 0, centre), np.where(named, 1, scale))

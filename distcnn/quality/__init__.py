@@ -8,7 +8,7 @@ from distcnn.quality.calibration import (
     strata_columns,
 )
 from distcnn.quality.debias import Debiasing
-from distcnn.quality.input_summary import InputSummary
+from distcnn.quality.input_summary import InputSummary, summarise
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
 from distcnn.quality.quality import Quality
@@ -29,4 +29,5 @@ __all__ = [
     "snr_bins",
     "snr_groups",
     "strata_columns",
+    "summarise",
 ]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from distcnn.arrays import Array
+from distcnn.modalities import missing_combinations
 from distcnn.quality.error_deconvolution import MIN_STARS_FOR_SCALE, ReferenceResiduals
 from distcnn.stats import snr_bins
 
@@ -27,7 +28,7 @@ _PRIOR_SPREAD = 0.10  # of ln s between strata, where the strata are too few to 
 _GIANT_MAX_LOGG, _METAL_POOR_MAX_MH = 3.5, -1.0  # dex
 LABEL_STRATA = ("dwarf", "giant", "metal-poor")
 """Coarse groups of predicted labels that are calibrated apart."""
-MISSING_MODALITIES = ("no XP", "no parallax", "no XP, no parallax")
+MISSING_MODALITIES = missing_combinations()
 """Inputs that a star may lack and still be calibrated; number + 1 stands for it, 0 for none."""
 
 

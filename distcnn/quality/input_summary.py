@@ -1,83 +1,89 @@
-"""InputSummary: what a judgement needs to know of a star's inputs, in a few numbers.
+"""Input summary: what flags and calibration need to know of a star's inputs, in a few numbers.
 
 Spectra are large and judgements are not: whoever holds the spectra, on a CPU or on a GPU,
-reduces them to this, and the rest of the judging never sees them.
+reduces them to this, and the rest never sees them. Which quantities there are is said by
+``modalities.MODALITIES``; novelty adds two of its own.
+
+Legend: N star, K band.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from distcnn.arrays import Array
+from distcnn.modalities import MODALITIES
 from distcnn.quality.novelty import Novelty
+from distcnn.schema import SURVEY_VARIABLES
 
 Arrays = Mapping[str, Array]
+Measures = Callable[[Any, Any], tuple[Any, Any] | None]
+NOVELTY_MEASURES, NOVELTY_WEIGHT = "novelty_measures", "novelty_weight"
+
+
+def summarise(library: Any, variables: Mapping[str, Any], measures: Measures) -> dict[str, Any]:
+    """Every quantity of the variables that are there, by name.
+
+    Parameters
+    ----------
+    library : ``numpy`` or ``torch``, whichever ``variables`` are of.
+    variables : survey variables of N stars; absent = not in the survey.
+    measures : (flux, its error or None) -> as ``Novelty.measures``, or None without a reference.
+    """
+    out = {
+        row.summary_name: row.summary.reduce(library, variables[row.variables[0]])
+        for row in MODALITIES
+        if row.summary_name and row.variables[0] in variables
+    }
+    found = None
+    if "flux" in variables:
+        found = measures(variables["flux"], variables.get("flux_error"))
+    return out if found is None else {**out, NOVELTY_MEASURES: found[0], NOVELTY_WEIGHT: found[1]}
 
 
 @dataclass(frozen=True)
 class InputSummary:
-    """Of N stars; None = the survey lacks this modality.
+    """Quantities of N stars by name; one of a modality that the survey lacks is absent.
 
-    Attributes
-    ----------
-    snr : [N], NaN = unknown.
-    valid : float32 [N] fraction of the pixels that have a flux.
-    measures, weight : [N, 3] and [N] as ``Novelty.measures`` gives them; None also without a
-        reference for novelty.
-    has_xp : bool [N] at least one coefficient is there.
-    photometry : [N, K] magnitudes, the reference band first.
-    parallax : [N] mas.
+    ``snr`` [N] is always there, NaN = unknown; ``valid_pixels`` float32 [N], fraction of the
+    pixels that have a flux; ``has_xp`` bool [N], at least one coefficient is there;
+    ``photometry`` [N, K], the reference band first; ``parallax`` [N] mas; further scalars [N];
+    ``novelty_measures`` [N, 3] and ``novelty_weight`` [N] as ``Novelty.measures`` gives them.
     """
 
-    snr: Array
-    valid: Array | None = None
-    measures: Array | None = None
-    weight: Array | None = None
-    has_xp: Array | None = None
-    photometry: Array | None = None
-    parallax: Array | None = None
+    quantities: Arrays
 
     @classmethod
-    def of(cls, inputs: Arrays, stars: int, novelty: Novelty | None) -> "InputSummary":
-        """From the inputs of stars: ``flux``, ``flux_error`` [N, P], ``xp`` [N, C],
-        ``photometry`` [N, K], ``parallax``, ``snr`` [N]; absent or empty = not in the survey.
-        """
-        there = {name: values for name, values in inputs.items() if values.size}
-        flux, xp, parallax = (there.get(name) for name in ("flux", "xp", "parallax"))
-        valid = measures = weight = None
-        if flux is not None:
-            valid = np.isfinite(flux).mean(axis=1, dtype=np.float32)
-            if novelty is not None:
-                measures, weight = novelty.measures(flux, there.get("flux_error"))
-        return cls(
-            snr=np.reshape(inputs.get("snr", np.full(stars, np.nan)), -1),
-            valid=valid,
-            measures=measures,
-            weight=weight,
-            has_xp=None if xp is None else np.asarray(np.isfinite(xp).any(axis=1)),
-            photometry=there.get("photometry"),
-            parallax=None if parallax is None else parallax.reshape(-1),
-        )
+    def of(cls, variables: Arrays, stars: int, novelty: Novelty | None) -> "InputSummary":
+        """From survey variables of stars; absent or empty = not in the survey."""
+        known = {name for row in MODALITIES for name in (*row.variables, "flux_error")}
+        there = {name: v for name, v in variables.items() if name in known and v.size}
+        there.setdefault("snr", np.full(stars, np.nan))
+        scalars = [name for name in there if len(SURVEY_VARIABLES[name].dims) == 1]
+        there |= {name: there[name].reshape(-1) for name in scalars}
+        measures = novelty.measures if novelty is not None else lambda flux, error: None
+        return cls(summarise(np, there, measures))
 
-    @classmethod
-    def joined(cls, parts: Sequence["InputSummary"]) -> "InputSummary":
-        """Of all stars of the parts, which are of one survey."""
-        joined: dict[str, Any] = {}
-        for name in (field.name for field in fields(cls)):
-            column = [getattr(part, name) for part in parts]
-            joined[name] = None if column[0] is None else np.concatenate(column)
-        return cls(**joined)
+    def get(self, name: str) -> Array | None:
+        """One quantity; None = the survey lacks its modality."""
+        return self.quantities.get(name)
+
+    @property
+    def snr(self) -> Array:
+        """[N], NaN = unknown."""
+        return self.quantities["snr"]
 
     @property
     def missing(self) -> Array:
-        """[N] what a star lacks of what the survey has: 0, or one more than a place in
+        """[N] what a star lacks of what the survey has: 0, or one more than a position in
         ``calibration.MISSING_MODALITIES``.
         """
         missing = np.zeros(len(self.snr), np.int64)
-        if self.has_xp is not None:
-            missing += ~self.has_xp
-        if self.parallax is not None:
-            missing += 2 * ~np.isfinite(self.parallax)
+        calibrated = (row for row in MODALITIES if row.lack)
+        for bit, row in enumerate(calibrated):
+            values = self.get(row.summary_name)
+            if values is not None:
+                missing += row.summary.missing(values).astype(np.int64) << bit
         return missing

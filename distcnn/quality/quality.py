@@ -12,7 +12,7 @@ from distcnn.config import QualityConfig
 from distcnn.quality.calibration import LABEL_STRATA, MISSING_MODALITIES, Calibration, label_strata
 from distcnn.quality.debias import Debiasing
 from distcnn.quality.error_deconvolution import ReferenceResiduals
-from distcnn.quality.input_summary import InputSummary
+from distcnn.quality.input_summary import NOVELTY_MEASURES, NOVELTY_WEIGHT, InputSummary
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
 from distcnn.schema import Flag
@@ -270,17 +270,19 @@ def _input_flags(
     stars = len(summary.snr)
     flags = np.zeros(stars, np.uint32)
     score, valid = np.full(stars, np.nan, np.float32), np.full(stars, np.nan, np.float32)
-    if summary.valid is not None:
-        valid = summary.valid
+    fraction = summary.get("valid_pixels")
+    if fraction is not None:
+        valid = fraction
         few = (valid > 0) & (valid < settings.minimum_valid_pixels)
         flags |= _where(valid == 0, Flag.NO_SPECTRUM) | _where(few, Flag.FEW_PIXELS)
-    if novelty is not None and summary.measures is not None and summary.weight is not None:
-        raw = novelty.deviation(summary.measures, summary.weight)
+    measures, weight = summary.get(NOVELTY_MEASURES), summary.get(NOVELTY_WEIGHT)
+    if novelty is not None and measures is not None and weight is not None:
+        raw = novelty.deviation(measures, weight)
         score = (raw / np.float32(novelty.threshold)).astype(np.float32)
         flags |= _where(score > 1, Flag.NOVEL_SPECTRUM)
-    photometry, parallax = summary.photometry, summary.parallax
-    if summary.has_xp is not None:  # XP series are truncated by design
-        flags |= _where(~summary.has_xp, Flag.NO_XP)
+    photometry, parallax, has_xp = map(summary.get, ("photometry", "parallax", "has_xp"))
+    if has_xp is not None:  # XP series are truncated by design
+        flags |= _where(~has_xp, Flag.NO_XP)
     if photometry is not None:  # one missing magnitude matters
         flags |= _where(~np.isfinite(photometry).all(axis=1), Flag.NO_PHOTOMETRY)
     if parallax is not None:

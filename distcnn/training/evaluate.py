@@ -1,13 +1,13 @@
 """Evaluate: residuals in numbers, per label and S/N bin; and what fewer members would cost."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import QualityConfig
+from distcnn.modalities import MODALITIES
 from distcnn.model import Network, StarInputs, predict_each
 from distcnn.quality import MISSING_MODALITIES, Calibration, snr_groups
 from distcnn.stats import robust_std
@@ -46,12 +46,13 @@ def _residual_statistics(residual: Array) -> dict[str, Any]:
 
 def without_modalities(stars: StarInputs) -> dict[str, StarInputs]:
     """The same stars with modalities hidden, by ``quality.MISSING_MODALITIES``."""
-    blank = {name: np.full_like(array, np.nan) for name, array in stars.arrays().items()}
-    no_xp = {"xp": blank["xp"]} if stars.xp.shape[1] else None
-    no_parallax = {"astrometry": blank["astrometry"]} if stars.astrometry.shape[1] else None
-    both = no_xp | no_parallax if no_xp and no_parallax else None
-    hidden = zip(MISSING_MODALITIES, (no_xp, no_parallax, both), strict=True)
-    return {name: replace(stars, **gone) for name, gone in hidden if gone}
+    calibrated = [row.name for row in MODALITIES if row.lack]
+    out = {}
+    for number, text in enumerate(MISSING_MODALITIES, start=1):
+        hidden = [name for bit, name in enumerate(calibrated) if number >> bit & 1]
+        if all(name in stars.arrays and stars[name].shape[1] for name in hidden):
+            out[text] = stars.without(*hidden)
+    return out
 
 
 def ensemble_sizes(
@@ -86,7 +87,7 @@ def _calibrated_rows(
     names: Sequence[str],
 ) -> list[dict[str, Any]]:
     label, noise, scatter = predicted
-    snr, residual = stars.inputs.snr[:, 0], label - stars.label
+    snr, residual = stars.inputs["snr"][:, 0], label - stars.label
     fit, rest = slice(0, None, 2), slice(1, None, 2)
     fitted = Calibration.fit(
         residual[fit], noise[fit], scatter[fit], stars.label_error[fit], snr[fit], edges=edges

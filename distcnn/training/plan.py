@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distcnn.config import TrainConfig
-from distcnn.model import Features, InputSpec
+from distcnn.model import InputSpec
 from distcnn.model.devices import plan_device
 from distcnn.training.data.labelled import MAX_STARS_IN_MEMORY
 from distcnn.training.data.loader import Sharding
@@ -44,7 +44,7 @@ class Workload:
     def star_bytes(self) -> int:
         """Bytes of one star in memory, scaled."""
         spec = self.spec
-        numbers = 2 * spec.pixels + spec.coefficients + len(Features.of(spec).names)
+        numbers = 2 * spec.pixels + spec.coefficients + len(spec.features)
         return 4 * (numbers + 3 * len(spec.labels) + 1)
 
 

@@ -59,8 +59,10 @@ def networks_and_inputs(members=3, stars=7, labels=LABELS, pixels=120, xp=12, **
     config = NetworkConfig(width=16, hidden=32, **options)
     networks = [build_network(spec, config, seed).eval() for seed in range(members)]
     dice = torch.Generator().manual_seed(3)
-    widths = (pixels, xp, len(networks[0].inputs.names))
-    return networks, tuple(torch.randn(stars, width, generator=dice) for width in widths)
+    widths = {"spectrum": pixels, "xp": xp, "scalars": len(spec.features)}
+    return networks, {
+        name: torch.randn(stars, width, generator=dice) for name, width in widths.items()
+    }
 
 
 @pytest.mark.parametrize("loop", [True, False])
@@ -70,16 +72,16 @@ def test_all_members_in_one_module_give_what_each_gives_alone(loop, missing):
     layers = [network.layers for network in networks]
     finish = OutputHead()
     with torch.inference_mode():
-        wanted = [torch.stack(column) for column in zip(*(n(*inputs) for n in layers), strict=True)]
+        wanted = [torch.stack(column) for column in zip(*(n(inputs) for n in layers), strict=True)]
         for module in (ModuleListEnsemble(layers), BatchedHybrid(layers, loop=loop)):
-            for found, right in zip(finish(*module.eval()(*inputs)), wanted, strict=True):
+            for found, right in zip(finish(*module.eval()(inputs)), wanted, strict=True):
                 torch.testing.assert_close(found, right, atol=1e-5, rtol=1e-5)
 
 
 def test_an_engine_that_only_confuses_pairs_of_labels_is_refused(package, stars, monkeypatch):
     class Confused:
-        def __call__(self, *inputs):
-            mean, sigma, correlation = self.layers(*inputs)
+        def __call__(self, inputs):
+            mean, sigma, correlation = self.layers(inputs)
             return mean, sigma, correlation.flip(2, 3)
 
         def __init__(self, package):
@@ -97,7 +99,7 @@ def test_narrow_products_are_near_and_heads_stay_exact():
     assert joint.heads.weight.dtype == torch.float32
     assert joint.convolutions.first.weight.dtype == torch.bfloat16
     with torch.inference_mode():
-        gap = joint(*inputs)[0] - ModuleListEnsemble(layers).eval()(*inputs)[0]
+        gap = joint(inputs)[0] - ModuleListEnsemble(layers).eval()(inputs)[0]
     assert 0 < gap.abs().max() < 0.02
 
 
@@ -248,7 +250,12 @@ def test_the_fastest_engine_is_taken_and_remembered(package, stars, tmp_path):
 
 def test_what_was_remembered_is_proven_again(package, stars, tmp_path, monkeypatch):
     select_engine(package, stars, engine="joint", precision="float32")
-    wrong = EngineKind(lambda *given: lambda *inputs: ENGINES["eager"].build(*given)(*inputs[::-1]))
+
+    def build(*given):
+        right = ENGINES["eager"].build(*given)
+        return lambda inputs: right({**inputs, "spectrum": inputs["xp"]})
+
+    wrong = EngineKind(build)
     monkeypatch.setitem(ENGINES, "joint", wrong)
     with pytest.raises(ParityError, match="joint float32: "):
         select_engine(package, stars, engine="joint", precision="float32")
@@ -288,7 +295,7 @@ def test_another_network_is_refused_by_the_engine_made_for_hybrid(place, tmp_pat
 def test_a_host_where_the_runs_engine_fails_uses_the_plain_one(place, package, monkeypatch):
     key = PackageKey(str(place / "package"), package.digest, chosen="joint float32")
     broken = copy.copy(ENGINES["joint"])
-    object.__setattr__(broken, "build", lambda *given: lambda *inputs: tuple(inputs))
+    object.__setattr__(broken, "build", lambda *given: lambda inputs: tuple(inputs.values()))
     monkeypatch.setitem(ENGINES, "joint", broken)
     assert get_cached(key).choice.candidate == Candidate("eager")
 

@@ -179,7 +179,7 @@ def test_a_network_that_gives_nan_for_a_star_costs_that_star_only(made, place, m
 
     def predict(self, stars, batch):
         label, *rest = right(self, stars, batch)
-        label[stars.snr[:, 0] == snr, 1] = np.nan
+        label[stars["snr"][:, 0] == snr, 1] = np.nan
         return label, *rest
 
     monkeypatch.setattr(Ensemble, "predict", predict)

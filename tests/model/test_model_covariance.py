@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from distcnn.model import InputSpec, StarInputs, build_network, fit_scaling
+from distcnn.model import InputSpec, StarInputs, build_network, fit_scaling, star_inputs
 from distcnn.model.ensemble import predict_members
 from distcnn.model.networks.covariance import Correlation, pack_pairs, pair_names, pairs
 from distcnn.training.loop.loss import GaussianNats, correlation_loss
@@ -92,12 +92,12 @@ class Constant(torch.nn.Module):
         super().__init__()
         self.mean, self.sigma, self.rho = mean, sigma, rho
 
-    def inputs(self, *batch):
-        return batch[0], batch[1], batch[-1]
+    def inputs(self, stars):
+        return {"scalars": stars["snr"]}
 
-    def layers(self, spectrum, xp, snr):
-        ones = torch.ones(len(snr), 1)
-        matrix = torch.tensor([[1, self.rho], [self.rho, 1]]).expand(len(snr), 2, 2)
+    def layers(self, inputs):
+        ones = torch.ones(len(inputs["scalars"]), 1)
+        matrix = torch.tensor([[1, self.rho], [self.rho, 1]]).expand(len(ones), 2, 2)
         return ones * torch.tensor(self.mean), ones * torch.tensor(self.sigma), matrix
 
     def labels(self, mean, sigma):
@@ -106,8 +106,7 @@ class Constant(torch.nn.Module):
 
 def test_the_ensembles_correlation_is_that_of_noise_and_scatter_together():
     members = [Constant([0.0, 5.0], [1.0, 2.0], 0.5), Constant([3.0, 9.0], [2.0, 1.0], -0.2)]
-    empty = np.empty((2, 0), np.float32)
-    stars = StarInputs(empty, empty, empty, empty, np.ones((2, 1), np.float32))
+    stars = StarInputs({"snr": np.ones((2, 1), np.float32)})
     found = predict_members(members, stars)
     noise = (np.array([[1, 1], [1, 4]]) + np.array([[4, -0.4], [-0.4, 1]])) / 2
     total = noise + np.cov(np.array([[0.0, 5.0], [3.0, 9.0]]).T)
@@ -129,13 +128,12 @@ def make_xp(stars, rng):
 def test_components_of_xp_bring_what_is_small_and_independent_to_unit_size():
     rng = np.random.default_rng(1)
     xp, metal = make_xp(4000, rng)
-    empty = np.empty((4000, 0), np.float32)
-    snr = np.full((4000, 1), 50, np.float32)
-    stars = StarInputs(empty, xp.astype(np.float32), empty, empty, snr)
-    network = build_network(InputSpec(0, 6, (), False, "", ("mh",)), _small(), 0)
+    spec = InputSpec(0, 6, (), False, "", ("mh",))
+    stars = star_inputs({"xp": xp, "snr": np.full(4000, 50.0)}, spec)
+    network = build_network(spec, _small(), 0)
     fit_scaling(network, stars, metal[:, None])
     with torch.no_grad():
-        components = network.inputs(*stars.tensors())[1].numpy()
+        components = network.inputs(stars.tensors())["xp"].numpy()
     assert 0.5 < components[:, 1].std() < 1.5
     # One of the first few follows the metals alone.
     assert max(abs(np.corrcoef(column, metal)[0, 1]) for column in components[:, :3].T) > 0.9

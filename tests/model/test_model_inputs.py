@@ -91,16 +91,16 @@ def test_a_modality_that_the_survey_lacks_counts_as_missing():
     spec = InputSpec(20, 6, ("g",), True, "", ("teff",))
     stars = star_inputs({"snr": np.ones(3, np.float32)}, spec)
     assert len(stars) == 3
-    assert stars.flux.shape == (3, 20)
-    assert np.isnan(stars.flux).all()
-    assert np.isnan(stars.astrometry).all()
+    assert stars["flux"].shape == (3, 20)
+    assert np.isnan(stars["flux"]).all()
+    assert np.isnan(stars["astrometry"]).all()
 
 
 def test_bands_are_found_by_name():
     spec = InputSpec(0, 0, ("rp", "g"), False, "", ("teff",))
     magnitudes = np.array([[1, 2, 3]], np.float32)
     stars = star_inputs({"photometry": magnitudes}, spec, ("g", "bp", "rp"))
-    assert stars.photometry.tolist() == [[3, 1]]
+    assert stars["photometry"].tolist() == [[3, 1]]
     with pytest.raises(PackageError, match="no band rp"):
         star_inputs({"photometry": magnitudes}, spec, ("g", "bp", "j"))
 
@@ -115,5 +115,5 @@ def test_batches_cover_every_star_once_and_in_order():
     spec = InputSpec(4, 0, (), False, "", ("teff",))
     flux = np.arange(28, dtype=np.float32).reshape(7, 4)
     stars = star_inputs({"flux": flux, "snr": np.ones(7, np.float32)}, spec)
-    met = np.concatenate([batch.flux.numpy() for batch in stars.batches(3)])
+    met = np.concatenate([batch["flux"].numpy() for batch in stars.batches(3)])
     np.testing.assert_array_equal(met, flux)

@@ -6,9 +6,10 @@ import torch
 
 from distcnn.config import NetworkConfig
 from distcnn.errors import TrainingError
-from distcnn.model import Features, InputSpec, StarInputs, build_network, fit_scaling, star_inputs
+from distcnn.model import InputSpec, StarInputs, build_network, fit_scaling, star_inputs
 from distcnn.model.networks.hybrid import FIRST_CONVOLUTION, SECOND_CONVOLUTION
 from distcnn.model.networks.published import Hr15n2023, Rave2020
+from distcnn.model.scaling import xp_shape
 
 LABELS = ("teff", "logg", "mh")
 WHOLE = {
@@ -72,7 +73,7 @@ def test_every_branch_may_be_absent(preset, without):
     if preset != "hybrid" and not spec.pixels:
         pytest.skip("the published networks need a spectrum")
     network, stars = make_network(spec, preset)
-    mean, sigma, _ = network(*stars.tensors())
+    mean, sigma, _ = network(stars.tensors())
     assert mean.shape == sigma.shape == (50, 3)
     assert torch.isfinite(mean).all()
     assert (sigma > 0).all()
@@ -84,32 +85,33 @@ def test_torchscript_gives_the_same_as_python(preset):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         scripted = torch.jit.script(network)
-    torch.testing.assert_close(scripted(*stars.tensors()), network(*stars.tensors()))
+    torch.testing.assert_close(scripted(stars.tensors()), network(stars.tensors()))
 
 
 def test_a_star_without_any_input_still_gets_a_finite_answer():
     network, stars = make_network(InputSpec(**WHOLE))
-    empty = StarInputs(*(np.full_like(array, np.nan) for array in stars.arrays().values()))
-    mean, sigma, _ = network(*empty.tensors())
+    empty = stars.without(*stars.arrays)
+    mean, sigma, _ = network(empty.tensors())
     assert torch.isfinite(mean).all()
     assert torch.isfinite(sigma).all()
 
 
 def test_infinite_and_absurd_inputs_do_not_poison_a_label():
     network, stars = make_network(InputSpec(**WHOLE))
-    flux = stars.flux.copy()
+    flux = stars["flux"].copy()
     flux[:, 3], flux[:, 5], flux[:, 7] = np.inf, -np.inf, 1e30
-    bad = StarInputs(flux, *(array * 1e20 for array in list(stars.arrays().values())[1:]))
-    assert all(torch.isfinite(out).all() for out in network(*bad.tensors()))
+    absurd = StarInputs({name: array * 1e20 for name, array in stars.arrays.items()})
+    bad = absurd.replaced(flux=flux)
+    assert all(torch.isfinite(out).all() for out in network(bad.tensors()))
 
 
 def test_one_missing_star_does_not_change_its_neighbours():
     network, stars = make_network(InputSpec(**WHOLE))
-    alone = network(*stars.take(slice(0, 10)).tensors())[0]
-    hollow = {name: array[:10].copy() for name, array in stars.arrays().items()}
+    alone = network(stars.take(slice(0, 10)).tensors())[0]
+    hollow = {name: array[:10].copy() for name, array in stars.arrays.items()}
     for array in hollow.values():
         array[4] = np.nan
-    mixed = network(*StarInputs(**hollow).tensors())[0]
+    mixed = network(StarInputs(hollow).tensors())[0]
     others = [k for k in range(10) if k != 4]
     torch.testing.assert_close(mixed[others], alone[others])
 
@@ -170,8 +172,8 @@ def test_the_default_network_is_cheap():
 
 def test_labels_come_out_in_their_own_units():
     network, stars = make_network(InputSpec(**WHOLE))
-    mean, sigma, _ = network(*stars.tensors())
-    scaled, noise, _ = network.layers(*network.inputs(*stars.tensors()))
+    mean, sigma, _ = network(stars.tensors())
+    scaled, noise, _ = network.layers(network.inputs(stars.tensors()))
     linear = scaled * network.labels.scale + network.labels.centre
     torch.testing.assert_close(mean[:, 1:], linear[:, 1:])
     torch.testing.assert_close(sigma[:, 1:], (noise * network.labels.scale)[:, 1:])
@@ -195,11 +197,11 @@ def test_temperatures_are_learned_as_logarithms_and_come_back_as_temperatures():
 def test_scaled_inputs_are_of_order_one():
     spec = InputSpec(**WHOLE)
     network, stars = make_network(spec)
-    spectrum, xp, scalars = network.inputs(*stars.tensors())
-    for part in (spectrum, xp, scalars):
+    scaled = network.inputs(stars.tensors())
+    for part in scaled.values():
         assert part.abs().max() <= 16
         assert part.abs().mean() < 2
-    assert scalars.shape[1] == len(Features.of(spec).names)
+    assert scaled["scalars"].shape[1] == len(spec.features)
 
 
 def test_far_inputs_keep_their_order_but_lose_their_weight():
@@ -217,7 +219,7 @@ def test_far_inputs_keep_their_order_but_lose_their_weight():
 def test_luminosity_is_linear_in_the_parallax_even_below_zero():
     spec = InputSpec(**(WHOLE | {"pixels": 0, "coefficients": 0, "wavelength_digest": ""}))
     network = build_network(spec, NetworkConfig(), 0)
-    place = Features.of(spec).names.index("luminosity")
+    place = spec.features.index("luminosity")
     parallax = np.array([-2.0, -1.0, 0.0, 1.0, 2.0], np.float32)
     stars = star_inputs(
         {
@@ -227,28 +229,28 @@ def test_luminosity_is_linear_in_the_parallax_even_below_zero():
         },
         spec,
     )
-    raw = network.inputs.raw_features(*stars.tensors())[:, place].numpy()
+    raw = network.inputs.raw_features(stars.tensors())[:, place].numpy()
     np.testing.assert_allclose(raw, parallax * 10 ** (0.2 * 10 - 2), rtol=1e-6)
 
 
 def test_a_parallax_without_an_error_is_still_a_parallax():
     spec = InputSpec(**(WHOLE | {"pixels": 0, "coefficients": 0, "wavelength_digest": ""}))
     network, stars = make_network(spec)
-    blind = stars.astrometry.copy()
+    blind = stars["astrometry"].copy()
     blind[:, 1] = np.nan
-    batch = StarInputs(stars.flux, stars.xp, stars.photometry, blind, stars.snr).tensors()
-    names = Features.of(spec).names
-    with_error, without = network.inputs(*stars.tensors())[2], network.inputs(*batch)[2]
+    batch = stars.replaced(astrometry=blind).tensors()
+    names = spec.features
+    with_error, without = (network.inputs(b)["scalars"] for b in (stars.tensors(), batch))
     for name in ("has_parallax", "luminosity", "asinh_luminosity"):
         place = names.index(name)
         torch.testing.assert_close(without[:, place], with_error[:, place])
 
 
 def test_xp_coefficients_keep_their_shape_whatever_the_brightness():
-    network, stars = make_network(InputSpec(**WHOLE), "hybrid")
-    xp = torch.from_numpy(np.nan_to_num(stars.xp, nan=1.0))
-    shape, norm = network.inputs.xp_shape(xp)
-    brighter, brighter_norm = network.inputs.xp_shape(100 * xp)
+    _, stars = make_network(InputSpec(**WHOLE), "hybrid")
+    xp = torch.from_numpy(np.nan_to_num(stars["xp"], nan=1.0))
+    shape, norm = xp_shape(xp)
+    brighter, brighter_norm = xp_shape(100 * xp)
     torch.testing.assert_close(shape, brighter)
     torch.testing.assert_close(brighter_norm, 100 * norm)
 
@@ -256,12 +258,13 @@ def test_xp_coefficients_keep_their_shape_whatever_the_brightness():
 def test_a_spectrum_of_bp_alone_counts_as_no_xp():
     spec = InputSpec(**WHOLE)
     network, stars = make_network(spec)
-    half = np.nan_to_num(stars.xp, nan=1.0)
+    half = np.nan_to_num(stars["xp"], nan=1.0)
     half[:, 5:] = np.nan
-    batch = StarInputs(stars.flux, half, stars.photometry, stars.astrometry, stars.snr).tensors()
-    _, xp, scalars = network.inputs(*batch)
+    batch = stars.replaced(xp=half).tensors()
+    scaled = network.inputs(batch)
+    xp, scalars = scaled["xp"], scaled["scalars"]
     assert not xp.any()
-    assert not scalars[:, Features.of(spec).names.index("has_xp")].any()
+    assert not scalars[:, spec.features.index("has_xp")].any()
 
 
 def test_a_network_that_sees_logarithms_does_not_mind_flux_at_or_below_zero():
@@ -271,8 +274,8 @@ def test_a_network_that_sees_logarithms_does_not_mind_flux_at_or_below_zero():
     rng = np.random.default_rng(2)
     fit_scaling(network, stars, rng.normal((5000, 3, 0), (500, 1, 0.3), (len(stars), 3)))
     batch = stars.tensors()
-    batch.flux[:, :5] = torch.tensor([0.0, -1.0, 1e-6, 50.0, float("nan")])
-    mean, sigma, _ = network.eval()(*batch)
+    batch["flux"][:, :5] = torch.tensor([0.0, -1.0, 1e-6, 50.0, float("nan")])
+    mean, sigma, _ = network.eval()(batch)
     assert torch.isfinite(mean).all()
     assert (sigma > 0).all()
 

@@ -82,7 +82,7 @@ def test_a_package_comes_back_as_it_was_written(package, ingredients, stars):
     assert again.curves[1]["epochs"] == [[1.0, 2.0]]
     np.testing.assert_array_equal(again.quality_arrays["limits.label"], np.ones((3, 2)))
     for network, wanted in zip(again.networks(), ingredients["networks"], strict=True):
-        torch.testing.assert_close(network(*stars.tensors()), wanted(*stars.tensors()))
+        torch.testing.assert_close(network(stars.tensors()), wanted(stars.tensors()))
 
 
 def test_the_same_ingredients_give_the_same_package(tmp_path, package, ingredients):
@@ -121,7 +121,7 @@ def test_torchscript_and_eager_agree_and_pass_their_own_fixtures(package, stars)
 
 def test_the_ensemble_is_the_mean_and_spread_of_its_members(package, stars):
     prediction = Ensemble(package).predict(stars, batch=16)
-    pairs = [member(*stars.tensors()) for member in package.members("torchscript")]
+    pairs = [member(stars.tensors()) for member in package.members("torchscript")]
     mean = np.stack([pair[0].numpy() for pair in pairs])
     sigma = np.stack([pair[1].numpy() for pair in pairs])
     np.testing.assert_allclose(prediction.label, mean.mean(0), rtol=1e-5)
@@ -143,7 +143,7 @@ def test_fixtures_hold_stars_without_each_input_and_without_any(package):
     stars, mean, sigma, correlation = package.fixtures()
     assert mean.shape == sigma.shape == correlation.shape == (3, len(stars), 3)
     assert np.isfinite(mean).all()
-    everything = [~np.isfinite(array).any(1) for array in stars.arrays().values()]
+    everything = [~np.isfinite(array).any(1) for array in stars.arrays.values()]
     assert np.logical_and.reduce(everything).any()
 
 

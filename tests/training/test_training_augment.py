@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distcnn.config import AugmentConfig, NetworkConfig
-from distcnn.model import InputSpec, StarInputs, build_network, fit_scaling
+from distcnn.model import InputSpec, build_network, fit_scaling, star_inputs
 from distcnn.training.data.augment import (
     REFERENCE_SNR,
     Augment,
@@ -29,10 +29,8 @@ def make_stars(stars, *, correlation=0.0, snr=20.0, line=0.0):
     depth = 0.3 + 0.1 * rng.standard_normal((stars, 1))
     flux = 1 - depth * np.exp(-((place - 80) ** 2) / 50) + noise / snr
     flux[:, :3] = np.nan
-    empty = np.empty((stars, 0), np.float32)
-    inputs = StarInputs(
-        flux.astype(np.float32), empty, empty, empty, np.full((stars, 1), snr, np.float32)
-    )
+    spec = InputSpec(PIXELS, 0, (), False, "", ())
+    inputs = star_inputs({"flux": flux, "snr": np.full(stars, snr)}, spec)
     error = np.full((stars, PIXELS), 1 / snr, np.float32)
     label = depth.astype(np.float32)
     return Labelled(np.arange(stars), inputs, error, label, np.full_like(label, 0.01))

@@ -36,8 +36,10 @@ def test_rows_keep_their_values_together(survey, simple, config):
     place = {source_id: row for row, source_id in enumerate(simple["source_id"])}
     rows = [place[source_id] for source_id in stars.source_id]
     np.testing.assert_allclose(stars.label, simple["label"][rows], rtol=1e-6)
-    np.testing.assert_allclose(stars.inputs.flux, simple["flux"][rows], rtol=1e-6)
-    np.testing.assert_allclose(stars.inputs.astrometry[:, 0], simple["parallax"][rows], rtol=1e-6)
+    np.testing.assert_allclose(stars.inputs["flux"], simple["flux"][rows], rtol=1e-6)
+    np.testing.assert_allclose(
+        stars.inputs["astrometry"][:, 0], simple["parallax"][rows], rtol=1e-6
+    )
     assert stars.take(slice(0, 3)).label.shape == (3, 3)
 
 
@@ -113,6 +115,6 @@ def test_noise_of_a_logarithm_is_the_error_over_the_flux(survey, config):
     network = build_network(spec_of(store), NetworkConfig(hidden=16, flux="log"), 1)
     fit_scaling(network, stars.inputs, stars.label)
     scaled = scale_stars(network, stars)
-    good = np.isfinite(stars.inputs.flux) & (stars.inputs.flux > 0.1)
-    expected = stars.flux_error / stars.inputs.flux / network.inputs.spectrum_scale.numpy()
+    good = np.isfinite(stars.inputs["flux"]) & (stars.inputs["flux"] > 0.1)
+    expected = stars.flux_error / stars.inputs["flux"] / network.inputs.spectrum_scale.numpy()
     assert np.allclose(scaled.noise.numpy()[good], expected[good], rtol=1e-5)

@@ -154,8 +154,10 @@ def layers_and_inputs(preset, pixels=200, stars=6):
     spec = InputSpec(pixels, 12, ("g", "bp", "rp"), True, "test", ("teff", "logg", "mh"))
     network = build_network(spec, NetworkConfig(preset=preset, width=16, hidden=32), 1)
     dice = torch.Generator().manual_seed(3)
-    widths = (pixels, 12, len(network.inputs.names))
-    return network.layers, tuple(torch.randn(stars, width, generator=dice) for width in widths)
+    widths = {"spectrum": pixels, "xp": 12, "scalars": len(spec.features)}
+    return network.layers, {
+        name: torch.randn(stars, width, generator=dice) for name, width in widths.items()
+    }
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -167,8 +169,8 @@ def test_the_product_form_gives_what_convolutions_give(preset, pixels):
     assert list(products.state_dict()) == list(layers.state_dict())
     assert not any(isinstance(module, torch.nn.Conv1d) for module in products.modules())
     for form in (layers, products):
-        sum(output.sin().sum() for output in form(*inputs)).backward()
-    torch.testing.assert_close(products(*inputs), layers(*inputs), atol=1e-5, rtol=1e-4)
+        sum(output.sin().sum() for output in form(inputs)).backward()
+    torch.testing.assert_close(products(inputs), layers(inputs), atol=1e-5, rtol=1e-4)
     gradients = [{n: p.grad for n, p in form.named_parameters()} for form in (products, layers)]
     for name, expected in gradients[1].items():
         torch.testing.assert_close(gradients[0][name], expected, atol=1e-4, rtol=1e-3, msg=name)
@@ -195,7 +197,7 @@ def test_the_form_for_a_cpu_has_no_slow_part_and_the_same_parameters(preset):
     slow = (torch.nn.Conv1d, torch.nn.Dropout, torch.nn.MaxPool1d)
     assert not any(isinstance(module, slow) for module in light.modules())
     assert list(light.state_dict()) == list(layers.state_dict())
-    torch.testing.assert_close(light.eval()(*inputs)[0], layers.eval()(*inputs)[0])
+    torch.testing.assert_close(light.eval()(inputs)[0], layers.eval()(inputs)[0])
 
 
 def test_a_stack_gives_back_the_parameters_it_was_given():
@@ -213,9 +215,8 @@ def test_a_stack_gives_back_the_parameters_it_was_given():
 
 
 def batch_of(inputs):
-    stars = len(inputs[0])
-    label = torch.zeros(stars, 3)
-    spectrum, xp, scalars = inputs
+    spectrum, xp, scalars = inputs.values()
+    label = torch.zeros(len(spectrum), 3)
     return Scaled(spectrum, spectrum, xp, scalars, label, label, label, label[:, :1])
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from distcnn.files import atomic_write
 from distcnn.inference.engines.torch_engines import WithOutputHead, batched_module
 from distcnn.model import Package
 from distcnn.model.batched_ensemble import Outputs
 from distcnn.model.ensemble import Layers
+from distcnn.model.scaling import BranchInputs
 
 LARGEST = 65_536
 """Stars in a batch that an engine compiled ahead of time takes at most."""
@@ -33,7 +33,7 @@ def ahead_of_time(
     package: Package, dtype: torch.dtype, device: torch.device, cache: Path
 ) -> Layers:
     """``torch.export`` and AOTInductor; the library is kept in the cache of this user."""
-    name = f"{package.digest[:32]}-{torch.__version__}-{device.type}-{dtype}.pt2"
+    name = f"{package.digest[:32]}-{torch.__version__}-{device.type}-{dtype}-by-name.pt2"
     path = cache / name
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -41,8 +41,8 @@ def ahead_of_time(
     with warnings.catch_warnings(action="ignore"):
         run: Any = torch._inductor.aoti_load_package(str(path))
 
-    def layers(spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
-        mean, sigma, correlation = run(spectrum, xp, scalars)
+    def layers(inputs: BranchInputs) -> Outputs:
+        mean, sigma, correlation = run(inputs)
         return mean, sigma, correlation
 
     return layers
@@ -56,10 +56,12 @@ def _compile(module: torch.nn.Module, package: Package, device: torch.device, pa
     scaling = package.scaling(str(device))
     stars = package.fixtures()[0]
     with torch.inference_mode():
-        example = scaling.inputs(*stars.tensors(device=str(device)))
-    example = tuple(values.clone() for values in example)
+        example = scaling.inputs(stars.tensors(device=str(device)))
+    example = {name: values.clone() for name, values in example.items()}
     stars_axis = torch.export.Dim("stars", min=2, max=LARGEST)
     with warnings.catch_warnings(action="ignore"), torch.no_grad():
-        exported = torch.export.export(module, example, dynamic_shapes=({0: stars_axis},) * 3)
+        exported = torch.export.export(
+            module, (example,), dynamic_shapes=({name: {0: stars_axis} for name in example},)
+        )
         with atomic_write(path, suffix=path.suffix) as draft:
             torch._inductor.aoti_compile_and_package(exported, package_path=str(draft))

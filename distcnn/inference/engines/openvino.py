@@ -18,6 +18,7 @@ from distcnn.inference.engines.torch_engines import module_list
 from distcnn.model import Package
 from distcnn.model.batched_ensemble import OutputHead, Outputs
 from distcnn.model.ensemble import Layers
+from distcnn.model.scaling import BranchInputs
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
@@ -55,25 +56,30 @@ class _Layers:
         self._request = request
         self._finish = OutputHead()
 
-    def __call__(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
-        inputs = [values.numpy() for values in (spectrum, xp, scalars) if values.shape[1]]
-        found = self._request.infer(inputs, share_inputs=True, share_outputs=True)
+    def __call__(self, inputs: BranchInputs) -> Outputs:
+        given = [values.numpy() for values in inputs.values() if values.shape[1]]
+        found = self._request.infer(given, share_inputs=True, share_outputs=True)
         heads = (torch.from_numpy(found[number]) for number in range(3))
         out: Outputs = self._finish(*heads)
         return out
 
 
-class Present(nn.Module):
-    """ModuleListEnsemble that are given only the inputs they use."""
+class PositionalEnsemble(nn.Module):
+    """Members whose branches are arguments in their order: what a tracer takes. A branch of
+    width 0 is none, because OpenVINO refuses empty inputs.
+    """
 
-    def __init__(self, members: nn.Module, used: list[bool]) -> None:
+    def __init__(self, members: nn.Module, example: BranchInputs) -> None:
         super().__init__()
-        self.members, self.used = members, used
+        self.members = members
+        self.widths = {name: values.shape[1] for name, values in example.items()}
 
     def forward(self, *given: Tensor) -> Outputs:
         coming = iter(given)
-        inputs = [next(coming) if used else given[0][:, :0] for used in self.used]
-        out: Outputs = self.members(*inputs)
+        inputs = {
+            name: next(coming) if width else given[0][:, :0] for name, width in self.widths.items()
+        }
+        out: Outputs = self.members(inputs)
         return out
 
 
@@ -99,9 +105,9 @@ def _convert(openvino: Any, package: Package) -> Any:
     stars = package.fixtures()[0].take(slice(0, 2))
     # Tracing warns of what the tolerance makes good.
     with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
-        example = package.scaling().inputs(*stars.tensors())
-        used = tuple(values for values in example if values.shape[1])
-        module = Present(module_list(package).eval(), [v.shape[1] > 0 for v in example])
+        example = package.scaling().inputs(stars.tensors())
+        used = tuple(values for values in example.values() if values.shape[1])
+        module = PositionalEnsemble(module_list(package).eval(), example)
         traced = torch.jit.trace(module, used)  # type: ignore[no-untyped-call]
         frontend = FrontEndManager().load_by_framework("pytorch")
         decoder = TorchScriptPythonDecoder(traced, example_input=used)

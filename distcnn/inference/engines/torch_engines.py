@@ -11,6 +11,7 @@ from distcnn.model.batched_ensemble import BatchedHybrid, ModuleListEnsemble, Ou
 from distcnn.model.cuda_graphs import capture
 from distcnn.model.ensemble import Layers, sequential_layers
 from distcnn.model.networks.hybrid import Hybrid
+from distcnn.model.scaling import BranchInputs
 
 
 def eager(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
@@ -42,8 +43,8 @@ class WithOutputHead(nn.Module):
         self.heads = heads.eval()
         self.finish = OutputHead()
 
-    def forward(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
-        out: Outputs = self.finish(*self.heads(spectrum, xp, scalars))
+    def forward(self, inputs: dict[str, Tensor]) -> Outputs:
+        out: Outputs = self.finish(*self.heads(inputs))
         return out
 
 
@@ -63,29 +64,27 @@ def batched_module(package: Package, dtype: torch.dtype, *, loop: bool) -> Batch
 
 def graphs(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
     """``joint`` recorded as a CUDA graph per size of batch: one launch for all its kernels."""
-    return Recorded(joint(package, dtype, device, cache))
+    return CudaGraphLayers(joint(package, dtype, device, cache))
 
 
-class Recorded:
+class CudaGraphLayers:
     """Layers as CUDA graphs: inputs are copied to where the graph reads them."""
 
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
-        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, list[Tensor], Outputs]] = {}
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, BranchInputs, Outputs]] = {}
 
-    def __call__(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
-        given = (spectrum, xp, scalars)
-        if len(spectrum) not in self._graphs:
-            self._graphs[len(spectrum)] = self._record(given)
-        graph, held, outputs = self._graphs[len(spectrum)]
-        for place, values in zip(held, given, strict=True):
-            place.copy_(values, non_blocking=True)
+    def __call__(self, inputs: BranchInputs) -> Outputs:
+        stars = len(inputs["scalars"])
+        if stars not in self._graphs:
+            self._graphs[stars] = self._record(inputs)
+        graph, static, outputs = self._graphs[stars]
+        for name, values in inputs.items():
+            static[name].copy_(values, non_blocking=True)
         graph.replay()
         return outputs
 
-    def _record(
-        self, given: tuple[Tensor, Tensor, Tensor]
-    ) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Outputs]:
-        held = [values.clone() for values in given]
-        graph, outputs = capture(lambda: self._layers(*held), given[0].device)
-        return graph, held, outputs
+    def _record(self, inputs: BranchInputs) -> tuple[torch.cuda.CUDAGraph, BranchInputs, Outputs]:
+        static = {name: values.clone() for name, values in inputs.items()}
+        graph, outputs = capture(lambda: self._layers(static), static["scalars"].device)
+        return graph, static, outputs

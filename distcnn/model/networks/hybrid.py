@@ -15,7 +15,7 @@ from distcnn.errors import TrainingError
 from distcnn.model.inputs import InputSpec, StarInputs
 from distcnn.model.networks.covariance import MIN_SIGMA, Correlation, pairs
 from distcnn.model.networks.published import Hr15n2023, Rave2020, WithConstantNoise
-from distcnn.model.scaling import Features, InputScaling, LabelScaling, fit_inputs, fit_labels
+from distcnn.model.scaling import InputScaling, LabelScaling, fit_inputs, fit_labels
 
 SLOPE = 0.1
 
@@ -43,7 +43,7 @@ class Hybrid(nn.Module):
         if self.with_xp:
             self.xp = _dense(spec.coefficients, hidden, side, config.dropout)
             width += side
-        self.scalars = _dense(len(Features.of(spec).names), side, side)
+        self.scalars = _dense(len(spec.features), side, side)
         # No drop-out from here on: it would come back as noise of the labels themselves.
         self.join = _dense(width, hidden, side)
         self.mean = nn.Linear(side, len(spec.labels))
@@ -53,19 +53,17 @@ class Hybrid(nn.Module):
         self.correlation = Correlation(len(spec.labels))
         self.least = MIN_SIGMA
 
-    def forward(
-        self, spectrum: Tensor, xp: Tensor, scalars: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        mean, noise, entries = self.heads(spectrum, xp, scalars)
+    def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        mean, noise, entries = self.heads(inputs)
         return mean, functional.softplus(noise) + self.least, self.correlation(entries)
 
-    def heads(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Mean [B,L], noise [B,L] before it is made positive, free entries of pairs [B,K]."""
-        branches = [self.scalars(scalars)]
+        branches = [self.scalars(inputs["scalars"])]
         if self.with_spectrum:
-            branches.append(self.spectrum(spectrum.unsqueeze(1)))
+            branches.append(self.spectrum(inputs["spectrum"].unsqueeze(1)))
         if self.with_xp:
-            branches.append(self.xp(xp))
+            branches.append(self.xp(inputs["xp"]))
         x = self.join(torch.cat(branches, dim=1))
         return self.mean(x), self.noise(x), self.pairs(x.detach())[:, : self.count]
 
@@ -81,11 +79,9 @@ class Student(Hybrid):
         super().__init__(spec, config)
         self.noise = nn.Linear(config.hidden // 2, 2 * len(spec.labels))
 
-    def forward(
-        self, spectrum: Tensor, xp: Tensor, scalars: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Scaled mean and sigma [2,B,L], correlation [2,B,L,L]."""
-        mean, noise, entries = self.heads(spectrum, xp, scalars)
+        mean, noise, entries = self.heads(inputs)
         sigma = torch.stack(torch.chunk(functional.softplus(noise) + self.least, 2, dim=1))
         matrix = self.correlation(entries)
         return torch.stack([mean, mean]), sigma, torch.stack([matrix, matrix])
@@ -109,9 +105,9 @@ def stack_members(each: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor
 class Network(nn.Module):
     """Layers between scalings: physical units in, physical units out.
 
-    ``forward(flux [B,P], xp [B,C], photometry [B,K], astrometry [B,2], snr [B,1])`` gives
+    ``forward`` takes tensors by modality (``inputs.Batch``), NaN = missing, and gives
     ``mean [B,L]``, ``sigma [B,L]``, the learned noise, and the correlation matrix of that noise
-    ``[B,L,L]``; NaN inputs are missing ones.
+    ``[B,L,L]``. ``layers`` take what the scaling makes of them, by branch.
     """
 
     def __init__(self, spec: InputSpec, layers: nn.Module, *, log_flux: bool = False) -> None:
@@ -120,11 +116,8 @@ class Network(nn.Module):
         self.layers = layers
         self.labels = LabelScaling(spec.labels)
 
-    def forward(
-        self, flux: Tensor, xp: Tensor, photometry: Tensor, astrometry: Tensor, snr: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        spectrum, coefficients, scalars = self.inputs(flux, xp, photometry, astrometry, snr)
-        mean, sigma, correlation = self.layers(spectrum, coefficients, scalars)
+    def forward(self, stars: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        mean, sigma, correlation = self.layers(self.inputs(stars))
         label, noise = self.labels(mean, sigma)
         return label, noise, correlation
 
@@ -159,7 +152,7 @@ def _layers(spec: InputSpec, config: NetworkConfig) -> nn.Module:
         return Student(spec, config) if is_student(config) else Hybrid(spec, config)
     if config.preset == "rave2020":
         _check_pixels(spec.pixels, Rave2020.min_pixels, "rave2020")
-        scalars = len(Features.of(spec).names)
+        scalars = len(spec.features)
         return WithConstantNoise(Rave2020(spec.pixels, scalars, labels), labels)
     _check_pixels(spec.pixels, Hr15n2023.min_pixels, "hr15n2023")
     return WithConstantNoise(Hr15n2023(spec.pixels, labels), labels)

@@ -87,13 +87,11 @@ class WithConstantNoise(nn.Module):
         self.correlation = Correlation(labels)
         self.least = MIN_SIGMA
 
-    def forward(
-        self, spectrum: Tensor, xp: Tensor, scalars: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        mean, noise, entries = self.heads(spectrum, xp, scalars)
+    def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        mean, noise, entries = self.heads(inputs)
         return mean, functional.softplus(noise) + self.least, self.correlation(entries)
 
-    def heads(self, spectrum: Tensor, xp: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Mean [B,L], noise [B,L] before it is made positive, free entries of pairs [B,K]."""
-        mean = self.network(spectrum, scalars)
+        mean = self.network(inputs["spectrum"], inputs["scalars"])
         return mean, self.noise.expand_as(mean), self.pairs.expand(mean.shape[0], -1)

@@ -41,7 +41,7 @@ from distcnn.model.package import torchscript
 from distcnn.schema import LABELS, PACKAGE_FORMAT
 
 Engine = Literal["eager", "torchscript"]
-Member = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+Member = Callable[[Batch], tuple[Tensor, Tensor, Tensor]]
 EVALUATION = "evaluation.json"
 _CURE = "Restore the package from a copy, or train again."
 
@@ -133,7 +133,7 @@ class Package:
     def fixtures(self) -> "Fixtures":
         """What every engine must reproduce."""
         arrays = load_arrays(self.read("fixtures.safetensors"))
-        stars = StarInputs(*(arrays[name] for name in Batch._fields))
+        stars = StarInputs({name: arrays[name] for name in self.spec.widths})
         return Fixtures(stars, arrays["mean"], arrays["sigma"], arrays.get("correlation"))
 
     def members(self, engine: Engine = "eager", device: str = "cpu") -> list[Member]:
@@ -242,7 +242,7 @@ def _weights(network: Network) -> bytes:
 
 def _fixtures(networks: Sequence[Network], stars: StarInputs) -> bytes:
     with torch.inference_mode():
-        outputs = stack_members([network.eval()(*stars.tensors()) for network in networks])
+        outputs = stack_members([network.eval()(stars.tensors()) for network in networks])
     found = {"mean": outputs[0], "sigma": outputs[1], "correlation": pack_pairs(outputs[2])}
     arrays = {name: values.contiguous().numpy() for name, values in found.items()}
     if not all(np.isfinite(values).all() for values in arrays.values()):
@@ -251,7 +251,7 @@ def _fixtures(networks: Sequence[Network], stars: StarInputs) -> bytes:
             expected="finite labels for every star, whatever is missing",
             cure="Train again with a smaller train.learning_rate.",
         )
-    return bytes(save_arrays({**stars.arrays(), **arrays}))
+    return bytes(save_arrays({**stars.arrays, **arrays}))
 
 
 def _scaling(networks: Sequence[Network]) -> dict[str, Any]:

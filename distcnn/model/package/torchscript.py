@@ -12,13 +12,44 @@ from typing import Any
 
 import torch
 
+from distcnn.modalities import BUILT_IN
+from distcnn.model.inputs import Batch
 from distcnn.model.networks.hybrid import Network
+from distcnn.model.scaling import BranchInputs
 
 
 def loaded(data: bytes, device: str) -> Any:
     """The network of these bytes, on a device. Loading executes code: check the digest first."""
     with _deprecated():
-        return torch.jit.load(io.BytesIO(data), map_location=device).eval()  # type: ignore[no-untyped-call]
+        module = torch.jit.load(io.BytesIO(data), map_location=device).eval()  # type: ignore[no-untyped-call]
+    by_name = len(module.forward.schema.arguments) == len(("self", "stars"))
+    return module if by_name else PositionalNetwork(module)
+
+
+class PositionalNetwork:
+    """A network that was saved when tensors travelled by position, called by name."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self.labels = module.labels
+
+    def __call__(self, stars: Batch) -> Any:
+        return self._module(*_arguments(stars))
+
+    def inputs(self, stars: Batch) -> BranchInputs:
+        """What its branches read."""
+        return dict(zip(_BRANCHES, self._module.inputs(*_arguments(stars)), strict=True))
+
+    def layers(self, inputs: BranchInputs) -> Any:
+        """Scaled mean, sigma and correlation."""
+        return self._module.layers(*(inputs[name] for name in _BRANCHES))
+
+
+_BRANCHES = ("spectrum", "xp", "scalars")
+
+
+def _arguments(stars: Batch) -> list[torch.Tensor]:
+    return [stars[name] for name in BUILT_IN]
 
 
 def dumped(network: Network) -> bytes:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from distcnn.config import AugmentConfig
-from distcnn.model import Features, InputSpec, Network
+from distcnn.model import InputSpec, Network
 from distcnn.schema import LIGHT_SPEED_KM_S
 from distcnn.survey import Store
 from distcnn.training.data.labelled import Labelled
@@ -40,15 +40,15 @@ class SurveyProperties:
     @classmethod
     def of(cls, store: Store, stars: Labelled) -> "SurveyProperties":
         """SurveyProperties of a survey; ``stars``: training stars, some thousands suffice."""
-        if not stars.inputs.flux.shape[1]:
+        if not stars.inputs["flux"].shape[1]:
             return cls()
         return cls(noise_correlation(stars), _pixel_velocity(store))
 
 
 def noise_correlation(stars: Labelled) -> float:
     """Correlation of neighbouring pixels' noise, from what the faintest spectra do not share."""
-    order = np.argsort(np.nan_to_num(stars.inputs.snr[:, 0], nan=np.inf), kind="stable")
-    flux = stars.inputs.flux[order[:NOISE_SPECTRA]].astype(np.float64)
+    order = np.argsort(np.nan_to_num(stars.inputs["snr"][:, 0], nan=np.inf), kind="stable")
+    flux = stars.inputs["flux"][order[:NOISE_SPECTRA]].astype(np.float64)
     common = flux.shape[1] // PIXELS_PER_COMPONENT
     if len(flux) < 100 or not common:
         return 0.0
@@ -76,20 +76,22 @@ class Augment:
     - a spectrum gets the noise that lowers it to the S/N of another training star, with the
       correlation of neighbouring pixels that the survey has; with it come the error of the
       radial velocity and of the continuum that a spectrum of that S/N would have;
-    - XP, or the parallax, is taken away;
+    - XP, the parallax or another modality with a ``dropout`` is taken away;
     - runs of pixels are hidden.
     """
 
     def __init__(
         self, config: AugmentConfig, spec: InputSpec, network: Network, facts: SurveyProperties
     ) -> None:
-        features = Features.of(spec)
+        places = {name: number for number, name in enumerate(spec.features)}
         self.config, self.facts = config, facts
         self.pixels = spec.pixels
-        self.log_snr = features.at("log_snr")
-        self.valid = features.at("valid_pixels")
-        self.of_xp = features.at("xp_norm", "has_xp")
-        self.of_parallax = features.of_parallax
+        self.log_snr, self.valid = places.get("log_snr", -1), places.get("valid_pixels", -1)
+        self.dropped = [
+            (row, [places[name] for name in spec.features_of(row)])
+            for row in spec.modalities
+            if row.dropout
+        ]
         self.centre = network.inputs.feature_centre
         self.scale = network.inputs.feature_scale
         self.spectrum = (network.inputs.spectrum_centre, network.inputs.spectrum_scale)
@@ -104,13 +106,13 @@ class Augment:
             self._add_noise(stars, pool, generator)
         if self.pixels and config.drop_pixels > 0:
             self._hide_pixels(stars, generator)
-        if self.of_xp and config.drop_xp > 0:
-            gone = torch.rand(count, generator=generator) < config.drop_xp
-            stars.xp[gone] = 0.0
-            _clear(stars.scalars, gone, self.of_xp)
-        if self.of_parallax and config.drop_parallax > 0:
-            gone = torch.rand(count, generator=generator) < config.drop_parallax
-            _clear(stars.scalars, gone, self.of_parallax)
+        for row, columns in self.dropped:
+            probability = getattr(config, row.dropout)
+            if probability > 0:
+                gone = torch.rand(count, generator=generator) < probability
+                if row.branch:
+                    stars.branches[row.branch][gone] = 0.0
+                _clear(stars.scalars, gone, columns)
         return stars
 
     def _add_noise(self, stars: Scaled, pool: Tensor, generator: torch.Generator) -> None:
@@ -127,7 +129,7 @@ class Augment:
         self._misplace(spectrum, growth / stars.snr[rows], generator)
         spectrum.add_(self._draw(noise.shape, generator).mul_(noise).mul_(growth))
         stars.spectrum[rows] = spectrum.masked_fill_(noise == 0, 0.0)
-        column = self.log_snr[0]
+        column = self.log_snr
         stars.scalars[:, column] -= torch.log10(ratio[:, 0]) / self.scale[column]
 
     def _draw(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
@@ -176,7 +178,7 @@ class Augment:
         before = torch.count_nonzero(stars.spectrum, dim=1)
         stars.spectrum.mul_(place.abs_().ge_(length / 2))
         lost = (before - torch.count_nonzero(stars.spectrum, dim=1)) / self.pixels
-        column = self.valid[0]
+        column = self.valid
         stars.scalars[:, column] -= lost / self.scale[column]
 
 

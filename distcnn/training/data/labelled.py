@@ -49,18 +49,9 @@ class Labelled:
 
     def for_quality(self) -> dict[str, Array]:
         """The arrays that ``quality.Quality.fit`` takes; what the network lacks is absent."""
-        arrays = {
-            "flux": self.inputs.flux,
-            "flux_error": self.flux_error,
-            "xp": self.inputs.xp,
-            "photometry": self.inputs.photometry,
-            "parallax": self.inputs.astrometry[:, :1],
-        }
-        used = {name: array for name, array in arrays.items() if array.shape[1]}
-        if "parallax" in used:
-            used["parallax"] = used["parallax"][:, 0]
-        reference = {"reference": self.label, "reference_error": self.label_error}
-        return used | reference | {"snr": self.inputs.snr[:, 0]}
+        inputs = self.inputs.variables()
+        errors = {"flux_error": self.flux_error} if self.flux_error.shape[1] else {}
+        return inputs | errors | {"reference": self.label, "reference_error": self.label_error}
 
 
 def find_rows(store: Store, spec: InputSpec, split: SplitConfig, *parts: Split) -> Array:
@@ -95,10 +86,9 @@ def read_rows(store: Store, spec: InputSpec, rows: Array) -> Iterator[Labelled]:
 
 def join(parts: Sequence[Labelled]) -> Labelled:
     """Those stars one after the other."""
-    inputs = [part.inputs.arrays() for part in parts]
     return Labelled(
         np.concatenate([part.source_id for part in parts]),
-        StarInputs(**{name: np.concatenate([part[name] for part in inputs]) for name in inputs[0]}),
+        StarInputs.joined([part.inputs for part in parts]),
         np.concatenate([part.flux_error for part in parts]),
         np.concatenate([part.label for part in parts]),
         np.concatenate([part.label_error for part in parts]),
@@ -208,7 +198,7 @@ def _blocks(store: Store, spec: InputSpec, rows: Array) -> Iterator[dict[str, Ar
             "label": part.label,
             "label_error": part.label_error,
             "flux_error": part.flux_error,
-            **part.inputs.arrays(),
+            **part.inputs.arrays,
         }
 
 

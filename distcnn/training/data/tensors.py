@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distcnn.model import Network
-from distcnn.model.scaling import MIN_FLUX
+from distcnn.model.scaling import MIN_FLUX, BranchInputs
 from distcnn.training.data.labelled import Labelled
 
 SCALED_AT_ONCE = 2048
@@ -37,6 +37,11 @@ class Scaled:
     def __len__(self) -> int:
         return int(self.target.shape[0])
 
+    @property
+    def branches(self) -> BranchInputs:
+        """What the layers of a network are given."""
+        return {"spectrum": self.spectrum, "xp": self.xp, "scalars": self.scalars}
+
     def take(self, rows: Tensor) -> "Scaled":
         return Scaled(*(tensor.index_select(0, rows) for tensor in self.tensors()))
 
@@ -55,21 +60,19 @@ def scale_stars(network: Network, stars: Labelled) -> Scaled:
     """Run the scalings of a network, already fitted, over labelled stars."""
     inputs, labels = network.inputs, network.labels
     with torch.no_grad():
-        parts = [inputs(*batch) for batch in stars.inputs.batches(SCALED_AT_ONCE)]
-        spectrum, xp, scalars = (torch.cat(column) for column in zip(*parts, strict=True))
+        parts = [inputs(batch) for batch in stars.inputs.batches(SCALED_AT_ONCE)]
+        by_branch = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         target, error = labels.scaled(
             torch.from_numpy(stars.label), torch.from_numpy(stars.label_error)
         )
         known = torch.isfinite(target)
         return Scaled(
-            spectrum=spectrum,
+            **by_branch,
             noise=_pixel_noise(stars, network),
-            xp=xp,
-            scalars=scalars,
             target=torch.nan_to_num(target),
             variance=torch.nan_to_num(error, nan=0.0).square(),
             known=known.to(target.dtype),
-            snr=torch.from_numpy(stars.inputs.snr),
+            snr=torch.from_numpy(stars.inputs["snr"]),
         )
 
 
@@ -100,10 +103,10 @@ def gather(parts: Iterable[Scaled], stars: int) -> Scaled:
 
 def _pixel_noise(stars: Labelled, network: Network) -> Tensor:
     """Errors of scaled pixels, 0 where a pixel is missing; from the S/N if there are none."""
-    flux = torch.from_numpy(stars.inputs.flux)
+    flux = torch.from_numpy(stars.inputs["flux"])
     error = torch.from_numpy(stars.flux_error)
     if not error.shape[1] and flux.shape[1]:
-        error = (1.0 / torch.from_numpy(stars.inputs.snr)).expand_as(flux)
+        error = (1.0 / torch.from_numpy(stars.inputs["snr"])).expand_as(flux)
     good = torch.isfinite(error) & torch.isfinite(flux)
     if network.inputs.log_flux:
         error = error / torch.clamp(flux, min=MIN_FLUX)

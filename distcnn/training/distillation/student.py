@@ -17,6 +17,7 @@ from torch import Tensor
 from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.config import DistilConfig, SplitConfig, StudentNetwork, TrainConfig
+from distcnn.modalities import MODALITIES
 from distcnn.model import Network, Package, build_network
 from distcnn.model.devices import open_device
 from distcnn.survey import Store
@@ -78,7 +79,8 @@ class StudentTask:
 
 def train_config(teacher: Package, config: DistilConfig) -> TrainConfig:
     """Settings of the loop: those of the distillation, on the split of the ensemble."""
-    inputs = teacher.network.model_dump(include={"spectrum", "xp", "photometry", "flux"})
+    switches = {row.switch for row in MODALITIES if row.switch}
+    inputs = teacher.network.model_dump(include={*switches, "flux"})
     return TrainConfig(
         members=1,
         seed=config.seed,
@@ -104,7 +106,7 @@ def distillation_rows(store: Store, split: SplitConfig, most: int) -> Array:
 def data_digest(store: Store, teacher: Package, rows: Array) -> str:
     """Digest of all that the student sees of those stars; their labels are not among it."""
     seen = [
-        hashing.of_arrays({**part.inputs.arrays(), "flux_error": part.flux_error})
+        hashing.of_arrays({**part.inputs.arrays, "flux_error": part.flux_error})
         for part in read_rows(store, teacher.spec, rows)
     ]
     return hashing.of_value(seen)
@@ -164,7 +166,7 @@ class DistillationData:
             )
         else:
             dataset = InMemoryDataset(self.read(self.rows))
-        pool = known_snr(torch.from_numpy(self.sample.inputs.snr))
+        pool = known_snr(torch.from_numpy(self.sample.inputs["snr"]))
         return TrainLoader(
             {0: dataset}, 1, len(self.rows), self.config.batch, pool, streamed=streamed
         )

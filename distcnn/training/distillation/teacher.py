@@ -12,6 +12,7 @@ from distcnn.model import Hybrid, Package
 from distcnn.model.batched_ensemble import BatchedHybrid, OutputHead, Outputs
 from distcnn.model.ensemble import Layers, combine_members, sequential_layers
 from distcnn.model.networks.covariance import MIN_SIGMA, pack_pairs
+from distcnn.model.scaling import BranchInputs
 from distcnn.training.data.augment import Augment
 from distcnn.training.data.tensors import Scaled, concatenate
 from distcnn.training.loop.loss import Loss
@@ -38,7 +39,7 @@ class Teacher:
             for rows in torch.split(torch.arange(len(stars)), BLOCK):
                 some = stars if len(rows) == len(stars) else stars.take(rows)
                 some = some.to(self.device)
-                found = combine_members(*self._layers(some.spectrum, some.xp, some.scalars))
+                found = combine_members(*self._layers(some.branches))
                 parts.append(replace(some, target=torch.cat(found, dim=1)))
         return concatenate(parts)
 
@@ -51,8 +52,8 @@ def _layers(package: Package, device: torch.device) -> Layers:
     heads = BatchedHybrid(hybrids, loop=device.type == "cpu").eval().to(device)
     finish = OutputHead().to(device)
 
-    def layers(spectrum: Tensor, xp: Tensor, scalars: Tensor) -> Outputs:
-        out: Outputs = finish(*heads(spectrum, xp, scalars))
+    def layers(inputs: BranchInputs) -> Outputs:
+        out: Outputs = finish(*heads(inputs))
         return out
 
     return layers

@@ -141,7 +141,7 @@ def mean_loss(
     with torch.no_grad():
         for number in range(collective.rank, len(parts), collective.world):
             some = stars.take(parts[number]).to(_device(network))
-            outputs = network.layers(some.spectrum, some.xp, some.scalars)
+            outputs = network.layers(some.branches)
             sums[number, 0] = loss.validation(outputs, some).item()
             sums[number, 1] = some.known.sum().item()
     total, weight = map(sum, zip(*collective.all_reduce(sums).tolist(), strict=True))
@@ -254,7 +254,7 @@ class _Trainer:
         stars = stars.to(_device(self.network))
         narrow = self.precision != torch.float32
         with torch.autocast(stars.spectrum.device.type, self.precision, enabled=narrow):
-            outputs = self.layers(stars.spectrum, stars.xp, stars.scalars)
+            outputs = self.layers(stars.branches)
         outputs = tuple(output.float() for output in outputs)
         # Ranks take the mean of their gradients, what is wanted is the sum.
         loss = self.loss.training(outputs, stars) / known * self.collective.world

@@ -208,7 +208,7 @@ def _prepare(task: MemberTask, collective: Collective) -> Prepared:
         )
         return TrainLoader.in_memory(train, task.config.batch), validation, scaling, facts
     source = _Source(Store.open(task.survey, "survey"), task.spec, task.config)
-    facts, pool = source.facts(), known_snr(torch.from_numpy(source.sample.inputs.snr))
+    facts, pool = source.facts(), known_snr(torch.from_numpy(source.sample.inputs["snr"]))
     source.forget_sample()
     datasets = {
         number: source.dataset(number, task.sharding)

@@ -65,11 +65,10 @@ def choose_precision(
 def difference(layers: nn.Module, stars: Scaled, precision: torch.dtype) -> tuple[float, float]:
     """Largest rms difference of a label's mean from float32: in label spreads, and as a part."""
     layers = copy.deepcopy(layers).eval()
-    inputs = stars.spectrum, stars.xp, stars.scalars
     with torch.no_grad():
-        exact: Tensor = layers(*inputs)[0].float()
+        exact: Tensor = layers(stars.branches)[0].float()
         with torch.autocast(stars.spectrum.device.type, precision):
-            met: Tensor = layers(*inputs)[0].float()
+            met: Tensor = layers(stars.branches)[0].float()
     error = (met - exact).square().mean(0).sqrt()
     size = exact.square().mean(0).sqrt()
     worst, part = error.max().nan_to_num(torch.inf), (error / size).max().nan_to_num(torch.inf)

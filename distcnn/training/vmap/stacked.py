@@ -155,9 +155,7 @@ class StackedMembers:
         def member(parameters: State, *tensors: Tensor) -> tuple[Tensor, Tensor]:
             mine = Scaled(*tensors)
             with self._products():
-                outputs = functional_call(
-                    self.layers, parameters, (mine.spectrum, mine.xp, mine.scalars)
-                )
+                outputs = functional_call(self.layers, parameters, (mine.branches,))
             outputs = tuple(output.float() for output in outputs)
             seen = validation_loss(tuple(output.detach() for output in outputs), mine)
             return training_loss(outputs, mine), seen
