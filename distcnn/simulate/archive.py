@@ -39,6 +39,8 @@ BLOCK_STARS = 250
 RECORD_FILE, SUMS_FILE, TRUTH_FILE = "simulation.json", "_MD5SUM.txt", "truth.parquet"
 PARTS_FOLDER = ".parts"
 """Holds truth, labels and record of each finished range until the archive is complete."""
+RELEASE_SETTINGS = ("release", "grid", "minimum_snr")
+"""Settings that tell one data release from another."""
 
 _FLOATS = (*DEFAULT_LABELS, "snr", "distance_pc", "ebv", "vsini", "grvs")
 TRUTH_SCHEMA = pa.schema(
@@ -103,13 +105,12 @@ def write_archive(
 
 
 def _recorded(config: SimulateConfig) -> dict[str, Any]:
-    """The settings as they are kept and compared, without release and grid where they are DR3's.
+    """The settings as they are kept and compared, without what is DR3's in ``RELEASE_SETTINGS``.
 
-    Archives older than these two settings are recognised by it: they are DR3's.
+    Archives older than these settings are recognised by it: they are DR3's.
     """
-    new = {"release", "grid"}
     default = SimulateConfig()
-    same = {name for name in new if getattr(config, name) == getattr(default, name)}
+    same = {name for name in RELEASE_SETTINGS if getattr(config, name) == getattr(default, name)}
     return config.model_dump(mode="json", exclude=same)
 
 

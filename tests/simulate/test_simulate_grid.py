@@ -14,7 +14,7 @@ from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
 from distcnn.simulate import DR3_GRID, ReleaseGrid, noiseless, write_archive
 from distcnn.simulate.cramer_rao import StarTruth, cramer_rao_bound
-from distcnn.simulate.spectrum.instrument import Exposure, expose
+from distcnn.simulate.spectrum.instrument import Exposure, draw_exposure, expose
 from distcnn.simulate.spectrum.synthesis import FINE_WAVELENGTH, native_matrices
 from distcnn.survey import Store
 
@@ -34,6 +34,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "simulate:\n"
         "  release: DR4\n"
         "  grid: {start: 846.0, step: 0.025, size: 961}\n"
+        "  minimum_snr: 5.0\n"
         "  stars_per_file: 20\n"
         "  trouble: {nan_pixels: 0.3, cosmic: 0.3}\n"
     )
@@ -129,6 +130,16 @@ def test_noise_on_a_coarse_grid_is_as_large_and_nearly_uncorrelated(
     assert abs((relative[:, :-1] * relative[:, 1:]).mean()) < 0.02 * relative.var()
 
 
+def test_a_release_without_a_cut_has_as_many_good_spectra_as_dr4_is_expected_to(
+    archive: Path, rng: np.random.Generator
+) -> None:
+    snr = draw_exposure(rng, 50_000, 0.45).snr
+    assert np.mean(snr > 15) == pytest.approx(0.06, abs=0.005)
+    assert np.mean(snr > 5) == pytest.approx(0.16, abs=0.02)
+    known = truth(archive).snr
+    assert 5 <= known.min() < known.median() < 15
+
+
 def test_errors_share_with_their_neighbours_what_their_distance_leaves() -> None:
     assert DR3_GRID.error_weights() == [0.5]
     assert GRID.error_weights() == []
@@ -141,7 +152,7 @@ def test_the_record_of_a_dr3_archive_is_that_of_before_grids_were_settings(
     write_archive(tmp_path / "a", 5, 1, SimulateConfig(), executor=SerialExecutor())
     old = json.loads((tmp_path / "a" / "simulation.json").read_text())
     new = json.loads((archive / "simulation.json").read_text())
-    assert {"release", "grid"}.isdisjoint(old["config"])
+    assert {"release", "grid", "minimum_snr"}.isdisjoint(old["config"])
     assert new["config"]["grid"] == {"start": 846.0, "step": 0.025, "size": 961}
     assert new["config"]["release"] == "DR4"
     with gzip.open(next((tmp_path / "a").glob("GaiaSource_*")), "rt") as stream:

@@ -23,8 +23,10 @@ from distcnn.simulate.spectrum.synthesis import (
 
 REGIME_SWITCH = 12.0
 """G_RVS above which only the median is set to one."""
-SNR_FLOOR, SNR_SLOPE, SNR_CEILING = 15.0, 0.794, 600.0
-"""Per native pixel: P(S/N > s) = (s / 15)^-0.794, so one third lies below 25, as in DR3."""
+SNR_SLOPE, SNR_CEILING = 0.794, 600.0
+"""Per native pixel: P(S/N > s) = (s / smallest)^-0.794, so one third of DR3 lies below 25."""
+DR3_MINIMUM_SNR = 15.0
+"""Mean spectra of less are not published in DR3."""
 ZERO_POINT_MAG = 21.317
 """G_RVS of a star that gives one photo-electron per second in the whole band."""
 EXPOSURE_S, BAND_WIDTH_NM = 4.4167, 24.0
@@ -49,10 +51,12 @@ class Exposure:
         return Exposure(*(values[rows] for values in vars(self).values()))
 
 
-def draw_exposure(rng: np.random.Generator, stars: int) -> Exposure:
+def draw_exposure(
+    rng: np.random.Generator, stars: int, minimum_snr: float = DR3_MINIMUM_SNR
+) -> Exposure:
     """Signal to noise and transits by their distributions; G_RVS follows from the noise model."""
-    top = 1 - (SNR_CEILING / SNR_FLOOR) ** -SNR_SLOPE
-    snr = SNR_FLOOR * (1 - top * rng.random(stars)) ** (-1 / SNR_SLOPE)
+    top = 1 - (SNR_CEILING / minimum_snr) ** -SNR_SLOPE
+    snr = minimum_snr * (1 - top * rng.random(stars)) ** (-1 / SNR_SLOPE)
     transits = np.clip(np.round(18 * rng.lognormal(0.0, 0.5, stars)), 3, 60).astype(np.int64)
     spectra = CCDS * transits
     dark = BACKGROUND * spectra * 10.0 + READ_NOISE**2 * spectra
