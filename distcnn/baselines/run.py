@@ -9,10 +9,11 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.baselines.base import Baseline, LabelledStars
 from distcnn.baselines.registry import BASELINES
-from distcnn.errors import StoreError
+from distcnn.errors import StoreError, UsageError
 from distcnn.evaluation.baseline_table import (
     BaselineLabels,
     BaselineTable,
+    is_baselines,
     origin_of,
     read_baselines,
     write_baselines,
@@ -47,7 +48,7 @@ def compare(
     StoreError : the survey has no labelled star in training or validation, or ``out`` cannot
         be written.
     PackageError : the package cannot be used.
-    FileBroken : ``out`` is a file, but no table of baselines.
+    UsageError : ``out`` is there, but no table of baselines.
     """
     store = Store.open(survey, "survey")
     manifest = read_manifest(package)
@@ -56,7 +57,7 @@ def compare(
     chosen = [baseline for baseline in BASELINES if set(baseline.needs) & set(store.variables)]
     settings = {"max_stars": max_stars, "seed": seed, "methods": [b.title for b in chosen]}
     if out.exists():
-        found = read_baselines(out)
+        found = _read_own(out)
         if (found.origin, found.settings) == (origin, settings):
             listener(Notice(f"{out} is there already, of the same survey and split"))
             return found
@@ -72,6 +73,16 @@ def compare(
     facts = {"methods": len(methods), "stars": len(parts[2]["source_id"])}
     listener(StageEnded(STAGE, facts | {"seconds": round(perf_counter() - start, 1)}))
     return table
+
+
+def _read_own(out: Path) -> BaselineTable:
+    if is_baselines(out):
+        return read_baselines(out)
+    raise UsageError(
+        f"{out} is there and is no table of baselines",
+        expected="a new name that ends in .parquet, or the table of an earlier run",
+        cure="Give another name; nothing else is ever replaced.",
+    )
 
 
 def _answer(baseline: Baseline, parts: Sequence[Mapping[str, Array]], seed: int) -> BaselineLabels:

@@ -6,7 +6,7 @@ import pytest
 
 from distcnn.baselines import compare
 from distcnn.config import SplitConfig
-from distcnn.errors import FileBroken, StoreError
+from distcnn.errors import StoreError, UsageError
 from distcnn.evaluation.baseline_table import (
     BaselineLabels,
     BaselineTable,
@@ -123,7 +123,7 @@ def test_what_is_no_table_of_baselines_is_never_replaced(tmp_path, rng, package)
     store, _ = survey(tmp_path / "s.zarr", rng)
     out = tmp_path / "notes.parquet"
     out.write_text("mine")
-    with pytest.raises(FileBroken, match=r"notes\.parquet is no table of baselines"):
+    with pytest.raises(UsageError, match="is no table of baselines"):
         compare(store.path, out, package)
     assert out.read_text() == "mine"
 
