@@ -20,11 +20,11 @@ from distcnn.catalogue.writers.votable import votable_document
 
 def write(path: Path, table: CatalogueTable) -> int:
     """Write the file; returns its number of rows."""
-    schema = _schema(table)
+    schema = arrow_schema(table)
     rows = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for block in table.blocks():
-            writer.write_table(_arrow(block, schema), row_group_size=len(block))
+            writer.write_table(arrow_table(block, schema), row_group_size=len(block))
             rows += len(block)
     return rows
 
@@ -32,19 +32,24 @@ def write(path: Path, table: CatalogueTable) -> int:
 def read_header(path: Path) -> CatalogueHeader:
     """The header of a catalogue file."""
     file = pq.ParquetFile(path)
+    return header_of(file.schema_arrow, file.metadata.num_rows)
+
+
+def header_of(schema: pa.Schema, rows: int) -> CatalogueHeader:
+    """What an Arrow schema made by ``arrow_schema`` says of the catalogue."""
     columns = []
-    for field in file.schema_arrow:
+    for field in schema:
         about = _texts(field.metadata)
         columns.append((field.name, about.get("unit", ""), about.get("description", "")))
-    entries = _texts(file.schema_arrow.metadata)
-    return CatalogueHeader(file.metadata.num_rows, entries, tuple(columns))
+    return CatalogueHeader(rows, _texts(schema.metadata), tuple(columns))
 
 
 def _texts(metadata: Any) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in (metadata or {}).items()}
 
 
-def _arrow(block: "np.ndarray[tuple[int], np.dtype[np.void]]", schema: pa.Schema) -> pa.Table:
+def arrow_table(block: "np.ndarray[tuple[int], np.dtype[np.void]]", schema: pa.Schema) -> pa.Table:
+    """Rows of ``CatalogueTable.blocks`` as an Arrow table."""
     arrays = []
     for field in schema:
         column = np.ascontiguousarray(block[field.name])
@@ -54,7 +59,8 @@ def _arrow(block: "np.ndarray[tuple[int], np.dtype[np.void]]", schema: pa.Schema
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _schema(table: CatalogueTable) -> pa.Schema:
+def arrow_schema(table: CatalogueTable) -> pa.Schema:
+    """Types of the columns, with unit, UCD and sentence; the whole table's header as metadata."""
     fields = []
     for column in table.columns:
         kind = np.dtype(column.dtype)
