@@ -25,34 +25,46 @@ Bands = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Summary:
-    """How a variable is reduced to what flags and calibration need of it.
+    """A quantity that a variable is reduced to for flags and calibration.
 
     Attributes
     ----------
-    reduce : (``numpy`` or ``torch``, values [N, W] or [N]) -> the summary, [N] or [N, W]; one
+    name : of the quantity, as rules of flags ask for it.
+    reduce : (``numpy`` or ``torch``, values [N, W] or [N]) -> the quantity, [N] or [N, W]; one
         function for both libraries, so that hosts and devices reduce alike.
-    missing : the summary as an array -> [N] bool, the star lacks the modality.
+    missing : the quantity as an array -> [N] bool, the star lacks the modality.
     """
 
+    name: str
     reduce: Callable[[Any, Any], Any]
     missing: Callable[[Array], Array]
 
 
-FRACTION = Summary(
-    lambda library, values: library.isfinite(values).mean(1, dtype=library.float32),
-    lambda fraction: np.asarray(fraction == 0),
-)
-"""Fraction of the numbers that are there; missing if there are none."""
-ANY = Summary(
-    lambda library, values: library.isfinite(values).any(1),
-    lambda there: np.asarray(~there),
-)
-"""Whether any number is there, for series that are truncated by design."""
-VALUES = Summary(
-    lambda library, values: values,
-    lambda values: np.asarray(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)),
-)
-"""The numbers themselves; missing if a single one is."""
+def fraction_present(name: str) -> Summary:
+    """Fraction of the numbers that are there; missing if there are none."""
+    return Summary(
+        name,
+        lambda library, values: library.isfinite(values).mean(1, dtype=library.float32),
+        lambda fraction: np.asarray(fraction == 0),
+    )
+
+
+def any_present(name: str) -> Summary:
+    """Whether any number is there, for series that are truncated by design."""
+    return Summary(
+        name,
+        lambda library, values: library.isfinite(values).any(1),
+        lambda there: np.asarray(~there),
+    )
+
+
+def as_given(name: str) -> Summary:
+    """The numbers themselves; missing if a single one is."""
+    return Summary(
+        name,
+        lambda library, values: values,
+        lambda values: np.asarray(~np.isfinite(values.reshape(len(values), -1)).all(axis=1)),
+    )
 
 
 @dataclass(frozen=True)
@@ -68,8 +80,10 @@ class Modality:
     branch : of the network that reads the tensor; "" = its scalar features are all that is read.
     switch : field of ``NetworkConfig`` that switches it on; "" = read whatever the network is.
     dropout : field of ``AugmentConfig``, the probability to hide it in training; "" = never.
-    summary_name, summary : what quality keeps of its first variable; "" = nothing.
+    summaries : quantities of its first variable that quality keeps; the first tells whether it is
+        missing.
     flag : that says it is missing.
+    essential : without it a star counts as damaged.
     lack : name of its lack in the calibration, which then has a scale for such stars; "" = none.
     """
 
@@ -80,9 +94,9 @@ class Modality:
     branch: str = ""
     switch: str = ""
     dropout: str = ""
-    summary_name: str = ""
-    summary: Summary = VALUES
+    summaries: tuple[Summary, ...] = ()
     flag: Flag | None = None
+    essential: bool = False
     lack: str = ""
 
 
@@ -98,7 +112,7 @@ def scalar(variable: str, *, flag: Flag) -> Modality:
         title=variable,
         switch=variable,
         dropout=f"drop_{variable}",
-        summary_name=variable,
+        summaries=(as_given(variable),),
         flag=flag,
         lack=f"no {variable}",
     )
@@ -123,9 +137,9 @@ MODALITIES = (
         title="spectra",
         branch="spectrum",
         switch="spectrum",
-        summary_name="valid_pixels",
-        summary=FRACTION,
+        summaries=(fraction_present("valid_pixels"),),
         flag=Flag.NO_SPECTRUM,
+        essential=True,
     ),
     Modality(
         "xp",
@@ -135,8 +149,7 @@ MODALITIES = (
         branch="xp",
         switch="xp",
         dropout="drop_xp",
-        summary_name="has_xp",
-        summary=ANY,
+        summaries=(any_present("has_xp"),),
         flag=Flag.NO_XP,
         lack="no XP",
     ),
@@ -146,7 +159,7 @@ MODALITIES = (
         features=_photometric,
         title="photometry",
         switch="photometry",
-        summary_name="photometry",
+        summaries=(as_given("photometry"),),
         flag=Flag.NO_PHOTOMETRY,
     ),
     Modality(
@@ -156,11 +169,17 @@ MODALITIES = (
         title="parallax",
         switch="photometry",
         dropout="drop_parallax",
-        summary_name="parallax",
+        summaries=(as_given("parallax"),),
         flag=Flag.NO_PARALLAX,
         lack="no parallax",
     ),
-    Modality("snr", variables=("snr",), features=lambda bands: (), title="S/N", summary_name="snr"),
+    Modality(
+        "snr",
+        variables=("snr",),
+        features=lambda bands: (),
+        title="S/N",
+        summaries=(as_given("snr"),),
+    ),
 )
 """Every modality. Their order is that of tensors, of scalar features (weights depend on it) and
 of random draws in training (results do): new rows go to the end."""

@@ -10,6 +10,7 @@ from distcnn.arrays import Array
 from distcnn.evaluation.metrics import known_snr_groups
 from distcnn.evaluation.records import AttenuationRow, CoverageRow, MetallicityBiasRow
 from distcnn.evaluation.sample import Sample
+from distcnn.modalities import MODALITIES
 from distcnn.quality import LABEL_STRATA, coverage_table, label_strata, strata_columns
 from distcnn.quality.debias import both_estimates
 from distcnn.schema import Defect, Flag
@@ -21,7 +22,7 @@ MIN_STARS_IN_SUBGROUP = 10
 _LOWEST_FRACTION = 0.02
 _ANY_SNR = (0.0,)
 _MISSING_INPUT = {"", Defect.NO_XP.value, Defect.NO_PARALLAX.value}
-_MISSING = {"no XP": Flag.NO_XP, "no parallax": Flag.NO_PARALLAX}
+_MISSING = {row.lack: row.flag for row in MODALITIES if row.lack and row.flag is not None}
 
 
 def population_coverage(sample: Sample, names: Sequence[str]) -> list[CoverageRow]:

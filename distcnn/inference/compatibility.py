@@ -33,13 +33,10 @@ def check_compatible(spec: InputSpec, survey: Store) -> list[str]:
     _check_spectra(spec, survey)
     _check_coefficients(spec, survey)
     _check_bands(spec, survey)
-    wanted = {"spectra": spec.pixels, "xp": spec.coefficients}
-    wanted |= {"photometry": len(spec.bands), "parallax": spec.astrometry}
-    stored = {"spectra": "flux"}
     return [
-        name
-        for name, used in wanted.items()
-        if used and stored.get(name, name) not in survey.variables
+        row.title
+        for row in spec.modalities
+        if row.switch and row.variables[0] not in survey.variables
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.modalities import MODALITIES
+from distcnn.modalities import MODALITIES, Modality
 from distcnn.quality.novelty import Novelty
 from distcnn.schema import SURVEY_VARIABLES
 
@@ -33,9 +33,10 @@ def summarise(library: Any, variables: Mapping[str, Any], measures: Measures) ->
     measures : (flux, its error or None) -> as ``Novelty.measures``, or None without a reference.
     """
     out = {
-        row.summary_name: row.summary.reduce(library, variables[row.variables[0]])
+        summary.name: summary.reduce(library, variables[row.variables[0]])
         for row in MODALITIES
-        if row.summary_name and row.variables[0] in variables
+        for summary in row.summaries
+        if row.variables[0] in variables
     }
     found = None
     if "flux" in variables:
@@ -75,15 +76,19 @@ class InputSummary:
         """[N], NaN = unknown."""
         return self.quantities["snr"]
 
+    def lacks(self, row: Modality) -> Array | None:
+        """[N] bool: the star lacks a modality; None = the survey does, and no star is blamed."""
+        values = self.get(row.summaries[0].name)
+        return None if values is None else row.summaries[0].missing(values)
+
     @property
     def missing(self) -> Array:
         """[N] what a star lacks of what the survey has: 0, or one more than a position in
         ``calibration.MISSING_MODALITIES``.
         """
         missing = np.zeros(len(self.snr), np.int64)
-        calibrated = (row for row in MODALITIES if row.lack)
-        for bit, row in enumerate(calibrated):
-            values = self.get(row.summary_name)
-            if values is not None:
-                missing += row.summary.missing(values).astype(np.int64) << bit
+        for bit, row in enumerate(row for row in MODALITIES if row.lack):
+            lacking = self.lacks(row)
+            if lacking is not None:
+                missing += lacking.astype(np.int64) << bit
         return missing

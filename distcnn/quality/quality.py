@@ -12,18 +12,19 @@ from distcnn.config import QualityConfig
 from distcnn.quality.calibration import LABEL_STRATA, MISSING_MODALITIES, Calibration, label_strata
 from distcnn.quality.debias import Debiasing
 from distcnn.quality.error_deconvolution import ReferenceResiduals
+from distcnn.quality.flags import (
+    DAMAGED,
+    InputQuantities,
+    PredictionQuantities,
+    input_flags,
+    prediction_flags,
+)
 from distcnn.quality.input_summary import NOVELTY_MEASURES, NOVELTY_WEIGHT, InputSummary
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
-from distcnn.schema import Flag
 from distcnn.stats import coverage_table
 
 Arrays = Mapping[str, Array]
-
-_DAMAGED = (
-    Flag.NOVEL_SPECTRUM | Flag.NO_SPECTRUM | Flag.FEW_PIXELS | Flag.INPUT_LIMITS | Flag.NON_FINITE
-)
-
 
 _PARTS = {"limits": "limits", "novelty": "novelty", "calibration": "calibration"} | {
     "debiasing": "attenuation"
@@ -78,7 +79,8 @@ class Quality:
         )
         novelty = _fit_novelty(train, calibration, settings, seed)
         seen = InputSummary.of(calibration, len(calibration["label"]), novelty)
-        spoilt = _input_flags(seen, limits, novelty, settings)[0] & _DAMAGED
+        score = _novelty_score(seen, novelty)
+        spoilt = input_flags(InputQuantities(seen, score, limits, settings)) & DAMAGED
         # Errors are calibrated for stars that a careful user would keep.
         clean = dict(calibration) | {
             "reference": np.where((spoilt == 0)[:, None], calibration["reference"], np.nan)
@@ -123,18 +125,23 @@ class Quality:
         ``novelty`` float32 [N] (1 = limit, NaN without spectrum), ``valid_pixels`` float32 [N]
         (NaN where the survey has no spectra), ``flags`` uint32 [N] (``schema.Flag``).
         """
-        snr = summary.snr
-        flags, novelty, valid = _input_flags(summary, self.limits, self.novelty, self.settings)
+        snr, novelty = summary.snr, _novelty_score(summary, self.novelty)
         total = self.calibration.apply(noise, scatter, snr, label, summary.missing)
-        finite = np.isfinite(label).all(axis=1) & np.isfinite(noise).all(axis=1)
-        finite &= np.isfinite(scatter).all(axis=1)
+        finite = np.isfinite(np.hstack([label, noise, scatter])).all(axis=1)
         total[~finite] = np.nan
-        with np.errstate(divide="ignore", invalid="ignore"):
-            disagree = (scatter > self.disagreement * total).any(axis=1)
-        flags |= _where(self.limits.outside_labels(label), Flag.LABEL_LIMITS)
-        flags |= _where(disagree, Flag.MEMBERS_DISAGREE)
-        flags |= _where(~finite, Flag.NON_FINITE)
-        flags |= _where(~self.calibration.supported(snr), Flag.UNCALIBRATED)
+        flags = input_flags(InputQuantities(summary, novelty, self.limits, self.settings))
+        flags |= prediction_flags(
+            PredictionQuantities(
+                label=label,
+                scatter=scatter,
+                total=total,
+                finite=finite,
+                calibrated=self.calibration.supported(snr),
+                disagreement=self.disagreement,
+                limits=self.limits,
+            )
+        )
+        valid = summary.get("valid_pixels")
         low, high = self.calibration.interval(total, label)
         debiased, widened = self.debiasing.apply(label, total, snr)
         return {
@@ -144,7 +151,7 @@ class Quality:
             "label_debiased": debiased,
             "label_debiased_error": widened,
             "novelty": novelty,
-            "valid_pixels": valid,
+            "valid_pixels": np.full(len(snr), np.nan, np.float32) if valid is None else valid,
             "flags": flags,
         }
 
@@ -159,7 +166,7 @@ class Quality:
         judged = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
         residual = held_out["label"] - held_out["reference"]
         if unflagged:
-            residual = np.where((judged["flags"] & _DAMAGED == 0)[:, None], residual, np.nan)
+            residual = np.where((judged["flags"] & DAMAGED == 0)[:, None], residual, np.nan)
         where = label_strata(held_out["label"], self.calibration.index)
         groups = {"all": np.ones(len(where), bool)}
         groups |= {name: where == number for number, name in enumerate(LABEL_STRATA)}
@@ -179,7 +186,7 @@ class Quality:
     def debias_table(self, held_out: Arrays, names: Sequence[str]) -> list[dict[str, Any]]:
         """Slopes, default and debiased, as ``Debiasing.table`` gives them; unflagged stars."""
         judged = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
-        good = (judged["flags"] & _DAMAGED == 0)[:, None]
+        good = (judged["flags"] & DAMAGED == 0)[:, None]
         return self.debiasing.table(
             held_out["label"],
             judged["label_error"],
@@ -263,37 +270,13 @@ def _fit_novelty(
     return fitted.with_threshold(score, settings.novelty_quantile)
 
 
-def _input_flags(
-    summary: InputSummary, limits: Limits, novelty: Novelty | None, settings: QualityConfig
-) -> tuple[Array, Array, Array]:
-    """Flags that depend on the inputs alone, with novelty (1 = limit) and valid fraction."""
-    stars = len(summary.snr)
-    flags = np.zeros(stars, np.uint32)
-    score, valid = np.full(stars, np.nan, np.float32), np.full(stars, np.nan, np.float32)
-    fraction = summary.get("valid_pixels")
-    if fraction is not None:
-        valid = fraction
-        few = (valid > 0) & (valid < settings.minimum_valid_pixels)
-        flags |= _where(valid == 0, Flag.NO_SPECTRUM) | _where(few, Flag.FEW_PIXELS)
+def _novelty_score(summary: InputSummary, novelty: Novelty | None) -> Array:
+    """Float32 [N], 1 = the limit; NaN without a spectrum or a reference for it."""
     measures, weight = summary.get(NOVELTY_MEASURES), summary.get(NOVELTY_WEIGHT)
-    if novelty is not None and measures is not None and weight is not None:
-        raw = novelty.deviation(measures, weight)
-        score = (raw / np.float32(novelty.threshold)).astype(np.float32)
-        flags |= _where(score > 1, Flag.NOVEL_SPECTRUM)
-    photometry, parallax, has_xp = map(summary.get, ("photometry", "parallax", "has_xp"))
-    if has_xp is not None:  # XP series are truncated by design
-        flags |= _where(~has_xp, Flag.NO_XP)
-    if photometry is not None:  # one missing magnitude matters
-        flags |= _where(~np.isfinite(photometry).all(axis=1), Flag.NO_PHOTOMETRY)
-    if parallax is not None:
-        flags |= _where(~np.isfinite(parallax), Flag.NO_PARALLAX)
-    if photometry is not None or parallax is not None:
-        flags |= _where(limits.outside_inputs(photometry, parallax), Flag.INPUT_LIMITS)
-    return flags, score, valid
-
-
-def _where(condition: Array | np.bool, flag: Flag) -> Array:
-    return np.where(condition, np.uint32(flag), np.uint32(0))
+    if novelty is None or measures is None or weight is None:
+        return np.full(len(summary.snr), np.nan, np.float32)
+    deviation = novelty.deviation(measures, weight)
+    return np.asarray(deviation / np.float32(novelty.threshold), np.float32)
 
 
 def _part(arrays: Arrays, part: str) -> dict[str, Array]:

@@ -3,6 +3,7 @@ import pytest
 
 from distcnn.config import QualityConfig
 from distcnn.quality import Limits, Quality
+from distcnn.quality.flags import DAMAGED, INPUT_RULES, PREDICTION_RULES
 from distcnn.schema import Flag
 
 STARS, PIXELS = 1200, 60
@@ -133,6 +134,13 @@ def test_every_flag_is_raised_by_its_cause_and_by_it_alone(quality, rng, spoil, 
     flags = _flags(quality, block)
     assert flags[0] == np.uint32(flag)
     assert np.array_equal(flags[1:], np.roll(clean, -first)[1:])
+
+
+def test_every_flag_has_one_rule_and_those_of_damaged_stars_are_told():
+    rules = (*INPUT_RULES, *PREDICTION_RULES)
+    assert sorted([*(rule.flag for rule in rules), Flag.NOT_COMPUTED]) == sorted(Flag)
+    damaged = Flag.NOVEL_SPECTRUM | Flag.NO_SPECTRUM | Flag.FEW_PIXELS | Flag.INPUT_LIMITS
+    assert Flag(int(DAMAGED)) == damaged | Flag.NON_FINITE
 
 
 def test_a_star_that_is_not_finite_has_no_error(quality, rng):

@@ -1,0 +1,133 @@
+"""Flags: one rule per reason for caution.
+
+A flag that needs a new measurement is a row here, its bit and sentence in ``schema``, and, if no
+quantity tells it yet, a summary in ``modalities``.
+
+Legend: N star, K band, L label.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from distcnn.arrays import Array
+from distcnn.config import QualityConfig
+from distcnn.modalities import MODALITIES, Modality
+from distcnn.quality.input_summary import InputSummary
+from distcnn.quality.limits import Limits
+from distcnn.schema import Flag
+
+
+@dataclass(frozen=True)
+class InputQuantities:
+    """What is known of N stars before any prediction.
+
+    ``novelty`` : float32 [N], 1 = the limit; NaN without a spectrum or a reference for it.
+    """
+
+    summary: InputSummary
+    novelty: Array
+    limits: Limits
+    settings: QualityConfig
+
+
+@dataclass(frozen=True)
+class PredictionQuantities:
+    """What is known of N stars from their prediction.
+
+    ``label``, ``scatter``, ``total`` : [N, L] prediction, scatter between members, total error.
+    ``finite`` : [N] bool, every number of the prediction is finite. ``calibrated`` : [N] bool,
+    the calibration saw stars of such S/N. ``disagreement`` : [L] limit of scatter over total.
+    """
+
+    label: Array
+    scatter: Array
+    total: Array
+    finite: Array
+    calibrated: Array
+    disagreement: Array
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class InputRule:
+    """A flag that the inputs alone decide.
+
+    ``condition`` : -> [N] bool, or None where the survey lacks what it is about. ``damaged`` :
+    such stars are left out where errors are calibrated and coverage is measured.
+    """
+
+    flag: Flag
+    condition: Callable[[InputQuantities], Array | None]
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class PredictionRule:
+    """A flag that needs the prediction; see ``InputRule``."""
+
+    flag: Flag
+    condition: Callable[[PredictionQuantities], Array]
+    damaged: bool = False
+
+
+def _few_pixels(star: InputQuantities) -> Array | None:
+    valid = star.summary.get("valid_pixels")
+    return None if valid is None else (valid > 0) & (valid < star.settings.minimum_valid_pixels)
+
+
+def _outside_inputs(star: InputQuantities) -> Array | None:
+    photometry, parallax = star.summary.get("photometry"), star.summary.get("parallax")
+    if photometry is None and parallax is None:
+        return None
+    return star.limits.outside_inputs(photometry, parallax)
+
+
+def _disagree(star: PredictionQuantities) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray((star.scatter > star.disagreement * star.total).any(axis=1))
+
+
+def _missing(row: Modality, flag: Flag) -> InputRule:
+    return InputRule(flag, lambda star: star.summary.lacks(row), damaged=row.essential)
+
+
+INPUT_RULES: tuple[InputRule, ...] = (
+    InputRule(Flag.INPUT_LIMITS, _outside_inputs, damaged=True),
+    InputRule(Flag.NOVEL_SPECTRUM, lambda star: star.novelty > 1, damaged=True),
+    InputRule(Flag.FEW_PIXELS, _few_pixels, damaged=True),
+    *(_missing(row, row.flag) for row in MODALITIES if row.flag is not None),
+)
+PREDICTION_RULES: tuple[PredictionRule, ...] = (
+    PredictionRule(Flag.LABEL_LIMITS, lambda star: star.limits.outside_labels(star.label)),
+    PredictionRule(Flag.MEMBERS_DISAGREE, _disagree),
+    PredictionRule(Flag.NON_FINITE, lambda star: ~star.finite, damaged=True),
+    PredictionRule(Flag.UNCALIBRATED, lambda star: ~star.calibrated),
+)
+"""Every flag but ``NOT_COMPUTED``, which is raised where a star could not be computed."""
+
+
+DAMAGED = np.uint32(
+    sum(rule.flag for rule in INPUT_RULES if rule.damaged)
+    + sum(rule.flag for rule in PREDICTION_RULES if rule.damaged)
+)
+"""Bits of the flags with which a star counts as damaged."""
+
+
+def input_flags(star: InputQuantities) -> Array:
+    """uint32 [N], flags that the inputs alone decide."""
+    flags = np.zeros(len(star.summary.snr), np.uint32)
+    for rule in INPUT_RULES:
+        found = rule.condition(star)
+        if found is not None:
+            flags |= np.where(found, np.uint32(rule.flag), np.uint32(0))
+    return flags
+
+
+def prediction_flags(star: PredictionQuantities) -> Array:
+    """uint32 [N], flags that need the prediction."""
+    flags = np.zeros(len(star.label), np.uint32)
+    for rule in PREDICTION_RULES:
+        flags |= np.where(rule.condition(star), np.uint32(rule.flag), np.uint32(0))
+    return flags
