@@ -38,7 +38,7 @@ from distcnn.inference.engines.cache import cache_folder
 from distcnn.inference.package_cache import TORCH_EAGER
 from distcnn.inference.predictor import Predictor
 from distcnn.model import Ensemble, Package, star_inputs
-from distcnn.model.devices import one_thread
+from distcnn.model.devices import worker_threads
 from distcnn.monitor import console_display
 from distcnn.quality import Quality
 from distcnn.survey import Region, Store
@@ -119,7 +119,7 @@ def measure_speed(
     """Per engine: stars/s of both and the ratio."""
     runners = {"ensemble": Runner(ensemble, survey), "student": Runner(student, survey)}
     found: dict[str, dict[str, float]] = {}
-    with one_thread():
+    with worker_threads():
         for engine in ENGINES:
             try:
                 runs = {

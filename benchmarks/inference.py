@@ -55,7 +55,7 @@ from distcnn.inference import predict, verify
 from distcnn.inference.package_cache import get_cached
 from distcnn.inference.predict import package_key
 from distcnn.model import Package
-from distcnn.model.devices import one_thread
+from distcnn.model.devices import worker_threads
 from distcnn.survey import Ledger, Region, Store
 
 FEWEST = 24_576
@@ -126,7 +126,7 @@ def compute_alone(task: tuple[Path, str, float]) -> float:
     names = [name for name in predictor.variables if name in survey.variables]
     arrays = survey.read_stored(Region(0, IN_MEMORY), names)
     bands, stars = [str(band) for band in survey.coordinate("band")], 0
-    with one_thread():
+    with worker_threads():
         predictor.predict(arrays, bands, config.batch, survey.quantised)
         begun = time.perf_counter()
         while time.perf_counter() - begun < seconds:

@@ -59,7 +59,11 @@ from lib.training_loops import (
     ours,
 )
 
-from distcnn.clusters.dask_workers.settings import KEEP_MEMORY, ONE_THREAD, keeping_environment
+from distcnn.clusters.dask_workers.settings import (
+    KEEP_MEMORY,
+    keeping_environment,
+    thread_variables,
+)
 from distcnn.config import NetworkConfig, TrainConfig
 from distcnn.model import InputSpec
 from distcnn.training.data.labelled import Labelled
@@ -108,7 +112,7 @@ def _serve(make: Make, stars: int, pixels: int, config: TrainConfig, pipe: Conne
 def environment(*, kept: bool) -> Iterator[None]:
     """Variables that a child process starts with."""
     with keeping_environment():
-        os.environ.update(ONE_THREAD)
+        os.environ.update(thread_variables(1))
         if kept:
             os.environ.update({name: str(value) for name, value in KEEP_MEMORY.items()})
         yield

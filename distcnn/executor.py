@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
 
@@ -38,12 +38,14 @@ class TaskResult(Generic[Task, Result]):
 class WorkerContext:
     """Where a function runs: the host [address], the worker's name, whether it was cancelled.
 
+    ``threads``: how many its arithmetic may use (``model.devices.worker_threads`` obeys).
     ``secede``: called by a function whose rest needs no core, such as storing what it has
     computed; the next task begins on this worker meanwhile.
     """
 
     host: str = "127.0.0.1"
     worker: str = "here"
+    threads: int = 1
     cancelled: Callable[[], bool] = field(default=lambda: False, repr=False)
     secede: Callable[[], None] = field(default=lambda: None, repr=False)
 
@@ -125,9 +127,15 @@ class Cancelled(Exception):
 
 
 class SerialExecutor:
-    """Runs every task here, one after the other. For tests and for comparison with clusters."""
+    """Runs every task here, one after the other. For tests and for comparison with clusters.
+
+    ``threads``: how many the arithmetic of a task may use.
+    """
 
     workers = 1
+
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
 
     def alive_workers(self) -> int:
         """Threads are no workers; still, they take as many tasks as are asked for."""
@@ -143,7 +151,8 @@ class SerialExecutor:
         """Every task in a thread of its own."""
         over = Event()
         contexts = [
-            WorkerContext(worker=f"thread-{n}", cancelled=over.is_set) for n in range(len(tasks))
+            WorkerContext(worker=f"thread-{n}", threads=self.threads, cancelled=over.is_set)
+            for n in range(len(tasks))
         ]
         with ThreadPoolExecutor(len(tasks)) as pool:
             pairs = zip(tasks, contexts, strict=True)
@@ -157,11 +166,13 @@ class SerialExecutor:
     def __call__(
         self, function: Callable[[Task], Result], tasks: Iterable[Task]
     ) -> Iterator[TaskResult[Task, Result]]:
+        context = replace(WorkerContext.current(), threads=self.threads)
         for task in tasks:
             try:
-                yield TaskResult(task, function(task))
+                result = TaskResult(task, _in_context(context, function, task))
             except Exception as error:  # a result carries any failure of its task
-                yield TaskResult(task, None, error)
+                result = TaskResult(task, None, error)
+            yield result
 
 
 def _in_context(context: WorkerContext, function: Callable[[Task], Result], task: Task) -> Result:

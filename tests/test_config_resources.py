@@ -41,6 +41,12 @@ def test_every_stage_has_what_resources_say():
     assert (config.cluster.memory_limit, config.predict.worker_memory) == (8 * 10**9, 3 * 10**9)
 
 
+def test_threads_of_a_worker_reach_the_cluster():
+    assert load_config(None, ["resources.threads=3"]).cluster.threads == 3
+    with pytest.raises(ConfigError, match=r"resources\.threads = 0"):
+        load_config(None, ["resources.threads=0"])
+
+
 def test_what_a_plan_may_count_on_can_be_said():
     config = load_config(None, ["resources.planned_memory=2 GB"])
     assert (config.cluster.memory_limit, config.predict.worker_memory) == (4 * 10**9, 2 * 10**9)

@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.clusters.dask_workers.private import scheduler_extensions
 from distcnn.clusters.dask_workers.scratch import scratch_folder
-from distcnn.clusters.dask_workers.settings import ONE_THREAD, dask_settings
+from distcnn.clusters.dask_workers.settings import dask_settings, thread_variables
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
@@ -38,8 +38,8 @@ def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
 
 
 def expected_workers(config: ClusterConfig) -> int:
-    """As many as are asked for, or one per core that this process may use."""
-    return config.workers or int(CPU_COUNT)
+    """As many as are asked for, or so many that each has its threads' cores."""
+    return config.workers or max(1, int(CPU_COUNT) // config.threads)
 
 
 def worker_memory(config: ClusterConfig) -> int:
@@ -57,7 +57,9 @@ def open_workers(
 ) -> Iterator[DaskExecutor]:
     """The cluster that ``start`` makes of a scratch folder, with a client and an executor."""
     _check_address(config.dashboard)
-    with scratch_folder() as folder, dask.config.set(dask_settings(folder)), ExitStack() as stack:
+    with ExitStack() as stack:
+        folder = stack.enter_context(scratch_folder())
+        stack.enter_context(dask.config.set(dask_settings(folder, config.threads)))
         cluster = start(config, workers, folder)
         stack.callback(_stop, cluster)
         client = _connect(cluster, workers)
@@ -87,7 +89,7 @@ def arguments(config: ClusterConfig, workers: int, folder: Path) -> dict[str, An
     """What every cluster on this machine is started with."""
     return {
         "n_workers": workers,
-        "threads_per_worker": 1,
+        "threads_per_worker": 1,  # tasks at a time; the threads of their arithmetic are others
         "host": "127.0.0.1",
         "memory_limit": config.memory_limit,
         # A scheduler told to have no dashboard still listens on port 8787: name any free one.
@@ -104,7 +106,11 @@ def arguments(config: ClusterConfig, workers: int, folder: Path) -> dict[str, An
 def _start(config: ClusterConfig, workers: int, folder: Path) -> Any:
     start: Callable[..., Any] = LocalCluster
     try:
-        return start(env=ONE_THREAD, processes=True, **arguments(config, workers, folder))
+        return start(
+            env=thread_variables(config.threads),
+            processes=True,
+            **arguments(config, workers, folder),
+        )
     except (OSError, RuntimeError, TimeoutError, ValueError) as error:
         raise _no_workers(workers, error) from error
 

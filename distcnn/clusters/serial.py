@@ -18,7 +18,7 @@ class SerialCluster(SerialExecutor):
 @contextmanager
 def open_executor(config: ClusterConfig) -> Iterator[SerialCluster]:
     """Nothing to start and nothing to stop."""
-    yield SerialCluster()
+    yield SerialCluster(config.threads)
 
 
 def expected_workers(config: ClusterConfig) -> int:

@@ -26,12 +26,12 @@ names has the default below. A key that is not listed here is an error.
 """
 
 
-FORMER = """## Former names
+FORMER = """## Other names
 
-Keys that are still read, for files written before `resources` was a section of its own. Giving
-one gives the key it is called now; giving both is an error unless they agree.
+Keys of single sections for what `resources` says for all: names from before that section, still
+read. Giving one gives the key of `resources`; giving both is an error unless they agree.
 
-| key | is now |
+| key | is |
 |---|---|"""
 
 

@@ -52,7 +52,7 @@ class Config(Frozen):
     monitor: MonitorConfig = MonitorConfig()
     """Who is told of progress, beside the console; every command."""
     resources: ResourcesConfig = ResourcesConfig()
-    """What a worker may use: device and memory, for every command."""
+    """What a worker may use, for every command."""
     demo: DemoConfig = DemoConfig()
     """``distcnn demo``."""
 

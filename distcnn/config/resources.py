@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Annotated, Any, Literal, TypeVar
 
+from pydantic import Field
+
 from distcnn.config.base import Bytes, Frozen
 from distcnn.errors import ConfigError
 
@@ -37,6 +39,11 @@ class ResourcesConfig(Frozen):
     Less than ``memory``, because a plan knows what its arrays need, not the peaks of libraries
     and of the allocator. None = three eighths of ``memory``."""
 
+    threads: int = Field(1, ge=1)
+    """Threads of a worker's arithmetic. One, on as many workers as there are cores, is fastest and
+    gives the same bits everywhere; more are for machines whose memory has no room for that many
+    workers, and change results by rounding."""
+
     @property
     def to_plan(self) -> int:
         """``planned_memory``, or what stands for it [bytes]."""
@@ -49,8 +56,8 @@ class ResourcesConfig(Frozen):
 class Follows:
     """Marks a field that has the value of ``key`` unless it is given.
 
-    ``former``: the field is a former name of ``key``. Giving it gives ``key``; giving both must
-    give the same.
+    ``former``: the field is another name of ``key``, mostly from before there was ``resources``.
+    Giving it gives ``key``; giving both must give the same.
     """
 
     key: str
@@ -59,6 +66,7 @@ class Follows:
 
 ResourceDevice = Annotated[Device, Follows("resources.device", former=True)]
 WorkerMemory = Annotated[Bytes, Follows("resources.memory", former=True)]
+WorkerThreads = Annotated[int, Field(ge=1), Follows("resources.threads", former=True)]
 PlannedMemory = Annotated[Bytes, Follows("resources.planned_memory", former=True)]
 
 

@@ -13,7 +13,7 @@ from pydantic import (
 
 from distcnn.config.base import Frozen
 from distcnn.config.predict import SNR_EDGES
-from distcnn.config.resources import WORKER_BYTES, Follows, WorkerMemory
+from distcnn.config.resources import WORKER_BYTES, Follows, WorkerMemory, WorkerThreads
 from distcnn.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ class ClusterConfig(Frozen):
     """``local`` starts Dask workers on this machine, ``cuda`` one per GPU of it; ``serial`` runs
     in this very process; ``tcp://HOST:PORT`` takes the workers of a scheduler that runs already."""
     workers: int | None = Field(None, ge=1)
-    """Worker processes, one thread each; None = one per core, or per GPU."""
+    """Worker processes; None = as many as there are cores for their threads, or one per GPU."""
     memory_limit: WorkerMemory = WORKER_BYTES
     """Now ``resources.memory``."""
+    threads: WorkerThreads = 1
+    """Now ``resources.threads``."""
     dashboard: str | None = "127.0.0.1:0"
     """Address of the Dask dashboard (loopback, any free port); None = no dashboard."""
     in_flight: int = Field(2, ge=1)

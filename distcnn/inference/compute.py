@@ -16,7 +16,7 @@ from distcnn.arrays import Array
 from distcnn.errors import StoreCorrupt
 from distcnn.inference.compatibility import band_names, reference_column
 from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, Predictor
-from distcnn.model.devices import one_thread
+from distcnn.model.devices import worker_threads
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store, to_float32
 
@@ -89,7 +89,7 @@ def compute(
     StoreCorrupt : the survey cannot be read there (``lenient``: only if source_id cannot).
     """
     parts = []
-    with one_thread():
+    with worker_threads():
         for block in _read_ahead(predictor, survey, task, planned):
             start = perf_counter()
             part = _compute_block(predictor, survey, block, dict(task.failed), batch)

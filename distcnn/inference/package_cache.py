@@ -19,7 +19,7 @@ from distcnn.inference.engines import (
 )
 from distcnn.inference.predictor import Predictor
 from distcnn.model import Ensemble, Package, StarInputs
-from distcnn.model.devices import DeviceChoice, one_thread, open_device
+from distcnn.model.devices import DeviceChoice, open_device, worker_threads
 from distcnn.quality import Quality
 
 TORCH_EAGER = Candidate("eager")
@@ -72,7 +72,7 @@ def select_and_cache(key: PackageKey, stars: StarInputs) -> EngineChoice:
     ------
     ParityError : no engine, or not the one that was asked for, reproduces the package.
     """
-    with _lock, one_thread():
+    with _lock, worker_threads():
         package = _open(key)
         asked = {"engine": key.engine, "precision": key.precision}
         device = open_device(key.device)
@@ -88,7 +88,7 @@ def select_and_cache(key: PackageKey, stars: StarInputs) -> EngineChoice:
 def _load(key: PackageKey) -> Predictor:
     package, device = _open(key), open_device(key.device)
     wanted = Candidate.parse(key.chosen) if key.chosen else TORCH_EAGER
-    with one_thread():
+    with worker_threads():
         trial, ensemble = check_parity(package, wanted, key.tolerance, device)
         if ensemble is None and key.engine == "auto" and wanted != TORCH_EAGER:
             trial, ensemble = check_parity(package, TORCH_EAGER, key.tolerance, device)

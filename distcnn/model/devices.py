@@ -14,6 +14,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from distcnn.errors import DeviceError
+from distcnn.executor import WorkerContext
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -95,14 +96,16 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread of torch and of BLAS inside: with a process per core that is fastest, and sums
-    keep their order, so results are the same bits everywhere.
+def worker_threads() -> Iterator[None]:
+    """Threads of torch and of BLAS inside: as many as the worker has (``resources.threads``).
+
+    By default one: with a process per core that is fastest, and sums keep their order, so
+    results are the same bits everywhere.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before, threads = torch.get_num_threads(), WorkerContext.current().threads
+    torch.set_num_threads(threads)
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with threadpool_limits(threads, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(before)

@@ -15,7 +15,7 @@ class QueueConfig(ClusterConfig):
 
 @contextmanager
 def open_executor(config):
-    yield SerialCluster()
+    yield SerialCluster(config.threads)
 
 
 def expected_workers(config):

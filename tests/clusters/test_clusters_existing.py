@@ -13,7 +13,7 @@ import pytest
 from conformance.cluster_checks import WorkerChecks, meet, process, take_turns, wait_until
 
 from distcnn.clusters import expect_workers, open_cluster
-from distcnn.clusters.dask_workers.settings import ONE_THREAD
+from distcnn.clusters.dask_workers.settings import thread_variables
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
@@ -22,7 +22,7 @@ SETTINGS = {
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
     "DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING": "False",
-    **ONE_THREAD,
+    **thread_variables(1),
 }
 
 

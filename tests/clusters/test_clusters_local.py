@@ -11,9 +11,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conformance.cluster_checks import ClusterChecks, Numbers, WorkerChecks, process, square
+from conformance.cluster_checks import (
+    ClusterChecks,
+    Numbers,
+    WorkerChecks,
+    environment,
+    process,
+    square,
+    threads_of_worker,
+)
 
-from distcnn.clusters import open_cluster
+from distcnn.clusters import expect_workers, open_cluster
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
@@ -23,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 class TestSerial(ClusterChecks):
     @pytest.fixture
     def config(self):
-        return ClusterConfig(backend="serial")
+        return ClusterConfig(backend="serial", threads=2)
 
     @pytest.fixture
     def executor(self, config):
@@ -88,6 +96,19 @@ class TestLocal(WorkerChecks):
         found = [first, *results]
         assert sorted(result.task for result in found) == list(range(40))
         assert all(result.error is None for result in found)
+
+
+def test_workers_with_two_threads_are_half_as_many(monkeypatch):
+    monkeypatch.setattr("distcnn.clusters.local.CPU_COUNT", 5)
+    assert expect_workers(ClusterConfig(threads=2)).count == 2
+    assert expect_workers(ClusterConfig(threads=8)).count == 1
+
+
+def test_threads_are_set_for_the_libraries_of_a_worker_and_for_its_tasks():
+    with open_cluster(ClusterConfig(workers=1, threads=2, dashboard=None)) as executor:
+        (variable,) = executor(environment, ["OMP_NUM_THREADS"])
+        (threads,) = executor(threads_of_worker, [0])
+    assert (variable.unwrap(), threads.unwrap()) == ("2", 2)
 
 
 @pytest.fixture

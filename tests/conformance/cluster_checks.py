@@ -126,6 +126,10 @@ def environment(name: str) -> str:
     return os.environ.get(name, "")
 
 
+def threads_of_worker(number: int) -> int:
+    return WorkerContext.current().threads
+
+
 def process(number: int) -> int:
     return os.getpid()
 
@@ -162,6 +166,12 @@ class ClusterChecks:
         assert sorted(result.task for result in results) == list(range(20))
         assert all(result.unwrap() == result.task**2 for result in results)
         assert all(result.attempts == 1 for result in results)
+
+    def test_a_task_is_told_how_many_threads_it_may_use(self, executor, config):
+        (one,) = executor(threads_of_worker, [0])
+        assert one.unwrap() == config.threads
+        (together,) = executor.together(threads_of_worker, [0])
+        assert together.unwrap() == config.threads
 
     def test_nothing_to_do_ends_at_once(self, executor):
         assert list(executor(square, [])) == []
@@ -266,10 +276,10 @@ class WorkerChecks(ClusterChecks, GangChecks):
         assert len(met) == count
         assert [result.value for result in executor(square, [3])] == [9]
 
-    def test_work_is_done_elsewhere_by_one_thread(self, executor):
+    def test_work_is_done_elsewhere_by_as_many_threads_as_asked(self, executor, config):
         assert os.getpid() not in {o.unwrap() for o in executor(process, range(4))}
-        (threads,) = executor(environment, ["OMP_NUM_THREADS"])
-        assert threads.unwrap() == "1"
+        (variable,) = executor(environment, ["OMP_NUM_THREADS"])
+        assert variable.unwrap() == str(config.threads)
 
     def test_an_unexpected_exception_tells_where_it_was_raised(self, executor):
         (result,) = executor(fail, ["value"])

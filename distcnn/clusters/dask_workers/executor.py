@@ -81,7 +81,7 @@ class DaskExecutor:
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> list[TaskResult[Task, Result]]:
         """All tasks at the same time on workers of their own; see ``executor.Gang``."""
-        return run_together(self.client, function, tasks)
+        return run_together(self.client, function, tasks, self.config.threads)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ class _Window(Generic[Task, Result]):
     def begin(self, task: Task, attempt: int) -> None:
         key = next(self.keys)
         try:
-            future = submit(self.client, key, run_attempt, self.function, dumps(task))
+            threads = self.config.threads
+            future = submit(self.client, key, run_attempt, self.function, dumps(task), threads)
         except ClosedClientError as lost:
             raise ClusterError(f"the scheduler is gone ({lost})", cure=RERUN) from lost
         self.tries[key] = _Try(task, attempt, key, future)

@@ -61,9 +61,9 @@ def _order(worker: Any, address: str) -> tuple[str, int, str, str]:
 
 
 def run_together(
-    client: Any, function: Callable[[Task], Result], tasks: Sequence[Task]
+    client: Any, function: Callable[[Task], Result], tasks: Sequence[Task], threads: int
 ) -> list[TaskResult[Task, Result]]:
-    """See ``distcnn.executor.Gang.together``."""
+    """See ``distcnn.executor.Gang.together``; each task may use so many threads."""
     with _lock(client):
         workers = alive_workers(client)
         if len(workers) < len(tasks):
@@ -72,7 +72,7 @@ def run_together(
                 expected="a worker for each",
                 cure=RERUN,
             )
-        seats = _begin(client, function, tasks, workers)
+        seats = _begin(client, dumps(function), tasks, workers, threads)
         try:
             return _wait(client, seats)
         finally:
@@ -98,15 +98,15 @@ def _lock(client: Any) -> Iterator[None]:
 
 def _begin(
     client: Any,
-    function: Callable[[Task], Result],
+    function: bytes,
     tasks: Sequence[Task],
     workers: Sequence[str],
+    threads: int,
 ) -> list[Seat[Task]]:
-    code, run = dumps(function), uuid4().hex
-    seats = []
+    run, seats = uuid4().hex, []
     for number, (task, address) in enumerate(zip(tasks, workers, strict=False)):
         key = f"together-{run}-{number}"
-        future = submit(client, key, attempt, code, dumps(task), worker=address)
+        future = submit(client, key, attempt, function, dumps(task), threads, worker=address)
         seats.append(Seat(task, address, future))
     return seats
 

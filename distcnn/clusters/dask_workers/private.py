@@ -26,7 +26,7 @@ def submit(
     client: Any,
     key: str,
     function: Callable[..., bytes],
-    *arguments: bytes,
+    *arguments: object,
     worker: str | None = None,
 ) -> Any:
     """The future of one task: on ``worker`` and no other if one is given, else queued."""

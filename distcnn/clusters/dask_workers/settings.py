@@ -6,20 +6,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
-)
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """What tells the libraries of a worker how many threads to start."""
+    libraries = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
+    return {f"{library}_NUM_THREADS": str(threads) for library in libraries}
+
 
 # Dask's own default hands every freed array back to the system at once; a network that takes
 # it again in the next batch then spends a third of its time on page faults.
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 1 << 28, "MALLOC_MMAP_THRESHOLD_": 1 << 28}
 
 
-def dask_settings(scratch: Path) -> dict[str, Any]:
+def dask_settings(scratch: Path, threads: int = 1) -> dict[str, Any]:
     """Values for ``dask.config.set``; workers inherit them."""
     return {
         "temporary-directory": str(scratch),
-        "distributed.nanny.pre-spawn-environ": {**KEEP_MEMORY, **ONE_THREAD},
+        "distributed.nanny.pre-spawn-environ": {**KEEP_MEMORY, **thread_variables(threads)},
         "distributed.worker.preload": ["distcnn.clusters.preload"],
         # A task waits at the scheduler until a worker is free: none is stuck behind a long
         # one, and a dying worker takes along only the task that it was running.

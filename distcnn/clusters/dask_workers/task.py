@@ -18,7 +18,7 @@ dumps: Callable[[Any], bytes] = dask_pickle.dumps
 loads: Callable[[bytes], Any] = dask_pickle.loads
 
 
-def attempt(function: bytes, task: bytes) -> bytes:
+def attempt(function: bytes, task: bytes, threads: int) -> bytes:
     """Run on a worker: ``(value, None)`` or ``(None, error)``.
 
     Pickled here at both ends, so that what cannot be pickled is a result too, and Dask,
@@ -26,7 +26,7 @@ def attempt(function: bytes, task: bytes) -> bytes:
     """
     preload.settle()
     try:
-        with worker_context(_context()):
+        with worker_context(_context(threads)):
             return pickle.dumps((loads(function)(loads(task)), None))
     except (Exception, SystemExit) as error:  # a result carries any failure of its task
         return pickle.dumps((None, _portable(error)))
@@ -37,7 +37,7 @@ def unpacked(data: bytes) -> Any:
     return pickle.loads(data)  # noqa: S301 - our own workers wrote it
 
 
-def _context() -> WorkerContext:
+def _context(threads: int) -> WorkerContext:
     find: Callable[[], Any] = get_worker
     worker = find()
     key = worker.get_current_task()
@@ -49,7 +49,7 @@ def _context() -> WorkerContext:
 
     host: Callable[[str], str] = get_address_host
     leave: Callable[[], None] = secede
-    return WorkerContext(host(worker.address), str(worker.name), cancelled, leave)
+    return WorkerContext(host(worker.address), str(worker.name), threads, cancelled, leave)
 
 
 def _portable(error: BaseException) -> BaseException:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distcnn.executor import WorkerContext
 from distcnn.files import atomic_write
 from distcnn.inference.engines.base import EngineRefused
 from distcnn.inference.engines.torch_engines import module_list
@@ -24,7 +25,7 @@ HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
 
 def build(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
-    """The graph of all members, compiled for one thread of this CPU.
+    """The graph of all members, compiled for the threads of this worker.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def build(package: Package, dtype: torch.dtype, device: torch.device, cache: Pat
         raise EngineRefused(f"openvino cannot be imported ({error})") from None
     core = openvino.Core()
     settings = {
-        "INFERENCE_NUM_THREADS": 1,
+        "INFERENCE_NUM_THREADS": WorkerContext.current().threads,
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": HINTS[dtype],
         "ENABLE_CPU_PINNING": False,

@@ -119,7 +119,7 @@ def launch(task: RankTask) -> dict[str, Any]:
     try:
         task.log.with_suffix(".pid").write_text(str(rank.pid))
         with suppress(BrokenPipeError):  # it died at once, which is found out below
-            _send(rank, f"{task.to_json()}\n{context.host}\n")
+            _send(rank, f"{task.to_json()}\n{context.host}\n{context.threads}\n")
         while rank.poll() is None and not context.cancelled():
             time.sleep(POLL_S)
     finally:

@@ -18,6 +18,7 @@ from typing import Any
 import distcnn.errors
 from distcnn.config import TrainConfig
 from distcnn.errors import DistcnnError, TrainingError
+from distcnn.executor import WorkerContext, worker_context
 from distcnn.files import atomic_write_bytes
 from distcnn.model import InputSpec
 from distcnn.model.devices import open_device
@@ -114,9 +115,11 @@ def main() -> int:
     """Read the task, train, leave an answer; returns the exit code."""
     threading.excepthook = lambda _: None
     task, host = RankTask.from_json(sys.stdin.readline()), sys.stdin.readline().strip()
+    context = WorkerContext(host, f"rank-{task.rank}", int(sys.stdin.readline()))
     threading.Thread(target=_end_with_launcher, daemon=True).start()
     try:
-        facts = _train(task, host)
+        with worker_context(context):
+            facts = _train(task, host)
     except RankLost as lost:
         _say(task, host, str(lost))
         _leave(task, {"lost": str(lost)})

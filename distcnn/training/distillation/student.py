@@ -19,7 +19,7 @@ from distcnn.arrays import Array
 from distcnn.config import DistilConfig, SplitConfig, StudentNetwork, TrainConfig
 from distcnn.modalities import MODALITIES
 from distcnn.model import Network, Package, build_network
-from distcnn.model.devices import open_device
+from distcnn.model.devices import open_device, worker_threads
 from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_split
 from distcnn.training.data.augment import Augment, SurveyProperties
@@ -43,7 +43,7 @@ from distcnn.training.data.tensors import Scaled, gather, scale_stars
 from distcnn.training.distillation.teacher import DISTILLATION, DistillationTargets, Teacher
 from distcnn.training.loop import checkpoint
 from distcnn.training.loop.collective import SingleRank
-from distcnn.training.loop.fit import CHECKPOINT, one_thread, train_member
+from distcnn.training.loop.fit import CHECKPOINT, train_member
 from distcnn.training.loop.member import (
     PROGRESS,
     MemberTask,
@@ -117,7 +117,7 @@ def run_student(task: StudentTask) -> dict[str, Any]:
     member, device = task.member, open_device(task.config.device)
     member.folder.mkdir(parents=True, exist_ok=True)
     data = DistillationData(task)
-    with one_thread():
+    with worker_threads():
         teacher = Teacher(data.teacher, device)
         loader, augment = data.loader(), data.augment()
         validation = data.validation(augment, teacher, loader.pool)

@@ -8,8 +8,7 @@ to say: a run killed and resumed gives the weights of an undisturbed one.
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor
 from distcnn.config import TrainConfig
 from distcnn.errors import TrainingError
 from distcnn.model import Network
+from distcnn.model.devices import worker_threads
 from distcnn.training.data.loader import MicroBatch, TrainLoader, derived_seed
 from distcnn.training.data.tensors import Scaled
 from distcnn.training.loop import checkpoint
@@ -35,7 +35,6 @@ __all__ = [
     "is_finished",
     "mean_loss",
     "one_cycle",
-    "one_thread",
     "train_member",
 ]
 
@@ -111,7 +110,7 @@ def train_member(
         precision=precision,
         loss=loss,
     )
-    with one_thread():
+    with worker_threads():
         while not is_finished(run.progress, config):
             clock, begun = time.perf_counter(), run.progress.step
             lowered = run.epoch()
@@ -155,17 +154,6 @@ def one_cycle(step: int, steps: int) -> float:
         return FIRST_RATE + (1 - FIRST_RATE) * done / WARM_UP_FRACTION
     left = (1 + math.cos(math.pi * (done - WARM_UP_FRACTION) / (1 - WARM_UP_FRACTION))) / 2
     return LAST_RATE + (1 - LAST_RATE) * left
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One core per member: members run beside each other, and sums keep their order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Trainer:

@@ -26,7 +26,7 @@ from distcnn.config import TrainConfig
 from distcnn.errors import DigestMismatch
 from distcnn.files import atomic_write_bytes
 from distcnn.model import InputSpec, Network, build_network, fit_scaling
-from distcnn.model.devices import open_device
+from distcnn.model.devices import open_device, worker_threads
 from distcnn.survey import Store
 from distcnn.survey.split import Split
 from distcnn.training.data.augment import Augment, SurveyProperties
@@ -58,7 +58,6 @@ from distcnn.training.loop.fit import (
     CHECKPOINT,
     MemberState,
     derived_seed,
-    one_thread,
     train_member,
 )
 from distcnn.training.loop.precision import choose_precision, float32_heads
@@ -109,7 +108,7 @@ def run_member(task: MemberTask) -> dict[str, Any]:
 def train_one(task: MemberTask, collective: Collective, device: torch.device) -> dict[str, Any]:
     """The part of one rank in a member; only the first rank writes."""
     task.folder.mkdir(parents=True, exist_ok=True)
-    with one_thread():
+    with worker_threads():
         loader, validation, scaling, facts = _prepare(task, collective)
     network = build_network(task.spec, task.config.network, task.seed)
     network.load_state_dict(scaling, strict=False)
@@ -145,7 +144,7 @@ def optimise_layers(
     float32_heads(cpu_form(network.layers))
     if collective.world > 1:
         return torch.float32, "ranks may stand on processors of different kinds"
-    with one_thread():
+    with worker_threads():
         return choose_precision(
             network.layers,
             validation.take(torch.arange(min(PRECISION_TEST_STARS, len(validation)))),

@@ -22,7 +22,7 @@ from torch import Tensor
 from distcnn import hashing
 from distcnn.errors import TrainingError
 from distcnn.model import Network, build_network
-from distcnn.model.devices import open_device
+from distcnn.model.devices import open_device, worker_threads
 from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.loader import known_snr
 from distcnn.training.data.tensors import Scaled
@@ -35,7 +35,6 @@ from distcnn.training.loop.fit import (
     derived_seed,
     is_finished,
     one_cycle,
-    one_thread,
 )
 from distcnn.training.loop.member import (
     PROGRESS,
@@ -82,7 +81,7 @@ def run_vmapped(task: VmapTask) -> list[dict[str, Any]]:
     device = open_device(task.members[0].config.distribute.device)
     for folder in (task.folder, *(member.folder for member in task.members)):
         folder.mkdir(parents=True, exist_ok=True)
-    with one_thread(), _enough_memory(device):
+    with worker_threads(), _enough_memory(device):
         networks, stars, facts = _prepare(task)
         train, validation = (part.to(device) for part in stars)
         group = VmapTrainer(task, networks, train, validation, facts)
