@@ -180,6 +180,14 @@ class TestListenersAreSwitchedOnByConfiguration:
         # An open file would be a ResourceWarning, which is an error here.
         gc.collect()
 
+    def test_a_full_disk_ends_the_journal_and_not_the_work(self):
+        console = io.StringIO()
+        with open_listener(MonitorConfig(journal="/dev/full"), console) as listener:
+            tell(listener, *ORDERLY)
+        assert console.getvalue().count("Journal failed and is left out") == 1
+        assert "No space left" in console.getvalue()
+        assert "predict: done" in console.getvalue()
+
     def test_an_error_of_the_work_is_not_hidden_and_the_journal_is_whole(self, tmp_path):
         config = MonitorConfig(journal=tmp_path / "j")
 

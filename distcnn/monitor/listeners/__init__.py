@@ -44,10 +44,11 @@ def open_listener(
     UsageError : a file or folder cannot be written.
     MissingExtra : a listener needs a package that is not installed.
     """
+    config = config or MonitorConfig()
     group = ListenerGroup(console_display(stream))
     try:
         for name, open_one in LISTENERS.items():
-            setting = getattr(config, name, None)
+            setting = getattr(config, name)
             if setting is not None:
                 group.add(open_one(setting))
         yield group
