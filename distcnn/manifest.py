@@ -9,7 +9,6 @@ unreadable; what later stages need of them has an accessor with a type.
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, PrivateAttr, ValidationError
@@ -17,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, PrivateA
 from distcnn import hashing
 from distcnn.config import SplitConfig
 from distcnn.errors import DigestMismatch, PackageError
+from distcnn.location import Address, Location
 from distcnn.schema import PACKAGE_FORMAT
 
 MANIFEST = "manifest.json"
@@ -252,7 +252,7 @@ class Manifest(Section):
         return split.get("groups") if isinstance(split, dict) else None
 
 
-def read_manifest(package: Path) -> Manifest:
+def read_manifest(package: Address) -> Manifest:
     """The manifest of a package that this version can use; nothing else of it is opened.
 
     Raises
@@ -260,7 +260,7 @@ def read_manifest(package: Path) -> Manifest:
     PackageError : there is none, or it has another format.
     """
     try:
-        manifest = Manifest.from_bytes((package / MANIFEST).read_bytes())
+        manifest = Manifest.from_bytes((Location.parse(package) / MANIFEST).read_bytes())
     except (OSError, ValueError) as error:
         raise no_package(package, error) from None
     if manifest.format != PACKAGE_FORMAT:
@@ -272,7 +272,7 @@ def read_manifest(package: Path) -> Manifest:
     return manifest
 
 
-def no_package(path: Path, error: Exception) -> PackageError:
+def no_package(path: Address, error: Exception) -> PackageError:
     """What to say of a path that cannot be read as a package."""
     return PackageError(
         f"{path} is not a package ({type(error).__name__}: {error})",
@@ -281,7 +281,7 @@ def no_package(path: Path, error: Exception) -> PackageError:
     )
 
 
-def read_file(package: Path, manifest: Manifest, name: str) -> bytes:
+def read_file(package: Address, manifest: Manifest, name: str) -> bytes:
     """Bytes of one file of a package.
 
     Raises
@@ -292,14 +292,15 @@ def read_file(package: Path, manifest: Manifest, name: str) -> bytes:
     expected = manifest.files.get(name)
     if expected is None:
         raise PackageError(f"{package} has no file {name!r} in its manifest", cure=_CURE)
+    place = Location.parse(package) / name
     try:
-        data = (package / name).read_bytes()
+        data = place.read_bytes()
     except OSError as error:
-        raise DigestMismatch(f"{package / name} is gone ({error})", cure=_CURE) from None
+        raise DigestMismatch(f"{place} is gone ({error})", cure=_CURE) from None
     found = hashing.of_bytes(data)
     if found != expected:
         raise DigestMismatch(
-            f"{package / name} has sha256 {found[:16]}...",
+            f"{place} has sha256 {found[:16]}...",
             expected=f"{expected[:16]}..., as the manifest says",
             cure=_CURE,
         )

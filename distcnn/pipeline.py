@@ -10,12 +10,15 @@ before it. Here, and nowhere else, clusters are opened and stages are put togeth
 """
 
 import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from distcnn.config import ClusterConfig, Config
 from distcnn.errors import UsageError
 from distcnn.events import Listener, Notice, silent
+from distcnn.location import Location
 
 if TYPE_CHECKING:
     from distcnn.inference import Forecast, Plan, PredictSummary, VerifySummary
@@ -24,6 +27,29 @@ if TYPE_CHECKING:
     from distcnn.training.tuning.study import Study
 
 
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
+
+
+def _on_this_machine(stage: Callable[P, Answer]) -> Callable[P, Answer]:
+    """Let a stage take every address of a local product (``file:///data/a.zarr``) as a path.
+
+    Any other kind of place (``s3://...``) is refused before the stage begins: as a mere path it
+    would be taken for a folder of that name.
+    """
+
+    def local(value: object) -> object:
+        return Location.parse(value).local_path if isinstance(value, Path) else value
+
+    @wraps(stage)
+    def run(*args: P.args, **options: P.kwargs) -> Answer:
+        given = cast("Any", {name: local(value) for name, value in options.items()})
+        return stage(*cast("Any", map(local, args)), **given)
+
+    return run
+
+
+@_on_this_machine
 def simulate_archive(
     out: Path, stars: int, seed: int, config: Config, listener: Listener = silent
 ) -> dict[str, int]:
@@ -37,6 +63,7 @@ def simulate_archive(
         )
 
 
+@_on_this_machine
 def ingest_archive(
     archive: Path, survey: Path, config: Config, listener: Listener = silent
 ) -> "IngestSummary":
@@ -54,6 +81,7 @@ def ingest_archive(
     return done
 
 
+@_on_this_machine
 def plan_training(survey: Path, package: Path, config: Config) -> "TrainPlan":
     """What ``train`` would do; prints as text."""
     from distcnn import training
@@ -64,6 +92,7 @@ def plan_training(survey: Path, package: Path, config: Config) -> "TrainPlan":
     return training.plan_training(survey, package, config.train, workers=workers)
 
 
+@_on_this_machine
 def train_package(
     survey: Path,
     package: Path,
@@ -93,6 +122,7 @@ def train_package(
         )
 
 
+@_on_this_machine
 def distil_package(
     package: Path, small: Path, survey: Path, config: Config, listener: Listener = silent
 ) -> "DistilSummary":
@@ -120,6 +150,7 @@ def distil_package(
         )
 
 
+@_on_this_machine
 def describe_agreement(small: Path) -> str:
     """Text telling how a distilled package agrees with its ensemble on the test split."""
     from distcnn.report.text import package_evaluation
@@ -127,6 +158,7 @@ def describe_agreement(small: Path) -> str:
     return "\n".join(package_evaluation.describe_agreement(small))
 
 
+@_on_this_machine
 def look_at_study(survey: Path, study: Path, config: Config) -> "Study":
     """What ``tune`` would do and what it has done so far; prints as text."""
     from distcnn.training.tuning import tune
@@ -135,6 +167,7 @@ def look_at_study(survey: Path, study: Path, config: Config) -> "Study":
     return tune.look(survey, study, config.train, config.tune)
 
 
+@_on_this_machine
 def tune_survey(survey: Path, study: Path, config: Config, listener: Listener = silent) -> "Study":
     """Try other settings of training; writes ``best.yaml``, ``trials.csv`` and ``trials.png``."""
     from distcnn.clusters import open_cluster
@@ -165,6 +198,7 @@ def _draw_study(study: "Study") -> None:
     atomic_write_bytes(study.path / "trials.png", draw_study(study.hyperparameters, params, losses))
 
 
+@_on_this_machine
 def plan_predictions(package: Path, survey: Path, predictions: Path, config: Config) -> "Plan":
     """What ``predict`` would do; prints as text."""
     from distcnn import inference
@@ -177,6 +211,7 @@ def plan_predictions(package: Path, survey: Path, predictions: Path, config: Con
     )
 
 
+@_on_this_machine
 def predict_survey(
     package: Path, survey: Path, predictions: Path, config: Config, listener: Listener = silent
 ) -> "PredictSummary":
@@ -196,6 +231,7 @@ def predict_survey(
         )
 
 
+@_on_this_machine
 def verify_predictions(
     predictions: Path,
     config: Config,
@@ -211,6 +247,7 @@ def verify_predictions(
     return inference.verify(predictions, config.predict, listener, package=package, survey=survey)
 
 
+@_on_this_machine
 def export_catalogue(predictions: Path, catalogue: Path, listener: Listener = silent) -> int:
     """Write the catalogue file; returns its number of rows."""
     from distcnn.catalogue import export
@@ -219,6 +256,7 @@ def export_catalogue(predictions: Path, catalogue: Path, listener: Listener = si
     return export(predictions, catalogue, listener)
 
 
+@_on_this_machine
 def compare_baselines(survey: Path, out: Path, package: Path, listener: Listener = silent) -> None:
     """Fit other methods on the split of ``package``; the table ``out`` has their labels."""
     from distcnn.baselines import compare
@@ -228,6 +266,7 @@ def compare_baselines(survey: Path, out: Path, package: Path, listener: Listener
     compare(survey, out, package, listener)
 
 
+@_on_this_machine
 def write_report(
     predictions: Path,
     folder: Path,
@@ -261,6 +300,7 @@ def write_report(
     return report.write_report(data, folder, config.report, listener)
 
 
+@_on_this_machine
 def inspect_path(path: Path) -> str:
     """Text telling what a path is, from what it was made, and how complete it is."""
     from distcnn import catalogue
@@ -288,6 +328,7 @@ def forecast_run(stars: int, pixels: int, members: int, devices: str) -> "Foreca
     return forecast(stars, pixels, members, devices)
 
 
+@_on_this_machine
 def try_engines(package: Path, config: Config) -> str:
     """Table of the engines on this machine: parity in label errors, stars/s of one process."""
     from distcnn.inference import table_of_engines
@@ -296,6 +337,7 @@ def try_engines(package: Path, config: Config) -> str:
     return table_of_engines(package, config.predict)
 
 
+@_on_this_machine
 def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[str]:
     """Run the whole pipeline on simulated stars; returns lines that say where the products are."""
     from distcnn.report import choose_figures

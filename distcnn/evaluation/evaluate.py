@@ -80,8 +80,8 @@ def _known(rows: Iterable[Mapping[str, Any]], key: str) -> Any:
 
 
 def _quarantine(survey: Path) -> Path:
-    return Store.open(survey, "survey").private / "quarantine.parquet"
+    return Store.open(survey, "survey").private.local_path / "quarantine.parquet"
 
 
 def _ledger(predictions: Path) -> Path:
-    return Store.open(predictions, "predictions").private / "ledger.jsonl"
+    return Store.open(predictions, "predictions").private.local_path / "ledger.jsonl"

@@ -1,6 +1,5 @@
 """Plan: what a run would do, in numbers, before it does anything."""
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,11 @@ from distcnn.formatting import format_bytes
 from distcnn.inference.compatibility import check_compatible
 from distcnn.inference.compute import block_rows
 from distcnn.inference.prediction_store import fingerprint, finished_regions
+from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pairs
 from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES, Variable
-from distcnn.survey import Store, bytes_below
+from distcnn.survey import Store
 
 # Upper bounds, about twice what was measured: an idle worker with torch loaded; float32
 # values per input of a star alive in a forward pass, and in the novelty score of a block.
@@ -148,7 +148,7 @@ def plan_opened(
     per_star = bytes_per_star(PREDICTION_VARIABLES.values(), sizes)
     numbers: dict[str, Any] = {
         "bytes_to_write": waiting * per_star,
-        "disk_free": _disk_free(predictions),
+        "disk_free": Location.parse(predictions).free_bytes(),
         "memory_needed": _memory(package, survey, config, per_star),
         "memory_allowed": config.worker_memory,
         "worker_memory": workers.memory,
@@ -215,22 +215,14 @@ def _inputs_per_star(package: Package, survey: Store) -> int:
 
 def _bytes_to_read(package: Package, survey: Store, stars: int) -> int:
     names = {*package.spec.variables, "flux_error", "source_id", "ra", "dec", "photometry"}
-    stored = sum(bytes_below(survey.path / name) for name in names if name in survey.variables)
+    stored = sum((survey.location / name).size() for name in names if name in survey.variables)
     return stored * stars // max(survey.stars, 1)
 
 
 def _memory(package: Package, survey: Store, config: PredictConfig, per_star: int) -> int:
-    files = (package.path / name for name in package.manifest.files)
-    weights = sum(file.stat().st_size for file in files)
+    weights = sum((package.location / name).size() for name in package.manifest.files)
     values = _inputs_per_star(package, survey)
     block = block_rows(survey.chunk_stars, config.batch)
     in_work = values * 4 * (block * (_BLOCKS + _NOVELTY) + config.batch * _FORWARD)
     region = min(survey.shard_stars, survey.stars) * per_star
     return int(_PROCESS + 2 * weights + in_work + 3 * region)
-
-
-def _disk_free(path: Path) -> int:
-    folder = path.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

@@ -32,7 +32,6 @@ from distcnn.inference.plan import Plan, plan_opened
 from distcnn.inference.prediction_store import (
     DEAD_LETTERS,
     open_prediction_store,
-    remove_partials,
 )
 from distcnn.inference.recovery import is_fatal, isolate_failures
 from distcnn.inference.region import EngineSelection, PredictionRun, WorkerFunctions
@@ -259,9 +258,9 @@ class _Recorder:
 
 
 def _finish(store: Store, ledger: Ledger, totals: RunSummary, listener: Listener) -> None:
-    remove_partials(store)
+    store.location.remove_drafts()
     letters = dead_letters(ledger, totals.with_failures)
-    write_dead_letters(store.private / DEAD_LETTERS, letters)
+    write_dead_letters(store.private.local_path / DEAD_LETTERS, letters)
     used = {"parity": totals.parity, "used": sorted(totals.engines)}
     counts = {**totals.counts, "flagged": totals.stars_per_flag}
     engine = {**store.attrs["engine"], **used}

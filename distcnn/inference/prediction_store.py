@@ -4,7 +4,6 @@ The store exists whole before the first star is computed. Its fingerprint says f
 survey, by which package and how; another fingerprint is an error, never a mixture.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,8 @@ import torch
 from distcnn import __version__
 from distcnn.config import PredictConfig
 from distcnn.errors import LockHeld, StoreError
-from distcnn.files import DRAFT_SUFFIX, FileLock, files_below
 from distcnn.inference.compatibility import survey_digest
+from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pair_names
 from distcnn.quality import Quality
@@ -118,11 +117,11 @@ def _attrs(package: Package, survey: Store, config: PredictConfig) -> Attrs:
 
 def provenance(package: Package, survey: Store, predictions: Path, requested: Attrs) -> Attrs:
     """Package and survey: digests, and paths relative to the prediction store."""
-    folder = predictions.absolute()
-    paths = {"package": package.path, "survey": survey.path}
+    base = Location.parse(predictions)
+    sources = {"package": package.location, "survey": survey.location}
     found: Attrs = {
-        name: {"path": os.path.relpath(path.absolute(), folder), "digest": requested[name]}
-        for name, path in paths.items()
+        name: {"path": place.relative_to(base), "digest": requested[name]}
+        for name, place in sources.items()
     }
     found["survey"]["name"] = survey.attrs.get("survey")
     return {**found, "fingerprint": requested}
@@ -151,11 +150,11 @@ def finished_regions(predictions: Path, requested: Attrs) -> Mapping[str, Attrs]
     FingerprintMismatch : the store was begun from another survey or package, or otherwise.
     StoreError : the path holds something else.
     """
-    if not predictions.exists():
+    if not Location.parse(predictions).exists():
         return {}
     store = Store.open(predictions, "predictions")
     check_fingerprint(
-        store.attrs.get("fingerprint", {}), requested, begun=f"{store.path.name} was begun"
+        store.attrs.get("fingerprint", {}), requested, begun=f"{store.location.name} was begun"
     )
     path = store.private / LEDGER
     return Ledger.read(path).done if path.exists() else {}
@@ -172,10 +171,10 @@ def open_prediction_store(
     FingerprintMismatch : the store was begun from another survey or package, or otherwise.
     StoreError : another run writes to it, or the disk refuses.
     """
-    if predictions.exists():
+    if Location.parse(predictions).exists():
         store = Store.open(predictions, "predictions")
         check_fingerprint(
-            store.attrs.get("fingerprint", {}), requested, begun=f"{store.path.name} was begun"
+            store.attrs.get("fingerprint", {}), requested, begun=f"{store.location.name} was begun"
         )
     else:
         store = create_store(predictions, layout(package, survey, predictions, config, requested))
@@ -184,24 +183,17 @@ def open_prediction_store(
         attrs = provenance(package, survey, predictions, requested)
         if any(store.attrs.get(name) != value for name, value in attrs.items()):
             store.annotate(attrs)  # package or survey were moved since
-        remove_partials(store)
+        store.location.remove_drafts()
         yield store, ledger
-
-
-def remove_partials(store: Store) -> None:
-    """Remove files that workers killed while they wrote have left."""
-    for file in files_below(store.path):
-        if file.name.endswith(DRAFT_SUFFIX):
-            Path(file.path).unlink(missing_ok=True)
 
 
 @contextmanager
 def _write_lock(store: Store) -> Iterator[None]:
     try:
-        lock = FileLock.acquire(store.private / LOCK)
+        lock = (store.private / LOCK).lock()
     except LockHeld:
         raise StoreError(
-            f"{store.path.name} is being written by another run",
+            f"{store.location.name} is being written by another run",
             cure="Wait for it, or use another output path.",
         ) from None
     with lock:

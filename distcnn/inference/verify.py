@@ -26,6 +26,7 @@ from distcnn.inference.predict import package_key
 from distcnn.inference.prediction_store import DEAD_LETTERS, LEDGER
 from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED
 from distcnn.inference.summary import dead_letters
+from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.schema import Status
 from distcnn.survey import Ledger, Region, RegionResult, Store
@@ -170,7 +171,7 @@ class _Check:
             self.differences.append(f"region {region.name}: other stars failed than recorded")
 
     def dead_letters_are_listed(self) -> None:
-        path = self.store.private / DEAD_LETTERS
+        path = self.store.private.local_path / DEAD_LETTERS
         if not self.store.attrs.get("complete"):
             return
         listed, recorded, same = 0, 0, True
@@ -183,10 +184,10 @@ class _Check:
                 f"{DEAD_LETTERS} lists {listed} stars, the ledger {recorded}, and not all the same"
             )
 
-    def found(self, what: str, given: Path | None, open_it: Callable[[Path], Any]) -> Any:
-        path = given or self.store.path / self.store.attrs[what]["path"]
+    def found(self, what: str, given: Path | None, open_it: Callable[[Location], Any]) -> Any:
+        address = str(given.absolute()) if given else self.store.attrs[what]["path"]
         try:
-            return open_it(path.resolve())
+            return open_it(self.store.location.resolve(address))
         except (StoreError, PackageError) as error:
             self.differences.append(f"the {what} cannot be used: {error.problem} (give its path)")
             return None

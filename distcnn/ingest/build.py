@@ -279,7 +279,9 @@ def _finish(
         "files": len(plan.content_hashes),
         # The key of surveys from before the name "quarantined by kind"; they must stay readable.
         "put_aside": {kind: number for kind, number in quarantined.items() if number},
-        "reasons": write_quarantine(store.private / "quarantine.parquet", lists, plan.archive),
+        "reasons": write_quarantine(
+            store.private.local_path / "quarantine.parquet", lists, plan.archive
+        ),
     }
     store.annotate({"counts": counts, "complete": True})
     plan.draft.rename(plan.survey)

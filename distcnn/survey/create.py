@@ -1,7 +1,6 @@
 """Creating: a store whole and empty, before anything is computed for it."""
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,42 +9,44 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ZarrUserWarning
 
 from distcnn.errors import StoreError
-from distcnn.files import atomic_folder
+from distcnn.location import Address, Location
 from distcnn.schema import Variable
 from distcnn.survey.layout import INT16_FILL, Coordinate, Layout
 from distcnn.survey.store import FORMATS, ON_DISK, PRIVATE, Store, settings
 
 
-def create_store(path: Path, layout: Layout) -> Store:
-    """Make a whole store of missing values; it appears under ``path`` complete or not at all.
+def create_store(address: Address, layout: Layout) -> Store:
+    """Make a whole store of missing values; it appears at ``address`` complete or not at all.
 
     Raises
     ------
     StoreError : the path exists, or the disk refuses.
     """
     # Two that make the same store at once are the caller's to keep apart.
-    if path.exists():
-        raise StoreError(f"{path} exists", cure="Give another path or remove it.")
+    location = Location.parse(address)
+    if location.exists():
+        raise StoreError(f"{location} exists", cure="Give another path or remove it.")
     try:
-        with atomic_folder(path) as draft:
+        with location.new_folder() as draft:
             _create(draft, layout)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error})") from None
-    return Store.open(path, layout.kind)
+        raise StoreError(f"{location} cannot be written ({error})") from None
+    return Store.open(location, layout.kind)
 
 
-def _create(path: Path, layout: Layout) -> None:
+def _create(location: Location, layout: Layout) -> None:
     names = [ON_DISK.get(name, name) for name in layout.coordinates]
     attrs = {"format": FORMATS[layout.kind], "kind": layout.kind, **layout.attrs}
     attrs["coordinates"] = " ".join([*names, "source_id"])
     with settings():
-        group = zarr.create_group(path, zarr_format=3, attributes=attrs)
+        group = zarr.create_group(location.zarr_store, zarr_format=3, attributes=attrs)
         for variable in layout.variables:
             _create_variable(group, variable, layout)
         for name, coordinate in layout.coordinates.items():
             _create_coordinate(group, name, coordinate)
-        _consolidate(path)
-    (path / PRIVATE).mkdir()
+        _consolidate(location)
+    with (location / PRIVATE).new_folder():
+        pass
 
 
 def _create_variable(group: zarr.Group, variable: Variable, layout: Layout) -> None:
@@ -87,9 +88,9 @@ def _create_coordinate(group: zarr.Group, name: str, coordinate: Coordinate) -> 
     array[:] = coordinate.values.astype(object) if texts else coordinate.values
 
 
-def _consolidate(path: Path) -> None:
+def _consolidate(location: Location) -> None:
     with warnings.catch_warnings():
         # Zarr warns that consolidated metadata is younger than the v3 specification, and of
         # our own folder beside the arrays.
         warnings.simplefilter("ignore", ZarrUserWarning)
-        zarr.consolidate_metadata(path)
+        zarr.consolidate_metadata(location.zarr_store)

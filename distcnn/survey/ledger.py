@@ -23,6 +23,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.errors import FingerprintMismatch, StoreCorrupt, StoreError
+from distcnn.location import Address, Location
 
 Facts = dict[str, Any]
 
@@ -47,7 +48,7 @@ class Ledger:
         self._end = 0  # of the last whole line that was read
 
     @classmethod
-    def open(cls, path: Path, fingerprint: dict[str, Any]) -> "Ledger":
+    def open(cls, address: Address, fingerprint: dict[str, Any]) -> "Ledger":
         """Begin a ledger, or go on with the one there.
 
         Raises
@@ -55,6 +56,7 @@ class Ledger:
         FingerprintMismatch : the one there was begun from other input, settings or code.
         StoreCorrupt : a line other than the last is damaged.
         """
+        path = Location.parse(address).local_path
         fingerprint = json.loads(json.dumps(fingerprint))
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +74,7 @@ class Ledger:
         return ledger
 
     @classmethod
-    def read(cls, path: Path) -> "Ledger":
+    def read(cls, address: Address) -> "Ledger":
         """Read a ledger, whatever its fingerprint.
 
         Raises
@@ -80,6 +82,7 @@ class Ledger:
         StoreError : there is none.
         StoreCorrupt : a line other than the last is damaged.
         """
+        path = Location.parse(address).local_path
         fingerprint: dict[str, Any] = {}
         places, end = LineIndex(), 0
         for begin, text, stop in _whole_lines(path):

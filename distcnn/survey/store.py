@@ -17,7 +17,7 @@ import zarr
 from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.errors import StoreCorrupt, StoreError
-from distcnn.files import atomic_write_text
+from distcnn.location import Address, Location
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
 from distcnn.survey.layout import Quantised, to_float32
 from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
@@ -39,9 +39,9 @@ def settings() -> Iterator[None]:
 class Store:
     """An open store. Cheap to open, holds no data, safe to open in many processes."""
 
-    def __init__(self, path: Path, group: zarr.Group) -> None:
-        self.path = path
-        self.private = path / PRIVATE
+    def __init__(self, location: Location, group: zarr.Group) -> None:
+        self.location = location
+        self.private = location / PRIVATE
         self.attrs: dict[str, Any] = dict(group.attrs)
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._coordinates: dict[str, zarr.Array[Any]] = {}
@@ -61,32 +61,41 @@ class Store:
             self._coordinates[name] = array
 
     @classmethod
-    def open(cls, path: Path, kind: str | None = None) -> "Store":
-        """Open the store at ``path``, of the ``kind`` given if any.
+    def open(cls, address: Address, kind: str | None = None) -> "Store":
+        """Open the store at ``address``, of the ``kind`` given if any.
 
         Raises
         ------
         StoreError : no store there, another kind, or a format of another distcnn version.
         """
+        location = Location.parse(address)
         try:
             with settings():
-                store = cls(path, zarr.open_group(path, mode="r+", use_consolidated=True))
+                group = zarr.open_group(location.zarr_store, mode="r+", use_consolidated=True)
+                store = cls(location, group)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"{path} is not a store of distcnn ({type(error).__name__}: {error})",
+                f"{location} is not a store of distcnn ({type(error).__name__}: {error})",
                 expected=f"a {kind or 'survey or prediction'} store",
                 cure="`distcnn inspect PATH` tells what a path is.",
             ) from None
         found = store.attrs.get("kind")
         if found not in FORMATS or (kind and found != kind):
-            raise StoreError(f"{path} is a {found} store", expected=f"a {kind or 'known'} store")
+            raise StoreError(
+                f"{location} is a {found} store", expected=f"a {kind or 'known'} store"
+            )
         if store.attrs.get("format") != FORMATS[found]:
             raise StoreError(
-                f"{path} has format {store.attrs.get('format')}",
+                f"{location} has format {store.attrs.get('format')}",
                 expected=f"format {FORMATS[found]}",
                 cure="It was written by another version of distcnn; make it again.",
             )
         return store
+
+    @property
+    def path(self) -> Path:
+        """The folder on this machine; raises where there is none (``Location.local_path``)."""
+        return self.location.local_path
 
     @property
     def stars(self) -> int:
@@ -136,7 +145,7 @@ class Store:
         if key in self._coordinates:
             return self._coordinates[key]
         raise StoreError(
-            f"{self.path} has no coordinate {name!r}",
+            f"{self.location} has no coordinate {name!r}",
             expected=f"one of {', '.join(sorted(self._coordinates))}",
         )
 
@@ -165,7 +174,7 @@ class Store:
         for name in names:
             if name not in self._arrays:
                 raise StoreError(
-                    f"{self.path} has no variable {name!r}",
+                    f"{self.location} has no variable {name!r}",
                     expected=f"one of {', '.join(self.variables)}",
                 )
         with settings():
@@ -178,7 +187,7 @@ class Store:
             return np.asarray(self._arrays[name][region.slice])
         except (ValueError, RuntimeError, OSError, IndexError, TypeError) as error:
             raise StoreCorrupt(
-                f"{self.path}: {name} of region {region.name} cannot be read ({error})",
+                f"{self.location}: {name} of region {region.name} cannot be read ({error})",
                 expected="bytes that match their checksum",
                 cure="Restore the file from a copy, or make the store again.",
             ) from None
@@ -188,7 +197,7 @@ class Store:
         shard = self.shard_stars
         zeros = ["0"] * (len(self._arrays[name].shape) - 1)
         for index in range(region.start // shard, -(-region.stop // shard)):
-            file = self.path.joinpath(name, "c", str(index), *zeros)
+            file = self.location / "/".join((name, "c", str(index), *zeros))
             if not file.exists():
                 raise StoreCorrupt(
                     f"{file} is missing", cure="Restore it from a copy, or make the store again."
@@ -234,7 +243,7 @@ class Store:
                     self._arrays[name][region.slice] = values
         except OSError as error:
             raise StoreError(
-                f"{self.path}: region {region.name} cannot be written ({error})",
+                f"{self.location}: region {region.name} cannot be written ({error})",
                 cure="Free space or choose another disk, then run the same command again.",
             ) from None
         return hashing.of_arrays(encoded)
@@ -242,7 +251,7 @@ class Store:
     def _check_arrays(self, region: Region, arrays: Mapping[str, Array]) -> None:
         if set(arrays) != set(self.variables):
             odd = sorted(set(arrays) ^ set(self.variables))
-            raise StoreError(f"variables {odd} are missing or unknown", expected=str(self.path))
+            raise StoreError(f"variables {odd} are missing or unknown", expected=str(self.location))
         for name in self.variables:
             shape = (region.size, *self._arrays[name].shape[1:])
             if np.shape(arrays[name]) != shape:
@@ -273,11 +282,11 @@ class Store:
         """
         # Zarr would write the file without the consolidated metadata first, and a process
         # killed in between leaves a store that cannot be opened.
-        file = self.path / "zarr.json"
+        file = self.location / "zarr.json"
         try:
-            whole = json.loads(file.read_text(encoding="utf-8"))
+            whole = json.loads(file.read_bytes())
             whole["attributes"] |= dict(attrs)
-            atomic_write_text(file, json.dumps(whole, indent=2))
+            file.write_bytes(json.dumps(whole, indent=2).encode())
         except OSError as error:
-            raise StoreError(f"{self.path} cannot be annotated ({error})") from None
+            raise StoreError(f"{self.location} cannot be annotated ({error})") from None
         self.attrs |= dict(attrs)

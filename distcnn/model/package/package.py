@@ -32,7 +32,7 @@ from distcnn import __version__, hashing
 from distcnn.arrays import Array
 from distcnn.config import NetworkConfig, StudentNetwork
 from distcnn.errors import PackageError
-from distcnn.files import atomic_folder, atomic_write_bytes
+from distcnn.location import Address, Location
 from distcnn.manifest import MANIFEST, Manifest, no_package, read_file, read_manifest
 from distcnn.model.inputs import Batch, InputSpec, StarInputs
 from distcnn.model.networks.covariance import pack_pairs
@@ -61,8 +61,8 @@ class Fixtures(NamedTuple):
 class Package:
     """An opened package: its manifest, and members on demand."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path = path
+    def __init__(self, location: Location, manifest: Manifest) -> None:
+        self.location = location
         self.manifest = manifest
         self.digest = manifest.digest
         # Sections without which there is no network: absent ones are a KeyError for ``load``.
@@ -73,8 +73,8 @@ class Package:
         self.network: NetworkConfig = kind.model_validate(network)
 
     @classmethod
-    def load(cls, path: Path, verify: bool = True) -> "Package":
-        """Open the package at ``path``; with ``verify`` check every file's digest first.
+    def load(cls, address: Address, verify: bool = True) -> "Package":
+        """Open the package at ``address``; with ``verify`` check every file's digest first.
 
         Without it a file is still checked at the moment it is used.
 
@@ -83,11 +83,12 @@ class Package:
         PackageError : no package there, or one of another format.
         DigestMismatch : a file is missing or is not the one that the manifest names.
         """
-        manifest = read_manifest(path)
+        location = Location.parse(address)
+        manifest = read_manifest(location)
         try:
-            package = cls(path, manifest)
+            package = cls(location, manifest)
         except (ValueError, KeyError, TypeError) as error:
-            raise no_package(path, error) from None
+            raise no_package(location, error) from None
         if verify:
             for name in manifest.files:
                 package.read(name)
@@ -100,7 +101,12 @@ class Package:
         ------
         DigestMismatch : they are not those that the manifest names.
         """
-        return read_file(self.path, self.manifest, name)
+        return read_file(self.location, self.manifest, name)
+
+    @property
+    def path(self) -> Path:
+        """The folder on this machine; raises where there is none (``Location.local_path``)."""
+        return self.location.local_path
 
     @property
     def size(self) -> int:
@@ -126,8 +132,8 @@ class Package:
     @property
     def evaluation(self) -> dict[str, Any]:
         """Results on the test split; empty if there are none."""
-        path = self.path / EVALUATION
-        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        file = self.location / EVALUATION
+        found: dict[str, Any] = json.loads(file.read_bytes()) if file.exists() else {}
         return found
 
     def fixtures(self) -> "Fixtures":
@@ -156,7 +162,7 @@ class Package:
             network.load_state_dict(state)
         except RuntimeError as error:
             raise PackageError(
-                f"{self.path}: member {number} does not fit its network ({error})", cure=_CURE
+                f"{self.location}: member {number} does not fit its network ({error})", cure=_CURE
             ) from None
         return network.eval().requires_grad_(False).to(device)
 
@@ -169,7 +175,7 @@ class Package:
 
 
 def write_package(
-    path: Path,
+    address: Address,
     *,
     networks: Sequence[Network],
     spec: InputSpec,
@@ -180,7 +186,7 @@ def write_package(
     curves: Sequence[Mapping[str, Any]],
     manifest_extra: Mapping[str, Any],
 ) -> Package:
-    """Write a package; it appears under ``path`` complete or not at all.
+    """Write a package; it appears at ``address`` complete or not at all.
 
     Parameters
     ----------
@@ -195,8 +201,9 @@ def write_package(
     PackageError : the path exists, members differ in scaling, or the disk refuses.
     ValueError : a section in ``manifest_extra`` is not what ``Manifest`` says it is.
     """
-    if path.exists():
-        raise PackageError(f"{path} exists", cure="Give another path or remove it.")
+    location = Location.parse(address)
+    if location.exists():
+        raise PackageError(f"{location} exists", cure="Give another path or remove it.")
     files = {
         "fixtures.safetensors": _fixtures(networks, fixtures),
         "quality.safetensors": save_arrays(dict(quality_arrays)),
@@ -221,14 +228,14 @@ def write_package(
         "files": {name: hashing.of_bytes(data) for name, data in sorted(files.items())},
     }
     manifest = Manifest.from_json(document)  # what nobody could read again is not written
-    _write_folder(path, {**files, MANIFEST: manifest.to_bytes()})
-    return Package.load(path)
+    _write_folder(location, {**files, MANIFEST: manifest.to_bytes()})
+    return Package.load(location)
 
 
 def write_evaluation(package: Package, evaluation: Mapping[str, Any]) -> None:
     """Put results on the test split beside the package; its digest stays what it was."""
     data = _json({"package": package.digest, **evaluation})
-    atomic_write_bytes(package.path / EVALUATION, data)
+    (package.location / EVALUATION).write_bytes(data)
 
 
 def _member(number: int, ending: str) -> str:
@@ -289,11 +296,10 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
-def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+def _write_folder(location: Location, files: Mapping[str, bytes]) -> None:
     try:
-        with atomic_folder(path) as draft:
+        with location.new_folder() as draft:
             for name, data in files.items():
-                (draft / name).parent.mkdir(parents=True, exist_ok=True)
                 (draft / name).write_bytes(data)
     except OSError as error:
-        raise PackageError(f"{path} cannot be written ({error})") from None
+        raise PackageError(f"{location} cannot be written ({error})") from None

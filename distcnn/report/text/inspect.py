@@ -67,7 +67,7 @@ def _completeness(store: Store) -> str:
     if store.attrs.get("complete"):
         return "yes"
     ledger = store.private / "ledger.jsonl"
-    done = len(Ledger.read(ledger).done) if ledger.is_file() else 0
+    done = len(Ledger.read(ledger).done) if ledger.exists() else 0
     return f"no, {done} of {len(store.regions())} regions; the same command again goes on"
 
 

@@ -1,0 +1,97 @@
+"""What every kind of place has to do: a class with ``empty_folder`` gets these tests."""
+
+import pickle
+
+import pytest
+
+from distcnn.errors import LockHeld
+from distcnn.location import Location
+
+
+class LocationChecks:
+    """Subclass it and give the fixture ``folder``: an empty folder, as a ``Location``."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        raise NotImplementedError
+
+    def test_bytes_come_back_as_they_were_written(self, folder):
+        file = folder / "a.bin"
+        for data in (b"\0old and longer", b"new"):
+            file.write_bytes(data)
+            assert file.read_bytes() == data
+        assert file.size() == 3
+        assert [child.name for child in folder.children()] == ["a.bin"]
+
+    def test_what_is_not_there_is_empty_and_cannot_be_read(self, folder):
+        file = folder / "nothing"
+        assert not file.exists()
+        assert not file.is_folder()
+        assert file.size() == 0
+        assert list(file.children()) == []
+        with pytest.raises(OSError, match="nothing"):
+            file.read_bytes()
+
+    def test_a_folder_appears_whole(self, folder):
+        made = folder / "store"
+        with made.new_folder() as draft:
+            (draft / "zarr.json").write_bytes(b"{}")
+            (draft / "inner/x").write_bytes(b"123")
+            assert not made.exists()
+        assert made.is_folder()
+        assert (made / "inner/x").read_bytes() == b"123"
+        assert made.size() == 5
+        assert {child.name for child in made.children()} == {"zarr.json", "inner"}
+
+    def test_a_folder_that_fails_while_it_is_filled_leaves_nothing(self, folder):
+        with pytest.raises(ZeroDivisionError), (folder / "store").new_folder() as draft:
+            1 / len(list(draft.children()))
+        assert list(folder.children()) == []
+
+    def test_a_new_folder_takes_the_place_of_nothing(self, folder):
+        made = folder / "store"
+        with made.new_folder() as draft:
+            (draft / "x").write_bytes(b"1")
+        with pytest.raises(OSError, match="store"), made.new_folder() as draft:
+            (draft / "y").write_bytes(b"2")
+        assert [child.name for child in made.children()] == ["x"]
+
+    def test_removing_takes_everything_below_and_may_be_repeated(self, folder):
+        with (folder / "store").new_folder() as draft:
+            (draft / "x").write_bytes(b"1")
+        (folder / "kept").write_bytes(b"2")
+        for name in ("store", "store", "nothing"):
+            (folder / name).remove()
+        assert [child.name for child in folder.children()] == ["kept"]
+        (folder / "kept").remove()
+        assert list(folder.children()) == []
+
+    def test_drafts_of_killed_writers_are_removed_and_nothing_else(self, folder):
+        (folder / "inner/x").write_bytes(b"1")
+        (folder / "inner/.x.0123abcd.partial").write_bytes(b"torn")
+        folder.remove_drafts()
+        assert [child.name for child in (folder / "inner").children()] == ["x"]
+
+    def test_there_is_room_even_where_no_folder_is_yet(self, folder):
+        assert (folder / "not/yet").free_bytes() > 0
+
+    def test_a_lock_has_one_holder(self, folder):
+        with (folder / "lock").lock(), pytest.raises(LockHeld):
+            (folder / "lock").lock()
+        with (folder / "lock").lock():
+            pass
+
+    def test_products_that_are_moved_together_find_each_other(self, folder):
+        store, package = folder / "runs/a.zarr", folder / "packages/b"
+        address = package.relative_to(store)
+        moved = (folder / "elsewhere/runs/a.zarr").resolve(address)
+        assert moved == folder.resolve("elsewhere/packages/b")
+
+    def test_a_location_is_a_value(self, folder):
+        place = folder / "a" / "b"
+        assert place == folder / "a/b" == pickle.loads(pickle.dumps(place))
+        assert len({place, folder / "a/b"}) == 1
+        assert place.parent == folder / "a"
+        assert place.name == "b"
+        assert Location.parse(place) is place
+        assert Location.parse(str(place)) == place
