@@ -129,7 +129,7 @@ def make_products(folder: Path, stars: int = 1500, pixels: int = 80, seed: int =
             "row": [4, 5, 9],
             "reason": ["wrong_array_length", "duplicate_source_id", "duplicate_source_id"],
         }
-    ).to_parquet(survey.private / "quarantine.parquet")
+    ).to_parquet(survey.private.local_path / "quarantine.parquet")
     ledger = Ledger.open(predictions.private / "ledger.jsonl", {"package": "abc"})
     for region in predictions.regions():
         infer = 0.5 + 0.1 * rng.random()

@@ -109,7 +109,7 @@ def test_the_store_tells_from_what_it_was_made_without_a_machine_path(made):
     assert len(limits["label_low"]) == len(limits["label_high"]) == 3
     assert limits["parallax"][0] < limits["parallax"][1]
     assert str(made) not in json.dumps(store.attrs)
-    ledger = (store.private / "ledger.jsonl").read_text()
+    ledger = (store.private / "ledger.jsonl").read_bytes().decode()
     assert str(made) not in ledger
 
 
@@ -191,7 +191,7 @@ def first_version(folder):
     kept = ("survey", "package", "engine", "precision", "batch", "gpu_batch", "distcnn", "torch")
     fingerprint = {name: store.attrs["fingerprint"][name] for name in kept}
     done = dict(Ledger.read(store.private / "ledger.jsonl").done.items())
-    (store.private / "ledger.jsonl").unlink()
+    (store.private / "ledger.jsonl").remove()
     ledger = Ledger.open(store.private / "ledger.jsonl", fingerprint)
     for name in sorted(done)[:-1]:
         ledger.record(name, **done[name])

@@ -38,4 +38,4 @@ def contents(path: Path) -> dict[str, np.ndarray]:
 
 def quarantine(path: Path) -> pd.DataFrame:
     """The rows that a survey has quarantined."""
-    return pd.read_parquet(Store.open(path).private / "quarantine.parquet")
+    return pd.read_parquet(Store.open(path).private.local_path / "quarantine.parquet")
