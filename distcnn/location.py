@@ -25,13 +25,13 @@ An object store has to provide, with these promises (S3 through obstore is the f
 """
 
 import re
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from os import path as os_path
 from pathlib import Path
-from shutil import disk_usage, rmtree
 from typing import Any, Self, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -231,7 +231,7 @@ class LocalLocation(Location):
 
     def remove(self) -> None:
         if self.path.is_dir() and not self.path.is_symlink():
-            rmtree(self.path)
+            shutil.rmtree(self.path)
         else:
             self.path.unlink(missing_ok=True)
 
@@ -244,7 +244,7 @@ class LocalLocation(Location):
         folder = self.path.absolute()
         while not folder.exists():
             folder = folder.parent
-        return disk_usage(folder).free
+        return shutil.disk_usage(folder).free
 
     def lock(self) -> FileLock:
         return FileLock.acquire(self.path)
