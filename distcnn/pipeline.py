@@ -342,7 +342,7 @@ def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[
     """Run the whole pipeline on simulated stars; returns lines that say where the products are."""
     from distcnn.report import choose_figures
 
-    choose_figures(config.report.figures)  # a wrong name is told before the work, not after
+    choose_figures(config.report.figures)  # a wrong name is reported before the work, not after
     at = {name: folder / name for name in _DEMO}
     simulate_archive(at["archive"], config.demo.stars, config.demo.seed, config, listener)
     ingest_archive(at["archive"], at["survey.zarr"], config, listener)

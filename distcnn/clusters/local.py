@@ -21,8 +21,8 @@ from distcnn.clusters.dask_workers.settings import dask_settings, thread_variabl
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
-START_TIMEOUT = 60.0
-STOP_TIMEOUT = 30.0
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
 
 
 @contextmanager
@@ -117,9 +117,9 @@ def _start(config: ClusterConfig, workers: int, folder: Path) -> Any:
 
 def _connect(cluster: Any, workers: int) -> Any:
     connect: Callable[..., Any] = Client
-    client = connect(cluster, set_as_default=False, timeout=START_TIMEOUT)
+    client = connect(cluster, set_as_default=False, timeout=START_TIMEOUT_S)
     try:
-        client.wait_for_workers(workers, timeout=START_TIMEOUT)
+        client.wait_for_workers(workers, timeout=START_TIMEOUT_S)
     except TimeoutError as error:
         client.close()
         raise _no_workers(workers, error) from error
@@ -129,7 +129,7 @@ def _connect(cluster: Any, workers: int) -> Any:
 def _stop(cluster: Any) -> None:
     nannies = list(cluster.workers.values())
     try:
-        cluster.close(timeout=STOP_TIMEOUT)
+        cluster.close(timeout=STOP_TIMEOUT_S)
     except TimeoutError:  # a worker that dies while it starts or stops can leave Dask waiting
         for process_id in filter(None, (nanny.pid for nanny in nannies)):
             with suppress(ProcessLookupError):

@@ -4,8 +4,10 @@ import logging
 import signal
 from time import monotonic, sleep
 
-STARTED = monotonic()
-SETTLING = 0.5
+START_TIME_S = monotonic()
+"""When this process started, on its own clock."""
+SETTLING_S = 0.5
+"""Age that a process has before it works."""
 
 
 def dask_setup(worker: object) -> None:
@@ -24,4 +26,4 @@ def settle() -> None:
     Dask's nanny looks every 50 ms whether its worker has started. A worker that a task kills
     before that look is taken for one that never started, and is not started again.
     """
-    sleep(max(0.0, STARTED + SETTLING - monotonic()))
+    sleep(max(0.0, START_TIME_S + SETTLING_S - monotonic()))

@@ -50,7 +50,7 @@ class Config(Frozen):
     cluster: AnyClusterConfig = ClusterConfig()
     """``--cluster``."""
     monitor: MonitorConfig = MonitorConfig()
-    """Who is told of progress, beside the console; every command."""
+    """Who hears of progress, beside the console; every command."""
     resources: ResourcesConfig = ResourcesConfig()
     """What a worker may use, for every command."""
     demo: DemoConfig = DemoConfig()

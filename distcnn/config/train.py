@@ -84,13 +84,14 @@ class DistributeConfig(Frozen):
     ranks: int | None = Field(None, ge=1)
     """Ranks per member for ``data``; None = all workers."""
     lanes: int = Field(8, ge=1)
-    """For ``data``: parts of every batch with random numbers and stars of their own. Ranks share
-    the lanes out, so the result does not depend on their number; at most one rank per lane."""
+    """For ``data``: virtual ranks, parts of every batch with random numbers and stars of their own.
+    Ranks share them out, so the result does not depend on their number; at most one rank each."""
     stream: Literal["auto", "always", "never"] = "auto"
     """Whether training stars are read from the survey again in every epoch instead of being held
     in memory; ``auto``: where they need more than ``memory``."""
     memory: Bytes = 1_500_000_000
-    """Bytes of training stars that a rank may hold."""
+    """Bytes of training stars that a rank may hold. Not ``resources.planned_memory``, beyond which
+    a run is refused: beyond this it goes on, and reads them in every epoch."""
     checkpoint: int = Field(2000, ge=1)
     """Steps between checkpoints within an epoch, where training stars are streamed or shared out;
     one is written at the end of every epoch in any case."""
@@ -174,7 +175,7 @@ class DistilConfig(OptimiserConfig):
     learning_rate: float = Field(3e-3, gt=0)
     """Peak of the one-cycle schedule (AdamW); goes with the root of ``batch``."""
     weight_decay: float = Field(0.02, ge=0)
-    """AdamW weight decay; little, because the answers of an ensemble have no noise."""
+    """AdamW weight decay."""
 
 
 class StudentNetwork(NetworkConfig):
@@ -185,7 +186,7 @@ class StudentNetwork(NetworkConfig):
 
 
 class Range(Frozen):
-    """Where a knob may stand."""
+    """The values that a hyper-parameter may take."""
 
     low: float
     """Smallest value."""
@@ -206,7 +207,7 @@ class Range(Frozen):
 class TuneConfig(Frozen):
     """Trials of other settings, judged by their validation loss.
 
-    A knob that is null stays as ``train`` has it.
+    A hyper-parameter that is null stays as ``train`` has it.
     """
 
     trials: int = Field(30, ge=1)
@@ -224,10 +225,10 @@ class TuneConfig(Frozen):
     batch: tuple[int, ...] | None = (64, 128, 256, 512)
     """Values of ``train.batch``."""
     dropout: Range | None = Range(low=0.0, high=0.4)
-    """Range of ``train.network.dropout``; turned for ``hybrid`` only."""
+    """Range of ``train.network.dropout``; tuned for ``hybrid`` only."""
     width: tuple[int, ...] | None = (16, 32, 48, 64)
-    """Values of ``train.network.width``; turned for ``hybrid`` only."""
+    """Values of ``train.network.width``; tuned for ``hybrid`` only."""
     hidden: tuple[int, ...] | None = (64, 128, 256)
-    """Values of ``train.network.hidden``; turned for ``hybrid`` only."""
+    """Values of ``train.network.hidden``; tuned for ``hybrid`` only."""
     noise: Range | None = Range(low=0.0, high=1.0)
     """Range of ``train.augment.noise``."""

@@ -161,7 +161,7 @@ class TestNothingIsLeftBehind:
         assert list(temporary.iterdir()) == []
 
     def test_by_a_stop_that_takes_too_long(self, temporary, monkeypatch):
-        monkeypatch.setattr("distcnn.clusters.local.STOP_TIMEOUT", 1e-6)
+        monkeypatch.setattr("distcnn.clusters.local.STOP_TIMEOUT_S", 1e-6)
         with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
             (result,) = executor(process, [1])
             worker = psutil.Process(result.unwrap())

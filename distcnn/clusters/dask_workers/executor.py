@@ -23,7 +23,8 @@ from distcnn.executor import Result, Task, TaskResult
 from distcnn.formatting import format_bytes
 
 Answer = TypeVar("Answer")
-POLL = 2.0
+POLL_S = 2.0
+"""Time without a result after which the workers are counted."""
 
 
 class DaskExecutor:
@@ -144,11 +145,11 @@ class _Window(Generic[Task, Result]):
                 self.client.cancel(futures, force=True)
 
     def _next_key(self) -> str:
-        return self._patiently(lambda: self.done.get(timeout=POLL), Empty)
+        return self._patiently(lambda: self.done.get(timeout=POLL_S), Empty)
 
     def _result_of(self, ended: _Try[Task]) -> TaskResult[Task, Result]:
         try:
-            data = self._patiently(lambda: ended.future.result(timeout=POLL), TimeoutError)
+            data = self._patiently(lambda: ended.future.result(timeout=POLL_S), TimeoutError)
             value, error = unpacked(data)
         except ClusterError:
             raise

@@ -21,12 +21,14 @@ from distcnn.clusters.dask_workers.task import attempt, dumps, unpacked
 from distcnn.errors import ClusterError
 from distcnn.executor import Cancelled, Result, Task, TaskResult
 
-LOCK = "distcnn-together"
-POLL = 0.5
-GRACE = 1.0
-"""Seconds after the first failure in which others may tell of theirs: it may be their fault."""
-PATIENCE = 60.0
-"""Seconds for a small result to come over from a busy machine."""
+LEASE_NAME = "distcnn-together"
+"""Of the lock that keeps the groups of two clients apart."""
+POLL_S = 0.5
+"""Longest time between two looks at what has ended."""
+GRACE_S = 1.0
+"""Time after the first failure in which others may report theirs: that may be the cause."""
+RESULT_TIMEOUT_S = 60.0
+"""Time for a small result to come over from a busy machine."""
 RERUN = "Run the same command again: what is stored is kept and not computed twice."
 
 
@@ -81,10 +83,10 @@ def run_together(
 
 @contextmanager
 def _lock(client: Any) -> Iterator[None]:
-    lock = make_lease(client, LOCK)
+    lock = make_lease(client, LEASE_NAME)
     try:
         # Short waits, so that Ctrl-C is heard between them.
-        while not lock.acquire(timeout=POLL):
+        while not lock.acquire(timeout=POLL_S):
             pass
     except (OSError, RuntimeError) as error:
         raise ClusterError(f"the scheduler does not answer ({error})", cure=RERUN) from error
@@ -124,10 +126,10 @@ def _wait(client: Any, seats: Sequence[Seat[Task]]) -> list[TaskResult[Task, Any
                 ended[seat.address] = _result_of(seat)
         failed = any(result.error is not None for result in ended.values())
         if deadline == float("inf") and (gone or failed):
-            deadline = monotonic() + GRACE
+            deadline = monotonic() + GRACE_S
         if waiting:
             with suppress(Exception):  # its result is looked at afterwards
-                waiting[0].future.result(timeout=POLL)
+                waiting[0].future.result(timeout=POLL_S)
     return [ended.get(seat.address) or _unheard(seat, gone) for seat in seats]
 
 
@@ -148,7 +150,7 @@ def _gone(client: Any, waiting: Sequence[Seat[Task]]) -> set[str]:
 
 def _result_of(seat: Seat[Task]) -> TaskResult[Task, Any]:
     try:
-        value, error = unpacked(seat.future.result(timeout=PATIENCE))
+        value, error = unpacked(seat.future.result(timeout=RESULT_TIMEOUT_S))
     except KilledWorker:
         return TaskResult(seat.task, None, ClusterError(f"the worker at {seat.address} died"))
     except CancelledError as lost:
