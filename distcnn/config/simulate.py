@@ -33,6 +33,8 @@ class DefectConfig(Frozen):
 
 SIMULATED_RANGE_NM = (846.0, 870.0)
 """The simulator knows the lines of this range, vacuum: that of the RVS."""
+MIN_GRID_WIDTH_NM = 5.0
+"""Gaps of up to 1.3 nm must fit, and a parabola of continuum needs more than one line."""
 
 
 class ReleaseGridConfig(Frozen):
@@ -54,6 +56,10 @@ class ReleaseGridConfig(Frozen):
         stop = self.start + self.step * (self.size - 1)
         if self.start < first - 1e-9 or stop > last + 1e-9:
             raise ValueError(f"a grid within {first:g} and {last:g} nm; this one ends at {stop:g}")
+        if stop - self.start < MIN_GRID_WIDTH_NM:
+            raise ValueError(
+                f"a grid at least {MIN_GRID_WIDTH_NM:g} nm wide; its step x size is less"
+            )
         return self
 
 

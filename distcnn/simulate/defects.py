@@ -8,6 +8,16 @@ from distcnn.simulate.grid import ReleaseGrid
 
 Affected = dict[Defect, np.ndarray]
 """Which stars are affected, ``[N]`` bool per kind."""
+COSMIC_PROFILE = (
+    (-0.03, 0.0),
+    (-0.02, 0.4),
+    (-0.01, 0.8),
+    (0.0, 1.0),
+    (0.01, 0.6),
+    (0.02, 0.2),
+    (0.03, 0.0),
+)
+"""A hit of one native pixel after resampling: (distance [nm], height over that at the centre)."""
 
 
 def draw_defects(rng: np.random.Generator, stars: int, config: DefectConfig) -> Affected:
@@ -35,18 +45,6 @@ def make_hot(rng: np.random.Generator, teff: np.ndarray, logg: np.ndarray, hot: 
 def wrong_velocity(rng: np.random.Generator, stars: int) -> np.ndarray:
     """Shift in km/s of a spectrum put to the wrong rest frame: 20 to 200, either way."""
     return np.asarray(rng.uniform(20.0, 200.0, stars) * rng.choice([-1.0, 1.0], stars))
-
-
-COSMIC_PROFILE = (
-    (-0.03, 0.0),
-    (-0.02, 0.4),
-    (-0.01, 0.8),
-    (0.0, 1.0),
-    (0.01, 0.6),
-    (0.02, 0.2),
-    (0.03, 0.0),
-)
-"""A hit of one native pixel after resampling: (distance [nm], height over that at the centre)."""
 
 
 def add_cosmic_rays(

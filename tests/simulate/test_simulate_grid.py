@@ -53,10 +53,19 @@ def test_the_grids_of_two_releases_have_their_wavelengths() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"start": 840.0}, {"size": 2500}, {"step": 0.05}, {"start": 850.0}, {"step": 0.0}]
+    "wrong",
+    [
+        {"start": 840.0},
+        {"size": 2500},
+        {"step": 0.05},
+        {"start": 850.0},
+        {"step": 0.0},
+        {"size": 100},
+    ],
 )
-def test_a_grid_beyond_the_known_lines_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValidationError, match=r"within 846 and 870|greater than or equal"):
+def test_a_grid_that_cannot_be_simulated_is_refused(wrong: dict[str, float]) -> None:
+    problem = r"within 846 and 870|at least 5 nm wide|greater than or equal"
+    with pytest.raises(ValidationError, match=problem):
         ReleaseGridConfig(**wrong)
 
 
