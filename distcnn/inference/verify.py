@@ -2,15 +2,15 @@
 
 Nothing is believed: every region is read again and its digest compared, every source_id is
 compared with the survey's, and a sample of whole blocks is computed afresh. Differences are
-collected, and told together.
+collected and reported together, because the first of them rarely says what has happened.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,8 +32,11 @@ from distcnn.schema import Status
 from distcnn.survey import Ledger, Region, RegionResult, Store
 
 STAGE = "verify"
-_SHOWN = 20  # differences printed in the message
-_LAST_BIT = 2.0**-11  # of a float16 near 1: what rounding alone may move a correlation by
+Opened = TypeVar("Opened")
+MAX_DIFFERENCES_SHOWN = 20
+"""Differences printed in the message; their number is always told."""
+CORRELATION_ROUNDING = 2.0**-11
+"""What rounding alone may move a correlation by: the spacing of float16 numbers below 1."""
 
 
 @dataclass(frozen=True)
@@ -76,42 +79,56 @@ def verify(
     """
     start = perf_counter()
     store = Store.open(predictions, "predictions")
-    check = _Check(store, Ledger.read(store.private / LEDGER), config)
+    check = _Verification(store, Ledger.read(store.private / LEDGER), config)
     listener(StageStarted(STAGE, store.stars, "stars"))
-    check.ledger_is_whole()
+    check.compare_ledger()
     for result in check.recorded():
-        check.region_is_stored(result)
+        check.compare_region(result)
         listener(Advanced(STAGE, result.region.size))
-    check.dead_letters_are_listed()
-    source = check.found("survey", survey, lambda path: Store.open(path, "survey"))
+    check.compare_dead_letters()
+    source = check.opened("survey", survey, lambda path: Store.open(path, "survey"))
     if source is not None:
-        check.survey_is_the_same(source)
-    opened = check.found("package", package, Package.load)
-    if opened is not None and check.package_is_the_same(opened) and source is not None:
-        check.sample_is_reproduced(opened, source)
+        check.compare_survey(source)
+    model = check.opened("package", package, Package.load)
+    if model is not None and check.is_same_package(model) and source is not None:
+        check.recompute_sample(model, source)
     listener(StageEnded(STAGE, {"stars": store.stars, "differences": len(check.differences)}))
     check.raise_if_any()
     return check.summary(perf_counter() - start)
 
 
-class _Check:
-    """One verification: what is known so far, and the differences met."""
+class _Verification:
+    """One verification: what is known so far, and the differences found."""
 
     def __init__(self, store: Store, ledger: Ledger, config: PredictConfig) -> None:
         self.store, self.ledger, self.config = store, ledger, config
         self.differences: list[str] = []
         self.regions = store.regions()
         self.checked = self.failed = self.recomputed = self.identical = 0
-        self.broken: list[Region] = []
-        # By number of the region: a list of them would be a hundred times as large.
+        self.with_failures: list[Region] = []
+        # Which regions are as stored, one byte each: a list of a million regions would take a
+        # hundred times as much.
         self.sound = np.zeros(len(self.regions), bool)
 
     def recorded(self) -> Iterator[RegionResult]:
         """What the ledger says of every region of the store, in order."""
         pairs = self.ledger.done.by_name()
-        return (RegionResult.from_json(*pair) for pair in pairs if self._can_be(pair[0]))
+        return (self._result(*pair) for pair in pairs if self._is_region(pair[0]))
 
-    def ledger_is_whole(self) -> None:
+    def _result(self, name: str, line: Mapping[str, Any]) -> RegionResult:
+        # The first ledgers do not name the batch before any halving: it was the one configured.
+        planned = self.store.attrs["settings"]["batch"]
+        return RegionResult.from_json(name, {"planned": planned, **line})
+
+    def _is_region(self, name: str) -> bool:
+        try:
+            region = Region.parse(name)
+        except RegionError:
+            return False
+        return region in self.regions and region.name == name
+
+    def compare_ledger(self) -> None:
+        """Every region of the store is in the ledger, and nothing else is."""
         absent = (r.name for r in self.regions if r.name not in self.ledger.done)
         first = list(islice(absent, 3))
         if first:
@@ -122,60 +139,52 @@ class _Check:
             )
         elif not self.store.attrs.get("complete"):
             self.differences.append("all regions are in the ledger, but the run did not end")
-        odd = (name for name in self.ledger.done if not self._can_be(name))
+        odd = (name for name in self.ledger.done if not self._is_region(name))
         self.differences += [f"the ledger has a region {name} that cannot be" for name in odd]
         if self.ledger.fingerprint != self.store.attrs.get("fingerprint"):
             self.differences.append("the ledger has another fingerprint than the store")
 
-    def _can_be(self, name: str) -> bool:
-        try:
-            region = Region.parse(name)
-        except RegionError:
-            return False
-        return region in self.regions and region.name == name
-
-    def region_is_stored(self, result: RegionResult) -> None:
-        region = result.region
+    def compare_region(self, result: RegionResult) -> None:
+        """The stored values have the digest, the counts and the failed stars of the ledger."""
+        region, before = result.region, len(self.differences)
         self.checked += 1
         if result.reasons:
-            self.broken.append(region)
-        before = len(self.differences)
+            self.with_failures.append(region)
         try:
             if self.store.digest(region) != result.digest:
                 self.differences.append(f"region {region.name} is not what was stored")
             else:
-                self._counts_agree(result)
+                self._compare_counts(result)
         except StoreError as error:
             self.differences.append(f"region {region.name}: {error.problem}")
         if len(self.differences) == before:
             self.sound[region.start // self.regions.step] = True
 
-    def _counts_agree(self, result: RegionResult) -> None:
-        region = result.region
+    def _compare_counts(self, result: RegionResult) -> None:
+        region, listed = result.region, result.reason_by_row
+        self.failed += len(listed)
         status = self.store.read(region, ["status"])["status"]
-        rows = result.reason_by_row
-        self.failed += len(rows)
         failed = np.flatnonzero(status == Status.FAILED) + region.start
-        done = int(np.count_nonzero(status == Status.DONE))
-        counted = {
-            "done": (done, result.done),
+        counts = {
+            "done": (int(np.count_nonzero(status == Status.DONE)), result.done),
             "failed": (failed.size, result.failed),
             "stars": (status.size, result.stars),
         }
-        for name, (count, recorded) in counted.items():
-            if count != recorded:
-                self.differences.append(
-                    f"region {region.name} holds {count} stars {name}, the ledger says {recorded}"
-                )
-        if set(failed.tolist()) != set(rows):
+        self.differences += [
+            f"region {region.name} holds {count} stars {name}, the ledger says {recorded}"
+            for name, (count, recorded) in counts.items()
+            if count != recorded
+        ]
+        if set(failed.tolist()) != set(listed):
             self.differences.append(f"region {region.name}: other stars failed than recorded")
 
-    def dead_letters_are_listed(self) -> None:
-        path = self.store.private.local_path / DEAD_LETTERS
+    def compare_dead_letters(self) -> None:
+        """The list of failed stars, which a run writes at its end, is the one of the ledger."""
         if not self.store.attrs.get("complete"):
             return
         listed, recorded, same = 0, 0, True
-        for line, letter in zip_longest(_lines(path), dead_letters(self.ledger, self.broken)):
+        lines = _lines(self.store.private.local_path / DEAD_LETTERS)
+        for line, letter in zip_longest(lines, dead_letters(self.ledger, self.with_failures)):
             listed += line is not None
             recorded += letter is not None
             same &= line == letter
@@ -184,15 +193,19 @@ class _Check:
                 f"{DEAD_LETTERS} lists {listed} stars, the ledger {recorded}, and not all the same"
             )
 
-    def found(self, what: str, given: Path | None, open_it: Callable[[Location], Any]) -> Any:
+    def opened(
+        self, what: str, given: Path | None, open_at: Callable[[Location], Opened]
+    ) -> Opened | None:
+        """The survey or package, where it was given or where the store says; None = unusable."""
         address = str(given.absolute()) if given else self.store.attrs[what]["path"]
         try:
-            return open_it(self.store.location.resolve(address))
+            return open_at(self.store.location.resolve(address))
         except (StoreError, PackageError) as error:
             self.differences.append(f"the {what} cannot be used: {error.problem} (give its path)")
             return None
 
-    def survey_is_the_same(self, survey: Store) -> None:
+    def compare_survey(self, survey: Store) -> None:
+        """The survey is the one that was predicted, star by star."""
         if survey.stars != self.store.stars:
             self.differences.append(
                 f"the survey has {survey.stars} stars, the predictions {self.store.stars}"
@@ -202,11 +215,11 @@ class _Check:
             if survey_digest(survey) != self.store.attrs["survey"]["digest"]:
                 self.differences.append("the survey is not the one that was predicted")
             for number in np.flatnonzero(self.sound):
-                self._source_ids_agree(survey, self.regions[int(number)])
+                self._compare_source_ids(survey, self.regions[int(number)])
         except StoreError as error:
             self.differences.append(f"the survey: {error.problem}")
 
-    def _source_ids_agree(self, survey: Store, region: Region) -> None:
+    def _compare_source_ids(self, survey: Store, region: Region) -> None:
         ours, theirs = (s.read(region, ["source_id"])["source_id"] for s in (self.store, survey))
         other = np.flatnonzero(ours != theirs)
         if other.size:
@@ -215,7 +228,8 @@ class _Check:
                 f"first in row {region.start + other[0]}"
             )
 
-    def package_is_the_same(self, package: Package) -> bool:
+    def is_same_package(self, package: Package) -> bool:
+        """Whether the package is the one that made the predictions."""
         recorded = self.store.attrs["package"]["digest"]
         if package.digest == recorded:
             return True
@@ -225,82 +239,70 @@ class _Check:
         )
         return False
 
-    def sample_is_reproduced(self, package: Package, survey: Store) -> None:
-        settings = self.store.attrs["settings"]
-        asked = self.config.model_copy(update={"engine": settings["engine"]})
-        key = package_key(package, asked, self.store.attrs["engine"].get("candidate", ""))
+    def recompute_sample(self, package: Package, survey: Store) -> None:
+        """Compute some stars again with the engine of the run, and compare every value."""
+        config = self.config.model_copy(update={"engine": self.store.attrs["settings"]["engine"]})
+        engine = self.store.attrs["engine"].get("candidate", "")
         try:
-            predictor = get_cached(key)
-            for region, rows in self._sample(survey.chunk_stars, settings["batch"]):
-                result = self._recorded(region)
-                failed = tuple(
-                    (row, reason)
-                    for row, reason in result.reason_by_row.items()
-                    if rows.start <= row < rows.stop
-                )
-                task = RegionTask(rows, lenient=True, failed=failed)
-                planned = result.planned_batch
-                computed = compute(predictor, survey, task, result.batch, planned)
-                self._compare(rows, computed.arrays)
+            predictor = get_cached(package_key(package, config, engine))
+            for result, rows in self._sample(survey.chunk_stars):
+                task = RegionTask(rows, lenient=True, failed=_failed_within(result, rows))
+                batches = result.batch, result.planned_batch
+                self._compare_values(rows, compute(predictor, survey, task, *batches).arrays)
         except (StoreError, PackageError) as error:
             self.differences.append(f"the sample cannot be computed again: {error.problem}")
 
-    def _recorded(self, region: Region) -> RegionResult:
-        # The first ledgers do not name the batch before any halving: it was the one configured.
-        batch = self.store.attrs["settings"]["batch"]
-        line = {"planned": batch} | self.ledger.done[region.name]
-        return RegionResult.from_json(region.name, line)
+    def _sample(self, chunk: int) -> Iterator[tuple[RegionResult, Region]]:
+        """Whole blocks, spread over the store by a hash of its fingerprint.
 
-    def _sample(self, chunk: int, batch: int) -> Iterator[tuple[Region, Region]]:
-        """Whole blocks, spread over the store by a hash of its digests.
-
-        One block of every region, before a region is asked for another.
+        One block of every region, before a region is asked for another. A block is computed
+        whole, because only in its own batch does a star get the same value to the bit.
         """
         seed = int(hashing.of_value(self.ledger.fingerprint)[:8], 16)
         rng = np.random.default_rng(seed)
         order = rng.permutation(np.flatnonzero(self.sound))
-        most = -(-self.regions.step // block_rows(chunk, batch))
-        begin = rng.integers(most, size=order.size)
-        for turn in range(most):
-            for number, first in zip(order, begin, strict=True):
+        settings = self.store.attrs["settings"]
+        blocks_per_region = -(-self.regions.step // block_rows(chunk, settings["batch"]))
+        first = rng.integers(blocks_per_region, size=order.size)
+        for turn in range(blocks_per_region):
+            for number, begin in zip(order, first, strict=True):
                 if self.recomputed >= self.config.verify_sample:
                     return
-                region = self.regions[int(number)]
-                step = block_rows(chunk, self._recorded(region).planned_batch)
-                rows = blocks(region, step)[(first + turn) % most :][:1]  # the last is shorter
-                self.recomputed += sum(block.size for block in rows)
-                yield from ((region, block) for block in rows)
+                name = self.regions[int(number)].name
+                result = self._result(name, self.ledger.done[name])
+                parts = blocks(result.region, block_rows(chunk, result.planned_batch))
+                # The last region is shorter, so it may have no block of this number.
+                for rows in parts[(begin + turn) % blocks_per_region :][:1]:
+                    self.recomputed += rows.size
+                    yield result, rows
 
-    def _compare(self, rows: Region, again: dict[str, Array]) -> None:
+    def _compare_values(self, rows: Region, again: Mapping[str, Array]) -> None:
         stored = self.store.read(rows, list(again))
-        same = np.ones(rows.size, bool)
-        for name, values in stored.items():
-            equal = values == again[name].astype(values.dtype)
-            equal |= np.isnan(values) & np.isnan(again[name])
-            same &= equal.reshape(rows.size, -1).all(axis=1)
-        self.identical += int(same.sum())
-        gap, missing = _gap(stored, again)
-        wrong = np.flatnonzero((gap > self.config.verify_tolerance) | missing)
+        self.identical += int(_identical(stored, again).sum())
+        difference, missing = _largest_difference(stored, again)
+        wrong = np.flatnonzero((difference > self.config.verify_tolerance) | missing)
         if wrong.size:
-            worst = "" if missing[wrong].any() else f", by up to {gap.max():.3g} of their errors"
+            by = f", by up to {difference.max():.3g} of their errors"
             self.differences.append(
-                f"rows {rows.name}: {wrong.size} stars computed again differ{worst} (first row "
-                f"{rows.start + wrong[0]})"
+                f"rows {rows.name}: {wrong.size} stars computed again differ"
+                f"{'' if missing[wrong].any() else by} (first row {rows.start + wrong[0]})"
             )
 
     def raise_if_any(self) -> None:
+        """Raise with every difference, if there is one."""
         if not self.differences:
             return
-        shown = "\n".join(f"  - {text}" for text in self.differences[:_SHOWN])
-        more = len(self.differences) - _SHOWN
+        shown = "\n".join(f"  - {text}" for text in self.differences[:MAX_DIFFERENCES_SHOWN])
+        more = len(self.differences) - MAX_DIFFERENCES_SHOWN
         rest = f"\n  and {more} more" if more > 0 else ""
         raise VerificationFailed(
             f"{self.store.path} has {len(self.differences)} differences:\n{shown}{rest}\n",
             cure="Run the same predict command again if it did not end; otherwise restore what "
-            "changed from a copy, or predict anew to another path.",
+            "changed from a copy, or predict to another path.",
         )
 
     def summary(self, seconds: float) -> VerifySummary:
+        """The counts, for a store without differences."""
         return VerifySummary(
             predictions=self.store.path,
             stars=self.store.stars,
@@ -318,20 +320,37 @@ def _lines(path: Path) -> Iterator[str]:
             yield from stream
 
 
-def _gap(stored: dict[str, Array], again: dict[str, Array]) -> tuple[Array, Array]:
-    """[N] largest difference, in the star's own errors, and whether a value is in one only."""
+def _failed_within(result: RegionResult, rows: Region) -> tuple[tuple[int, str], ...]:
+    """Failed rows with the reason: they are left out of the computation as they were then."""
+    reasons = result.reason_by_row.items()
+    return tuple((row, text) for row, text in reasons if rows.start <= row < rows.stop)
+
+
+def _identical(stored: Mapping[str, Array], again: Mapping[str, Array]) -> Array:
+    """[N] whether every value of a star is the same to the bit, or missing in both."""
+    same = []
+    for name, values in stored.items():
+        equal = values == again[name].astype(values.dtype)
+        equal |= np.isnan(values) & np.isnan(again[name])
+        same.append(equal.reshape(len(equal), -1).all(axis=1))
+    return np.asarray(np.logical_and.reduce(same))
+
+
+def _largest_difference(
+    stored: Mapping[str, Array], again: Mapping[str, Array]
+) -> tuple[Array, Array]:
+    """[N] largest difference in the star's own errors, and whether a value is in one only."""
     unit = np.where(np.isfinite(stored["label_error"]), stored["label_error"], np.inf)
-    gap, missing = np.zeros(len(unit)), np.zeros(len(unit), bool)
+    largest, missing = np.zeros(len(unit)), np.zeros(len(unit), bool)
     for name in (*LABELLED, *DERIVED, CORRELATION):
         if name not in stored:
             continue
         old, new = stored[name].astype(float), again[name].astype(float)
-        # A correlation is its own unit, known to the last bit of a float16.
-        scaled = (
-            np.maximum(np.abs(old - new) - _LAST_BIT, 0)
-            if name == CORRELATION
-            else np.abs(old - new) / unit
-        )
-        gap = np.maximum(gap, np.nan_to_num(scaled, nan=0.0).max(axis=1))
+        difference = np.abs(old - new)
+        if name == CORRELATION:  # needs no unit
+            difference = np.maximum(difference - CORRELATION_ROUNDING, 0)
+        else:
+            difference /= unit
+        largest = np.maximum(largest, np.nan_to_num(difference, nan=0.0).max(axis=1))
         missing |= (np.isnan(old) != np.isnan(new)).any(axis=1)
-    return gap, missing
+    return largest, missing
