@@ -307,6 +307,38 @@ def report(
 
 
 @app.command()
+def check(
+    predictions: Path,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which checks; none = all, a wrong name lists them.")
+    ] = None,
+    survey: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
+    package: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="truth.parquet of a simulation.")] = None,
+    baselines: Annotated[Path | None, typer.Option(help="Table of `distcnn compare`.")] = None,
+    conf: Conf = None,
+    sets: Sets = None,
+) -> None:
+    """Put science checks to predictions: a verdict and its numbers; exit code 1 if one fails."""
+    from distcnn import pipeline
+
+    config = _configure(conf, sets)
+    with _listening(config) as listener:
+        checked = pipeline.check_predictions(
+            predictions,
+            names or [],
+            config,
+            listener,
+            survey=survey,
+            package=package,
+            truth=truth,
+            baselines=baselines,
+        )
+    print(checked)
+    raise typer.Exit(ERROR if checked.failed else DONE)
+
+
+@app.command()
 def inspect(path: Path) -> None:
     """Tell what a store, package, archive or catalogue is, from what, and how complete."""
     from distcnn import pipeline

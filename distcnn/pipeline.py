@@ -10,7 +10,7 @@ before it. Here, and nowhere else, clusters are opened and stages are put togeth
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -21,6 +21,8 @@ from distcnn.events import Listener, Notice, silent
 from distcnn.location import Location
 
 if TYPE_CHECKING:
+    from distcnn.checks import Checked
+    from distcnn.evaluation import EvaluationData
     from distcnn.inference import Forecast, Plan, PredictSummary, VerifySummary
     from distcnn.ingest import IngestSummary
     from distcnn.training import DistilSummary, TrainPlan, TrainSummary
@@ -283,21 +285,57 @@ def write_report(
     Survey, package, truth and baselines are looked for where the products say, unless given.
     """
     from distcnn import report
-    from distcnn.evaluation import find_products
 
-    _must_exist(predictions, "a prediction store")
-    if baselines is not None:
-        _must_exist(baselines, "a table of `distcnn compare`")
-    data = find_products(
+    data = _find_products(
         predictions,
+        config,
         listener,
         survey=survey,
         package=package,
         truth=truth,
         baselines=baselines,
-        show_baselines=config.report.baselines,
     )
     return report.write_report(data, folder, config.report, listener)
+
+
+@_on_this_machine
+def check_predictions(
+    predictions: Path,
+    names: Sequence[str],
+    config: Config,
+    listener: Listener = silent,
+    *,
+    survey: Path | None = None,
+    package: Path | None = None,
+    truth: Path | None = None,
+    baselines: Path | None = None,
+) -> "Checked":
+    """Put the science checks ``names`` (all if empty) to predictions; prints as text."""
+    from distcnn.checks import choose_checks, run_checks
+
+    choose_checks(names)
+    data = _find_products(
+        predictions,
+        config,
+        listener,
+        survey=survey,
+        package=package,
+        truth=truth,
+        baselines=baselines,
+    )
+    return run_checks(data, config.report, listener, names=names)
+
+
+def _find_products(
+    predictions: Path, config: Config, listener: Listener, **given: Path | None
+) -> "EvaluationData":
+    from distcnn.evaluation import find_products
+
+    _must_exist(predictions, "a prediction store")
+    if given["baselines"] is not None:
+        _must_exist(given["baselines"], "a table of `distcnn compare`")
+    show = config.report.baselines
+    return find_products(predictions, listener, show_baselines=show, **given)
 
 
 @_on_this_machine

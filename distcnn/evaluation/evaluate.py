@@ -18,9 +18,9 @@ from distcnn.evaluation.metrics import (
     throughput,
 )
 from distcnn.evaluation.records import Evaluation, PackageTables
-from distcnn.evaluation.sample import Sample, read_sample
+from distcnn.evaluation.sample import STAGE, Sample, read_sample
 from distcnn.evaluation.subgroups import attenuation, metallicity_bias, population_coverage
-from distcnn.events import Listener, silent
+from distcnn.events import Listener, StageEnded, silent
 from distcnn.manifest import Manifest
 from distcnn.survey import Store
 
@@ -57,6 +57,7 @@ def evaluate(
         quarantine=[] if data.survey is None else quarantine_rows(_quarantine(data.survey)),
         throughput=throughput(data.ledger or _ledger(data.predictions)),
     )
+    listener(StageEnded(STAGE, {"stars": numbers.stars, "evaluated": numbers.judged}))
     return numbers, sample
 
 

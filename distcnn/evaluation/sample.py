@@ -21,6 +21,7 @@ from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store
 from distcnn.survey.split import TEST, assign_split
 
+STAGE = "evaluate"
 READ_STARS = 65_536
 """Stars read at a time."""
 _READ = (
@@ -142,12 +143,12 @@ def read_sample(
     truth = _read_truth(data.truth, names) if data.truth else None
     joiner = _Joiner(data, names, survey, truth, config.sample / max(store.stars, 1))
     counts, parts = Counts(), []
-    listener(StageStarted("report", store.stars, "stars"))
+    listener(StageStarted(STAGE, store.stars, "stars"))
     for region in _regions(store):
         block = _read(store, region)
         counts.add(block["flags"], block["status"])
         parts.append(joiner.join(region, block))
-        listener(Advanced("report", region.size))
+        listener(Advanced(STAGE, region.size))
     return _concatenate(parts), counts, names
 
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from distcnn.config import ReportConfig
 from distcnn.errors import StoreError
 from distcnn.evaluation import EvaluationData, evaluate
-from distcnn.events import Listener, Notice, StageEnded, silent
+from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.files import atomic_write_text
 from distcnn.formatting import dotted
 from distcnn.report.figures.registry import SECTIONS, FigureData, choose_figures
@@ -21,6 +21,7 @@ from distcnn.report.text.table import label_value
 from distcnn.schema import LABELS, MASK_TEXT
 from distcnn.survey import Store
 
+STAGE = "report"
 MAX_PROVENANCE_CHARACTERS = 120
 
 
@@ -47,8 +48,9 @@ def write_report(
     StoreError : a store cannot be used, or the folder cannot be written.
     FileBroken, ColumnMissing : truth or quarantine table cannot be used.
     """
-    choose_figures(config.figures)
+    chosen = choose_figures(config.figures)
     numbers, sample = evaluate(data, config, listener)
+    listener(StageStarted(STAGE, len(chosen), "figures"))
     survey = Store.open(data.survey, "survey") if data.survey else None
     drawn = list(render(FigureData(numbers, sample, config, survey, data.curves), listener))
     page = (
@@ -66,7 +68,7 @@ def write_report(
         )
     )
     _write(folder, {"index.html": page, "metrics.json": numbers.to_json()})
-    listener(StageEnded("report", {"stars": numbers.stars, "figures": len(drawn)}))
+    listener(StageEnded(STAGE, {"stars": numbers.stars, "figures": len(drawn)}))
     return folder / "index.html"
 
 
@@ -84,6 +86,7 @@ def render(data: FigureData, listener: Listener = silent) -> Iterator[RenderedFi
             elif data.config.figures is not None:
                 text = f"figure {row.key!r} is not drawn: it needs {row.needs}"
                 listener(Notice(text, "warning"))
+        listener(Advanced(STAGE, 1, row.key))
 
 
 def _environment() -> Environment:

@@ -180,11 +180,15 @@ def test_throughput_comes_from_the_ledger(written):
     assert speed["stars_per_second"] == pytest.approx(1500 / total)
 
 
-def test_the_listener_hears_of_every_star(written):
+def test_the_listener_hears_of_every_star_and_every_figure(written):
     events = written[2]
-    assert isinstance(events[0], StageStarted)
-    assert sum(event.count for event in events if isinstance(event, Advanced)) == events[0].total
-    assert isinstance(events[-1], StageEnded)
+    begun = [event for event in events if isinstance(event, StageStarted)]
+    assert {event.stage: event.total for event in begun} == {"evaluate": 1500, "report": 14}
+    for stage in begun:
+        steps = [e for e in events if isinstance(e, Advanced) and e.stage == stage.stage]
+        assert sum(event.count for event in steps) == stage.total
+    ended = [event.stage for event in events if isinstance(event, StageEnded)]
+    assert ended == ["evaluate", "report"]
 
 
 def test_the_same_input_gives_the_same_page(products, tmp_path):

@@ -1,0 +1,42 @@
+"""Is the network better than simpler methods, on the same stars: a label that a linear fit
+predicts as well is no reason for a network.
+"""
+
+from distcnn.checks.base import Answer, AnswerRow, CheckData, Verdict
+from distcnn.evaluation.metrics import NETWORK
+from distcnn.evaluation.records import ComparisonRow
+
+
+def network_gain(data: CheckData) -> Answer:
+    """Fails where a baseline has the smaller robust scatter on a label, over all S/N."""
+    compared = [row for row in data.numbers.comparison if row["snr"] == "all"]
+    compared = [row for row in compared if len(row["methods"]) > 1 and NETWORK in row["methods"]]
+    if not compared:
+        return Answer(
+            Verdict.UNDECIDED,
+            "no baselines on stars outside training; `distcnn compare` makes them",
+        )
+    rows = [_row(row) for row in compared]
+    lost = [str(row["label"]) for row in rows if float(row["gain"]) <= 1]
+    least = min(rows, key=lambda row: float(row["gain"]))
+    sentence = (
+        f"a baseline is as good for {', '.join(lost)}"
+        if lost
+        else f"for every label; closest is {least['baseline']} for {least['label']}, "
+        f"with {float(least['gain']):.2f} times its scatter"
+    )
+    return Answer(Verdict.FAILED if lost else Verdict.PASSED, sentence, rows)
+
+
+def _row(row: ComparisonRow) -> AnswerRow:
+    scatter = {method: found["mad"] for method, found in row["methods"].items()}
+    network = scatter.pop(NETWORK)
+    best = min(scatter, key=lambda method: scatter[method])
+    return {
+        "label": row["label"],
+        "stars": row["stars"],
+        "network": network,
+        "baseline": best,
+        "baseline_scatter": scatter[best],
+        "gain": scatter[best] / network if network > 0 else float("inf"),
+    }
