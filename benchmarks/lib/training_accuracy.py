@@ -84,7 +84,7 @@ def compare_accuracy(path: Path, repeats: int) -> dict[str, Any]:
                 config=config,
                 seed=seed,
                 folder=Path(folder),
-                report=lambda line: None,
+                on_epoch=lambda line: None,
             )
         found["eager"].append(scatter(plain, test))
         found["ours"].append(scatter(mine, test))

@@ -20,9 +20,10 @@ from distcnn.config import AugmentConfig, TrainConfig
 from distcnn.model import InputSpec, Network, StarInputs, build_network, fit_scaling
 from distcnn.training.data.augment import Augment, SurveyProperties
 from distcnn.training.data.labelled import Labelled
+from distcnn.training.data.loader import derived_seed
 from distcnn.training.data.tensors import Scaled, scale_stars
 from distcnn.training.loop.conv_matmul import cpu_form
-from distcnn.training.loop.fit import MAX_GRADIENT_NORM, derived_seed, one_cycle, train_member
+from distcnn.training.loop.fit import MAX_GRADIENT_NORM, one_cycle, train_member
 from distcnn.training.loop.loss import training_loss
 from distcnn.training.loop.member import MemberTask
 from distcnn.training.vmap.trainer import VmapTask, VmapTrainer
@@ -154,7 +155,7 @@ def ours(spec: InputSpec, stars: Labelled, config: TrainConfig, *, light: bool) 
                 config=once,
                 seed=0,
                 folder=Path(folder),
-                report=lambda line: None,
+                on_epoch=lambda line: None,
             )
 
     return epoch

@@ -1,4 +1,4 @@
-"""Assemble: from trained members to a package whose errors are calibrated.
+"""Finalise: from trained members to a package whose errors are calibrated.
 
 Members are selected by their validation loss, calibrated on stars that none of them has seen,
 and written; only then is the test split opened, once.
@@ -34,7 +34,7 @@ from distcnn.training.data.labelled import (
 )
 from distcnn.training.distillation.agreement import ScoredPredictions, student_agreement
 from distcnn.training.evaluate import ensemble_sizes, results_table, without_modalities
-from distcnn.training.loop.member import MemberTask, read_member
+from distcnn.training.loop.member import MemberResult, MemberTask, read_member
 
 
 def finalise_ensemble(
@@ -50,7 +50,10 @@ def finalise_ensemble(
     """Select members, calibrate them on the calibration split, write the package."""
     config, spec = tasks[0].config, tasks[0].spec
     kept = _select_members(tasks, ledger, config.keep)
-    networks = [read_member(task, ledger.done[task.name]["digest"]) for task in kept]
+    results = [result_in(ledger, task) for task in kept]
+    networks = [
+        read_member(task, result.digest) for task, result in zip(kept, results, strict=True)
+    ]
     held_out = read_labelled(store, spec, config.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY)
     return calibrate_and_write(
         path,
@@ -60,7 +63,7 @@ def finalise_ensemble(
         store=store,
         split_summary=split_summary,
         settings=settings,
-        curves=[_curve(task, ledger.done[task.name]) for task in kept],
+        curves=[curve_of(task.number, result) for task, result in zip(kept, results, strict=True)],
         more={
             "ensemble_size": ensemble_sizes(networks, held_out, settings, spec.labels),
             "fingerprint": dict(fingerprint),
@@ -123,7 +126,7 @@ def calibrate_and_write(
 
 def _select_members(tasks: Sequence[MemberTask], ledger: Ledger, keep: float) -> list[MemberTask]:
     """The members with the lowest validation loss, in their own order."""
-    ranked = sorted(tasks, key=lambda task: ledger.done[task.name]["validation"])
+    ranked = sorted(tasks, key=lambda task: result_in(ledger, task).validation)
     return sorted(ranked[: max(1, math.ceil(keep * len(tasks)))], key=lambda task: task.number)
 
 
@@ -137,8 +140,14 @@ def _median_error(error: Array, noise: Array) -> Array:
     return np.asarray(np.median(found, axis=0))
 
 
-def _curve(task: MemberTask, facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {"member": task.number, **facts}
+def result_in(ledger: Ledger, task: MemberTask) -> MemberResult:
+    """What the ledger says of a finished member."""
+    return MemberResult.from_json(ledger.done[task.name])
+
+
+def curve_of(number: int, result: MemberResult) -> dict[str, Any]:
+    """What the package says of a member."""
+    return {"member": number, **result.to_json()}
 
 
 def evaluate_package(

@@ -1,6 +1,6 @@
-"""Run: from a survey to a package.
+"""Train: from a survey to a package.
 
-Members are trained through a executor, one task each; then errors are calibrated on stars that
+Members are trained through an executor, one task each; then errors are calibrated on stars that
 no member has seen, the package is written, and only then is the test split opened.
 """
 
@@ -24,17 +24,14 @@ from distcnn.model import (
 )
 from distcnn.survey import Ledger, Store
 from distcnn.survey.split import groups_digest
-from distcnn.training.claim import claimed
 from distcnn.training.data.labelled import SplitSummary, summarise_split
 from distcnn.training.ddp.launch import train_together
 from distcnn.training.finalise import evaluate_package, finalise_ensemble
-from distcnn.training.finished import check_fingerprint
-from distcnn.training.loop.fit import CHECKPOINT
-from distcnn.training.loop.member import PROGRESS, MemberTask, member_name, run_member
-from distcnn.training.loop.progress import STAGE, Follower, following
+from distcnn.training.loop.checkpoint import CHECKPOINT
+from distcnn.training.loop.member import MemberResult, MemberTask, member_name, run_member
+from distcnn.training.loop.progress import PROGRESS, STAGE, Follower, epochs_done, following
+from distcnn.training.partial import LEDGER, check_fingerprint, locked, partial_folder
 from distcnn.training.plan import TrainPlan, Workload, make_plan
-
-LEDGER = "ledger.jsonl"
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def train_package(
     work = TrainRun.of(survey, package, config)
     whole = work.fingerprint | config.model_dump(mode="json", include={"members", "keep"})
     whole |= {"quality": quality.model_dump(mode="json")}
-    with claimed(work.partial):
+    with locked(work.partial):
         if package.exists():
             made = _reopen(package, whole, config)
         else:
@@ -118,16 +115,12 @@ def plan_training(
 
 
 def _require_begun(package: Path) -> None:
-    partial = _partial(package)
+    partial = partial_folder(package)
     if not package.exists() and not (partial / LEDGER).exists():
         raise UsageError(
             f"there is nothing to resume: neither {package} nor {partial} is there",
             cure="Leave out --resume to begin.",
         )
-
-
-def _partial(package: Path) -> Path:
-    return package.with_name(f"{package.name}.partial")
 
 
 @dataclass(frozen=True)
@@ -149,7 +142,7 @@ class TrainRun:
 
     @property
     def partial(self) -> Path:
-        return _partial(self.package)
+        return partial_folder(self.package)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -227,18 +220,17 @@ def _train_members(
     files = {task.number: task.folder / PROGRESS for task in waiting}
     errors = []
     with following(Follower(files, epochs, listener)) as follower:
-        for outcome in _outcomes(waiting, plan, executor, follower.tell):
+        for outcome in _outcomes(waiting, plan, executor, follower.report):
             if outcome.error is not None:
                 errors.append(outcome.error)
                 continue
-            facts = outcome.unwrap()
-            ledger.record(outcome.task.name, **facts)
+            ledger.record(outcome.task.name, **outcome.unwrap().to_json())
             follower.finish(outcome.task.number, begun[outcome.task.number])
     if errors:
         raise errors[0]
 
 
-Outcomes = Iterator[TaskResult[MemberTask, dict[str, Any]]]
+Outcomes = Iterator[TaskResult[MemberTask, MemberResult]]
 
 
 def _outcomes(
@@ -272,15 +264,14 @@ def _vmapped(waiting: Sequence[MemberTask], executor: Executor) -> Outcomes:
         if outcome.error is not None:
             yield TaskResult(outcome.task.members[0], None, outcome.error)
             continue
-        for task, facts in zip(outcome.task.members, outcome.unwrap(), strict=True):
-            yield TaskResult(task, facts)
+        for task, result in zip(outcome.task.members, outcome.unwrap(), strict=True):
+            yield TaskResult(task, result)
 
 
 def _epochs_done(task: MemberTask, epochs: int) -> int:
-    path = task.folder / PROGRESS
-    if not (task.folder / CHECKPOINT).exists() or not path.exists():
+    if not (task.folder / CHECKPOINT).exists():
         return 0
-    return min(path.read_bytes().count(b"\n"), epochs)
+    return min(epochs_done(task.folder / PROGRESS), epochs)
 
 
 def _summary(

@@ -13,7 +13,9 @@ from distcnn.config import AugmentConfig, DistributeConfig, NetworkConfig, Split
 from distcnn.model import InputSpec
 from distcnn.survey import Store
 from distcnn.training.data.labelled import summarise_split
-from distcnn.training.loop.member import PROGRESS, WEIGHTS, MemberTask, Sharding
+from distcnn.training.data.loader import Sharding
+from distcnn.training.loop.member import WEIGHTS, MemberTask
+from distcnn.training.loop.progress import PROGRESS
 
 LIMIT = 120.0
 """Seconds after which a test gives up waiting."""
@@ -68,12 +70,12 @@ def ranks_of(partial: Path, attempt: int | None = None) -> list[psutil.Process]:
     return [found[name] for name in sorted(found)]
 
 
-def epochs_told(partial: Path) -> int:
+def epochs_reported(partial: Path) -> int:
     path = partial / "member_00" / PROGRESS
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-class Assassin(threading.Thread):
+class RankKiller(threading.Thread):
     """Kills what ``victim`` names, once it is there and training has got so far."""
 
     def __init__(self, partial: Path, *steps) -> None:
@@ -82,6 +84,6 @@ class Assassin(threading.Thread):
 
     def run(self) -> None:
         for epochs, victim in self.steps:
-            until(lambda: epochs_told(self.partial) >= epochs, "an epoch")  # noqa: B023
+            until(lambda: epochs_reported(self.partial) >= epochs, "an epoch")  # noqa: B023
             process_id = until(lambda: victim(self.partial), "a victim")  # noqa: B023
             os.kill(process_id, signal.SIGKILL)

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from rank_runs import LIMIT, Assassin, epochs_told, ranks_of, small, task_of, until, weights
+from rank_runs import LIMIT, RankKiller, epochs_reported, ranks_of, small, task_of, until, weights
 
 from distcnn.clusters import open_cluster
 from distcnn.config import ClusterConfig
@@ -32,8 +32,8 @@ def silent(event):
 def undisturbed(tmp_path_factory, survey):
     """The member as two ranks train it when nobody disturbs them."""
     task = task_of(survey, tmp_path_factory.mktemp("two"), small(ranks=2))
-    facts = train_together(task, SerialExecutor(), silent)
-    return facts, weights(task)
+    result = train_together(task, SerialExecutor(), silent)
+    return result, weights(task)
 
 
 def assert_near(one, other):
@@ -42,11 +42,11 @@ def assert_near(one, other):
 
 
 def test_two_ranks_give_the_weights_of_one(tmp_path, survey, undisturbed):
-    facts, expected = undisturbed
+    result, expected = undisturbed
     task = task_of(survey, tmp_path, small(ranks=1))
     alone = train_together(task, SerialExecutor(), silent)
     assert_near(weights(task), expected)
-    losses, others = np.array(facts["epochs"]), np.array(alone["epochs"])
+    losses, others = np.array(result.epochs), np.array(alone.epochs)
     np.testing.assert_allclose(losses, others, rtol=1e-4)
     assert not ranks_of(tmp_path)
 
@@ -58,22 +58,22 @@ def rank_one(partial):
 
 def launcher_of_rank_one(partial):
     ranks = ranks_of(partial, attempt=2)
-    return ranks[1].ppid() if len(ranks) == 2 and epochs_told(partial) > 2 else 0
+    return ranks[1].ppid() if len(ranks) == 2 and epochs_reported(partial) > 2 else 0
 
 
 def test_a_killed_rank_and_a_killed_worker_cost_an_attempt_each(tmp_path, survey, undisturbed):
-    told = []
+    reported = []
     task = task_of(survey, tmp_path, small())
     with open_cluster(ClusterConfig(workers=2, dashboard=None)) as executor:
-        assassin = Assassin(tmp_path, (1, rank_one), (2, launcher_of_rank_one))
+        assassin = RankKiller(tmp_path, (1, rank_one), (2, launcher_of_rank_one))
         assassin.start()
-        facts = train_together(task, executor, told.append)
+        result = train_together(task, executor, reported.append)
         assassin.join(LIMIT)
-    warnings = [e.text for e in told if isinstance(e, Notice) and e.level == "warning"]
+    warnings = [e.text for e in reported if isinstance(e, Notice) and e.level == "warning"]
     assert warnings[0] == "member 0: rank 1 on 127.0.0.1 was killed by signal 9" + warnings[0][52:]
     assert "lost its worker" in warnings[1]
     assert not ranks_of(tmp_path)
-    assert len(facts["epochs"]) == 8
+    assert len(result.epochs) == 8
     assert_near(weights(task), undisturbed[1])
 
 
@@ -85,7 +85,9 @@ def test_a_killed_client_leaves_nothing_running_and_a_rerun_ends_in_the_same_wei
         env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "TMPDIR": str(tmp_path)},
     )
     partial = tmp_path / "package.partial"
-    until(lambda: epochs_told(partial) >= 1 and len(ranks_of(partial)) == 2, "two ranks at work")
+    until(
+        lambda: epochs_reported(partial) >= 1 and len(ranks_of(partial)) == 2, "two ranks at work"
+    )
     family = psutil.Process(client.pid).children(recursive=True)
     client.kill()
     client.wait()
@@ -99,11 +101,11 @@ def test_a_killed_client_leaves_nothing_running_and_a_rerun_ends_in_the_same_wei
 
 def test_two_trainings_at_once_take_turns_on_one_cluster(tmp_path, survey):
     config = small().model_copy(update={"epochs": 2})
-    told: list[str] = []
+    reported: list[str] = []
 
     def client(name, address):
         def listener(event):
-            told.append(f"{name}: {event.text}")
+            reported.append(f"{name}: {event.text}")
 
         with open_cluster(ClusterConfig(backend=address)) as executor:
             train_together(task_of(survey, tmp_path / name, config), executor, listener)
@@ -115,7 +117,7 @@ def test_two_trainings_at_once_take_turns_on_one_cluster(tmp_path, survey):
             thread.start()
         for thread in threads:
             thread.join(LIMIT)
-    assert sorted(told) == [f"{name}: member 0: 2 ranks begin, attempt 1" for name in names]
+    assert sorted(reported) == [f"{name}: member 0: 2 ranks begin, attempt 1" for name in names]
     first, second = (weights(task_of(survey, tmp_path / name, config)) for name in names)
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name])

@@ -24,9 +24,10 @@ from distcnn.model import Ensemble, Package
 from distcnn.report.text.inspect import describe
 from distcnn.survey import Store
 from distcnn.training import Split, assign_split, distil_package, train_package
-from distcnn.training.claim import claimed
 from distcnn.training.data.labelled import read_labelled
+from distcnn.training.distillation import student
 from distcnn.training.distillation.student import distillation_rows
+from distcnn.training.partial import locked
 
 QUALITY = QualityConfig(novelty_components=4)
 SPLIT = SplitConfig(train=0.6, validation=0.15, calibration=0.15)
@@ -189,16 +190,14 @@ def test_it_learns_from_unlabelled_stars_and_training_stars_alone(survey, simple
 
 
 def test_an_interrupted_run_goes_on_to_the_same_package(place, survey, monkeypatch):
-    from distcnn.training.loop import checkpoint
-
-    whole, append = bytes_of(place / "small"), checkpoint.append_line
+    whole, append = bytes_of(place / "small"), student.append_progress
 
     def stop(path, value):
         append(path, value)
         if value["epoch"] == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "append_line", stop)
+    monkeypatch.setattr(student, "append_progress", stop)
     with pytest.raises(KeyboardInterrupt):
         distil(place, survey, "again")
     monkeypatch.undo()
@@ -266,7 +265,7 @@ def test_what_cannot_be_distilled_is_told_why(tmp_path, place, survey, simple):
     unlabelled = build_survey(tmp_path / "no.zarr", simple, without=("label", "label_error"))
     with pytest.raises(TrainingError, match="has no label"):
         distil(place, unlabelled, "x")
-    with claimed(place / "x.partial"), pytest.raises(TrainingError, match="another training works"):
+    with locked(place / "x.partial"), pytest.raises(TrainingError, match="another training works"):
         distil(place, survey, "x")
     assert not list(place.glob("x*"))
 

@@ -107,7 +107,7 @@ def loader(numbers, of):
     return TrainLoader(datasets, of, len(ROWS), 64, torch.ones(1, 1))
 
 
-def told(loader):
+def steps_of(loader):
     return [
         {
             (
@@ -122,14 +122,14 @@ def told(loader):
 
 
 def test_what_a_step_sees_does_not_depend_on_who_has_which_virtual_rank():
-    whole = told(loader(range(4), 4))
-    parts = zip(told(loader([0, 3], 4)), told(loader([1, 2], 4)), strict=True)
+    whole = steps_of(loader(range(4), 4))
+    parts = zip(steps_of(loader([0, 3], 4)), steps_of(loader([1, 2], 4)), strict=True)
     assert [one | other for one, other in parts] == whole
     assert len(whole) == loader(range(4), 4).steps == 11
 
 
 def test_random_numbers_differ_between_virtual_ranks_and_steps():
-    steps = told(loader(range(4), 4))
+    steps = steps_of(loader(range(4), 4))
     seeds = [micro_batch[1] for step in steps for micro_batch in step]
     assert len(set(seeds)) == len(seeds) == 44
 

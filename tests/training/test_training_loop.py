@@ -16,12 +16,14 @@ from distcnn.training.data.labelled import read_labelled
 from distcnn.training.data.loader import (
     StreamedDataset,
     TrainLoader,
+    derived_seed,
     known_snr,
     rows_of_virtual_rank,
 )
 from distcnn.training.data.tensors import scale_stars
 from distcnn.training.loop import checkpoint
-from distcnn.training.loop.fit import CHECKPOINT, derived_seed, mean_loss, one_cycle, train_member
+from distcnn.training.loop.checkpoint import CHECKPOINT
+from distcnn.training.loop.fit import mean_loss, one_cycle, train_member
 from distcnn.training.loop.loss import validation_loss
 
 
@@ -41,7 +43,7 @@ def member(survey, config):
     network = fresh()
     train, validation = scale_stars(network, stars), scale_stars(network, held)
 
-    def run(folder, *, report=lambda epoch: None, **changes):
+    def run(folder, *, on_epoch=lambda epoch: None, **changes):
         folder.mkdir(exist_ok=True)
         network = fresh()
         progress = train_member(
@@ -52,7 +54,7 @@ def member(survey, config):
             config=config.model_copy(update=changes),
             seed=5,
             folder=folder,
-            report=report,
+            on_epoch=on_epoch,
         )
         return network, progress
 
@@ -86,7 +88,7 @@ def assert_same(one, other):
 def test_a_killed_member_resumes_to_identical_weights(tmp_path, member, after):
     undisturbed, expected = member.run(tmp_path / "whole")
     with pytest.raises(Killed):
-        member.run(tmp_path / "killed", report=killer(after))
+        member.run(tmp_path / "killed", on_epoch=killer(after))
     resumed, progress = member.run(tmp_path / "killed")
     assert progress.epochs == expected.epochs
     assert_same(resumed, undisturbed)
@@ -120,7 +122,7 @@ def streamed(member, folder, config, dies_at=10**9):
         config=config,
         seed=5,
         folder=folder,
-        report=lambda epoch: None,
+        on_epoch=lambda epoch: None,
     )
     return network, progress
 
@@ -148,7 +150,7 @@ def test_a_member_killed_within_an_epoch_resumes_to_identical_weights(
 def test_a_damaged_checkpoint_is_not_believed(tmp_path, member):
     undisturbed, _ = member.run(tmp_path / "whole")
     with pytest.raises(Killed):
-        member.run(tmp_path / "killed", report=killer(2))
+        member.run(tmp_path / "killed", on_epoch=killer(2))
     path = tmp_path / "killed" / CHECKPOINT
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

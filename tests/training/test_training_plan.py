@@ -13,8 +13,8 @@ from distcnn.errors import FingerprintMismatch, TrainingError
 from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.model import InputSpec
 from distcnn.training import plan_training, train_package
-from distcnn.training.claim import claimed
 from distcnn.training.data.labelled import MAX_STARS_IN_MEMORY
+from distcnn.training.partial import locked
 from distcnn.training.plan import Workload, make_plan
 
 SPEC = InputSpec(800, 110, ("g", "bp", "rp"), True, "x", ("teff", "logg", "mh"))
@@ -139,7 +139,7 @@ def test_what_was_begun_is_resumed_but_not_with_another_strategy(tmp_path, surve
 
 
 def hold(partial, ready, over):
-    with claimed(partial):
+    with locked(partial):
         ready.set()
         over.wait()
 
@@ -157,13 +157,13 @@ def test_two_trainings_do_not_share_a_package(tmp_path, survey, config):
         )
     holder.kill()  # a lock does not outlive its holder
     holder.join()
-    with claimed(partial):
+    with locked(partial):
         assert (partial / "lock").read_text().startswith(f"process {os.getpid()} ")
     assert not partial.exists()
 
 
 def test_a_claim_leaves_the_work_of_others_alone(tmp_path):
-    with claimed(tmp_path / "p.partial"):
+    with locked(tmp_path / "p.partial"):
         (tmp_path / "p.partial" / "ledger.jsonl").touch()
     assert [path.name for path in (tmp_path / "p.partial").iterdir()] == ["ledger.jsonl"]
 

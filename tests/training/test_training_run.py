@@ -22,7 +22,7 @@ from distcnn.quality import Quality
 from distcnn.survey import Store
 from distcnn.training import Split, assign_split, train_package
 from distcnn.training.data.labelled import read_labelled
-from distcnn.training.loop.fit import CHECKPOINT
+from distcnn.training.loop.checkpoint import CHECKPOINT
 from distcnn.training.loop.member import WEIGHTS
 
 
@@ -200,10 +200,10 @@ def test_epochs_are_told_while_members_train_and_add_up(tmp_path, survey, config
     assert isinstance(events[0], StageStarted)
     assert isinstance(events[-1], StageEnded)
     assert sum(event.count for event in events if isinstance(event, Advanced)) == events[0].total
-    told = [event for event in events if isinstance(event, EpochEnded)]
+    reported = [event for event in events if isinstance(event, EpochEnded)]
     curves = Package.load(tmp_path / "package").curves
     for curve in curves:
-        mine = [event for event in told if event.member == curve["member"]]
+        mine = [event for event in reported if event.member == curve["member"]]
         assert [event.epoch for event in mine] == list(range(1, len(curve["epochs"]) + 1))
         assert [event.validation for event in mine] == [v for _, v in curve["epochs"]]
         assert all(event.stars_per_second > 0 for event in mine)

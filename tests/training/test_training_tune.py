@@ -47,7 +47,7 @@ def run(survey, study, config, settings, *, executor=None, heard=lambda event: N
     )
 
 
-def told(study):
+def outcomes(study):
     """What must be the same wherever and however a study runs."""
     return [(t.params, t.value) for t in study.trials if t.state == "complete"]
 
@@ -137,7 +137,7 @@ def test_the_same_command_again_does_nothing_and_more_trials_go_on(
     again = (tmp_path / "study" / JOURNAL).read_bytes()
     assert again.count(b"\n") == journal.count(b"\n") + 1  # that the study is opened
     study = run(survey, tmp_path / "study", config, settings)
-    assert told(study) == told(whole(config, settings))
+    assert outcomes(study) == outcomes(whole(config, settings))
 
 
 def test_labels_of_test_and_calibration_stars_do_not_matter(
@@ -148,11 +148,11 @@ def test_labels_of_test_and_calibration_stars_do_not_matter(
     label[(part == Split.TEST) | (part == Split.CALIBRATION)] += 1000
     poisoned = build_survey(tmp_path / "poisoned.zarr", simple | {"label": label})
     study = run(poisoned, tmp_path / "study", config, settings)
-    assert told(study) == told(whole(config, settings))
+    assert outcomes(study) == outcomes(whole(config, settings))
     label[part == Split.VALIDATION] += 1000
     judged = build_survey(tmp_path / "judged.zarr", simple | {"label": label})
     first = settings.model_copy(update={"trials": 1})
-    assert told(run(judged, tmp_path / "other", config, first))[0] != told(study)[0]
+    assert outcomes(run(judged, tmp_path / "other", config, first))[0] != outcomes(study)[0]
 
 
 def test_a_driver_that_is_stopped_goes_on_as_if_it_had_not_been(
@@ -168,7 +168,7 @@ def test_a_driver_that_is_stopped_goes_on_as_if_it_had_not_been(
     study = run(survey, tmp_path / "study", config, settings)
     assert [trial.state for trial in study.trials] == ["complete", "failed"] + ["complete"] * 2
     assert study.trials[2].params == study.trials[1].params
-    assert told(study) == told(whole(config, settings))
+    assert outcomes(study) == outcomes(whole(config, settings))
 
 
 def test_a_trial_whose_worker_died_is_asked_anew_by_the_next_run(
@@ -183,7 +183,7 @@ def test_a_trial_whose_worker_died_is_asked_anew_by_the_next_run(
     assert again.trials[3].params == study.trials[1].params
     assert again.trials[3].state == "complete"
     # Known to the undisturbed study, too, though the order of telling was another one.
-    assert again.trials[3].value == told(whole(config, settings))[1][1]
+    assert again.trials[3].value == outcomes(whole(config, settings))[1][1]
     assert not (tmp_path / "study" / "work").exists()
 
 
@@ -224,7 +224,7 @@ def test_killed_for_real_it_goes_on_and_the_best_trains(
     assert driver.returncode == -signal.SIGKILL
     chosen = load_config(conf, ["cluster.backend=serial"])
     done = pipeline.tune_survey(survey, study, chosen)
-    assert told(done) == told(wanted)
+    assert outcomes(done) == outcomes(wanted)
     best = load_config(study / "best.yaml", ["train.epochs=1", "train.members=1"])
     assert best.train.learning_rate == done.best.params["learning_rate"]
     assert best.quality == chosen.quality

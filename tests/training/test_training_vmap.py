@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from distcnn.survey import Store
 from distcnn.training.data.labelled import summarise_split
 from distcnn.training.data.tensors import Scaled
 from distcnn.training.loop import checkpoint
+from distcnn.training.loop.checkpoint import CHECKPOINT
 from distcnn.training.loop.conv_matmul import ByteDropout, convs_as_matmuls, cpu_form
-from distcnn.training.loop.fit import CHECKPOINT
-from distcnn.training.loop.member import PROGRESS, WEIGHTS, MemberTask, read_member, run_member
+from distcnn.training.loop.member import WEIGHTS, MemberTask, read_member, run_member
 from distcnn.training.loop.precision import choose_precision, difference, float32_heads
+from distcnn.training.loop.progress import PROGRESS
 from distcnn.training.vmap.stacked import ParameterShapes, StackedMembers
 from distcnn.training.vmap.trainer import VmapTask, VmapTrainer, run_vmapped
 
@@ -52,35 +54,34 @@ def assert_close(met, expected, tolerance):
         torch.testing.assert_close(met[name], tensor, atol=tolerance, rtol=tolerance, msg=name)
 
 
-def without_arithmetic(facts):
-    return [{k: v for k, v in fact.items() if k != "arithmetic"} for fact in facts]
+def without_arithmetic(results):
+    return [replace(result, arithmetic=None) for result in results]
 
 
-def test_fused_members_are_those_trained_one_by_one(tmp_path, survey, bare):
+def test_vmapped_members_are_those_trained_one_by_one(tmp_path, survey, bare):
     alone = tasks(survey, tmp_path / "alone", bare)
     together = tasks(survey, tmp_path / "together", bare)
     expected = [run_member(task) for task in alone]
     met = run_vmapped(VmapTask(together))
-    for fact, other, one, two in zip(met, expected, together, alone, strict=True):
-        assert set(fact) == {*other, "arithmetic"}
-        assert (fact["seed"], fact["best"]) == (other["seed"], other["best"])
-        np.testing.assert_allclose(fact["epochs"], other["epochs"], rtol=1e-4, atol=1e-4)
-        assert fact["digest"] == hashing.of_bytes((one.folder / WEIGHTS).read_bytes())
+    for result, other, one, two in zip(met, expected, together, alone, strict=True):
+        assert (result.seed, result.best) == (other.seed, other.best)
+        np.testing.assert_allclose(result.epochs, other.epochs, rtol=1e-4, atol=1e-4)
+        assert result.digest == hashing.of_bytes((one.folder / WEIGHTS).read_bytes())
         assert_close(weights(one), weights(two), 2e-3)
 
 
 def test_the_files_left_behind_are_those_of_a_member(tmp_path, survey, config):
     task = VmapTask(tasks(survey, tmp_path, config))
-    facts = run_vmapped(task)
+    results = run_vmapped(task)
     assert not task.folder.exists()
-    for member, fact in zip(task.members, facts, strict=True):
+    for member, result in zip(task.members, results, strict=True):
         assert {path.name for path in member.folder.iterdir()} == {PROGRESS, WEIGHTS}
         lines = [json.loads(line) for line in (member.folder / PROGRESS).read_text().splitlines()]
         assert [line["epoch"] for line in lines] == list(range(1, config.epochs + 1))
-        assert [(line["loss"], line["validation"]) for line in lines] == fact["epochs"]
+        assert [(line["loss"], line["validation"]) for line in lines] == result.epochs
         assert all(line["stars_per_second"] > 0 for line in lines)
-        assert not read_member(member, fact["digest"]).training
-        assert fact["arithmetic"]["precision"] == "float32"
+        assert not read_member(member, result.digest).training
+        assert result.arithmetic.precision == "float32"
 
 
 class Killed(Exception):
@@ -113,14 +114,14 @@ def test_a_killed_pass_resumes_to_identical_weights(tmp_path, survey, config, mo
 def test_members_stop_each_for_itself(tmp_path, survey, bare):
     settings = bare.model_copy(update={"epochs": 30, "patience": 1, "learning_rate": 0.02})
     together = tasks(survey, tmp_path / "together", settings, range(4))
-    facts = run_vmapped(VmapTask(together))
-    lengths = [len(fact["epochs"]) for fact in facts]
+    results = run_vmapped(VmapTask(together))
+    lengths = [len(result.epochs) for result in results]
     assert len(set(lengths)) > 1
-    for fact in facts:
-        validations = [validation for _, validation in fact["epochs"]]
-        assert fact["best"] == int(np.argmin(validations))
-        assert fact["validation"] == min(validations)
-        assert len(validations) == min(fact["best"] + 2, 30)
+    for result in results:
+        validations = [validation for _, validation in result.epochs]
+        assert result.best == int(np.argmin(validations))
+        assert result.validation == min(validations)
+        assert len(validations) == min(result.best + 2, 30)
 
 
 def test_one_member_does_not_notice_the_others(tmp_path, survey, bare):
@@ -132,16 +133,16 @@ def test_one_member_does_not_notice_the_others(tmp_path, survey, bare):
 
 
 @pytest.mark.parametrize("preset", PRESETS[1:])
-def test_published_networks_can_be_fused(tmp_path, survey, config, preset, request):
+def test_published_networks_can_be_vmapped(tmp_path, survey, config, preset, request):
     if preset == "hr15n2023":
         simple = request.getfixturevalue("simple")
         from simple_survey import build_survey
 
         survey = build_survey(tmp_path / "wide.zarr", simple, repeat=2)
     settings = config.model_copy(update={"network": NetworkConfig(preset=preset), "epochs": 2})
-    facts = run_vmapped(VmapTask(tasks(survey, tmp_path / "p", settings, [0, 1])))
-    assert all(len(fact["epochs"]) == 2 for fact in facts)
-    assert len({fact["digest"] for fact in facts}) == 2
+    results = run_vmapped(VmapTask(tasks(survey, tmp_path / "p", settings, [0, 1])))
+    assert all(len(result.epochs) == 2 for result in results)
+    assert len({result.digest for result in results}) == 2
 
 
 def test_a_loss_that_is_not_finite_names_the_member(tmp_path, survey, config):
@@ -153,10 +154,10 @@ def test_a_loss_that_is_not_finite_names_the_member(tmp_path, survey, config):
 def layers_and_inputs(preset, pixels=200, stars=6):
     spec = InputSpec(pixels, 12, ("g", "bp", "rp"), True, "test", ("teff", "logg", "mh"))
     network = build_network(spec, NetworkConfig(preset=preset, width=16, hidden=32), 1)
-    dice = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(3)
     widths = {"spectrum": pixels, "xp": 12, "scalars": len(spec.features)}
     return network.layers, {
-        name: torch.randn(stars, width, generator=dice) for name, width in widths.items()
+        name: torch.randn(stars, width, generator=generator) for name, width in widths.items()
     }
 
 
@@ -229,7 +230,7 @@ def test_bfloat16_is_measured_and_refused_where_it_is_wrong(monkeypatch):
     monkeypatch.setattr("distcnn.training.loop.precision.is_fast", lambda device: True)
     assert choose_precision(layers, batch_of(inputs))[0] == torch.bfloat16
     assert choose_precision(layers, batch_of(inputs), "float32")[0] == torch.float32
-    wrong = tuple(value * 1e5 for value in inputs)
+    wrong = {name: value * 1e5 for name, value in inputs.items()}
     precision, why = choose_precision(layers, batch_of(wrong))
     assert precision == torch.float32
     assert "spreads off" in why

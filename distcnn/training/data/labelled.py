@@ -84,15 +84,9 @@ def read_rows(store: Store, spec: InputSpec, rows: Array) -> Iterator[Labelled]:
         yield _labelled({name: array[some - start] for name, array in block.items()}, spec)
 
 
-def join(parts: Sequence[Labelled]) -> Labelled:
-    """Those stars one after the other."""
-    return Labelled(
-        np.concatenate([part.source_id for part in parts]),
-        StarInputs.joined([part.inputs for part in parts]),
-        np.concatenate([part.flux_error for part in parts]),
-        np.concatenate([part.label for part in parts]),
-        np.concatenate([part.label_error for part in parts]),
-    )
+def read_stars(store: Store, spec: InputSpec, rows: Array) -> Labelled:
+    """The stars at ascending row numbers, all in memory."""
+    return _concatenate(list(read_rows(store, spec, rows)))
 
 
 def read_labelled(
@@ -111,7 +105,7 @@ def read_labelled(
             expected="labelled stars in every part of the split",
             cure="Ingest more labelled stars, or change train.split.",
         )
-    return join(list(read_rows(store, spec, rows)))
+    return read_stars(store, spec, rows)
 
 
 def read_labels(store: Store, spec: InputSpec, rows: Array) -> Array:
@@ -230,6 +224,17 @@ def _labelled(arrays: dict[str, Array], spec: InputSpec) -> Labelled:
         label_error=arrays.pop("label_error"),
         flux_error=arrays.pop("flux_error", np.empty((stars, 0), np.float32)),
         inputs=star_inputs(arrays or {"snr": np.full(stars, np.nan, np.float32)}, spec),
+    )
+
+
+def _concatenate(parts: Sequence[Labelled]) -> Labelled:
+    """Parts, at least one, one after the other."""
+    return Labelled(
+        np.concatenate([part.source_id for part in parts]),
+        StarInputs.joined([part.inputs for part in parts]),
+        np.concatenate([part.flux_error for part in parts]),
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.label_error for part in parts]),
     )
 
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import distcnn
 from distcnn.errors import ClusterError, TrainingError
@@ -24,7 +23,7 @@ from distcnn.events import Listener, Notice
 from distcnn.executor import Cancelled, Gang, TaskResult, WorkerContext
 from distcnn.training.ddp.rendezvous import names
 from distcnn.training.ddp.worker import EXIT_LOST_GROUP, RankTask, attempt_folder, error_from_json
-from distcnn.training.loop.member import MemberTask
+from distcnn.training.loop.member import MemberResult, MemberTask
 
 POLL_S = 0.1
 LOST_NEWS_WAIT_S = 2.0
@@ -40,8 +39,8 @@ class RankDied(Exception):
         self.text, self.culprit = text, culprit
 
 
-def train_together(task: MemberTask, gang: Gang, listener: Listener) -> dict[str, Any]:
-    """Train a member by a group of ranks; facts as of ``run_member``, of the first rank.
+def train_together(task: MemberTask, gang: Gang, listener: Listener) -> MemberResult:
+    """Train a member by a group of ranks; returns the result of rank 0.
 
     Raises
     ------
@@ -62,8 +61,7 @@ def train_together(task: MemberTask, gang: Gang, listener: Listener) -> dict[str
                 raise
             continue  # a worker went between counting and beginning
         if all(outcome.error is None for outcome in outcomes):
-            facts: dict[str, Any] = outcomes[0].unwrap()
-            return facts
+            return outcomes[0].unwrap()
         died = _what_happened(outcomes)
         listener(Notice(f"member {task.number}: {died}", "warning"))
     raise TrainingError(
@@ -84,7 +82,7 @@ def _attempts_before(task: MemberTask) -> int:
     return max((int(p.name.rpartition("_")[2]) for p in task.folder.glob("attempt_*")), default=0)
 
 
-def _what_happened(outcomes: Sequence[TaskResult[RankTask, Any]]) -> str:
+def _what_happened(outcomes: Sequence[TaskResult[RankTask, MemberResult]]) -> str:
     """The reason in a sentence; raises what no other attempt would cure."""
     lost = []
     for outcome in outcomes:
@@ -98,7 +96,7 @@ def _what_happened(outcomes: Sequence[TaskResult[RankTask, Any]]) -> str:
     return min(lost)[1] if lost else "a rank was stopped"
 
 
-def launch(task: RankTask) -> dict[str, Any]:
+def launch(task: RankTask) -> MemberResult:
     """Run one rank to its end as a child of this process; returns its facts.
 
     Raises
@@ -164,11 +162,10 @@ def _end(rank: "subprocess.Popen[bytes]") -> None:
             rank.stdin.close()
 
 
-def _answer(task: RankTask, code: int, context: WorkerContext) -> dict[str, Any]:
+def _answer(task: RankTask, code: int, context: WorkerContext) -> MemberResult:
     answer = json.loads(task.answer.read_bytes()) if task.answer.exists() else {}
-    if "facts" in answer:
-        facts: dict[str, Any] = answer["facts"]
-        return facts
+    if "result" in answer:
+        return MemberResult.from_json(answer["result"])
     if "error" in answer:
         raise error_from_json(answer)
     me = f"rank {task.rank} on {context.host}"

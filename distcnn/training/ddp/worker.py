@@ -25,7 +25,7 @@ from distcnn.model.devices import open_device
 from distcnn.training.data.loader import Sharding
 from distcnn.training.ddp.rendezvous import RankLost, rendezvous
 from distcnn.training.loop.collective import DdpCollective
-from distcnn.training.loop.member import MemberTask, train_one
+from distcnn.training.loop.member import MemberResult, MemberTask, train_on_rank
 
 EXIT_LOST_GROUP = 75
 """Exit code of a rank that could not go on without the others."""
@@ -119,7 +119,7 @@ def main() -> int:
     threading.Thread(target=_end_with_launcher, daemon=True).start()
     try:
         with worker_context(context):
-            facts = _train(task, host)
+            result = _train(task, host)
     except RankLost as lost:
         _say(task, host, str(lost))
         _leave(task, {"lost": str(lost)})
@@ -128,11 +128,11 @@ def main() -> int:
         _say(task, host, str(error))
         _leave(task, error_to_json(error))
         return 1
-    _leave(task, {"facts": facts})
+    _leave(task, {"result": result.to_json()})
     return 0
 
 
-def _train(task: RankTask, host: str) -> dict[str, Any]:
+def _train(task: RankTask, host: str) -> MemberResult:
     config = task.member.config.distribute
     device = open_device(config.device)
     with rendezvous(
@@ -141,9 +141,9 @@ def _train(task: RankTask, host: str) -> dict[str, Any]:
         every = task.member.sharding.virtual_ranks
         mine = len(range(task.rank, every, task.world))
         _say(task, host, f"begins, {mine} of {every} virtual ranks")
-        facts = train_one(task.member, DdpCollective(device, lambda: _fence(task)), device)
+        result = train_on_rank(task.member, DdpCollective(device, lambda: _fence(task)), device)
         _say(task, host, f"ends, with at most {_peak() / 1e6:.0f} MB of memory")
-        return facts
+        return result
 
 
 def _peak() -> int:

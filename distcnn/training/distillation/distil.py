@@ -19,7 +19,6 @@ from distcnn.executor import Executor
 from distcnn.model import InputSpec, Package
 from distcnn.survey import Ledger, Store
 from distcnn.survey.split import Split, groups_digest
-from distcnn.training.claim import claimed
 from distcnn.training.data.labelled import (
     MAX_STARS_IN_MEMORY,
     SplitSummary,
@@ -33,12 +32,12 @@ from distcnn.training.distillation.student import (
     run_student,
     train_config,
 )
-from distcnn.training.finalise import calibrate_and_write, evaluate_package
-from distcnn.training.finished import check_fingerprint
-from distcnn.training.loop.member import PROGRESS, MemberTask, read_member
-from distcnn.training.loop.progress import Follower, following
+from distcnn.training.finalise import calibrate_and_write, curve_of, evaluate_package, result_in
+from distcnn.training.loop.member import MemberTask, read_member
+from distcnn.training.loop.progress import PROGRESS, Follower, epochs_done, following
+from distcnn.training.partial import LEDGER, check_fingerprint, locked, partial_folder
 
-STAGE, LEDGER = "distil", "ledger.jsonl"
+STAGE = "distil"
 MIN_DISTILLATION_STARS = 100
 """Stars without which nothing can be learned."""
 
@@ -82,7 +81,7 @@ def distil_package(
     """
     clock = time.perf_counter()
     work = DistilRun.of(package, small, survey, config, quality)
-    with claimed(work.partial):
+    with locked(work.partial):
         if small.exists():
             made = _reopen(small, work.fingerprint)
         else:
@@ -130,7 +129,7 @@ class DistilRun:
 
     @property
     def partial(self) -> Path:
-        return self.small.with_name(f"{self.small.name}.partial")
+        return partial_folder(self.small)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -209,17 +208,17 @@ def _train(work: DistilRun, ledger: Ledger, executor: Executor, listener: Listen
     if task.name in ledger.done:
         return
     file, epochs = task.member.folder / PROGRESS, work.config.epochs
-    begun = min(file.read_bytes().count(b"\n"), epochs) if file.exists() else 0
+    begun = min(epochs_done(file), epochs)
     listener(StageStarted(STAGE, epochs, "epochs", begun))
     with following(Follower({0: file}, epochs, listener, STAGE)) as follower:
         for outcome in executor(run_student, [task]):
-            ledger.record(task.name, **outcome.unwrap())
+            ledger.record(task.name, **outcome.unwrap().to_json())
             follower.finish(0, begun)
 
 
 def _finalise(work: DistilRun, ledger: Ledger) -> Package:
-    facts = ledger.done[work.task.name]
-    network = read_member(work.task.member, facts["digest"])
+    result = result_in(ledger, work.task.member)
+    network = read_member(work.task.member, result.digest)
     held_out = read_labelled(
         work.store, work.teacher.spec, work.train.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY
     )
@@ -231,7 +230,7 @@ def _finalise(work: DistilRun, ledger: Ledger) -> Package:
         store=work.store,
         split_summary=work.split_summary,
         settings=work.quality,
-        curves=[{"member": 0, **facts}],
+        curves=[curve_of(0, result)],
         more={
             "distilled": {
                 "teacher": work.teacher.digest,

@@ -5,10 +5,8 @@ It learns from all stars of the survey, labelled or not, but for the labelled on
 reference label is read here. What the task leaves behind is what a member leaves.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,34 +25,18 @@ from distcnn.training.data.labelled import (
     Labelled,
     evenly_spaced,
     find_rows,
-    join,
     read_rows,
-    rows_per_read,
+    read_stars,
 )
-from distcnn.training.data.loader import (
-    Dataset,
-    InMemoryDataset,
-    StreamedDataset,
-    TrainLoader,
-    derived_seed,
-    known_snr,
-)
+from distcnn.training.data.loader import TrainLoader, derived_seed, known_snr
+from distcnn.training.data.source import MAX_SAMPLE_STARS, ScaledReader, scaling_of
 from distcnn.training.data.tensors import Scaled, gather, scale_stars
 from distcnn.training.distillation.teacher import DISTILLATION, DistillationTargets, Teacher
-from distcnn.training.loop import checkpoint
-from distcnn.training.loop.collective import SingleRank
-from distcnn.training.loop.fit import CHECKPOINT, train_member
-from distcnn.training.loop.member import (
-    PROGRESS,
-    MemberTask,
-    arithmetic_facts,
-    optimise_layers,
-    result_of,
-    write_member,
-)
+from distcnn.training.loop.fit import train_member
+from distcnn.training.loop.member import MemberResult, MemberTask, finish_member
+from distcnn.training.loop.precision import optimise_layers
+from distcnn.training.loop.progress import PROGRESS, append_progress
 
-MAX_SCALING_STARS = 20_000
-"""Most stars on which the facts of augmentation are measured."""
 MAX_VALIDATION_STARS = 8192
 """Most validation stars; each is there twice, as it is and changed."""
 
@@ -112,19 +94,19 @@ def data_digest(store: Store, teacher: Package, rows: Array) -> str:
     return hashing.of_value(seen)
 
 
-def run_student(task: StudentTask) -> dict[str, Any]:
-    """Train the student, or go on with it; returns digest, seed, best epoch and losses."""
+def run_student(task: StudentTask) -> MemberResult:
+    """Train the student, or go on with it."""
     member, device = task.member, open_device(task.config.device)
     member.folder.mkdir(parents=True, exist_ok=True)
-    data = DistillationData(task)
     with worker_threads():
+        data = DistillationData(task)
         teacher = Teacher(data.teacher, device)
         loader, augment = data.loader(), data.augment()
         validation = data.validation(augment, teacher, loader.pool)
     network = data.network
     network.layers.to(device)
-    precision, why = optimise_layers(network, validation, SingleRank(), member.config.precision)
-    progress = train_member(
+    arithmetic = optimise_layers(network.layers, validation, member.config.precision, ranks=1)
+    state = train_member(
         network,
         loader,
         validation,
@@ -132,14 +114,11 @@ def run_student(task: StudentTask) -> dict[str, Any]:
         config=member.config,
         seed=member.seed,
         folder=member.folder,
-        report=lambda epoch: checkpoint.append_line(member.folder / PROGRESS, epoch),
-        precision=precision,
+        on_epoch=lambda epoch: append_progress(member.folder / PROGRESS, epoch),
+        precision=arithmetic.dtype,
         loss=DISTILLATION,
     )
-    network.layers.to("cpu")
-    digest = write_member(member, network)
-    (member.folder / CHECKPOINT).unlink(missing_ok=True)
-    return result_of(member, progress, digest) | arithmetic_facts(device, precision, why)
+    return MemberResult.of(member, state, finish_member(member, network), arithmetic)
 
 
 class DistillationData:
@@ -152,63 +131,46 @@ class DistillationData:
         self.teacher = Package.load(task.teacher)
         self.network = student_network(self.teacher, member)
         self.rows = distillation_rows(self.store, self.config.split, task.config.stars)
-        self.sample = self._read(evenly_spaced(self.rows, MAX_SCALING_STARS))
-
-    def loader(self) -> TrainLoader:
-        """Stars to learn from: in memory, or read again in every epoch where they are too many."""
-        dataset: Dataset
-        star = max(1, scaled(self.network, self.sample.take(slice(0, 1))).bytes)
-        streamed = star * len(self.rows) > self.task.config.memory
-        if streamed:
-            room = max(1, self.task.config.memory // star)
-            dataset = StreamedDataset(
-                self.rows, self.read, piece=rows_per_read(self.store), buffer=room
-            )
-        else:
-            dataset = InMemoryDataset(self.read(self.rows))
-        pool = known_snr(torch.from_numpy(self.sample.inputs["snr"]))
-        return TrainLoader(
-            {0: dataset}, 1, len(self.rows), self.config.batch, pool, streamed=streamed
+        self.sample = read_stars(self.store, self.spec, evenly_spaced(self.rows, MAX_SAMPLE_STARS))
+        self.reader = ScaledReader(
+            self.store,
+            self.spec,
+            lambda stars: scale_unlabelled(self.network, stars),
+            self.sample.take(np.arange(0)),
         )
 
+    def loader(self) -> TrainLoader:
+        """Stars to learn from: in memory, or through a shuffle buffer where they are too many."""
+        stars, memory = len(self.rows), self.task.config.memory
+        one = max(1, scale_unlabelled(self.network, self.sample.take(slice(0, 1))).bytes)
+        buffer = max(1, memory // one) if one * stars > memory else 0
+        dataset = self.reader.dataset(self.rows, buffer)
+        pool = known_snr(torch.from_numpy(self.sample.inputs["snr"]))
+        return TrainLoader({0: dataset}, 1, stars, self.config.batch, pool, streamed=buffer > 0)
+
     def augment(self) -> Augment:
-        facts = SurveyProperties.of(self.store, self.sample)
-        return Augment(self.config.augment, self.spec, self.network, facts)
+        properties = SurveyProperties.of(self.store, self.sample)
+        return Augment(self.config.augment, self.spec, self.network, properties)
 
     def validation(self, augment: Augment, teacher: Teacher, pool: Tensor) -> Scaled:
-        """Validation stars as they are, then changed once for all, with the answers."""
+        """Validation stars as they are, then augmented once for all, with the teacher's answers."""
         rows = find_rows(self.store, self.spec, self.config.split, Split.VALIDATION)
-        plain = self.read(evenly_spaced(rows, MAX_VALIDATION_STARS))
+        plain = self.reader.read(evenly_spaced(rows, MAX_VALIDATION_STARS))
         changed = Scaled(*(tensor.clone() for tensor in plain.tensors()))
         generator = torch.Generator().manual_seed(derived_seed(self.config.seed, 1))
         both = [plain, augment(changed, pool, generator)]
         return teacher.answer(gather(both, 2 * len(plain)))
 
-    def read(self, rows: Array) -> Scaled:
-        """The stars at ascending rows."""
-        parts: Iterator[Labelled] = read_rows(self.store, self.spec, rows)
-        if not len(rows):
-            return scaled(self.network, self.sample.take(slice(0, 0)))
-        return gather((scaled(self.network, part) for part in parts), len(rows))
-
-    def _read(self, rows: Array) -> Labelled:
-        return join(list(read_rows(self.store, self.spec, rows)))
-
 
 def student_network(teacher: Package, member: MemberTask) -> Network:
     """A new student with the scalings of its teacher."""
     network = build_network(member.spec, member.config.network, member.seed)
-    state = {
-        name: tensor
-        for name, tensor in teacher.scaling().state_dict().items()
-        if name.startswith(("inputs.", "labels."))
-    }
-    network.load_state_dict(state, strict=False)
+    network.load_state_dict(scaling_of(teacher.scaling().state_dict()), strict=False)
     return network
 
 
-def scaled(network: Network, stars: Labelled) -> Scaled:
-    """Stars without their reference labels: every label is one to be learned."""
+def scale_unlabelled(network: Network, stars: Labelled) -> Scaled:
+    """Stars without their reference labels: the teacher has an answer for every label of each."""
     found = scale_stars(network, stars)
     empty = torch.empty((len(found), 0))
     return replace(found, target=empty, variance=empty, known=torch.ones_like(found.known))

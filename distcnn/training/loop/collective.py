@@ -1,4 +1,4 @@
-"""Collective: what a rank needs of the others. The loop is the same for one rank and for many."""
+"""Collective: what a rank needs of the others; the loop is the same for one rank and for many."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -27,15 +27,22 @@ class Collective(Protocol):
         ...
 
     def sync_gradients(self, layers: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-        """One of this rank's parts of a batch; ranks meet at the last."""
+        """Around ``backward`` of one of this rank's micro-batches.
+
+        Gradients add up locally until the ``last`` one, which exchanges them: once per step
+        instead of once per micro-batch (``no_sync`` of torch).
+        """
         ...
 
-    def is_writer(self) -> bool:
-        """Whether this is the rank that writes and reports."""
+    def may_write(self) -> bool:
+        """Whether this is the rank that writes and reports.
+
+        Asked before every write, so that a group that was given up without knowing it stops here.
+        """
         ...
 
     def assert_equal(self, value: int, what: str) -> None:
-        """Refuse to go on where ranks see different values."""
+        """Refuse to go on where ranks see different values of ``what``."""
         ...
 
 
@@ -54,7 +61,7 @@ class SingleRank:
     def sync_gradients(self, layers: nn.Module, *, last: bool) -> Iterator[None]:
         yield
 
-    def is_writer(self) -> bool:
+    def may_write(self) -> bool:
         return True
 
     def assert_equal(self, value: int, what: str) -> None:
@@ -80,6 +87,7 @@ class DdpCollective:
         return values.copy_(there)
 
     def wrap(self, layers: nn.Module) -> nn.Module:
+        # Buffers are constant here (scalings): sending them in every step would buy nothing.
         return DistributedDataParallel(layers, broadcast_buffers=False)
 
     @contextmanager
@@ -90,7 +98,7 @@ class DdpCollective:
         with layers.no_sync():
             yield
 
-    def is_writer(self) -> bool:
+    def may_write(self) -> bool:
         if self.rank == 0:
             self.fence()
         return self.rank == 0
@@ -102,6 +110,7 @@ class DdpCollective:
         ------
         TrainingError : ranks see different values.
         """
+        # A place for each rank's value: their sum is everybody's list.
         seen = torch.zeros(self.world, dtype=torch.int64)
         seen[self.rank] = value
         if len(set(self.all_reduce(seen).tolist())) > 1:

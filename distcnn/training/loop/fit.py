@@ -1,7 +1,7 @@
-"""Loop: one member from its first weights to its best, on one rank or on many.
+"""Fit: one member from its first weights to its best, on one rank or on many.
 
-Random numbers are seeded by member, epoch and step (see ``data.loader``), and the learning rate is
-a function of the step, so a checkpoint of weights, optimiser and position says all there is
+Random numbers are seeded by member, epoch and step (see ``data.loader``), and the learning rate
+is a function of the step, so a checkpoint of weights, optimiser and position says all there is
 to say: a run killed and resumed gives the weights of an undisturbed one.
 """
 
@@ -14,57 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distcnn.config import TrainConfig
 from distcnn.errors import TrainingError
 from distcnn.model import Network
 from distcnn.model.devices import worker_threads
-from distcnn.training.data.loader import MicroBatch, TrainLoader, derived_seed
+from distcnn.training.data.loader import MicroBatch, TrainLoader
 from distcnn.training.data.tensors import Scaled
-from distcnn.training.loop import checkpoint
+from distcnn.training.loop.checkpoint import CHECKPOINT, MemberState
 from distcnn.training.loop.collective import Collective, SingleRank
 from distcnn.training.loop.loss import LIKELIHOOD, Loss
 
-__all__ = [
-    "CHECKPOINT",
-    "MemberState",
-    "OnEpoch",
-    "check_finite",
-    "derived_seed",
-    "is_finished",
-    "mean_loss",
-    "one_cycle",
-    "train_member",
-]
-
-CHECKPOINT = "checkpoint.pt"
 WARM_UP_FRACTION, FIRST_RATE, LAST_RATE = 0.15, 0.04, 1e-3
 """One cycle: part of the steps that the learning rate rises, where it begins and ends."""
 MAX_GRADIENT_NORM = 1.0
-"""Largest norm of a gradient."""
+"""Gradients longer than this are shortened to it."""
+
 OnEpoch = Callable[[dict[str, float]], None]
+"""Takes the numbers of an epoch that has just ended; see ``events.EpochEnded``."""
 Augmentation = Callable[[Scaled, Tensor, torch.Generator], Scaled]
 """What happens to a batch of its own, given S/N to choose from, before the layers see it."""
-
-
-@dataclass
-class MemberState:
-    """Where a member stands: ``epochs`` holds (training loss, validation loss) per epoch.
-
-    ``step`` of the epoch after them is next; ``sums`` are loss and known labels up to there.
-    """
-
-    epochs: list[tuple[float, float]] = field(default_factory=list)
-    best: int = -1
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    step: int = 0
-    sums: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
-
-    @property
-    def validation(self) -> float:
-        """The best validation loss so far."""
-        return self.epochs[self.best][1] if self.best >= 0 else math.inf
 
 
 def train_member(
@@ -76,7 +46,7 @@ def train_member(
     config: TrainConfig,
     seed: int,
     folder: Path,
-    report: OnEpoch,
+    on_epoch: OnEpoch,
     collective: Collective | None = None,
     precision: torch.dtype = torch.float32,
     loss: Loss = LIKELIHOOD,
@@ -89,7 +59,7 @@ def train_member(
     train : stars in memory, or the loader of this rank.
     augment : changes a batch in place, afresh in every epoch.
     folder : holds the checkpoint; training goes on from one that is there.
-    report : told after every epoch.
+    on_epoch : called after every epoch.
     collective : the other ranks, if any; only the first writes and reports.
     precision : of wide products in training; validation is always in float32.
     loss : what is lowered, and what validation stars are judged by.
@@ -99,28 +69,175 @@ def train_member(
     TrainingError : the loss is not finite.
     """
     loader = TrainLoader.in_memory(train, config.batch) if isinstance(train, Scaled) else train
-    run = _Trainer(
-        network,
-        loader,
-        augment=augment,
-        config=config,
-        seed=seed,
-        folder=folder,
-        collective=collective or SingleRank(),
-        precision=precision,
-        loss=loss,
-    )
     with worker_threads():
-        while not is_finished(run.progress, config):
-            clock, begun = time.perf_counter(), run.progress.step
-            lowered = run.epoch()
-            run.note(lowered, mean_loss(network, validation, collective=run.collective, loss=loss))
-            run.store()
-            if run.collective.is_writer():
-                part = 1 - begun / loader.steps
-                report(run.told(part, time.perf_counter() - clock))
-    network.layers.load_state_dict(run.progress.weights)
-    return run.progress
+        trainer = _Trainer(
+            network,
+            loader,
+            augment,
+            config,
+            seed,
+            folder / CHECKPOINT,
+            collective or SingleRank(),
+            precision,
+            loss,
+        )
+        while not is_finished(trainer.state, config):
+            clock, first = time.perf_counter(), trainer.state.step
+            lowered = trainer.epoch()
+            trainer.end_epoch(lowered, validation)
+            if trainer.collective.may_write():
+                done = 1 - first / loader.steps
+                on_epoch(trainer.numbers(done, time.perf_counter() - clock))
+    network.layers.load_state_dict(trainer.state.weights)
+    return trainer.state
+
+
+@dataclass
+class _Trainer:
+    """One member's training on this rank.
+
+    ``layers`` are those of the network, wrapped so that ``backward`` averages gradients over
+    ranks; ``path`` is that of the checkpoint.
+    """
+
+    network: Network
+    loader: TrainLoader
+    augment: Augmentation
+    config: TrainConfig
+    seed: int
+    path: Path
+    collective: Collective
+    precision: torch.dtype
+    loss: Loss
+    layers: nn.Module = field(init=False)
+    optimiser: torch.optim.Optimizer = field(init=False)
+    state: MemberState = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin, or go on from the checkpoint."""
+        self.layers = self.collective.wrap(self.network.layers)
+        groups = _parameter_groups(self.network, self.config.weight_decay)
+        self.optimiser = torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=True)
+        self.state = MemberState.resume(self.path, self.network.layers, self.optimiser)
+        # A rank that read an older checkpoint than the others would wait for them forever.
+        step = len(self.state.epochs) * self.loader.steps + self.state.step
+        self.collective.assert_equal(step, "checkpoints")
+
+    @property
+    def device(self) -> torch.device:
+        return _device(self.network)
+
+    def epoch(self) -> float:
+        """What is left of one pass over the training stars; returns its mean loss."""
+        state, first, epoch = self.state, self.state.step, len(self.state.epochs)
+        self.network.train()
+        # ``state.sums`` came from the checkpoint, the same on every rank and already summed over
+        # ranks: rank 0 alone brings them into the next sum, else they count once per rank.
+        before = state.sums if self.collective.rank == 0 else torch.zeros_like(state.sums)
+        total = torch.zeros((), device=self.device)
+        known = torch.zeros_like(total)
+        # Drop-out draws from the global generator, which is seeded here and given back after.
+        with torch.random.fork_rng(devices=[]):
+            for step, batch in enumerate(self.loader.epoch(self.seed, epoch, first), first):
+                if self._checkpoint_is_due(step):
+                    state.step, state.sums = step, self._sums(before, total, known)
+                    self.save()
+                self._set_learning_rate(epoch * self.loader.steps + step)
+                loss, labels = self._step(batch)
+                total += loss
+                known += labels
+        sums = self._sums(before, total, known)
+        state.step, state.sums = 0, torch.zeros_like(state.sums)
+        return check_finite(float(sums[0] / sums[1]), epoch)
+
+    def _checkpoint_is_due(self, step: int) -> bool:
+        """Whether a long epoch is saved in the middle: by steps, not seconds, so all ranks agree.
+
+        Only where every step has seeds of its own: elsewhere the state of the generator would
+        have to be saved as well.
+        """
+        every = self.config.distribute.checkpoint
+        return self.loader.reseeds_each_step and step > self.state.step and step % every == 0
+
+    def _sums(self, before: Tensor, total: Tensor, known: Tensor) -> Tensor:
+        """Loss and known labels [2] of this epoch so far, over all ranks.
+
+        ``total`` is of this rank's stars; ``known`` is already summed over ranks (see ``_step``),
+        so it is counted once, on rank 0.
+        """
+        mine = known if self.collective.rank == 0 else torch.zeros_like(known)
+        return self.collective.all_reduce(before + torch.stack([total, mine]).double().cpu())
+
+    def _set_learning_rate(self, step: int) -> None:
+        rate = one_cycle(step, self.config.epochs * self.loader.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * rate
+
+    def _step(self, batch: Sequence[MicroBatch]) -> tuple[Tensor, Tensor]:
+        """One step of the optimiser.
+
+        Returns the validation loss of this rank's stars as a sum, and the number of known labels
+        of the whole batch, over all ranks.
+        """
+        known = torch.stack([part.stars.known.sum() for part in batch]).sum()
+        known = self.collective.all_reduce(known).clamp(min=1.0).to(self.device)
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros_like(known)
+        for number, part in enumerate(batch, start=1):
+            # Gradients add up over the micro-batches here; ranks exchange them once, at the last.
+            with self.collective.sync_gradients(self.layers, last=number == len(batch)):
+                total += self._backward(part, known)
+        torch.nn.utils.clip_grad_norm_(self.network.layers.parameters(), MAX_GRADIENT_NORM)
+        self.optimiser.step()
+        return total, known
+
+    def _backward(self, part: MicroBatch, known: Tensor) -> Tensor:
+        """Add the gradients of a micro-batch; returns its validation loss as a sum."""
+        if part.seed is not None:
+            torch.manual_seed(part.seed)  # for drop-out
+        stars = part.stars
+        if len(stars):  # the last steps of an epoch may leave a virtual rank without
+            stars = self.augment(stars, self.loader.pool, part.generator)
+        stars = stars.to(self.device)
+        narrow = self.precision != torch.float32
+        with torch.autocast(stars.spectrum.device.type, self.precision, enabled=narrow):
+            outputs = self.layers(stars.branches)
+        outputs = tuple(output.float() for output in outputs)
+        # DDP divides the sum of gradients by the number of ranks. What is wanted is the gradient
+        # of sum(loss) / known over the whole batch, so the division is undone here.
+        loss = self.loss.training(outputs, stars) / known * self.collective.world
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            return self.loss.validation(outputs, stars)
+
+    def end_epoch(self, lowered: float, validation: Scaled) -> None:
+        """Validate, keep the weights if they are the best so far, and save."""
+        state = self.state
+        found = mean_loss(self.network, validation, collective=self.collective, loss=self.loss)
+        check_finite(found, len(state.epochs))
+        better = found < state.validation
+        state.epochs.append((lowered, found))
+        if better:
+            state.best = len(state.epochs) - 1
+            state.weights = copy.deepcopy(self.network.layers.state_dict())
+        self.save()
+
+    def numbers(self, done: float, seconds: float) -> dict[str, float]:
+        """Of the epoch that has just ended; the fraction ``done`` of it took that long."""
+        epochs = self.state.epochs
+        return {
+            "epoch": len(epochs),
+            "loss": epochs[-1][0],
+            "validation": epochs[-1][1],
+            "stars_per_second": self.loader.stars * done / seconds,
+            "learning_rate": float(self.optimiser.param_groups[0]["lr"]),
+            "seconds_left": (self.config.epochs - len(epochs)) * seconds / done,
+        }
+
+    def save(self) -> None:
+        """Write the checkpoint, if this rank is the one that writes."""
+        if self.collective.may_write():
+            self.state.save(self.path, self.network.layers, self.optimiser)
 
 
 def mean_loss(
@@ -131,11 +248,12 @@ def mean_loss(
     collective: Collective | None = None,
     loss: Loss = LIKELIHOOD,
 ) -> float:
-    """Mean loss over stars as they are, without augmentation; ranks micro_batch the batches out."""
+    """Mean loss over stars as they are, without augmentation; ranks share the batches out."""
     collective = collective or SingleRank()
     network.eval()
     parts = torch.split(torch.arange(len(stars)), batch)
-    # A place for every batch: sums are taken in the same order whoever computed what.
+    # One row per batch, summed at the end: adding up on each rank first would add in another
+    # order for another number of ranks, and change the last bits that decide which epoch is best.
     sums = torch.zeros(len(parts), 2, dtype=torch.float64)
     with torch.no_grad():
         for number in range(collective.rank, len(parts), collective.world):
@@ -143,8 +261,8 @@ def mean_loss(
             outputs = network.layers(some.branches)
             sums[number, 0] = loss.validation(outputs, some).item()
             sums[number, 1] = some.known.sum().item()
-    total, weight = map(sum, zip(*collective.all_reduce(sums).tolist(), strict=True))
-    return float(total / max(weight, 1.0))
+    total, known = map(sum, zip(*collective.all_reduce(sums).tolist(), strict=True))
+    return float(total / max(known, 1.0))
 
 
 def one_cycle(step: int, steps: int) -> float:
@@ -156,149 +274,10 @@ def one_cycle(step: int, steps: int) -> float:
     return LAST_RATE + (1 - LAST_RATE) * left
 
 
-class _Trainer:
-    """One member's training on this rank."""
-
-    def __init__(
-        self,
-        network: Network,
-        loader: TrainLoader,
-        *,
-        augment: Augmentation,
-        config: TrainConfig,
-        seed: int,
-        folder: Path,
-        collective: Collective,
-        precision: torch.dtype,
-        loss: Loss,
-    ) -> None:
-        self.precision, self.loss = precision, loss
-        self.network, self.loader, self.augment = network, loader, augment
-        self.config, self.seed, self.collective = config, seed, collective
-        self.path = folder / CHECKPOINT
-        self.layers = collective.wrap(network.layers)
-        self.optimiser = torch.optim.AdamW(
-            _parameter_groups(network, config.weight_decay), lr=config.learning_rate, fused=True
-        )
-        self.progress = _resume(self.path, network, self.optimiser)
-        collective.assert_equal(_global_step(self.progress, loader), "checkpoints")
-
-    def epoch(self) -> float:
-        """What is left of one pass over the training stars; returns its mean loss."""
-        progress, first = self.progress, self.progress.step
-        epoch = len(progress.epochs)
-        self.network.train()
-        # Those of the steps before are known to all ranks; one of them is enough in the sum.
-        before = progress.sums if self.collective.rank == 0 else torch.zeros_like(progress.sums)
-        total = torch.zeros((), device=_device(self.network))
-        weight = torch.zeros_like(total)
-        with torch.random.fork_rng(devices=[]):
-            for step, micro_batches in enumerate(self.loader.epoch(self.seed, epoch, first), first):
-                if self._due(step):
-                    progress.step, progress.sums = step, self._sums(before, total, weight)
-                    self.store()
-                self._set_rate(epoch * self.loader.steps + step)
-                loss, known = self._step(micro_batches)
-                total += loss
-                weight += known
-        sums = self._sums(before, total, weight)
-        progress.step, progress.sums = 0, torch.zeros_like(progress.sums)
-        return check_finite(float(sums[0] / sums[1]), epoch)
-
-    def _due(self, step: int) -> bool:
-        """Whether a long epoch is kept in the middle; by steps, so that all ranks agree."""
-        every = self.config.distribute.checkpoint
-        return self.loader.reseeds_each_step and step > self.progress.step and step % every == 0
-
-    def _sums(self, before: Tensor, total: Tensor, weight: Tensor) -> Tensor:
-        # Every rank knows the number of labels of the whole batches.
-        mine = weight if self.collective.rank == 0 else torch.zeros_like(weight)
-        return self.collective.all_reduce(before + torch.stack([total, mine]).double().cpu())
-
-    def _set_rate(self, step: int) -> None:
-        rate = one_cycle(step, self.config.epochs * self.loader.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * rate
-
-    def _step(self, micro_batches: Sequence[MicroBatch]) -> tuple[Tensor, Tensor]:
-        """One step of the optimiser; returns this rank's loss and the batch's known labels."""
-        known = torch.stack([micro_batch.stars.known.sum() for micro_batch in micro_batches]).sum()
-        known = self.collective.all_reduce(known).clamp(min=1.0).to(_device(self.network))
-        self.optimiser.zero_grad(set_to_none=True)
-        total = torch.zeros_like(known)
-        for number, micro_batch in enumerate(micro_batches, start=1):
-            with self.collective.sync_gradients(self.layers, last=number == len(micro_batches)):
-                total += self._backward(micro_batch, known)
-        torch.nn.utils.clip_grad_norm_(self.network.layers.parameters(), MAX_GRADIENT_NORM)
-        self.optimiser.step()
-        return total, known
-
-    def _backward(self, micro_batch: MicroBatch, known: Tensor) -> Tensor:
-        if micro_batch.seed is not None:
-            torch.manual_seed(micro_batch.seed)  # for drop-out
-        stars = micro_batch.stars
-        if len(stars):  # the last steps of an epoch may leave a virtual rank without
-            stars = self.augment(stars, self.loader.pool, micro_batch.generator)
-        stars = stars.to(_device(self.network))
-        narrow = self.precision != torch.float32
-        with torch.autocast(stars.spectrum.device.type, self.precision, enabled=narrow):
-            outputs = self.layers(stars.branches)
-        outputs = tuple(output.float() for output in outputs)
-        # Ranks take the mean of their gradients, what is wanted is the sum.
-        loss = self.loss.training(outputs, stars) / known * self.collective.world
-        loss.backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            return self.loss.validation(outputs, stars)
-
-    def note(self, loss: float, validation: float) -> None:
-        """An epoch is over."""
-        progress = self.progress
-        check_finite(validation, len(progress.epochs))
-        better = validation < progress.validation
-        progress.epochs.append((loss, validation))
-        if better:
-            progress.best = len(progress.epochs) - 1
-            progress.weights = copy.deepcopy(self.network.layers.state_dict())
-
-    def told(self, part: float, seconds: float) -> dict[str, float]:
-        """The epoch that has just ended, of which ``part`` was done in those seconds."""
-        epochs = self.progress.epochs
-        return {
-            "epoch": len(epochs),
-            "loss": epochs[-1][0],
-            "validation": epochs[-1][1],
-            "stars_per_second": self.loader.stars * part / seconds,
-            "learning_rate": float(self.optimiser.param_groups[0]["lr"]),
-            "seconds_left": (self.config.epochs - len(epochs)) * seconds / part,
-        }
-
-    def store(self) -> None:
-        """Keep where this stands."""
-        if self.collective.is_writer():
-            _store(self.path, self.network, self.optimiser, self.progress)
-
-
-def _device(network: Network) -> torch.device:
-    return next(network.layers.parameters()).device
-
-
-def _global_step(progress: MemberState, loader: TrainLoader) -> int:
-    return len(progress.epochs) * loader.steps + progress.step
-
-
-def _parameter_groups(network: Network, decay: float) -> list[dict[str, Any]]:
-    """Weights decay, biases do not."""
-    parameters = list(network.layers.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def is_finished(progress: MemberState, config: TrainConfig) -> bool:
+def is_finished(state: MemberState, config: TrainConfig) -> bool:
     """Whether a member has had all its epochs, or no better one for long enough."""
-    done = len(progress.epochs)
-    return done >= config.epochs or done - 1 - progress.best >= config.patience
+    done = len(state.epochs)
+    return done >= config.epochs or done - 1 - state.best >= config.patience
 
 
 def check_finite(loss: float, epoch: int, whose: str = "") -> float:
@@ -317,28 +296,14 @@ def check_finite(loss: float, epoch: int, whose: str = "") -> float:
     return loss
 
 
-def _store(
-    path: Path, network: Network, optimiser: torch.optim.Optimizer, progress: MemberState
-) -> None:
-    checkpoint.save(
-        path,
-        {
-            "layers": network.layers.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "epochs": progress.epochs,
-            "best": progress.best,
-            "weights": progress.weights,
-            "step": progress.step,
-            "sums": progress.sums,
-        },
-    )
+def _device(network: Network) -> torch.device:
+    return next(network.layers.parameters()).device
 
 
-def _resume(path: Path, network: Network, optimiser: torch.optim.Optimizer) -> MemberState:
-    state = checkpoint.load(path)
-    if state is None:
-        return MemberState()
-    network.layers.load_state_dict(state["layers"])
-    optimiser.load_state_dict(state["optimiser"])
-    epochs = [(float(loss), float(validation)) for loss, validation in state["epochs"]]
-    return MemberState(epochs, state["best"], state["weights"], state["step"], state["sums"])
+def _parameter_groups(network: Network, decay: float) -> list[dict[str, Any]]:
+    """Weights decay, biases do not: pulling an offset towards zero would bias the labels."""
+    parameters = list(network.layers.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

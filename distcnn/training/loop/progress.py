@@ -1,20 +1,37 @@
-"""Progress: follows the files that members write, and tells the listener while they train."""
+"""Progress: files to which members append a line per epoch, followed by the driver.
+
+Files, because members train in other processes, on other machines, under whatever runs tasks
+there: a survey and its package lie on a file system that all share, and need no further channel.
+"""
 
 import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from distcnn.events import Advanced, EpochEnded, Event, Listener, Notice
 
 STAGE = "train"
-PERIOD = 0.5
-"""Seconds between looks."""
+PROGRESS = "progress.jsonl"
+POLL_S = 0.5
+"""Seconds between looks at the files."""
+
+
+def append_progress(path: Path, epoch: dict[str, Any]) -> None:
+    """One more line, for whoever follows the file; not forced to disk, since it is only news."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(epoch) + "\n")
+
+
+def epochs_done(path: Path) -> int:
+    """How many epochs a progress file tells of."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 class Follower:
-    """Reads new lines of every member's progress file and tells them as events."""
+    """Reads new lines of every member's progress file and passes them on as events."""
 
     def __init__(
         self, files: Mapping[int, Path], epochs: int, listener: Listener, stage: str = STAGE
@@ -25,32 +42,32 @@ class Follower:
         self.listener = listener
         # A file that is there already belongs to an earlier run.
         self._read = {p: p.stat().st_size for p in self._all() if p.exists()}
-        self._told = dict.fromkeys(files, 0)
+        self._reported = dict.fromkeys(files, 0)
         self._lock = threading.Lock()
 
-    def tell(self, event: Event) -> None:
+    def report(self, event: Event) -> None:
         """Pass an event on; one at a time, whichever thread it comes from."""
         with self._lock:
             self.listener(event)
 
     def look(self) -> None:
-        """Tell whatever is new."""
+        """Report whatever is new."""
         for member, path in self.files.items():
             for line in self._new_lines(path):
-                self._told[member] += 1
-                self.tell(EpochEnded(member=member, epochs=self.epochs, **json.loads(line)))
-                self.tell(Advanced(self.stage, 1))
+                self._reported[member] += 1
+                self.report(EpochEnded(member=member, epochs=self.epochs, **json.loads(line)))
+                self.report(Advanced(self.stage, 1))
             for log in _logs(path):
                 for line in self._new_lines(log):
                     if line.startswith("rank "):  # what libraries say stays in the file
-                        self.tell(Notice(f"member {member}, {line}"))
+                        self.report(Notice(f"member {member}, {line}"))
 
     def finish(self, member: int, before: int) -> None:
         """Count the epochs that a member did not need, so that the stage adds up."""
         self.look()
-        left = self.epochs - before - self._told.get(member, 0)
+        left = self.epochs - before - self._reported.get(member, 0)
         if left > 0:
-            self.tell(Advanced(self.stage, left, note=f"member {member} has stopped"))
+            self.report(Advanced(self.stage, left, note=f"member {member} has stopped"))
 
     def _all(self) -> list[Path]:
         return [path for file in self.files.values() for path in (file, *_logs(file))]
@@ -77,7 +94,7 @@ def following(follower: Follower) -> Iterator[Follower]:
     stop = threading.Event()
 
     def watch() -> None:
-        while not stop.wait(PERIOD):
+        while not stop.wait(POLL_S):
             follower.look()
 
     thread = threading.Thread(target=watch, name="training progress", daemon=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from distcnn.config import Range, TrainConfig, TuneConfig
 from distcnn.errors import MissingExtra
-from distcnn.training.loop.fit import derived_seed
+from distcnn.training.data.loader import derived_seed
 from distcnn.training.tuning.study import (
     Params,
     Space,

@@ -53,7 +53,7 @@ class TrialResult:
 def run_trial(task: TrialTask) -> TrialResult:
     """Train the members of a trial, or go on with them."""
     clock = time.perf_counter()
-    losses = [float(run_member(member)["validation"]) for member in task.members]
+    losses = [run_member(member).validation for member in task.members]
     return TrialResult(sum(losses) / len(losses), time.perf_counter() - clock)
 
 

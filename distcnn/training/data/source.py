@@ -1,0 +1,187 @@
+"""Source: a survey as training takes it, through scalings that are fitted on it, and sharded."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distcnn.arrays import Array
+from distcnn.config import TrainConfig
+from distcnn.model import InputSpec, build_network, fit_scaling
+from distcnn.survey import Store
+from distcnn.survey.split import Split
+from distcnn.training.data.augment import SurveyProperties
+from distcnn.training.data.labelled import (
+    MAX_STARS_IN_MEMORY,
+    Labelled,
+    evenly_spaced,
+    find_rows,
+    read_labels,
+    read_rows,
+    read_stars,
+    rows_per_read,
+)
+from distcnn.training.data.loader import (
+    ONE_VIRTUAL_RANK,
+    Dataset,
+    InMemoryDataset,
+    Sharding,
+    StreamedDataset,
+    TrainLoader,
+    known_snr,
+    rows_of_virtual_rank,
+)
+from distcnn.training.data.tensors import Scaled, gather, scale_stars
+
+MAX_SAMPLE_STARS = 20_000
+"""Most stars on which scalings and what augmentation must know of a survey are measured."""
+
+
+@dataclass(frozen=True)
+class ScaledReader:
+    """Reads stars of a survey as the layers of a network take them.
+
+    Parameters
+    ----------
+    scale : the scalings of that network, fitted.
+    no_stars : what ``read_rows`` gives, without a star: tells widths where no row is asked for.
+    """
+
+    store: Store
+    spec: InputSpec
+    scale: Callable[[Labelled], Scaled]
+    no_stars: Labelled
+
+    def read(self, rows: Array) -> Scaled:
+        """The stars at ascending rows."""
+        if not len(rows):
+            return self.scale(self.no_stars)
+        parts = (self.scale(part) for part in read_rows(self.store, self.spec, rows))
+        return gather(parts, len(rows))
+
+    def dataset(self, rows: Array, buffer: int) -> Dataset:
+        """Those rows through a shuffle buffer of that many stars; 0 = in memory."""
+        if not buffer:
+            return InMemoryDataset(self.read(rows))
+        return StreamedDataset(rows, self.read, piece=rows_per_read(self.store), buffer=buffer)
+
+
+@dataclass(frozen=True)
+class ScaledSurvey:
+    """Training and validation stars in memory, and what was measured on the training stars.
+
+    ``scaling`` is the part of a network's state that was fitted on them.
+    """
+
+    train: Scaled
+    validation: Scaled
+    scaling: dict[str, Tensor]
+    properties: SurveyProperties
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What one rank trains a member with; see ``ScaledSurvey``."""
+
+    loader: TrainLoader
+    validation: Scaled
+    scaling: dict[str, Tensor]
+    properties: SurveyProperties
+
+
+@dataclass(frozen=True)
+class LabelledSource:
+    """The labelled stars of a survey: where they are, and in which settings they are seen.
+
+    Parameters
+    ----------
+    digest : of all that training sees of the survey (``SplitSummary.data``).
+    """
+
+    survey: Path
+    spec: InputSpec
+    config: TrainConfig
+    digest: str
+
+    def in_memory(self) -> ScaledSurvey:
+        """All stars, scaled; kept for the next member that this process trains."""
+        settings = self.config.model_dump_json(include={"split", "network"})
+        return _scaled_survey(self.survey, self.spec, settings, self.digest)
+
+    def of_rank(self, sharding: Sharding, rank: int, world: int) -> TrainingData:
+        """What rank ``rank`` of ``world`` trains with: the virtual ranks rank, rank + world, ..."""
+        batch = self.config.batch
+        if sharding == ONE_VIRTUAL_RANK:
+            stars = self.in_memory()
+            loader = TrainLoader.in_memory(stars.train, batch)
+            return TrainingData(loader, stars.validation, stars.scaling, stars.properties)
+        fitted = _FittedSurvey.of(self.survey, self.spec, self.config)
+        loader = fitted.loader(sharding, range(rank, sharding.virtual_ranks, world), batch)
+        return TrainingData(loader, fitted.validation(), fitted.scaling, fitted.properties)
+
+
+@dataclass(frozen=True)
+class _FittedSurvey:
+    """A survey with scalings fitted on an even sample of its training stars.
+
+    The sample itself is not kept: streaming goes on for hours, and it would lie in memory.
+
+    Parameters
+    ----------
+    train, stopping : rows of the stars of training and of validation.
+    pool : S/N [n,1] of the sample.
+    """
+
+    reader: ScaledReader
+    train: Array
+    stopping: Array
+    pool: Tensor
+    scaling: dict[str, Tensor]
+    properties: SurveyProperties
+
+    @classmethod
+    def of(cls, survey: Path, spec: InputSpec, config: TrainConfig) -> "_FittedSurvey":
+        store = Store.open(survey, "survey")
+        train = find_rows(store, spec, config.split, Split.TRAIN)
+        sample = read_stars(store, spec, train[:: max(1, -(-len(train) // MAX_SAMPLE_STARS))])
+        network = build_network(spec, config.network, seed=0)
+        fit_scaling(network, sample.inputs, read_labels(store, spec, train))
+        # Rows by number, since a slice of the sample would keep all of it in memory.
+        no_stars = sample.take(np.arange(0))
+        return cls(
+            ScaledReader(store, spec, lambda stars: scale_stars(network, stars), no_stars),
+            train,
+            find_rows(store, spec, config.split, Split.VALIDATION),
+            known_snr(torch.from_numpy(sample.inputs["snr"])),
+            scaling_of(network.state_dict()),
+            SurveyProperties.of(store, sample),
+        )
+
+    def validation(self) -> Scaled:
+        return self.reader.read(evenly_spaced(self.stopping, MAX_STARS_IN_MEMORY))
+
+    def loader(self, sharding: Sharding, numbers: Iterable[int], batch: int) -> TrainLoader:
+        """The training stars of some of the virtual ranks."""
+        count, buffer = sharding.virtual_ranks, sharding.buffer
+        datasets = {
+            number: self.reader.dataset(rows_of_virtual_rank(self.train, count, number), buffer)
+            for number in numbers
+        }
+        return TrainLoader(datasets, count, len(self.train), batch, self.pool, streamed=buffer > 0)
+
+
+def scaling_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a network's state that is fitted on a survey before training."""
+    return {name: t for name, t in state.items() if name.startswith(("inputs.", "labels."))}
+
+
+@lru_cache(maxsize=1)
+def _scaled_survey(survey: Path, spec: InputSpec, settings: str, digest: str) -> ScaledSurvey:
+    # ``digest`` is not read but part of the key: another survey under the same name is another.
+    fitted = _FittedSurvey.of(survey, spec, TrainConfig.model_validate_json(settings))
+    train = fitted.reader.read(fitted.train)
+    return ScaledSurvey(train, fitted.validation(), fitted.scaling, fitted.properties)

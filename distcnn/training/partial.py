@@ -1,0 +1,76 @@
+"""The folder PACKAGE.partial, in which a package is made, and whether it is the one asked for.
+
+It holds the ledger of what is done and the files of each member, and is removed once the package,
+which is written whole beside it, exists.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from distcnn.errors import FingerprintMismatch, LockHeld, TrainingError
+from distcnn.files import FileLock
+
+LOCK, LEDGER = "lock", "ledger.jsonl"
+
+
+def partial_folder(package: Path) -> Path:
+    """Where a package is while it is made."""
+    return package.with_name(f"{package.name}.partial")
+
+
+@contextmanager
+def locked(partial: Path) -> Iterator[None]:
+    """Lock the folder, made if it is not there, while the block runs.
+
+    Raises
+    ------
+    TrainingError : another training holds it; says who.
+    """
+    lock = _lock(partial)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # gone with its folder, or there is work to go on with
+            (partial / LOCK).unlink()
+            partial.rmdir()
+        lock.release()
+
+
+def _lock(partial: Path) -> FileLock:
+    while True:
+        partial.mkdir(parents=True, exist_ok=True)
+        try:
+            return FileLock.acquire(partial / LOCK)
+        except FileNotFoundError:
+            continue  # the training before this one has just finished and removed the folder
+        except LockHeld as held:
+            raise TrainingError(
+                f"another training works there: {held.problem}",
+                expected="one training per package",
+                cure="Wait for it or stop it, or give another package path.",
+            ) from None
+
+
+def check_fingerprint(
+    path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], verb: str
+) -> None:
+    """Compare the fingerprint of a finished package with that of what is asked for.
+
+    Parameters
+    ----------
+    verb : what one does to get it again: train, distil.
+
+    Raises
+    ------
+    FingerprintMismatch : they differ; names the first difference.
+    """
+    for key, value in json.loads(json.dumps(asked)).items():
+        if found.get(key) != value:
+            raise FingerprintMismatch(
+                f"{path} was made with {key} = {str(found.get(key))[:60]}",
+                expected=f"{key} = {str(value)[:60]}, as asked now",
+                cure=f"Give another path, or remove this package to {verb} again.",
+            )
