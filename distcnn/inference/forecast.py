@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 import torch
 import yaml
@@ -19,17 +18,30 @@ from distcnn.errors import UsageError
 from distcnn.formatting import format_duration
 from distcnn.inference.plan import bytes_per_star
 from distcnn.model import InputSpec, build_network
-from distcnn.model.networks.covariance import pairs
-from distcnn.schema import DEFAULT_LABELS, LABEL, PAIR, PREDICTION_VARIABLES
+from distcnn.schema import DEFAULT_LABELS
 
 BANDS = ("g", "bp", "rp")
 COEFFICIENTS = 110
-REGION = StoreConfig().shard_stars
-"""Stars of a region: a shard of the default layout."""
-READ_PER_PIXEL = 4
-"""Bytes: int16 flux and float16 error, before compression."""
-READ_BESIDES = 4 * COEFFICIENTS + 60
-"""Bytes of a star besides its spectrum: XP, magnitudes, parallax, identifier, position."""
+"""XP coefficients of a star, BP and RP together."""
+REGION_STARS = StoreConfig().shard_stars
+"""A region is a shard of the default layout."""
+PIXEL_BYTES = 4
+"""Of the survey, before compression: int16 flux and float16 error."""
+OTHER_BYTES = 4 * COEFFICIENTS + 60
+"""Of a star besides its spectrum: XP, magnitudes, parallax, identifier, position."""
+
+
+@dataclass(frozen=True)
+class DeviceRates:
+    """What one device of a kind does; see ``conf/devices/rates.yaml``.
+
+    ``measured``: where the rates are from, "" = they are estimates.
+    """
+
+    flop_per_s: float
+    decode_bytes_per_s: float
+    region_seconds: float
+    measured: str
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ class Forecast:
         yield "arithmetic", f"{self.flop_per_star / 1e6:.1f} Mflop a star"
         yield "reads", f"{self.bytes_read / 1e9:,.0f} GB before compression"
         yield "writes", f"{self.bytes_written / 1e9:,.0f} GB at most"
-        yield "tasks", f"{self.regions:,} regions of {REGION:,} stars"
+        yield "tasks", f"{self.regions:,} regions of {REGION_STARS:,} stars"
 
 
 def forecast(stars: int, pixels: int, members: int, devices: str) -> Forecast:
@@ -95,29 +107,28 @@ def forecast(stars: int, pixels: int, members: int, devices: str) -> Forecast:
     for name, value in (("stars", stars), ("pixels", pixels), ("members", members)):
         if value < 1:
             raise UsageError(f"{name} is {value}", expected="at least 1")
-    count, kind, rates = _devices(devices)
+    count, kind, rates = _parse_devices(devices)
     flop = members * _flop_per_star(pixels)
-    read = stars * (READ_PER_PIXEL * pixels + READ_BESIDES)
-    regions = ceil(stars / REGION)
-    sizes = {LABEL: len(DEFAULT_LABELS), PAIR: len(pairs(len(DEFAULT_LABELS)))}
+    read = stars * (PIXEL_BYTES * pixels + OTHER_BYTES)
+    regions = ceil(stars / REGION_STARS)
     return Forecast(
         stars=stars,
         pixels=pixels,
         members=members,
         devices=count,
         kind=kind,
-        measured=rates["measured"],
+        measured=rates.measured,
         flop_per_star=flop,
-        compute_seconds=stars * flop / rates["flop_per_s"] / count,
-        decode_seconds=read / rates["decode_bytes_per_s"] / count,
+        compute_seconds=stars * flop / rates.flop_per_s / count,
+        decode_seconds=read / rates.decode_bytes_per_s / count,
         bytes_read=read,
-        bytes_written=stars * bytes_per_star(PREDICTION_VARIABLES.values(), sizes),
+        bytes_written=stars * bytes_per_star(len(DEFAULT_LABELS)),
         regions=regions,
-        overhead_seconds=ceil(regions / count) * rates["region_seconds"],
+        overhead_seconds=ceil(regions / count) * rates.region_seconds,
     )
 
 
-def _devices(text: str) -> tuple[int, str, dict[str, Any]]:
+def _parse_devices(text: str) -> tuple[int, str, DeviceRates]:
     table = yaml.safe_load((conf_folder() / "devices" / "rates.yaml").read_text(encoding="utf-8"))
     found = re.fullmatch(r"(?:(\d+)x)?(.+)", text)
     kind = found[2] if found else text
@@ -128,11 +139,11 @@ def _devices(text: str) -> tuple[int, str, dict[str, Any]]:
             expected=f"a number and one of {', '.join(table)}, as in 8x{next(iter(table))}",
             cure="Measure another kind with benchmarks/inference.py and add its rates.",
         )
-    return count, kind, table[kind]
+    return count, kind, DeviceRates(**table[kind])
 
 
 def _flop_per_star(pixels: int) -> float:
-    """Of one member, counted on the network itself."""
+    """Floating point operations of one member, counted on the network itself."""
     spec = InputSpec(pixels, COEFFICIENTS, BANDS, True, "forecast", DEFAULT_LABELS)
     network = build_network(spec, NetworkConfig(), seed=0).eval()
     widths = {"spectrum": pixels, "xp": COEFFICIENTS, "scalars": len(spec.features)}

@@ -17,15 +17,20 @@ from distcnn.inference.prediction_store import fingerprint, finished_regions
 from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pairs
-from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES, Variable
+from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES
 from distcnn.survey import Store
 
-# Upper bounds, about twice what was measured: an idle worker with torch loaded; float32
-# values per input of a star alive in a forward pass, and in the novelty score of a block.
-_PROCESS = 450_000_000
-_FORWARD = 40
-_NOVELTY = 10
-_BLOCKS = 3  # read ahead, in work, and its raw bytes
+# Upper bounds, about twice what was measured, so that a plan that is accepted fits.
+IDLE_WORKER_BYTES = 450_000_000
+"""An idle worker with torch loaded."""
+FORWARD_VALUES_PER_INPUT = 40
+"""float32 values alive in a forward pass, per input value of a star."""
+NOVELTY_VALUES_PER_INPUT = 10
+"""The same in the novelty score of a block."""
+BLOCKS_IN_MEMORY = 3
+"""A block that is read ahead, one in work, and the raw bytes of that."""
+REGIONS_IN_MEMORY = 3
+"""Results of a region: as parts, joined, and encoded while they are stored."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,27 @@ class Plan:
     members: int
     batch: int
     missing: tuple[str, ...] = ()
-    problems: tuple[str, ...] = field(default=())
     fingerprint: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def waiting(self) -> int:
         """Regions still to be computed."""
         return self.regions - self.done
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the run could not finish; a store that is done needs nothing."""
+        return tuple(self._shortages()) if self.workers else ()
+
+    def _shortages(self) -> Iterable[str]:
+        written, free = format_bytes(self.bytes_to_write), format_bytes(self.disk_free)
+        if self.bytes_to_write > self.disk_free:
+            yield f"{written} to write, {free} free on that disk"
+        needed, allowed = format_bytes(self.memory_needed), format_bytes(self.memory_allowed)
+        if self.memory_needed > self.memory_allowed:
+            yield f"a worker may need {needed}, resources.planned_memory allows {allowed}"
+        if self.worker_memory is not None and self.memory_needed > self.worker_memory:
+            yield f"a worker may need {needed}, it gets {format_bytes(self.worker_memory)}"
 
     def check(self) -> None:
         """Refuse a run that cannot finish.
@@ -143,16 +162,7 @@ def plan_opened(
     regions = survey.regions()
     waiting = sum(region.size for region in regions if region.name not in done)
     workers = expect() if waiting else ExpectedWorkers(0)
-    labels = len(package.labels)
-    sizes = {LABEL: labels, PAIR: len(pairs(labels))}
-    per_star = bytes_per_star(PREDICTION_VARIABLES.values(), sizes)
-    numbers: dict[str, Any] = {
-        "bytes_to_write": waiting * per_star,
-        "disk_free": Location.parse(predictions).free_bytes(),
-        "memory_needed": _memory(package, survey, config, per_star),
-        "memory_allowed": config.worker_memory,
-        "worker_memory": workers.memory,
-    }
+    per_star = bytes_per_star(len(package.labels))
     return Plan(
         package=package.path,
         survey=survey.path,
@@ -163,66 +173,50 @@ def plan_opened(
         done=len(done),
         stars_waiting=waiting,
         bytes_to_read=_bytes_to_read(package, survey, waiting),
+        bytes_to_write=waiting * per_star,
+        disk_free=Location.parse(predictions).free_bytes(),
         workers=workers.count,
+        memory_needed=_memory_needed(package, survey, config, per_star),
+        memory_allowed=config.worker_memory,
+        worker_memory=workers.memory,
         engine=config.engine,
         members=package.size,
         batch=config.batch,
         missing=tuple(missing),
-        problems=tuple(_problems(workers=workers.count, **numbers)),
         fingerprint=requested,
-        **numbers,
     )
 
 
-def _problems(
-    *,
-    workers: int,
-    bytes_to_write: int,
-    disk_free: int,
-    memory_needed: int,
-    memory_allowed: int,
-    worker_memory: int | None,
-) -> Iterable[str]:
-    if not workers:
-        return
-    if bytes_to_write > disk_free:
-        written, free = format_bytes(bytes_to_write), format_bytes(disk_free)
-        yield f"{written} to write, {free} free on that disk"
-    if memory_needed > memory_allowed:
-        yield (
-            f"a worker may need {format_bytes(memory_needed)}, "
-            f"resources.planned_memory allows {format_bytes(memory_allowed)}"
-        )
-    if worker_memory is not None and memory_needed > worker_memory:
-        needed, gets = format_bytes(memory_needed), format_bytes(worker_memory)
-        yield f"a worker may need {needed}, it gets {gets}"
-
-
-def bytes_per_star(variables: Iterable[Variable], sizes: dict[str, int]) -> int:
-    """Bytes of one star in all these variables, uncompressed."""
+def bytes_per_star(labels: int) -> int:
+    """Bytes of one star in all prediction variables, uncompressed."""
+    sizes = {LABEL: labels, PAIR: len(pairs(labels))}
     return sum(
         np.dtype(variable.dtype).itemsize * int(np.prod([sizes[d] for d in variable.dims[1:]]))
-        for variable in variables
+        for variable in PREDICTION_VARIABLES.values()
     )
 
 
-def _inputs_per_star(package: Package, survey: Store) -> int:
-    """Values read for one star."""
-    names = {*package.spec.variables, "flux_error", "source_id", "ra", "dec", "photometry"}
-    shapes = [survey.shape(name)[1:] for name in names if name in survey.variables]
-    return sum(int(np.prod(shape)) for shape in shapes)
+def _variables_read(package: Package, survey: Store) -> list[str]:
+    """Names of the survey variables that a run reads."""
+    copied = ("flux_error", "source_id", "ra", "dec", "photometry")
+    return [name for name in {*package.spec.variables, *copied} if name in survey.variables]
 
 
 def _bytes_to_read(package: Package, survey: Store, stars: int) -> int:
-    names = {*package.spec.variables, "flux_error", "source_id", "ra", "dec", "photometry"}
-    stored = sum((survey.location / name).size() for name in names if name in survey.variables)
+    names = _variables_read(package, survey)
+    stored = sum((survey.location / name).size() for name in names)
     return stored * stars // max(survey.stars, 1)
 
 
-def _memory(package: Package, survey: Store, config: PredictConfig, per_star: int) -> int:
+def _memory_needed(package: Package, survey: Store, config: PredictConfig, per_star: int) -> int:
+    """Upper bound for one worker [bytes]."""
     weights = sum((package.location / name).size() for name in package.manifest.files)
-    values = _inputs_per_star(package, survey)
+    shapes = [survey.shape(name)[1:] for name in _variables_read(package, survey)]
+    inputs = sum(int(np.prod(shape)) for shape in shapes)  # values per star
     block = block_rows(survey.chunk_stars, config.batch)
-    in_work = values * 4 * (block * (_BLOCKS + _NOVELTY) + config.batch * _FORWARD)
+    rows = block * (BLOCKS_IN_MEMORY + NOVELTY_VALUES_PER_INPUT)
+    rows += config.batch * FORWARD_VALUES_PER_INPUT
     region = min(survey.shard_stars, survey.stars) * per_star
-    return int(_PROCESS + 2 * weights + in_work + 3 * region)
+    # Weights twice: as they were read, and as an engine has arranged them.
+    work = rows * inputs * np.dtype(np.float32).itemsize
+    return IDLE_WORKER_BYTES + 2 * weights + work + REGIONS_IN_MEMORY * region

@@ -4,19 +4,19 @@ import torch
 from distcnn.config import NetworkConfig
 from distcnn.errors import UsageError
 from distcnn.inference import forecast
-from distcnn.inference.forecast import REGION
+from distcnn.inference.forecast import REGION_STARS
 from distcnn.model import InputSpec, build_network
 
 
 def test_time_goes_with_stars_and_members_and_falls_with_devices():
-    one = forecast(REGION * 100, 800, 28, "cpu-core-avx2")
-    assert forecast(REGION * 200, 800, 28, "cpu-core-avx2").seconds == pytest.approx(
+    one = forecast(REGION_STARS * 100, 800, 28, "cpu-core-avx2")
+    assert forecast(REGION_STARS * 200, 800, 28, "cpu-core-avx2").seconds == pytest.approx(
         2 * one.seconds
     )
-    assert forecast(REGION * 100, 800, 28, "4xcpu-core-avx2").seconds == pytest.approx(
+    assert forecast(REGION_STARS * 100, 800, 28, "4xcpu-core-avx2").seconds == pytest.approx(
         one.seconds / 4
     )
-    half = forecast(REGION * 100, 800, 14, "cpu-core-avx2")
+    half = forecast(REGION_STARS * 100, 800, 14, "cpu-core-avx2")
     assert half.compute_seconds == pytest.approx(one.compute_seconds / 2)
     assert half.regions == one.regions == 100
 

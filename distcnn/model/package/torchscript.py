@@ -55,12 +55,15 @@ def _arguments(stars: Batch) -> list[torch.Tensor]:
 def dumped(network: Network) -> bytes:
     """Unfrozen TorchScript, the same bytes from the same network in every process.
 
-    Debug files go, because they name folders of this machine.
+    The bytes matter because the digest that names a package covers them. Leaving the archive out
+    of that digest would spare the work below, but it is the one file of a package whose loading
+    executes code: whoever knows a package's digest must be able to trust all of it.
     """
     raw, clean = io.BytesIO(), io.BytesIO()
     with _deprecated():
         torch.jit.save(torch.jit.script(network), raw)
     with zipfile.ZipFile(raw) as source:
+        # Debug files name folders of this machine, and nothing needs them.
         names = [e.filename for e in source.infolist() if not e.filename.endswith(".debug_pkl")]
         files = {name: _in_order(name, source.read(name)) for name in names}
     with zipfile.ZipFile(clean, "w") as target:
