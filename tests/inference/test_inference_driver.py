@@ -46,6 +46,7 @@ class Watched(SerialExecutor):
     """A serial executor that notes how many tasks were asked for before each result was taken."""
 
     def __init__(self):
+        super().__init__()
         self.asked, self.ahead = 0, []
 
     def __call__(self, function, tasks):
