@@ -98,16 +98,7 @@ def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRec
     folder = plan.parts_folder
     done = {t.name for t in tasks if t.name in ledger.done and (folder / t.name).exists()}
     plan.listener(StageStarted(READ, len(tasks), "files", len(done)))
-    failures: list[TaskResult[PartTask, PartRecord]] = []
-    for result in executor(make_part, [task for task in tasks if task.name not in done]):
-        if result.error is not None:
-            failures.append(result)
-            continue
-        record = result.unwrap().relative_to(plan.archive)
-        ledger.record(result.task.name, **vars(record))
-        plan.listener(Advanced(READ, 1, f"{record.kept} stars"))
-    if failures:
-        raise _first_error(failures)
+    _run_tasks(plan, ledger, executor, [task for task in tasks if task.name not in done])
     _check_inputs(plan, ledger)
     parts = {task.name: PartRecord.from_json(ledger.done[task.name]) for task in tasks}
     stars = sum(part.kept for part in parts.values())
@@ -118,6 +109,22 @@ def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRec
     for part in parts.values():
         quarantined.update(part.rejected)
     return parts, quarantined
+
+
+def _run_tasks(
+    plan: IngestPlan, ledger: Ledger, executor: Executor, tasks: Sequence[PartTask]
+) -> None:
+    """Make the parts and note each in the ledger; those that can be made are, whatever fails."""
+    failures: list[TaskResult[PartTask, PartRecord]] = []
+    for result in executor(make_part, tasks):
+        if result.error is not None:
+            failures.append(result)
+            continue
+        record = result.unwrap().relative_to(plan.archive)
+        ledger.record(result.task.name, **vars(record))
+        plan.listener(Advanced(READ, 1, f"{record.kept} stars"))
+    if failures:
+        raise _first_error(failures)
 
 
 def _first_error(failures: Sequence[TaskResult[PartTask, PartRecord]]) -> BaseException:

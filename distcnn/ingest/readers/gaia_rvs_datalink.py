@@ -50,6 +50,7 @@ class GaiaRvsDatalink:
     def _stars(self, path: Path, ids: Array | None) -> Iterator[Block]:
         """One block per star, its rows being pixels."""
         for table_source in table_sources(path, "RVS"):
+            # The last star of a block may go on in the next one, so it is held back.
             rest: Block | None = None
             seen = False
             for pixels in scalar_blocks(
@@ -74,7 +75,7 @@ def _join(first: Block | None, second: Block) -> Block:
 
 
 def _split(block: Block) -> list[Block]:
-    """One block per run of equal source_id; a star whose pixels have a bad row carries it."""
+    """One block per run of equal source_id; a star carries the rejected rows among its pixels."""
     source_id = block.columns["source_id"]
     if not len(source_id) and not block.rejected:
         return []
@@ -87,7 +88,7 @@ def _split(block: Block) -> list[Block]:
     for run in runs:
         own = tuple(bad.pop(int(source_id[run[0]]), []))
         stars.append(block.take(run, own))
-    if bad:
+    if bad:  # rows whose star has no good pixel here, or no readable source_id
         orphans = tuple(rejected for several in bad.values() for rejected in several)
         stars.insert(0, block.take(np.arange(0), orphans))
     return stars

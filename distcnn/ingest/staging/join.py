@@ -152,10 +152,11 @@ def join_xp(task: PartTask, writer: PartWriter, stars: PartStars) -> None:
 
 
 def _on_disk(writer: PartWriter, name: str, shape: tuple[int, int]) -> Array:
+    """A column of NaN [n, width] whose rows can be written in any order, as its file has them."""
     for start in range(0, shape[0], 1024):
         rows = min(1024, shape[0] - start)
         writer.append({name: np.full((rows, shape[1]), np.nan, np.float32)})
-    if not shape[0]:
+    if not shape[0]:  # an empty file cannot be mapped
         empty = np.empty(shape, np.float32)
         writer.append({name: empty})
         return empty
