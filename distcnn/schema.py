@@ -43,6 +43,7 @@ def _table(*rows: tuple[str, tuple[str, ...], str, str, str]) -> dict[str, Varia
 
 SURVEY_VARIABLES = _table(
     ("source_id", (STAR,), "int64", "", "identifier of the star, unique within the dataset"),
+    ("transit_id", (STAR,), "int64", "", "transit that a row of epochs is of; absent if per star"),
     ("ra", (STAR,), "float64", "deg", "right ascension (ICRS)"),
     ("dec", (STAR,), "float64", "deg", "declination (ICRS)"),
     ("flux", (STAR, PIXEL), "float32", "", "normalised flux; NaN where masked"),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distcnn.schema import LABELS, PREDICTION_VARIABLES, Status
+from distcnn.survey import STAR_KEY, RowKey
 
 BOUNDARY_TESTS = (
     "teff",
@@ -104,14 +105,14 @@ class Column:
     index: int | None = None
 
 
-def columns(labels: Sequence[str]) -> tuple[Column, ...]:
+def columns(labels: Sequence[str], key: RowKey = STAR_KEY) -> tuple[Column, ...]:
     """The columns of a catalogue whose predictions have these labels, in their order.
 
     Labels that the schema does not know have no unit and no sentence, and are left out.
     """
     known = [(index, label) for index, label in enumerate(labels) if label in LABELS]
     return (
-        *_identity(),
+        *_identity(key),
         *(column for index, label in known for column in _of_label(label, index)),
         *(
             _correlation(one, other, index)
@@ -131,9 +132,13 @@ def pairs(labels: Sequence[str]) -> list[tuple[str, str]]:
     return [(one, other) for place, other in enumerate(labels) for one in labels[:place]]
 
 
-def _identity() -> tuple[Column, ...]:
+def _identity(key: RowKey) -> tuple[Column, ...]:
     return (
         _stored("source_id", "int64", "meta.id;meta.main", "I19"),
+        *(
+            Column(v.name, v.dtype, v.unit, "meta.id", "I19", v.description, v.name)
+            for v in key.variables[1:]
+        ),
         _stored("ra", "float64", "pos.eq.ra;meta.main", "F14.9"),
         _stored("dec", "float64", "pos.eq.dec;meta.main", "F14.9"),
         _stored("snr", "float32", "stat.snr", "F9.2"),

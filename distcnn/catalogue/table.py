@@ -46,7 +46,7 @@ def catalogue_table(
 ) -> CatalogueTable:
     """The catalogue of a prediction store; ``report`` hears of every block read [rows]."""
     labels = list(map(str, store.coordinate("label")))
-    table = columns(labels)
+    table = columns(labels, store.row_key)
 
     def blocks() -> Iterator[Array]:
         for start in range(0, store.stars, BLOCK_ROWS):

@@ -153,9 +153,10 @@ def read_sample(
 
 
 def _read(store: Store, region: Region) -> dict[str, Array]:
+    names = tuple(dict.fromkeys((*store.row_key.names, *_READ)))
     if _DEBIASED in store.variables:
-        return store.read(region, (*_READ, _DEBIASED))
-    block = store.read(region, _READ)
+        return store.read(region, (*names, _DEBIASED))
+    block = store.read(region, names)
     return block | {_DEBIASED: np.full_like(block["label"], np.nan)}
 
 
@@ -184,7 +185,7 @@ class _Joiner:
     def join(self, region: Region, block: dict[str, Array]) -> Sample:
         ids = block["source_id"]
         drawn = hashing.uniform(ids) < self.fraction
-        survey = self._survey_labels(region, ids)
+        survey = self._survey_labels(region, block)
         reference, error, defect = self._references(ids, survey)
         held_out = self._held_out(ids, survey)
         # Stars with truth are as many as the survey; stars with references are few and all kept.
@@ -202,12 +203,13 @@ class _Joiner:
             baselines={name: self._baseline(name, ids[rows]) for name in self.baselines},
         )
 
-    def _survey_labels(self, region: Region, ids: Array) -> dict[str, Array] | None:
+    def _survey_labels(self, region: Region, rows: dict[str, Array]) -> dict[str, Array] | None:
         """Labels of the survey's own table, of which training took its stars; None without."""
         if self.survey is None or "label" not in self.survey.variables:
             return None
-        block = self.survey.read(region, ("source_id", "label", "label_error"))
-        if not np.array_equal(block["source_id"], ids):
+        key = self.survey.row_key
+        block = self.survey.read(region, (*key.names, "label", "label_error"))
+        if key.differing(block, rows).size:
             raise StoreError(
                 f"region {region.name} holds other stars than {self.survey.path}",
                 cure="Name the survey that these predictions were made from.",

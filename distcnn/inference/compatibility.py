@@ -101,7 +101,9 @@ def survey_digest(survey: Store) -> str:
 def _source_ids_digest(survey: Store) -> str:
     starts = range(0, survey.stars, _DIGEST_ROWS)
     parts = [Region(start, min(start + _DIGEST_ROWS, survey.stars)) for start in starts]
-    return hashing.of_value([hashing.of_arrays(survey.read(p, ["source_id"])) for p in parts])
+    return hashing.of_value(
+        [hashing.of_arrays(survey.read(p, survey.row_key.names)) for p in parts]
+    )
 
 
 def reference_column(spec: InputSpec, survey: Store) -> int | None:

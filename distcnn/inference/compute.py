@@ -18,7 +18,7 @@ from distcnn.inference.compatibility import band_names, reference_column
 from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, Predictor
 from distcnn.model.devices import worker_threads
 from distcnn.schema import Flag, Status
-from distcnn.survey import Region, Store, to_float32
+from distcnn.survey import Region, RowKey, Store, to_float32
 
 Arrays = dict[str, Array]
 
@@ -112,7 +112,7 @@ def _read_ahead(
 
     def read(rows: Region) -> _Block:
         start = perf_counter()
-        arrays = survey.read(rows, ["source_id"])
+        arrays = survey.read(rows, survey.row_key.names)
         more, reasons = reading(rows)
         return _Block(rows, arrays | more, reasons, perf_counter() - start)
 
@@ -171,7 +171,9 @@ def _compute_block(
     arrays, first = block.arrays, block.rows.start
     reasons = block.reasons | {r: why for r, why in known.items() if first <= r < block.rows.stop}
     left_out = np.array(sorted(reasons), np.intp) - first
-    copies = _copies(arrays, block.rows.size, reference_column(predictor.spec, survey))
+    copies = _copies(
+        arrays, block.rows.size, reference_column(predictor.spec, survey), survey.row_key
+    )
     for name in predictor.variables:
         # Hidden, not removed: the other stars of the batch must keep their places.
         if name in arrays and left_out.size:
@@ -198,8 +200,9 @@ def _blank(out: Arrays, failed: Array, left_out: Array) -> None:
     out["flags"][left_out] = np.uint32(Flag.NOT_COMPUTED)
 
 
-def _copies(arrays: Arrays, stars: int, column: int | None) -> Arrays:
+def _copies(arrays: Arrays, stars: int, column: int | None, key: RowKey) -> Arrays:
     missing = np.full(stars, np.nan, np.float32)
     copies = {name: arrays.get(name, missing).copy() for name in COPIED}
     magnitude = missing if column is None else arrays["photometry"][:, column].copy()
-    return {"source_id": arrays["source_id"], "reference_magnitude": magnitude} | copies
+    copies |= {name: arrays[name] for name in key.names}
+    return copies | {"reference_magnitude": magnitude}

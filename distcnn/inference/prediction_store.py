@@ -20,7 +20,7 @@ from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pair_names
 from distcnn.quality import Quality
-from distcnn.schema import FLAG_TEXT, LABEL, LABELS, PAIR, PREDICTION_VARIABLES, STAR
+from distcnn.schema import FLAG_TEXT, LABEL, LABELS, PAIR, PREDICTION_VARIABLES, STAR, Variable
 from distcnn.survey import Coordinate, Layout, Ledger, Store, check_fingerprint, create_store
 
 Attrs = dict[str, Any]
@@ -84,10 +84,17 @@ def layout(
         sizes={STAR: survey.stars, LABEL: labels.size, PAIR: pairs.size},
         chunk_stars=_chunk(survey.chunk_stars, survey.shard_stars),
         shard_stars=survey.shard_stars,
-        variables=tuple(v for v in PREDICTION_VARIABLES.values() if dims.issuperset(v.dims)),
+        variables=_variables(survey, dims),
         coordinates={name: c for name, c in coordinates.items() if name in dims},
         attrs=_attrs(package, survey, config) | provenance(package, survey, predictions, requested),
+        row_key=survey.row_key,
     )
+
+
+def _variables(survey: Store, dims: set[str]) -> tuple[Variable, ...]:
+    """Those of the schema, and what else the rows of the survey are known by."""
+    known = tuple(v for v in PREDICTION_VARIABLES.values() if dims.issuperset(v.dims))
+    return (*(v for v in survey.row_key.variables if v.name not in PREDICTION_VARIABLES), *known)
 
 
 def _chunk(chunk: int, shard: int) -> int:

@@ -220,8 +220,8 @@ class _Verification:
             self.differences.append(f"the survey: {error.problem}")
 
     def _compare_source_ids(self, survey: Store, region: Region) -> None:
-        ours, theirs = (s.read(region, ["source_id"])["source_id"] for s in (self.store, survey))
-        other = np.flatnonzero(ours != theirs)
+        key = survey.row_key
+        other = key.differing(*(store.read(region, key.names) for store in (self.store, survey)))
         if other.size:
             self.differences.append(
                 f"region {region.name}: {other.size} source_ids differ from the survey's, the "

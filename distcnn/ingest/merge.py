@@ -19,7 +19,7 @@ from distcnn.ingest.readers.base import XP_COEFFICIENTS, Rejected
 from distcnn.ingest.staging.columns import Part, to_lines
 from distcnn.ingest.staging.part import PartRecord
 from distcnn.schema import BAND, COEFFICIENT, LABEL, LABELS, PIXEL, STAR, SURVEY_VARIABLES, Reason
-from distcnn.survey import Coordinate, Layout, Quantised, Region
+from distcnn.survey import STAR_KEY, Coordinate, Layout, Quantised, Region
 
 MAX_IDS_IN_MEMORY = 4_000_000
 """Identifiers compared at a time when stars are sought that stand in several files."""
@@ -107,8 +107,7 @@ def _repeats(parts: Mapping[str, Part], low: int, high: int) -> Iterator[dict[st
             return
     every = np.concatenate(ids)
     # Parts stand in order, so the first place of a star is the one that keeps it.
-    repeated = np.ones(len(every), bool)
-    repeated[np.unique(every, return_index=True)[1]] = False
+    repeated = ~STAR_KEY.first_of_each({"source_id": every})
     cuts = np.cumsum([len(row) for row in rows])[:-1]
     found = zip(parts, rows, np.split(repeated, cuts), strict=True)
     yield {name: row[mask] for name, row, mask in found if mask.any()}

@@ -6,15 +6,18 @@ from distcnn.survey.layout import Coordinate, Layout, Quantised, to_float32
 from distcnn.survey.ledger import Ledger, check_fingerprint
 from distcnn.survey.region_result import RegionResult
 from distcnn.survey.regions import Region, tile
+from distcnn.survey.rows import STAR_KEY, RowKey
 from distcnn.survey.store import Store
 
 __all__ = [
+    "STAR_KEY",
     "Coordinate",
     "Layout",
     "Ledger",
     "Quantised",
     "Region",
     "RegionResult",
+    "RowKey",
     "Store",
     "bytes_below",
     "check_fingerprint",

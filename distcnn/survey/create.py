@@ -36,8 +36,13 @@ def create_store(address: Address, layout: Layout) -> Store:
 
 def _create(location: Location, layout: Layout) -> None:
     names = [ON_DISK.get(name, name) for name in layout.coordinates]
-    attrs = {"format": FORMATS[layout.kind], "kind": layout.kind, **layout.attrs}
-    attrs["coordinates"] = " ".join([*names, "source_id"])
+    attrs = {
+        "format": FORMATS[layout.kind],
+        "kind": layout.kind,
+        **layout.attrs,
+        **layout.row_key.to_attrs(),
+    }
+    attrs["coordinates"] = " ".join([*names, *layout.row_key.names])
     with settings():
         group = zarr.create_group(location.zarr_store, zarr_format=3, attributes=attrs)
         for variable in layout.variables:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from distcnn.errors import StoreError
 from distcnn.schema import STAR, Variable
+from distcnn.survey.rows import STAR_KEY, RowKey
 
 INT16_FILL = -32768
 
@@ -73,6 +74,7 @@ class Layout:
     coordinates: Mapping[str, Coordinate]
     attrs: Mapping[str, Any]
     quantised: Mapping[str, Quantised] = field(default_factory=dict)
+    row_key: RowKey = STAR_KEY
 
     def __post_init__(self) -> None:
         if self.shard_stars % self.chunk_stars:
@@ -83,3 +85,9 @@ class Layout:
         lost = {d for v in self.variables for d in v.dims if d not in self.sizes}
         if lost or STAR not in self.sizes:
             raise StoreError(f"sizes lack the dimensions {sorted(lost | {STAR})}")
+        absent = set(self.row_key.names) - {v.name for v in self.variables}
+        if absent:
+            raise StoreError(
+                f"the variables lack {', '.join(sorted(absent))}",
+                expected=f"the row key {self.row_key}",
+            )

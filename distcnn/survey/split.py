@@ -5,7 +5,6 @@ leak from training into test by being ingested again. Stars of one group (a clus
 hash of its name, so that none of them tells what the others are.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -60,12 +59,6 @@ def groups_digest(split: SplitConfig) -> str | None:
     ConfigError : the table is not there.
     """
     return None if split.groups is None else digest_of(split.groups)
-
-
-def digest_of_ids(source_id: Iterable[int] | Array) -> str:
-    """Digest of a set of stars, whatever their order."""
-    ids = np.sort(np.asarray(source_id, np.int64))
-    return hashing.of_arrays({"source_id": ids})
 
 
 @dataclass(frozen=True)

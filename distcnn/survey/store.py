@@ -21,6 +21,7 @@ from distcnn.location import Address, Location
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
 from distcnn.survey.layout import Quantised, to_float32
 from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
+from distcnn.survey.rows import RowKey
 
 FORMATS = {"survey": SURVEY_FORMAT, "predictions": PREDICTIONS_FORMAT}
 PRIVATE = ".distcnn"
@@ -96,6 +97,11 @@ class Store:
     def path(self) -> Path:
         """The folder on this machine; raises where there is none (``Location.local_path``)."""
         return self.location.local_path
+
+    @property
+    def row_key(self) -> RowKey:
+        """The variables that say what a row is."""
+        return RowKey.from_attrs(self.attrs)
 
     @property
     def stars(self) -> int:

@@ -18,7 +18,7 @@ from distcnn.model import (
 )
 from distcnn.quality import Quality
 from distcnn.schema import SURVEY_VARIABLES
-from distcnn.survey import Coordinate, Layout, Ledger, Quantised, Region, create_store
+from distcnn.survey import STAR_KEY, Coordinate, Layout, Ledger, Quantised, Region, create_store
 
 STARS, SHARD, CHUNK, PIXELS, XP = 150, 32, 8, 60, 6
 LABELS = ("teff", "logg", "mh")
@@ -41,9 +41,11 @@ NAMES = [
 ]
 
 
-def make_survey(path, stars=STARS, seed=5, wavelength=(846.0, 870.0), bands=BANDS, names=NAMES):
+def make_survey(
+    path, stars=STARS, seed=5, wavelength=(846.0, 870.0), bands=BANDS, names=NAMES, key=STAR_KEY
+):
     rng = np.random.default_rng(seed)
-    store = create_store(path, layout_of(stars, wavelength, bands, names))
+    store = create_store(path, layout_of(stars, wavelength, bands, names, key))
     rows = make_rows(rng, stars)
     rows["photometry"] = rows["photometry"][:, [BANDS.index(b) if b in BANDS else 2 for b in bands]]
     for region in store.regions():
@@ -52,7 +54,7 @@ def make_survey(path, stars=STARS, seed=5, wavelength=(846.0, 870.0), bands=BAND
     return store
 
 
-def layout_of(stars, wavelength=(846.0, 870.0), bands=BANDS, names=NAMES):
+def layout_of(stars, wavelength=(846.0, 870.0), bands=BANDS, names=NAMES, key=STAR_KEY):
     return Layout(
         kind="survey",
         sizes={"star": stars, "pixel": PIXELS, "coefficient": XP, "band": 3, "label": len(LABELS)},
@@ -66,6 +68,7 @@ def layout_of(stars, wavelength=(846.0, 870.0), bands=BANDS, names=NAMES):
         },
         attrs={"survey": "small", "release": "test", "complete": False},
         quantised={"flux": Quantised(1e-4, 1.0)},
+        row_key=key,
     )
 
 

@@ -9,6 +9,7 @@ import xarray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distcnn.catalogue.table import catalogue_table
 from distcnn.config import NetworkConfig, PredictConfig
 from distcnn.errors import (
     DigestMismatch,
@@ -29,6 +30,7 @@ from distcnn.quality import Quality
 from distcnn.report.text.inspect import describe
 from distcnn.schema import Flag, Status
 from distcnn.survey import Ledger, Region, Store
+from distcnn.survey.rows import EPOCH_KEY
 from tests.inference import small
 from tests.inference.small import (
     BANDS,
@@ -338,6 +340,26 @@ def test_a_single_label_is_predicted_without_pairs(place, monkeypatch):
     with xarray.open_zarr(place / "predictions.zarr") as data:
         assert "pair" not in data.sizes
     assert verify(place / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
+
+
+def test_epochs_of_a_star_are_rows_of_their_own_up_to_the_catalogue(place, monkeypatch):
+    once = small.make_rows
+
+    def epochs(rng, stars):
+        rows = once(rng, stars)
+        return rows | {"source_id": np.arange(stars) // 3, "transit_id": np.arange(stars) % 3 + 50}
+
+    monkeypatch.setattr(small, "make_rows", epochs)
+    make_survey(place / "epochs.zarr", names=[*small.NAMES, "transit_id"], key=EPOCH_KEY)
+    go(place, survey=place / "epochs.zarr")
+    met = rows(place)
+    np.testing.assert_array_equal(met["source_id"], np.arange(STARS) // 3)
+    np.testing.assert_array_equal(met["transit_id"], np.arange(STARS) % 3 + 50)
+    store = Store.open(place / "predictions.zarr")
+    assert store.row_key == EPOCH_KEY
+    assert verify(place / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
+    names = [column.name for column in catalogue_table(store).columns]
+    assert names[:2] == ["source_id", "transit_id"]
 
 
 def test_what_a_package_does_not_say_is_missing(place, monkeypatch):

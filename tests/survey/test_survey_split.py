@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from distcnn.config import SplitConfig
 from distcnn.errors import ConfigError, TrainingError
 from distcnn.hashing import uniform
-from distcnn.survey.split import digest_of_ids, groups_digest
+from distcnn.survey.rows import digest_of_ids
+from distcnn.survey.split import groups_digest
 from distcnn.training import Split, assign_split
 
 SPLIT = SplitConfig(train=0.5, validation=0.2, calibration=0.2)

@@ -202,10 +202,3 @@ def member_of(source_id: Array, ids: Array | None) -> Array:
     if ids is None:
         return np.ones(len(source_id), bool)
     return find_sorted(ids, source_id)[1]
-
-
-def first_of_each(source_id: Array) -> Array:
-    """Mask of the rows that are the first of their source_id."""
-    mask = np.zeros(len(source_id), bool)
-    mask[np.unique(source_id, return_index=True)[1]] = True
-    return mask

@@ -10,9 +10,10 @@ from distcnn.arrays import Array
 from distcnn.ingest.matching import LabelTable
 from distcnn.ingest.plan import PartTask, further_scalars, reader_of
 from distcnn.ingest.readers import Block, Kind, Rejected
-from distcnn.ingest.readers.base import XP_COEFFICIENTS, first_of_each
+from distcnn.ingest.readers.base import XP_COEFFICIENTS
 from distcnn.ingest.staging.columns import PartWriter
 from distcnn.schema import SURVEY_VARIABLES, Reason
+from distcnn.survey import STAR_KEY
 
 _SOURCE_BLOCK_ROWS = 65536
 
@@ -122,7 +123,7 @@ class _MatchingRows:
             for block in reader.blocks(path, rows=rows, ids=self.stars.ids):
                 self.writer.reject(kind, block.rejected)
                 at = self.stars.find(block.columns["source_id"])
-                new = first_of_each(block.columns["source_id"]) & ~found[at]
+                new = STAR_KEY.first_of_each(block.columns) & ~found[at]
                 self.writer.reject(kind, _repeated(path, block, ~new))
                 found[at] = True
                 if new.any():

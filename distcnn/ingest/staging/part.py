@@ -12,7 +12,6 @@ from typing import Any
 from distcnn.arrays import Array
 from distcnn.ingest.matching import content_hash
 from distcnn.ingest.plan import PartTask
-from distcnn.ingest.readers.base import first_of_each
 from distcnn.ingest.staging.columns import PartWriter
 from distcnn.ingest.staging.join import (
     PartStars,
@@ -23,6 +22,7 @@ from distcnn.ingest.staging.join import (
     stage_sources,
 )
 from distcnn.ingest.staging.spectra import stage_spectra
+from distcnn.survey import STAR_KEY
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _fill(task: PartTask, writer: PartWriter) -> tuple[PartStars, Array]:
     else:
         stage_sources(task, writer)
     source_id, rows = writer.read("source_id"), writer.read("row")
-    stars = PartStars(source_id, rows, first_of_each(source_id))
+    stars = PartStars(source_id, rows, STAR_KEY.first_of_each({"source_id": source_id}))
     writer.reject(task.kind, duplicates(task, writer, stars))
     if task.kind == "spectra":
         join_source(task, writer, stars)

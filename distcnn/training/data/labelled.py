@@ -13,7 +13,8 @@ from distcnn.config import SplitConfig
 from distcnn.errors import TrainingError
 from distcnn.model import InputSpec, StarInputs, star_inputs
 from distcnn.survey import Region, Store
-from distcnn.survey.split import Split, assign_split, digest_of_ids
+from distcnn.survey.rows import digest_of_ids
+from distcnn.survey.split import Split, assign_split
 
 READ_ROWS = 4096
 """Stars read at once, so that what is held beside them does not depend on the size of shards."""
