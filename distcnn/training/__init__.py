@@ -1,4 +1,10 @@
-"""From a survey's labelled stars to a package: split, loop, members, calibration."""
+"""From a survey's labelled stars to a package.
+
+``train`` is the stage: ``plan`` decides who trains what, ``loop``, ``ddp`` or ``vmap`` trains the
+members on ``data``, ``finalise`` selects and calibrates them and writes the package, ``evaluate``
+puts numbers to it. ``distillation`` makes a small package of a large one, ``tuning`` tries other
+settings, and ``partial`` is the folder in which all of it can be stopped and goes on.
+"""
 
 from distcnn.survey.split import Split, assign_split
 from distcnn.training.data.labelled import seen_stars

@@ -19,9 +19,12 @@ from distcnn.training.data.tensors import Scaled
 
 REFERENCE_SNR = 20.0
 """S/N at which the errors of velocity and continuum are configured."""
-NOISE_SPECTRA, PIXELS_PER_COMPONENT = 2000, 40
-"""Of the spectra that the noise is measured on, what they have in common is taken away first:
-one component per so many pixels, since components of noise alone would take its slow part."""
+NOISE_SPECTRA = 2000
+"""How many of the faintest spectra the noise is measured on."""
+PIXELS_PER_COMPONENT = 40
+"""One principal component per so many pixels is taken for stellar signal and removed before the
+noise is measured. More components would begin to describe noise, first its slow part, and its
+correlation would come out too low."""
 MAX_NOISE_CORRELATION = 0.7
 """Correlation of neighbours beyond which three pixels cannot imitate the noise."""
 
@@ -46,7 +49,11 @@ class SurveyProperties:
 
 
 def noise_correlation(stars: Labelled) -> float:
-    """Correlation of neighbouring pixels' noise, from what the faintest spectra do not share."""
+    """Correlation of neighbouring pixels' noise, from what the faintest spectra do not share.
+
+    The faintest, since there noise is most of what is left; what they share is the first principal
+    components: stars look alike, their noise does not.
+    """
     order = np.argsort(np.nan_to_num(stars.inputs["snr"][:, 0], nan=np.inf), kind="stable")
     flux = stars.inputs["flux"][order[:NOISE_SPECTRA]].astype(np.float64)
     common = flux.shape[1] // PIXELS_PER_COMPONENT
@@ -97,6 +104,8 @@ class Augment:
         self.spectrum = (network.inputs.spectrum_centre, network.inputs.spectrum_scale)
         self.log_flux = network.inputs.log_flux
         rho = facts.noise_correlation
+        # White noise through the kernel (a, 1, a) has the neighbour correlation
+        # rho = 2a / (1 + 2a^2). Solved for a; real for rho below 0.707, hence the limit above.
         self.neighbour = (1 - math.sqrt(1 - 2 * rho**2)) / (2 * rho) if rho > 0 else 0.0
 
     def __call__(self, stars: Scaled, pool: Tensor, generator: torch.Generator) -> Scaled:
@@ -118,12 +127,13 @@ class Augment:
     def _add_noise(self, stars: Scaled, pool: Tensor, generator: torch.Generator) -> None:
         chosen = torch.randint(len(pool), (len(stars),), generator=generator)
         lower = torch.minimum(pool[chosen], stars.snr)
-        struck = torch.rand(len(stars), 1, generator=generator) < self.config.noise
+        chance = torch.rand(len(stars), 1, generator=generator) < self.config.noise
         # NaN where a star has no S/N: it stays as it is.
-        ratio = torch.nan_to_num(torch.where(struck, stars.snr / lower, 1.0), nan=1.0)
+        ratio = torch.nan_to_num(torch.where(chance, stars.snr / lower, 1.0), nan=1.0)
         rows = torch.nonzero(ratio[:, 0] > 1.0)[:, 0]
         if not len(rows):
             return
+        # Variances add: noise that grows by ``ratio`` needs sqrt(ratio^2 - 1) of it on top.
         growth = (ratio[rows].square() - 1.0).sqrt()
         spectrum, noise = stars.spectrum[rows], stars.noise[rows]
         self._misplace(spectrum, growth / stars.snr[rows], generator)
@@ -143,15 +153,17 @@ class Augment:
         return mixed.div_(math.sqrt(1 + 2 * self.neighbour**2))
 
     def _misplace(self, spectrum: Tensor, lost: Tensor, generator: torch.Generator) -> None:
-        """Shift and tilt spectra, in place, as far as what their lower S/N costs allows.
+        """Shift and tilt spectra, in place, as the pipeline would misplace them at their new S/N.
 
-        ``lost [B,1]``: root of 1/S/N^2 after minus before; errors go with 1/S/N.
+        The radial velocity and the continuum of a spectrum are measured with errors that go with
+        1/S/N. ``lost [B,1]`` is what the lower S/N adds to them: sqrt(1/S/N_new^2 - 1/S/N_old^2).
         """
         config = self.config
         if self.facts.velocity and config.velocity > 0:
             pixels = config.velocity * REFERENCE_SNR * lost / self.facts.velocity
             shift = pixels * torch.randn(lost.shape, generator=generator)
-            # Per pixel, of the flux itself: neighbours are scaled differently.
+            # A shift by less than a pixel is the slope times the shift (Taylor). The slope is that
+            # of the flux itself: scaled values of neighbours have different units.
             flux = spectrum * self.spectrum[1] + self.spectrum[0]
             slope = 0.5 * (flux[:, 2:] - flux[:, :-2]) / self.spectrum[1][1:-1]
             spectrum[:, 1:-1] -= shift * slope
@@ -170,7 +182,7 @@ class Augment:
 
     def _hide_pixels(self, stars: Scaled, generator: torch.Generator) -> None:
         draw = torch.rand(len(stars), 2, generator=generator)
-        # The mean of u^2 is 1/3: many short runs, few long ones.
+        # u^2 of a uniform u gives many short runs and few long ones; its mean is 1/3, hence the 3.
         length = (draw[:, :1].square() * 3 * self.config.drop_pixels * self.pixels).floor()
         start = (draw[:, 1:] * self.pixels).floor() - length / 2
         # A quarter of a pixel decides the edges: the first is hidden, the one after the last not.

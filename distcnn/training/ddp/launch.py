@@ -1,8 +1,9 @@
-"""Ranks: one member trained by a group of processes on as many workers.
+"""Launch: one member trained by a group of ranks, processes on as many workers.
 
     driver    asks the gang for a launcher on each of N workers, all or none
     launcher  a task on a worker: starts its rank, watches it, stops it when not wanted any more
-    rank      a process of its own (``rank``), since workers may not have children of Dask's kind
+    rank      a process of its own (``worker``): daemonic workers may not have children through
+              ``multiprocessing``, and a process group of torch lasts as long as its process
 
 A group lives and dies together. When a rank or its worker dies, the rest is stopped and a new
 group, of as many ranks as there are workers then, goes on from the last checkpoint.
@@ -26,9 +27,10 @@ from distcnn.training.ddp.worker import EXIT_LOST_GROUP, RankTask, attempt_folde
 from distcnn.training.loop.member import MemberResult, MemberTask
 
 POLL_S = 0.1
+"""Seconds between looks at a rank, and at whether it is still wanted."""
 LOST_NEWS_WAIT_S = 2.0
-"""Seconds that a launcher waits with the news that its rank lost another: whose launcher knows
-more."""
+"""Seconds that a launcher holds back the news that its rank lost another one. The launcher of the
+one that died knows why, and the first error to arrive ends the attempt: it should be that one."""
 
 
 class RankDied(Exception):

@@ -2,7 +2,8 @@
 
 Rank 0 listens on a free port of its own address, and only then writes it, in one go, to a
 file that the others wait for. Survey and package lie on a file system that all workers share,
-so the file does too.
+so the file does too. A port chosen beforehand could be taken by the time it is used; a listening
+socket that is handed to the store cannot.
 """
 
 import json
@@ -34,17 +35,22 @@ class RankLost(Exception):
 
 
 class Rendezvous:
-    """The store of one attempt as one rank sees it."""
+    """The key-value store of one attempt, held by rank 0, as one rank sees it."""
 
     def __init__(self, store: Any, rank: int, world: int, timeout: float) -> None:
         self.store, self.rank, self.world, self.timeout = store, rank, world, timeout
 
     def wait_for_all(self, word: str, timeout: float) -> list[int]:
-        """Say ``word`` and wait until everybody has; returns who has not."""
+        """Say ``word`` and wait until every rank has; returns those that have not.
+
+        A barrier that can name who is missing, which that of torch cannot.
+        """
         self.store.set(f"{word}/{self.rank}", "1")
         deadline = time.monotonic() + timeout
         missing = list(range(self.world))
         while missing and time.monotonic() < deadline:
+            # The store can wait for a key, but not say which of several is missing: wait for the
+            # first and then look at all.
             first = f"{word}/{missing[0]}"
             left = max(0.01, deadline - time.monotonic())
             with suppress(dist.DistStoreError):

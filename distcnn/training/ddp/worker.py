@@ -1,4 +1,4 @@
-"""Rank: one process of a group: ``python -m distcnn.training.ddp.worker``.
+"""Worker: one rank of a group, a process of its own: ``python -m distcnn.training.ddp.worker``.
 
 Its work comes as one line of JSON on standard input, which stays open as long as its launcher
 lives: when it ends, so does this process, whatever it is doing. What it has to say goes to
@@ -113,6 +113,7 @@ def error_from_json(answer: dict[str, Any]) -> DistcnnError:
 
 def main() -> int:
     """Read the task, train, leave an answer; returns the exit code."""
+    # Threads of torch die noisily when their group does; what matters is in the answer.
     threading.excepthook = lambda _: None
     task, host = RankTask.from_json(sys.stdin.readline()), sys.stdin.readline().strip()
     context = WorkerContext(host, f"rank-{task.rank}", int(sys.stdin.readline()))
@@ -153,7 +154,11 @@ def _peak() -> int:
 
 
 def _fence(task: RankTask) -> None:
-    """Stop a group that was given up but does not know it before it writes."""
+    """Stop a group that was given up but does not know it, before it writes.
+
+    The folder of the next attempt is made before its ranks start: where there is one, the files
+    of the member belong to them.
+    """
     if attempt_folder(task.member, task.attempt + 1).exists():
         raise RankLost("another group has taken over")
 

@@ -24,9 +24,12 @@ VARIANCE_POWER = 0.5
 Outputs = tuple[Tensor, ...]
 """What the layers of a network give: scaled mean and sigma [B,L], their correlation [B,L,L]."""
 CORRELATION_WEIGHT = 0.1
-"""Weight of the correlations; only their own layer sees it, through AdamW, which rescales it."""
+"""Weight of the correlations in the training loss. It cannot harm means and sigmas, which are
+detached there, and it hardly matters to the layer of the correlations: AdamW divides its steps by
+the size of the gradient. It only keeps them from filling the clipped norm of all gradients."""
 CLIP_SIGMA = 5.0
-"""Residuals are cut here, in sigmas, before they tell correlations."""
+"""Residuals are clipped here before correlations are learned from them: one wrong reference label,
+fifty sigma off, would else outweigh a thousand stars."""
 
 
 class Loss(NamedTuple):
@@ -39,9 +42,9 @@ class Loss(NamedTuple):
 def training_loss(outputs: Outputs, stars: Scaled) -> Tensor:
     """What an optimiser step lowers: a sum over stars and known labels.
 
-    Divide by ``stars.known.sum()``, taken over the whole batch wherever its parts are. Each
-    term is weighted by its variance to the power ``VARIANCE_POWER``: else labels that are learned
-    first silence those that are learned late.
+    The caller divides by ``stars.known.sum()``, taken over the whole batch wherever its parts are.
+    Each term is weighted by its variance to the power ``VARIANCE_POWER``: gradients of the plain
+    likelihood go with 1/variance, so labels learned first would silence those learned late.
     """
     each, variance = _nats(outputs, stars)
     weighted = (each * variance.detach().pow(VARIANCE_POWER) * stars.known).sum()
@@ -58,9 +61,11 @@ LIKELIHOOD = Loss(training_loss, validation_loss)
 
 
 def _nats(outputs: Outputs, stars: Scaled) -> tuple[Tensor, Tensor]:
-    """Nats and variance [B,L]; the references' errors are added to the variance.
+    """Nats and variance [B,L] of a label against its reference.
 
-    sigma becomes the error against the truth, not against a noisy reference.
+    The variance of what is seen, prediction - reference, is that of the prediction plus that of
+    the reference. Adding the known second part leaves the first for sigma: the error against the
+    truth, not against a noisy reference.
     """
     mean, sigma = outputs[0], outputs[1]
     variance = sigma.square() + stars.variance
@@ -70,30 +75,36 @@ def _nats(outputs: Outputs, stars: Scaled) -> tuple[Tensor, Tensor]:
 def correlation_loss(outputs: Outputs, stars: Scaled) -> Tensor:
     """Joint nats of standardised residuals, summed over stars; only correlations are learned.
 
-    The references' errors are independent, so they dilute the correlations that are seen.
+    Errors of the references are independent of ours and of each other, so the correlation that is
+    seen between labels i and j is ours times (sigma_i / total_i) * (sigma_j / total_j).
     """
     mean, sigma, correlation = outputs[0].detach(), outputs[1].detach(), outputs[2]
     total = (sigma.square() + stars.variance).sqrt()
     pull = torch.clamp((stars.target - mean) / total, -CLIP_SIGMA, CLIP_SIGMA) * stars.known
-    share = sigma / total * stars.known
-    joint = correlation * share.unsqueeze(-1) * share.unsqueeze(-2)
-    # On the diagonal stands one: the network's share, the references', and a missing label.
+    diluted = sigma / total * stars.known
+    joint = correlation * diluted.unsqueeze(-1) * diluted.unsqueeze(-2)
+    # A correlation matrix has ones on its diagonal. Filled up to that: by the references' part,
+    # and for a missing label by all of it, which makes its residual of 0 cost nothing. 1e-4 keeps
+    # the matrix invertible where two labels go together perfectly.
     rest = 1.0 - torch.diagonal(joint, dim1=-2, dim2=-1) + 1e-4
     nats: Tensor = GaussianNats.apply(joint + torch.diag_embed(rest), pull)[0]  # type: ignore[no-untyped-call]
     return nats
 
 
 class GaussianNats(torch.autograd.Function):
-    """Gaussian nats of pulls [B,L] under their covariance [B,L,L], summed over stars.
+    """Fast path of Gaussian nats of pulls [B,L] under their covariance [B,L,L], summed over stars.
 
-    The gradient by the covariance C is (C^-1 - C^-1 p p' C^-1) / 2: four small products, where
-    going back through the triangular factor takes half as long as the whole network.
+    Its gradient is that of finite differences, tested in ``tests/model/test_model_covariance.py``;
+    measured gain: going back through the triangular factor would take half as long as the whole
+    network. The gradient by the covariance C is (C^-1 - C^-1 p p' C^-1) / 2: four small products,
+    done on the way forward.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(covariance: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
+        # ``_ex`` does not stop the device to ask whether it worked: the diagonal ensures it.
         factor = torch.linalg.cholesky_ex(covariance)[0]
         inverse = torch.cholesky_inverse(factor)
         far = inverse @ pull.unsqueeze(-1)

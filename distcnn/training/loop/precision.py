@@ -92,7 +92,7 @@ def name_of(precision: torch.dtype) -> str:
 
 
 class Float32Linear(nn.Module):
-    """``nn.Linear`` in float32, whatever the layers around it use."""
+    """``nn.Linear`` in float32, whatever precision ``autocast`` sets around it."""
 
     def __init__(self, of: nn.Linear) -> None:
         super().__init__()
@@ -104,7 +104,11 @@ class Float32Linear(nn.Module):
 
 
 def float32_heads(layers: nn.Module) -> nn.Module:
-    """Exempt narrow layers from reduced precision, in place."""
+    """Keep narrow dense layers, the output heads, in float32, in place.
+
+    Means are of order one and their errors a hundredth: bfloat16 has three digits, and a rounded
+    output would be a rounded label.
+    """
     for name, child in layers.named_children():
         if isinstance(child, nn.Linear) and child.out_features < MIN_BFLOAT16_OUTPUTS:
             setattr(layers, name, Float32Linear(child))
@@ -118,8 +122,8 @@ def choose_precision(
 ) -> tuple[torch.dtype, str]:
     """The type for wide products of ``layers`` on their device, and why.
 
-    ``layers`` are in product form with full heads; ``stars`` [B,...] are a real batch on the
-    same device. Means are compared in scaled units: one is the spread of a label.
+    ``layers`` have convolutions as products and heads in float32; ``stars`` [B,...] are a real
+    batch on the same device. Means are compared in scaled units: one is the spread of a label.
     """
     device = stars.spectrum.device
     if asked != "auto":

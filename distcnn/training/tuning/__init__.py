@@ -1,1 +1,4 @@
-"""Trials of other settings, judged by validation loss."""
+"""Trials of other settings, judged by validation loss.
+
+``tune`` runs trials, ``study`` is what they came to, ``optuna_study`` where they come from.
+"""

@@ -1,1 +1,1 @@
-"""Several members trained in one pass on one device, their weights stacked."""
+"""Several members trained in one pass on one device: a vmapped ensemble of stacked parameters."""
