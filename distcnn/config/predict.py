@@ -1,8 +1,8 @@
 """Settings of prediction and of the flags that come with it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from distcnn.config.base import Frozen
 from distcnn.config.resources import (
@@ -16,6 +16,18 @@ SNR_EDGES = (15.0, 25.0, 50.0, 100.0)
 """Edges of S/N bins, where nothing else is asked for."""
 
 
+def _known_engine(name: str) -> str:
+    if name == "auto":
+        return name
+    # As with clusters, an import upwards: that there is no such engine must be said with file and
+    # line. It loads torch, so it waits until an engine is named.
+    from distcnn.inference.engines.registry import ENGINES
+
+    if name not in ENGINES:
+        raise ValueError(f"one of auto, {', '.join(ENGINES)}")
+    return name
+
+
 class PredictConfig(Frozen):
     """From package and survey to predictions."""
 
@@ -23,11 +35,10 @@ class PredictConfig(Frozen):
     """Stars per forward pass; halved by itself when memory runs out, and said so once."""
     gpu_batch: int = Field(8192, ge=1)
     """The same on a GPU, which wants many at once."""
-    engine: Literal[
-        "auto", "eager", "torchscript", "joint", "openvino", "graphs", "compile", "aot"
-    ] = "auto"
+    engine: Annotated[str, AfterValidator(_known_engine)] = "auto"
     """How the network is run. ``auto``: those that this machine admits are tried on the first
-    batch, and the fastest is used; every engine must reproduce the package first."""
+    batch, and the fastest is used; every engine must reproduce the package first. Or one by name,
+    as ``distcnn doctor PACKAGE`` lists them."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the wide products; heads and scalings are float32 always."""
     device: ResourceDevice = "auto"

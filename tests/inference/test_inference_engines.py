@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from conformance.engine_checks import EngineChecks
 from inference.small import CONFIG, go, make_package, make_survey
 from torch.nn import functional
 
@@ -252,7 +253,7 @@ def test_what_was_remembered_is_proven_again(package, stars, tmp_path, monkeypat
     select_engine(package, stars, engine="joint", precision="float32")
 
     def build(*given):
-        right = ENGINES["eager"].build(*given)
+        right = ENGINES["eager"].load()(*given)
         return lambda inputs: right({**inputs, "spectrum": inputs["xp"]})
 
     wrong = EngineKind(build)
@@ -309,3 +310,32 @@ def test_an_engine_asked_for_is_used(place, tmp_path, engine):
     assert summary.engine == f"{engine} float32"
     attrs = Store.open(tmp_path / "place" / "predictions.zarr").attrs
     assert attrs["engine"]["trials"][0]["candidate"].startswith(engine)
+
+
+@pytest.fixture(scope="module")
+def other_package(tmp_path_factory, place):
+    from distcnn.model import Package
+
+    folder, network = tmp_path_factory.mktemp("other"), NetworkConfig(preset="rave2020")
+    make_package(folder / "package", Store.open(place / "survey.zarr"), network=network)
+    return Package.load(folder / "package")
+
+
+class TestEager(EngineChecks):
+    engine = "eager"
+
+
+class TestTorchScript(EngineChecks):
+    engine = "torchscript"
+
+
+class TestBatched(EngineChecks):
+    engine = "joint"
+
+
+class TestOpenVINO(EngineChecks):
+    engine = "openvino"
+
+
+class TestCudaGraphs(EngineChecks):
+    engine = "graphs"

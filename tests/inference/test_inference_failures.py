@@ -56,10 +56,10 @@ def poison(monkeypatch, folder, error, row=POISON):
     snr = rows(folder, "survey.zarr", ["snr"])["snr"][row]
     right = Quality.judge
 
-    def judge(self, evidence, *rest):
-        if (evidence.snr == snr).any():
+    def judge(self, summary, *rest):
+        if (summary.snr == snr).any():
             raise error
-        return right(self, evidence, *rest)
+        return right(self, summary, *rest)
 
     monkeypatch.setattr(Quality, "judge", judge)
 
@@ -149,7 +149,7 @@ def test_a_star_that_breaks_the_computation_is_found_and_left_out(made, place, m
 
 
 def test_a_failure_that_passes_leaves_no_trace(made, place, monkeypatch):
-    right = Ensemble.predict
+    right = Ensemble.predict_batch
     calls = []
 
     def predict(self, *rest):
@@ -158,7 +158,7 @@ def test_a_failure_that_passes_leaves_no_trace(made, place, monkeypatch):
             raise OSError(errno.EIO, "the network drive was away for a moment")
         return right(self, *rest)
 
-    monkeypatch.setattr(Ensemble, "predict", predict)
+    monkeypatch.setattr(Ensemble, "predict_batch", predict)
     assert go(place).failed == 0
     assert recorded(place) == recorded(made)
 
@@ -167,7 +167,7 @@ def test_a_failure_of_every_star_stops_the_run_and_is_not_blamed_on_them(place, 
     def broken(self, *rest):
         raise TypeError("a mistake in the program")
 
-    monkeypatch.setattr(Ensemble, "predict", broken)
+    monkeypatch.setattr(Ensemble, "predict_batch", broken)
     with pytest.raises(TypeError, match="a mistake in the program"):
         go(place)
     assert recorded(place) == {}
@@ -175,14 +175,14 @@ def test_a_failure_of_every_star_stops_the_run_and_is_not_blamed_on_them(place, 
 
 def test_a_network_that_gives_nan_for_a_star_costs_that_star_only(made, place, monkeypatch):
     snr = rows(place, "survey.zarr", ["snr"])["snr"][POISON]
-    right = Ensemble.predict
+    right = Ensemble.predict_batch
 
-    def predict(self, stars, batch):
-        label, *rest = right(self, stars, batch)
+    def predict(self, stars):
+        label, *rest = right(self, stars)
         label[stars["snr"][:, 0] == snr, 1] = np.nan
         return label, *rest
 
-    monkeypatch.setattr(Ensemble, "predict", predict)
+    monkeypatch.setattr(Ensemble, "predict_batch", predict)
     assert go(place).failed == 1
     met, wanted = rows(place), rows(made)
     assert met["flags"][POISON] & np.uint32(Flag.NON_FINITE)
@@ -203,14 +203,14 @@ def test_a_network_that_gives_nan_for_a_star_costs_that_star_only(made, place, m
     ],
 )
 def test_batches_are_halved_until_they_fit_and_it_is_said_once(made, place, monkeypatch, error):
-    right = Ensemble.predict
+    right = Ensemble.predict_batch
 
-    def predict(self, stars, batch):
-        if batch > 4:
+    def predict(self, stars):
+        if len(stars["snr"]) > 4:
             raise error
-        return right(self, stars, batch)
+        return right(self, stars)
 
-    monkeypatch.setattr(Ensemble, "predict", predict)
+    monkeypatch.setattr(Ensemble, "predict_batch", predict)
     heard = []
     summary = go(place, listener=heard.append)
     assert (summary.batch, summary.failed) == (4, 0)
@@ -222,10 +222,10 @@ def test_batches_are_halved_until_they_fit_and_it_is_said_once(made, place, monk
 
 
 def test_memory_that_suffices_for_no_star_ends_in_that_error(place, monkeypatch):
-    def predict(self, stars, batch):
+    def predict(self, stars):
         raise MemoryError
 
-    monkeypatch.setattr(Ensemble, "predict", predict)
+    monkeypatch.setattr(Ensemble, "predict_batch", predict)
     with pytest.raises(MemoryError):
         go(place)
 

@@ -4,7 +4,6 @@ import os
 import platform
 import socket
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,11 @@ def cache_folder() -> Path:
 
 @lru_cache
 def host_facts() -> dict[str, Any]:
-    """Host, processor and versions: everything that decides which engine is fastest."""
+    """Host, processor and torch: what decides, beside the engines, which of them is fastest."""
     return {
         "host": socket.gethostname(),
         "processor": _processor(),
         "torch": str(torch.__version__),
-        "openvino": _version("openvino"),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
     }
 
@@ -37,10 +35,3 @@ def _processor() -> str:
     lines = file.read_text().splitlines() if file.is_file() else []
     found = [line for line in lines if line.startswith(("model name", "flags"))]
     return "\n".join(found[:2]) or platform.processor()
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""

@@ -21,9 +21,7 @@ LARGEST = 65_536
 """Stars in a batch that an engine compiled ahead of time takes at most."""
 
 
-def compile_joint(
-    package: Package, dtype: torch.dtype, device: torch.device, cache: Path
-) -> Layers:
+def just_in_time(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
     """``torch.compile`` of all members."""
     module: Layers = torch.compile(_module(package, dtype, device), dynamic=True)
     return module

@@ -1,15 +1,20 @@
-"""Candidates: which engines there are, in which precisions, and what this machine admits."""
+"""Engines, one row each, and which of them this machine supports in which precision.
+
+To add one, write a file beside this one with a function like ``Build``, add its row here, and
+pass ``EngineChecks`` of the conformance kit. An engine is imported when it is built, so that no
+one pays for one that is not used.
+"""
 
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import torch
 
-from distcnn.inference.engines import compiled, openvino, torch_engines
 from distcnn.inference.engines.base import EngineRefused
 from distcnn.model import Package
 from distcnn.model.devices import Precision, is_fast
@@ -18,6 +23,8 @@ from distcnn.model.ensemble import Layers
 __all__ = ["ENGINES", "Candidate", "EngineRefused", "Precision", "list_candidates"]
 
 Build = Callable[[Package, torch.dtype, torch.device, Path], Layers]
+"""(package, type of the wide products, device, folder for what takes long to make) -> the layers
+of all members. Raises ``EngineRefused`` where it cannot run the package here."""
 
 
 @dataclass(frozen=True)
@@ -44,34 +51,63 @@ class Candidate:
         EngineRefused : this engine cannot run this package here.
         """
         dtype: torch.dtype = getattr(torch, self.precision)
-        return ENGINES[self.engine].build(package, dtype, device, cache)
+        return ENGINES[self.engine].load()(package, dtype, device, cache)
 
 
 @dataclass(frozen=True)
 class EngineKind:
-    """An engine: how it is built, which devices run it, whether it is tried by default.
+    """An engine: where it is, what runs it, and whether it is tried by default.
 
-    ``benchmarked`` is false where building takes minutes: such an engine is tried only by name.
+    Attributes
+    ----------
+    build : ``FILE:FUNCTION`` in this folder, or the function itself.
+    devices : kinds of device that run it.
+    low_precision : it runs in bfloat16 and float16 too.
+    by_default : ``auto`` tries it; not where building takes minutes.
+    needs : the distribution and extra that must be installed; its version decides, among other
+        things, whether a remembered choice is still valid.
+    tool : the program that must be found.
     """
 
-    build: Build
+    build: str | Build
     devices: tuple[str, ...] = ("cpu", "cuda")
-    narrow: bool = False
-    benchmarked: bool = True
+    low_precision: bool = False
+    by_default: bool = True
     needs: str = ""
     tool: str = ""
 
+    def load(self) -> Build:
+        """The function that builds it."""
+        if not isinstance(self.build, str):
+            return self.build
+        file, _, function = self.build.partition(":")
+        return cast(Build, getattr(import_module(f"{__package__}.{file}"), function))
+
 
 ENGINES: dict[str, EngineKind] = {
-    "eager": EngineKind(torch_engines.eager),
-    "torchscript": EngineKind(torch_engines.torchscript),
-    "joint": EngineKind(torch_engines.joint, narrow=True),
-    "openvino": EngineKind(openvino.build, devices=("cpu",), narrow=True, needs="openvino"),
-    "graphs": EngineKind(torch_engines.graphs, devices=("cuda",), narrow=True),
-    "compile": EngineKind(compiled.compile_joint, benchmarked=False, tool="g++"),
-    "aot": EngineKind(compiled.ahead_of_time, benchmarked=False, tool="g++"),
+    "eager": EngineKind("torch_engines:eager"),
+    "torchscript": EngineKind("torch_engines:torchscript"),
+    "joint": EngineKind("torch_engines:batched", low_precision=True),
+    "openvino": EngineKind(
+        "openvino:build", devices=("cpu",), low_precision=True, needs="openvino"
+    ),
+    "graphs": EngineKind("torch_engines:cuda_graphs", devices=("cuda",), low_precision=True),
+    "compile": EngineKind("compiled:just_in_time", by_default=False, tool="g++"),
+    "aot": EngineKind("compiled:ahead_of_time", by_default=False, tool="g++"),
 }
-"""Every engine by name, the most plain first: of equally fast ones the first is taken."""
+"""Every engine by name, the simplest first: of equally fast ones the first is taken."""
+
+
+def engine_versions() -> dict[str, str]:
+    """Versions of what engines need, "" where it is not installed."""
+    return {kind.needs: _version(kind.needs) for kind in ENGINES.values() if kind.needs}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def list_candidates(
@@ -84,9 +120,9 @@ def list_candidates(
     for name, kind in ENGINES.items():
         if engine not in ("auto", name):
             continue
-        for width in get_args(Precision):
-            if precision in ("auto", width) and (kind.narrow or width == "float32"):
-                candidate = Candidate(name, width)
+        for wanted in get_args(Precision):
+            if precision in ("auto", wanted) and (kind.low_precision or wanted == "float32"):
+                candidate = Candidate(name, wanted)
                 yield candidate, unsupported_reason(candidate, device, named=engine == name)
 
 
@@ -101,6 +137,6 @@ def unsupported_reason(candidate: Candidate, device: torch.device, *, named: boo
         return f"no {kind.tool} on this machine"
     if not is_fast(device, precision):
         return f"this {device.type} has no units for {precision}"
-    if not kind.benchmarked and not named:
+    if not kind.by_default and not named:
         return "takes minutes to build: tried only by name"
     return ""

@@ -26,6 +26,7 @@ from distcnn.inference.engines.cache import cache_folder, host_facts
 from distcnn.inference.engines.registry import (
     ENGINES,
     Candidate,
+    engine_versions,
     list_candidates,
     unsupported_reason,
 )
@@ -246,6 +247,7 @@ def no_engine_error(package: Package, engine: str, trials: Sequence[EngineTrial]
 def _cache_file(package: Package, device: torch.device, **asked: Any) -> Path:
     facts = {
         **host_facts(),
+        **engine_versions(),
         **asked,
         "package": package.digest,
         "distcnn": __version__,

@@ -24,7 +24,7 @@ def torchscript(package: Package, dtype: torch.dtype, device: torch.device, cach
     return sequential_layers(package.members("torchscript", str(device)))
 
 
-def joint(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
+def batched(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
     """All members of ``hybrid`` as products of matrices.
 
     Raises
@@ -62,9 +62,9 @@ def batched_module(package: Package, dtype: torch.dtype, *, loop: bool) -> Batch
     return BatchedHybrid(hybrids, wide=dtype, loop=loop)
 
 
-def graphs(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
-    """``joint`` recorded as a CUDA graph per size of batch: one launch for all its kernels."""
-    return CudaGraphLayers(joint(package, dtype, device, cache))
+def cuda_graphs(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:
+    """``batched`` recorded as a CUDA graph per size of batch: one launch for all its kernels."""
+    return CudaGraphLayers(batched(package, dtype, device, cache))
 
 
 class CudaGraphLayers:
