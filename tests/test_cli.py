@@ -84,7 +84,7 @@ def test_a_path_that_is_not_there_is_wrong_usage_in_one_line(words, message, tmp
         (["--set", "train.epochs=0"], "greater than or equal to 1"),
         (["--set", "train"], "has no '='"),
         (["--conf", "nothing"], "no configuration file 'nothing'"),
-        (["--cluster", "slrm"], "backend"),
+        (["--cluster", "slrm"], "(pip install 'distcnn[cuda]'), serial"),
         (["--set", "tune.noise={low: 1, high: 0}"], "low = 1 must be below high = 0"),
     ],
 )

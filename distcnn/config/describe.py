@@ -4,17 +4,18 @@ import inspect
 import json
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from distcnn.config.base import Frozen
+from distcnn.config.base import Frozen, parse_bytes
 from distcnn.config.load import Config
 from distcnn.config.resources import Follows, followers
 from distcnn.config.run import ClusterConfig, own_cluster_models
+from distcnn.formatting import format_bytes
 
 HEAD = """# Settings
 
@@ -22,7 +23,8 @@ Printed from the code by `python -m distcnn.config.describe > conf/README.md`.
 
 A command reads a YAML file with these sections (`--conf FILE`; the name of a file in this
 folder will do, `--conf demo`), then single values (`--set train.members=4`). What neither
-names has the default below. A key that is not listed here is an error.
+names has the default below. A key that is not listed here is an error. A size is a number of
+bytes, or text such as `4 GiB` or `500 MB`.
 """
 
 
@@ -76,7 +78,7 @@ def _sections(model: type[Frozen], prefix: str) -> Iterator[str]:
 def _table(rows: dict[str, FieldInfo]) -> Iterator[str]:
     yield "| key | type | default | meaning |\n|---|---|---|---|"
     for name, field in rows.items():
-        yield f"| `{name}` | {_kind(field.annotation)} | {_default(field)} | {_sentence(field)} |"
+        yield f"| `{name}` | {_kind_of(field)} | {_default(field)} | {_sentence(field)} |"
     yield ""
 
 
@@ -86,6 +88,10 @@ def _below(field: FieldInfo) -> type[Frozen] | None:
         if isinstance(part, type) and issubclass(part, Frozen):
             return part
     return None
+
+
+def _kind_of(field: FieldInfo) -> str:
+    return "size" if _is_size(field.metadata) else _kind(field.annotation)
 
 
 def _is_former(field: FieldInfo) -> bool:
@@ -111,14 +117,20 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if value is PydanticUndefined:
         return "required"
+    if _is_size(field.metadata) and parse_bytes(format_bytes(value)) == value:
+        value = format_bytes(value)
     return f"`{json.dumps(value, ensure_ascii=False)}`"
+
+
+def _is_size(marks: Iterable[Any]) -> bool:
+    return any(getattr(mark, "func", None) is parse_bytes for mark in marks)
 
 
 def _kind(annotation: Any) -> str:
     """The type in words that a writer of YAML understands."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _kind(parts[0])
+        return "size" if _is_size(parts[1:]) else _kind(parts[0])
     if origin is Literal:
         return " or ".join(f"`{part}`" for part in parts)
     if origin in (Union, types.UnionType):

@@ -32,8 +32,8 @@ class ResourcesConfig(Frozen):
     device: Device = "auto"
     """Where the arithmetic runs; ``auto`` takes a GPU where the worker has one."""
     memory: Bytes = WORKER_BYTES
-    """Memory of a worker [bytes, or text such as "4 GiB"]; one that comes near it is killed and
-    started again. Workers that run already have limits of their own."""
+    """Memory of a worker; one that comes near it is killed and started again. Workers that run
+    already have limits of their own."""
     planned_memory: Bytes | None = None
     """What a plan may count on of it: a prediction that needs more is refused before it starts.
     Less than ``memory``, because a plan knows what its arrays need, not the peaks of libraries
