@@ -81,14 +81,26 @@ def further_scalars(config: IngestConfig) -> tuple[str, ...]:
     gather it, parts stage it and the survey stores it like the parallax; NaN where missing.
     """
     given = config.source.columns if config.source is not None else {}
-    return tuple(
-        variable.name
-        for variable in SURVEY_VARIABLES.values()
-        if variable.dims == (STAR,)
-        and np.dtype(variable.dtype).kind == "f"
-        and variable.name not in _KNOWN_SCALARS
-        and variable.name in given
-    )
+    return tuple(name for name in _gathered_scalars() if name in given)
+
+
+def _gathered_scalars() -> Iterator[str]:
+    for variable in SURVEY_VARIABLES.values():
+        number = variable.dims == (STAR,) and np.dtype(variable.dtype).kind == "f"
+        if number and variable.name not in _KNOWN_SCALARS:
+            yield variable.name
+
+
+def _check_scalars(config: IngestConfig) -> None:
+    """Refuse columns of scalars where no reader looks for them, rather than leave them out."""
+    for kind, files in (("spectra", config.spectra), ("xp", config.xp)):
+        for name in _gathered_scalars():
+            if files is not None and name in files.columns:
+                raise ConfigError(
+                    f"ingest.{kind}.columns names {name!r}",
+                    expected="it in ingest.source.columns",
+                    cure="The same file may serve as source as well, with reader: table.",
+                )
 
 
 @dataclass(frozen=True)
@@ -190,7 +202,8 @@ def plan_ingest(
 
     Raises
     ------
-    ConfigError : the configuration names no rows, or a reader that does not exist.
+    ConfigError : the configuration names no rows, a reader that does not exist, or a scalar where
+        none is read.
     InputError : there is no such folder, or no such file in it.
     """
     if config.spectra is None and config.source is None:
@@ -198,6 +211,7 @@ def plan_ingest(
             "ingest.spectra and ingest.source are both null",
             expected="at least one, to give the stars of the survey",
         )
+    _check_scalars(config)
     if not archive.is_dir():
         raise InputError(f"there is no folder {archive}", expected="a folder of archive files")
     files: dict[Kind, list[Path]] = {}

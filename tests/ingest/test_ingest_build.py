@@ -297,6 +297,15 @@ def test_a_scalar_that_no_column_is_named_for_is_not_stored(archive, survey, mon
     assert "vbroad" not in Store.open(survey, "survey").variables
 
 
+def test_a_scalar_that_would_be_left_out_is_refused_with_its_place(archive, survey, monkeypatch):
+    vbroad = Variable("vbroad", ("star",), "float32", "km/s", "line broadening")
+    monkeypatch.setitem(SURVEY_VARIABLES, "vbroad", vbroad)
+    spectra = {"reader": "gaia_rvs", "files": "Rvs*", "columns": {"vbroad": "combined_transits"}}
+    with pytest.raises(ConfigError, match=r"ingest\.spectra\.columns names 'vbroad'") as caught:
+        build_survey(archive.write(), survey, settings(spectra=spectra), executor=EXECUTOR)
+    assert "source" in caught.value.cure
+
+
 def test_a_survey_of_nothing_is_refused(archive, survey):
     with pytest.raises(ConfigError, match="both null"):
         build_survey(
