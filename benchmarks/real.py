@@ -24,7 +24,7 @@ from distcnn import pipeline
 from distcnn.config import Config, load_config
 from distcnn.errors import DistcnnError
 from distcnn.events import Event, Notice
-from distcnn.schema import FLAG_TEXT, LABELS, Flag
+from distcnn.schema import LABELS, Flag
 from distcnn.survey import Region, Store
 from distcnn.training import Split, assign_split
 
@@ -162,7 +162,7 @@ def describe(store: Store, limit: int) -> Iterator[str]:
 
 def texts(flags: Flag) -> list[str]:
     """The sentences of the bits that are set."""
-    return [FLAG_TEXT[flag] for flag in FLAG_TEXT if flag in flags]
+    return [flag.sentence for flag in Flag if flag in flags]
 
 
 def the_package(asked: Path, work: Path) -> Path:

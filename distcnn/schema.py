@@ -14,16 +14,13 @@ PACKAGE_FORMAT = 2
 LIGHT_SPEED_KM_S = 299_792.458
 """Speed of light in vacuum [km/s], exact (SI)."""
 
-STAR, PIXEL, COEFFICIENT, BAND, LABEL = "star", "pixel", "coefficient", "band", "label"
-PAIR = "pair"
-DIMENSIONS = {
-    STAR: "one row per star, in the order of the archive's files",
-    PIXEL: "sample of the spectrum on the dataset's wavelength grid",
-    COEFFICIENT: "XP coefficient: BP first, then RP",
-    BAND: "photometric band",
-    LABEL: "stellar label",
-    PAIR: "pair of labels, each label with those before it: teff_logg, teff_mh, logg_mh, ...",
-}
+# Names of dimensions.
+STAR = "star"  # one row per star (or per epoch of it), in the order of the archive's files
+PIXEL = "pixel"  # sample of the spectrum on the dataset's wavelength grid
+COEFFICIENT = "coefficient"  # XP coefficient: BP first, then RP
+BAND = "band"  # photometric band
+LABEL = "label"  # stellar label
+PAIR = "pair"  # each label with those before it: teff_logg, teff_mh, logg_mh, ...
 
 
 @dataclass(frozen=True)
@@ -129,53 +126,45 @@ DEFAULT_LABELS = ("teff", "logg", "mh", "alpham", "feh")
 
 
 class MaskBit(IntFlag):
-    """Why a pixel is not used. Texts in MASK_TEXT."""
+    """Why a pixel is not used: bit and sentence."""
 
-    MISSING = 1
-    OUTLIER = 2
-    RANGE = 4
-    EDGE = 8
+    sentence: str
 
+    def __new__(cls, bit: int, sentence: str = "") -> "MaskBit":
+        member = int.__new__(cls, bit)
+        member._value_ = bit
+        member.sentence = sentence
+        return member
 
-MASK_TEXT = {
-    MaskBit.MISSING: "the archive gives no flux or no error here",
-    MaskBit.OUTLIER: "the flux stands too far from its neighbours (cosmic hit, spike)",
-    MaskBit.RANGE: "the flux is outside the range that the store can hold",
-    MaskBit.EDGE: "too little of the rebinned pixel is covered by good input pixels",
-}
+    MISSING = 1, "the archive gives no flux or no error here"
+    OUTLIER = 2, "the flux stands too far from its neighbours (cosmic hit, spike)"
+    RANGE = 4, "the flux is outside the range that the store can hold"
+    EDGE = 8, "too little of the rebinned pixel is covered by good input pixels"
 
 
 class Flag(IntFlag):
-    """Reasons for caution about a prediction. Texts in FLAG_TEXT."""
+    """Reasons for caution about a prediction: bit, sentence; their rules: ``quality.flags``."""
 
-    LABEL_LIMITS = 1
-    INPUT_LIMITS = 2
-    NOVEL_SPECTRUM = 4
-    NO_SPECTRUM = 8
-    NO_XP = 16
-    NO_PHOTOMETRY = 32
-    NO_PARALLAX = 64
-    FEW_PIXELS = 128
-    MEMBERS_DISAGREE = 256
-    NON_FINITE = 512
-    UNCALIBRATED = 1024
-    NOT_COMPUTED = 2048
+    sentence: str
 
+    def __new__(cls, bit: int, sentence: str = "") -> "Flag":
+        member = int.__new__(cls, bit)
+        member._value_ = bit
+        member.sentence = sentence
+        return member
 
-FLAG_TEXT = {
-    Flag.LABEL_LIMITS: "a label lies outside the range of the training labels",
-    Flag.INPUT_LIMITS: "magnitude or parallax lies outside the range of the training stars",
-    Flag.NOVEL_SPECTRUM: "the spectrum is unlike every training spectrum",
-    Flag.NO_SPECTRUM: "no usable spectrum",
-    Flag.NO_XP: "no XP coefficients",
-    Flag.NO_PHOTOMETRY: "at least one magnitude is missing",
-    Flag.NO_PARALLAX: "no parallax",
-    Flag.FEW_PIXELS: "too few valid pixels in the spectrum",
-    Flag.MEMBERS_DISAGREE: "the members of the ensemble disagree more than in training",
-    Flag.NON_FINITE: "the network gave a value that is not finite; no label is published",
-    Flag.UNCALIBRATED: "the error could not be calibrated for stars like this one",
-    Flag.NOT_COMPUTED: "the star could not be computed; the list of dead letters says why",
-}
+    LABEL_LIMITS = 1, "a label lies outside the range of the training labels"
+    INPUT_LIMITS = 2, "magnitude or parallax lies outside the range of the training stars"
+    NOVEL_SPECTRUM = 4, "the spectrum is unlike every training spectrum"
+    NO_SPECTRUM = 8, "no usable spectrum"
+    NO_XP = 16, "no XP coefficients"
+    NO_PHOTOMETRY = 32, "at least one magnitude is missing"
+    NO_PARALLAX = 64, "no parallax"
+    FEW_PIXELS = 128, "too few valid pixels in the spectrum"
+    MEMBERS_DISAGREE = 256, "the members of the ensemble disagree more than in training"
+    NON_FINITE = 512, "the network gave a value that is not finite; no label is published"
+    UNCALIBRATED = 1024, "the error could not be calibrated for stars like this one"
+    NOT_COMPUTED = 2048, "the star could not be computed; the list of dead letters says why"
 
 
 class Status(IntEnum):
@@ -187,28 +176,33 @@ class Status(IntEnum):
 
 
 class Reason(StrEnum):
-    """Why a row of the archive was quarantined. Texts with the cure in REASON_TEXT."""
+    """Why a row of the archive was quarantined: name, and a sentence with the cure."""
 
-    DUPLICATE = "duplicate_source_id"
-    ARRAY_LENGTH = "wrong_array_length"
-    NOT_A_NUMBER = "text_in_number"
-    NO_SOURCE = "not_in_source_table"
-    ALL_MISSING = "no_valid_pixel"
-    BAD_ID = "bad_source_id"
-    GRID = "other_grid"
-    MALFORMED = "malformed_row"
+    sentence: str
 
+    def __new__(cls, name: str, sentence: str = "") -> "Reason":
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.sentence = sentence
+        return member
 
-REASON_TEXT = {
-    Reason.DUPLICATE: "the source_id was seen before; the first row is kept",
-    Reason.ARRAY_LENGTH: "an array does not have the declared length; check the file's release",
-    Reason.NOT_A_NUMBER: "a numeric field holds text; repair or remove the row",
-    Reason.NO_SOURCE: "the star is not in the source table; add the matching source file",
-    Reason.ALL_MISSING: "no pixel has a finite flux; nothing can be predicted from it",
-    Reason.BAD_ID: "the source_id is missing or not a positive integer",
-    Reason.GRID: "the spectrum stands on another wavelength grid than declared",
-    Reason.MALFORMED: "the row has more or fewer fields than the header; the file may be cut",
-}
+    DUPLICATE = "duplicate_source_id", "the source_id was seen before; the first row is kept"
+    ARRAY_LENGTH = (
+        "wrong_array_length",
+        "an array does not have the declared length; check the file's release",
+    )
+    NOT_A_NUMBER = "text_in_number", "a numeric field holds text; repair or remove the row"
+    NO_SOURCE = (
+        "not_in_source_table",
+        "the star is not in the source table; add the matching source file",
+    )
+    ALL_MISSING = "no_valid_pixel", "no pixel has a finite flux; nothing can be predicted from it"
+    BAD_ID = "bad_source_id", "the source_id is missing or not a positive integer"
+    GRID = "other_grid", "the spectrum stands on another wavelength grid than declared"
+    MALFORMED = (
+        "malformed_row",
+        "the row has more or fewer fields than the header; the file may be cut",
+    )
 
 
 class Defect(StrEnum):

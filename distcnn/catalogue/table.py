@@ -9,7 +9,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.catalogue.columns import FLAG_BOUNDARY, Column, columns
 from distcnn.catalogue.flag_boundary import flag_boundary
-from distcnn.schema import FLAG_TEXT, Flag
+from distcnn.schema import Flag
 from distcnn.survey import Region, Store
 
 BLOCK_ROWS = 65536
@@ -90,4 +90,4 @@ def header_entries(store: Store) -> tuple[HeaderEntry, ...]:
 
 def flag_table() -> list[tuple[str, int, str]]:
     """Name, value and sentence of every bit of ``flags``."""
-    return [(flag.name or "", int(flag), FLAG_TEXT[flag]) for flag in Flag]
+    return [(flag.name or "", int(flag), flag.sentence) for flag in Flag]

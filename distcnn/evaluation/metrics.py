@@ -22,7 +22,7 @@ from distcnn.evaluation.records import (
 )
 from distcnn.evaluation.sample import Counts, Sample
 from distcnn.quality import bin_name, coverage_table, snr_groups
-from distcnn.schema import FLAG_TEXT, REASON_TEXT, Flag, Reason
+from distcnn.schema import Flag, Reason
 from distcnn.stats import robust_std
 from distcnn.survey import Ledger, Region
 
@@ -155,7 +155,7 @@ def flag_rows(counts: Counts) -> list[FlagRow]:
         {
             "bit": int(flag),
             "flag": flag.name or "",
-            "sentence": FLAG_TEXT[flag],
+            "sentence": flag.sentence,
             "stars": counts.flags[flag.name or ""],
             "fraction": counts.flags[flag.name or ""] / max(counts.stars, 1),
         }
@@ -204,7 +204,7 @@ def quarantine_rows(path: Path) -> list[QuarantineRow]:
         rows.append(
             {
                 "reason": str(reason),
-                "meaning": REASON_TEXT[Reason(str(reason))] if known else "",
+                "meaning": Reason(str(reason)).sentence if known else "",
                 "rows": len(part),
                 "example": example,
             }

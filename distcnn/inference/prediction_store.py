@@ -20,7 +20,7 @@ from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pair_names
 from distcnn.quality import Quality
-from distcnn.schema import FLAG_TEXT, LABEL, LABELS, PAIR, PREDICTION_VARIABLES, STAR, Variable
+from distcnn.schema import LABEL, LABELS, PAIR, PREDICTION_VARIABLES, STAR, Flag, Variable
 from distcnn.survey import Coordinate, Layout, Ledger, Store, check_fingerprint, create_store
 
 Attrs = dict[str, Any]
@@ -117,7 +117,7 @@ def _attrs(package: Package, survey: Store, config: PredictConfig) -> Attrs:
         "bands": list(package.spec.bands),
         "engine": {"members": package.size},
         "settings": config.model_dump(mode="json"),
-        "flags": {flag.name: {"bit": int(flag), "text": text} for flag, text in FLAG_TEXT.items()},
+        "flags": {flag.name: {"bit": int(flag), "text": flag.sentence} for flag in Flag},
         "limits": _limits(Quality.from_arrays(package.quality_arrays)),
     }
 

@@ -18,7 +18,7 @@ from distcnn.report.figures.registry import SECTIONS, FigureData, choose_figures
 from distcnn.report.figures.spectra import MASK_COLOURS
 from distcnn.report.figures.style import as_uri, style
 from distcnn.report.text.table import label_value
-from distcnn.schema import LABELS, MASK_TEXT
+from distcnn.schema import LABELS
 from distcnn.survey import Store
 
 STAGE = "report"
@@ -63,7 +63,7 @@ def write_report(
             labels=[LABELS[name] for name in numbers.labels if name in LABELS],
             names=numbers.labels,
             band=config.coverage_band,
-            mask_legend=[(colour, MASK_TEXT[bit]) for bit, colour in MASK_COLOURS.items()],
+            mask_legend=[(colour, bit.sentence) for bit, colour in MASK_COLOURS.items()],
             provenance=_provenance(data, survey),
         )
     )

@@ -11,7 +11,7 @@ from tiny_archive import PIXELS, array_text, settings
 from distcnn.errors import ColumnMissing, FileBroken, GridMismatch, InputError
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
-from distcnn.schema import REASON_TEXT, Reason
+from distcnn.schema import Reason
 
 EXECUTOR = SerialExecutor()
 
@@ -93,7 +93,7 @@ def one_bad_row(archive, survey, row, change, kind="Rvs"):
     assert len(listed) == 1
     assert listed["file"][0] == name
     assert listed["row"][0] == row
-    assert Reason(listed["reason"][0]) in REASON_TEXT
+    assert Reason(listed["reason"][0]).sentence
     return summary, listed.iloc[0]
 
 

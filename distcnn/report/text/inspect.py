@@ -10,7 +10,7 @@ from distcnn.errors import InputError
 from distcnn.evaluation.baseline_table import is_baselines, read_baselines, read_facts
 from distcnn.formatting import format_bytes
 from distcnn.report.text.package import describe_package
-from distcnn.schema import FLAG_TEXT
+from distcnn.schema import Flag
 from distcnn.survey import Ledger, Store, bytes_below
 
 _QUIET = {"coordinates", "format", "kind", "complete", "limits", "flag_texts"}
@@ -60,7 +60,7 @@ def _store(store: Store) -> Iterator[str]:
     yield from _attributes(store.attrs)
     if store.attrs["kind"] == "predictions":
         yield "  flag bits"
-        yield from (f"    {flag.value:5d}  {text}" for flag, text in FLAG_TEXT.items())
+        yield from (f"    {flag.value:5d}  {flag.sentence}" for flag in Flag)
 
 
 def _completeness(store: Store) -> str:
