@@ -95,6 +95,7 @@ def test_the_same_command_again_finds_everything_done(demo_run):
         ("survey.zarr", ["a survey of 500 stars", "complete      yes", "labelled"]),
         ("package", ["a package of 2 members", "complete      yes", "split"]),
         ("predictions.zarr", ["a prediction store of 500 stars", "complete      yes", "digest"]),
+        ("baselines.parquet", ["baselines for teff", "ridge regression, same inputs"]),
         ("catalogue.fits", ["a catalogue of 500 stars", "teff"]),
         ("catalogue.parquet", ["a catalogue of 500 stars", "teff"]),
         ("catalogue.vot", ["a catalogue of 500 stars", "teff"]),
