@@ -217,7 +217,7 @@ class Manifest(Section):
     def to_json(self) -> dict[str, Any]:
         """The JSON object it was read from, with every key in its place.
 
-        Not made anew from the fields: the bytes of the file name the package.
+        Not made again from the fields: the bytes of the file name the package.
         """
         return dict(self._document) or self.model_dump(exclude_unset=True)
 

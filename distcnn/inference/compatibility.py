@@ -94,7 +94,7 @@ def survey_digest(survey: Store) -> str:
     if not ledger.exists():
         return hashing.of_value(identity | {"stored": _source_ids_digest(survey)})
     done = Ledger.read(ledger).done
-    stored = ((name, facts["digest"]) for name, facts in done.by_name())
+    stored = ((name, line["digest"]) for name, line in done.by_name())
     return hashing.of_many(identity, "stored", stored)
 
 

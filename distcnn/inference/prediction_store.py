@@ -36,7 +36,7 @@ SETTINGS_WITHOUT_EFFECT = {
     "verify_tolerance": "read after the run",
 }
 """Settings of prediction that may differ when a run is resumed, and why. A list of those left
-out: a new setting counts as deciding the result until somebody has shown that it does not."""
+out: a new setting counts as deciding the result until it is shown that it does not."""
 _SETTINGS_OF_VERSION_1 = ("engine", "precision", "batch", "gpu_batch")
 """Stores of the first version, a list of those kept: compared as they were, so they resume."""
 
@@ -127,8 +127,8 @@ def provenance(package: Package, survey: Store, predictions: Path, requested: At
     base = Location.parse(predictions)
     sources = {"package": package.location, "survey": survey.location}
     found: Attrs = {
-        name: {"path": place.relative_to(base), "digest": requested[name]}
-        for name, place in sources.items()
+        name: {"path": source.relative_to(base), "digest": requested[name]}
+        for name, source in sources.items()
     }
     found["survey"]["name"] = survey.attrs.get("survey")
     return {**found, "fingerprint": requested}
@@ -150,7 +150,7 @@ def _limits(quality: Quality) -> dict[str, list[float | None]]:
 
 
 def finished_regions(predictions: Path, requested: Attrs) -> Mapping[str, Attrs]:
-    """Facts of the regions that are done; none if nothing was begun. Changes nothing.
+    """Ledger lines of the regions that are done; none if nothing was begun. Changes nothing.
 
     Raises
     ------

@@ -76,8 +76,8 @@ def _bisect(probe: Probe, region: Region, executor: Executor) -> tuple[tuple[int
             failures[0].unwrap()  # raises the failure
         alone = [failure for failure in failures if failure.task.region.size == 1]
         failing += [(failure.task.region.start, _reason(failure)) for failure in alone]
-        broken = [failure.task.region for failure in failures if failure.task.region.size > 1]
-        parts = [half for part in broken for half in _halves(part)]
+        larger = [failure.task.region for failure in failures if failure.task.region.size > 1]
+        parts = [half for part in larger for half in _halves(part)]
     return tuple(sorted(failing))
 
 

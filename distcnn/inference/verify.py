@@ -34,7 +34,7 @@ from distcnn.survey import Ledger, Region, RegionResult, Store
 STAGE = "verify"
 Opened = TypeVar("Opened")
 MAX_DIFFERENCES_SHOWN = 20
-"""Differences printed in the message; their number is always told."""
+"""Differences printed in the message; all of them are counted."""
 CORRELATION_ROUNDING = 2.0**-11
 """What rounding alone may move a correlation by: the spacing of float16 numbers below 1."""
 
@@ -139,8 +139,8 @@ class _Verification:
             )
         elif not self.store.attrs.get("complete"):
             self.differences.append("all regions are in the ledger, but the run did not end")
-        odd = (name for name in self.ledger.done if not self._is_region(name))
-        self.differences += [f"the ledger has a region {name} that cannot be" for name in odd]
+        unknown = (name for name in self.ledger.done if not self._is_region(name))
+        self.differences += [f"the ledger has a region {name} that cannot be" for name in unknown]
         if self.ledger.fingerprint != self.store.attrs.get("fingerprint"):
             self.differences.append("the ledger has another fingerprint than the store")
 

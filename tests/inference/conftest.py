@@ -17,7 +17,7 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def place(made, tmp_path):
+def inputs(made, tmp_path):
     """A copy of ``made`` without predictions."""
     for name in ("survey.zarr", "package"):
         shutil.copytree(made / name, tmp_path / name)

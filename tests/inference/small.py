@@ -141,4 +141,4 @@ def go(folder, config=CONFIG, executor=None, listener=None, **paths):
 def recorded(folder):
     """Digest of every region in the ledger of the predictions."""
     done = Ledger.read(folder / "predictions.zarr" / ".distcnn" / "ledger.jsonl").done
-    return {name: facts["digest"] for name, facts in sorted(done.items())}
+    return {name: line["digest"] for name, line in sorted(done.items())}

@@ -45,26 +45,26 @@ def survey_of(folder):
     return Store.open(folder / "survey.zarr")
 
 
-def test_a_run_killed_at_any_moment_again_and_again_ends_with_the_same_bits(made, place):
-    lives = int(killed("again", place, 3))
+def test_a_run_killed_at_any_moment_again_and_again_ends_with_the_same_bits(made, inputs):
+    lives = int(killed("again", inputs, 3))
     assert lives > 4
-    assert_undisturbed(place, made)
+    assert_undisturbed(inputs, made)
 
 
 @pytest.mark.slow
-def test_a_client_killed_over_two_workers_is_continued_by_one(made, place):
-    killed("client", place, code=-signal.SIGKILL)
-    orphans = json.loads((place / "workers.json").read_text())
+def test_a_client_killed_over_two_workers_is_continued_by_one(made, inputs):
+    killed("client", inputs, code=-signal.SIGKILL)
+    orphans = json.loads((inputs / "workers.json").read_text())
     alive = [psutil.Process(pid) for pid in orphans if psutil.pid_exists(pid)]
-    assert len(recorded(place)) == 2
-    assert killed("run", place, 1) == "2"
-    assert_undisturbed(place, made)
+    assert len(recorded(inputs)) == 2
+    assert killed("run", inputs, 1) == "2"
+    assert_undisturbed(inputs, made)
     _, left = psutil.wait_procs(alive, timeout=60)
     assert left == []
 
 
 @pytest.mark.slow
-def test_a_worker_killed_while_it_stores_a_region_costs_nothing(made, place):
-    assert killed("worker", place) == "0"
-    assert (place / "marker").exists()
-    assert_undisturbed(place, made)
+def test_a_worker_killed_while_it_stores_a_region_costs_nothing(made, inputs):
+    assert killed("worker", inputs) == "0"
+    assert (inputs / "marker").exists()
+    assert_undisturbed(inputs, made)

@@ -70,26 +70,26 @@ def test_the_labels_are_those_of_the_ensemble_and_its_quality(made):
     label, noise, scatter, correlation = Ensemble(package, "eager").predict(inputs)
     known = {n: survey[n] for n in ("flux", "flux_error", "xp", "photometry", "parallax", "snr")}
     quality = Quality.from_arrays(package.quality_arrays).assess(known, label, noise, scatter)
-    met = rows(made)
-    tolerance = 1e-4 * np.median(met["label_error"], axis=0)
-    assert (np.abs(met["label"] - label) < tolerance).all()
-    assert (np.abs(met["label_noise"] - noise) < tolerance).all()
-    assert (np.abs(met["label_scatter"] - scatter) < tolerance).all()
-    assert (np.abs(met["label_error"] - quality["label_error"]) < tolerance).all()
-    np.testing.assert_allclose(met["label_correlation"], correlation, atol=1e-3)
+    found = rows(made)
+    tolerance = 1e-4 * np.median(found["label_error"], axis=0)
+    assert (np.abs(found["label"] - label) < tolerance).all()
+    assert (np.abs(found["label_noise"] - noise) < tolerance).all()
+    assert (np.abs(found["label_scatter"] - scatter) < tolerance).all()
+    assert (np.abs(found["label_error"] - quality["label_error"]) < tolerance).all()
+    np.testing.assert_allclose(found["label_correlation"], correlation, atol=1e-3)
     for name in DERIVED:
         expected = quality.get(name, np.full_like(label, np.nan))
-        close = np.abs(met[name] - expected) < 1e-3 * met["label_error"]
-        assert (close | (np.isnan(met[name]) & np.isnan(expected))).all(), name
-    np.testing.assert_allclose(met["novelty"], quality["novelty"], atol=1e-3)
-    assert np.mean(met["flags"] == quality["flags"]) > 0.98
-    assert (met["flags"][::17] & np.uint32(Flag.NO_XP)).all()
+        close = np.abs(found[name] - expected) < 1e-3 * found["label_error"]
+        assert (close | (np.isnan(found[name]) & np.isnan(expected))).all(), name
+    np.testing.assert_allclose(found["novelty"], quality["novelty"], atol=1e-3)
+    assert np.mean(found["flags"] == quality["flags"]) > 0.98
+    assert (found["flags"][::17] & np.uint32(Flag.NO_XP)).all()
 
 
-def test_both_engines_agree_within_a_thousandth_of_an_error(made, place):
-    go(place, PredictConfig(batch=16, engine="eager"))
-    met, reference = rows(made), rows(place)
-    assert (np.abs(met["label"] - reference["label"]) < 1e-3 * met["label_error"]).all()
+def test_both_engines_agree_within_a_thousandth_of_an_error(made, inputs):
+    go(inputs, PredictConfig(batch=16, engine="eager"))
+    found, reference = rows(made), rows(inputs)
+    assert (np.abs(found["label"] - reference["label"]) < 1e-3 * found["label_error"]).all()
 
 
 def test_the_store_tells_from_what_it_was_made_without_a_machine_path(made):
@@ -124,13 +124,13 @@ def test_xarray_reads_the_labels_by_name(made):
         assert np.array_equal(both, rows(made)["label_correlation"][:, 1].astype(both.dtype))
 
 
-def test_a_listener_hears_every_star_once(place):
+def test_a_listener_hears_every_star_once(inputs):
     heard = []
-    summary = go(place, listener=heard.append)
+    summary = go(inputs, listener=heard.append)
     assert heard[0] == StageStarted("predict", STARS, "stars", 0)
     assert sum(e.count for e in heard if isinstance(e, RegionStored)) == STARS
     assert isinstance(heard[-1], StageEnded)
-    ledger = Ledger.read(place / "predictions.zarr/.distcnn/ledger.jsonl").done
+    ledger = Ledger.read(inputs / "predictions.zarr/.distcnn/ledger.jsonl").done
     stored = {e.region: e for e in heard if isinstance(e, RegionStored)}
     assert {name: e.result.to_json() for name, e in stored.items()} == dict(ledger.items())
     for event in stored.values():
@@ -243,7 +243,7 @@ def test_a_moved_package_and_survey_are_found_at_their_new_place(done):
     assert Store.open(done / "predictions.zarr").attrs["package"]["path"] == "../deep/package"
 
 
-def test_two_runs_may_not_write_one_store(place):
+def test_two_runs_may_not_write_one_store(inputs):
     class SecondRun(Exception):
         pass
 
@@ -254,18 +254,18 @@ from pathlib import Path
 from distcnn.errors import StoreError
 from tests.inference.small import go
 try:
-    go(Path({str(place)!r}))
+    go(Path({str(inputs)!r}))
 except StoreError as error:
     print(error.problem)
 """
-            told.append(run_python(code))
+            printed.append(run_python(code))
             raise SecondRun
 
-    told = []
+    printed = []
     with pytest.raises(SecondRun):
-        go(place, listener=run_again)
-    assert told == ["predictions.zarr is being written by another run"]
-    assert go(place).resumed == 1
+        go(inputs, listener=run_again)
+    assert printed == ["predictions.zarr is being written by another run"]
+    assert go(inputs).resumed == 1
 
 
 def run_python(code):
@@ -275,52 +275,52 @@ def run_python(code):
     return done.stdout.strip()
 
 
-def test_another_wavelength_grid_is_refused_with_both_grids(place):
-    make_survey(place / "other.zarr", wavelength=(846.0, 869.0))
+def test_another_wavelength_grid_is_refused_with_both_grids(inputs):
+    make_survey(inputs / "other.zarr", wavelength=(846.0, 869.0))
     with pytest.raises(PackageError, match=r"60 pixels from 846 to 869 \(grid .*60 pixels of grid"):
-        go(place, survey=place / "other.zarr")
-    assert not (place / "predictions.zarr").exists()
+        go(inputs, survey=inputs / "other.zarr")
+    assert not (inputs / "predictions.zarr").exists()
 
 
-def test_other_bands_are_refused_and_other_order_is_not(place, made):
-    make_survey(place / "other.zarr", bands=("g", "bp", "w1"))
+def test_other_bands_are_refused_and_other_order_is_not(inputs, made):
+    make_survey(inputs / "other.zarr", bands=("g", "bp", "w1"))
     with pytest.raises(PackageError, match=r"bands g, bp, w1: expected g, bp, rp"):
-        go(place, survey=place / "other.zarr")
-    make_survey(place / "turned.zarr", bands=BANDS[::-1])
-    go(place, survey=place / "turned.zarr")
-    met, wanted = rows(place), rows(made)
+        go(inputs, survey=inputs / "other.zarr")
+    make_survey(inputs / "turned.zarr", bands=BANDS[::-1])
+    go(inputs, survey=inputs / "turned.zarr")
+    found, wanted = rows(inputs), rows(made)
     for name in ("label", "flags", "reference_magnitude"):
-        assert np.array_equal(met[name], wanted[name])
+        assert np.array_equal(found[name], wanted[name])
 
 
-def test_a_survey_without_spectra_is_predicted_and_every_star_says_so(place):
-    make_survey(place / "other.zarr", names=without("flux", "flux_error"))
-    go(place, survey=place / "other.zarr")
-    met = rows(place)
-    assert np.isfinite(met["label"]).all()
-    assert (met["flags"] & np.uint32(Flag.NO_SPECTRUM) != 0).all()
-    assert (met["valid_pixels"] == 0).all()
+def test_a_survey_without_spectra_is_predicted_and_every_star_says_so(inputs):
+    make_survey(inputs / "other.zarr", names=without("flux", "flux_error"))
+    go(inputs, survey=inputs / "other.zarr")
+    found = rows(inputs)
+    assert np.isfinite(found["label"]).all()
+    assert (found["flags"] & np.uint32(Flag.NO_SPECTRUM) != 0).all()
+    assert (found["valid_pixels"] == 0).all()
 
 
-def test_another_number_of_coefficients_is_refused(place, monkeypatch):
+def test_another_number_of_coefficients_is_refused(inputs, monkeypatch):
     monkeypatch.setattr("tests.inference.small.XP", 4)
-    make_survey(place / "other.zarr")
+    make_survey(inputs / "other.zarr")
     with pytest.raises(PackageError, match="has 4 XP coefficients: expected 6"):
-        go(place, survey=place / "other.zarr")
+        go(inputs, survey=inputs / "other.zarr")
 
 
-def test_a_survey_without_xp_and_parallax_is_predicted_and_every_star_flagged(place):
-    make_survey(place / "other.zarr", names=without("xp", "parallax", "parallax_error"))
+def test_a_survey_without_xp_and_parallax_is_predicted_and_every_star_flagged(inputs):
+    make_survey(inputs / "other.zarr", names=without("xp", "parallax", "parallax_error"))
     heard = []
-    go(place, survey=place / "other.zarr", listener=heard.append)
+    go(inputs, survey=inputs / "other.zarr", listener=heard.append)
     wanted = np.uint32(Flag.NO_XP | Flag.NO_PARALLAX)
-    met = rows(place)
-    assert ((met["flags"] & wanted) == wanted).all()
-    assert np.isfinite(met["label"]).all()
+    found = rows(inputs)
+    assert ((found["flags"] & wanted) == wanted).all()
+    assert np.isfinite(found["label"]).all()
     assert any("no xp, parallax" in e.text for e in heard if isinstance(e, Notice))
 
 
-def test_a_single_label_is_predicted_without_pairs(place, monkeypatch):
+def test_a_single_label_is_predicted_without_pairs(inputs, monkeypatch):
     rows_of_three = small.make_rows
 
     def one(rng, stars):
@@ -329,20 +329,20 @@ def test_a_single_label_is_predicted_without_pairs(place, monkeypatch):
 
     monkeypatch.setattr(small, "LABELS", ("mh",))
     monkeypatch.setattr(small, "make_rows", one)
-    survey = make_survey(place / "other.zarr")
-    shutil.rmtree(place / "package")
-    make_package(place / "package", survey)
-    go(place, survey=place / "other.zarr")
-    met = rows(place)
-    assert "label_correlation" not in met
-    assert met["label"].shape == met["label_debiased"].shape == (STARS, 1)
-    assert "pair" not in describe(place / "predictions.zarr")
-    with xarray.open_zarr(place / "predictions.zarr") as data:
+    survey = make_survey(inputs / "other.zarr")
+    shutil.rmtree(inputs / "package")
+    make_package(inputs / "package", survey)
+    go(inputs, survey=inputs / "other.zarr")
+    found = rows(inputs)
+    assert "label_correlation" not in found
+    assert found["label"].shape == found["label_debiased"].shape == (STARS, 1)
+    assert "pair" not in describe(inputs / "predictions.zarr")
+    with xarray.open_zarr(inputs / "predictions.zarr") as data:
         assert "pair" not in data.sizes
-    assert verify(place / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
+    assert verify(inputs / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
 
 
-def test_epochs_of_a_star_are_rows_of_their_own_up_to_the_catalogue(place, monkeypatch):
+def test_epochs_of_a_star_are_rows_of_their_own_up_to_the_catalogue(inputs, monkeypatch):
     once = small.make_rows
 
     def epochs(rng, stars):
@@ -350,19 +350,19 @@ def test_epochs_of_a_star_are_rows_of_their_own_up_to_the_catalogue(place, monke
         return rows | {"source_id": np.arange(stars) // 3, "transit_id": np.arange(stars) % 3 + 50}
 
     monkeypatch.setattr(small, "make_rows", epochs)
-    make_survey(place / "epochs.zarr", names=[*small.NAMES, "transit_id"], key=EPOCH_KEY)
-    go(place, survey=place / "epochs.zarr")
-    met = rows(place)
-    np.testing.assert_array_equal(met["source_id"], np.arange(STARS) // 3)
-    np.testing.assert_array_equal(met["transit_id"], np.arange(STARS) % 3 + 50)
-    store = Store.open(place / "predictions.zarr")
+    make_survey(inputs / "epochs.zarr", names=[*small.NAMES, "transit_id"], key=EPOCH_KEY)
+    go(inputs, survey=inputs / "epochs.zarr")
+    found = rows(inputs)
+    np.testing.assert_array_equal(found["source_id"], np.arange(STARS) // 3)
+    np.testing.assert_array_equal(found["transit_id"], np.arange(STARS) % 3 + 50)
+    store = Store.open(inputs / "predictions.zarr")
     assert store.row_key == EPOCH_KEY
-    assert verify(place / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
+    assert verify(inputs / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
     names = [column.name for column in catalogue_table(store).columns]
     assert names[:2] == ["source_id", "transit_id"]
 
 
-def test_what_a_package_does_not_say_is_missing(place, monkeypatch):
+def test_what_a_package_does_not_say_is_missing(inputs, monkeypatch):
     right = Quality.judge
 
     def less(self, *rest):
@@ -370,10 +370,10 @@ def test_what_a_package_does_not_say_is_missing(place, monkeypatch):
         return {name: judged[name] for name in set(judged) - set(DERIVED)} | {"other": 1}
 
     monkeypatch.setattr(Quality, "judge", less)
-    assert go(place).failed == 0
-    met = rows(place)
-    assert np.isfinite(met["label"]).all()
-    assert all(np.isnan(met[name]).all() for name in DERIVED)
+    assert go(inputs).failed == 0
+    found = rows(inputs)
+    assert np.isfinite(found["label"]).all()
+    assert all(np.isnan(found[name]).all() for name in DERIVED)
 
 
 def test_inspect_tells_dimensions_and_variables(made):
@@ -384,39 +384,39 @@ def test_inspect_tells_dimensions_and_variables(made):
     assert "label_debiased_error" in text
 
 
-def test_a_network_of_magnitudes_alone_needs_no_spectrum(place):
-    survey = make_survey(place / "other.zarr", names=without("flux", "flux_error", "xp"))
+def test_a_network_of_magnitudes_alone_needs_no_spectrum(inputs):
+    survey = make_survey(inputs / "other.zarr", names=without("flux", "flux_error", "xp"))
     network = NetworkConfig(spectrum=False, xp=False, hidden=8)
-    shutil.rmtree(place / "package")
-    make_package(place / "package", survey, network=network)
-    go(place, survey=place / "other.zarr")
-    met = rows(place)
-    assert np.isfinite(met["label"]).all()
-    assert not (met["flags"] & np.uint32(Flag.NO_SPECTRUM | Flag.NO_XP)).any()
+    shutil.rmtree(inputs / "package")
+    make_package(inputs / "package", survey, network=network)
+    go(inputs, survey=inputs / "other.zarr")
+    found = rows(inputs)
+    assert np.isfinite(found["label"]).all()
+    assert not (found["flags"] & np.uint32(Flag.NO_SPECTRUM | Flag.NO_XP)).any()
 
 
-def test_an_incomplete_survey_is_refused(place):
-    Store.open(place / "survey.zarr").annotate({"complete": False})
+def test_an_incomplete_survey_is_refused(inputs):
+    Store.open(inputs / "survey.zarr").annotate({"complete": False})
     with pytest.raises(StoreError, match="is not complete"):
-        go(place)
+        go(inputs)
 
 
-def test_a_folder_that_is_no_prediction_store_is_not_touched(place):
-    (place / "predictions.zarr").mkdir()
-    (place / "predictions.zarr" / "letter.txt").write_text("keep me")
+def test_a_folder_that_is_no_prediction_store_is_not_touched(inputs):
+    (inputs / "predictions.zarr").mkdir()
+    (inputs / "predictions.zarr" / "letter.txt").write_text("keep me")
     with pytest.raises(StoreError, match="is not a store"):
-        go(place)
-    assert (place / "predictions.zarr" / "letter.txt").read_text() == "keep me"
+        go(inputs)
+    assert (inputs / "predictions.zarr" / "letter.txt").read_text() == "keep me"
 
 
-def test_a_package_that_changed_since_the_plan_is_refused_by_the_worker(place):
-    digest = Package.load(place / "package").digest
-    get_cached(PackageKey(str(place / "package"), digest, "eager"))
+def test_a_package_that_changed_since_the_plan_is_refused_by_the_worker(inputs):
+    digest = Package.load(inputs / "package").digest
+    get_cached(PackageKey(str(inputs / "package"), digest, "eager"))
     with pytest.raises(DigestMismatch, match="as planned"):
-        get_cached(PackageKey(str(place / "package"), "0" * 64, "eager"))
+        get_cached(PackageKey(str(inputs / "package"), "0" * 64, "eager"))
 
 
-def test_an_engine_that_does_not_reproduce_the_fixtures_ends_the_run(place, monkeypatch):
+def test_an_engine_that_does_not_reproduce_the_fixtures_ends_the_run(inputs, monkeypatch):
     right = Ensemble.outputs
 
     def wrong(self, batch):
@@ -425,17 +425,17 @@ def test_an_engine_that_does_not_reproduce_the_fixtures_ends_the_run(place, monk
 
     monkeypatch.setattr(Ensemble, "outputs", wrong)
     with pytest.raises(ParityError):
-        go(place)
-    ledger = Ledger.read(place / "predictions.zarr" / ".distcnn" / "ledger.jsonl")
+        go(inputs)
+    ledger = Ledger.read(inputs / "predictions.zarr" / ".distcnn" / "ledger.jsonl")
     assert ledger.done == {}
 
 
-def test_a_plan_names_the_numbers_and_changes_nothing(place):
-    before = sorted(place.rglob("*"))
+def test_a_plan_names_the_numbers_and_changes_nothing(inputs):
+    before = sorted(inputs.rglob("*"))
     two = ExpectedWorkers(2, memory=4_000_000_000)
-    paths = place / "package", place / "survey.zarr", place / "predictions.zarr"
+    paths = inputs / "package", inputs / "survey.zarr", inputs / "predictions.zarr"
     made = plan(*paths, CONFIG, lambda: two)
-    assert sorted(place.rglob("*")) == before
+    assert sorted(inputs.rglob("*")) == before
     text = str(made)
     assert "150 stars" in text
     assert "5: 0 done, 5 waiting" in text
@@ -456,34 +456,36 @@ def test_a_plan_counts_what_is_done(done):
     assert (made.done, made.waiting, made.stars_waiting) == (2, 3, STARS - 64)
 
 
-def test_a_plan_without_room_on_disk_is_refused_before_anything_is_made(place, monkeypatch):
-    usage = shutil.disk_usage(place)
+def test_a_plan_without_room_on_disk_is_refused_before_anything_is_made(inputs, monkeypatch):
+    usage = shutil.disk_usage(inputs)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10_000))
     with pytest.raises(PlanRefused, match=r"22\.6 kB to write, 10 kB free"):
-        go(place)
-    assert not (place / "predictions.zarr").exists()
+        go(inputs)
+    assert not (inputs / "predictions.zarr").exists()
 
 
-def test_a_plan_that_needs_more_memory_than_allowed_is_refused(place):
+def test_a_plan_that_needs_more_memory_than_allowed_is_refused(inputs):
     config = CONFIG.model_copy(update={"worker_memory": 100_000_000})
     with pytest.raises(PlanRefused, match=r"resources\.planned_memory allows 100 MB"):
-        go(place, config)
-    made = plan(place / "package", place / "survey.zarr", place / "predictions.zarr", config)
+        go(inputs, config)
+    made = plan(inputs / "package", inputs / "survey.zarr", inputs / "predictions.zarr", config)
     assert "refused" in str(made)
 
 
-def test_a_plan_that_needs_more_memory_than_a_worker_gets_is_refused(place):
-    paths = place / "package", place / "survey.zarr", place / "predictions.zarr"
+def test_a_plan_that_needs_more_memory_than_a_worker_gets_is_refused(inputs):
+    paths = inputs / "package", inputs / "survey.zarr", inputs / "predictions.zarr"
     small = ExpectedWorkers(2, memory=100_000_000)
     with pytest.raises(PlanRefused, match=r"a worker may need .* MB, it gets 100 MB"):
         plan(*paths, CONFIG, lambda: small).check()
 
 
 def test_a_plan_asks_for_no_workers_when_all_is_done(done):
-    def nobody():
+    def no_workers():
         raise AssertionError("a finished store needs no workers")
 
-    made = plan(done / "package", done / "survey.zarr", done / "predictions.zarr", CONFIG, nobody)
+    made = plan(
+        done / "package", done / "survey.zarr", done / "predictions.zarr", CONFIG, no_workers
+    )
     assert "none is needed" in str(made)
 
 

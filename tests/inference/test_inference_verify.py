@@ -69,7 +69,7 @@ def test_a_region_missing_in_the_ledger_is_found(done):
         check(done)
 
 
-def test_a_run_that_did_not_end_is_found_and_ending_it_is_the_cure(place):
+def test_a_run_that_did_not_end_is_found_and_ending_it_is_the_cure(inputs):
     class Stop(Exception):
         pass
 
@@ -78,12 +78,12 @@ def test_a_run_that_did_not_end_is_found_and_ending_it_is_the_cure(place):
             raise Stop
 
     with pytest.raises(Stop):
-        go(place, listener=stop)
+        go(inputs, listener=stop)
     with pytest.raises(VerificationFailed, match=r"4 of 5 regions .* did not end") as failure:
-        check(place)
+        check(inputs)
     assert "Run the same predict command again" in failure.value.cure
-    go(place)
-    check(place)
+    go(inputs)
+    check(inputs)
 
 
 def test_a_store_never_marked_complete_is_found(done):
@@ -104,8 +104,8 @@ def test_a_forged_ledger_does_not_survive_recomputation(done):
     recorded = dict(before.done)
     ledger_of(done).unlink()
     forged = Ledger.open(ledger_of(done), before.fingerprint)
-    for name, facts in recorded.items():
-        forged.record(name, **{**facts, **({"digest": digest} if name == region.name else {})})
+    for name, line in recorded.items():
+        forged.record(name, **{**line, **({"digest": digest} if name == region.name else {})})
     with pytest.raises(VerificationFailed, match=r"rows 000000032-000000064: 1 stars .*row 40"):
         check(done, PredictConfig(verify_sample=STARS))
 
@@ -117,9 +117,9 @@ def test_a_number_beside_the_label_that_was_forged_is_found(done, name):
     region, digest = rewrite(done, "predictions.zarr", 40, **{name: 0.987})
     ledger_of(done).unlink()
     forged = Ledger.open(ledger_of(done), before.fingerprint)
-    for known, facts in recorded.items():
+    for known, line in recorded.items():
         change = {"digest": digest} if known == region.name else {}
-        forged.record(known, **{**facts, **change})
+        forged.record(known, **{**line, **change})
     with pytest.raises(VerificationFailed, match=r"1 stars computed again differ, by up to"):
         check(done, PredictConfig(verify_sample=STARS))
 
@@ -130,8 +130,8 @@ def test_a_star_lost_in_the_counts_is_found(done):
     recorded = dict(before.done)
     ledger_of(done).unlink()
     forged = Ledger.open(ledger_of(done), before.fingerprint)
-    for name, facts in recorded.items():
-        forged.record(name, **{**facts, **({"digest": digest} if name == region.name else {})})
+    for name, line in recorded.items():
+        forged.record(name, **{**line, **({"digest": digest} if name == region.name else {})})
     with pytest.raises(VerificationFailed, match="holds 31 stars done, the ledger says 32"):
         check(done)
 

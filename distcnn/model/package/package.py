@@ -227,7 +227,7 @@ def write_package(
         **manifest_extra,
         "files": {name: hashing.of_bytes(data) for name, data in sorted(files.items())},
     }
-    manifest = Manifest.from_json(document)  # what nobody could read again is not written
+    manifest = Manifest.from_json(document)  # refused here, it is not on disk yet
     _write_folder(location, {**files, MANIFEST: manifest.to_bytes()})
     return Package.load(location)
 
