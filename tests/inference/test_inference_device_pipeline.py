@@ -55,11 +55,11 @@ def test_a_survey_without_a_modality_is_told_alike(parts):
         np.testing.assert_allclose(away["label"], home["label"], rtol=1e-4, err_msg=gone)
 
 
-def test_a_whole_run_through_staging_buffers_is_verified(place, monkeypatch):
+def test_a_whole_run_through_staging_buffers_is_verified(inputs, monkeypatch):
     monkeypatch.setattr(package_cache, "Predictor", partial(Predictor, fast_path=False))
     package_cache._cached.clear()
-    go(place)
-    checked = verify(place / "predictions.zarr", CONFIG)
+    go(inputs)
+    checked = verify(inputs / "predictions.zarr", CONFIG)
     package_cache._cached.clear()
     assert checked.recomputed == checked.identical > 0
 

@@ -64,71 +64,71 @@ def poison(monkeypatch, folder, error, row=POISON):
     monkeypatch.setattr(Quality, "judge", judge)
 
 
-def test_stars_that_cannot_be_read_fail_and_the_others_are_the_same_to_the_bit(made, place):
-    damage(place, "flux", POISON)
-    summary = go(place)
-    met, wanted = rows(place), rows(made)
+def test_stars_that_cannot_be_read_fail_and_the_others_are_the_same_to_the_bit(made, inputs):
+    damage(inputs, "flux", POISON)
+    summary = go(inputs)
+    found, wanted = rows(inputs), rows(made)
     assert summary.failed == CHUNK
     lost = np.zeros(STARS, bool)
     lost[UNREADABLE] = True
     for name, values in wanted.items():
-        assert np.array_equal(met[name][~lost], values[~lost], equal_nan=True)
-    assert (met["status"][lost] == Status.FAILED).all()
-    assert (met["flags"][lost] == np.uint32(Flag.NOT_COMPUTED)).all()
-    for name in (n for n in met if n.startswith("label")):
-        assert np.isnan(met[name][lost]).all()
-    assert np.array_equal(met["source_id"], wanted["source_id"])
-    assert np.array_equal(met["ra"], wanted["ra"])
+        assert np.array_equal(found[name][~lost], values[~lost], equal_nan=True)
+    assert (found["status"][lost] == Status.FAILED).all()
+    assert (found["flags"][lost] == np.uint32(Flag.NOT_COMPUTED)).all()
+    for name in (n for n in found if n.startswith("label")):
+        assert np.isnan(found[name][lost]).all()
+    assert np.array_equal(found["source_id"], wanted["source_id"])
+    assert np.array_equal(found["ra"], wanted["ra"])
 
 
-def test_failed_stars_are_listed_with_their_reason_and_pass_verification(place):
-    damage(place, "flux", POISON)
-    go(place)
-    listed = letters(place)
-    ids = rows(place, "survey.zarr", ["source_id"])["source_id"][UNREADABLE]
+def test_failed_stars_are_listed_with_their_reason_and_pass_verification(inputs):
+    damage(inputs, "flux", POISON)
+    go(inputs)
+    listed = letters(inputs)
+    ids = rows(inputs, "survey.zarr", ["source_id"])["source_id"][UNREADABLE]
     assert [letter["source_id"] for letter in listed] == ids.tolist()
     assert [letter["row"] for letter in listed] == list(range(64, 72))
     reason = "flux of rows 000000064-000000072 of the survey cannot be read"
     assert {letter["reason"] for letter in listed} == {reason}
     config = CONFIG.model_copy(update={"verify_sample": STARS})
-    checked = verify(place / "predictions.zarr", config)
+    checked = verify(inputs / "predictions.zarr", config)
     assert (checked.failed, checked.identical) == (CHUNK, STARS)
 
 
-def test_a_damaged_copy_column_fails_its_stars_too(place):
-    damage(place, "ra", POISON)
-    assert go(place).failed == CHUNK
-    met = rows(place)
-    assert np.isnan(met["ra"][UNREADABLE]).all()
-    assert np.isfinite(met["dec"][UNREADABLE]).all()
+def test_a_damaged_copy_column_fails_its_stars_too(inputs):
+    damage(inputs, "ra", POISON)
+    assert go(inputs).failed == CHUNK
+    found = rows(inputs)
+    assert np.isnan(found["ra"][UNREADABLE]).all()
+    assert np.isfinite(found["dec"][UNREADABLE]).all()
 
 
-def test_unreadable_source_ids_stop_the_run(place):
-    damage(place, "source_id", 140)
+def test_unreadable_source_ids_stop_the_run(inputs):
+    damage(inputs, "source_id", 140)
     with pytest.raises(StoreCorrupt, match="source_id of region"):
-        go(place)
-    assert not (place / "predictions.zarr").exists()
+        go(inputs)
+    assert not (inputs / "predictions.zarr").exists()
 
 
-def test_source_ids_damaged_after_the_plan_stop_the_run_and_nothing_is_lost(place):
+def test_source_ids_damaged_after_the_plan_stop_the_run_and_nothing_is_lost(inputs):
     # With a ledger in the survey nobody reads all source_ids before the regions do.
     from distcnn.survey import Ledger
 
-    Ledger.open(place / "survey.zarr" / ".distcnn" / "ledger.jsonl", {"by": "test"})
-    damage(place, "source_id", POISON)
+    Ledger.open(inputs / "survey.zarr" / ".distcnn" / "ledger.jsonl", {"by": "test"})
+    damage(inputs, "source_id", POISON)
     with pytest.raises(StoreCorrupt, match="source_id of region"):
-        go(place)
-    assert len(recorded(place)) == 4
-    assert Store.open(place / "predictions.zarr").attrs["complete"] is False
+        go(inputs)
+    assert len(recorded(inputs)) == 4
+    assert Store.open(inputs / "predictions.zarr").attrs["complete"] is False
 
 
 @pytest.mark.parametrize("error", [np.linalg.LinAlgError("singular matrix"), ClusterError("dead")])
-def test_a_star_that_breaks_the_computation_is_found_and_left_out(made, place, monkeypatch, error):
-    poison(monkeypatch, place, error)
+def test_a_star_that_breaks_the_computation_is_found_and_left_out(made, inputs, monkeypatch, error):
+    poison(monkeypatch, inputs, error)
     heard = []
-    summary = go(place, listener=heard.append)
+    summary = go(inputs, listener=heard.append)
     assert summary.failed == 1
-    (letter,) = letters(place)
+    (letter,) = letters(inputs)
     assert letter["row"] == POISON
     died = isinstance(error, ClusterError)
     assert letter["reason"] == (
@@ -136,10 +136,10 @@ def test_a_star_that_breaks_the_computation_is_found_and_left_out(made, place, m
         if died
         else "the computation fails with LinAlgError: singular matrix"
     )
-    met, wanted = rows(place), rows(made)
+    found, wanted = rows(inputs), rows(made)
     others = np.arange(STARS) != POISON
     for name, values in wanted.items():
-        assert np.array_equal(met[name][others], values[others], equal_nan=True)
+        assert np.array_equal(found[name][others], values[others], equal_nan=True)
     failures = [e for e in heard if isinstance(e, RegionFailed)]
     # A cluster has tried again by itself before it gives a region up.
     assert [e.attempt for e in failures] == ([1] if died else list(range(1, CONFIG.attempts + 1)))
@@ -148,7 +148,7 @@ def test_a_star_that_breaks_the_computation_is_found_and_left_out(made, place, m
     assert set(stored.values()) == {1}
 
 
-def test_a_failure_that_passes_leaves_no_trace(made, place, monkeypatch):
+def test_a_failure_that_passes_leaves_no_trace(made, inputs, monkeypatch):
     right = Ensemble.predict_batch
     calls = []
 
@@ -159,22 +159,22 @@ def test_a_failure_that_passes_leaves_no_trace(made, place, monkeypatch):
         return right(self, *rest)
 
     monkeypatch.setattr(Ensemble, "predict_batch", predict)
-    assert go(place).failed == 0
-    assert recorded(place) == recorded(made)
+    assert go(inputs).failed == 0
+    assert recorded(inputs) == recorded(made)
 
 
-def test_a_failure_of_every_star_stops_the_run_and_is_not_blamed_on_them(place, monkeypatch):
+def test_a_failure_of_every_star_stops_the_run_and_is_not_blamed_on_them(inputs, monkeypatch):
     def broken(self, *rest):
         raise TypeError("a mistake in the program")
 
     monkeypatch.setattr(Ensemble, "predict_batch", broken)
     with pytest.raises(TypeError, match="a mistake in the program"):
-        go(place)
-    assert recorded(place) == {}
+        go(inputs)
+    assert recorded(inputs) == {}
 
 
-def test_a_network_that_gives_nan_for_a_star_costs_that_star_only(made, place, monkeypatch):
-    snr = rows(place, "survey.zarr", ["snr"])["snr"][POISON]
+def test_a_network_that_gives_nan_for_a_star_costs_that_star_only(made, inputs, monkeypatch):
+    snr = rows(inputs, "survey.zarr", ["snr"])["snr"][POISON]
     right = Ensemble.predict_batch
 
     def predict(self, stars):
@@ -183,15 +183,15 @@ def test_a_network_that_gives_nan_for_a_star_costs_that_star_only(made, place, m
         return label, *rest
 
     monkeypatch.setattr(Ensemble, "predict_batch", predict)
-    assert go(place).failed == 1
-    met, wanted = rows(place), rows(made)
-    assert met["flags"][POISON] & np.uint32(Flag.NON_FINITE)
-    for name in (n for n in met if n.startswith("label")):
-        assert np.isnan(met[name][POISON]).all()
-    assert met["novelty"][POISON] == wanted["novelty"][POISON]
-    assert letters(place)[0]["reason"] == "the network gave a value that is not finite"
+    assert go(inputs).failed == 1
+    found, wanted = rows(inputs), rows(made)
+    assert found["flags"][POISON] & np.uint32(Flag.NON_FINITE)
+    for name in (n for n in found if n.startswith("label")):
+        assert np.isnan(found[name][POISON]).all()
+    assert found["novelty"][POISON] == wanted["novelty"][POISON]
+    assert letters(inputs)[0]["reason"] == "the network gave a value that is not finite"
     others = np.arange(STARS) != POISON
-    assert np.array_equal(met["label"][others], wanted["label"][others])
+    assert np.array_equal(found["label"][others], wanted["label"][others])
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_network_that_gives_nan_for_a_star_costs_that_star_only(made, place, m
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
     ],
 )
-def test_batches_are_halved_until_they_fit_and_it_is_said_once(made, place, monkeypatch, error):
+def test_batches_are_halved_until_they_fit_and_it_is_said_once(made, inputs, monkeypatch, error):
     right = Ensemble.predict_batch
 
     def predict(self, stars):
@@ -212,22 +212,22 @@ def test_batches_are_halved_until_they_fit_and_it_is_said_once(made, place, monk
 
     monkeypatch.setattr(Ensemble, "predict_batch", predict)
     heard = []
-    summary = go(place, listener=heard.append)
+    summary = go(inputs, listener=heard.append)
     assert (summary.batch, summary.failed) == (4, 0)
     texts = [e.text for e in heard if isinstance(e, Notice) and "Engines" not in e.text]
     assert texts == ["Memory ran out: batches of 4 instead of 16"]
-    met, wanted = rows(place), rows(made)
-    assert (np.abs(met["label"] - wanted["label"]) < 1e-3 * wanted["label_error"]).all()
-    assert verify(place / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
+    found, wanted = rows(inputs), rows(made)
+    assert (np.abs(found["label"] - wanted["label"]) < 1e-3 * wanted["label_error"]).all()
+    assert verify(inputs / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
 
 
-def test_memory_that_suffices_for_no_star_ends_in_that_error(place, monkeypatch):
+def test_memory_that_suffices_for_no_star_ends_in_that_error(inputs, monkeypatch):
     def predict(self, stars):
         raise MemoryError
 
     monkeypatch.setattr(Ensemble, "predict_batch", predict)
     with pytest.raises(MemoryError):
-        go(place)
+        go(inputs)
 
 
 def test_other_runtime_errors_are_not_taken_for_a_lack_of_memory():
@@ -235,7 +235,7 @@ def test_other_runtime_errors_are_not_taken_for_a_lack_of_memory():
     assert not out_of_memory(ValueError("out of memory"))
 
 
-def test_a_full_disk_stops_the_run_at_once_and_the_same_command_ends_it(made, place, monkeypatch):
+def test_a_full_disk_stops_the_run_at_once_and_the_same_command_ends_it(made, inputs, monkeypatch):
     right = Store.write
     calls = []
 
@@ -247,7 +247,7 @@ def test_a_full_disk_stops_the_run_at_once_and_the_same_command_ends_it(made, pl
 
     monkeypatch.setattr(Store, "write", write)
     with pytest.raises(StoreError, match="no space left"):
-        go(place)
+        go(inputs)
     assert len(calls) == 3
-    assert go(place).resumed == 2
-    assert recorded(place) == recorded(made)
+    assert go(inputs).resumed == 2
+    assert recorded(inputs) == recorded(made)
