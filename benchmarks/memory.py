@@ -109,7 +109,7 @@ def main() -> None:
         peaks = peaks_of(task)
     result = {
         "stars": options.stars,
-        "train": plan.size.stars["train"],
+        "train": plan.workload.stars["train"],
         "pixels": options.pixels,
         "ranks": options.ranks,
         "lanes": plan.sharding.virtual_ranks,

@@ -1,17 +1,74 @@
-"""Evaluate: residuals in numbers, per label and S/N bin; and what fewer members would cost."""
+"""Evaluate: what a package comes to on stars it has not seen, and what fewer members would cost.
 
-from collections.abc import Sequence
+Opening the test split is the last thing that happens to a package: whatever is chosen or fitted
+before cannot have been chosen by it.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.config import QualityConfig
+from distcnn.config import QualityConfig, TrainConfig
 from distcnn.modalities import MODALITIES
-from distcnn.model import Network, StarInputs, predict_each
-from distcnn.quality import MISSING_MODALITIES, Calibration, snr_groups
+from distcnn.model import (
+    Network,
+    Package,
+    StarInputs,
+    predict_each,
+    predict_members,
+    write_evaluation,
+)
+from distcnn.quality import MISSING_MODALITIES, Calibration, Quality, snr_groups
 from distcnn.stats import robust_std
-from distcnn.training.data.labelled import Labelled
+from distcnn.survey import Store
+from distcnn.survey.split import Split
+from distcnn.training.data.labelled import MAX_STARS_IN_MEMORY, Labelled, read_labelled
+from distcnn.training.distillation.agreement import ScoredPredictions, student_agreement
+
+
+def evaluate_package(
+    package: Package, store: Store, config: TrainConfig, teacher: Package | None = None
+) -> None:
+    """The one use of the test split: how well the finished package does on it.
+
+    ``teacher``: the ensemble that a student stands for; its agreement with it is added then.
+    """
+    test = read_labelled(store, package.spec, config.split, Split.TEST, most=MAX_STARS_IN_MEMORY)
+    seen = test.for_quality() | predict_labels(package.networks(), test.inputs)
+    quality, names = Quality.from_arrays(package.quality_arrays), package.labels
+    residual, edges = seen["label"] - test.label, quality.settings.snr_edges
+    found: dict[str, Any] = {
+        "split": "test",
+        "stars": len(test),
+        "results": results_table(residual, seen["snr"], edges=edges, names=names),
+        **on_split(quality, seen, names),
+    }
+    if teacher is not None:
+        found["price"] = _agreement(package, teacher, seen, test)
+    write_evaluation(package, found)
+
+
+def _agreement(
+    package: Package, teacher: Package, seen: Mapping[str, Array], test: Labelled
+) -> dict[str, Any]:
+    theirs = test.for_quality() | predict_labels(teacher.networks(), test.inputs)
+    both = ScoredPredictions.of(package, seen), ScoredPredictions.of(teacher, theirs)
+    return student_agreement(*both, test.label, test.label_error, package.labels)
+
+
+def predict_labels(networks: Sequence[Network], inputs: StarInputs) -> dict[str, Array]:
+    """What an ensemble says of stars, by the names that ``Quality`` takes."""
+    return predict_members(networks, inputs)._asdict()
+
+
+def on_split(quality: Quality, seen: Mapping[str, Array], names: Sequence[str]) -> dict[str, Any]:
+    """How errors and shrinkage of labels come out on the stars of a split."""
+    return {
+        "coverage": quality.coverage(seen, names),
+        "attenuation": quality.debias_table(seen, names),
+    }
 
 
 def results_table(
@@ -58,9 +115,9 @@ def without_modalities(stars: StarInputs) -> dict[str, StarInputs]:
 def ensemble_sizes(
     networks: Sequence[Network], stars: Labelled, settings: QualityConfig, names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """What the first 1, 2, 4, ... members alone come to, calibrated each time anew.
+    """What the first 1, 2, 4, ... members alone come to, calibrated again each time.
 
-    Every other star of the calibration split fits the calibration, the others are judged.
+    Every other star of the calibration split fits the calibration; it is applied to the others.
 
     Returns
     -------

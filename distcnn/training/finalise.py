@@ -1,7 +1,7 @@
 """Finalise: from trained members to a package whose errors are calibrated.
 
 Members are selected by their validation loss, calibrated on stars that none of them has seen,
-and written; only then is the test split opened, once.
+and written. The test split is not opened here: see ``evaluate``.
 """
 
 import math
@@ -17,10 +17,7 @@ from distcnn.model import (
     InputSpec,
     Network,
     Package,
-    StarInputs,
     fixture_stars,
-    predict_members,
-    write_evaluation,
     write_package,
 )
 from distcnn.quality import Quality
@@ -32,8 +29,12 @@ from distcnn.training.data.labelled import (
     SplitSummary,
     read_labelled,
 )
-from distcnn.training.distillation.agreement import ScoredPredictions, student_agreement
-from distcnn.training.evaluate import ensemble_sizes, results_table, without_modalities
+from distcnn.training.evaluate import (
+    ensemble_sizes,
+    on_split,
+    predict_labels,
+    without_modalities,
+)
 from distcnn.training.loop.member import MemberResult, MemberTask, read_member
 
 
@@ -85,42 +86,38 @@ def calibrate_and_write(
 ) -> Package:
     """Fit the quality of networks on the calibration split ``held_out``, write the package.
 
-    ``curves``: what became of each network; ``more``: further facts for the manifest.
+    ``curves``: what became of each network; ``more``: further entries of the manifest.
     """
     spec = InputSpec.of_survey(store, config.network, config.labels)
     train = read_labelled(store, spec, config.split, Split.TRAIN, most=2 * MAX_STARS_IN_MEMORY)
-    seen = held_out.for_quality() | _predict(networks, held_out.inputs)
+    seen = held_out.for_quality() | predict_labels(networks, held_out.inputs)
+    hidden = without_modalities(held_out.inputs)
     quality = Quality.fit(
         train.for_quality(),
         seen,
         settings,
         names=spec.labels,
         seed=config.seed,
-        hidden={
-            name: _predict(networks, inputs)
-            for name, inputs in without_modalities(held_out.inputs).items()
-        },
+        hidden={name: predict_labels(networks, inputs) for name, inputs in hidden.items()},
     )
-    judged = quality.assess(seen, seen["label"], seen["noise"], seen["scatter"])
+    scored = quality.assess(seen, seen["label"], seen["noise"], seen["scatter"])
+    made_from = {
+        "survey": {key: store.attrs.get(key) for key in ("survey", "release", "inputs")},
+        "split": config.split.model_dump(mode="json") | split_summary.to_json(),
+        "train": config.model_dump(mode="json"),
+        "quality": settings.model_dump(mode="json"),
+        "bands": list(spec.bands),
+    }
     return write_package(
         path,
         networks=networks,
         spec=spec,
         network_config=config.network,
         fixtures=fixture_stars(held_out.inputs),
-        label_sigma=_median_error(judged["label_error"], seen["noise"]),
+        label_sigma=_median_error(scored["label_error"], seen["noise"]),
         quality_arrays=quality.to_arrays(),
         curves=curves,
-        manifest_extra={
-            "survey": {key: store.attrs.get(key) for key in ("survey", "release", "inputs")},
-            "split": config.split.model_dump(mode="json") | split_summary.to_json(),
-            "train": config.model_dump(mode="json"),
-            "quality": settings.model_dump(mode="json"),
-            "bands": list(spec.bands),
-            "coverage": quality.coverage(seen, spec.labels),
-            "attenuation": quality.debias_table(seen, spec.labels),
-            **more,
-        },
+        manifest_extra=made_from | on_split(quality, seen, spec.labels) | dict(more),
     )
 
 
@@ -128,10 +125,6 @@ def _select_members(tasks: Sequence[MemberTask], ledger: Ledger, keep: float) ->
     """The members with the lowest validation loss, in their own order."""
     ranked = sorted(tasks, key=lambda task: result_in(ledger, task).validation)
     return sorted(ranked[: max(1, math.ceil(keep * len(tasks)))], key=lambda task: task.number)
-
-
-def _predict(networks: Sequence[Network], inputs: StarInputs) -> dict[str, Array]:
-    return predict_members(networks, inputs)._asdict()
 
 
 def _median_error(error: Array, noise: Array) -> Array:
@@ -148,40 +141,3 @@ def result_in(ledger: Ledger, task: MemberTask) -> MemberResult:
 def curve_of(number: int, result: MemberResult) -> dict[str, Any]:
     """What the package says of a member."""
     return {"member": number, **result.to_json()}
-
-
-def evaluate_package(
-    package: Package, store: Store, config: TrainConfig, teacher: Package | None = None
-) -> None:
-    """The one use of the test split: how well the finished package does on it.
-
-    ``teacher``: the ensemble that a student stands for; then its price is told too.
-    """
-    test = read_labelled(store, package.spec, config.split, Split.TEST, most=MAX_STARS_IN_MEMORY)
-    seen = test.for_quality() | _predict(package.networks(), test.inputs)
-    more = {} if teacher is None else {"price": _agreement(package, teacher, seen, test)}
-    quality = Quality.from_arrays(package.quality_arrays)
-    write_evaluation(
-        package,
-        {
-            "split": "test",
-            "stars": len(test),
-            "results": results_table(
-                seen["label"] - test.label,
-                seen["snr"],
-                edges=quality.settings.snr_edges,
-                names=package.labels,
-            ),
-            "coverage": quality.coverage(seen, package.labels),
-            "attenuation": quality.debias_table(seen, package.labels),
-            **more,
-        },
-    )
-
-
-def _agreement(
-    package: Package, teacher: Package, seen: Mapping[str, Array], test: Labelled
-) -> dict[str, Any]:
-    theirs = test.for_quality() | _predict(teacher.networks(), test.inputs)
-    both = ScoredPredictions.of(package, seen), ScoredPredictions.of(teacher, theirs)
-    return student_agreement(*both, test.label, test.label_error, package.labels)

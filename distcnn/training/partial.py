@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from distcnn.config import TrainConfig
 from distcnn.errors import FingerprintMismatch, LockHeld, TrainingError
 from distcnn.files import FileLock
 
@@ -52,6 +53,14 @@ def _lock(partial: Path) -> FileLock:
                 expected="one training per package",
                 cure="Wait for it or stop it, or give another package path.",
             ) from None
+
+
+def member_settings(config: TrainConfig) -> dict[str, Any]:
+    """Settings that the weights of a member depend on, for fingerprints."""
+    settings = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
+    if config.precision == "auto":  # what every training was before one could ask
+        del settings["precision"]
+    return settings
 
 
 def check_fingerprint(

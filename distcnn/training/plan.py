@@ -61,10 +61,10 @@ class TrainPlan:
     ranks: int
     device: str
     sharding: Sharding
-    size: Workload
+    workload: Workload
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def pinned(self) -> dict[str, Any]:
         """What the weights depend on."""
         return {"strategy": self.strategy, **self.sharding.to_json()}
 
@@ -72,26 +72,26 @@ class TrainPlan:
     def stars_in_memory(self) -> int:
         """Training stars that a rank holds at a time."""
         mine = math.ceil(self.sharding.virtual_ranks / self.ranks)
-        whole = math.ceil(self.size.stars["train"] / self.sharding.virtual_ranks)
+        whole = math.ceil(self.workload.stars["train"] / self.sharding.virtual_ranks)
         return mine * min(whole, self.sharding.buffer or whole)
 
     @property
     def bytes(self) -> int:
         """Bytes of stars per rank: training and validation."""
-        validation = min(self.size.stars["validation"], MAX_STARS_IN_MEMORY)
-        return (self.stars_in_memory + validation) * self.size.star_bytes
+        validation = min(self.workload.stars["validation"], MAX_STARS_IN_MEMORY)
+        return (self.stars_in_memory + validation) * self.workload.star_bytes
 
     def __str__(self) -> str:
         return "\n".join(f"{name:<12}{text}" for name, text in self._lines())
 
     def _lines(self) -> list[tuple[str, str]]:
-        if not self.size.waiting:
-            return [("members", f"all {self.size.members} are trained; none is left")]
-        size, stars = self.size, self.size.stars
-        done = f", finished: {', '.join(map(str, size.finished))}" if size.finished else ""
+        if not self.workload.waiting:
+            return [("members", f"all {self.workload.members} are trained; none is left")]
+        workload, stars = self.workload, self.workload.stars
+        done = f", finished: {', '.join(map(str, workload.finished))}" if workload.finished else ""
         return [
             ("strategy", f"{self.strategy}: {self.reason}"),
-            ("members", f"{size.members}, {size.waiting} to train{done}"),
+            ("members", f"{workload.members}, {workload.waiting} to train{done}"),
             ("workers", f"{self.workers}, {self._who()}, on {self.device}"),
             ("batches", f"of {self.sharding.virtual_ranks} virtual ranks (train.distribute.lanes)"),
             ("stars", ", ".join(f"{name} {count:,}" for name, count in stars.items())),
@@ -113,11 +113,11 @@ class TrainPlan:
         return f"streamed, {self.sharding.buffer:,} stars per shuffle buffer{sample}"
 
     def _over(self, part: str) -> bool:
-        return self.size.stars[part] > MAX_STARS_IN_MEMORY
+        return self.workload.stars[part] > MAX_STARS_IN_MEMORY
 
 
 def make_plan(
-    size: Workload,
+    workload: Workload,
     config: TrainConfig,
     *,
     workers: int,
@@ -132,7 +132,7 @@ def make_plan(
     gang : whether they can be had together.
     pinned : what was decided when this package was begun, if it was.
     """
-    case = _PlanInputs(size, config, workers, gang, pinned)
+    case = _PlanInputs(workload, config, workers, gang, pinned)
     strategy, reason = case.strategy()
     virtual_ranks = config.distribute.lanes if strategy == "data" else 1
     ranks = min(config.distribute.ranks or workers, virtual_ranks)
@@ -143,7 +143,7 @@ def make_plan(
         ranks=ranks,
         device=case.device,
         sharding=Sharding(virtual_ranks, case.buffer(strategy, virtual_ranks, ranks)),
-        size=size,
+        workload=workload,
     )
 
 
@@ -151,7 +151,7 @@ def make_plan(
 class _PlanInputs:
     """What a decision depends on."""
 
-    size: Workload
+    workload: Workload
     config: TrainConfig
     workers: int
     gang: bool
@@ -168,8 +168,8 @@ class _PlanInputs:
             return asked, "as asked"
         if self.pinned:
             return str(self.pinned["strategy"]), "as begun; the weights depend on it"
-        if self.device == "cuda" and self.size.waiting > 1:
-            return "fused", f"one device trains {self.size.waiting} members in one pass"
+        if self.device == "cuda" and self.workload.waiting > 1:
+            return "fused", f"one device trains {self.workload.waiting} members in one pass"
         against = self._against_groups()
         if against:
             return "ensemble", against
@@ -177,18 +177,18 @@ class _PlanInputs:
 
     @property
     def _members(self) -> str:
-        return f"{self.size.waiting} member{'s' * (self.size.waiting != 1)}"
+        return f"{self.workload.waiting} member{'s' * (self.workload.waiting != 1)}"
 
     def _against_groups(self) -> str:
         """Why members should rather be trained by one worker each; empty if they should not."""
-        rounds = math.ceil(self.size.waiting / self.workers)
+        rounds = math.ceil(self.workload.waiting / self.workers)
         if self.workers == 1:
             return f"{self._members} and one worker"
-        if self.size.waiting / (1 + RANK_EFFICIENCY * (self.workers - 1)) >= rounds:
+        if self.workload.waiting / (1 + RANK_EFFICIENCY * (self.workers - 1)) >= rounds:
             return f"{self._members} keep {self.workers} workers busy without talking to each other"
         if not self.gang:
             return "these workers cannot be had together"
-        if self.size.stars["train"] * self.config.epochs < MIN_GROUP_WORK_STAR_EPOCHS:
+        if self.workload.stars["train"] * self.config.epochs < MIN_GROUP_WORK_STAR_EPOCHS:
             return "a member is trained sooner than a group of ranks has started"
         return ""
 
@@ -198,10 +198,10 @@ class _PlanInputs:
         if self.pinned and wanted.stream == "auto" and self.pinned["strategy"] == strategy:
             return int(self.pinned["buffer"])
         stars = math.ceil(virtual_ranks / ranks) * math.ceil(
-            self.size.stars["train"] / virtual_ranks
+            self.workload.stars["train"] / virtual_ranks
         )
-        fits = stars * self.size.star_bytes <= wanted.memory
+        fits = stars * self.workload.star_bytes <= wanted.memory
         if strategy == "fused" or wanted.stream == "never" or (wanted.stream == "auto" and fits):
             return 0
         # Half of the memory: a buffer is filled from stars as they were read, which take as much.
-        return max(1, wanted.memory // (2 * self.size.star_bytes * virtual_ranks))
+        return max(1, wanted.memory // (2 * self.workload.star_bytes * virtual_ranks))

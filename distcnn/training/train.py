@@ -26,11 +26,18 @@ from distcnn.survey import Ledger, Store
 from distcnn.survey.split import groups_digest
 from distcnn.training.data.labelled import SplitSummary, summarise_split
 from distcnn.training.ddp.launch import train_together
-from distcnn.training.finalise import evaluate_package, finalise_ensemble
+from distcnn.training.evaluate import evaluate_package
+from distcnn.training.finalise import finalise_ensemble
 from distcnn.training.loop.checkpoint import CHECKPOINT
 from distcnn.training.loop.member import MemberResult, MemberTask, member_name, run_member
 from distcnn.training.loop.progress import PROGRESS, STAGE, Follower, epochs_done, following
-from distcnn.training.partial import LEDGER, check_fingerprint, locked, partial_folder
+from distcnn.training.partial import (
+    LEDGER,
+    check_fingerprint,
+    locked,
+    member_settings,
+    partial_folder,
+)
 from distcnn.training.plan import TrainPlan, Workload, make_plan
 
 
@@ -76,30 +83,30 @@ def train_package(
     clock = time.perf_counter()
     if resume:
         _require_begun(package)
-    work = TrainRun.of(survey, package, config)
-    whole = work.fingerprint | config.model_dump(mode="json", include={"members", "keep"})
+    run = TrainRun.of(survey, package, config)
+    whole = run.fingerprint | config.model_dump(mode="json", include={"members", "keep"})
     whole |= {"quality": quality.model_dump(mode="json")}
-    with locked(work.partial):
+    with locked(run.partial):
         if package.exists():
             made = _reopen(package, whole, config)
         else:
-            plan = work.plan(workers=executor.workers, gang=isinstance(executor, Gang))
-            ledger = Ledger.open(work.partial / LEDGER, work.fingerprint | {"plan": plan.facts})
-            tasks = work.tasks(plan)
+            plan = run.plan(workers=executor.workers, gang=isinstance(executor, Gang))
+            ledger = Ledger.open(run.partial / LEDGER, run.fingerprint | {"plan": plan.pinned})
+            tasks = run.tasks(plan)
             _train_members(tasks, plan, ledger, executor, listener)
             made = finalise_ensemble(
                 package,
                 tasks,
                 ledger,
-                work.store,
-                split_summary=work.split_summary,
-                fingerprint=whole | {"plan": plan.facts},
+                run.store,
+                split_summary=run.split_summary,
+                fingerprint=whole | {"plan": plan.pinned},
                 settings=quality,
             )
-        shutil.rmtree(work.partial, ignore_errors=True)
-    if not made.evaluation and work.split_summary.counts["test"]:
-        evaluate_package(made, work.store, config)
-    return _summary(made, work.split_summary, time.perf_counter() - clock, listener)
+        shutil.rmtree(run.partial, ignore_errors=True)
+    if not made.evaluation and run.split_summary.counts["test"]:
+        evaluate_package(made, run.store, config)
+    return _summary(made, run.split_summary, time.perf_counter() - clock, listener)
 
 
 def plan_training(
@@ -154,9 +161,9 @@ class TrainRun:
         numbers = range(self.config.members)
         finished = [n for n in numbers if begun is not None and member_name(n) in begun.done]
         everyone = tuple(numbers) if self.package.exists() else tuple(finished)
-        size = Workload(self.config.members, everyone, self.split_summary.counts, self.spec)
+        workload = Workload(self.config.members, everyone, self.split_summary.counts, self.spec)
         pinned = begun.fingerprint.get("plan") if begun is not None else None
-        return make_plan(size, self.config, workers=workers, gang=gang, pinned=pinned)
+        return make_plan(workload, self.config, workers=workers, gang=gang, pinned=pinned)
 
     def _begun(self) -> Ledger | None:
         path = self.partial / LEDGER
@@ -181,10 +188,8 @@ def _fingerprint(
     spec: InputSpec, split_summary: SplitSummary, config: TrainConfig
 ) -> dict[str, Any]:
     """What a member depends on; another ensemble of the same members may use them."""
-    settings = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
+    settings = member_settings(config)
     settings["split"]["groups"] = groups_digest(config.split)
-    if config.precision == "auto":  # what trainings had before one could ask
-        del settings["precision"]
     return {
         "distcnn_version": __version__,
         "data": split_summary.data,

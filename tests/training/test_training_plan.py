@@ -55,11 +55,11 @@ def test_finished_members_do_not_count():
 
 def test_a_restart_goes_on_with_what_was_decided():
     first = decide(8, 8)
-    again = decide(8, 8, finished=range(7), pinned=first.facts)
+    again = decide(8, 8, finished=range(7), pinned=first.pinned)
     assert (again.strategy, again.sharding) == ("ensemble", first.sharding)
     assert again.reason.startswith("as begun")
     group = decide(1, 8, stars=3_000_000)
-    fewer = decide(1, 2, stars=3_000_000, pinned=group.facts)
+    fewer = decide(1, 2, stars=3_000_000, pinned=group.pinned)
     assert fewer.sharding == group.sharding
 
 
@@ -72,11 +72,11 @@ def test_there_is_a_virtual_rank_for_every_rank():
 def test_stars_that_do_not_fit_are_streamed_within_the_memory_given():
     large = decide(8, 8, stars=3_000_000, memory="1 GB")
     assert large.sharding.buffer > 0
-    assert large.stars_in_memory * large.size.star_bytes <= 0.5e9
+    assert large.stars_in_memory * large.workload.star_bytes <= 0.5e9
     assert decide(8, 8, stars=3_000_000, memory="1 GB", stream="never").sharding.buffer == 0
     assert decide(8, 8, stars=1000, stream="always").sharding.buffer > 0
     shared = decide(1, 2, stars=3_000_000, memory="1 GB")
-    assert shared.stars_in_memory * shared.size.star_bytes <= 0.5e9
+    assert shared.stars_in_memory * shared.workload.star_bytes <= 0.5e9
 
 
 def test_the_plan_says_what_and_why():

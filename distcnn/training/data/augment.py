@@ -42,7 +42,7 @@ class SurveyProperties:
 
     @classmethod
     def of(cls, store: Store, stars: Labelled) -> "SurveyProperties":
-        """SurveyProperties of a survey; ``stars``: training stars, some thousands suffice."""
+        """Of a survey; ``stars``: training stars, some thousands suffice."""
         if not stars.inputs["flux"].shape[1]:
             return cls()
         return cls(noise_correlation(stars), _pixel_velocity(store))
@@ -88,10 +88,10 @@ class Augment:
     """
 
     def __init__(
-        self, config: AugmentConfig, spec: InputSpec, network: Network, facts: SurveyProperties
+        self, config: AugmentConfig, spec: InputSpec, network: Network, properties: SurveyProperties
     ) -> None:
         places = {name: number for number, name in enumerate(spec.features)}
-        self.config, self.facts = config, facts
+        self.config, self.properties = config, properties
         self.pixels = spec.pixels
         self.log_snr, self.valid = places.get("log_snr", -1), places.get("valid_pixels", -1)
         self.dropped = [
@@ -103,7 +103,7 @@ class Augment:
         self.scale = network.inputs.feature_scale
         self.spectrum = (network.inputs.spectrum_centre, network.inputs.spectrum_scale)
         self.log_flux = network.inputs.log_flux
-        rho = facts.noise_correlation
+        rho = properties.noise_correlation
         # White noise through the kernel (a, 1, a) has the neighbour correlation
         # rho = 2a / (1 + 2a^2). Solved for a; real for rho below 0.707, hence the limit above.
         self.neighbour = (1 - math.sqrt(1 - 2 * rho**2)) / (2 * rho) if rho > 0 else 0.0
@@ -159,8 +159,8 @@ class Augment:
         1/S/N. ``lost [B,1]`` is what the lower S/N adds to them: sqrt(1/S/N_new^2 - 1/S/N_old^2).
         """
         config = self.config
-        if self.facts.velocity and config.velocity > 0:
-            pixels = config.velocity * REFERENCE_SNR * lost / self.facts.velocity
+        if self.properties.velocity and config.velocity > 0:
+            pixels = config.velocity * REFERENCE_SNR * lost / self.properties.velocity
             shift = pixels * torch.randn(lost.shape, generator=generator)
             # A shift by less than a pixel is the slope times the shift (Taylor). The slope is that
             # of the flux itself: scaled values of neighbours have different units.

@@ -99,7 +99,7 @@ def _what_happened(outcomes: Sequence[TaskResult[RankTask, MemberResult]]) -> st
 
 
 def launch(task: RankTask) -> MemberResult:
-    """Run one rank to its end as a child of this process; returns its facts.
+    """Run one rank to its end as a child of this process; returns its result.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def launch(task: RankTask) -> MemberResult:
 
 
 def _wait_for_others(task: RankTask, context: WorkerContext) -> None:
-    """Until all launchers run: a worker may be busy with somebody else's task.
+    """Until all launchers run: a worker may be busy with another task.
 
     Only then do ranks begin to count the seconds that they wait for each other.
     """

@@ -1,4 +1,4 @@
-"""Price: what a student costs against its ensemble, on stars that neither has seen.
+"""Agreement: what a student costs against its ensemble, on stars that neither has seen.
 
 Legend: N star, L label.
 """
@@ -19,7 +19,7 @@ UNDEFINED = float("nan")
 
 @dataclass(frozen=True)
 class ScoredPredictions:
-    """Predictions of N stars, judged by the package's own quality.
+    """Predictions of N stars, with errors and flags by the package's own quality.
 
     ``label``, ``error``, ``scatter`` [N,L] in label units; ``flags`` uint32 [N].
     """
@@ -66,9 +66,9 @@ def student_agreement(
     return {"stars": len(reference), "labels": rows, "flags": _flags(student, teacher)}
 
 
-def _column(judged: ScoredPredictions, k: int) -> ScoredPredictions:
+def _column(scored: ScoredPredictions, k: int) -> ScoredPredictions:
     return ScoredPredictions(
-        judged.label[:, k], judged.error[:, k], judged.scatter[:, k], judged.flags
+        scored.label[:, k], scored.error[:, k], scored.scatter[:, k], scored.flags
     )
 
 
@@ -92,10 +92,10 @@ def _row(
 
 
 def _against(
-    judged: ScoredPredictions, reference: Array, noise: Array, good: Array
+    scored: ScoredPredictions, reference: Array, noise: Array, good: Array
 ) -> dict[str, float]:
-    residual = (judged.label - reference)[good]
-    pull = np.abs(residual) / np.hypot(judged.error, noise)[good]
+    residual = (scored.label - reference)[good]
+    pull = np.abs(residual) / np.hypot(scored.error, noise)[good]
     return {
         "std": float(residual.std()),
         "bias": float(residual.mean()),

@@ -2,7 +2,7 @@
 
 The student learns the ensemble's answers; its errors are then calibrated like those of any
 package, on the calibration split, and only when the package is written is the test split opened
-for the price. A student of a student would add its faults to those of its teacher.
+to see what the student costs. A student of a student would add its faults to those of its teacher.
 """
 
 import shutil
@@ -32,7 +32,8 @@ from distcnn.training.distillation.student import (
     run_student,
     train_config,
 )
-from distcnn.training.finalise import calibrate_and_write, curve_of, evaluate_package, result_in
+from distcnn.training.evaluate import evaluate_package
+from distcnn.training.finalise import calibrate_and_write, curve_of, result_in
 from distcnn.training.loop.member import MemberTask, read_member
 from distcnn.training.loop.progress import PROGRESS, Follower, epochs_done, following
 from distcnn.training.partial import LEDGER, check_fingerprint, locked, partial_folder
@@ -80,18 +81,18 @@ def distil_package(
     GridMismatch : the survey's spectra stand on another grid.
     """
     clock = time.perf_counter()
-    work = DistilRun.of(package, small, survey, config, quality)
-    with locked(work.partial):
+    run = DistilRun.of(package, small, survey, config, quality)
+    with locked(run.partial):
         if small.exists():
-            made = _reopen(small, work.fingerprint)
+            made = _reopen(small, run.fingerprint)
         else:
-            ledger = Ledger.open(work.partial / LEDGER, work.fingerprint)
-            _train(work, ledger, executor, listener)
-            made = _finalise(work, ledger)
-        shutil.rmtree(work.partial, ignore_errors=True)
-    if "price" not in made.evaluation and work.split_summary.counts["test"]:
-        evaluate_package(made, work.store, work.train, work.teacher)
-    return _summary(made, work, time.perf_counter() - clock, listener)
+            ledger = Ledger.open(run.partial / LEDGER, run.fingerprint)
+            _train(run, ledger, executor, listener)
+            made = _finalise(run, ledger)
+        shutil.rmtree(run.partial, ignore_errors=True)
+    if "price" not in made.evaluation and run.split_summary.counts["test"]:
+        evaluate_package(made, run.store, run.train, run.teacher)
+    return _summary(made, run, time.perf_counter() - clock, listener)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class DistilRun:
         if len(rows) < MIN_DISTILLATION_STARS:
             raise TrainingError(
                 f"{store.path.name} has {len(rows)} stars to learn from",
-                expected=f"at least {MIN_DISTILLATION_STARS} that are not held back for judging",
+                expected=f"at least {MIN_DISTILLATION_STARS} that are not held back to judge it",
                 cure="Give a larger survey, or raise distil.stars.",
             )
         data = data_digest(store, teacher, rows)
@@ -175,13 +176,13 @@ def _check_teacher(teacher: Package) -> None:
 def _check_fit(teacher: Package, store: Store, train: TrainConfig) -> None:
     """The survey gives what the ensemble was trained on, split as it was then."""
     teacher.spec.check_survey(store)
-    met = InputSpec.of_survey(store, train.network, teacher.labels)
-    if met != teacher.spec:
-        ours, theirs = met.to_json(), teacher.spec.to_json()
+    found = InputSpec.of_survey(store, train.network, teacher.labels)
+    if found != teacher.spec:
+        ours, theirs = found.to_json(), teacher.spec.to_json()
         names = [name for name in ours if ours[name] != theirs[name]]
         raise TrainingError(
-            f"{store.path.name} has {_told(ours, names)}",
-            expected=f"{_told(theirs, names)}, as {teacher.path.name} was trained on",
+            f"{store.path.name} has {_values(ours, names)}",
+            expected=f"{_values(theirs, names)}, as {teacher.path.name} was trained on",
             cure="Give the survey that it was trained on, or one ingested with the same settings.",
         )
     begun = teacher.manifest.groups_digest
@@ -189,11 +190,11 @@ def _check_fit(teacher: Package, store: Store, train: TrainConfig) -> None:
         raise TrainingError(
             f"the table of groups {train.split.groups} is another one than in training",
             expected=f"the digest {str(begun)[:12]}",
-            cure="Restore it: it says which stars nobody may learn from.",
+            cure="Restore it: it says which stars no one may learn from.",
         )
 
 
-def _told(spec: dict[str, Any], names: list[str]) -> str:
+def _values(spec: dict[str, Any], names: list[str]) -> str:
     return ", ".join(f"{name} {spec[name]}" for name in names)
 
 
@@ -203,11 +204,11 @@ def _reopen(path: Path, fingerprint: dict[str, Any]) -> Package:
     return made
 
 
-def _train(work: DistilRun, ledger: Ledger, executor: Executor, listener: Listener) -> None:
-    task = work.task
+def _train(run: DistilRun, ledger: Ledger, executor: Executor, listener: Listener) -> None:
+    task = run.task
     if task.name in ledger.done:
         return
-    file, epochs = task.member.folder / PROGRESS, work.config.epochs
+    file, epochs = task.member.folder / PROGRESS, run.config.epochs
     begun = min(epochs_done(file), epochs)
     listener(StageStarted(STAGE, epochs, "epochs", begun))
     with following(Follower({0: file}, epochs, listener, STAGE)) as follower:
@@ -216,42 +217,40 @@ def _train(work: DistilRun, ledger: Ledger, executor: Executor, listener: Listen
             follower.finish(0, begun)
 
 
-def _finalise(work: DistilRun, ledger: Ledger) -> Package:
-    result = result_in(ledger, work.task.member)
-    network = read_member(work.task.member, result.digest)
+def _finalise(run: DistilRun, ledger: Ledger) -> Package:
+    result = result_in(ledger, run.task.member)
+    network = read_member(run.task.member, result.digest)
     held_out = read_labelled(
-        work.store, work.teacher.spec, work.train.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY
+        run.store, run.teacher.spec, run.train.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY
     )
     return calibrate_and_write(
-        work.small,
+        run.small,
         [network],
-        work.train,
+        run.train,
         held_out,
-        store=work.store,
-        split_summary=work.split_summary,
-        settings=work.quality,
+        store=run.store,
+        split_summary=run.split_summary,
+        settings=run.quality,
         curves=[curve_of(0, result)],
         more={
             "distilled": {
-                "teacher": work.teacher.digest,
-                "members": work.teacher.size,
-                "network": work.teacher.network.model_dump(mode="json"),
-                "stars": work.stars,
-                "survey": work.data,
-                "settings": work.config.model_dump(mode="json", exclude={"memory"}),
+                "teacher": run.teacher.digest,
+                "members": run.teacher.size,
+                "network": run.teacher.network.model_dump(mode="json"),
+                "stars": run.stars,
+                "survey": run.data,
+                "settings": run.config.model_dump(mode="json", exclude={"memory"}),
             },
-            "fingerprint": work.fingerprint,
+            "fingerprint": run.fingerprint,
         },
     )
 
 
-def _summary(
-    package: Package, work: DistilRun, seconds: float, listener: Listener
-) -> DistilSummary:
+def _summary(package: Package, run: DistilRun, seconds: float, listener: Listener) -> DistilSummary:
     summary = DistilSummary(
         package.path,
         package.digest,
-        work.stars,
+        run.stars,
         float(package.curves[0]["validation"]),
         seconds,
         dict(package.evaluation.get("price", {})),

@@ -110,7 +110,7 @@ class DdpCollective:
         ------
         TrainingError : ranks see different values.
         """
-        # A place for each rank's value: their sum is everybody's list.
+        # A place for each rank's value: their sum is the list of all values.
         seen = torch.zeros(self.world, dtype=torch.int64)
         seen[self.rank] = value
         if len(set(self.all_reduce(seen).tolist())) > 1:

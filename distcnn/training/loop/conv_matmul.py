@@ -113,7 +113,7 @@ class ConvAsMatmul(nn.Module):
         """Weights [G*O, size*C] that give all outputs of a window in one product.
 
         The kernel stands there once per output, each time a stride further down, zeros around it:
-        a banded (Toeplitz) matrix. Made anew in every step, so gradients reach the kernel itself.
+        a banded (Toeplitz) matrix. Made again in every step, so gradients reach the kernel itself.
         """
         kernel = functional.pad(self.weight.mT, (0, 0, 0, size - self.kernel))
         rows = [kernel.roll(place * self.stride, 1) for place in range(self.group)]

@@ -26,7 +26,7 @@ def append_progress(path: Path, epoch: dict[str, Any]) -> None:
 
 
 def epochs_done(path: Path) -> int:
-    """How many epochs a progress file tells of."""
+    """How many epochs a progress file has."""
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 

@@ -1,4 +1,4 @@
-"""Tune: trials of other settings, as tasks of a executor, judged by their validation loss.
+"""Tune: trials of other settings, as tasks of an executor, judged by their validation loss.
 
 A trial trains a member or two for few epochs on the training split. Its value is the loss on
 the validation split; labels of calibration and test stars reach no trial. In the study's folder:
@@ -28,6 +28,7 @@ from distcnn.model import InputSpec
 from distcnn.survey import Ledger, Store
 from distcnn.training.data.labelled import summarise_split
 from distcnn.training.loop.member import MemberTask, run_member
+from distcnn.training.partial import member_settings
 from distcnn.training.tuning.optuna_study import AskTellStudy, need_optuna, read_study
 from distcnn.training.tuning.study import Study, overridden, tuned_hyperparameters, write_table
 
@@ -134,10 +135,9 @@ def _begin(
     store = Store.open(survey, "survey")
     spec = InputSpec.of_survey(store, config.network, config.labels)
     split_summary = summarise_split(store, spec, config.split)
-    training = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
     made_from = {"distcnn_version": __version__, "data": split_summary.data, "spec": spec.to_json()}
     asked = {"tune": settings.model_dump(mode="json", exclude={"trials"})}
-    Ledger.open(study / "ledger.jsonl", made_from | asked | training)
+    Ledger.open(study / "ledger.jsonl", made_from | asked | member_settings(config))
     work = (study / "work").absolute()
     base = tuple(
         MemberTask(survey.absolute(), work, number, spec, config, split_summary.data)
