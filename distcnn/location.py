@@ -13,6 +13,7 @@ An object store has to provide, with these promises (S3 through obstore is the f
 - ``new_folder``: there is no rename. Write every object under the final prefix and the one that
   makes the folder valid last (``zarr.json`` at the root, ``manifest.json``); ``exists`` then has
   to mean that this object is there.
+- ``move_to``: copy every object, the valid-making one last, then ``remove`` the old ones.
 - ``remove``: the valid-making object first, then the rest.
 - ``free_bytes``: no limit (``sys.maxsize``).
 - ``lock``: no object store has one that ends with its process. Either a lease that is renewed,
@@ -80,6 +81,11 @@ class Location(ABC):
 
     @property
     @abstractmethod
+    def address(self) -> str:
+        """A text from which ``parse`` makes the same place in any process, wherever it runs."""
+
+    @property
+    @abstractmethod
     def parent(self) -> Self:
         """The folder that holds it."""
 
@@ -132,6 +138,15 @@ class Location(ABC):
         Raises
         ------
         OSError : something is here already, or the place refuses.
+        """
+
+    @abstractmethod
+    def move_to(self, target: Self) -> None:
+        """Become ``target``, where nothing may be: a folder with everything in it.
+
+        Raises
+        ------
+        OSError : something is there already, or the place refuses.
         """
 
     @abstractmethod
@@ -194,6 +209,10 @@ class LocalLocation(Location):
         return self.path.name
 
     @property
+    def address(self) -> str:
+        return str(self.path.absolute())
+
+    @property
     def parent(self) -> "LocalLocation":
         return LocalLocation(self.path.parent)
 
@@ -228,6 +247,12 @@ class LocalLocation(Location):
     def new_folder(self) -> Iterator["LocalLocation"]:
         with atomic_folder(self.path) as draft:
             yield LocalLocation(draft)
+
+    def move_to(self, target: "LocalLocation") -> None:
+        # POSIX would let an empty folder or a file be taken over.
+        if target.exists():
+            raise FileExistsError(f"{target} exists")
+        self.path.rename(target.path)
 
     def remove(self) -> None:
         if self.path.is_dir() and not self.path.is_symlink():

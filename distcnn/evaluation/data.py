@@ -16,6 +16,7 @@ from distcnn.evaluation.baseline_table import (
     read_facts,
 )
 from distcnn.events import Listener, Notice, silent
+from distcnn.location import Location
 from distcnn.manifest import Manifest, read_file, read_manifest
 from distcnn.survey import Store
 
@@ -73,10 +74,10 @@ def find_products(
     FileBroken, InputError : the table ``baselines`` is unreadable, or of other stars.
     """
     store = Store.open(predictions, "predictions")
-    survey = survey or _beside(store.path, store.attrs["survey"].get("path"))
-    package = package or _beside(store.path, store.attrs["package"].get("path"))
+    survey = survey or _beside(store.location, store.attrs["survey"].get("path"))
+    package = package or _beside(store.location, store.attrs["package"].get("path"))
     if truth is None and survey is not None:
-        archive = _beside(survey, Store.open(survey).attrs.get("archive"))
+        archive = _beside(Location.parse(survey), Store.open(survey).attrs.get("archive"))
         truth = _existing(archive / "truth.parquet" if archive else None)
     data = EvaluationData(store.path, survey=survey, truth=truth)
     if package is None:
@@ -132,9 +133,9 @@ def _read_fitting(
 _COMPARE = "`distcnn compare SURVEY baselines.parquet --package PACKAGE` makes them."
 
 
-def _beside(path: Path, relative: object) -> Path | None:
+def _beside(base: Location, relative: object) -> Path | None:
     """A path that a store keeps relative to itself; None where nothing is there."""
-    return _existing(path / relative) if isinstance(relative, str) else None
+    return _existing(base.resolve(relative).local_path) if isinstance(relative, str) else None
 
 
 def _existing(path: Path | None) -> Path | None:

@@ -6,7 +6,6 @@ a process loads it, checks it against its own fixtures, and leaves it for the ne
 
 import threading
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from distcnn.errors import DigestMismatch
 from distcnn.inference.engines import (
@@ -103,10 +102,10 @@ def _predictor(package: Package, ensemble: Ensemble, choice: EngineChoice) -> Pr
 
 
 def _open(key: PackageKey) -> Package:
-    package = Package.load(Path(key.path), verify=True)
+    package = Package.load(key.path, verify=True)
     if package.digest != key.digest:
         raise DigestMismatch(
-            f"{Path(key.path).name} has the digest {package.digest[:12]}",
+            f"{package.location.name} has the digest {package.digest[:12]}",
             expected=f"{key.digest[:12]}, as planned",
             cure="The package was exchanged while it was in use. Run the same command again.",
         )

@@ -137,8 +137,8 @@ def _open_run(
     package: Package, survey: Store, store: Store, config: PredictConfig
 ) -> PredictionRun:
     return PredictionRun(
-        survey=str(survey.path.absolute()),
-        predictions=str(store.path.absolute()),
+        survey=survey.location.address,
+        predictions=store.location.address,
         package=package_key(package, config),
         batch=config.batch,
         gpu_batch=config.gpu_batch,
@@ -148,7 +148,7 @@ def _open_run(
 def package_key(package: Package, config: PredictConfig, chosen: str = "") -> PackageKey:
     """What workers must know of a package and of how it is to be run."""
     return PackageKey(
-        path=str(package.path.absolute()),
+        path=package.location.address,
         digest=package.digest,
         engine=config.engine,
         precision=config.precision,

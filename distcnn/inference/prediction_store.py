@@ -64,7 +64,7 @@ def fingerprint(package: Package, survey: Store, config: PredictConfig, predicti
 
 def _fingerprint_version(predictions: Path) -> int:
     """That of the store there, or the present one where nothing was begun."""
-    if not predictions.exists():
+    if not Location.parse(predictions).exists():
         return FINGERPRINT_VERSION
     found = Store.open(predictions, "predictions").attrs.get("fingerprint", {})
     return int(found.get("version", 1))

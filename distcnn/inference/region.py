@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import TypeVar, cast
 
@@ -70,7 +69,7 @@ def predict_region(run: PredictionRun, task: RegionTask) -> RegionResult:
     predictor = get_cached(run.package)
     load = perf_counter() - start
     computed, batch = _compute(run, task, predictor)
-    store = Store.open(Path(run.predictions), "predictions")
+    store = Store.open(run.predictions, "predictions")
     with _STORE_LOCK:
         WorkerContext.current().secede()
         before = perf_counter()
@@ -104,8 +103,8 @@ def try_engines(run: PredictionRun, task: RegionTask) -> EngineSelection:
     ParityError : no engine, or not the one that was asked for, reproduces the package.
     StoreCorrupt : the survey cannot be read there (``lenient``: only if source_id cannot).
     """
-    survey = Store.open(Path(run.survey), "survey")
-    spec = Package.load(Path(run.package.path), verify=False).spec
+    survey = Store.open(run.survey, "survey")
+    spec = Package.load(run.package.path, verify=False).spec
     batch = run.batch_on(open_device(run.package.device).type)
     arrays = first_rows(survey, task, spec.variables, batch)
     stars = star_inputs(arrays, spec, band_names(survey))
@@ -151,7 +150,7 @@ def halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
 
 
 def _compute(run: PredictionRun, task: RegionTask, predictor: Predictor) -> tuple[Computed, int]:
-    survey = Store.open(Path(run.survey), "survey")
+    survey = Store.open(run.survey, "survey")
     batch = run.batch_on(predictor.ensemble.device)
     return within_memory(
         predictor, batch, lambda size: compute(predictor, survey, task, size, batch)

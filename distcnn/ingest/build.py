@@ -34,6 +34,7 @@ from distcnn.ingest.merge import (
 from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, reader_of
 from distcnn.ingest.staging.columns import Part, to_lines
 from distcnn.ingest.staging.part import PartRecord, make_part
+from distcnn.location import Location
 from distcnn.survey import Ledger, Region, Store, create_store, tile
 
 READ, WRITE = "ingest: read files", "ingest: write survey"
@@ -76,7 +77,7 @@ def build_survey(
     """
     begun = time.monotonic()
     plan = plan_ingest(archive, survey, config, listener)
-    if survey.exists():
+    if Location.parse(survey).exists():
         return _already_there(plan, begun)
     plan.staging_folder.mkdir(parents=True, exist_ok=True)
     parts, quarantined = _make_parts(plan, executor)
@@ -291,7 +292,7 @@ def _finish(
         ),
     }
     store.annotate({"counts": counts, "complete": True})
-    plan.draft.rename(plan.survey)
+    store.location.move_to(Location.parse(plan.survey))
     shutil.rmtree(plan.staging_folder)
     return _summary(plan, counts, begun)
 

@@ -47,7 +47,7 @@ class Quantised:
 
 
 def to_float32(values: NDArray[Any], how: Quantised | None) -> NDArray[Any]:
-    """What is stored, as float32 with NaN for missing; neither codes nor halves: as they are."""
+    """What is stored, as float32 with NaN for missing; anything but codes and float16: as it is."""
     if how is not None:
         return how.decode(values)
     return values.astype(np.float32) if values.dtype == np.float16 else values

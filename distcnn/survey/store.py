@@ -171,7 +171,7 @@ class Store:
         return {name: self._decode(name, values) for name, values in raw.items()}
 
     def read_stored(self, region: Region, names: Sequence[str]) -> dict[str, Array]:
-        """Values of a region as they are stored: codes of ``quantisation``, halves as halves.
+        """Values of a region as they are stored: codes of ``quantisation``, float16 as such.
 
         Raises
         ------

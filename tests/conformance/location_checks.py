@@ -56,6 +56,19 @@ class LocationChecks:
             (draft / "y").write_bytes(b"2")
         assert [child.name for child in made.children()] == ["x"]
 
+    def test_a_folder_moves_to_where_nothing_is(self, folder):
+        (folder / "a/x").write_bytes(b"1")
+        (folder / "b/y").write_bytes(b"2")
+        with pytest.raises(OSError, match="b"):
+            (folder / "a").move_to(folder / "b")
+        (folder / "a").move_to(folder / "c")
+        assert {child.name for child in folder.children()} == {"b", "c"}
+        assert (folder / "c/x").read_bytes() == b"1"
+
+    def test_an_address_names_the_same_place_again(self, folder):
+        (folder / "a").write_bytes(b"1")
+        assert Location.parse((folder / "a").address).read_bytes() == b"1"
+
     def test_removing_takes_everything_below_and_may_be_repeated(self, folder):
         with (folder / "store").new_folder() as draft:
             (draft / "x").write_bytes(b"1")
