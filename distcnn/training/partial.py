@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from distcnn import survey
 from distcnn.config import TrainConfig
-from distcnn.errors import FingerprintMismatch, LockHeld, TrainingError
+from distcnn.errors import LockHeld, TrainingError
 from distcnn.files import FileLock
 
 LOCK, LEDGER = "lock", "ledger.jsonl"
@@ -76,10 +77,10 @@ def check_fingerprint(
     ------
     FingerprintMismatch : they differ; names the first difference.
     """
-    for key, value in json.loads(json.dumps(asked)).items():
-        if found.get(key) != value:
-            raise FingerprintMismatch(
-                f"{path} was made with {key} = {str(found.get(key))[:60]}",
-                expected=f"{key} = {str(value)[:60]}, as asked now",
-                cure=f"Give another path, or remove this package to {verb} again.",
-            )
+    wanted = json.loads(json.dumps(asked))
+    survey.check_fingerprint(
+        {key: found.get(key) for key in wanted},
+        wanted,
+        begun=f"{path} was made",
+        cure=f"Give another path, or remove this package to {verb} again.",
+    )

@@ -18,6 +18,7 @@ from distcnn.config import QualityConfig, TrainConfig
 from distcnn.errors import TrainingError, UsageError
 from distcnn.events import Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, Gang, TaskResult
+from distcnn.location import Location
 from distcnn.model import (
     InputSpec,
     Package,
@@ -87,7 +88,7 @@ def train_package(
     whole = run.fingerprint | config.model_dump(mode="json", include={"members", "keep"})
     whole |= {"quality": quality.model_dump(mode="json")}
     with locked(run.partial):
-        if package.exists():
+        if Location.parse(package).exists():
             made = _reopen(package, whole, config)
         else:
             plan = run.plan(workers=executor.workers, gang=isinstance(executor, Gang))
@@ -123,7 +124,7 @@ def plan_training(
 
 def _require_begun(package: Path) -> None:
     partial = partial_folder(package)
-    if not package.exists() and not (partial / LEDGER).exists():
+    if not Location.parse(package).exists() and not (partial / LEDGER).exists():
         raise UsageError(
             f"there is nothing to resume: neither {package} nor {partial} is there",
             cure="Leave out --resume to begin.",
@@ -160,7 +161,7 @@ class TrainRun:
         begun = self._begun()
         numbers = range(self.config.members)
         finished = [n for n in numbers if begun is not None and member_name(n) in begun.done]
-        everyone = tuple(numbers) if self.package.exists() else tuple(finished)
+        everyone = tuple(numbers) if Location.parse(self.package).exists() else tuple(finished)
         workload = Workload(self.config.members, everyone, self.split_summary.counts, self.spec)
         pinned = begun.fingerprint.get("plan") if begun is not None else None
         return make_plan(workload, self.config, workers=workers, gang=gang, pinned=pinned)

@@ -16,6 +16,7 @@ from distcnn.config import DistilConfig, QualityConfig, TrainConfig
 from distcnn.errors import TrainingError
 from distcnn.events import Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
+from distcnn.location import Location
 from distcnn.model import InputSpec, Package
 from distcnn.survey import Ledger, Store
 from distcnn.survey.split import Split, groups_digest
@@ -83,7 +84,7 @@ def distil_package(
     clock = time.perf_counter()
     run = DistilRun.of(package, small, survey, config, quality)
     with locked(run.partial):
-        if small.exists():
+        if Location.parse(small).exists():
             made = _reopen(small, run.fingerprint)
         else:
             ledger = Ledger.open(run.partial / LEDGER, run.fingerprint)
