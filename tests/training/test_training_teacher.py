@@ -5,7 +5,7 @@ import torch
 from distcnn.model.networks.covariance import pairs
 from distcnn.training.data.tensors import Scaled
 from distcnn.training.distillation.agreement import ScoredPredictions, student_agreement
-from distcnn.training.distillation.teacher import DISTILLATION, distillation_loss, split
+from distcnn.training.distillation.teacher import DISTILLATION, distillation_loss, split_answers
 
 LABELS, CORRELATION_WEIGHT = 3, 3
 
@@ -30,7 +30,7 @@ def stars_of(answers):
 
 def rows_of(answers):
     """What a student gives that has learned everything."""
-    label, noise, scatter, correlation = split(answers, LABELS)
+    label, noise, scatter, correlation = split_answers(answers, LABELS)
     matrix = torch.eye(LABELS, dtype=answers.dtype).repeat(len(answers), 1, 1)
     for number, (row, column) in enumerate(pairs(LABELS)):
         matrix[:, row, column] = matrix[:, column, row] = correlation[:, number]
@@ -52,7 +52,7 @@ def test_whatever_differs_costs(part):
 
 def test_a_label_counts_in_units_of_its_error_and_mildly_where_it_is_far_off():
     answers = make_answers(2)
-    _, noise, scatter, _ = split(answers, LABELS)
+    _, noise, scatter, _ = split_answers(answers, LABELS)
     rows, stars = rows_of(answers), stars_of(answers)
     right = rows[0]
     losses = []
@@ -67,7 +67,7 @@ def test_widths_are_right_in_the_mean_square():
     """One width for many answers: the best is their root mean square."""
     answers = make_answers(500)
     rows, stars = rows_of(answers), stars_of(answers)
-    noise = split(answers, LABELS)[1]
+    noise = split_answers(answers, LABELS)[1]
     wanted = noise.square().mean(dim=0).sqrt()
 
     def loss(width):

@@ -253,7 +253,7 @@ def test_two_drivers_do_not_share_a_study(tmp_path, survey, config, settings):
     assert run(survey, tmp_path / "study", config, one, heard=second).best is not None
 
 
-def test_looking_tells_the_knobs_and_what_is_known(tmp_path, survey, config, settings):
+def test_looking_tells_the_hyperparameters_and_what_is_known(tmp_path, survey, config, settings):
     text = str(look(survey, tmp_path / "study", config, settings))
     assert "0 of 3 trials done, 3 to go" in text
     assert "0.001 to 0.02 (logarithmic)  now 0.0042" in text

@@ -18,14 +18,15 @@ from distcnn.training.data.tensors import Scaled, concatenate
 from distcnn.training.loop.loss import Loss
 from distcnn.training.loop.loss import Outputs as Rows
 
-BLOCK = 1024
-"""Stars that are answered for at a time where many are given."""
+ANSWERED_AT_ONCE = 1024
+"""Stars that the ensemble answers for at a time: its activations are those of all members."""
 
 
 class Teacher:
-    """An ensemble on one device, float32, in the form that needs no trial to be fast.
+    """An ensemble on one device, in float32, through one fixed form of its layers.
 
-    An engine found by trial would make the student depend on who was fastest that day.
+    Not through the engine that a benchmark finds fastest, as in prediction: which one wins differs
+    from day to day and in the last bits, and the student would not be reproducible.
     """
 
     def __init__(self, package: Package, device: torch.device) -> None:
@@ -33,10 +34,10 @@ class Teacher:
         self._layers = _layers(package, device)
 
     def answer(self, stars: Scaled) -> Scaled:
-        """The stars, on the device, with answers as ``target`` [B, 3L+K]: see ``split``."""
+        """The stars, on the device, with answers as ``target`` [B, 3L+K]: see ``split_answers``."""
         parts = []
         with torch.no_grad():
-            for rows in torch.split(torch.arange(len(stars)), BLOCK):
+            for rows in torch.split(torch.arange(len(stars)), ANSWERED_AT_ONCE):
                 some = stars if len(rows) == len(stars) else stars.take(rows)
                 some = some.to(self.device)
                 found = combine_members(*self._layers(some.branches))
@@ -70,7 +71,7 @@ class DistillationTargets:
         return self.teacher.answer(self.augment(stars, pool, generator))
 
 
-def split(answers: Tensor, labels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def split_answers(answers: Tensor, labels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Label, noise, scatter [B,L] and correlation [B,K] of answers, in scaled units."""
     label, noise, scatter, correlation = answers.tensor_split([labels, 2 * labels, 3 * labels], 1)
     return label, noise, torch.clamp(scatter, min=MIN_SIGMA), correlation
@@ -79,21 +80,24 @@ def split(answers: Tensor, labels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
 def distillation_loss(rows: Rows, stars: Scaled) -> Tensor:
     """How far a student is from its teacher, in nats: a sum over stars and labels.
 
-    Labels count in units of the teacher's own error for that star, quadratically where they
-    are near and linearly where they are far; noise and scatter by the divergence of Gaussians
-    of such widths, which are right in the mean square; correlations by their squares.
+    - Labels by sqrt(1 + pull^2) - 1, the pull being in units of the teacher's own error for that
+      star: quadratic where they are near, linear where they are far, so that a few stars on which
+      the ensemble is erratic do not rule the student.
+    - Noise and scatter by the divergence of Gaussians of such widths. Its minimum over many stars
+      is the mean square, which is what a width is, and not the mean of logarithms.
+    - Correlations by their squared differences.
     """
     mean, sigma, matrix = rows
-    label, noise, scatter, correlation = split(stars.target, mean.shape[-1])
+    label, noise, scatter, correlation = split_answers(stars.target, mean.shape[-1])
     pull = (mean[0] - label) / torch.hypot(noise, scatter)
     apart = torch.sqrt(1 + pull.square()) - 1
     widths = _divergence(sigma[0], noise) + _divergence(sigma[1], scatter)
     return (apart + widths).sum() + (pack_pairs(matrix[0]) - correlation).square().sum()
 
 
-def _divergence(met: Tensor, wanted: Tensor) -> Tensor:
-    """Of Gaussians of the same mean and these widths; 0 where they agree."""
-    ratio = wanted / met
+def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """Of Gaussians (Kullback-Leibler) of the same mean and these widths; 0 where they agree."""
+    ratio = teacher / student
     return 0.5 * (ratio.square() - 1) - torch.log(ratio)
 
 
