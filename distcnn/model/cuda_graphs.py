@@ -1,4 +1,4 @@
-"""Graphs: work on a GPU recorded once, to be played again with a single launch."""
+"""CUDA graphs: work on a GPU recorded once, to be replayed with a single launch."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -114,11 +114,11 @@ class Ensemble:
         for found, right, size in zip(met, wanted, units, strict=True):
             if right is None or not right.size:
                 continue
-            gap = (found.float().cpu().numpy().astype(np.float64) - right) / size
+            difference = (found.float().cpu().numpy().astype(np.float64) - right) / size
             # Per member and label over the stars: a single bad member must not average out.
-            each = np.sqrt(np.square(gap).mean(axis=1))
+            each = np.sqrt(np.square(difference).mean(axis=1))
             rms = max(rms, float(np.nan_to_num(each, nan=np.inf).max()))
-            whole = np.abs(gap.mean(axis=(0, 1)))
+            whole = np.abs(difference.mean(axis=(0, 1)))
             bias = max(bias, float(np.nan_to_num(whole, nan=np.inf).max()))
         return Parity(rms, bias)
 
@@ -192,18 +192,18 @@ def _arrays(parts: Sequence[Tensor]) -> Prediction:
 
 def _correlation(mean: Tensor, sigma: Tensor, correlation: Tensor) -> Tensor:
     """[B,K] of the covariance of noise, averaged over members, and of the members' means."""
-    # In units of the noise, since labels of thousands and of hundredths meet here; a column
-    # per label, since short rows are slow.
+    # Work in units of the noise: Teff ~ 1e3 and [M/H] ~ 1e-2 would lose digits in float32. Labels
+    # come first, so that every operation runs along long rows of stars.
     unit = sigma.square().mean(dim=0).sqrt()
     share = (sigma / unit).permute(2, 0, 1).contiguous()
-    apart = ((mean - mean.mean(dim=0)) / unit).permute(2, 0, 1).contiguous()
+    residual = ((mean - mean.mean(dim=0)) / unit).permute(2, 0, 1).contiguous()
     each = correlation.permute(2, 3, 0, 1)
     between = max(len(mean) - 1, 1)
-    size = (1 + apart.square().sum(dim=1) / between).sqrt()
+    size = (1 + residual.square().sum(dim=1) / between).sqrt()
     out = mean.new_empty(mean.shape[1], len(pairs(mean.shape[2])))
     for number, (row, column) in enumerate(pairs(mean.shape[2])):
         total = (each[row, column] * share[row] * share[column]).mean(dim=0)
-        total += (apart[row] * apart[column]).sum(dim=0) / between
+        total += (residual[row] * residual[column]).sum(dim=0) / between
         out[:, number] = total / size[row] / size[column]
     return out
 

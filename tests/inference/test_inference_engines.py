@@ -96,7 +96,7 @@ def test_an_engine_that_only_confuses_pairs_of_labels_is_refused(package, stars,
 def test_narrow_products_are_near_and_heads_stay_exact():
     networks, inputs = networks_and_inputs()
     layers = [network.layers for network in networks]
-    joint = BatchedHybrid(layers, wide=torch.bfloat16)
+    joint = BatchedHybrid(layers, dtype=torch.bfloat16)
     assert joint.heads.weight.dtype == torch.float32
     assert joint.convolutions.first.weight.dtype == torch.bfloat16
     with torch.inference_mode():

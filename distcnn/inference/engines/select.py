@@ -1,7 +1,7 @@
-"""Choose: try every supported engine on a real batch, refuse the wrong, take the fastest.
+"""Engine selection: try every supported engine on a real batch, refuse the wrong, take the fastest.
 
-Two proofs are asked of an engine: the package's fixtures, as training wrote them, and a batch
-of the survey, as the canonical weights give it here in float32. Its speed is measured on that
+An engine must show parity twice: on the package's fixtures, as training wrote them, and on a
+batch of the survey, as the canonical weights give it here in float32. Its speed is measured on that
 batch. A choice is kept in the user's cache per host and package; what is taken from there is
 proven by the fixtures again.
 """

@@ -59,7 +59,7 @@ def batched_module(package: Package, dtype: torch.dtype, *, loop: bool) -> Batch
     hybrids = [each for each in layers if isinstance(each, Hybrid)]
     if len(hybrids) < len(layers):
         raise EngineRefused(f"made for the network hybrid, not {package.network.preset}")
-    return BatchedHybrid(hybrids, wide=dtype, loop=loop)
+    return BatchedHybrid(hybrids, dtype=dtype, loop=loop)
 
 
 def cuda_graphs(package: Package, dtype: torch.dtype, device: torch.device, cache: Path) -> Layers:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distcnn.model.batched_ensemble import windows_of
+from distcnn.model.batched_ensemble import unfold
 
 OUTPUTS_PER_WINDOW = 8
 """Neighbouring outputs of a convolution of stride 1 that one product gives together.
@@ -37,7 +37,7 @@ class Unfold(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, size: int, step: int) -> Tensor:
-        return windows_of(x.contiguous(), size, step)
+        return unfold(x.contiguous(), size, step)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
