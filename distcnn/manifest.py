@@ -48,6 +48,8 @@ class InputSection(Section):
     """Digest of the wavelength grid."""
     labels: tuple[str, ...] = ()
     """Names of the labels, in output order."""
+    scalars: tuple[str, ...] = ()
+    """Further inputs of one number per star."""
 
 
 class LabelEntry(Section):

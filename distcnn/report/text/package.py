@@ -106,6 +106,7 @@ def _network(manifest: Manifest) -> Iterator[str]:
         inputs.append(" ".join(spec.bands))
     if spec.astrometry:
         inputs.append("parallax")
+    inputs += spec.scalars
     if inputs:
         yield f"sees {', '.join(inputs)}"
 
