@@ -1,7 +1,9 @@
+import io
 import json
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from distcnn.model import (
     write_package,
 )
 from distcnn.model.ensemble import sequential_layers
+from distcnn.model.package import torchscript
 
 LABELS = ("teff", "logg", "mh")
 SPEC = InputSpec(64, 10, ("g", "bp", "rp"), True, "grid", LABELS)
@@ -239,3 +242,76 @@ def test_no_file_of_a_package_names_a_folder_of_this_machine(package):
     here = str(torch.__file__).encode().rsplit(b"/", 2)[0]
     for name in package.manifest.files:
         assert here not in package.read(name)
+
+
+class InputsByPosition(torch.nn.Module):
+    """The scaling as packages had it before tensors travelled by name."""
+
+    def __init__(self, scaling):
+        super().__init__()
+        self.scaling = scaling
+
+    def forward(
+        self,
+        flux: torch.Tensor,
+        xp: torch.Tensor,
+        photometry: torch.Tensor,
+        astrometry: torch.Tensor,
+        snr: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        stars = {"flux": flux, "xp": xp, "photometry": photometry}
+        stars["astrometry"], stars["snr"] = astrometry, snr
+        scaled = self.scaling(stars)
+        return scaled["spectrum"], scaled["xp"], scaled["scalars"]
+
+
+class LayersByPosition(torch.nn.Module):
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = layers
+
+    def forward(
+        self, spectrum: torch.Tensor, xp: torch.Tensor, scalars: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self.layers({"spectrum": spectrum, "xp": xp, "scalars": scalars})
+
+
+class NetworkByPosition(torch.nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.inputs = InputsByPosition(network.inputs)
+        self.layers = LayersByPosition(network.layers)
+        self.labels = network.labels
+
+    def forward(
+        self,
+        flux: torch.Tensor,
+        xp: torch.Tensor,
+        photometry: torch.Tensor,
+        astrometry: torch.Tensor,
+        snr: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        spectrum, coefficients, scalars = self.inputs(flux, xp, photometry, astrometry, snr)
+        mean, sigma, correlation = self.layers(spectrum, coefficients, scalars)
+        label, noise = self.labels(mean, sigma)
+        return label, noise, correlation
+
+
+def test_torchscript_of_older_packages_is_called_by_name_too(package):
+    network, stars = package.networks()[0], package.fixtures().stars.tensors()
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(NetworkByPosition(network).eval()), stream)
+    older = torchscript.loaded(stream.getvalue(), "cpu")
+    newer = torchscript.loaded(torchscript.dumped(network), "cpu")
+    assert isinstance(older, torchscript.PositionalNetwork)
+    assert not isinstance(newer, torchscript.PositionalNetwork)
+    with torch.no_grad():
+        for member in (older, newer):
+            torch.testing.assert_close(member(stars), network(stars))
+            scaled = member.inputs(stars)
+            torch.testing.assert_close(scaled, network.inputs(stars))
+            torch.testing.assert_close(member.layers(scaled), network.layers(scaled))
+            sigma = torch.ones(1, len(package.labels))
+            torch.testing.assert_close(member.labels(sigma, sigma), network.labels(sigma, sigma))
