@@ -32,12 +32,13 @@ class Summary:
     name : of the quantity, as rules of flags ask for it.
     reduce : (``numpy`` or ``torch``, values [N, W] or [N]) -> the quantity, [N] or [N, W]; one
         function for both libraries, so that hosts and devices reduce alike.
-    missing : the quantity as an array -> [N] bool, the star lacks the modality.
+    missing : the quantity as an array -> [N] bool, the star lacks the modality; asked of the
+        first summary of a modality only.
     """
 
     name: str
     reduce: Callable[[Any, Any], Any]
-    missing: Callable[[Array], Array]
+    missing: Callable[[Array], Array] = lambda quantity: np.zeros(len(quantity), bool)
 
 
 def fraction_present(name: str) -> Summary:

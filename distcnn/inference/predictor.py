@@ -47,7 +47,7 @@ class Predictor:
         batch: int,
         quantised: Mapping[str, Quantised],
     ) -> dict[str, Array]:
-        """Predict and judge N stars.
+        """Predict N stars, with errors and flags.
 
         Parameters
         ----------
@@ -66,12 +66,12 @@ class Predictor:
         if self._pipeline is None or self._pipeline.quantised != dict(quantised):
             given = self.ensemble, self.quality.novelty, self.spec, quantised
             self._pipeline = DevicePipeline(*given, fast_path=self.fast_path)
-        return self._judged(*self._pipeline(arrays, bands, batch))
+        return self._assessed(*self._pipeline(arrays, bands, batch))
 
-    def _judged(self, prediction: Prediction, summary: InputSummary) -> dict[str, Array]:
+    def _assessed(self, prediction: Prediction, summary: InputSummary) -> dict[str, Array]:
         label, noise, scatter, correlation = prediction
-        judged = self.quality.judge(summary, label, noise, scatter)
-        given = {name: values for name, values in judged.items() if name in PREDICTION_VARIABLES}
+        assessed = self.quality.assess_summary(summary, label, noise, scatter)
+        given = {name: values for name, values in assessed.items() if name in PREDICTION_VARIABLES}
         out = {"label": label, "label_noise": noise, "label_scatter": scatter, **given}
         for name in DERIVED:
             out.setdefault(name, np.full_like(label, np.nan))

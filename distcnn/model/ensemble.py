@@ -62,7 +62,8 @@ class Ensemble:
 
     Parameters
     ----------
-    engine : name of a plain one, or the layers of all members as another engine runs them.
+    engine : name of one that the package brings, or the layers of all members as another engine
+        runs them.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Ensemble:
 
 
 def sequential_layers(members: Sequence[Any]) -> Layers:
-    """The plain engine: the layers of one network after the other."""
+    """The layers of one network after the other."""
 
     def layers(inputs: BranchInputs) -> Outputs:
         return stack_members([member.layers(inputs) for member in members])

@@ -1,7 +1,7 @@
 """Input summary: what flags and calibration need to know of a star's inputs, in a few numbers.
 
-Spectra are large and judgements are not: whoever holds the spectra, on a CPU or on a GPU,
-reduces them to this, and the rest never sees them. Which quantities there are is said by
+Spectra are large and these quantities are not: the device that has the spectra reduces them to
+this, and no later step sees them. Which quantities there are is said by
 ``modalities.MODALITIES``; novelty adds two of its own.
 
 Legend: N star, K band.

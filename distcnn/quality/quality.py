@@ -80,10 +80,10 @@ class Quality:
         novelty = _fit_novelty(train, calibration, settings, seed)
         seen = InputSummary.of(calibration, len(calibration["label"]), novelty)
         score = _novelty_score(seen, novelty)
-        spoilt = input_flags(InputQuantities(seen, score, limits, settings)) & DAMAGED
+        damaged = input_flags(InputQuantities(seen, score, limits, settings)) & DAMAGED
         # Errors are calibrated for stars that a careful user would keep.
         clean = dict(calibration) | {
-            "reference": np.where((spoilt == 0)[:, None], calibration["reference"], np.nan)
+            "reference": np.where((damaged == 0)[:, None], calibration["reference"], np.nan)
         }
         fitted = _fit_calibration(clean, settings, names, hidden or {})
         label, noise, scatter = (calibration[name] for name in ("label", "noise", "scatter"))
@@ -97,17 +97,19 @@ class Quality:
             edges=settings.snr_edges,
             population=(train["reference"], _reference_error(train)),
         )
-        ratio = np.where((spoilt == 0)[:, None], scatter / total, np.nan)
+        ratio = np.where((damaged == 0)[:, None], scatter / total, np.nan)
         disagreement = np.array([_limit(c, settings.disagreement_quantile) for c in ratio.T])
         return cls(limits, novelty, fitted, debiasing, disagreement, settings)
 
     def assess(
         self, inputs: Arrays, label: Array, noise: Array, scatter: Array
     ) -> dict[str, Array]:
-        """``judge`` with the summary of the inputs [N, ...] themselves."""
-        return self.judge(InputSummary.of(inputs, len(label), self.novelty), label, noise, scatter)
+        """``assess_summary`` of the inputs [N, ...] themselves."""
+        return self.assess_summary(
+            InputSummary.of(inputs, len(label), self.novelty), label, noise, scatter
+        )
 
-    def judge(
+    def assess_summary(
         self, summary: InputSummary, label: Array, noise: Array, scatter: Array
     ) -> dict[str, Array]:
         """Judge a block of predictions.
@@ -143,13 +145,13 @@ class Quality:
         )
         valid = summary.get("valid_pixels")
         low, high = self.calibration.interval(total, label)
-        debiased, widened = self.debiasing.apply(label, total, snr)
+        debiased, debiased_error = self.debiasing.apply(label, total, snr)
         return {
             "label_error": total,
             "label_error_low": low,
             "label_error_high": high,
             "label_debiased": debiased,
-            "label_debiased_error": widened,
+            "label_debiased_error": debiased_error,
             "novelty": novelty,
             "valid_pixels": np.full(len(snr), np.nan, np.float32) if valid is None else valid,
             "flags": flags,
@@ -163,10 +165,10 @@ class Quality:
         ``held_out`` has the keys of ``fit``'s ``calibration``; flagged stars are left out
         unless ``unflagged`` is False. ``cell`` is "all" or one of ``LABEL_STRATA``.
         """
-        judged = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
+        assessed = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
         residual = held_out["label"] - held_out["reference"]
         if unflagged:
-            residual = np.where((judged["flags"] & DAMAGED == 0)[:, None], residual, np.nan)
+            residual = np.where((assessed["flags"] & DAMAGED == 0)[:, None], residual, np.nan)
         where = label_strata(held_out["label"], self.calibration.index)
         groups = {"all": np.ones(len(where), bool)}
         groups |= {name: where == number for number, name in enumerate(LABEL_STRATA)}
@@ -174,7 +176,7 @@ class Quality:
         for cell, inside in groups.items():
             table = coverage_table(
                 residual[inside],
-                judged["label_error"][inside],
+                assessed["label_error"][inside],
                 _reference_error(held_out)[inside],
                 _snr(held_out)[inside],
                 edges=self.settings.snr_edges,
@@ -185,11 +187,11 @@ class Quality:
 
     def debias_table(self, held_out: Arrays, names: Sequence[str]) -> list[dict[str, Any]]:
         """Slopes, default and debiased, as ``Debiasing.table`` gives them; unflagged stars."""
-        judged = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
-        good = (judged["flags"] & DAMAGED == 0)[:, None]
+        assessed = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
+        good = (assessed["flags"] & DAMAGED == 0)[:, None]
         return self.debiasing.table(
             held_out["label"],
-            judged["label_error"],
+            assessed["label_error"],
             np.where(good, held_out["reference"], np.nan),
             _reference_error(held_out),
             _snr(held_out),

@@ -54,14 +54,14 @@ def damage(folder, variable, row):
 def poison(monkeypatch, folder, error, row=POISON):
     """Let the computation break on one star."""
     snr = rows(folder, "survey.zarr", ["snr"])["snr"][row]
-    right = Quality.judge
+    right = Quality.assess_summary
 
-    def judge(self, summary, *rest):
+    def assess(self, summary, *rest):
         if (summary.snr == snr).any():
             raise error
         return right(self, summary, *rest)
 
-    monkeypatch.setattr(Quality, "judge", judge)
+    monkeypatch.setattr(Quality, "assess_summary", assess)
 
 
 def test_stars_that_cannot_be_read_fail_and_the_others_are_the_same_to_the_bit(made, inputs):

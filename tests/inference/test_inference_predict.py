@@ -363,7 +363,7 @@ def test_epochs_of_a_star_are_rows_of_their_own_up_to_the_catalogue(inputs, monk
 
 
 def test_what_a_package_does_not_say_is_missing(inputs, monkeypatch):
-    right = Quality.judge
+    right = Quality.assess_summary
 
     def less(self, *rest):
         judged = right(self, *rest)

@@ -1,4 +1,4 @@
-"""Engines: ways to run an ensemble, and the proof that they give what training wrote.
+"""Engines: ways to run an ensemble, and the check that they give what training wrote.
 
 An engine is the layers of all members as one callable (``model.ensemble.Layers``). Those that
 this machine admits are tried on a real batch; one that does not reproduce the package is

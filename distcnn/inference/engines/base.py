@@ -1,4 +1,4 @@
-"""Why an engine is not used; told in the table of trials, never to a user as an error."""
+"""Why an engine is not used: reported in the table of trials, never raised to a user."""
 
 
 class EngineRefused(Exception):

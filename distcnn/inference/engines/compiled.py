@@ -1,7 +1,7 @@
 """Engines by torch's compiler: when first called, or ahead of time into the cache.
 
 On CPUs they were slower than the others and take minutes to build, so they are tried only
-where they are named. The compiler warns of its own insides; nobody is told.
+where they are named. The compiler's warnings about its own internals are silenced.
 """
 
 import warnings
@@ -17,7 +17,7 @@ from distcnn.model.batched_ensemble import Outputs
 from distcnn.model.ensemble import Layers
 from distcnn.model.scaling import BranchInputs
 
-LARGEST = 65_536
+MAX_BATCH_STARS = 65_536
 """Stars in a batch that an engine compiled ahead of time takes at most."""
 
 
@@ -56,7 +56,7 @@ def _compile(module: torch.nn.Module, package: Package, device: torch.device, pa
     with torch.inference_mode():
         example = scaling.inputs(stars.tensors(device=str(device)))
     example = {name: values.clone() for name, values in example.items()}
-    stars_axis = torch.export.Dim("stars", min=2, max=LARGEST)
+    stars_axis = torch.export.Dim("stars", min=2, max=MAX_BATCH_STARS)
     with warnings.catch_warnings(action="ignore"), torch.no_grad():
         exported = torch.export.export(
             module, (example,), dynamic_shapes=({name: {0: stars_axis} for name in example},)

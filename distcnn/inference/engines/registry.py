@@ -23,7 +23,7 @@ from distcnn.model.ensemble import Layers
 __all__ = ["ENGINES", "Candidate", "EngineRefused", "Precision", "list_candidates"]
 
 Build = Callable[[Package, torch.dtype, torch.device, Path], Layers]
-"""(package, type of the wide products, device, folder for what takes long to make) -> the layers
+"""(package, type of the large products, device, folder for what takes long to make) -> the layers
 of all members. Raises ``EngineRefused`` where it cannot run the package here."""
 
 

@@ -3,7 +3,7 @@
 An engine must show parity twice: on the package's fixtures, as training wrote them, and on a
 batch of the survey, as the canonical weights give it here in float32. Its speed is measured on that
 batch. A choice is kept in the user's cache per host and package; what is taken from there is
-proven by the fixtures again.
+checked by the fixtures again.
 """
 
 import contextlib
@@ -163,8 +163,8 @@ def benchmark_engines(
 ) -> Iterator[tuple[Candidate, tuple[EngineTrial, Ensemble | None]]]:
     """Try the candidates one after the other."""
     batch = stars.tensors(device=str(device))
-    plain = Ensemble(package, "eager", str(device)).parity_outputs(batch)
-    right = [values.float().cpu().numpy() for values in plain]
+    eager = Ensemble(package, "eager", str(device)).parity_outputs(batch)
+    right = [values.float().cpu().numpy() for values in eager]
     for candidate, refused in list_candidates(device, engine=engine, precision=precision):
         if refused:
             yield candidate, (EngineTrial(candidate, refused=refused), None)

@@ -33,23 +33,23 @@ class Hybrid(nn.Module):
         super().__init__()
         self.with_spectrum = spec.pixels > 0
         self.with_xp = spec.coefficients > 0
-        hidden, side = config.hidden, config.hidden // 2
-        width = side
+        hidden, half = config.hidden, config.hidden // 2
+        width = half
         self.spectrum: nn.Module = nn.Identity()
         self.xp: nn.Module = nn.Identity()
         if self.with_spectrum:
             self.spectrum = _spectrum_branch(spec.pixels, config)
             width += hidden
         if self.with_xp:
-            self.xp = _dense(spec.coefficients, hidden, side, config.dropout)
-            width += side
-        self.scalars = _dense(len(spec.features), side, side)
+            self.xp = _dense(spec.coefficients, hidden, half, config.dropout)
+            width += half
+        self.scalars = _dense(len(spec.features), half, half)
         # No drop-out from here on: it would come back as noise of the labels themselves.
-        self.join = _dense(width, hidden, side)
-        self.mean = nn.Linear(side, len(spec.labels))
-        self.noise = nn.Linear(side, len(spec.labels))
+        self.join = _dense(width, hidden, half)
+        self.mean = nn.Linear(half, len(spec.labels))
+        self.noise = nn.Linear(half, len(spec.labels))
         self.count = len(pairs(len(spec.labels)))
-        self.pairs = nn.Linear(side, max(self.count, 1))
+        self.pairs = nn.Linear(half, max(self.count, 1))
         self.correlation = Correlation(len(spec.labels))
         self.least = MIN_SIGMA
 
@@ -175,18 +175,18 @@ def _check_pixels(met: int, fewest: int, preset: str) -> None:
 
 
 def _spectrum_branch(pixels: int, config: NetworkConfig) -> nn.Sequential:
-    narrow, wide = config.width // 2, config.width
+    first, last = config.width // 2, config.width
     samples = pixels
     for kernel, stride in (FIRST_CONVOLUTION, SECOND_CONVOLUTION):
         samples = (samples - kernel) // stride + 1
     return nn.Sequential(
-        *(nn.Conv1d(1, narrow, FIRST_CONVOLUTION[0], FIRST_CONVOLUTION[1]), nn.LeakyReLU(SLOPE)),
+        *(nn.Conv1d(1, first, FIRST_CONVOLUTION[0], FIRST_CONVOLUTION[1]), nn.LeakyReLU(SLOPE)),
         *(
-            nn.Conv1d(narrow, wide, SECOND_CONVOLUTION[0], SECOND_CONVOLUTION[1]),
+            nn.Conv1d(first, last, SECOND_CONVOLUTION[0], SECOND_CONVOLUTION[1]),
             nn.LeakyReLU(SLOPE),
         ),
         *(nn.Flatten(), nn.Dropout(config.dropout)),
-        *(nn.Linear(wide * samples, config.hidden), nn.LeakyReLU(SLOPE)),
+        *(nn.Linear(last * samples, config.hidden), nn.LeakyReLU(SLOPE)),
     )
 
 
