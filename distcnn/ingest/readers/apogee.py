@@ -11,7 +11,7 @@ from pathlib import Path
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig
 from distcnn.ingest.readers.base import Block, ReadRequest
-from distcnn.ingest.readers.formats.binary import table_sources
+from distcnn.ingest.readers.formats.containers import table_sources
 from distcnn.ingest.readers.formats.labels import label_blocks, label_selection
 from distcnn.schema import Reason
 

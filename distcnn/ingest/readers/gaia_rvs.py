@@ -18,7 +18,7 @@ from distcnn.ingest.readers.base import (
     ReadRequest,
     find_column,
 )
-from distcnn.ingest.readers.formats.binary import table_sources
+from distcnn.ingest.readers.formats.containers import table_sources
 from distcnn.ingest.readers.formats.fields import name_to_id, to_array, to_float, to_id
 from distcnn.ingest.readers.formats.text import TextTable, blocks_by_row
 

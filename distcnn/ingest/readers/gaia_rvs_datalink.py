@@ -13,7 +13,7 @@ from distcnn.arrays import Array
 from distcnn.config import FilesConfig
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers.base import Block, BlockBuilder, ReadRequest, Rejected, broken
-from distcnn.ingest.readers.formats.binary import table_sources
+from distcnn.ingest.readers.formats.containers import table_sources
 from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 from distcnn.schema import Reason
 

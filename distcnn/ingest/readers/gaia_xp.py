@@ -24,11 +24,10 @@ from distcnn.ingest.readers.base import (
 )
 from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
-    TableSource,
     as_matrix,
     open_table,
-    table_sources,
 )
+from distcnn.ingest.readers.formats.containers import TableSource, table_sources
 from distcnn.ingest.readers.formats.fields import to_array, to_id
 from distcnn.ingest.readers.formats.scalars import identify
 from distcnn.ingest.readers.formats.text import blocks_by_row

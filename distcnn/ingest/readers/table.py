@@ -26,11 +26,10 @@ from distcnn.ingest.readers.base import (
 )
 from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
-    TableSource,
     as_matrix,
     open_table,
-    table_sources,
 )
+from distcnn.ingest.readers.formats.containers import TableSource, table_sources
 from distcnn.ingest.readers.formats.labels import label_blocks, label_selection
 from distcnn.ingest.readers.formats.scalars import ColumnSelection, identify, scalar_blocks
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs

@@ -7,7 +7,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.config import CutConfig
 from distcnn.ingest.readers.base import Block
-from distcnn.ingest.readers.formats.binary import TableSource
+from distcnn.ingest.readers.formats.containers import TableSource
 from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 
 MAX_SENTINEL = -999.0  # ASPCAP and many catalogues write -9999 for a value they do not have

@@ -15,7 +15,8 @@ from distcnn.ingest.readers.base import (
     look_for,
     member_of,
 )
-from distcnn.ingest.readers.formats.binary import BinaryTable, TableSource, open_table
+from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
+from distcnn.ingest.readers.formats.containers import TableSource
 from distcnn.ingest.readers.formats.fields import name_to_id
 from distcnn.ingest.readers.formats.text import TextSelection, TextTable, scalar_columns
 from distcnn.schema import Reason
