@@ -45,7 +45,7 @@ class DevicePipeline:
     quantised : how the survey holds variables as integers.
     fast_path : on a CPU, do without staging, widen codes and measure novelty in numpy. Same
         results, tested in ``tests/inference/test_inference_device_pipeline.py``; measured gain:
-        codes are widened 4.7 times as fast.
+        1.37 times the stars per CPU second (8 members by OpenVINO on an AVX-512 Xeon).
     """
 
     def __init__(
