@@ -118,7 +118,8 @@ class _SharedInputLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.addmm(self.bias, x, self.weight)
-        return y.reshape(len(x), self.members, -1).transpose(0, 1)
+        # Not len(x), here and below: torch.export would take the number of stars for a constant.
+        return y.reshape(x.shape[0], self.members, -1).transpose(0, 1)
 
 
 class _MemberLinear(nn.Module):
@@ -189,12 +190,12 @@ class _SpectrumBranch(nn.Module):
             return out
         x = windows.flatten(0, 1).expand(len(self.dense.weight), -1, -1)
         x = functional.leaky_relu_(self.first(x), SLOPE)
-        x = x.reshape(len(x) * len(spectrum), windows.shape[1], self.first_channels)
+        x = x.reshape(x.shape[0] * spectrum.shape[0], windows.shape[1], self.first_channels)
         x = unfold(x, *self.second_kernel).reshape(
             len(self.dense.weight), -1, self.second.weight.shape[1]
         )
         x = functional.leaky_relu_(self.second(x), SLOPE)
-        x = x.reshape(len(x), len(spectrum), -1)
+        x = x.reshape(x.shape[0], spectrum.shape[0], -1)
         return functional.leaky_relu_(self.dense(x), SLOPE)
 
     def _one_member(self, member: int, windows: Tensor, out: Tensor) -> None:

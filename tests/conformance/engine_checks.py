@@ -1,7 +1,8 @@
 """Conformance kit of engines: an engine is finished when these pass.
 
-A subclass gives ``engine``, the name of a row of the registry, and a fixture ``package`` of the
-network ``hybrid`` with the ``stars`` of its survey. Where this machine does not support the
+A subclass gives ``engine``, the name of a row of the registry, and fixtures: ``package`` of the
+network ``hybrid`` with the ``stars`` of its survey, ``other_package`` of another network, and
+``cache``, a folder for what takes long to make. Where this machine does not support the
 engine, the kit asks only that it says why.
 """
 
@@ -28,12 +29,12 @@ class EngineChecks:
     engine: str
 
     @pytest.fixture
-    def layers(self, package, tmp_path):
+    def layers(self, package, cache):
         candidates = dict(list_candidates(CPU, engine=self.engine, precision="float32"))
         (reason,) = candidates.values()
         if reason:
             pytest.skip(reason)
-        return Candidate(self.engine).build(package, CPU, tmp_path / "engines")
+        return Candidate(self.engine).build(package, CPU, cache)
 
     def test_it_is_a_row_that_says_what_it_needs(self):
         kind = ENGINES[self.engine]

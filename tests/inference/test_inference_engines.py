@@ -313,6 +313,11 @@ def test_an_engine_asked_for_is_used(place, tmp_path, engine):
 
 
 @pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
 def other_package(tmp_path_factory, place):
     from distcnn.model import Package
 
@@ -339,3 +344,7 @@ class TestOpenVINO(EngineChecks):
 
 class TestCudaGraphs(EngineChecks):
     engine = "graphs"
+
+
+class TestAheadOfTime(EngineChecks):
+    engine = "aot"
