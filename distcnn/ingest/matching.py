@@ -9,37 +9,28 @@ import numpy as np
 
 from distcnn import hashing
 from distcnn.arrays import Array, find_sorted
-from distcnn.config import CutConfig, FilesConfig, LabelsConfig
-from distcnn.errors import InputError
+from distcnn.config import CutConfig, LabelsConfig
 from distcnn.files import atomic_write
 from distcnn.ingest.readers.base import Block, Reader, Rejected
 
-_RANGE = re.compile(r"_(\d+)-(\d+)\.")
+_RANGE = re.compile(r"[A-Z][A-Za-z]+_(\d{6})-(\d{6})\.csv(?:\.gz)?")
+_HEALPIX_CELLS = 12 * 4**8
+"""Cells of HEALPix level 8, by which the Gaia archive cuts its tables into files."""
 _SAMPLE_BYTES = 1 << 16
 
 
-def find_files(archive: Path, files: FilesConfig) -> list[Path]:
-    """Files below the archive folder that the patterns match, in the order of their names.
-
-    Raises
-    ------
-    InputError : there is none.
-    """
-    patterns = (files.files,) if isinstance(files.files, str) else files.files
-    found = {path for pattern in patterns for path in archive.rglob(pattern) if path.is_file()}
-    if not found:
-        raise InputError(
-            f"no file below {archive} is called {' or '.join(patterns)}",
-            expected=f"files for the reader {files.reader}",
-            cure="Correct the folder, or 'files' in the configuration (null: the survey has none).",
-        )
-    return sorted(found, key=lambda path: (path.name, str(path)))
-
-
 def healpix_range(path: Path) -> tuple[int, int] | None:
-    """HEALPix range in a name such as ``GaiaSource_000000-003111.csv.gz``; None without one."""
-    match = _RANGE.search(path.name)
-    return (int(match.group(1)), int(match.group(2))) if match else None
+    """HEALPix range in the name of a file of the Gaia archive; None for every other name.
+
+    Names are ``TABLE_aaaaaa-bbbbbb.csv.gz`` with cells of level 8 (``GaiaSource_000000-003111``).
+    Anything else that looks like a range may be dates, plates or rows, which say nothing of
+    where a star lies.
+    """
+    match = _RANGE.fullmatch(path.name)
+    if match is None:
+        return None
+    first, last = int(match.group(1)), int(match.group(2))
+    return (first, last) if first <= last < _HEALPIX_CELLS else None
 
 
 def overlapping_files(path: Path, candidates: Sequence[Path]) -> list[Path]:

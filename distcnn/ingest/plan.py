@@ -15,12 +15,13 @@ from distcnn import __version__, hashing
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig, IngestConfig
 from distcnn.errors import ConfigError, InputError
-from distcnn.events import Listener
+from distcnn.events import Listener, Notice
 from distcnn.formatting import dotted
-from distcnn.ingest.matching import content_hash, find_files, healpix_range, overlapping_files
+from distcnn.ingest.matching import content_hash, healpix_range, overlapping_files
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers import Kind, Reader, ReadRequest, SpectraReader, make_reader
+from distcnn.ingest.selection import ArchiveTree, find_files
 from distcnn.schema import STAR, SURVEY_VARIABLES
 
 _KINDS: tuple[Kind, ...] = ("spectra", "source", "xp", "labels")
@@ -213,13 +214,22 @@ def plan_ingest(
         )
     _check_scalars(config)
     if not archive.is_dir():
-        raise InputError(f"there is no folder {archive}", expected="a folder of archive files")
+        met = f"{archive} is a file" if archive.is_file() else f"there is no folder {archive}"
+        raise InputError(
+            met,
+            expected="a folder of archive files",
+            cure="Name the folder; the files in it are chosen by 'files' in the configuration.",
+        )
     files: dict[Kind, list[Path]] = {}
+    tree = ArchiveTree(archive)
     for kind in _KINDS:
         section = getattr(config, kind)
         if section is not None:
             reader_of(config, kind)
-            files[kind] = find_files(archive, section)
+            found = find_files(tree, section)
+            files[kind] = found.paths
+            for sentence in found.left_out:
+                listener(Notice(f"Files of {kind}: {sentence}.", "warning"))
     every = sorted({path for paths in files.values() for path in paths})
     content_hashes = {path.relative_to(archive).as_posix(): content_hash(path) for path in every}
     return IngestPlan(archive, survey, config, files, content_hashes, listener)
