@@ -1,6 +1,7 @@
 """Tables and figures of README.md and benchmarks/README.md, made of benchmarks/results.
 
     python benchmarks/render.py [--results FOLDER] [--readme FILE ...] [--check]
+    python benchmarks/render.py --report runs/demo/report     # the picture of README.md
 
 Text between ``<!-- NAME: made by benchmarks/render.py -->`` and ``<!-- end -->`` is replaced;
 NAME is one of numbers, speed, training, more, accuracy, recipes. Of each kind of result and each
@@ -11,6 +12,7 @@ which the file says.
 """
 
 import argparse
+import base64
 import difflib
 import html
 import json
@@ -30,6 +32,8 @@ MARK = re.compile(
     r"(<!-- (\w+): made by benchmarks/render\.py -->\n)(.*?)(<!-- end -->)", re.DOTALL
 )
 FIGURE = "inference.svg"
+PICTURE, PICTURE_TITLE = "coverage.svg", "Are the quoted errors true?"
+"""The figure of a report that README.md shows: its file beside the results, its title there."""
 DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 MORE = tuple(LISTS)
 SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
@@ -117,11 +121,25 @@ def stale_figure(figure: Path, shown: Sequence[Result]) -> list[str]:
     return [f"{figure.name} shows other numbers"] if shown and drawn(shown) not in said else []
 
 
+def picture_of(page: str) -> bytes:
+    """The figure that README.md shows, out of the page of a report.
+
+    Raises
+    ------
+    SystemExit : the page does not show it.
+    """
+    shown = rf'<img alt="{re.escape(PICTURE_TITLE)}" src="data:image/svg\+xml;base64,([^"]+)"'
+    if (found := re.search(shown, page)) is None:
+        raise SystemExit(f"the page has no figure called {PICTURE_TITLE}")
+    return base64.b64decode(found[1])
+
+
 def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--readme", type=Path, nargs="+", default=list(DOCUMENTS))
+    parser.add_argument("--report", type=Path, help="take the picture from this report")
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
     return parser.parse_args(words)
 
@@ -129,6 +147,10 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> None:
     """Render, or check."""
     options = parsed(words)
+    if options.report:
+        page = (options.report / "index.html").read_text(encoding="utf-8")
+        (options.results / PICTURE).write_bytes(picture_of(page))
+        return
     results, figure = newest(options.results), options.results / FIGURE
     shown = results.get("inference", [])
     texts = {}
