@@ -95,6 +95,12 @@ class SurveySection(Section):
     release: str | None = None
     inputs: str | None = None
     """Digest of the archive files that it was made from."""
+    medium: str | None = None
+    """Medium of its wavelengths; None, as for the two below, in packages that do not say."""
+    frame: str | None = None
+    """Frame of its wavelengths."""
+    normalisation: str | None = None
+    """What its fluxes were divided by."""
 
 
 class SplitSection(Section):

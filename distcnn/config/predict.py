@@ -49,6 +49,9 @@ class PredictConfig(Frozen):
     """Largest mean difference of the ensemble's label from the fixtures, in the same units."""
     worker_memory: PlannedMemory = WORKER_BYTES * PLANNED_EIGHTHS // 8
     """Now ``resources.planned_memory``."""
+    accept: tuple[Literal["medium", "frame", "normalisation", "release"], ...] = ()
+    """What may differ between the survey and the training survey of the package; any other
+    difference of these is refused."""
     attempts: int = Field(3, ge=1)
     """Tries per region before its stars are marked failed."""
     verify_sample: int = Field(256, ge=1)

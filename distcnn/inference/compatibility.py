@@ -1,11 +1,13 @@
 """Compatibility: can this package read this survey, and which digest names the survey?"""
 
+from collections.abc import Collection
 from typing import Any
 
 from distcnn import hashing
 from distcnn.errors import PackageError, StoreError
+from distcnn.manifest import SurveySection
 from distcnn.model import InputSpec, grid_digest
-from distcnn.survey import Ledger, Region, Store
+from distcnn.survey import CONDITIONS, Ledger, Region, Store, spectra_conditions
 
 _INGEST = "Ingest the archive with the settings of the training survey, or train on this survey."
 _IDENTITY_ATTRS = ("format", "survey", "release", "labels", "bands", "ingest", "inputs")
@@ -52,6 +54,52 @@ def _check_spectra(spec: InputSpec, survey: Store) -> None:
             expected=f"the {spec.pixels} pixels of grid {spec.wavelength_digest[:12]}",
             cure=_INGEST,
         )
+
+
+def check_conditions(
+    trained_on: SurveySection, spec: InputSpec, survey: Store, accept: Collection[str] = ()
+) -> list[str]:
+    """Refuse a survey whose spectra are of another kind than those the network learned from.
+
+    Returns what is worth telling: differences that are accepted, and what the package, made
+    before packages kept it, does not say. ``accept``: names of CONDITIONS that may differ.
+
+    Raises
+    ------
+    PackageError : medium, frame, normalisation or release differ; names all that do.
+    """
+    found = spectra_conditions(survey)
+    names = CONDITIONS if spec.pixels else ("release",)
+    learned = {name: getattr(trained_on, name) for name in names if name in found}
+    differing = {n: v for n, v in learned.items() if v is not None and not _alike(v, found[n])}
+    refused = [name for name in differing if name not in accept]
+    if refused:
+        raise PackageError(
+            f"{survey.path.name} has {_listed({name: found[name] for name in refused})}",
+            expected=f"{_listed({name: differing[name] for name in refused})}, as in training",
+            cure=f"{_INGEST} To predict all the same: --set "
+            f"'predict.accept=[{', '.join([*accept, *refused])}]'.",
+        )
+    notices = [
+        f"The survey has {name} {found[name]!r}, the package was trained with {value!r}; "
+        "predict.accept allows it"
+        for name, value in differing.items()
+    ]
+    silent = [name for name, value in learned.items() if value is None]
+    if silent:
+        notices.append(
+            f"The package does not say {', '.join(silent)} of its training survey; "
+            f"this survey has {_listed({name: found[name] for name in silent})}"
+        )
+    return notices
+
+
+def _alike(one: str, other: str) -> bool:
+    return one.strip().lower() == other.strip().lower()
+
+
+def _listed(values: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value!r}" for name, value in values.items())
 
 
 def _check_coefficients(spec: InputSpec, survey: Store) -> None:

@@ -11,7 +11,7 @@ from distcnn.config import PredictConfig
 from distcnn.errors import PlanRefused
 from distcnn.executor import ExpectedWorkers
 from distcnn.formatting import format_bytes
-from distcnn.inference.compatibility import check_compatible
+from distcnn.inference.compatibility import check_compatible, check_conditions
 from distcnn.inference.compute import block_rows
 from distcnn.inference.prediction_store import fingerprint, finished_regions
 from distcnn.location import Location
@@ -61,6 +61,7 @@ class Plan:
     members: int
     batch: int
     missing: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
     fingerprint: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -123,6 +124,7 @@ class Plan:
         )
         if self.missing:
             yield "missing", f"the survey has no {', '.join(self.missing)}: every star is flagged"
+        yield from (("notice", notice) for notice in self.notices)
         yield from (("refused", problem) for problem in self.problems)
 
 
@@ -157,6 +159,7 @@ def plan_opened(
 ) -> Plan:
     """The same, for a package and a survey that are open."""
     missing = check_compatible(package.spec, survey)
+    notices = check_conditions(package.manifest.survey, package.spec, survey, config.accept)
     requested = fingerprint(package, survey, config, predictions)
     done = finished_regions(predictions, requested)
     regions = survey.regions()
@@ -183,6 +186,7 @@ def plan_opened(
         members=package.size,
         batch=config.batch,
         missing=tuple(missing),
+        notices=tuple(notices),
         fingerprint=requested,
     )
 

@@ -131,6 +131,8 @@ def _announce(plan: Plan, listener: Listener) -> None:
     if plan.missing:
         names = ", ".join(plan.missing)
         listener(Notice(f"The survey has no {names}: every star is flagged for it", "warning"))
+    for notice in plan.notices:
+        listener(Notice(notice))
 
 
 def _open_run(

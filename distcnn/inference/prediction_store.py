@@ -31,6 +31,7 @@ FINGERPRINT_VERSION = 2
 SETTINGS_WITHOUT_EFFECT = {
     "device": "chooses hardware, as the cluster does; the store keeps its engine on any device",
     "worker_memory": "only refuses a plan; batches are halved where memory really runs out",
+    "accept": "only refuses a survey",
     "attempts": "tries a failed region again, with the same result if it succeeds",
     "verify_sample": "read after the run",
     "verify_tolerance": "read after the run",

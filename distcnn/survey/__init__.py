@@ -1,6 +1,7 @@
 """Data at rest: regions, stores, ledgers. The only room that knows Zarr."""
 
 from distcnn.files import bytes_below, files_below
+from distcnn.survey.conditions import CONDITIONS, spectra_conditions
 from distcnn.survey.create import create_store
 from distcnn.survey.layout import Coordinate, Layout, Quantised, to_float32
 from distcnn.survey.ledger import Ledger, check_fingerprint
@@ -10,6 +11,7 @@ from distcnn.survey.rows import STAR_KEY, RowKey
 from distcnn.survey.store import Store
 
 __all__ = [
+    "CONDITIONS",
     "STAR_KEY",
     "Coordinate",
     "Layout",
@@ -23,6 +25,7 @@ __all__ = [
     "check_fingerprint",
     "create_store",
     "files_below",
+    "spectra_conditions",
     "tile",
     "to_float32",
 ]

@@ -21,7 +21,7 @@ from distcnn.model import (
     write_package,
 )
 from distcnn.quality import Quality
-from distcnn.survey import Ledger, Store
+from distcnn.survey import Ledger, Store, spectra_conditions
 from distcnn.survey.split import Split
 from distcnn.training.data.labelled import (
     MAX_STARS_IN_MEMORY,
@@ -102,7 +102,8 @@ def calibrate_and_write(
     )
     scored = quality.assess(seen, seen["label"], seen["noise"], seen["scatter"])
     made_from = {
-        "survey": {key: store.attrs.get(key) for key in ("survey", "release", "inputs")},
+        "survey": {key: store.attrs.get(key) for key in ("survey", "release", "inputs")}
+        | spectra_conditions(store),
         "split": config.split.model_dump(mode="json") | split_summary.to_json(),
         "train": config.model_dump(mode="json"),
         "quality": settings.model_dump(mode="json"),

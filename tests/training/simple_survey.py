@@ -7,6 +7,7 @@ from distcnn.survey import Coordinate, Layout, create_store
 
 LABELS = ("teff", "logg", "mh")
 PIXELS = 64
+CONDITIONS = {"medium": "vacuum", "frame": "stellar rest", "normalisation": "none"}
 
 
 def simple_stars(stars, seed=3):
@@ -56,7 +57,9 @@ def build_survey(path, arrays, *, without=(), complete=True, repeat=1):
         "band": Coordinate("band", np.array(["g", "bp", "rp"])),
     }
     if "flux" in arrays:
-        coordinates["wavelength"] = Coordinate("pixel", np.linspace(846, 870, repeat * PIXELS))
+        coordinates["wavelength"] = Coordinate(
+            "pixel", np.linspace(846, 870, repeat * PIXELS), dict(CONDITIONS)
+        )
     layout = Layout(
         kind="survey",
         sizes={"star": stars, "pixel": repeat * PIXELS, "coefficient": 6, "band": 3, "label": 3},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from simple_survey import LABELS, build_survey
+from simple_survey import CONDITIONS, LABELS, build_survey
 
 from distcnn.errors import (
     DigestMismatch,
@@ -95,7 +95,8 @@ def test_the_manifest_says_from_what_and_how_it_was_made(tmp_path, survey, confi
     train(survey, tmp_path / "package", config, quality)
     package = Package.load(tmp_path / "package")
     manifest = package.manifest
-    assert manifest.to_json()["survey"] == {"survey": "simple", "release": "test", "inputs": "none"}
+    origin = {"survey": "simple", "release": "test", "inputs": "none"}
+    assert manifest.to_json()["survey"] == origin | CONDITIONS
     assert manifest.split.train == config.split.train
     assert set(manifest.split.source_id) == {"train", "validation", "calibration", "test"}
     assert manifest.train["batch"] == config.batch
