@@ -46,8 +46,9 @@ from distcnn.files import (
     files_below,
 )
 
-# At least two letters, so that no drive is one. ``Path`` makes one slash of "s3://".
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?=/)")
+# At least two letters, so that no drive is one. ``Path`` makes one slash of "s3://". With "@" it
+# is a place for scp, with "::" a chain of fsspec; some write "s3:bucket" without a slash.
+_URL = re.compile(r"([A-Za-z][\w+.@-]+):(?=[/:])|(s3|gs|gcs|https?|sftp|hdfs|az|abfss?):")
 
 
 class Location(ABC):
@@ -66,9 +67,10 @@ class Location(ABC):
         match = _URL.match(str(value))
         if match is None:
             return LocalLocation(Path(value))
-        if match[1].lower() != "file":
+        scheme = (match[1] or match[2]).lower()
+        if scheme != "file":
             raise UsageError(
-                f"{value} is on {match[1].lower()}",
+                f"{value} is on {scheme}",
                 expected="a path on a local or mounted disk, or file:///path",
                 cure="Copy it to a disk, or mount it.",
             )

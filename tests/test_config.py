@@ -220,3 +220,101 @@ def test_the_reference_names_every_section_and_key():
             assert f"| `{name}` |" in text or f".{name}`" in text, f"{model.__name__}.{name}"
             if not any(isinstance(mark, Follows) and mark.former for mark in field.metadata):
                 assert " ".join(field.description.split())[:20].replace("``", "`") in text
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "first", "second"),
+    [
+        ("train:\n  members: 3\ntrain:\n  batch: 64\n", "train", 1, 3),
+        ("train:\n  members: 3\n  members: 4\n", "train.members", 2, 3),
+        (
+            "ingest:\n  labels:\n    cuts:\n    - column: a\n      column: b\n",
+            "ingest.labels.cuts.0.column",
+            4,
+            5,
+        ),
+        ('train:\n  members: 3\n"train": {batch: 4}\n', "train", 1, 3),
+    ],
+)
+def test_a_key_that_is_given_twice_names_both_lines(write, text, name, first, second):
+    path = write(text)
+    told = message(path)
+    assert f"{path}, line {second}: '{name}' is given again; it stands in line {first}" in told
+
+
+def test_a_key_given_twice_within_one_set_is_refused_too():
+    assert "'members' is given again" in message(None, ["train={members: 3, members: 4}"])
+
+
+@pytest.mark.parametrize(
+    "text", ["a: &x\n  b: *x\n", "ingest: {release: 2022-13-45}\n", "[1]: 2\n"]
+)
+def test_yaml_that_cannot_be_made_values_is_refused_in_one_line(write, text):
+    assert "is not readable as YAML" in message(write(text))
+
+
+@pytest.mark.parametrize(
+    ("spelling", "unit"),
+    [
+        ("nm", "nm"),
+        ("nanometers", "nm"),
+        ("NM ", "NM"),
+        ("Angstrom", "Angstrom"),
+        ("angstroms", "Angstrom"),
+        ("ANGSTROM", "Angstrom"),
+        ("A", "Angstrom"),
+        ("AA", "Angstrom"),
+        ("\u00c5", "Angstrom"),
+        ("\u212b", "Angstrom"),
+        ("um", "um"),
+        ("micron", "um"),
+        ("\u00b5m", "um"),
+        ("\u03bcm", "um"),
+        ("Micrometer", "um"),
+        ("m", "m"),
+        ("metre", "m"),
+    ],
+)
+def test_a_unit_of_wavelength_may_be_spelt_as_usual(spelling, unit):
+    if unit == "NM":
+        assert "a unit of wavelength: nm" in message(None, [f"ingest.grid.unit='{spelling}'"])
+    else:
+        assert load_config(None, [f"ingest.grid.unit='{spelling}'"]).ingest.grid.unit == unit
+
+
+@pytest.mark.parametrize("unit", ["furlong", "log10(Angstrom)", "M", "keV", "''"])
+def test_another_unit_of_wavelength_is_refused_with_those_that_are_known(unit):
+    told = message(None, [f"ingest.prepare.target={{start: 1, unit: {unit}}}"])
+    assert "ingest.prepare.target.unit" in told
+    assert "Angstrom (A, AA" in told
+    assert ("spacing: log" in told) == unit.startswith("log")
+
+
+@pytest.mark.parametrize("key", ["monitor.journal", "monitor.tensorboard", "train.split.groups"])
+def test_a_path_in_the_configuration_is_on_a_disk(key):
+    told = message(None, [f"{key}=s3://bucket/x"])
+    assert key in told
+    assert "is on s3" in told
+    section, name = key.rsplit(".", 1)
+    config = load_config(None, [f"{key}=file:///data/x"])
+    for part in section.split("."):
+        config = getattr(config, part)
+    assert getattr(config, name) == Path("/data/x")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("ingest.bands=[G, BP, G]", "every name once; G is given again"),
+        ("ingest.labels={reader: table, files: a, labels: [teff, teff]}", "teff is given again"),
+        ("ingest.labels={reader: table, files: a, cuts: [{column: SNR}]}", "it cuts nothing"),
+        (
+            "ingest.labels={reader: table, files: a, cuts: [{column: a, minimum: 2, maximum: 1}]}",
+            "minimum = 2 not above maximum = 1",
+        ),
+        ("ingest.source={reader: table, files: 's3://bucket/*.fits'}", "Fetch the files first"),
+        ("train.split.train=0.9", "at most 1; they are 1.15"),
+    ],
+)
+def test_a_setting_that_could_have_no_effect_is_refused(given, told):
+    assert told in message(None, [given])

@@ -17,7 +17,18 @@ class TestLocalLocation(LocationChecks):
         return LocalLocation(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["s3://bucket/a.zarr", "gs://b/a", "https://x.org/a.zarr"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://bucket/a.zarr",
+        "gs://b/a",
+        "https://x.org/a.zarr",
+        "s3:bucket/a.zarr",
+        "me@node3:/data/a.zarr",
+        "node3:/data/a.zarr",
+        "simplecache::s3://bucket/a.zarr",
+    ],
+)
 @pytest.mark.parametrize("kind", [str, Path])
 def test_an_object_store_is_refused_and_never_taken_for_a_folder(text, kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -63,6 +74,41 @@ def test_no_stage_begins_on_a_place_that_it_would_take_for_a_folder(tmp_path, mo
         pipeline.predict_survey(tmp_path, tmp_path, Path("s3://bucket/p.zarr"), Config())
     with pytest.raises(UsageError, match="is on s3"):
         pipeline.verify_predictions(tmp_path, Config(), package=Path("s3://bucket/package"))
+    assert list(tmp_path.iterdir()) == []
+
+
+REMOTE = Path("s3://bucket/x")
+HERE = Path("here")
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        lambda c: pipeline.simulate_archive(REMOTE, 1, 1, c),
+        lambda c: pipeline.ingest_archive(REMOTE, HERE, c),
+        lambda c: pipeline.ingest_archive(HERE, REMOTE, c),
+        lambda c: pipeline.plan_training(HERE, REMOTE, c),
+        lambda c: pipeline.train_package(REMOTE, HERE, c),
+        lambda c: pipeline.distil_package(HERE, REMOTE, HERE, c),
+        lambda c: pipeline.look_at_study(HERE, REMOTE, c),
+        lambda c: pipeline.tune_survey(HERE, REMOTE, c),
+        lambda c: pipeline.plan_predictions(HERE, HERE, REMOTE, c),
+        lambda c: pipeline.predict_survey(REMOTE, HERE, HERE, c),
+        lambda c: pipeline.verify_predictions(HERE, c, survey=REMOTE),
+        lambda c: pipeline.export_catalogue(HERE, REMOTE),
+        lambda c: pipeline.compare_baselines(HERE, REMOTE, HERE),
+        lambda c: pipeline.write_report(HERE, REMOTE, c),
+        lambda c: pipeline.write_report(HERE, HERE, c, truth=REMOTE),
+        lambda c: pipeline.check_predictions(HERE, [], c, baselines=REMOTE),
+        lambda c: pipeline.inspect_path(REMOTE),
+        lambda c: pipeline.try_engines(REMOTE, c),
+        lambda c: pipeline.run_demo(REMOTE, c),
+    ],
+)
+def test_every_stage_refuses_every_place_that_is_no_disk(stage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is on s3"):
+        stage(Config())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,9 +1,13 @@
 """Configuration is a value: frozen, validated, every field documented with its unit."""
 
 import re
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from distcnn.errors import UsageError
+from distcnn.location import Location
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -35,3 +39,14 @@ def parse_bytes(value: object) -> object:
 
 
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+
+
+def _on_this_machine(path: Path) -> Path:
+    try:
+        return Location.parse(path).local_path
+    except UsageError as error:
+        raise ValueError(f"{error.expected}; {error.problem}") from None
+
+
+LocalPath = Annotated[Path, AfterValidator(_on_this_machine)]
+"""A path, or the address of a local file; any other place is refused, never taken for a folder."""

@@ -128,13 +128,10 @@ def _find(path: Path) -> Path:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text)
-        tree = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        tree, lines = _parsed(text, str(path))
+    # Of a date that is none (2022-13-45) the library says ValueError.
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} is not readable as YAML ({error})") from None
-    lines: dict[str, int] = {}
-    if node is not None:
-        _note_lines(node, "", lines)
     if tree is None:
         return {}, lines
     if not isinstance(tree, dict):
@@ -142,15 +139,45 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return tree, lines
 
 
-def _note_lines(node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
+def _parsed(text: str, origin: str) -> tuple[Any, dict[str, int]]:
+    """What a YAML text holds, and the line of every key.
+
+    Raises
+    ------
+    ConfigError : a key stands twice in one section; YAML itself would forget the first.
+    ValueError, yaml.YAMLError, RecursionError : it is no YAML, or holds itself.
+    """
+    node = yaml.compose(text)
+    lines: dict[str, int] = {}
+    if node is not None:
+        _note_lines(node, "", lines, origin)
+    return yaml.safe_load(text), lines
+
+
+def _note_lines(node: yaml.Node, prefix: str, lines: dict[str, int], origin: str) -> None:
     if isinstance(node, yaml.MappingNode):
+        own = dict[str, int]()
         for key, value in node.value:
-            name = f"{prefix}{key.value}"
-            lines[name] = key.start_mark.line + 1
-            _note_lines(value, f"{name}.", lines)
+            name, line = f"{prefix}{_text_of(key)}", key.start_mark.line + 1
+            if name in own:
+                raise _given_twice(name, own[name], line, origin)
+            own[name] = lines[name] = line
+            _note_lines(value, f"{name}.", lines, origin)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _note_lines(value, f"{prefix}{index}.", lines)
+            _note_lines(value, f"{prefix}{index}.", lines, origin)
+
+
+def _text_of(key: yaml.Node) -> str:
+    return key.value if isinstance(key, yaml.ScalarNode) else str(key.start_mark)
+
+
+def _given_twice(name: str, first: int, line: int, origin: str) -> ConfigError:
+    return ConfigError(
+        f"{origin}, line {line}: {name!r} is given again; it stands in line {first} already",
+        expected="every key once in its section",
+        cure="Put what both have into one of them, and remove the other.",
+    )
 
 
 def _override(tree: dict[str, Any], text: str) -> None:
@@ -165,8 +192,8 @@ def _override(tree: dict[str, Any], text: str) -> None:
             raise ConfigError(f"--set {text!r}: {name!r} is a value, not a section")
         place = below
     try:
-        place[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        place[last] = _parsed(value, f"--set {text}")[0]
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"--set {text!r} is not readable as YAML ({error})") from None
 
 

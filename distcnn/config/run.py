@@ -1,6 +1,5 @@
 """Settings of how a run goes: its cluster, its listeners, its report, the demonstration."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import (
@@ -11,7 +10,7 @@ from pydantic import (
     field_validator,
 )
 
-from distcnn.config.base import Frozen
+from distcnn.config.base import Frozen, LocalPath
 from distcnn.config.predict import SNR_EDGES
 from distcnn.config.resources import WORKER_BYTES, Follows, WorkerMemory, WorkerThreads
 from distcnn.errors import ClusterError
@@ -89,9 +88,9 @@ AnyClusterConfig = Annotated[SerializeAsAny[ClusterConfig], WrapValidator(_of_it
 class MonitorConfig(Frozen):
     """Listeners beside the console; each is off while its key is null."""
 
-    journal: Path | None = None
+    journal: LocalPath | None = None
     """File to which every event is appended as one line of JSON; runs may share it."""
-    tensorboard: Path | None = None
+    tensorboard: LocalPath | None = None
     """Folder for TensorBoard logs: one run per member that trains, one of what regions cost."""
 
 

@@ -1,11 +1,23 @@
 """Settings of ingest: which files, which grid, how a spectrum is prepared, how it is stored."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from distcnn.config.base import Frozen
+from distcnn.config.units import wavelength_unit
 from distcnn.schema import DEFAULT_LABELS
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"every name once; {', '.join(twice)} is given again")
+    return names
+
+
+Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+"""Names of labels or bands, none of them twice."""
 
 
 class FilesConfig(Frozen):
@@ -21,6 +33,17 @@ class FilesConfig(Frozen):
     hdu: int | str = 1
     """For FITS tables: number or name of the table extension."""
 
+    @field_validator("files")
+    @classmethod
+    def _below_the_folder(cls, files: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for pattern in (files,) if isinstance(files, str) else files:
+            if "://" in pattern:
+                raise ValueError(
+                    f"names below the archive folder, such as '*.fits'; {pattern} is on "
+                    f"{pattern.partition('://')[0]}. Fetch the files first"
+                )
+        return files
+
 
 class CutConfig(Frozen):
     """One quality cut on the label table: a star that fails it gets no label."""
@@ -34,11 +57,20 @@ class CutConfig(Frozen):
     forbidden_bits: tuple[int, ...] = ()
     """Bits (0 = lowest) none of which may be set."""
 
+    @model_validator(mode="after")
+    def _cuts_something(self) -> Self:
+        low, high = self.minimum, self.maximum
+        if low is None and high is None and not self.forbidden_bits:
+            raise ValueError("minimum, maximum or forbidden_bits; without them it cuts nothing")
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"minimum = {low:g} not above maximum = {high:g}")
+        return self
+
 
 class LabelsConfig(FilesConfig):
     """The reference labels and the cuts on them."""
 
-    labels: tuple[str, ...] = DEFAULT_LABELS
+    labels: Names = DEFAULT_LABELS
     """Labels to take, in the order of the ``label`` dimension."""
     cuts: tuple[CutConfig, ...] = ()
     """Quality cuts; stars that fail stay in the survey without labels."""
@@ -55,8 +87,8 @@ class GridConfig(Frozen):
     """Number of pixels."""
     spacing: Literal["linear", "log"] = "linear"
     """Linear in wavelength, or in its decimal logarithm."""
-    unit: str = "nm"
-    """Unit of wavelength (VOUnit)."""
+    unit: Annotated[str, AfterValidator(wavelength_unit)] = "nm"
+    """Unit of wavelength: nm, Angstrom, um, ... in any usual spelling; kept as in VOUnit."""
     medium: Literal["vacuum", "air"] = "vacuum"
     """Medium of the wavelengths."""
     frame: str = "stellar rest"
@@ -129,7 +161,7 @@ class IngestConfig(Frozen):
     """XP coefficients."""
     labels: LabelsConfig | None = LabelsConfig(reader="apogee", files="allStar*.fits")
     """Reference labels."""
-    bands: tuple[str, ...] = (
+    bands: Names = (
         "phot_g_mean_mag",
         "phot_bp_mean_mag",
         "phot_rp_mean_mag",

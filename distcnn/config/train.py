@@ -1,11 +1,10 @@
 """Settings of training: split, network, loop, distribution; distillation and tuning."""
 
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from distcnn.config.base import Bytes, Frozen
+from distcnn.config.base import Bytes, Frozen, LocalPath
 from distcnn.config.resources import ResourceDevice
 
 
@@ -23,10 +22,17 @@ class SplitConfig(Frozen):
     rotate: float = Field(0.0, ge=0, lt=1)
     """Turns the parts around the circle of hashes: k runs turned by 1/k, with a test split of
     1/k, test every star once (cross-validation)."""
-    groups: Path | None = None
+    groups: LocalPath | None = None
     """CSV or Parquet with columns source_id, group: stars of one group (a cluster) fall into the
     same part; stars not listed, or with an empty group, go by themselves. A relative path is
     taken from the folder where the command runs."""
+
+    @model_validator(mode="after")
+    def _not_more_than_all(self) -> Self:
+        total = self.train + self.validation + self.calibration
+        if total > 1 + 1e-9:
+            raise ValueError(f"train + validation + calibration of at most 1; they are {total:g}")
+        return self
 
 
 class NetworkConfig(Frozen):

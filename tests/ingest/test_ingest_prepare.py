@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from distcnn.config import GridConfig, PrepareConfig
 from distcnn.errors import ConfigError, GridMismatch
 from distcnn.ingest.preprocess.spectra import Preparation, continuum, find_outliers, overlap
-from distcnn.ingest.preprocess.wavelength import edges, to_air, to_vacuum, wavelengths
+from distcnn.ingest.preprocess.wavelength import convert_unit, edges, to_air, to_vacuum, wavelengths
 from distcnn.schema import MaskBit
 
 GRID = GridConfig(start=846.0, step=0.01, size=300)
@@ -219,7 +219,8 @@ def test_trimming_everything_away_is_refused():
         plan(rebin=3, trim=(150, 149))
 
 
-def test_an_unknown_unit_is_refused():
-    target = {"start": 1.0, "step": 1.0, "size": 10, "unit": "furlong"}
-    with pytest.raises(ConfigError, match="furlong"):
-        plan(target=target)
+def test_an_unknown_unit_is_refused_and_every_spelling_of_a_known_one_is_converted():
+    with pytest.raises(ConfigError, match=r"unit of wavelength 'furlong'.*Angstrom"):
+        convert_unit(np.ones(3), "furlong", "nm")
+    for spelling in ("A", "\u00c5", "\u212b", "angstroms"):
+        np.testing.assert_allclose(convert_unit(np.array([5000.0]), spelling, "micron"), [0.5])

@@ -18,6 +18,7 @@ from distcnn.config import CutConfig, FilesConfig, GridConfig
 from distcnn.errors import ColumnMissing, ConfigError, FileBroken, GridMismatch
 from distcnn.ingest.readers import READERS, Reader, ReadRequest, SpectraReader, make_reader
 from distcnn.ingest.readers.formats.fields import _to_array_slowly, split_row, to_array
+from distcnn.ingest.readers.registry import known_variables
 from distcnn.schema import Reason
 
 GRID = GridConfig(start=846.0, step=0.01, size=PIXELS)
@@ -433,9 +434,34 @@ def test_a_reader_that_does_not_exist_is_refused_with_those_that_do():
 
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_every_row_of_the_registry_makes_a_reader_of_each_of_its_kinds(name):
-    for kind in READERS[name].kinds:
+    for kind in READERS[name].variables:
         reader = reader_for(name, kind)
         assert isinstance(reader, SpectraReader if kind == "spectra" else Reader)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for name, row in READERS.items() for kind in row.variables]
+)
+def test_a_variable_that_a_reader_does_not_know_is_refused_with_those_it_knows(name, kind):
+    for wrong in ("spam", "flux_err", "teff_err"):
+        with pytest.raises(ConfigError, match=f"columns names '{wrong}'") as caught:
+            reader_for(name, kind, columns={wrong: "x"})
+        assert "source_id" in caught.value.expected
+    with pytest.raises(ConfigError, match="Did you mean 'source_id'"):
+        reader_for(name, kind, columns={"sourceid": "x"})
+    with pytest.raises(ConfigError, match="the name of one column"):
+        reader_for(name, kind, columns={"source_id": ("a", "b")})
+
+
+@pytest.mark.parametrize("name", sorted(READERS.keys() - {"table"}))
+def test_every_variable_that_a_reader_is_said_to_know_is_looked_for(name):
+    (kind,) = READERS[name].variables
+    request = ReadRequest(kind, GRID, BANDS, tuple(LABELS))
+    known = known_variables(READERS[name], request)
+    for variable in known:
+        if variable.removesuffix("_error") in LABELS or kind != "labels":
+            reader = reader_for(name, kind, columns={variable: "own"})
+            assert "'own'" in repr(vars(reader)), variable
 
 
 def test_a_file_of_no_known_format_is_refused(tmp_path):

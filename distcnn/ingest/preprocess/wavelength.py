@@ -4,9 +4,8 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import GridConfig
+from distcnn.config.units import NANOMETRES, wavelength_unit
 from distcnn.errors import ConfigError
-
-_IN_NM = {"nm": 1.0, "Angstrom": 0.1, "angstrom": 0.1, "AA": 0.1, "um": 1000.0, "m": 1e9}
 
 
 def wavelengths(grid: GridConfig) -> Array:
@@ -54,13 +53,18 @@ def convert_unit(wavelength: Array, unit: str, target: str) -> Array:
     ------
     ConfigError : a unit is not one of length.
     """
-    for name in (unit, target):
-        if name not in _IN_NM:
-            raise ConfigError(f"unit of wavelength {name!r}", expected=f"one of {list(_IN_NM)}")
-    if unit == target:
+    known = [_unit(unit), _unit(target)]
+    if known[0] == known[1]:
         return wavelength
-    scaled: Array = wavelength * (_IN_NM[unit] / _IN_NM[target])
+    scaled: Array = wavelength * (NANOMETRES[known[0]] / NANOMETRES[known[1]])
     return scaled
+
+
+def _unit(text: str) -> str:
+    try:
+        return wavelength_unit(text)
+    except ValueError as error:
+        raise ConfigError(f"unit of wavelength {text!r}", expected=str(error)) from None
 
 
 def refractivity(vacuum_nm: Array) -> Array:

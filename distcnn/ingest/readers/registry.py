@@ -4,12 +4,20 @@ A new reader is a module of this folder and a row of READERS; it is finished whe
 derived from ReaderChecks (SpectraReaderChecks for spectra) passes.
 """
 
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 
 from distcnn.config import FilesConfig
 from distcnn.errors import ConfigError
 from distcnn.ingest.readers.base import Kind, Reader, ReadRequest
+from distcnn.schema import LABELS
+
+EACH_BAND, EACH_LABEL, EACH_SCALAR = "each band", "each label", "each scalar"
+"""Stand for what the request names: bands; labels with their errors; further scalars."""
+SEVERAL_COLUMNS = ("flux", "flux_error", "wavelength", "xp", "xp_error", "photometry")
+"""Variables of reader ``table`` that may lie in several columns, one per pixel or band."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +27,8 @@ class ReaderEntry:
     name: str
     implementation: str
     """Class in the module ``distcnn.ingest.readers.NAME``."""
-    kinds: tuple[Kind, ...]
-    """Kinds of file that it can serve as."""
+    variables: Mapping[Kind, tuple[str, ...]]
+    """Kinds of file that it can serve as, and the variables whose column ``columns`` may name."""
     sentence: str
     """What it reads."""
 
@@ -31,23 +39,58 @@ class ReaderEntry:
         return reader
 
 
+_OF_A_SOURCE = ("ra", "dec", "parallax", "parallax_error", "snr")
+
 READERS = {
     entry.name: entry
     for entry in (
-        ReaderEntry("gaia_rvs", "GaiaRvs", ("spectra",), "Gaia RVS mean spectra, bulk files"),
+        ReaderEntry(
+            "gaia_rvs",
+            "GaiaRvs",
+            {"spectra": ("source_id", "ra", "dec", "flux", "flux_error")},
+            "Gaia RVS mean spectra, bulk files",
+        ),
         ReaderEntry(
             "gaia_rvs_datalink",
             "GaiaRvsDatalink",
-            ("spectra",),
+            {"spectra": ("source_id", "wavelength", "flux", "flux_error", "ra", "dec")},
             "Gaia RVS spectra as DataLink sends them, one row per pixel",
         ),
-        ReaderEntry("gaia_xp", "GaiaXp", ("xp",), "Gaia XP continuous mean spectra"),
-        ReaderEntry("gaia_source", "GaiaSource", ("source",), "Gaia source table"),
-        ReaderEntry("apogee", "Apogee", ("labels",), "APOGEE allStar tables"),
+        ReaderEntry(
+            "gaia_xp",
+            "GaiaXp",
+            {
+                "xp": (
+                    "source_id",
+                    "bp_coefficients",
+                    "bp_coefficient_errors",
+                    "rp_coefficients",
+                    "rp_coefficient_errors",
+                )
+            },
+            "Gaia XP continuous mean spectra",
+        ),
+        ReaderEntry(
+            "gaia_source",
+            "GaiaSource",
+            {"source": ("source_id", *_OF_A_SOURCE, EACH_BAND, EACH_SCALAR)},
+            "Gaia source table",
+        ),
+        ReaderEntry(
+            "apogee",
+            "Apogee",
+            {"labels": ("source_id", "label_snr", EACH_LABEL)},
+            "APOGEE allStar tables",
+        ),
         ReaderEntry(
             "table",
             "Table",
-            ("spectra", "source", "xp", "labels"),
+            {
+                "spectra": ("source_id", "flux", "flux_error", "wavelength", "ra", "dec", "snr"),
+                "source": ("source_id", *_OF_A_SOURCE, "photometry", EACH_SCALAR),
+                "xp": ("source_id", "xp", "xp_error"),
+                "labels": ("source_id", "label_snr", EACH_LABEL),
+            },
             "any table of one row per star, by the names in columns",
         ),
     )
@@ -60,8 +103,9 @@ def make_reader(files: FilesConfig, request: ReadRequest) -> Reader:
     Raises
     ------
     ConfigError : no such reader, or one for another kind of file; lists those that there are.
+        Or ``columns`` names a variable that it does not read, or several columns for one value.
     """
-    able = {name: entry for name, entry in READERS.items() if request.kind in entry.kinds}
+    able = {name: entry for name, entry in READERS.items() if request.kind in entry.variables}
     if files.reader not in able:
         known = "; ".join(f"{name}: {entry.sentence}" for name, entry in able.items())
         raise ConfigError(
@@ -70,4 +114,37 @@ def make_reader(files: FilesConfig, request: ReadRequest) -> Reader:
             cure=f"There are {known}. Another format is a module NAME.py in "
             "distcnn/ingest/readers and a row of READERS in registry.py there.",
         )
-    return able[files.reader].make(files, request)
+    entry = able[files.reader]
+    _check_columns(entry, files, request)
+    return entry.make(files, request)
+
+
+def known_variables(entry: ReaderEntry, request: ReadRequest) -> list[str]:
+    """What ``columns`` may name for this kind of file, with the bands and labels asked for."""
+    labels = [*request.labels, *(name for name in LABELS if name not in request.labels)]
+    several = {
+        EACH_BAND: request.bands,
+        EACH_SCALAR: request.scalars,
+        EACH_LABEL: [name for label in labels for name in (label, f"{label}_error")],
+    }
+    names = [name for row in entry.variables[request.kind] for name in several.get(row, (row,))]
+    return list(dict.fromkeys(names))
+
+
+def _check_columns(entry: ReaderEntry, files: FilesConfig, request: ReadRequest) -> None:
+    """Refuse what would be left unread without a word."""
+    known = known_variables(entry, request)
+    where = f"ingest.{request.kind}.columns"
+    for name, columns in files.columns.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"{where} names {name!r}, a variable that reader {entry.name} does not know",
+                expected=f"some of {', '.join(known)}",
+                cure=f"Did you mean {near[0]!r}?" if near else "Remove it.",
+            )
+        several = entry.name == "table" and name in SEVERAL_COLUMNS
+        if not several and not isinstance(columns, str):
+            raise ConfigError(
+                f"{where}.{name} = {list(columns)}", expected="the name of one column"
+            )
