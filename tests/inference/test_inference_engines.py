@@ -317,6 +317,8 @@ def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
+        # Compiled headers go below the temporary folder, whatever the variable says.
+        patch.setattr("tempfile.tempdir", str(folder))
         yield folder
 
 
