@@ -203,6 +203,10 @@ class Reason(StrEnum):
         "malformed_row",
         "the row has more or fewer fields than the header; the file may be cut",
     )
+    UNUSABLE_FILE = (
+        "unusable_file",
+        "no row of this file, or member of a zip archive, was taken; the detail says why",
+    )
 
 
 class Defect(StrEnum):

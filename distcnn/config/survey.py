@@ -31,7 +31,15 @@ class FilesConfig(Frozen):
     """Variable -> column(s) of the file where they differ from the reader's own: source_id, flux,
     snr, photometry. A scalar of the survey that only its column's name brings in, too."""
     hdu: int | str = 1
-    """For FITS tables: number or name of the table extension."""
+    """Number or name of the table extension of FITS files, or of the TABLE of VOTables."""
+    members: str | tuple[str, ...] = ()
+    """Name pattern(s) of the members to read of zip archives (``*RVS*``); () = those of the
+    reader's own DataLink product, or all tables."""
+
+    @property
+    def member_patterns(self) -> tuple[str, ...]:
+        """``members`` as a tuple."""
+        return (self.members,) if isinstance(self.members, str) else self.members
 
     @field_validator("files")
     @classmethod

@@ -11,7 +11,7 @@ from pathlib import Path
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig
 from distcnn.ingest.readers.base import Block, ReadRequest
-from distcnn.ingest.readers.formats.containers import table_sources
+from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
 from distcnn.ingest.readers.formats.labels import label_blocks, label_selection
 from distcnn.schema import Reason
 
@@ -36,7 +36,7 @@ class Apogee:
     def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         errors = {f"{name}_error": f"{column}_ERR" for name, column in COLUMNS.items()}
         columns = errors | COLUMNS | {k: str(v) for k, v in files.columns.items()}
-        self.labels = request.labels
+        self.labels, self.members = request.labels, files.member_patterns
         self.selection = label_selection(
             request.labels,
             request.cuts,
@@ -48,10 +48,11 @@ class Apogee:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, label, label_error, label_snr and the columns cut on."""
-        for table_source in table_sources(path):
-            for block in label_blocks(
-                table_source, self.selection, self.labels, rows=rows, ids=ids
-            ):
-                # Targets without a Gaia counterpart have 0 there; that is no fault of the file.
-                kept = tuple(r for r in block.rejected if r.reason is not Reason.BAD_ID)
-                yield replace(block, rejected=kept)
+
+        def read(table_source: TableSource) -> Iterator[Block]:
+            return label_blocks(table_source, self.selection, self.labels, rows=rows, ids=ids)
+
+        for block in blocks_of_each(table_sources(path, members=self.members), read):
+            # Targets without a Gaia counterpart have 0 there; that is no fault of the file.
+            kept = tuple(r for r in block.rejected if r.reason is not Reason.BAD_ID)
+            yield replace(block, rejected=kept)

@@ -163,7 +163,7 @@ class RowProblem(Exception):
         self.length = length  # of the array that has another length than declared
 
 
-def find_column(columns: Mapping[str, Any] | list[str], name: str, path: Path) -> str:
+def find_column(columns: Mapping[str, Any] | list[str], name: str, path: Path | str) -> str:
     """The column of that name, in whatever case.
 
     Raises
@@ -194,6 +194,16 @@ def broken(path: Path | str, problem: str, *, row: int | None = None, cure: str 
     return FileBroken(
         f"{where}: {problem}",
         cure=cure or "Fetch the file again and compare it with the archive's _MD5SUM.txt.",
+    )
+
+
+def no_rows(path: Path | str) -> FileBroken:
+    """The error for a sound table of no rows, which other files may make up for."""
+    return broken(
+        path,
+        "the file has a header but no rows",
+        row=0,
+        cure="Nothing can be taken from it; leave it out by 'files', or add rows.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Gaia RVS mean spectra in bulk: ``RvsMeanSpectrum_aaaaaa-bbbbbb.csv.gz``.
+"""Gaia RVS mean spectra in bulk: ``RvsMeanSpectrum_aaaaaa-bbbbbb.csv.gz``, or RAW of DataLink.
 
 One row per star, flux and error as quoted arrays on the release's common grid
 (DR3: 2401 pixels of 0.01 nm from 846 nm, vacuum, stellar rest frame; Gaia DR3
@@ -18,7 +18,9 @@ from distcnn.ingest.readers.base import (
     ReadRequest,
     find_column,
 )
-from distcnn.ingest.readers.formats.containers import table_sources
+from distcnn.ingest.readers.formats.arrays import array_blocks
+from distcnn.ingest.readers.formats.binary import BinaryTable, open_tables
+from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
 from distcnn.ingest.readers.formats.fields import name_to_id, to_array, to_float, to_id
 from distcnn.ingest.readers.formats.text import TextTable, blocks_by_row
 
@@ -41,6 +43,7 @@ class GaiaRvs:
     ) -> None:
         given = {k: str(v) for k, v in files.columns.items()}
         self.columns = {name: given.get(name, name) for name in columns}
+        self.hdu, self.members = files.hdu, files.member_patterns
         self.identify = _text_id if texts else to_id
         self.grid: GridConfig = request.grid
         self.pixels = len(wavelengths(request.grid))
@@ -51,12 +54,31 @@ class GaiaRvs:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, ra, dec, flux, flux_error."""
-        for table_source in table_sources(path):
+        sources = table_sources(path, "RVS", self.members)
+        return blocks_of_each(sources, lambda source: self.source_blocks(source, rows, ids))
+
+    def source_blocks(
+        self, table_source: TableSource, rows: int, ids: Array | None
+    ) -> Iterator[Block]:
+        """Blocks of one table."""
+        if table_source.format == "text":
             table = table_source.text()
             with table.stream:
-                yield from self._blocks(table, rows, ids)
+                yield from self.text_blocks(table, rows, ids)
+            return
+        for opened in open_tables(table_source, self.hdu):
+            yield from self.binary_blocks(opened, rows, ids)
 
-    def _blocks(self, table: TextTable, rows: int, ids: Array | None) -> Iterator[Block]:
+    def binary_blocks(self, table: BinaryTable, rows: int, ids: Array | None) -> Iterator[Block]:
+        """Blocks of a binary table that is open."""
+        names = {k: [find_column(table.columns, v, table.name)] for k, v in self.columns.items()}
+        identifier = names.pop("source_id")[0]
+        return array_blocks(
+            table, identifier, names, pixels=self.pixels, texts=False, rows=rows, ids=ids
+        )
+
+    def text_blocks(self, table: TextTable, rows: int, ids: Array | None) -> Iterator[Block]:
+        """Blocks of a text table that is open."""
         names = {k: find_column(table.columns, v, table.path) for k, v in self.columns.items()}
         places = {name: table.columns.index(column) for name, column in names.items()}
         place = places.pop("source_id")

@@ -1,23 +1,53 @@
-"""Gaia RVS spectra as DataLink delivers them: one row per pixel, one or more stars per file.
+"""Gaia RVS spectra as DataLink delivers them, in each of its structures and formats.
 
-Columns ``source_id, wavelength, flux, flux_error`` (and ``ra, dec``); csv, ecsv, fits or
-votable, also inside the zip that DataLink sends. Missing pixels are empty fields.
+csv, ecsv, fits or votable, also inside the zip that DataLink sends:
+
+- INDIVIDUAL, one star per file: columns ``wavelength, flux, flux_error``, the star being a column
+  ``source_id``, a PARAM of the VOTable, SOURCEID in the FITS header, ``source_id`` in the metadata
+  of the ECSV, or part of the name (``RVS-Gaia DR3 4295806720.csv``);
+- COMBINED, several stars per file: the same one after the other, or one TABLE or HDU per star;
+- RAW, one row per star with arrays, as in the bulk files.
+
+Missing pixels are empty fields or NaN.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
-from distcnn.ingest.readers.base import Block, BlockBuilder, ReadRequest, Rejected, broken
-from distcnn.ingest.readers.formats.containers import table_sources
-from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
+from distcnn.ingest.readers.base import (
+    Block,
+    BlockBuilder,
+    ReadRequest,
+    Rejected,
+    broken,
+    find_column,
+    look_for,
+)
+from distcnn.ingest.readers.formats.binary import BinaryTable, open_tables
+from distcnn.ingest.readers.formats.containers import (
+    TableSource,
+    blocks_of_each,
+    of_first,
+    table_sources,
+)
+from distcnn.ingest.readers.formats.scalars import ColumnSelection, binary_blocks, text_blocks
+from distcnn.ingest.readers.formats.text import TextTable
+from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.schema import Reason
 
 _PIXEL_BLOCK_ROWS = 65536
+_ID_KEYS, _PLACE_KEYS = ("source_id", "sourceid"), ("spatiallocation", "pos")
+"""Where the star and its position stand in the metadata, in lower case."""
+_ID_IN_NAME = re.compile(r"(?:RVS[-_ ]*)?(?:Gaia[-_ ]*E?DR\d[-_ ]*)?(\d{5,19})", re.IGNORECASE)
+_ECSV_META = re.compile(r"#\s+(?:-\s*\{)?(\w+):\s*(.+?)\}?\s*$")
 
 
 class GaiaRvsDatalink:
@@ -28,42 +58,155 @@ class GaiaRvsDatalink:
         names = {n: given.get(n, n) for n in ("wavelength", "flux", "flux_error", "ra", "dec")}
         identifier = given.get("source_id", "source_id")
         self.selection = ColumnSelection(identifier, names, frozenset({"ra", "dec"}), hdu=files.hdu)
-        self.grid = request.grid
+        self.grid, self.members = request.grid, files.member_patterns
+        self.files, self.request = files, request
 
     def wavelength(self, path: Path) -> Array:
         """The declared grid, or else that of the first star in the file."""
         if is_declared(self.grid):
             return wavelengths(self.grid)
-        return next(self._stars(path, None)).columns["wavelength"]
+        return of_first(self._sources(path), self._first_grid)
+
+    def _sources(self, path: Path) -> Iterator[TableSource]:
+        return table_sources(path, "RVS", self.members)
+
+    def _first_grid(self, table_source: TableSource) -> Array:
+        for star in self._stars(table_source):
+            if len(star):
+                return star.columns["wavelength"]
+        raise broken(table_source.name, "no row has a source_id", row=1, cure=_NO_STAR)
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, ra, dec, flux, flux_error; ``rows`` of Block = first pixel's."""
         grid = self.wavelength(path)
+
+        def read(table_source: TableSource) -> Iterator[Block]:
+            return self._source_blocks(table_source, grid, rows, ids)
+
+        return blocks_of_each(self._sources(path), read)
+
+    def _source_blocks(
+        self, table_source: TableSource, grid: Array, rows: int, ids: Array | None
+    ) -> Iterator[Block]:
+        raw = GaiaRvs(self.files, self.request)
+        if table_source.format == "text":
+            table = table_source.text()
+            with table.stream:
+                if self._is_raw(table.columns):
+                    yield from raw.text_blocks(table, rows, ids)
+                    return
+                stars = self._stars_of(table, _ecsv_meta(table), table_source.name, ids)
+                yield from self._on_grid(stars, table_source.name, grid, rows)
+            return
+        for opened in open_tables(table_source, self.selection.hdu):
+            if self._is_raw(opened.columns):
+                yield from raw.binary_blocks(opened, rows, ids)
+                continue
+            stars = self._stars_of(opened, opened.header, table_source.name, ids)
+            yield from self._on_grid(stars, opened.name, grid, rows)
+
+    def _on_grid(
+        self, stars: Iterator[Block], file: str, grid: Array, rows: int
+    ) -> Iterator[Block]:
         widths = {"flux": len(grid), "flux_error": len(grid), "ra": 0, "dec": 0}
-        builder = BlockBuilder(str(path), rows, widths)
-        for star in self._stars(path, ids):
+        builder = BlockBuilder(file, rows, widths)
+        for star in stars:
             _add(star, grid, builder)
             if builder.full:
                 yield builder.take()
         yield from builder.rest()
 
-    def _stars(self, path: Path, ids: Array | None) -> Iterator[Block]:
+    def _is_raw(self, columns: list[str]) -> bool:
+        """Whether a table has one row per star: flux, and no column of wavelengths."""
+        has_star = look_for(columns, self.selection.identifier) is not None
+        return has_star and look_for(columns, self.selection.names["wavelength"]) is None
+
+    def _stars(self, table_source: TableSource) -> Iterator[Block]:
         """One block per star, its rows being pixels."""
-        for table_source in table_sources(path, "RVS"):
-            # The last star of a block may go on in the next one, so it is held back.
-            rest: Block | None = None
-            seen = False
-            for pixels in scalar_blocks(
-                table_source, self.selection, rows=_PIXEL_BLOCK_ROWS, ids=ids
-            ):
-                stars = _split(_join(rest, pixels))
-                seen = seen or bool(stars)
-                yield from stars[:-1]
-                rest = stars[-1] if stars else None
-            if rest is not None:
-                yield rest
-            if not seen and ids is None:
-                raise broken(table_source.name, "no row has a source_id", row=1)
+        if table_source.format == "text":
+            table = table_source.text()
+            with table.stream:
+                yield from self._stars_of(table, _ecsv_meta(table), table_source.name, None)
+            return
+        for opened in open_tables(table_source, self.selection.hdu):
+            yield from self._stars_of(opened, opened.header, table_source.name, None)
+
+    def _stars_of(
+        self,
+        table: TextTable | BinaryTable,
+        about: Mapping[str, Any],
+        file: str,
+        ids: Array | None,
+    ) -> Iterator[Block]:
+        selection = self._with_star(table.columns, about, file)
+        read = text_blocks if isinstance(table, TextTable) else binary_blocks
+        blocks = read(table, selection, rows=_PIXEL_BLOCK_ROWS, ids=ids)  # type: ignore[arg-type]
+        place = _place(about)
+        # The last star of a block may go on in the next one, so it is held back.
+        rest: Block | None = None
+        seen = False
+        for pixels in blocks:
+            stars = _split(_join(rest, pixels))
+            seen = seen or bool(stars)
+            yield from (_at(star, place) for star in stars[:-1])
+            rest = stars[-1] if stars else None
+        if rest is not None:
+            yield _at(rest, place)
+        if not seen and ids is None:
+            raise broken(file, "no row has a source_id", row=1, cure=_NO_STAR)
+
+    def _with_star(
+        self, columns: list[str], about: Mapping[str, Any], file: str
+    ) -> ColumnSelection:
+        """The selection, with the star of all rows where no column tells it.
+
+        Raises
+        ------
+        ColumnMissing : neither a column, nor the metadata, nor the name tells the star.
+        """
+        identifier = self.selection.identifier
+        if look_for(columns, identifier) is not None:
+            return self.selection
+        keys = {identifier.lower(), *_ID_KEYS}
+        texts = [str(value) for key, value in about.items() if key.lower() in keys]
+        stem = PurePosixPath(file.replace(":", "/")).name.partition(".")[0]
+        named = _ID_IN_NAME.fullmatch(stem.strip())
+        texts += [named.group(1)] if named else []
+        star = next((int(text) for text in texts if re.fullmatch(r"\s*\d{1,19}\s*", text)), 0)
+        if not 0 < star < 2**63:
+            find_column(columns, identifier, file)  # raises
+        return replace(self.selection, star=star)
+
+
+_NO_STAR = "Check 'columns' and the reader: nothing in it names a star."
+
+
+def _ecsv_meta(table: TextTable) -> dict[str, str]:
+    """Numbers and texts that the comments of an ECSV give besides the columns."""
+    found = (_ECSV_META.match(line) for line in table.comments)
+    return {match.group(1): match.group(2) for match in found if match}
+
+
+def _place(about: Mapping[str, Any]) -> tuple[float, float]:
+    """Right ascension and declination [deg] by the metadata; NaN where it has none."""
+    lower = {key.lower(): value for key, value in about.items()}
+    given = lower.get("ra"), lower.get("dec")
+    for key in _PLACE_KEYS:
+        text = re.sub(r"[\[\](),]", " ", str(lower.get(key, "")))
+        if None in given and len(text.split()) == 2:
+            given = tuple(text.split())  # type: ignore[assignment]
+    try:
+        return float(given[0]), float(given[1])  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return np.nan, np.nan
+
+
+def _at(star: Block, place: tuple[float, float]) -> Block:
+    """The star with the position of the metadata where its rows have none."""
+    columns = dict(star.columns)
+    for name, value in zip(("ra", "dec"), place, strict=True):
+        columns[name] = np.where(np.isfinite(columns[name]), columns[name], value)
+    return replace(star, columns=columns)
 
 
 def _join(first: Block | None, second: Block) -> Block:

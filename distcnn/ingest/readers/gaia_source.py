@@ -11,7 +11,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig
 from distcnn.ingest.readers.base import Block, ReadRequest
-from distcnn.ingest.readers.formats.containers import table_sources
+from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
 from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 
 COLUMNS = {
@@ -28,7 +28,7 @@ class GaiaSource:
 
     def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         given = {k: str(v) for k, v in files.columns.items()}
-        self.bands = request.bands
+        self.bands, self.members = request.bands, files.member_patterns
         names = {k: given.get(k, v) for k, v in COLUMNS.items()}
         names |= {f"band/{band}": given.get(band, band) for band in request.bands}
         names |= {name: given[name] for name in request.scalars}
@@ -38,9 +38,12 @@ class GaiaSource:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, ra, dec, parallax, parallax_error, snr, photometry, scalars."""
-        for table_source in table_sources(path):
-            for block in scalar_blocks(table_source, self.selection, rows=rows, ids=ids):
-                yield gather_bands(block, self.bands)
+
+        def read(table_source: TableSource) -> Iterator[Block]:
+            return scalar_blocks(table_source, self.selection, rows=rows, ids=ids)
+
+        for block in blocks_of_each(table_sources(path, members=self.members), read):
+            yield gather_bands(block, self.bands)
 
 
 def gather_bands(block: Block, bands: tuple[str, ...]) -> Block:

@@ -25,9 +25,9 @@ from distcnn.ingest.readers.base import (
 from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
     as_matrix,
-    open_table,
+    open_tables,
 )
-from distcnn.ingest.readers.formats.containers import TableSource, table_sources
+from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
 from distcnn.ingest.readers.formats.fields import to_array, to_id
 from distcnn.ingest.readers.formats.scalars import identify
 from distcnn.ingest.readers.formats.text import blocks_by_row
@@ -52,19 +52,23 @@ class GaiaXp:
     """Reader ``gaia_xp``."""
 
     def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
-        self.hdu = files.hdu
+        self.hdu, self.members = files.hdu, files.member_patterns
         given = {k: str(v) for k, v in files.columns.items()}
         self.identifier = given.get("source_id", "source_id")
         self.names = {name: given.get(name, name) for name in ARRAY_COLUMNS}
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, xp, xp_error (BP first, then RP; NaN where a band is missing)."""
-        for table_source in table_sources(path, "XP_CONTINUOUS"):
+
+        def read(table_source: TableSource) -> Iterator[Block]:
             if table_source.format == "text":
                 yield from self._from_text(table_source, rows, ids)
-            else:
-                table = open_table(table_source, self.hdu)
+                return
+            # One TABLE, or extension, per star where DataLink was asked for COMBINED products.
+            for table in open_tables(table_source, self.hdu):
                 yield from self._from_binary(table, table_source, rows, ids)
+
+        return blocks_of_each(table_sources(path, "XP_CONTINUOUS", self.members), read)
 
     def _from_text(
         self, table_source: TableSource, rows: int, ids: Array | None
@@ -93,7 +97,7 @@ class GaiaXp:
     def _from_binary(
         self, table: BinaryTable, table_source: TableSource, rows: int, ids: Array | None
     ) -> Iterator[Block]:
-        identifier = find_column(table.columns, self.identifier, table_source.path)
+        identifier = find_column(table.columns, self.identifier, table_source.name)
         wide = look_for(table.columns, self.names["bp_coefficients"]) is None
         wide = wide and look_for(table.columns, "bp_coeff_0") is not None
         names = {
@@ -101,7 +105,7 @@ class GaiaXp:
         }
         every = [identifier, *(column for columns in names.values() for column in columns)]
         for numbers, columns in table.blocks(rows, every):
-            source_id, rejected = identify(columns[identifier], numbers, table_source, texts=False)
+            source_id, rejected = identify(columns[identifier], numbers, table.name, texts=False)
             block = Block(numbers, {"source_id": source_id}, tuple(rejected))
             block = _with_coefficients(block, columns, names, table_source)
             yield block.take(
@@ -112,9 +116,9 @@ class GaiaXp:
         self, array: str, table: BinaryTable, table_source: TableSource, wide: bool
     ) -> list[str]:
         if not wide:
-            return [find_column(table.columns, self.names[array], table_source.path)]
+            return [find_column(table.columns, self.names[array], table_source.name)]
         names = [NUMBERED_COLUMNS[array].format(index) for index in range(PER_BAND)]
-        return [find_column(table.columns, name, table_source.path) for name in names]
+        return [find_column(table.columns, name, table_source.name) for name in names]
 
 
 def _with_coefficients(

@@ -19,22 +19,24 @@ from distcnn.ingest.readers.base import (
     XP_COEFFICIENTS,
     Block,
     ReadRequest,
-    Rejected,
     find_column,
     look_for,
-    member_of,
 )
+from distcnn.ingest.readers.formats.arrays import array_blocks
 from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
-    as_matrix,
     open_table,
 )
-from distcnn.ingest.readers.formats.containers import TableSource, table_sources
+from distcnn.ingest.readers.formats.containers import (
+    TableSource,
+    blocks_of_each,
+    of_first,
+    table_sources,
+)
 from distcnn.ingest.readers.formats.labels import label_blocks, label_selection
-from distcnn.ingest.readers.formats.scalars import ColumnSelection, identify, scalar_blocks
+from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.ingest.readers.gaia_source import gather_bands
-from distcnn.schema import Reason
 
 _HEADER_GRIDS = (  # first value, step, reference pixel, log10 of wavelength
     ("COEFF0", "COEFF1", None, True),
@@ -59,27 +61,30 @@ class Table:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with the variables of the kind that was asked for."""
-        for table_source in table_sources(path):
-            if self.request.kind == "spectra":
-                yield from self._spectra(table_source, rows, ids)
-            elif self.request.kind == "labels":
-                columns = {k: v for k, v in self.given.items() if isinstance(v, str)}
-                selection = label_selection(
-                    self.request.labels,
-                    self.request.cuts,
-                    columns,
-                    identifier=self._name("source_id"),
-                    texts=True,
-                    hdu=self.files.hdu,
-                )
-                labels = self.request.labels
-                yield from label_blocks(table_source, selection, labels, rows=rows, ids=ids)
-            elif self.request.kind == "source":
-                selection = self._source_selection()
-                for block in scalar_blocks(table_source, selection, rows=rows, ids=ids):
-                    yield gather_bands(block, self.request.bands)
-            else:
-                yield from self._xp(table_source, rows, ids)
+        sources = table_sources(path, members=self.files.member_patterns)
+        return blocks_of_each(sources, lambda source: self._blocks(source, rows, ids))
+
+    def _blocks(self, table_source: TableSource, rows: int, ids: Array | None) -> Iterator[Block]:
+        if self.request.kind == "spectra":
+            yield from self._spectra(table_source, rows, ids)
+        elif self.request.kind == "labels":
+            columns = {k: v for k, v in self.given.items() if isinstance(v, str)}
+            selection = label_selection(
+                self.request.labels,
+                self.request.cuts,
+                columns,
+                identifier=self._name("source_id"),
+                texts=True,
+                hdu=self.files.hdu,
+            )
+            labels = self.request.labels
+            yield from label_blocks(table_source, selection, labels, rows=rows, ids=ids)
+        elif self.request.kind == "source":
+            selection = self._source_selection()
+            for block in scalar_blocks(table_source, selection, rows=rows, ids=ids):
+                yield gather_bands(block, self.request.bands)
+        else:
+            yield from self._xp(table_source, rows, ids)
 
     def _source_selection(self) -> ColumnSelection:
         names = {n: self._name(n) for n in ("ra", "dec", "parallax", "parallax_error", "snr")}
@@ -98,8 +103,11 @@ class Table:
 
     def wavelength(self, path: Path) -> Array:
         """The grid of a file of spectra: declared, of the header, or of the first row's column."""
+        sources = table_sources(path, members=self.files.member_patterns)
+        return of_first(sources, lambda source: self._grid_of(source, path))
+
+    def _grid_of(self, table_source: TableSource, path: Path) -> Array:
         declared = wavelengths(self.request.grid) if is_declared(self.request.grid) else None
-        table_source = table_sources(path)[0]
         if table_source.format == "text":
             return declared if declared is not None else wavelengths(self.request.grid)
         table = open_table(table_source, self.files.hdu)
@@ -129,73 +137,31 @@ class Table:
         if table_source.format == "text":
             names = ("source_id", "flux", *optional)
             reader = GaiaRvs(self.files, self.request, names, texts=True)
-            yield from reader.blocks(table_source.path, rows=rows, ids=ids)
+            yield from reader.source_blocks(table_source, rows, ids)
             return
         table = open_table(table_source, self.files.hdu)
-        grid = self.wavelength(table_source.path)
-        identifier = find_column(table.columns, self._name("source_id"), table_source.path)
+        grid = self._grid_of(table_source, Path(table_source.name))
+        identifier = find_column(table.columns, self._name("source_id"), table_source.name)
         arrays = ["flux", *(n for n in ("flux_error", "wavelength") if n in self.given)]
         if look_for(table.columns, "flux_error") and "flux_error" not in arrays:
             arrays.append("flux_error")
-        columns = {n: self._flux_columns(table, table_source.path, n) for n in arrays}
+        columns = {n: self._flux_columns(table, Path(table_source.name), n) for n in arrays}
         for name in (n for n in optional if n != "flux_error"):
-            columns[name] = [find_column(table.columns, self._name(name), table_source.path)]
-        every = [identifier, *dict.fromkeys(c for several in columns.values() for c in several)]
-        for numbers, values in table.blocks(rows, every):
-            source_id, rejected = identify(values[identifier], numbers, table_source, texts=True)
-            block = Block(numbers, {"source_id": source_id}, tuple(rejected))
-            yield _arrays_of(
-                block, values, columns, pixels=len(grid), name_of_file=table_source.name, ids=ids
-            )
+            columns[name] = [find_column(table.columns, self._name(name), table_source.name)]
+        yield from array_blocks(
+            table, identifier, columns, pixels=len(grid), texts=True, rows=rows, ids=ids
+        )
 
     def _xp(self, table_source: TableSource, rows: int, ids: Array | None) -> Iterator[Block]:
         table = open_table(table_source, self.files.hdu)
-        identifier = find_column(table.columns, self._name("source_id"), table_source.path)
-        columns = {n: self._flux_columns(table, table_source.path, n) for n in ("xp", "xp_error")}
-        every = [identifier, *(c for several in columns.values() for c in several)]
-        for numbers, values in table.blocks(rows, every):
-            source_id, rejected = identify(values[identifier], numbers, table_source, texts=True)
-            block = Block(numbers, {"source_id": source_id}, tuple(rejected))
-            yield _arrays_of(
-                block,
-                values,
-                columns,
-                pixels=2 * XP_COEFFICIENTS,
-                name_of_file=table_source.name,
-                ids=ids,
-            )
-
-
-def _arrays_of(
-    block: Block,
-    values: Mapping[str, Array],
-    columns: Mapping[str, list[str]],
-    *,
-    pixels: int,
-    name_of_file: str,
-    ids: Array | None,
-) -> Block:
-    """The block with its arrays; rows with an array of another length are quarantined."""
-    source_id = block.columns["source_id"].copy()
-    rejected, out = list(block.rejected), {}
-    for name, several in columns.items():
-        if name in ("ra", "dec", "snr"):
-            out[name] = values[several[0]].astype(float)
-            continue
-        if len(several) > 1:
-            out[name] = np.stack([values[column] for column in several], axis=1)
-            continue
-        out[name], lengths = as_matrix(values[several[0]], pixels)
-        for index in np.flatnonzero((lengths != pixels) & (source_id > 0)):
-            detail = f"{name} has {lengths[index]} values, the grid {pixels}"
-            star, row = int(source_id[index]), int(block.rows[index])
-            rejected.append(Rejected(name_of_file, row, star, Reason.ARRAY_LENGTH, detail))
-            source_id[index] = 0
-    for name in ("flux", "flux_error", "xp", "xp_error"):
-        if name in out:
-            out[name] = out[name].astype(np.float32)
-    keep = (source_id > 0) & member_of(source_id, ids)
-    return Block(block.rows, {"source_id": source_id, **out}).take(keep, tuple(rejected))
+        identifier = find_column(table.columns, self._name("source_id"), table_source.name)
+        columns = {
+            n: self._flux_columns(table, Path(table_source.name), n) for n in ("xp", "xp_error")
+        }
+        pixels = 2 * XP_COEFFICIENTS
+        yield from array_blocks(
+            table, identifier, columns, pixels=pixels, texts=True, rows=rows, ids=ids
+        )
 
 
 def header_grid(header: Mapping[str, Any], pixels: int) -> Array | None:

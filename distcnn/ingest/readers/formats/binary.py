@@ -4,21 +4,22 @@ An uncompressed FITS table is read by seeking, so that a file of any length take
 one block. VOTables, zip members and compressed FITS files are small products; they are read whole.
 """
 
-import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
-from astropy.io.votable import parse_single_table
+from astropy.io.votable import parse
 
 from distcnn.arrays import Array
+from distcnn.errors import InputError
 from distcnn.ingest.readers.base import broken
-from distcnn.ingest.readers.formats.containers import TableSource
+from distcnn.ingest.readers.formats.containers import TableSource, read_all, tell_unread
 
 
 @dataclass
@@ -39,53 +40,121 @@ class BinaryTable:
 
 
 def open_table(table_source: TableSource, hdu: int | str = 1) -> BinaryTable:
-    """Open a FITS, VOTable or Parquet table.
+    """Open one table of a FITS, VOTable or Parquet file; further ones are told.
+
+    Parameters
+    ----------
+    hdu : number (the first table is 1) or name of a table extension, or of a TABLE of a VOTable.
 
     Raises
     ------
     FileBroken : it cannot be read as what its name says, or has no rows.
     """
+    return next(_tables(table_source, hdu))
+
+
+def open_tables(table_source: TableSource, hdu: int | str = 1) -> Iterator[BinaryTable]:
+    """All tables of a FITS, VOTable or Parquet file, as DataLink joins those of several stars.
+
+    With an ``hdu`` other than the first it is that one alone.
+
+    Raises
+    ------
+    FileBroken : as in ``open_table``.
+    """
+    return _tables(table_source, None if hdu == 1 else hdu)
+
+
+def _tables(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
     kind = table_source.format
     opener = {"fits": _open_fits, "votable": _open_votable, "parquet": _open_parquet}[kind]
+    tables = opener(table_source, hdu)
+    while True:
+        try:
+            with warnings.catch_warnings():
+                # Real archive files carry unit texts and dates that astropy warns about.
+                warnings.simplefilter("ignore")
+                table = next(tables, None)
+        except InputError:
+            raise
+        except Exception as error:  # libraries let errors of every kind through from bad bytes
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            problem = f"the file is not readable as {kind} ({reason})"
+            raise broken(table_source.name, problem) from None
+        if table is None:
+            return
+        if not table.length:
+            raise broken(
+                table.name,
+                "the table has no rows",
+                row=0,
+                cure="Nothing can be taken from it; leave it out by 'files', or name another "
+                "table by 'hdu'.",
+            )
+        yield table
+
+
+def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
+    plain_file = table_source.is_plain
+    stream = table_source.open() if plain_file else read_all(table_source)
+    with stream, fits.open(stream, memmap=False) as hdus:
+        # An HDU that is cut off is left out by astropy, with no more than a warning.
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            numbers = [n for n, one in enumerate(hdus) if isinstance(one, fits.BinTableHDU)]
+        rotten = any("corrupted" in str(warning.message) for warning in told)
+        if rotten and (hdu is None or hdu not in numbers):
+            raise ValueError("an extension is damaged, or the file is truncated")
+        whole = hdu is None and bool(numbers)
+        chosen = numbers if whole else [_number_of(hdus, hdu or 1, table_source, numbers)]
+        for number in sorted(set(numbers) - set(chosen)):
+            called = f" ({hdus[number].name})" if hdus[number].name else ""
+            where = f"{Path(table_source.name).name}: HDU {number}{called}"
+            tell_unread("further tables of FITS files", where, "choose with 'hdu'")
+        for number in chosen:
+            one = hdus[number]
+            name = table_source.name if len(chosen) == 1 else f"{table_source.name}, HDU {number}"
+            yield _fits_table(table_source, name, dict(hdus[0].header), one, plain_file)
+
+
+def _number_of(hdus: Any, hdu: int | str, table_source: TableSource, numbers: Sequence[int]) -> int:
+    """Where the table extension of that number or name stands."""
     try:
-        with warnings.catch_warnings():
-            # Real archive files carry unit texts and dates that astropy warns about.
-            warnings.simplefilter("ignore")
-            table = opener(table_source, hdu)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, pa.ArrowException) as e:
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise broken(table_source.name, f"the file is not readable as {kind} ({reason})") from None
-    if not table.length:
-        raise broken(table_source.name, "the table has no rows", row=0)
-    return table
+        found = int(hdus.index_of(hdu))
+        there = found in numbers
+    except (KeyError, IndexError):
+        there = False
+    if there:
+        return found
+    tables = ", ".join(f"{number} ({hdus[number].name or 'no name'})" for number in numbers)
+    raise broken(
+        table_source.name,
+        f"the file is not readable as fits: HDU {hdu!r} is no binary table",
+        cure=f"Set 'hdu' of this kind of file to one that is: {tables or 'it has none'}.",
+    )
 
 
-def _open_fits(table_source: TableSource, hdu: int | str) -> BinaryTable:
-    with table_source.open() as stream:
-        packed = table_source.name.lower().endswith(".gz") or table_source.path.suffix == ".zip"
-        content = io.BytesIO(stream.read()) if packed else stream
-        with fits.open(content, memmap=False) as hdus:
-            if not isinstance(hdus[hdu], fits.BinTableHDU):
-                raise ValueError(f"HDU {hdu} is not a table")
-            found = hdus[hdu]
-            header = dict(hdus[0].header) | dict(found.header)
-            columns, length = found.columns, int(found.header["NAXIS2"])
-            plain = not any(c.bscale or c.bzero or c.format[:1] in "PQ" for c in columns)
-            plain = plain and not any(c.format.startswith(("1P", "1Q", "0P")) for c in columns)
-            offset, dtype = found.fileinfo()["datLoc"], columns.dtype.newbyteorder(">")
-            if packed or not plain:
-                data = found.data
-                arrays = {name: _native(data[name]) for name in columns.names}
-                return _from_memory(table_source, header, arrays, length)
+def _fits_table(
+    table_source: TableSource, name: str, primary: dict[str, Any], found: Any, plain_file: bool
+) -> BinaryTable:
+    header = primary | dict(found.header)
+    columns, length = found.columns, int(found.header["NAXIS2"])
+    plain = not any(c.bscale or c.bzero or c.format[:1] in "PQ" for c in columns)
+    plain = plain and not any(c.format.startswith(("1P", "1Q", "0P")) for c in columns)
+    offset, dtype = found.fileinfo()["datLoc"], columns.dtype.newbyteorder(">")
+    if not plain_file or not plain:
+        data = found.data
+        arrays = {column: _native(data[column]) for column in columns.names}
+        return _from_memory(name, header, arrays, length)
     _check_size(table_source, offset + length * dtype.itemsize)
 
     def read(start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
         with table_source.path.open("rb") as stream:
             stream.seek(offset + start * dtype.itemsize)
             rows = np.fromfile(stream, dtype, stop - start)
-        return {name: _native(rows[name]) for name in names}
+        return {column: _native(rows[column]) for column in names}
 
-    return BinaryTable(table_source.name, list(columns.names), header, length, read)
+    return BinaryTable(name, list(columns.names), header, length, read)
 
 
 def _check_size(table_source: TableSource, needed: int) -> None:
@@ -95,12 +164,12 @@ def _check_size(table_source: TableSource, needed: int) -> None:
 
 
 def _from_memory(
-    table_source: TableSource, header: dict[str, Any], arrays: dict[str, Array], length: int
+    name: str, header: dict[str, Any], arrays: dict[str, Array], length: int
 ) -> BinaryTable:
     def read(start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
-        return {name: arrays[name][start:stop] for name in names}
+        return {column: arrays[column][start:stop] for column in names}
 
-    return BinaryTable(table_source.name, list(arrays), header, length, read)
+    return BinaryTable(name, list(arrays), header, length, read)
 
 
 def _native(array: Array) -> Array:
@@ -122,16 +191,50 @@ def _unmask(array: Any) -> Array:
     return values
 
 
-def _open_votable(table_source: TableSource, hdu: int | str) -> BinaryTable:
-    with table_source.open() as stream:
-        table = parse_single_table(io.BytesIO(stream.read()), verify="ignore")
-    fields = {field.name: field.ID for field in table.fields}
-    arrays = {name: _unmask(table.array[key]) for name, key in fields.items()}
-    return _from_memory(table_source, {}, arrays, len(table.array))
+def _open_votable(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
+    document = parse(read_all(table_source), verify="ignore")
+    tables = [table for table in document.iter_tables() if not table.is_empty()]
+    whole = hdu is None and bool(tables)
+    chosen = range(len(tables)) if whole else [_place_of(tables, hdu or 1, table_source)]
+    shared = [param for resource in document.resources for param in resource.params]
+    for place in sorted(set(range(len(tables))) - set(chosen)):
+        called = f" ({tables[place].name})" if tables[place].name else ""
+        where = f"{Path(table_source.name).name}: TABLE {place + 1}{called}"
+        tell_unread("further tables of VOTables", where, "choose with 'hdu'")
+    for place in chosen:
+        table = tables[place]
+        header = {param.name: _plain(param.value) for param in (*shared, *table.params)}
+        fields = {field.name: field.ID for field in table.fields}
+        arrays = {name: _unmask(table.array[key]) for name, key in fields.items()}
+        called = f" ({table.name})" if table.name else ""
+        name = f"{table_source.name}, table {place + 1}{called}"
+        name = table_source.name if len(tables) == 1 else name
+        yield _from_memory(name, header, arrays, len(table.array))
 
 
-def _open_parquet(table_source: TableSource, hdu: int | str) -> BinaryTable:
-    file = pq.ParquetFile(table_source.path)
+def _place_of(tables: Sequence[Any], hdu: int | str, table_source: TableSource) -> int:
+    """Where the TABLE of that number (from 1), name or ID stands."""
+    for place, table in enumerate(tables):
+        if hdu in (place + 1, table.name, table.ID):
+            return place
+    called = ", ".join(f"{n} ({table.name or 'no name'})" for n, table in enumerate(tables, 1))
+    raise broken(
+        table_source.name,
+        f"the file is not readable as votable: there is no TABLE {hdu!r} with data",
+        cure=f"Set 'hdu' of this kind of file to one that is: {called}."
+        if tables
+        else "A query may have failed: look at what the file says.",
+    )
+
+
+def _plain(value: Any) -> Any:
+    """The value of a PARAM as a Python number or text."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _open_parquet(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
+    content = table_source.path if table_source.is_plain else read_all(table_source)
+    file = pq.ParquetFile(content)
     groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
     edges = np.concatenate([[0], np.cumsum(groups)])
     header = {k.decode(): v.decode() for k, v in (file.schema_arrow.metadata or {}).items()}
@@ -143,7 +246,7 @@ def _open_parquet(table_source: TableSource, hdu: int | str) -> BinaryTable:
         part = part.slice(start - int(edges[first]), stop - start)
         return {name: _from_arrow(part[name].combine_chunks()) for name in names}
 
-    return BinaryTable(
+    yield BinaryTable(
         table_source.name, file.schema_arrow.names, header, file.metadata.num_rows, read
     )
 

@@ -1,26 +1,96 @@
-"""The tables that a file holds: the file itself, or the members of a zip archive."""
+"""The tables that a file holds: the file itself, or the members of a zip archive.
 
+A zip archive of DataLink holds one member per product and star, or one per product. Which of them
+a reader takes is decided here; whatever it does not take is told (``collecting_notes``).
+"""
+
+import errno
 import io
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, TypeVar, cast
 
-from distcnn.ingest.readers.base import broken
+from isal import igzip
+
+from distcnn.errors import InputError
+from distcnn.ingest.readers.base import Block, Rejected, broken
 from distcnn.ingest.readers.formats.text import TextTable, open_bytes
+from distcnn.ingest.selection import is_left_over, listed
+from distcnn.schema import Reason
 
 _TEXT, _FITS = {"csv", "ecsv", "txt", "dat"}, {"fits", "fit"}
 _VOTABLE, _PARQUET = {"xml", "vot", "votable"}, {"parquet", "pq"}
+_ZIP_MAGIC, _GZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b"
+_OTHER_PRODUCTS = ("RVS", "XP_", "MCMC", "EPOCH", "CROWDED")
+"""Beginnings of the names of DataLink's products, which stand in the names of its members."""
+Answer = TypeVar("Answer")
+_MAX_MEMBER_IN_MEMORY_BYTES = 64 << 20
+"""A larger member of a zip archive is unpacked to a temporary file."""
+
+
+# --- what was not read -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Something that was seen and not read: ``what`` it is, ``where``, and how to have it read."""
+
+    what: str
+    where: str
+    cure: str
+
+
+@dataclass
+class ReadingNotes:
+    """What readers met in files besides rows: things left unread, members of no use."""
+
+    unread: list[Unread] = field(default_factory=list)
+    unusable: list[Rejected] = field(default_factory=list)
+
+
+_notes: ContextVar[ReadingNotes | None] = ContextVar("reading_notes", default=None)
+
+
+@contextmanager
+def collecting_notes() -> Iterator[ReadingNotes]:
+    """Gather what the readers that are at work inside have to tell."""
+    notes = ReadingNotes()
+    token = _notes.set(notes)
+    try:
+        yield notes
+    finally:
+        _notes.reset(token)
+
+
+def tell_unread(what: str, where: str, cure: str) -> None:
+    """Note something that is left unread; once, however often the file is opened."""
+    notes, note = _notes.get(), Unread(what, where, cure)
+    if notes is not None and note not in notes.unread:
+        notes.unread.append(note)
+
+
+# --- tables ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class TableSource:
-    """A table of a file: the file itself, or a member of a zip archive."""
+    """A table of a file: the file itself, or a member of a zip archive.
+
+    ``name`` is the path, with the member's after a colon.
+    """
 
     path: Path
     name: str
     open: Callable[[], IO[bytes]]
+    is_member: bool = False
 
     @property
     def format(self) -> str:
@@ -30,41 +100,214 @@ class TableSource:
         ------
         FileBroken : the name ends in none of the known ways.
         """
-        parts = self.name.lower().split(".")
-        suffix = parts[-2] if parts[-1] == "gz" and len(parts) > 2 else parts[-1]
-        table = (("text", _TEXT), ("fits", _FITS), ("votable", _VOTABLE), ("parquet", _PARQUET))
-        for kind, suffixes in table:
-            if suffix in suffixes:
-                return kind
-        raise broken(
-            self.name,
-            f"{suffix!r} is no known format",
-            cure="Known: csv, ecsv, fits, xml, vot, parquet, also gzipped, and zip with these.",
-        )
+        kind = _format_of(self.name)
+        if kind is None:
+            raise broken(
+                self.name,
+                f"{PurePosixPath(self.name).suffix.lstrip('.')!r} is no known format",
+                cure="Known: csv, ecsv, fits, xml, vot, parquet, also gzipped, and zip with these.",
+            )
+        return kind
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the table is the file itself as it lies on disk, not packed in any way."""
+        if self.is_member:
+            return False
+        with self.path.open("rb") as stream:
+            return stream.read(2) != _GZIP_MAGIC
 
     def text(self) -> TextTable:
         """The file or member as a text table."""
-        return TextTable(Path(self.name), self.open())
+        stream = self.open()
+        try:
+            return TextTable(Path(self.name), stream)
+        except BaseException:
+            stream.close()
+            raise
 
 
-def table_sources(path: Path, keyword: str = "") -> list[TableSource]:
-    """The tables in a file: itself, or the members of a zip whose name holds ``keyword``.
+def _format_of(name: str) -> str | None:
+    parts = name.lower().split(".")
+    suffix = parts[-2] if parts[-1] == "gz" and len(parts) > 2 else parts[-1]
+    table = (("text", _TEXT), ("fits", _FITS), ("votable", _VOTABLE), ("parquet", _PARQUET))
+    return next((kind for kind, suffixes in table if suffix in suffixes), None)
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip archive, by its name or by its first bytes."""
+    if path.suffix.lower() == ".zip":
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) in _ZIP_MAGIC
+    except OSError:
+        return False
+
+
+def table_sources(
+    path: Path, product: str = "", members: Sequence[str] = ()
+) -> Iterator[TableSource]:
+    """The tables in a file: itself, or members of a zip archive in the order of their names.
+
+    Parameters
+    ----------
+    product : DataLink product whose members are taken if there are any; members of other
+        products are not.
+    members : patterns of names that choose instead (``*RVS*``).
 
     Raises
     ------
-    FileBroken : the zip is damaged or has no such member.
+    FileBroken : the zip archive is damaged, or has no such member.
     """
-    if path.suffix.lower() != ".zip":
-        return [TableSource(path, str(path), lambda: open_bytes(path))]
+    if not is_zip(path):
+        yield TableSource(path, str(path), lambda: open_bytes(path))
+        return
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(name for name in archive.namelist() if keyword in name)
-            content = {name: archive.read(name) for name in names}
-    except (OSError, zipfile.BadZipFile) as error:
+        archive = zipfile.ZipFile(path)
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
         raise broken(path, f"the zip archive cannot be read ({error})") from None
-    if not content:
-        raise broken(path, f"no member's name holds {keyword!r}", cure="Ask DataLink for it.")
-    return [
-        TableSource(path, f"{path}:{name}", lambda data=data: io.BytesIO(data))  # type: ignore[misc]
-        for name, data in content.items()
-    ]
+    with archive:
+        for info in _chosen_members(path, archive, product, members):
+            opener = partial(_open_member, path, archive, info)
+            yield TableSource(path, f"{path}:{info.filename}", opener, is_member=True)
+
+
+def _chosen_members(
+    path: Path, archive: zipfile.ZipFile, product: str, members: Sequence[str]
+) -> list[zipfile.ZipInfo]:
+    files = [info for info in archive.infolist() if not info.is_dir()]
+    last = {info.filename: info for info in files}  # of one name the last, as unzip leaves it
+    tables = [name for name in sorted(last) if _format_of(name) and not is_left_over(name)]
+    if members:
+        chosen = [n for n in sorted(last) if any(_named(n, pattern) for pattern in members)]
+    else:
+        chosen = _of_product(tables, product)
+    if not chosen:
+        wanted = f"is called {' or '.join(members)}" if members else f"is of {product or 'a table'}"
+        raise broken(
+            path,
+            f"no member of the zip archive {wanted}",
+            cure=f"It holds {listed(sorted(last)) or 'nothing'}; name others with 'members'.",
+        )
+    for name in sorted(last.keys() - set(chosen)):
+        tell_unread("members of zip archives", f"{path.name}:{name}", "choose with 'members'")
+    if len(last) < len(files):
+        where = f"{len(files) - len(last)} in {path.name}"
+        tell_unread("members of the same name as a later one", where, "rename them")
+    return [last[name] for name in chosen]
+
+
+def _named(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(PurePosixPath(name).name, pattern)
+
+
+def _of_product(names: Sequence[str], product: str) -> list[str]:
+    """Members of a product; if none is called so, those that belong to no other product."""
+    if not product:
+        return list(names)
+    own = [name for name in names if product in PurePosixPath(name).name.upper()]
+    others = [p for p in _OTHER_PRODUCTS if not product.startswith(p)]
+    neutral = [n for n in names if not any(p in PurePosixPath(n).name.upper() for p in others)]
+    beside = [n for n in neutral if not product.startswith("XP_") or "XP_" not in n.upper()]
+    return own or beside
+
+
+def _open_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A member unpacked to its end, so that its checksum is compared before a row is taken."""
+    name = f"{path}:{info.filename}"
+    if info.flag_bits & 1:
+        cure = "Unpack it with its password, and ingest the files."
+        raise broken(name, "this member of the zip archive is encrypted", cure=cure)
+    try:
+        with archive.open(info) as packed:
+            stream = _unpacked(packed)
+        if _begins_as_gzip(stream):
+            with stream, cast(IO[bytes], igzip.IGzipFile(fileobj=stream, mode="rb")) as inner:  # type: ignore[no-untyped-call]
+                stream = _unpacked(inner)
+    except NotImplementedError as error:
+        cure = "Unpack it with another program, and ingest the files."
+        raise broken(name, f"this member cannot be unpacked here ({error})", cure=cure) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise broken(name, f"this member of the zip archive is damaged ({error})") from None
+        cure = "Set TMPDIR to a folder with more room, or unpack the archive."
+        raise broken(name, "there is no room to unpack this member", cure=cure) from None
+    except Exception as error:  # zipfile lets errors of every library for unpacking through
+        raise broken(name, f"this member of the zip archive is damaged ({error})") from None
+    if stream.read(1):
+        stream.seek(0)
+        return stream
+    stream.close()
+    raise broken(name, "this member of the zip archive is empty (0 bytes)", row=0)
+
+
+def _unpacked(packed: IO[bytes]) -> IO[bytes]:
+    """All bytes of a stream, in memory or in a temporary file, which goes when it is closed."""
+    stream = cast(IO[bytes], tempfile.SpooledTemporaryFile(_MAX_MEMBER_IN_MEMORY_BYTES))  # noqa: SIM115
+    try:
+        shutil.copyfileobj(packed, stream, 1 << 20)
+    except BaseException:
+        stream.close()
+        raise
+    stream.seek(0)
+    return stream
+
+
+def _begins_as_gzip(stream: IO[bytes]) -> bool:
+    magic = stream.read(2)
+    stream.seek(0)
+    return magic == _GZIP_MAGIC
+
+
+def read_all(table_source: TableSource) -> io.BytesIO:
+    """All bytes of a table, unpacked, as what can be sought in."""
+    with table_source.open() as stream:
+        return io.BytesIO(stream.read())
+
+
+def blocks_of_each(
+    table_sources: Iterator[TableSource], read: Callable[[TableSource], Iterator[Block]]
+) -> Iterator[Block]:
+    """Blocks of every table of a file; a member of no use is noted, and the others are read.
+
+    Raises
+    ------
+    InputError : no member can be used, or one breaks off after rows of it were given, or nobody
+        gathers the notes (``collecting_notes``).
+    """
+    notes, first, good, failed = _notes.get(), None, 0, 0
+    for source in table_sources:
+        begun = False
+        try:
+            for block in read(source):
+                begun = True
+                yield block
+            good += 1
+        except InputError as error:
+            if begun or not source.is_member or notes is None:
+                raise
+            first, failed = first or error, failed + 1
+            row = Rejected(source.name, 0, 0, Reason.UNUSABLE_FILE, str(error))
+            notes.unusable.append(row)
+    if first is not None and not good:
+        more = f" {failed - 1} more members cannot be used either." if failed > 1 else ""
+        cure = f"{first.cure}{more}".strip()
+        raise type(first)(first.problem, expected=first.expected, cure=cure)
+
+
+def of_first(table_sources: Iterator[TableSource], look: Callable[[TableSource], Answer]) -> Answer:
+    """What the first table of a file that can be used says.
+
+    Raises
+    ------
+    InputError : that of the first table, if none can be used.
+    """
+    first: InputError | None = None
+    for source in table_sources:
+        try:
+            return look(source)
+        except InputError as error:
+            first = first or error
+    assert first is not None, "a file without tables is refused before"
+    raise first

@@ -14,6 +14,7 @@ from distcnn.ingest.readers.base import (
     find_column,
     look_for,
     member_of,
+    no_rows,
 )
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
 from distcnn.ingest.readers.formats.containers import TableSource
@@ -27,7 +28,7 @@ class ColumnSelection:
     """Which columns: ``names`` maps our variable to the file's column.
 
     ``optional`` variables become NaN when their column is not there. ``texts`` allows text
-    identifiers.
+    identifiers. ``star`` is the source_id of all rows, where no column tells it (0: it does).
     """
 
     identifier: str
@@ -35,8 +36,9 @@ class ColumnSelection:
     optional: frozenset[str] = frozenset()
     texts: bool = False
     hdu: int | str = 1
+    star: int = 0
 
-    def resolve(self, columns: list[str], table_source: TableSource) -> tuple[str, dict[str, str]]:
+    def resolve(self, columns: list[str], file: str) -> tuple[str, dict[str, str]]:
         """The file's own column names.
 
         Raises
@@ -47,10 +49,12 @@ class ColumnSelection:
         for variable, name in self.names.items():
             column = look_for(columns, name)
             if column is None and variable not in self.optional:
-                column = find_column(columns, name, table_source.path)
+                column = find_column(columns, name, file)
             if column is not None:
                 found[variable] = column
-        return find_column(columns, self.identifier, table_source.path), found
+        if self.star:
+            return self.identifier, found
+        return find_column(columns, self.identifier, file), found
 
 
 def scalar_blocks(
@@ -63,10 +67,30 @@ def scalar_blocks(
     FileBroken, ColumnMissing : the file cannot be used.
     """
     if table_source.format == "text":
-        blocks = _from_text(table_source, selection, rows)
+        table = table_source.text()
+        with table.stream:
+            yield from _of_stars(_from_text(table, selection, rows), ids)
     else:
-        table = open_table(table_source, selection.hdu)
-        blocks = _from_binary(table, table_source, selection, rows)
+        yield from binary_blocks(
+            open_table(table_source, selection.hdu), selection, rows=rows, ids=ids
+        )
+
+
+def text_blocks(
+    table: TextTable, selection: ColumnSelection, *, rows: int, ids: Array | None
+) -> Iterator[Block]:
+    """The same of a text table that is open."""
+    return _of_stars(_from_text(table, selection, rows), ids)
+
+
+def binary_blocks(
+    table: BinaryTable, selection: ColumnSelection, *, rows: int, ids: Array | None
+) -> Iterator[Block]:
+    """The same of a binary table that is open."""
+    return _of_stars(_from_binary(table, selection, rows), ids)
+
+
+def _of_stars(blocks: Iterator[Block], ids: Array | None) -> Iterator[Block]:
     for block in blocks:
         kept = block.take(member_of(block.columns["source_id"], ids))
         rejected = tuple(r for r in block.rejected if _concerns(r, ids))
@@ -79,18 +103,16 @@ def _concerns(rejected: Rejected, ids: Array | None) -> bool:
     return rejected.source_id == 0 or bool(member_of(known, ids)[0])
 
 
-def _from_text(table_source: TableSource, selection: ColumnSelection, rows: int) -> Iterator[Block]:
-    table: TextTable = table_source.text()
-    with table.stream:
-        identifier, found = selection.resolve(table.columns, table_source)
-        numbers = tuple(dict.fromkeys(found.values()))
-        asked = TextSelection(identifier, numbers, selection.texts)
-        for chunk in table.chunks():
-            rows_read, columns, rejected = scalar_columns(table, chunk, asked)
-            block = _named(rows_read, columns, identifier, found, selection)
-            yield from _cut(block, rejected, rows)
-        if not table.row:
-            raise broken(table_source.name, "the file has a header but no rows", row=0)
+def _from_text(table: TextTable, selection: ColumnSelection, rows: int) -> Iterator[Block]:
+    identifier, found = selection.resolve(table.columns, str(table.path))
+    numbers = tuple(dict.fromkeys(found.values()))
+    asked = TextSelection(identifier, numbers, selection.texts, selection.star)
+    for chunk in table.chunks():
+        rows_read, columns, rejected = scalar_columns(table, chunk, asked)
+        block = _named(rows_read, columns, identifier, found, selection)
+        yield from _cut(block, rejected, rows)
+    if not table.row:
+        raise no_rows(table.path)
 
 
 def _named(
@@ -115,32 +137,34 @@ def _cut(block: Block, rejected: list[Rejected], rows: int) -> Iterator[Block]:
         )
 
 
-def _from_binary(
-    table: BinaryTable, table_source: TableSource, selection: ColumnSelection, rows: int
-) -> Iterator[Block]:
-    identifier, found = selection.resolve(table.columns, table_source)
-    names = list(dict.fromkeys([identifier, *found.values()]))
+def _from_binary(table: BinaryTable, selection: ColumnSelection, rows: int) -> Iterator[Block]:
+    identifier, found = selection.resolve(table.columns, table.name)
+    own = () if selection.star else (identifier,)
+    names = list(dict.fromkeys([*own, *found.values()]))
     for numbers, columns in table.blocks(rows, names):
-        source_id, rejected = identify(columns[identifier], numbers, table_source, selection.texts)
-        numeric = {name: _float(columns[name], name, table_source) for name in found.values()}
+        rejected: list[Rejected] = []
+        source_id = np.full(len(numbers), selection.star, np.int64)
+        if not selection.star:
+            source_id, rejected = identify(
+                columns[identifier], numbers, table.name, selection.texts
+            )
+        numeric = {name: _float(columns[name], name, table.name) for name in found.values()}
         block = _named(numbers, numeric | {identifier: source_id}, identifier, found, selection)
         yield block.take(source_id > 0, tuple(rejected))
 
 
-def _float(column: Array, name: str, table_source: TableSource) -> Array:
+def _float(column: Array, name: str, file: str) -> Array:
     try:
         values: Array = column.astype(float)
     except (TypeError, ValueError):
         raise broken(
-            table_source.name, f"column {name!r} holds {column.dtype}, not numbers",
+            file, f"column {name!r} holds {column.dtype}, not numbers",
             cure="Name another column in the configuration.",
         ) from None  # fmt: skip
     return values
 
 
-def identify(
-    column: Array, numbers: Array, table_source: TableSource, texts: bool
-) -> tuple[Array, list[Rejected]]:
+def identify(column: Array, numbers: Array, file: str, texts: bool) -> tuple[Array, list[Rejected]]:
     """source_id of a column of numbers or texts; 0 and a rejected row where there is none."""
     rejected: list[Rejected] = []
     if column.dtype.kind in "iu":
@@ -156,5 +180,5 @@ def identify(
     for bad in np.flatnonzero(source_id <= 0):
         detail = f"source_id is {column[bad]!r}, not a positive integer"
         row = int(numbers[bad])
-        rejected.append(Rejected(table_source.name, row, 0, Reason.BAD_ID, detail))
+        rejected.append(Rejected(file, row, 0, Reason.BAD_ID, detail))
     return np.maximum(source_id, 0), rejected

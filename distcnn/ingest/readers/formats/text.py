@@ -16,12 +16,13 @@ import pandas as pd
 from isal import igzip, isal_zlib
 
 from distcnn.arrays import Array
-from distcnn.ingest.readers.base import Block, BlockBuilder, Rejected, RowProblem, broken
+from distcnn.ingest.readers.base import Block, BlockBuilder, Rejected, RowProblem, broken, no_rows
 from distcnn.ingest.readers.formats.fields import MISSING, name_to_id, split_row, to_float, to_id
 from distcnn.schema import Reason
 
 CHUNK_BYTES = 4 << 20
 _READ_BYTES = 1 << 19
+_MAX_COMMENTS = 10_000
 
 
 @dataclass
@@ -34,6 +35,8 @@ class TextTable:
     delimiter: str = ","
     row: int = 0
     """Data rows handed out so far."""
+    comments: list[str] = field(default_factory=list)
+    """Lines before the header that begin with ``#``; an ECSV keeps its metadata there."""
 
     def __post_init__(self) -> None:
         ecsv = False
@@ -43,6 +46,8 @@ class TextTable:
                 raise broken(self.path, "the file is empty: there is no header line", row=0)
             if not line.startswith(b"#"):
                 break
+            if len(self.comments) < _MAX_COMMENTS:
+                self.comments.append(line.decode("utf-8", "replace").rstrip())
             ecsv = ecsv or line.startswith(b"# %ECSV")
             if line.startswith(b"# delimiter:"):
                 self.delimiter = line.split(b":", 1)[1].decode().strip().strip("'\"") or " "
@@ -135,12 +140,14 @@ def open_bytes(path: Path) -> IO[bytes]:
 class TextSelection:
     """The columns to parse: ``identifier`` names the star, ``numbers`` become float64.
 
-    ``texts`` : identifiers may be texts, which are hashed (``name_to_id``).
+    ``texts`` : identifiers may be texts, which are hashed (``name_to_id``). ``star`` : source_id of
+    every row, where no column tells it; 0 = ``identifier`` does.
     """
 
     identifier: str
     numbers: tuple[str, ...]
     texts: bool = False
+    star: int = 0
 
     def identify(self, text: bytes) -> int:
         """The source_id of a field."""
@@ -176,9 +183,11 @@ def _count_fields(table: TextTable, chunk: bytes) -> None:
 
 
 def _parse(table: TextTable, chunk: bytes, selection: TextSelection) -> dict[str, Array]:
-    names = list(dict.fromkeys([selection.identifier, *selection.numbers]))
+    own = () if selection.star else (selection.identifier,)
+    names = list(dict.fromkeys([*own, *selection.numbers]))
     types: dict[str, Any] = dict.fromkeys(selection.numbers, np.float64)
-    types[selection.identifier] = object if selection.texts else np.int64
+    if not selection.star:
+        types[selection.identifier] = object if selection.texts else np.int64
     frame = pd.read_csv(
         io.BytesIO(chunk),
         sep=table.delimiter,
@@ -193,6 +202,8 @@ def _parse(table: TextTable, chunk: bytes, selection: TextSelection) -> dict[str
         index_col=False,
     )
     columns: dict[str, Array] = {name: frame[name].to_numpy() for name in names}
+    if selection.star:
+        return columns | {selection.identifier: np.full(len(frame), selection.star, np.int64)}
     if selection.texts:
         texts = [str(text) for text in columns[selection.identifier]]
         columns[selection.identifier] = np.array([name_to_id(text) for text in texts], np.int64)
@@ -209,14 +220,14 @@ def _diagnose(
     rows: list[int] = []
     rejected: list[Rejected] = []
     places = {name: table.columns.index(name) for name in selection.numbers}
-    place = table.columns.index(selection.identifier)
+    place = 0 if selection.star else table.columns.index(selection.identifier)
     for number, line in enumerate(chunk.split(b"\n")[:-1], table.row + 1):
         source_id = 0
         if not line.strip():
             continue
         try:
             fields = check_fields(line, table)
-            source_id = selection.identify(fields[place])
+            source_id = selection.star or selection.identify(fields[place])
             for name, index in places.items():
                 to_float(fields[index], name)
         except RowProblem as problem:
@@ -279,5 +290,5 @@ def blocks_by_row(
         if builder.full:
             yield builder.take()
     if not table.row:
-        raise broken(builder.file, "the file has a header but no rows", row=0)
+        raise no_rows(builder.file)
     yield from builder.rest()
