@@ -81,6 +81,10 @@ class GridMismatch(InputError):
     """Spectra stand on a grid other than the declared one."""
 
 
+class ScaleMismatch(InputError):
+    """The fluxes of the files are too large or too small for the encoding of the store."""
+
+
 class StoreError(DistcnnError):
     """A survey or prediction store cannot be used."""
 

@@ -145,7 +145,7 @@ class StoreConfig(Frozen):
     flux_step: float = Field(1e-4, gt=0)
     """Step of the int16 encoding in units of normalised flux."""
     keep_flux_error: bool = True
-    """Store flux_error too (float16)."""
+    """Store flux_error too: float16, or float32 where float16 would round errors to 0 or inf."""
 
 
 class IngestConfig(Frozen):

@@ -9,7 +9,7 @@ the ledgers there say what is done, so the same command goes on where it was sto
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, reader_of
 from distcnn.ingest.staging.columns import Part, to_lines
 from distcnn.ingest.staging.part import PartRecord, make_part
 from distcnn.location import Location
-from distcnn.survey import Ledger, Region, Store, create_store, tile
+from distcnn.survey import Ledger, Region, Store, create_store, float_dtype, tile
 
 READ, WRITE = "ingest: read files", "ingest: write survey"
 _LABELS = "labels.npz"
@@ -211,11 +211,22 @@ def _create_store(
         )
     if plan.draft.exists():
         return Store.open(plan.draft, "survey")
-    has_error = any(part.has_error for part in parts.values())
     layout = survey_layout(
-        plan.config, stars, plan.output_grid(), has_error=has_error, attrs=_attrs(plan)
+        plan.config,
+        stars,
+        plan.output_grid(),
+        error_dtype=_error_dtype(parts.values()),
+        attrs=_attrs(plan),
     )
     return create_store(plan.draft, layout)
+
+
+def _error_dtype(parts: Iterable[PartRecord]) -> str | None:
+    """The type that holds the flux errors of all parts; None if there are none."""
+    known = [part for part in parts if part.has_error]
+    if not known:
+        return None
+    return float_dtype(min(p.error_low for p in known), max(p.error_high for p in known))
 
 
 def _attrs(plan: IngestPlan) -> dict[str, Any]:

@@ -185,19 +185,18 @@ def survey_layout(
     stars: int,
     wavelength: Array | None,
     *,
-    has_error: bool,
+    error_dtype: str | None,
     attrs: Mapping[str, Any],
 ) -> Layout:
-    """The store of a survey of so many stars."""
-    names = variable_names(config, has_error=has_error)
+    """The store of a survey of so many stars; ``error_dtype`` None if no flux has an error."""
+    names = variable_names(config, has_error=error_dtype is not None)
     variables = [SURVEY_VARIABLES[name] for name in names]
     store, quantised = config.store, {}
     if store.flux_encoding == "int16":
         quantised["flux"] = Quantised(store.flux_step, 1.0)
-    variables = [
-        replace(v, dtype=store.flux_encoding) if v.name == "flux" and not quantised else v
-        for v in variables
-    ]
+    dtypes: dict[str, str] = {} if quantised else {"flux": store.flux_encoding}
+    dtypes |= {"flux_error": error_dtype} if error_dtype else {}
+    variables = [replace(v, dtype=dtypes.get(v.name, v.dtype)) for v in variables]
     sizes = {STAR: stars}
     coordinates: dict[str, Coordinate] = {}
     if wavelength is not None:

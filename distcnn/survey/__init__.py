@@ -3,7 +3,7 @@
 from distcnn.files import bytes_below, files_below
 from distcnn.survey.conditions import CONDITIONS, spectra_conditions
 from distcnn.survey.create import create_store
-from distcnn.survey.layout import Coordinate, Layout, Quantised, to_float32
+from distcnn.survey.layout import Coordinate, Layout, Quantised, float_dtype, to_float32
 from distcnn.survey.ledger import Ledger, check_fingerprint
 from distcnn.survey.region_result import RegionResult
 from distcnn.survey.regions import Region, tile
@@ -25,6 +25,7 @@ __all__ = [
     "check_fingerprint",
     "create_store",
     "files_below",
+    "float_dtype",
     "spectra_conditions",
     "tile",
     "to_float32",

@@ -12,6 +12,14 @@ from distcnn.schema import STAR, Variable
 from distcnn.survey.rows import STAR_KEY, RowKey
 
 INT16_FILL = -32768
+FLOAT16_RANGE = (2.0**-20, 65504.0)
+"""Between these float16 holds positive values to better than 3%; below, the steps of its
+subnormal numbers show, and beyond is infinity."""
+
+
+def float_dtype(low: float, high: float) -> str:
+    """The smaller of float16 and float32 that holds positive values from ``low`` to ``high``."""
+    return "float16" if FLOAT16_RANGE[0] <= low <= high <= FLOAT16_RANGE[1] else "float32"
 
 
 @dataclass(frozen=True)

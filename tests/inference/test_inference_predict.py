@@ -369,7 +369,7 @@ def test_what_a_package_does_not_say_is_missing(inputs, monkeypatch):
         judged = right(self, *rest)
         return {name: judged[name] for name in set(judged) - set(DERIVED)} | {"other": 1}
 
-    monkeypatch.setattr(Quality, "judge", less)
+    monkeypatch.setattr(Quality, "assess_summary", less)
     assert go(inputs).failed == 0
     found = rows(inputs)
     assert np.isfinite(found["label"]).all()

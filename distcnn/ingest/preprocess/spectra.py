@@ -20,6 +20,10 @@ from distcnn.ingest.preprocess.wavelength import (
 )
 from distcnn.schema import MaskBit
 
+SQUARES_FIT = (1e-12, 1e12)
+"""Largest errors between which float32 holds the squares of all errors that matter."""
+NORMALISED_LEVELS = (1e-4, 10.0)
+"""Mean flux outside of which a spectrum is certainly not normalised."""
 MIN_OVERLAP_FRACTION = 1e-9  # fraction of a pixel below which an overlap is rounding
 
 
@@ -138,6 +142,7 @@ def find_outliers(flux: Array, error: Array | None, bad: Array, config: PrepareC
         return found
     half = min(config.outlier_window // 2, flux.shape[1] - 1)
     limit = np.full(flux.shape, config.outlier_floor, np.float32)
+    limit *= _floor_scale(flux, bad)
     if error is not None:
         np.fmax(limit, np.float32(config.outlier_sigma) * error, out=limit)
     padded = np.pad(np.where(bad, np.inf, flux), ((0, 0), (half, half)), mode="reflect")
@@ -151,6 +156,16 @@ def find_outliers(flux: Array, error: Array | None, bad: Array, config: PrepareC
         middle = np.nanmedian(windows[at], axis=1)
         found[at] = flux[at] - middle > limit[at]
     return found
+
+
+def _floor_scale(flux: Array, bad: Array) -> Array:
+    """Unit of the outlier floor [B, 1]: 1, but the star's own level in physical units.
+
+    There the floor for normalised flux would let every spike pass, or none of the noise.
+    """
+    level = np.where(bad, 0, np.abs(flux)).mean(axis=1, keepdims=True)
+    far = (level < NORMALISED_LEVELS[0]) | (level > NORMALISED_LEVELS[1])
+    return np.asarray(np.where((level > 0) & far, level, 1)).astype(np.float32)
 
 
 def _may_stand_out(padded: Array, level: Array, half: int) -> Array:
@@ -248,10 +263,24 @@ def _variance(
     if error is None:
         return None
     squares = weights.power(2)
-    white = _project(squares, np.where(good, error, 0) ** 2) / covered**2
+    known, scale = _safe_to_square(np.where(good, error, 0))
+    white = _project(squares, known**2) / covered**2
     independent = covered**2 / _project(squares, good)
     grown = white * np.minimum(length, independent)
-    return np.asarray(np.sqrt(grown)).astype(np.float32)
+    return np.asarray(np.sqrt(grown) / scale).astype(np.float32)
+
+
+def _safe_to_square(error: Array) -> tuple[Array, float]:
+    """Errors times a power of two, such that float32 holds their squares, and that factor.
+
+    1 for errors near those of normalised fluxes; 1e-20 erg/s/cm2/Hz squared would be 0.
+    """
+    largest = float(error.max(initial=0.0))
+    if largest == 0 or SQUARES_FIT[0] < largest < SQUARES_FIT[1]:
+        return error, 1.0
+    # float32 holds no power of two beyond 127.
+    scale = float(2.0 ** -np.clip(np.floor(np.log2(largest)), -126, 126))
+    return error * np.float32(scale), scale
 
 
 def _project(weights: "sparse.csr_array", values: Array) -> Array:

@@ -21,6 +21,7 @@ from distcnn.ingest.staging.join import (
     join_xp,
     stage_sources,
 )
+from distcnn.ingest.staging.scale import ErrorRange
 from distcnn.ingest.staging.spectra import stage_spectra
 from distcnn.survey import STAR_KEY
 
@@ -43,6 +44,10 @@ class PartRecord:
     """Quarantined rows by kind of file."""
     has_error: bool
     """Whether the spectra have errors."""
+    error_low: float = 1.0
+    """Smallest positive flux error; 1 if there is none."""
+    error_high: float = 1.0
+    """Largest flux error."""
 
     def relative_to(self, archive: Path) -> "PartRecord":
         """The same with paths relative to the archive, which are the same on every machine."""
@@ -52,7 +57,7 @@ class PartRecord:
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "PartRecord":
         """The record of a ledger's line, whose further keys are the ledger's own."""
-        return cls(**{field.name: entry[field.name] for field in fields(cls)})
+        return cls(**{f.name: entry[f.name] for f in fields(cls) if f.name in entry})
 
 
 def make_part(task: PartTask) -> PartRecord:
@@ -66,20 +71,26 @@ def make_part(task: PartTask) -> PartRecord:
     hashes = {str(path): content_hash(path) for path in (*task.files, *task.source, *task.xp)}
     writer = PartWriter(task.folder / task.name, task.kind, task.files)
     try:
-        stars, labelled = _fill(task, writer)
+        errors = _stage(task, writer)
+        stars, labelled = _join(task, writer)
         record = _record(writer, stars, labelled, hashes)
+        record = replace(record, error_low=errors.low, error_high=errors.high)
     except BaseException:
         writer.discard()
         raise
     return record
 
 
-def _fill(task: PartTask, writer: PartWriter) -> tuple[PartStars, Array]:
-    """The stars of the part, all columns staged, and which of them have labels."""
+def _stage(task: PartTask, writer: PartWriter) -> ErrorRange:
+    """Stage the rows of the part; returns the range of their flux errors."""
     if task.kind == "spectra":
-        stage_spectra(task, writer)
-    else:
-        stage_sources(task, writer)
+        return stage_spectra(task, writer)
+    stage_sources(task, writer)
+    return ErrorRange()
+
+
+def _join(task: PartTask, writer: PartWriter) -> tuple[PartStars, Array]:
+    """The stars of the part, all columns staged, and which of them have labels."""
     source_id, rows = writer.read("source_id"), writer.read("row")
     stars = PartStars(source_id, rows, STAR_KEY.first_of_each({"source_id": source_id}))
     writer.reject(task.kind, duplicates(task, writer, stars))

@@ -5,39 +5,48 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.config import IngestConfig
 from distcnn.errors import GridMismatch
 from distcnn.ingest.plan import PartTask, spectra_reader_of
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.wavelength import same_grid
 from distcnn.ingest.readers import Block, Rejected, SpectraReader
 from distcnn.ingest.staging.columns import PartWriter
+from distcnn.ingest.staging.scale import ErrorRange, FluxEncoding, ScaleOfFile
 from distcnn.schema import MaskBit, Reason
 
 Problem = tuple[Reason, str]
 
 
-def stage_spectra(task: PartTask, writer: PartWriter) -> None:
+def stage_spectra(task: PartTask, writer: PartWriter) -> ErrorRange:
     """Stage the usable rows of all files of a part; the others are noted as rejected.
+
+    Returns the range of the flux errors, which decides how the survey stores them.
 
     Raises
     ------
-    FileBroken, ColumnMissing, GridMismatch : a file cannot be used.
+    FileBroken, ColumnMissing, GridMismatch, ScaleMismatch : a file cannot be used.
     """
     reader = spectra_reader_of(task.config)
     assert reader is not None
     writer.append(_no_spectra(task))
+    errors, encoding = ErrorRange(), FluxEncoding.of(task.config.store)
     for number, path in enumerate(task.files):
         preparation = _preparation(task, path, reader)
+        scale = ScaleOfFile(encoding)
         for block in reader.blocks(path, rows=task.config.block_rows):
             writer.reject("spectra", block.rejected)
             if len(block):
-                problems, columns = _prepare_block(task, block, preparation)
+                problems, columns = _prepare_block(task, block, preparation, scale)
                 writer.reject("spectra", _rejected(block, str(path), problems))
                 keep = np.ones(len(block), bool)
                 keep[list(problems)] = False
                 columns["file"] = np.full(len(block), number, np.int32)
-                writer.append({name: values[keep] for name, values in columns.items()})
+                columns = {name: values[keep] for name, values in columns.items()}
+                if "flux_error" in columns:
+                    errors.include(columns["flux_error"])
+                writer.append(columns)
+        scale.check(path, task.config.store)
+    return errors
 
 
 def _no_spectra(task: PartTask) -> dict[str, Array]:
@@ -71,7 +80,7 @@ def _rejected(block: Block, path: str, problems: dict[int, Problem]) -> list[Rej
 
 
 def _prepare_block(
-    task: PartTask, block: Block, preparation: Preparation
+    task: PartTask, block: Block, preparation: Preparation, scale: ScaleOfFile
 ) -> tuple[dict[int, Problem], dict[str, Array]]:
     """Problems by row of the block, and its columns."""
     columns: dict[str, Array] = {"source_id": block.columns["source_id"], "row": block.rows}
@@ -79,10 +88,11 @@ def _prepare_block(
         columns[name] = block.columns.get(name, np.full(len(block), np.nan)).astype(float)
     columns["spectrum_snr"] = _snr(block)
     problems, spectra = _prepare_rows(task, block, preparation)
-    low, high = _range(task.config)
-    with np.errstate(invalid="ignore"):
-        beyond = (spectra["flux"] < low) | (spectra["flux"] > high)
+    beyond = scale.encoding.beyond(spectra["flux"])
     spectra["mask"][beyond] |= np.uint8(MaskBit.RANGE)
+    lost = scale.judge(spectra["flux"], spectra.get("flux_error"), beyond)
+    for row, text in lost.items():
+        problems.setdefault(row, (Reason.ALL_MISSING, text))
     for index in np.flatnonzero((spectra["mask"] != 0).all(axis=1)):
         text = "no pixel can be used: all are missing, outlying or beyond the range of the store"
         problems.setdefault(int(index), (Reason.ALL_MISSING, text))
@@ -126,14 +136,6 @@ def _row_preparation(
         return None, own
     detail = f"it runs from {wavelength[0]:.6g} to {wavelength[-1]:.6g}, unlike the first star"
     return (Reason.GRID, f"{detail}; give ingest.prepare.target, a common grid"), preparation
-
-
-def _range(config: IngestConfig) -> tuple[float, float]:
-    store = config.store
-    if store.flux_encoding == "int16":
-        return 1 - 32767 * store.flux_step, 1 + 32767 * store.flux_step
-    limit = float(np.finfo(store.flux_encoding).max)
-    return -limit, limit
 
 
 def _snr(block: Block) -> Array:
