@@ -62,9 +62,9 @@ READ_AT_ONCE = 4096
 """Least stars read at a time: opening a chunk costs as much as decoding a thousand stars."""
 
 
-def block_rows(chunk: int, batch: int) -> int:
+def block_rows(chunk: int, batch: int, read: int = READ_AT_ONCE) -> int:
     """Stars read at a time: whole chunks, and whole batches where chunks allow."""
-    least = max(READ_AT_ONCE, batch)
+    least = max(read, batch)
     return chunk * -(-least // chunk)
 
 
@@ -75,14 +75,18 @@ def blocks(region: Region, step: int) -> list[Region]:
 
 
 def compute(
-    predictor: Predictor, survey: Store, task: RegionTask, batch: int, planned: int
+    predictor: Predictor,
+    survey: Store,
+    task: RegionTask,
+    batch: int,
+    step: int,
 ) -> Computed:
     """Every variable of the prediction store for the rows of a task.
 
     Parameters
     ----------
     batch : stars per forward pass.
-    planned : the batch before any halving; it sets the blocks.
+    step : stars read at a time, from ``block_rows`` and the batch before any halving.
 
     Raises
     ------
@@ -90,7 +94,7 @@ def compute(
     """
     parts = []
     with worker_threads():
-        for block in _read_ahead(predictor, survey, task, planned):
+        for block in _read_ahead(predictor, survey, task, step):
             start = perf_counter()
             part = _compute_block(predictor, survey, block, dict(task.failed), batch)
             part.seconds["infer"] = perf_counter() - start
@@ -102,7 +106,7 @@ def compute(
 
 
 def _read_ahead(
-    predictor: Predictor, survey: Store, task: RegionTask, planned: int
+    predictor: Predictor, survey: Store, task: RegionTask, step: int
 ) -> Iterator[_Block]:
     """Blocks in order; the next one is read while the caller works on the present one."""
     wanted = dict.fromkeys((*predictor.variables, *COPIED, "photometry"))
@@ -116,7 +120,7 @@ def _read_ahead(
         more, reasons = reading(rows)
         return _Block(rows, arrays | more, reasons, perf_counter() - start)
 
-    todo = blocks(task.region, block_rows(survey.chunk_stars, planned))
+    todo = blocks(task.region, step)
     with ThreadPoolExecutor(1, "read-ahead") as pool:
         coming: Future[_Block] = pool.submit(read, todo[0])
         for rows in todo[1:]:

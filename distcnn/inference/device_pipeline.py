@@ -34,6 +34,14 @@ STAGING_BUFFERS = 3
 CPU_BLOCK_STARS = 1024
 """Stars that are widened at a time on a CPU, or one batch if that is more: what is widened stays
 in the cache for all that is done to it."""
+CPU_BLOCK_PIXELS = 2401
+"""Longer spectra than these are widened fewer at a time, for the same reason."""
+
+
+def cpu_block_stars(batch: int, pixels: int) -> int:
+    """Stars that are widened at a time on a CPU: whole batches."""
+    stars = CPU_BLOCK_STARS * CPU_BLOCK_PIXELS // max(pixels, CPU_BLOCK_PIXELS)
+    return batch * -(-stars // batch)
 
 
 class DevicePipeline:
@@ -94,7 +102,7 @@ class DevicePipeline:
         return stored
 
     def _in_place_blocks(self, stored: Arrays, stars: int, batch: int) -> Iterator[Arrays]:
-        size = batch * -(-CPU_BLOCK_STARS // batch)
+        size = cpu_block_stars(batch, self.spec.pixels)
         for start in range(0, stars, size):
             rows = {name: torch.from_numpy(v[start : start + size]) for name, v in stored.items()}
             found = self._compute(rows, batch)

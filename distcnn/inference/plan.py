@@ -11,26 +11,14 @@ from distcnn.config import PredictConfig
 from distcnn.errors import PlanRefused
 from distcnn.executor import ExpectedWorkers
 from distcnn.formatting import format_bytes
+from distcnn.inference.batching import Batching, WorkerNeeds, choose_batching
 from distcnn.inference.compatibility import check_compatible, check_conditions
-from distcnn.inference.compute import block_rows
 from distcnn.inference.prediction_store import fingerprint, finished_regions
 from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pairs
 from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES
 from distcnn.survey import Store
-
-# Upper bounds, about twice what was measured, so that a plan that is accepted fits.
-IDLE_WORKER_BYTES = 450_000_000
-"""An idle worker with torch loaded."""
-FORWARD_VALUES_PER_INPUT = 40
-"""float32 values alive in a forward pass, per input value of a star."""
-NOVELTY_VALUES_PER_INPUT = 10
-"""The same in the novelty score of a block."""
-BLOCKS_IN_MEMORY = 3
-"""A block that is read ahead, one in work, and the raw bytes of that."""
-REGIONS_IN_MEMORY = 3
-"""Results of a region: as parts, joined, and encoded while they are stored."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,8 @@ class Plan:
     worker_memory: int | None
     engine: str
     members: int
-    batch: int
+    batching: Batching
+    asked_batch: int
     missing: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     fingerprint: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -94,13 +83,24 @@ class Plan:
         if self.problems:
             raise PlanRefused(
                 "; ".join(self.problems),
-                cure="Free what is short, choose another output path or a smaller predict.batch, "
-                "or raise resources.memory if the workers have it.",
+                cure="Free what is short or choose another output path; of memory, raise "
+                "resources.memory if the workers have it, or ingest with a smaller "
+                "ingest.store.chunk_stars.",
             )
 
     def __str__(self) -> str:
         lines = [f"{name:12s}{text}" for name, text in self._lines()]
         return "\n".join(["Plan of prediction", *(f"  {line}" for line in lines)])
+
+    @property
+    def _lowered(self) -> str:
+        if self.batching.batch >= self.asked_batch:
+            return ""
+        allowed = format_bytes(self.memory_allowed)
+        return (
+            f": {self.asked_batch} (predict.batch) would need more than the {allowed} of "
+            "resources.planned_memory"
+        )
 
     def _lines(self) -> Iterable[tuple[str, str]]:
         yield "survey", f"{self.survey}: {self.stars:,} stars"
@@ -109,7 +109,7 @@ class Plan:
         yield "regions", f"{self.regions:,}: {self.done:,} done, {self.waiting:,} waiting"
         yield "stars", f"{self.stars_waiting:,} to compute"
         found = " (the fastest that reproduces the package)" if self.engine == "auto" else ""
-        yield "engine", f"{self.engine}{found}, batches of {self.batch}"
+        yield "engine", f"{self.engine}{found}, batches of {self.batching.batch}{self._lowered}"
         yield "workers", str(self.workers) if self.workers else "none is needed"
         yield "reads", format_bytes(self.bytes_to_read)
         yield (
@@ -166,6 +166,8 @@ def plan_opened(
     waiting = sum(region.size for region in regions if region.name not in done)
     workers = expect() if waiting else ExpectedWorkers(0)
     per_star = bytes_per_star(len(package.labels))
+    needs = WorkerNeeds.of(package, survey, _variables_read(package, survey), per_star)
+    batching = _batching(needs, config, workers, predictions if done else None)
     return Plan(
         package=package.path,
         survey=survey.path,
@@ -179,16 +181,27 @@ def plan_opened(
         bytes_to_write=waiting * per_star,
         disk_free=Location.parse(predictions).free_bytes(),
         workers=workers.count,
-        memory_needed=_memory_needed(package, survey, config, per_star),
+        memory_needed=needs.on_cpu(batching),
         memory_allowed=config.worker_memory,
         worker_memory=workers.memory,
         engine=config.engine,
         members=package.size,
-        batch=config.batch,
+        batching=batching,
+        asked_batch=config.batch,
         missing=tuple(missing),
         notices=tuple(notices),
         fingerprint=requested,
     )
+
+
+def _batching(
+    needs: WorkerNeeds, config: PredictConfig, workers: ExpectedWorkers, begun: Path | None
+) -> Batching:
+    """What a store in which something is stored was begun with, or else what fits."""
+    if begun is not None:
+        return Batching.of_store(Store.open(begun, "predictions"))
+    allowed = min(config.worker_memory, workers.memory or config.worker_memory)
+    return choose_batching(needs, Batching.asked(config), allowed)
 
 
 def bytes_per_star(labels: int) -> int:
@@ -210,17 +223,3 @@ def _bytes_to_read(package: Package, survey: Store, stars: int) -> int:
     names = _variables_read(package, survey)
     stored = sum((survey.location / name).size() for name in names)
     return stored * stars // max(survey.stars, 1)
-
-
-def _memory_needed(package: Package, survey: Store, config: PredictConfig, per_star: int) -> int:
-    """Upper bound for one worker [bytes]."""
-    weights = sum((package.location / name).size() for name in package.manifest.files)
-    shapes = [survey.shape(name)[1:] for name in _variables_read(package, survey)]
-    inputs = sum(int(np.prod(shape)) for shape in shapes)  # values per star
-    block = block_rows(survey.chunk_stars, config.batch)
-    rows = block * (BLOCKS_IN_MEMORY + NOVELTY_VALUES_PER_INPUT)
-    rows += config.batch * FORWARD_VALUES_PER_INPUT
-    region = min(survey.shard_stars, survey.stars) * per_star
-    # Weights twice: as they were read, and as an engine has arranged them.
-    work = rows * inputs * np.dtype(np.float32).itemsize
-    return IDLE_WORKER_BYTES + 2 * weights + work + REGIONS_IN_MEMORY * region

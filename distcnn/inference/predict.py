@@ -25,6 +25,7 @@ from distcnn.events import (
 )
 from distcnn.executor import Executor, ExpectedWorkers
 from distcnn.files import atomic_write
+from distcnn.inference.batching import Batching
 from distcnn.inference.compute import RegionTask
 from distcnn.inference.engines import ParityTolerance
 from distcnn.inference.package_cache import PackageKey, select_and_cache
@@ -103,12 +104,14 @@ def predict(
     fingerprint = dict(plan.fingerprint)
     with open_prediction_store(opened, source, predictions, config, fingerprint) as found:
         store, ledger = found
+        if plan.batching != Batching.of_store(store):
+            store.annotate({"batching": plan.batching.to_json()})
         complete = store.attrs.get("complete") and not plan.waiting
         if complete:
             listener(Notice(f"{predictions.name} is complete already; nothing to do"))
         else:
             _announce(plan, listener)
-            run = _open_run(opened, source, store, config)
+            run = _open_run(opened, source, store, config, plan.batching)
             run = _with_engine(functions, run, store, ledger, executor, listener=listener)
             recorder, waiting = _Recorder(ledger, listener), _waiting(store, ledger)
             _compute_all(functions, run, waiting, executor, recorder, attempts=config.attempts)
@@ -136,14 +139,13 @@ def _announce(plan: Plan, listener: Listener) -> None:
 
 
 def _open_run(
-    package: Package, survey: Store, store: Store, config: PredictConfig
+    package: Package, survey: Store, store: Store, config: PredictConfig, batching: Batching
 ) -> PredictionRun:
     return PredictionRun(
         survey=survey.location.address,
         predictions=store.location.address,
         package=package_key(package, config),
-        batch=config.batch,
-        gpu_batch=config.gpu_batch,
+        **batching.to_json(),
     )
 
 

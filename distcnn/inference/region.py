@@ -13,7 +13,14 @@ import numpy as np
 
 from distcnn.executor import WorkerContext
 from distcnn.inference.compatibility import band_names
-from distcnn.inference.compute import Computed, RegionTask, compute, first_rows
+from distcnn.inference.compute import (
+    READ_AT_ONCE,
+    Computed,
+    RegionTask,
+    block_rows,
+    compute,
+    first_rows,
+)
 from distcnn.inference.engines import EngineChoice
 from distcnn.inference.package_cache import PackageKey, get_cached, select_and_cache
 from distcnn.inference.predictor import Predictor
@@ -32,7 +39,8 @@ _STORE_LOCK = threading.Lock()
 class PredictionRun:
     """What all regions of a run have in common. Paths are those that workers see.
 
-    ``batch``: stars per forward pass; ``gpu_batch``: the same on a GPU.
+    ``batch``: stars per forward pass; ``gpu_batch``: the same on a GPU; ``read``: the least
+    number of stars that are read at a time.
     """
 
     survey: str
@@ -40,6 +48,7 @@ class PredictionRun:
     package: PackageKey
     batch: int
     gpu_batch: int = 8192
+    read: int = READ_AT_ONCE
 
     def batch_on(self, device: str) -> int:
         """Stars per forward pass there."""
@@ -152,8 +161,9 @@ def halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
 def _compute(run: PredictionRun, task: RegionTask, predictor: Predictor) -> tuple[Computed, int]:
     survey = Store.open(run.survey, "survey")
     batch = run.batch_on(predictor.ensemble.device)
+    step = block_rows(survey.chunk_stars, batch, run.read)
     return within_memory(
-        predictor, batch, lambda size: compute(predictor, survey, task, size, batch)
+        predictor, batch, lambda size: compute(predictor, survey, task, size, step)
     )
 
 

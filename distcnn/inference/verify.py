@@ -19,6 +19,7 @@ from distcnn.arrays import Array
 from distcnn.config import PredictConfig
 from distcnn.errors import PackageError, RegionError, StoreError, VerificationFailed
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
+from distcnn.inference.batching import Batching
 from distcnn.inference.compatibility import survey_digest
 from distcnn.inference.compute import RegionTask, block_rows, blocks, compute
 from distcnn.inference.package_cache import get_cached
@@ -239,6 +240,11 @@ class _Verification:
         )
         return False
 
+    @property
+    def batching(self) -> Batching:
+        """Stars read and computed at a time by the run."""
+        return Batching.of_store(self.store)
+
     def recompute_sample(self, package: Package, survey: Store) -> None:
         """Compute some stars again with the engine of the run, and compare every value."""
         config = self.config.model_copy(update={"engine": self.store.attrs["settings"]["engine"]})
@@ -247,8 +253,9 @@ class _Verification:
             predictor = get_cached(package_key(package, config, engine))
             for result, rows in self._sample(survey.chunk_stars):
                 task = RegionTask(rows, lenient=True, failed=_failed_within(result, rows))
-                batches = result.batch, result.planned_batch
-                self._compare_values(rows, compute(predictor, survey, task, *batches).arrays)
+                step = block_rows(survey.chunk_stars, result.planned_batch, self.batching.read)
+                again = compute(predictor, survey, task, result.batch, step)
+                self._compare_values(rows, again.arrays)
         except (StoreError, PackageError) as error:
             self.differences.append(f"the sample cannot be computed again: {error.problem}")
 
@@ -261,8 +268,8 @@ class _Verification:
         seed = int(hashing.of_value(self.ledger.fingerprint)[:8], 16)
         rng = np.random.default_rng(seed)
         order = rng.permutation(np.flatnonzero(self.sound))
-        settings = self.store.attrs["settings"]
-        blocks_per_region = -(-self.regions.step // block_rows(chunk, settings["batch"]))
+        read = self.batching.read
+        blocks_per_region = -(-self.regions.step // block_rows(chunk, self.batching.batch, read))
         first = rng.integers(blocks_per_region, size=order.size)
         for turn in range(blocks_per_region):
             for number, begin in zip(order, first, strict=True):
@@ -270,7 +277,7 @@ class _Verification:
                     return
                 name = self.regions[int(number)].name
                 result = self._result(name, self.ledger.done[name])
-                parts = blocks(result.region, block_rows(chunk, result.planned_batch))
+                parts = blocks(result.region, block_rows(chunk, result.planned_batch, read))
                 # The last region is shorter, so it may have no block of this number.
                 for rows in parts[(begin + turn) % blocks_per_region :][:1]:
                     self.recomputed += rows.size

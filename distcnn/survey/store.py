@@ -132,6 +132,10 @@ class Store:
         """Shape of a variable."""
         return tuple(self._arrays[name].shape)
 
+    def itemsize(self, name: str) -> int:
+        """Bytes of one value of a variable as it is held, before compression."""
+        return int(self._arrays[name].dtype.itemsize)
+
     def units(self, name: str) -> str:
         """Unit of a variable (VOUnit); empty if it has none."""
         return str(self._arrays[name].attrs.get("units", ""))
