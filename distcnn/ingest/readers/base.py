@@ -36,7 +36,8 @@ class Rejected:
 class Block:
     """Some rows of a file: ``columns`` share the first axis with ``rows`` (numbers from 1).
 
-    Columns by kind of file: ``source_id`` always; spectra ``flux, flux_error [n, P]`` (error
+    Columns by kind of file: ``source_id`` always, with ``id_kind`` and ``name`` (bytes of UTF-8)
+    where stars may have names; spectra ``flux, flux_error [n, P]`` (error
     absent if the survey has none), ``ra, dec`` [deg], ``snr``, ``wavelength [n, P]`` if every row
     has its own; source ``ra, dec, parallax, parallax_error`` [mas], ``photometry [n, K]`` [mag],
     ``snr`` and the further scalars asked for; xp ``xp, xp_error [n, 110]``; labels
@@ -182,10 +183,21 @@ def find_column(columns: Mapping[str, Any] | list[str], name: str, path: Path | 
 
 
 def look_for(columns: Mapping[str, Any] | list[str], name: str) -> str | None:
-    """The column of that name in whatever case, or None."""
-    if name in columns:
-        return name
-    return next((column for column in columns if column.lower() == name.lower()), None)
+    """The column of that name, or else the one of that name in another case; None if none.
+
+    Raises
+    ------
+    ColumnMissing : several columns are called so, and nothing says which is meant.
+    """
+    exact = [column for column in columns if column == name]
+    found = exact or [column for column in columns if column.lower() == name.lower()]
+    if len(found) > 1:
+        raise ColumnMissing(
+            f"{len(found)} columns are called {name!r}: {', '.join(found)}",
+            expected="one",
+            cure="Rename one of them in the file, or name another in 'columns'.",
+        )
+    return found[0] if found else None
 
 
 def broken(path: Path | str, problem: str, *, row: int | None = None, cure: str = "") -> FileBroken:

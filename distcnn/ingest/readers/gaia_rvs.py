@@ -21,8 +21,10 @@ from distcnn.ingest.readers.base import (
 from distcnn.ingest.readers.formats.arrays import array_blocks
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_tables
 from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
-from distcnn.ingest.readers.formats.fields import name_to_id, to_array, to_float, to_id
+from distcnn.ingest.readers.formats.fields import to_array, to_float
+from distcnn.ingest.readers.formats.identifiers import identify as identify_value
 from distcnn.ingest.readers.formats.text import TextTable, blocks_by_row
+from distcnn.ingest.readers.formats.values import text_of
 
 COLUMNS = ("source_id", "ra", "dec", "flux", "flux_error")
 ARRAYS = ("flux", "flux_error")
@@ -44,7 +46,7 @@ class GaiaRvs:
         given = {k: str(v) for k, v in files.columns.items()}
         self.columns = {name: given.get(name, name) for name in columns}
         self.hdu, self.members = files.hdu, files.member_patterns
-        self.identify = _text_id if texts else to_id
+        self.texts, self.delimiter = texts, files.delimiter
         self.grid: GridConfig = request.grid
         self.pixels = len(wavelengths(request.grid))
 
@@ -54,7 +56,7 @@ class GaiaRvs:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, ra, dec, flux, flux_error."""
-        sources = table_sources(path, "RVS", self.members)
+        sources = table_sources(path, "RVS", self.members, self.delimiter)
         return blocks_of_each(sources, lambda source: self.source_blocks(source, rows, ids))
 
     def source_blocks(
@@ -86,7 +88,7 @@ class GaiaRvs:
         scalars = [(name, places[name]) for name in places if name not in ARRAYS]
 
         def identify(fields: list[bytes]) -> int:
-            return self.identify(fields[place])
+            return identify_value(text_of(fields[place]), names=self.texts)[0]
 
         def fill(fields: list[bytes], builder: BlockBuilder) -> None:
             for name, at in arrays:
@@ -108,7 +110,3 @@ class GaiaRvs:
             expected=f"{self.pixels} pixels of {self.grid.step} {self.grid.unit}",
             cure="Set ingest.grid to the grid of this release.",
         )
-
-
-def _text_id(field: bytes) -> int:
-    return name_to_id(field.decode("utf-8", "replace"))

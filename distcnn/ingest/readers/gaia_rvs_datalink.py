@@ -68,7 +68,7 @@ class GaiaRvsDatalink:
         return of_first(self._sources(path), self._first_grid)
 
     def _sources(self, path: Path) -> Iterator[TableSource]:
-        return table_sources(path, "RVS", self.members)
+        return table_sources(path, "RVS", self.members, self.files.delimiter)
 
     def _first_grid(self, table_source: TableSource) -> Array:
         for star in self._stars(table_source):

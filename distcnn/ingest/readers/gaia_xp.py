@@ -28,9 +28,11 @@ from distcnn.ingest.readers.formats.binary import (
     open_tables,
 )
 from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
-from distcnn.ingest.readers.formats.fields import to_array, to_id
-from distcnn.ingest.readers.formats.scalars import identify
+from distcnn.ingest.readers.formats.fields import to_array
+from distcnn.ingest.readers.formats.identifiers import identify as identify_value
+from distcnn.ingest.readers.formats.scalars import identify, star_columns
 from distcnn.ingest.readers.formats.text import blocks_by_row
+from distcnn.ingest.readers.formats.values import text_of
 from distcnn.schema import Reason
 
 PER_BAND = XP_COEFFICIENTS
@@ -53,6 +55,7 @@ class GaiaXp:
 
     def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         self.hdu, self.members = files.hdu, files.member_patterns
+        self.delimiter = files.delimiter
         given = {k: str(v) for k, v in files.columns.items()}
         self.identifier = given.get("source_id", "source_id")
         self.names = {name: given.get(name, name) for name in ARRAY_COLUMNS}
@@ -68,7 +71,7 @@ class GaiaXp:
             for table in open_tables(table_source, self.hdu):
                 yield from self._from_binary(table, table_source, rows, ids)
 
-        return blocks_of_each(table_sources(path, "XP_CONTINUOUS", self.members), read)
+        return blocks_of_each(table_sources(path, "XP_CONTINUOUS", self.members, self.delimiter), read)
 
     def _from_text(
         self, table_source: TableSource, rows: int, ids: Array | None
@@ -80,7 +83,7 @@ class GaiaXp:
             places = {name: table.columns.index(column) for name, column in names.items()}
 
             def identify(fields: list[bytes]) -> int:
-                return to_id(fields[place])
+                return identify_value(text_of(fields[place]), names=False)[0]
 
             def fill(fields: list[bytes], builder: BlockBuilder) -> None:
                 for array, (variable, start) in ARRAY_COLUMNS.items():
@@ -105,11 +108,11 @@ class GaiaXp:
         }
         every = [identifier, *(column for columns in names.values() for column in columns)]
         for numbers, columns in table.blocks(rows, every):
-            source_id, rejected = identify(columns[identifier], numbers, table.name, texts=False)
-            block = Block(numbers, {"source_id": source_id}, tuple(rejected))
+            stars, rejected = identify(columns[identifier], numbers, table.name, texts=False)
+            block = Block(numbers, star_columns(stars), tuple(rejected))
             block = _with_coefficients(block, columns, names, table_source)
             yield block.take(
-                (block.columns["source_id"] > 0) & member_of(source_id, ids), block.rejected
+                (block.columns["source_id"] > 0) & member_of(stars.source_id, ids), block.rejected
             )
 
     def _columns_of(
@@ -144,4 +147,4 @@ def _with_coefficients(
             star = int(source_id[index])
             rejected.append(Rejected(table_source.name, row, star, Reason.ARRAY_LENGTH, detail))
             source_id[index] = 0
-    return Block(block.rows, {"source_id": source_id, **out}, tuple(rejected))
+    return Block(block.rows, {**block.columns, "source_id": source_id, **out}, tuple(rejected))

@@ -59,9 +59,13 @@ class Table:
             raise ConfigError(f"columns.{variable} = {name}", expected="one column")
         return name
 
+    def _sources(self, path: Path) -> Iterator[TableSource]:
+        files = self.files
+        return table_sources(path, members=files.member_patterns, delimiter=files.delimiter)
+
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with the variables of the kind that was asked for."""
-        sources = table_sources(path, members=self.files.member_patterns)
+        sources = self._sources(path)
         return blocks_of_each(sources, lambda source: self._blocks(source, rows, ids))
 
     def _blocks(self, table_source: TableSource, rows: int, ids: Array | None) -> Iterator[Block]:
@@ -103,7 +107,7 @@ class Table:
 
     def wavelength(self, path: Path) -> Array:
         """The grid of a file of spectra: declared, of the header, or of the first row's column."""
-        sources = table_sources(path, members=self.files.member_patterns)
+        sources = self._sources(path)
         return of_first(sources, lambda source: self._grid_of(source, path))
 
     def _grid_of(self, table_source: TableSource, path: Path) -> Array:

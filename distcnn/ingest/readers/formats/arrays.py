@@ -7,7 +7,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.ingest.readers.base import Block, Rejected, member_of
 from distcnn.ingest.readers.formats.binary import BinaryTable, as_matrix
-from distcnn.ingest.readers.formats.scalars import identify
+from distcnn.ingest.readers.formats.scalars import identify, star_columns
 from distcnn.schema import Reason
 
 
@@ -31,8 +31,8 @@ def array_blocks(
     """
     every = [identifier, *dict.fromkeys(c for several in columns.values() for c in several)]
     for numbers, values in table.blocks(rows, every):
-        source_id, rejected = identify(values[identifier], numbers, table.name, texts=texts)
-        block = Block(numbers, {"source_id": source_id}, tuple(rejected))
+        stars, rejected = identify(values[identifier], numbers, table.name, texts=texts)
+        block = Block(numbers, star_columns(stars), tuple(rejected))
         yield _arrays_of(block, values, columns, pixels=pixels, name_of_file=table.name, ids=ids)
 
 
@@ -65,4 +65,4 @@ def _arrays_of(
         if name in out:
             out[name] = out[name].astype(np.float32)
     keep = (source_id > 0) & member_of(source_id, ids)
-    return Block(block.rows, {"source_id": source_id, **out}).take(keep, tuple(rejected))
+    return Block(block.rows, {**block.columns, "source_id": source_id, **out}).take(keep, tuple(rejected))

@@ -91,6 +91,8 @@ class TableSource:
     name: str
     open: Callable[[], IO[bytes]]
     is_member: bool = False
+    delimiter: str = ""
+    """Of a text table; empty: its header shows it."""
 
     @property
     def format(self) -> str:
@@ -121,7 +123,7 @@ class TableSource:
         """The file or member as a text table."""
         stream = self.open()
         try:
-            return TextTable(Path(self.name), stream)
+            return TextTable(Path(self.name), stream, self.delimiter)
         except BaseException:
             stream.close()
             raise
@@ -146,7 +148,7 @@ def is_zip(path: Path) -> bool:
 
 
 def table_sources(
-    path: Path, product: str = "", members: Sequence[str] = ()
+    path: Path, product: str = "", members: Sequence[str] = (), delimiter: str = ""
 ) -> Iterator[TableSource]:
     """The tables in a file: itself, or members of a zip archive in the order of their names.
 
@@ -155,13 +157,14 @@ def table_sources(
     product : DataLink product whose members are taken if there are any; members of other
         products are not.
     members : patterns of names that choose instead (``*RVS*``).
+    delimiter : of text tables; empty: their headers show it.
 
     Raises
     ------
     FileBroken : the zip archive is damaged, or has no such member.
     """
     if not is_zip(path):
-        yield TableSource(path, str(path), lambda: open_bytes(path))
+        yield TableSource(path, str(path), lambda: open_bytes(path), delimiter=delimiter)
         return
     try:
         archive = zipfile.ZipFile(path)
@@ -170,7 +173,7 @@ def table_sources(
     with archive:
         for info in _chosen_members(path, archive, product, members):
             opener = partial(_open_member, path, archive, info)
-            yield TableSource(path, f"{path}:{info.filename}", opener, is_member=True)
+            yield TableSource(path, f"{path}:{info.filename}", opener, True, delimiter)
 
 
 def _chosen_members(

@@ -4,7 +4,6 @@ Whatever is wrong with a field becomes a RowProblem with its reason.
 """
 
 import csv
-import hashlib
 import struct
 from functools import lru_cache
 
@@ -15,7 +14,14 @@ from distcnn.arrays import Array
 from distcnn.ingest.readers.base import RowProblem
 from distcnn.schema import Reason
 
-MISSING = ("", "null", "NaN", "nan", "NULL", "--")
+MISSING_TEXTS = ("", "nan", "null", "none", "--", "<na>")
+"""Texts that say "no value", in lower case; they count in whatever case."""
+WHITESPACE = b"whitespace"
+"""As a delimiter: any number of blanks and tabs."""
+_CASES = ("NaN", "nan", "NAN", "null", "NULL", "Null", "None", "NONE", "none", "<NA>")
+MISSING = ("", "--", *_CASES)
+"""The same as people write them, for a parser that compares to the letter."""
+_LOGICAL = {"true": 1.0, "t": 1.0, "false": 0.0, "f": 0.0}
 _MISSING_SENTINEL = -1e308
 """Stands for a missing value between orjson, which has no NaN, and numpy; no flux comes near."""
 
@@ -29,6 +35,9 @@ def split_row(line: bytes, delimiter: bytes = b",") -> list[bytes]:
     are quoted fields, even ones the plain text between them, whose outer commas belong to the
     quoted neighbours.
     """
+    line = line.rstrip(b"\r\n")
+    if delimiter == WHITESPACE:
+        return _split_at_blanks(line)
     if b'"' not in line:
         return line.split(delimiter)
     parts = line.split(b'"')
@@ -36,9 +45,9 @@ def split_row(line: bytes, delimiter: bytes = b",") -> list[bytes]:
     # An odd number of quotes is torn; an empty part between two fields is a doubled quote. What
     # either means csv decides.
     if last % 2 or b"" in parts[2:last:2]:
-        text = line.decode("utf-8", "replace")
-        row = next(csv.reader([text], delimiter=delimiter.decode()))
-        return [value.encode() for value in row]
+        text = line.decode("utf-8", "surrogateescape")
+        row = next(csv.reader([text], delimiter=delimiter.decode()), [])
+        return [value.encode("utf-8", "surrogateescape") for value in row]
     fields: list[bytes] = []
     for number, part in enumerate(parts):
         if number % 2:
@@ -52,55 +61,38 @@ def split_row(line: bytes, delimiter: bytes = b",") -> list[bytes]:
     return fields
 
 
-def to_id(text: bytes) -> int:
-    """A source_id.
+def _split_at_blanks(line: bytes) -> list[bytes]:
+    if b'"' not in line:
+        return line.split()
+    text = line.decode("utf-8", "surrogateescape").replace("\t", " ").strip()
+    row = next(csv.reader([text], delimiter=" ", skipinitialspace=True))
+    return [value.encode("utf-8", "surrogateescape") for value in row]
 
-    Raises
-    ------
-    RowProblem : not a positive integer of 63 bits.
-    """
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < 2**63:
-        shown = text[:40].decode("utf-8", "replace")
-        raise RowProblem(Reason.BAD_ID, f"source_id is {shown!r}, not a positive integer")
-    return value
+
+def is_missing(text: str) -> bool:
+    """Whether a text says that there is no value."""
+    return text.strip().lower() in MISSING_TEXTS
 
 
 def to_float(text: bytes, name: str) -> float:
-    """A number; missing texts give NaN.
+    """A number; missing texts give NaN, true and false (T and F) 1 and 0.
 
     Raises
     ------
     RowProblem : any other text.
     """
     try:
-        return float(text)
+        if b"_" not in text:  # Python reads "1_5" as 15
+            return float(text)
     except ValueError:
-        shown = text[:40].decode("utf-8", "replace")
-        if shown.strip() in MISSING:
-            return float("nan")
+        pass
+    shown = text[:40].decode("utf-8", "replace")
+    plain = shown.strip().lower()
+    if plain in MISSING_TEXTS:
+        return float("nan")
+    if plain in _LOGICAL:
+        return _LOGICAL[plain]
     raise RowProblem(Reason.NOT_A_NUMBER, f"{name} is {shown!r}, not a number")
-
-
-def name_to_id(text: str) -> int:
-    """A text identifier as a source_id: itself if it is a positive integer, else its hash.
-
-    The hash is the first 63 bits of BLAKE2b, so it is the same everywhere and always positive.
-
-    Raises
-    ------
-    RowProblem : the text is empty.
-    """
-    text = text.strip()
-    if text.isdecimal() and 0 < int(text) < 2**63:
-        return int(text)
-    if not text:
-        raise RowProblem(Reason.BAD_ID, "the identifier is empty")
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 1) or 1
 
 
 @lru_cache(maxsize=32)
@@ -157,17 +149,32 @@ def _strip_missing(inner: bytes) -> tuple[bytes, int, int]:
 
 def _to_array_slowly(text: bytes, size: int, name: str) -> Array:
     # Numbers that JSON has no notation for ("1.", "inf") come here, and all that is wrong.
-    tokens = text.strip().strip(b"[]()").split(b",")
-    tokens = [] if tokens == [b""] else tokens
-    if text.strip()[-1:] not in (b"]", b")"):
+    values = parse_array(text, name)
+    if len(values) != size:
+        problem = f"{name} has {len(values)} values, the configuration declares {size}"
+        raise RowProblem(Reason.ARRAY_LENGTH, problem, length=len(values))
+    return values
+
+
+def parse_array(text: bytes, name: str) -> Array:
+    """An array field as float64 of whatever length; empty where the field says "no value".
+
+    Raises
+    ------
+    RowProblem : no closing bracket, or an element that is not a number.
+    """
+    text = text.strip()
+    if len(text) <= len(b"null") and is_missing(text.decode("latin-1")):
+        return np.empty(0)
+    tokens = text.strip(b"[]()").split(b",")
+    tokens = [] if tokens in ([b""], [b" "]) else tokens
+    if text[-1:] not in (b"]", b")"):
         problem = f"{name} ends without a bracket after {len(tokens)} values"
         raise RowProblem(Reason.MALFORMED, problem)
     plain = [b"nan" if token == b"null" else token for token in tokens]
     try:
-        values = list(map(float, plain))
+        if b"_" not in text:
+            return np.array(list(map(float, plain)))
     except ValueError:
-        values = [to_float(token, f"{name}[{index}]") for index, token in enumerate(tokens)]
-    if len(values) != size:
-        problem = f"{name} has {len(values)} values, the configuration declares {size}"
-        raise RowProblem(Reason.ARRAY_LENGTH, problem, length=len(values))
-    return np.array(values)
+        pass
+    return np.array([to_float(token, f"{name}[{index}]") for index, token in enumerate(tokens)])

@@ -10,8 +10,6 @@ from distcnn.ingest.readers.base import Block
 from distcnn.ingest.readers.formats.containers import TableSource
 from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 
-MAX_SENTINEL = -999.0  # ASPCAP and many catalogues write -9999 for a value they do not have
-
 
 def label_selection(
     labels: tuple[str, ...],
@@ -44,6 +42,5 @@ def label_blocks(
         given = block.columns
         columns = {k: v for k, v in given.items() if not k.startswith(("label/", "error/"))}
         for name, stem in (("label", "label"), ("label_error", "error")):
-            values = np.stack([given[f"{stem}/{label}"] for label in labels], axis=1)
-            columns[name] = np.where(values <= MAX_SENTINEL, np.nan, values)
+            columns[name] = np.stack([given[f"{stem}/{label}"] for label in labels], axis=1)
         yield Block(block.rows, columns, block.rejected)

@@ -18,9 +18,9 @@ from distcnn.ingest.readers.base import (
 )
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
 from distcnn.ingest.readers.formats.containers import TableSource
-from distcnn.ingest.readers.formats.fields import name_to_id
+from distcnn.ingest.readers.formats.identifiers import Identifiers, classify, of_one
 from distcnn.ingest.readers.formats.text import TextSelection, TextTable, scalar_columns
-from distcnn.schema import Reason
+from distcnn.ingest.readers.formats.values import numbers
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ def _concerns(rejected: Rejected, ids: Array | None) -> bool:
 
 def _from_text(table: TextTable, selection: ColumnSelection, rows: int) -> Iterator[Block]:
     identifier, found = selection.resolve(table.columns, str(table.path))
-    numbers = tuple(dict.fromkeys(found.values()))
-    asked = TextSelection(identifier, numbers, selection.texts, selection.star)
+    names = tuple(dict.fromkeys(found.values()))
+    asked = TextSelection(identifier, names, selection.texts, selection.star)
     for chunk in table.chunks():
-        rows_read, columns, rejected = scalar_columns(table, chunk, asked)
-        block = _named(rows_read, columns, identifier, found, selection)
+        rows_read, stars, columns, rejected = scalar_columns(table, chunk, asked)
+        block = _named(rows_read, stars, columns, found, selection)
         yield from _cut(block, rejected, rows)
     if not table.row:
         raise no_rows(table.path)
@@ -117,12 +117,12 @@ def _from_text(table: TextTable, selection: ColumnSelection, rows: int) -> Itera
 
 def _named(
     numbers: Array,
+    stars: Identifiers,
     columns: Mapping[str, Array],
-    identifier: str,
     found: Mapping[str, str],
     selection: ColumnSelection,
 ) -> Block:
-    named = {"source_id": columns[identifier]}
+    named = star_columns(stars)
     for variable in selection.names:
         column = found.get(variable)
         empty = np.full(len(numbers), np.nan)
@@ -141,44 +141,46 @@ def _from_binary(table: BinaryTable, selection: ColumnSelection, rows: int) -> I
     identifier, found = selection.resolve(table.columns, table.name)
     own = () if selection.star else (identifier,)
     names = list(dict.fromkeys([*own, *found.values()]))
-    for numbers, columns in table.blocks(rows, names):
+    for places, columns in table.blocks(rows, names):
         rejected: list[Rejected] = []
-        source_id = np.full(len(numbers), selection.star, np.int64)
-        if not selection.star:
-            source_id, rejected = identify(
-                columns[identifier], numbers, table.name, selection.texts
-            )
-        numeric = {name: _float(columns[name], name, table.name) for name in found.values()}
-        block = _named(numbers, numeric | {identifier: source_id}, identifier, found, selection)
-        yield block.take(source_id > 0, tuple(rejected))
+        if selection.star:
+            stars = of_one(selection.star, len(places))
+        else:
+            stars, rejected = identify(columns[identifier], places, table.name, selection.texts)
+        numeric: dict[str, Array] = {}
+        for name in dict.fromkeys(found.values()):
+            numeric[name], problems = numbers(columns[name], name, table.name)
+            reject(stars, problems, places, table.name, rejected)
+        block = _named(places, stars, numeric, found, selection)
+        yield block.take(stars.source_id > 0, tuple(rejected))
 
 
-def _float(column: Array, name: str, file: str) -> Array:
-    try:
-        values: Array = column.astype(float)
-    except (TypeError, ValueError):
-        raise broken(
-            file, f"column {name!r} holds {column.dtype}, not numbers",
-            cure="Name another column in the configuration.",
-        ) from None  # fmt: skip
-    return values
+def star_columns(stars: Identifiers) -> dict[str, Array]:
+    """The columns of a block that say which star a row is of, and by which name it came."""
+    return {"source_id": stars.source_id, "id_kind": stars.kind, "name": stars.name}
 
 
-def identify(column: Array, numbers: Array, file: str, texts: bool) -> tuple[Array, list[Rejected]]:
-    """source_id of a column of numbers or texts; 0 and a rejected row where there is none."""
+def identify(
+    column: Array, rows: Array, file: str, texts: bool
+) -> tuple[Identifiers, list[Rejected]]:
+    """The stars of a column; source_id 0 and a rejected row where there is none."""
+    stars = classify(column, names=texts)
     rejected: list[Rejected] = []
-    if column.dtype.kind in "iu":
-        source_id = column.astype(np.int64)
-    else:
-        source_id = np.zeros(len(column), np.int64)
-        for index, value in enumerate(column):
-            text = value.decode() if isinstance(value, bytes) else str(value)
-            try:
-                source_id[index] = name_to_id(text) if texts or text.strip().isdecimal() else 0
-            except RowProblem:
-                continue
-    for bad in np.flatnonzero(source_id <= 0):
-        detail = f"source_id is {column[bad]!r}, not a positive integer"
-        row = int(numbers[bad])
-        rejected.append(Rejected(file, row, 0, Reason.BAD_ID, detail))
-    return np.maximum(source_id, 0), rejected
+    reject(stars, stars.problems, rows, file, rejected)
+    return stars, rejected
+
+
+def reject(
+    stars: Identifiers,
+    problems: Mapping[int, RowProblem],
+    rows: Array,
+    file: str,
+    rejected: list[Rejected],
+) -> None:
+    """Quarantine the rows of problems by place, unless they are already; source_id becomes 0."""
+    for place, problem in sorted(problems.items()):
+        star = int(stars.source_id[place])
+        if star or place in stars.problems:
+            row = int(rows[place])
+            rejected.append(Rejected(file, row, star, problem.reason, problem.detail))
+        stars.source_id[place] = 0
