@@ -14,6 +14,9 @@ PACKAGE_FORMAT = 2
 LIGHT_SPEED_KM_S = 299_792.458
 """Speed of light in vacuum [km/s], exact (SI)."""
 
+NAME_BYTES = 64
+"""Bytes of UTF-8 kept of a star's name; the number that a name becomes is of all of it."""
+
 # Names of dimensions.
 STAR = "star"  # one row per star (or per epoch of it), in the order of the archive's files
 PIXEL = "pixel"  # sample of the spectrum on the dataset's wavelength grid
@@ -197,7 +200,13 @@ class Reason(StrEnum):
         "the star is not in the source table; add the matching source file",
     )
     ALL_MISSING = "no_valid_pixel", "no pixel has a finite flux; nothing can be predicted from it"
-    BAD_ID = "bad_source_id", "the source_id is missing or not a positive integer"
+    BAD_ID = "bad_source_id", "the source_id is not a positive integer"
+    NO_ID = "no_source_id", "the source_id is missing: empty, null, NaN or 0"
+    LOST_DIGITS = (
+        "source_id_lost_digits",
+        "the source_id is a float from 2^53 on, whose last digits are lost; write the column as "
+        "64-bit integers, from the table that still has them",
+    )
     GRID = "other_grid", "the spectrum stands on another wavelength grid than declared"
     MALFORMED = (
         "malformed_row",

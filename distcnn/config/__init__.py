@@ -13,6 +13,7 @@ from distcnn.config.survey import (
     IngestConfig,
     LabelsConfig,
     PrepareConfig,
+    SentinelsConfig,
     StoreConfig,
 )
 from distcnn.config.train import (
@@ -54,6 +55,7 @@ __all__ = [
     "ReleaseGridConfig",
     "ReportConfig",
     "ResourcesConfig",
+    "SentinelsConfig",
     "SimulateConfig",
     "SplitConfig",
     "StoreConfig",

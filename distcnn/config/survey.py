@@ -32,6 +32,9 @@ class FilesConfig(Frozen):
     snr, photometry. A scalar of the survey that only its column's name brings in, too."""
     hdu: int | str = 1
     """Number or name of the table extension of FITS files, or of the TABLE of VOTables."""
+    delimiter: str = ""
+    """For text tables: what parts the columns, one character or ``whitespace``; empty: a comma,
+    or what ECSV declares, or the only one of tab, semicolon and bar in the header, or blanks."""
     members: str | tuple[str, ...] = ()
     """Name pattern(s) of the members to read of zip archives (``*RVS*``); () = those of the
     reader's own DataLink product, or all tables."""
@@ -53,8 +56,29 @@ class FilesConfig(Frozen):
         return files
 
 
+class SentinelsConfig(Frozen):
+    """Numbers that stand for "no value". Nulls, NaN, infinities and empty fields always do.
+
+    The defaults cannot be met by a real value: nothing is measured as exactly -9999.99, no label,
+    parallax [mas] or signal to noise of the built-in kinds is -999 or less, and apparent
+    magnitudes lie between -27, the Sun, and about 35.
+    """
+
+    values: tuple[float, ...] = (-9999.0, -9999.9, -9999.99, -9999.999, -99999.0)
+    """Missing wherever they stand, also in fluxes and columns that are cut on; compared as
+    float32, which the columns of many files are."""
+    minimum: float | None = -999.0
+    """Missing at or below it: labels, parallaxes, signal to noise, positions and further scalars,
+    and their errors. null for labels that may be as small (energies, angular momenta)."""
+    magnitude: float | None = 90.0
+    """Magnitudes this far from zero or farther are missing (99.99, -99.9)."""
+
+
 class CutConfig(Frozen):
-    """One quality cut on the label table: a star that fails it gets no label."""
+    """One quality cut on the label table: a star that fails it gets no label.
+
+    A missing value fails every cut.
+    """
 
     column: str
     """Column of the label table."""
@@ -181,5 +205,7 @@ class IngestConfig(Frozen):
     """Preparation of every spectrum."""
     store: StoreConfig = StoreConfig()
     """Layout on disk."""
+    sentinels: SentinelsConfig = SentinelsConfig()
+    """Numbers that stand for a missing value, in every kind of file and role."""
     block_rows: int = Field(256, ge=1)
     """Rows parsed at a time; bounds the memory of a worker."""

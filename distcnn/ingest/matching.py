@@ -120,7 +120,7 @@ def _passes(block: Block, cuts: Iterable[CutConfig]) -> Array:
         if cut.forbidden_bits:
             forbidden = np.int64(sum(1 << bit for bit in cut.forbidden_bits))
             bits = np.nan_to_num(values, nan=0.0).astype(np.int64)
-            passes &= (bits & forbidden) == 0
+            passes &= np.isfinite(values) & ((bits & forbidden) == 0)
     return np.asarray(passes)
 
 

@@ -65,7 +65,8 @@ def reader_of(config: IngestConfig, kind: Kind) -> Reader | None:
     cuts = config.labels.cuts if config.labels else ()
     labels = config.labels.labels if config.labels else ()
     scalars = further_scalars(config)
-    return make_reader(files, ReadRequest(kind, config.grid, config.bands, labels, cuts, scalars))
+    request = ReadRequest(kind, config.grid, config.bands, labels, cuts, scalars, config.sentinels)
+    return make_reader(files, request)
 
 
 def spectra_reader_of(config: IngestConfig) -> SpectraReader | None:

@@ -56,5 +56,5 @@ class Apogee:
         sources = table_sources(path, members=self.members, delimiter=self.delimiter)
         for block in blocks_of_each(sources, read):
             # Targets without a Gaia counterpart have 0 there; that is no fault of the file.
-            kept = tuple(r for r in block.rejected if r.reason is not Reason.BAD_ID)
+            kept = tuple(r for r in block.rejected if r.reason is not Reason.NO_ID)
             yield replace(block, rejected=kept)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from distcnn.arrays import Array, find_sorted
-from distcnn.config import CutConfig, GridConfig
+from distcnn.config import CutConfig, GridConfig, SentinelsConfig
 from distcnn.errors import ColumnMissing, FileBroken
 from distcnn.schema import Reason
 
@@ -67,6 +67,7 @@ class ReadRequest:
     cuts: tuple[CutConfig, ...] = ()
     scalars: tuple[str, ...] = ()
     """Further variables of one number per star, named in ``columns`` of the source table."""
+    sentinels: SentinelsConfig = field(default_factory=SentinelsConfig)
 
 
 @runtime_checkable

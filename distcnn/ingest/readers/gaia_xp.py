@@ -71,7 +71,9 @@ class GaiaXp:
             for table in open_tables(table_source, self.hdu):
                 yield from self._from_binary(table, table_source, rows, ids)
 
-        return blocks_of_each(table_sources(path, "XP_CONTINUOUS", self.members, self.delimiter), read)
+        return blocks_of_each(
+            table_sources(path, "XP_CONTINUOUS", self.members, self.delimiter), read
+        )
 
     def _from_text(
         self, table_source: TableSource, rows: int, ids: Array | None

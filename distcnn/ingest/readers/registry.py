@@ -11,7 +11,8 @@ from importlib import import_module
 
 from distcnn.config import FilesConfig
 from distcnn.errors import ConfigError
-from distcnn.ingest.readers.base import Kind, Reader, ReadRequest
+from distcnn.ingest.readers.base import Kind, Reader, ReadRequest, SpectraReader
+from distcnn.ingest.readers.cleaning import CleaningReader, CleaningSpectraReader
 from distcnn.schema import LABELS
 
 EACH_BAND, EACH_LABEL, EACH_SCALAR = "each band", "each label", "each scalar"
@@ -116,7 +117,10 @@ def make_reader(files: FilesConfig, request: ReadRequest) -> Reader:
         )
     entry = able[files.reader]
     _check_columns(entry, files, request)
-    return entry.make(files, request)
+    reader = entry.make(files, request)
+    if isinstance(reader, SpectraReader):
+        return CleaningSpectraReader(reader, request.sentinels)
+    return CleaningReader(reader, request.sentinels)
 
 
 def known_variables(entry: ReaderEntry, request: ReadRequest) -> list[str]:

@@ -65,4 +65,6 @@ def _arrays_of(
         if name in out:
             out[name] = out[name].astype(np.float32)
     keep = (source_id > 0) & member_of(source_id, ids)
-    return Block(block.rows, {**block.columns, "source_id": source_id, **out}).take(keep, tuple(rejected))
+    return Block(block.rows, {**block.columns, "source_id": source_id, **out}).take(
+        keep, tuple(rejected)
+    )

@@ -152,7 +152,7 @@ def identify(value: Any, *, names: bool) -> tuple[int, IdKind, str]:
 
 def _of_text(text: str, names: bool) -> tuple[int, IdKind, str]:
     if is_missing(text):
-        raise RowProblem(Reason.BAD_ID, f"the source_id is missing ({text!r})")
+        raise RowProblem(Reason.NO_ID, f"the source_id is missing ({text!r})")
     if _INTEGER.fullmatch(text):
         return _of_integer(int(text), names)
     designation = _DESIGNATION.fullmatch(text)
@@ -167,7 +167,9 @@ def _of_text(text: str, names: bool) -> tuple[int, IdKind, str]:
 
 
 def _of_integer(value: int, names: bool) -> tuple[int, IdKind, str]:
-    if value <= 0:
+    if value == 0:
+        raise RowProblem(Reason.NO_ID, "the source_id is missing (0)")
+    if value < 0:
         raise _bad(f"{value}, not a positive integer")
     if value <= _LARGEST:
         return value, IdKind.INTEGER, ""
@@ -181,12 +183,14 @@ def _of_integer(value: int, names: bool) -> tuple[int, IdKind, str]:
 
 def _of_float(value: float, text: str) -> tuple[int, IdKind, str]:
     if not np.isfinite(value):
-        raise RowProblem(Reason.BAD_ID, f"the source_id is missing ({text})")
-    if value <= 0 or value % 1:
+        raise RowProblem(Reason.NO_ID, f"the source_id is missing ({text})")
+    if value == 0:
+        raise RowProblem(Reason.NO_ID, "the source_id is missing (0)")
+    if value < 0 or value % 1:
         raise _bad(f"{text}, not a positive integer")
     if value >= _EXACT_FLOAT:
         raise RowProblem(
-            Reason.BAD_ID,
+            Reason.LOST_DIGITS,
             f"source_id is the float {text}, from 2^53 on: the last digits are lost; write "
             "the column as 64-bit integers, from the table that still has them",
         )

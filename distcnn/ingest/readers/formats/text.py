@@ -18,7 +18,7 @@ from isal import igzip, isal_zlib
 
 from distcnn.arrays import Array
 from distcnn.ingest.readers.base import Block, BlockBuilder, Rejected, RowProblem, broken, no_rows
-from distcnn.ingest.readers.formats.fields import MISSING, WHITESPACE, split_row
+from distcnn.ingest.readers.formats.fields import MISSING, split_row
 from distcnn.ingest.readers.formats.identifiers import Identifiers, classify, of_one
 from distcnn.ingest.readers.formats.values import numbers, text_of
 from distcnn.schema import Reason
@@ -67,7 +67,7 @@ class TextTable:
         self.columns = fields
 
     def _split(self, line: bytes) -> list[str]:
-        names = split_row(line.strip() if self.delimiter == WHITESPACE else line, self.separator)
+        names = split_row(line.strip() if self.delimiter == "whitespace" else line, self.separator)
         return [text_of(name).strip('"') for name in names]
 
     @property
@@ -130,7 +130,7 @@ class TextTable:
 def _delimiter(given: str, header: bytes, comments: list[bytes], path: Path) -> str:
     """The delimiter that is configured, declared in ECSV, or the only one the header shows."""
     if given:
-        return WHITESPACE.decode() if given == "whitespace" else given
+        return given
     for comment in comments:
         if comment.startswith(b"# delimiter:"):
             return comment.split(b":", 1)[1].decode().strip().strip("'\"") or " "
@@ -264,6 +264,7 @@ def _parse(table: TextTable, chunk: bytes, selection: TextSelection) -> dict[str
     types: dict[Any, Any] = dict.fromkeys(names.values(), np.float64)
     if not selection.star:
         types[place] = np.int64
+    missing: Any = {number: list(MISSING) for number in names.values() if number != place}
     frame = pd.read_csv(
         io.BytesIO(chunk),
         sep=r"\s+" if table.delimiter == "whitespace" else table.delimiter,
@@ -271,7 +272,7 @@ def _parse(table: TextTable, chunk: bytes, selection: TextSelection) -> dict[str
         names=list(range(len(table.columns))),
         usecols=sorted(types),
         dtype=types,
-        na_values={number: list(MISSING) for number in names.values() if number != place},
+        na_values=missing,
         keep_default_na=False,
         skip_blank_lines=False,
         engine="c",
@@ -300,9 +301,7 @@ def _slow_columns(
             lines.append(check_fields(line, table))
             rows.append(number)
         except RowProblem as problem:
-            rejected.append(
-                Rejected(str(table.path), number, 0, problem.reason, problem.detail)
-            )
+            rejected.append(Rejected(str(table.path), number, 0, problem.reason, problem.detail))
     columns = {name: _column(lines, table.columns.index(name)) for name in selection.numbers}
     if selection.star:
         stars = of_one(selection.star, len(lines))
@@ -314,11 +313,9 @@ def _slow_columns(
     for name, values in columns.items():
         out[name], bad = numbers(values, name, str(table.path))
         problems = bad | problems
-    for place, problem in sorted(problems.items()):
+    for place, why in sorted(problems.items()):
         star = int(stars.source_id[place])
-        rejected.append(
-            Rejected(str(table.path), rows[place], star, problem.reason, problem.detail)
-        )
+        rejected.append(Rejected(str(table.path), rows[place], star, why.reason, why.detail))
     good = np.array([place for place in range(len(rows)) if place not in problems], int)
     rejected.sort(key=lambda row: row.row)
     kept = {name: values[good] for name, values in out.items()}

@@ -18,12 +18,15 @@ _NUMERIC = "biuf"
 
 def text_of(value: str | bytes) -> str:
     """A text without padding (blanks, NUL); bytes that are no UTF-8 are taken as Latin-1."""
-    if isinstance(value, bytes):
-        try:
-            value = value.decode()
-        except UnicodeDecodeError:
-            value = value.decode("latin-1")
-    return value.partition("\0")[0].strip()
+    text = value if isinstance(value, str) else _decoded(value)
+    return text.partition("\0")[0].strip()
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def numbers(column: Array, name: str, file: str) -> tuple[Array, dict[int, RowProblem]]:

@@ -1,0 +1,125 @@
+"""Cleaning: numbers that stand for "no value" become NaN, alike for every reader and format.
+
+Every reader that ``make_reader`` makes is wrapped, so that a new reader need not think of it.
+What became missing here was a number in the file, so it is counted and told.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from distcnn.arrays import Array
+from distcnn.config import SentinelsConfig
+from distcnn.ingest.readers.base import Block, Reader, SpectraReader
+from distcnn.ingest.readers.formats.identifiers import KINDS
+
+_counts: ContextVar[Counter[str] | None] = ContextVar("cleaning_counts", default=None)
+IDENTIFIER = "identifier"
+"""Begins the keys of counts of identifiers."""
+_AS_THEY_ARE = ("wavelength",)
+_ANY_NUMBER = ("flux", "flux_error", "xp", "xp_error")
+"""Roles in which a large negative number may be real: only exact sentinels are missing."""
+
+
+@contextmanager
+def counting() -> Iterator[Counter[str]]:
+    """Count what the readers at work inside take as missing, and identifiers that are no integers.
+
+    Keys are ``variable: what``, such as ``parallax_error: zero or negative``.
+    """
+    counts = Counter[str]()
+    token = _counts.set(counts)
+    try:
+        yield counts
+    finally:
+        _counts.reset(token)
+
+
+@dataclass
+class CleaningReader:
+    """A reader whose blocks have NaN for every value that is missing."""
+
+    reader: Reader
+    sentinels: SentinelsConfig
+
+    def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
+        """Blocks of the reader, cleaned."""
+        for block in self.reader.blocks(path, rows=rows, ids=ids):
+            cleaned, counts = clean(block, self.sentinels)
+            total = _counts.get()
+            if total is not None:
+                total.update(counts)
+            yield cleaned
+
+
+@dataclass
+class CleaningSpectraReader(CleaningReader):
+    """The same for a reader of spectra."""
+
+    reader: SpectraReader
+
+    def wavelength(self, path: Path) -> Array:
+        """Wavelengths [P] of the spectra of a file, as the reader gives them."""
+        return self.reader.wavelength(path)
+
+
+def clean(block: Block, sentinels: SentinelsConfig) -> tuple[Block, Counter[str]]:
+    """The block with NaN for infinities, sentinels and impossible errors, and what there were."""
+    counts = Counter[str]()
+    columns = dict(block.columns)
+    for number, kind in enumerate(KINDS[1:], 1):
+        found = int(np.count_nonzero(columns.get("id_kind", np.empty(0)) == number))
+        counts.update({f"{IDENTIFIER}: {kind}": found} if found else {})
+    for name, values in columns.items():
+        if values.dtype.kind == "f" and name not in _AS_THEY_ARE:
+            columns[name] = _cleaned(name, values, sentinels, counts)
+    return replace(block, columns=columns), counts
+
+
+def _cleaned(name: str, values: Array, sentinels: SentinelsConfig, counts: Counter[str]) -> Array:
+    for what, missing in _rules(name, values, sentinels):
+        number = int(np.count_nonzero(missing))
+        if number:
+            counts[f"{name}: {what}"] += number
+            values = np.where(missing, np.float32("nan"), values).astype(values.dtype)
+    return values
+
+
+def _rules(name: str, values: Array, sentinels: SentinelsConfig) -> Iterator[tuple[str, Array]]:
+    """What may make values of a role missing, and where it does; no value fits two rules."""
+    yield "infinite", np.isinf(values)
+    special = _is_sentinel(values, sentinels.values)
+    magnitude = np.zeros(values.shape, bool)
+    with np.errstate(invalid="ignore"):
+        if (
+            name not in _ANY_NUMBER
+            and not name.startswith("cut/")
+            and sentinels.minimum is not None
+        ):
+            special |= (values <= sentinels.minimum) & np.isfinite(values)
+        if name == "photometry" and sentinels.magnitude is not None:
+            magnitude = (np.abs(values) >= sentinels.magnitude) & np.isfinite(values)
+    yield "sentinel", special
+    yield "no magnitude", magnitude & ~special
+    if name == "parallax_error":
+        with np.errstate(invalid="ignore"):
+            yield "zero or negative", (values <= 0) & ~special & np.isfinite(values)
+
+
+def _is_sentinel(values: Array, sentinels: tuple[float, ...]) -> Array:
+    found = np.zeros(values.shape, bool)
+    if not sentinels or not values.size:
+        return found
+    with np.errstate(invalid="ignore"):
+        # Spectra are large and hold none: one look at the range saves a look for each.
+        near = (values >= min(sentinels) * 1.001) & (values <= max(sentinels) * 0.999)
+        if min(sentinels) < 0 and max(sentinels) < 0 and not near.any():
+            return found
+        for sentinel in sentinels:
+            found |= values.astype(np.float32) == np.float32(sentinel)
+    return found
