@@ -461,7 +461,7 @@ def test_every_variable_that_a_reader_is_said_to_know_is_looked_for(name):
     for variable in known:
         if variable.removesuffix("_error") in LABELS or kind != "labels":
             reader = reader_for(name, kind, columns={variable: "own"})
-            assert "'own'" in repr(vars(reader)), variable
+            assert "'own'" in repr(vars(reader.reader)), variable
 
 
 def test_a_file_of_no_known_format_is_refused(tmp_path):

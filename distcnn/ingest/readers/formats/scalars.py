@@ -10,7 +10,6 @@ from distcnn.ingest.readers.base import (
     Block,
     Rejected,
     RowProblem,
-    broken,
     find_column,
     look_for,
     member_of,

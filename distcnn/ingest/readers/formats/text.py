@@ -277,7 +277,6 @@ def _parse(table: TextTable, chunk: bytes, selection: TextSelection) -> dict[str
         skip_blank_lines=False,
         engine="c",
         index_col=False,
-        float_precision="round_trip",
     )
     columns: dict[str, Array] = {n: frame[at].to_numpy().astype(float) for n, at in names.items()}
     if selection.star:
