@@ -1,7 +1,8 @@
 """The command line: one thin command per function of the pipeline.
 
 Nothing heavy is imported before a command runs, so that ``distcnn --help`` answers at once.
-Exit codes: 0 done, 1 a clear error, 2 wrong usage, 3 finished with stars quarantined.
+Exit codes: 0 done, 1 a clear error, 2 wrong usage, 3 finished with stars quarantined, 130 stopped
+by Ctrl-C (143 by SIGTERM, 129 by SIGHUP).
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from distcnn import __version__
+from distcnn import __version__, stopping
 from distcnn.clusters.registry import backends_help
 from distcnn.errors import DistcnnError, UsageError
 
@@ -33,7 +35,8 @@ class _Guard(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with stopping.ending_in_order():
+                return super().invoke(ctx)
         except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed at exit
             raise typer.Exit(DONE) from None
@@ -42,7 +45,7 @@ class _Guard(TyperGroup):
         except (DistcnnError, OSError) as error:
             code, text = ERROR, str(error)
         except KeyboardInterrupt:
-            code, text = INTERRUPTED, "stopped. The same command again goes on from here."
+            code, text = INTERRUPTED, f"stopped. {stopping.CURE}"
         print(f"distcnn: {text}", file=sys.stderr)
         raise typer.Exit(code)
 
@@ -394,5 +397,10 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of the ``distcnn`` command."""
+    """Run the command line in this process, and end it."""
+    stopping.install()
+    # A terminal, a pipe or a name that cannot show a letter shows its number instead.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -1,10 +1,12 @@
 """What every test may use: a seeded generator and the folder of real data."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 
@@ -29,3 +31,38 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("DISTCNN_DATA names no folder of real data")
     return Path(folder)
+
+
+@pytest.fixture
+def killing() -> Iterator[Callable[[psutil.Popen], psutil.Popen]]:
+    """Takes a process that a test has started; it ends with the test, and all below it.
+
+    Workers and ranks whose parent died first are found by the session, if the process has one
+    of its own.
+    """
+    started: list[psutil.Popen] = []
+
+    def take(process: psutil.Popen) -> psutil.Popen:
+        started.append(process)
+        return process
+
+    yield take
+    for process in started:
+        end_family(process)
+
+
+def end_family(process: psutil.Popen) -> None:
+    """Kill a process, everything below it, and its session if it leads one."""
+    family = [process]
+    for one in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(one.pid) == process.pid or process in one.parents():
+                family.append(one)
+    for one in family:
+        with suppress(psutil.Error):
+            one.kill()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+    process.wait()
+    psutil.wait_procs(family, timeout=60)

@@ -1,27 +1,26 @@
 """The default backend: Dask workers on this machine, one process and one thread each."""
 
 import logging
-import os
-import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dask
 import psutil
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
+from distributed import LocalCluster
 
 from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.clusters.dask_workers.private import scheduler_extensions
 from distcnn.clusters.dask_workers.scratch import scratch_folder
 from distcnn.clusters.dask_workers.settings import dask_settings, thread_variables
+from distcnn.clusters.dask_workers.start import close_at_once, start_workers
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
-START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 
 
@@ -31,7 +30,7 @@ def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
 
     Raises
     ------
-    ClusterError : the workers do not start within a minute, or the dashboard cannot listen.
+    ClusterError : no further worker comes for a minute, or the dashboard cannot listen.
     """
     with open_workers(config, expected_workers(config), _start) as executor:
         yield executor
@@ -60,10 +59,8 @@ def open_workers(
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
         stack.enter_context(dask.config.set(dask_settings(folder, config.threads)))
-        cluster = start(config, workers, folder)
-        stack.callback(_stop, cluster)
-        client = _connect(cluster, workers)
-        stack.callback(client.close)
+        cluster, client = start_workers(lambda: start(config, workers, folder), workers)
+        stack.push(partial(_stop, cluster, client))
         link = cluster.dashboard_link if config.dashboard is not None else None
         yield DaskExecutor(client, config, workers=workers, dashboard=link)
 
@@ -105,39 +102,20 @@ def arguments(config: ClusterConfig, workers: int, folder: Path) -> dict[str, An
 
 def _start(config: ClusterConfig, workers: int, folder: Path) -> Any:
     start: Callable[..., Any] = LocalCluster
-    try:
-        return start(
-            env=thread_variables(config.threads),
-            processes=True,
-            **arguments(config, workers, folder),
-        )
-    except (OSError, RuntimeError, TimeoutError, ValueError) as error:
-        raise _no_workers(workers, error) from error
+    return start(
+        env=thread_variables(config.threads),
+        processes=True,
+        **arguments(config, workers, folder),
+    )
 
 
-def _connect(cluster: Any, workers: int) -> Any:
-    connect: Callable[..., Any] = Client
-    client = connect(cluster, set_as_default=False, timeout=START_TIMEOUT_S)
-    try:
-        client.wait_for_workers(workers, timeout=START_TIMEOUT_S)
-    except TimeoutError as error:
-        client.close()
-        raise _no_workers(workers, error) from error
-    return client
-
-
-def _stop(cluster: Any) -> None:
-    nannies = list(cluster.workers.values())
+def _stop(cluster: Any, client: Any, kind: type[BaseException] | None, *_: object) -> None:
+    """Let workers end what Dask tells them to; after Ctrl-C and the like nobody waits for that."""
+    if kind is not None and not issubclass(kind, Exception):
+        close_at_once(cluster)
+        return
+    client.close()
     try:
         cluster.close(timeout=STOP_TIMEOUT_S)
     except TimeoutError:  # a worker that dies while it starts or stops can leave Dask waiting
-        for process_id in filter(None, (nanny.pid for nanny in nannies)):
-            with suppress(ProcessLookupError):
-                os.kill(process_id, signal.SIGKILL)
-
-
-def _no_workers(workers: int, error: Exception) -> ClusterError:
-    return ClusterError(
-        f"{workers} local workers did not start ({error})",
-        cure="Ask for fewer with --set cluster.workers=N, or run with --cluster serial.",
-    )
+        close_at_once(cluster)

@@ -1,9 +1,14 @@
-"""A run that is killed from outside: opens two workers and works until it dies."""
+"""A run that is stopped from outside: opens two workers and works until it dies.
+
+client_run.py FOLDER            workers touch files there; their numbers are printed
+client_run.py FOLDER deaf       as before, and every exception that stops it is swallowed
+"""
 
 import os
 import sys
 from pathlib import Path
 
+from distcnn import stopping
 from distcnn.clusters import open_cluster
 from distcnn.config import ClusterConfig
 
@@ -20,10 +25,29 @@ def numbered(folder: str):
         number += 1
 
 
-if __name__ == "__main__":
+def work(folder: str) -> None:
     with open_cluster(ClusterConfig(workers=2, dashboard=None)) as executor:
         seen = set()
-        for result in executor(touch, numbered(sys.argv[1])):
+        for result in executor(touch, numbered(folder)):
             if result.unwrap() not in seen:
                 seen.add(result.unwrap())
                 print(result.unwrap(), flush=True)
+
+
+class Swallowing:
+    """Python drops what is raised in ``__del__``, and Dask's futures have one."""
+
+    def __del__(self) -> None:
+        while not stopping.requested():
+            pass
+        for _ in range(100_000):  # the exception is raised in here
+            pass
+
+
+if __name__ == "__main__":
+    stopping.install()
+    with stopping.ending_in_order():
+        if sys.argv[2:] == ["deaf"]:
+            print("deaf", flush=True)
+            Swallowing()
+        work(sys.argv[1])

@@ -4,9 +4,10 @@ import inspect
 from pathlib import Path
 
 from dask._task_spec import Task
-from distributed import Semaphore
+from distributed import Semaphore, SpecCluster
 from distributed.scheduler import DEFAULT_EXTENSIONS
 from distributed.spans import SpansSchedulerExtension
+from distributed.utils import LoopRunner
 
 import distcnn
 from distcnn.clusters.dask_workers.private import ForgetfulSpans, scheduler_extensions
@@ -31,9 +32,15 @@ def test_a_lease_is_renewed_by_a_timer_that_can_be_stopped():
     assert "refresh_callback" in inspect.getsource(Semaphore)
 
 
+def test_clusters_are_known_from_their_beginning_and_their_loops_can_be_stopped():
+    source = inspect.getsource(SpecCluster.__init__)
+    assert source.index("_instances.add") < source.index("_loop_runner.start")
+    assert "timeout" in inspect.signature(LoopRunner.stop).parameters
+
+
 def test_private_parts_of_dask_are_used_in_one_file_only():
     folder = Path(distcnn.__file__).parent
-    names = ("dask._", "_data_producer", "DEFAULT_EXTENSIONS", "refresh_callback")
+    names = ("dask._", "_data_producer", "DEFAULT_EXTENSIONS", "refresh_callback", "_loop_runner")
     found = {
         path.name
         for path in folder.rglob("*.py")

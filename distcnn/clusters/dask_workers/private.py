@@ -10,14 +10,16 @@ Seen in Dask and distributed 2026.1 to 2026.7. Their releases promise nothing ab
   group of more than twice as many tasks as there are threads;
 - ``distributed.spans.SpansSchedulerExtension.observe_tasks`` and
   ``distributed.scheduler.DEFAULT_EXTENSIONS``, for a driver whose memory does not grow with tasks;
-- ``distributed.Semaphore.refresh_callback``, the timer that renews a lease.
+- ``distributed.Semaphore.refresh_callback``, the timer that renews a lease;
+- ``distributed.SpecCluster._instances``, for a cluster whose constructor does not come back, and
+  ``_loop_runner`` of a cluster, whose ``stop`` is left out by a ``close`` that takes too long.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from dask._task_spec import Task
-from distributed import Semaphore
+from distributed import Semaphore, SpecCluster
 from distributed.scheduler import DEFAULT_EXTENSIONS
 from distributed.spans import SpansSchedulerExtension
 
@@ -62,6 +64,16 @@ def make_lease(client: Any, name: str) -> Any:
     """A lock of the scheduler, held by one client at a time, that falls free when it dies."""
     make: Callable[..., Any] = Semaphore
     return make(1, name, scheduler_rpc=client.scheduler, loop=client.loop)
+
+
+def clusters_here() -> set[Any]:
+    """Clusters of this process, those still being made too."""
+    return set(SpecCluster._instances)
+
+
+def stop_loop(cluster: Any, timeout: float) -> None:
+    """End the thread of a cluster within so many seconds, and everything that waits in it."""
+    cluster._loop_runner.stop(timeout)
 
 
 def stop_renewing(lease: Any) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from distcnn.errors import LockHeld
 from distcnn.files import FileLock
+from distcnn.stopping import removed_at_end
 
 PREFIX = "distcnn-workers-"
 
@@ -22,7 +23,8 @@ def scratch_folder() -> Iterator[Path]:
     remove_abandoned(Path(tempfile.gettempdir()))
     folder, lock = _claim_new()
     try:
-        yield folder
+        with removed_at_end(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
