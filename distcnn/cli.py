@@ -124,7 +124,7 @@ def ingest(
     config = _configure(conf, sets, cluster)
     with _listening(config) as listener:
         done = pipeline.ingest_archive(archive_dir, survey, config, listener)
-    raise typer.Exit(_code(done.quarantined))
+    raise typer.Exit(_code(done.quarantined + done.unusable_files))
 
 
 @app.command()

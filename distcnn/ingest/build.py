@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from distcnn.config import IngestConfig
 from distcnn.errors import DistcnnError, FingerprintMismatch, InputError, StoreError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, TaskResult
-from distcnn.ingest.matching import collect_labels
+from distcnn.ingest.matching import CollectedLabels, LabelTable, collect_labels
 from distcnn.ingest.merge import (
     RowSlice,
     drop_duplicates,
@@ -31,10 +31,20 @@ from distcnn.ingest.merge import (
     survey_layout,
     write_quarantine,
 )
+from distcnn.ingest.outcome import (
+    check_files,
+    failures_of,
+    is_mended,
+    poor_joins,
+    tell_failures,
+    tell_unread,
+)
 from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, reader_of
-from distcnn.ingest.staging.columns import Part, to_lines
+from distcnn.ingest.readers.formats.containers import Unread
+from distcnn.ingest.staging.columns import FileFailure, Part, to_lines
 from distcnn.ingest.staging.part import PartRecord, make_part
 from distcnn.location import Location
+from distcnn.schema import Reason
 from distcnn.survey import Ledger, Region, Store, create_store, float_dtype, tile
 
 READ, WRITE = "ingest: read files", "ingest: write survey"
@@ -58,6 +68,11 @@ class IngestSummary:
     reasons: Mapping[str, int]
     """Quarantined rows by reason, of all files."""
 
+    @property
+    def unusable_files(self) -> int:
+        """Files, and members of zip archives, of which nothing could be used."""
+        return self.reasons.get(Reason.UNUSABLE_FILE, 0)
+
 
 def build_survey(
     archive: Path,
@@ -71,7 +86,7 @@ def build_survey(
 
     Raises
     ------
-    InputError : files are missing, broken or on another grid; every such file is named.
+    InputError : files are missing or on another grid, or all of a kind are broken.
     FingerprintMismatch : the survey, or its half, was made from other files or settings.
     ConfigError : the configuration names no rows, or a reader that does not exist.
     """
@@ -95,9 +110,11 @@ def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRec
     """Records of all parts by name, in order, and numbers of quarantined rows by kind."""
     ledger = Ledger.open(plan.staging_folder / "parts.jsonl", plan.fingerprint())
     _check_inputs(plan, ledger)
+    mended = _mended(plan, ledger)
     tasks = plan.part_tasks(_stage_labels(plan, ledger))
     folder = plan.parts_folder
     done = {t.name for t in tasks if t.name in ledger.done and (folder / t.name).exists()}
+    done -= mended
     plan.listener(StageStarted(READ, len(tasks), "files", len(done)))
     _run_tasks(plan, ledger, executor, [task for task in tasks if task.name not in done])
     _check_inputs(plan, ledger)
@@ -109,7 +126,34 @@ def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRec
         quarantined["labels"] = ledger.done["labels"]["rejected"]
     for part in parts.values():
         quarantined.update(part.rejected)
+    _tell(plan, ledger, list(parts.values()))
     return parts, quarantined
+
+
+def _tell(plan: IngestPlan, ledger: Ledger, records: Sequence[PartRecord]) -> None:
+    """Tell what was not read, and files and joins that came to nothing."""
+    of_labels = ledger.done.get("labels", {})
+    failures = [failure for record in records for failure in record.failures]
+    tell_failures(plan, failures_of([*failures, *of_labels.get("failures", [])]))
+    unread = [note for record in records for note in record.unread]
+    tell_unread(plan, (Unread(**note) for note in [*unread, *of_labels.get("unread", [])]))
+    for sentence in poor_joins(plan, records, _labels_of(plan)):
+        plan.listener(Notice(f"{sentence}.", "warning"))
+
+
+def _labels_of(plan: IngestPlan) -> LabelTable | None:
+    path = plan.staging_folder / _LABELS
+    return LabelTable.load(path) if plan.config.labels is not None and path.exists() else None
+
+
+def _mended(plan: IngestPlan, ledger: Ledger) -> set[str]:
+    """Parts for which a file is usable now that was not; the draft of the store lacks its rows."""
+    mended = {name for name, entry in ledger.done.items() if is_mended(plan, entry)}
+    if "labels" in mended:  # every part holds labels
+        mended = set(ledger.done)
+    if mended:
+        shutil.rmtree(plan.draft, ignore_errors=True)
+    return mended
 
 
 def _run_tasks(
@@ -117,15 +161,32 @@ def _run_tasks(
 ) -> None:
     """Make the parts and note each in the ledger; those that can be made are, whatever fails."""
     failures: list[TaskResult[PartTask, PartRecord]] = []
+    made = _records_of_others(ledger, tasks)
+    doubtful: dict[str, PartRecord] = {}
     for result in executor(make_part, tasks):
         if result.error is not None:
             failures.append(result)
             continue
         record = result.unwrap().relative_to(plan.archive)
-        ledger.record(result.task.name, **vars(record))
+        if record.failures:
+            # Not noted as done before it is known that the survey can do without these files.
+            doubtful[result.task.name] = record
+        else:
+            ledger.record(result.task.name, **vars(record))
+            made.append(record)
         plan.listener(Advanced(READ, 1, f"{record.kept} stars"))
     if failures:
         raise _first_error(failures)
+    check_files(plan, [*made, *doubtful.values()])
+    for name, record in doubtful.items():
+        ledger.record(name, **vars(record))
+
+
+def _records_of_others(ledger: Ledger, tasks: Sequence[PartTask]) -> list[PartRecord]:
+    """Records of the parts that an earlier run has made."""
+    here = {task.name for task in tasks} | {"labels"}
+    others = (entry for name, entry in ledger.done.items() if name not in here)
+    return [PartRecord.from_json(entry) for entry in others]
 
 
 def _first_error(failures: Sequence[TaskResult[PartTask, PartRecord]]) -> BaseException:
@@ -161,18 +222,36 @@ def _stage_labels(plan: IngestPlan, ledger: Ledger) -> Path | None:
     if config is None or reader is None:
         return None
     path = plan.staging_folder / _LABELS
-    if "labels" in ledger.done and path.exists():
+    if "labels" in ledger.done and path.exists() and not is_mended(plan, ledger.done["labels"]):
         return path
     files = plan.files["labels"]
-    table, rejected = collect_labels(reader, files, config, rows=_LABEL_BLOCK_ROWS)
-    table.save(path)
-    (plan.staging_folder / _LABELS_REJECTED).write_bytes(to_lines("labels", rejected))
-    inputs = {name: plan.content_hashes[name] for name in map(plan.relative, files)}
-    facts = {"stars": len(table.source_id), "rejected": len(rejected), "inputs": inputs}
-    ledger.record("labels", hashing.of_file(path), **facts)
-    if not len(table.source_id):
+    collected = collect_labels(reader, files, config, rows=_LABEL_BLOCK_ROWS)
+    collected.table.save(path)
+    (plan.staging_folder / _LABELS_REJECTED).write_bytes(to_lines("labels", collected.rejected))
+    ledger.record("labels", hashing.of_file(path), **_facts_of_labels(plan, collected))
+    if not len(collected.table.source_id):
         plan.listener(Notice(f"No label in {files[0].name} passes the cuts.", "warning"))
     return path
+
+
+def _facts_of_labels(plan: IngestPlan, collected: CollectedLabels) -> dict[str, Any]:
+    hashes = {
+        plan.relative(path): plan.content_hashes[plan.relative(path)]
+        for path in plan.files["labels"]
+    }
+    failures = []
+    for path, error in collected.failures:
+        name = plan.relative(path)
+        failures.append(
+            asdict(FileFailure.of("labels", Path(name), error)) | {"hash": hashes.pop(name)}
+        )
+    return {
+        "stars": len(collected.table.source_id),
+        "rejected": len(collected.rejected),
+        "inputs": hashes,
+        "failures": failures,
+        "unread": [asdict(note) for note in collected.unread],
+    }
 
 
 # --- the empty store -------------------------------------------------------------------------
@@ -203,9 +282,10 @@ def _create_store(
     """The whole store, empty, or the half-filled one that an earlier run left."""
     stars = sum(part.kept for part in parts.values())
     if not stars:
+        joins = "".join(f"; {text}" for text in poor_joins(plan, list(parts.values()), None))
         raise InputError(
             f"no star of {plan.archive} is left: {quarantined.get(plan.main_kind, 0)} rows "
-            "were quarantined",
+            f"were quarantined{joins}",
             expected="at least one star",
             cure=f"See the reasons in {plan.parts_folder}/*/rejected.jsonl.",
         )
@@ -314,9 +394,10 @@ def _summary(plan: IngestPlan, counts: Mapping[str, Any], begun: float) -> Inges
     summary = IngestSummary(**numbers, quarantined_by_kind=counts["put_aside"], seconds=seconds)
     if summary.reasons:
         named = ", ".join(f"{reason} {number}" for reason, number in summary.reasons.items())
-        total = sum(summary.reasons.values())
+        rows = sum(summary.reasons.values()) - summary.unusable_files
+        files = f" and {summary.unusable_files} files" if summary.unusable_files else ""
         where = plan.survey / ".distcnn" / "quarantine.parquet"
-        text = f"{total} rows were quarantined ({named}); see {where}."
+        text = f"{rows} rows{files} were quarantined ({named}); see {where}."
         plan.listener(Notice(text, "warning"))
     facts = {"stars": summary.stars, "quarantined": summary.quarantined}
     plan.listener(StageEnded(WRITE, {**facts, "labelled": summary.labelled, "seconds": seconds}))

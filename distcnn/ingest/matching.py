@@ -10,8 +10,11 @@ import numpy as np
 from distcnn import hashing
 from distcnn.arrays import Array, find_sorted
 from distcnn.config import CutConfig, LabelsConfig
+from distcnn.errors import ColumnMissing, FileBroken, InputError
 from distcnn.files import atomic_write
 from distcnn.ingest.readers.base import Block, Reader, Rejected
+from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
+from distcnn.schema import Reason
 
 _RANGE = re.compile(r"[A-Z][A-Za-z]+_(\d{6})-(\d{6})\.csv(?:\.gz)?")
 _HEALPIX_CELLS = 12 * 4**8
@@ -94,19 +97,46 @@ class LabelTable:
             return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
 
 
+@dataclass
+class CollectedLabels:
+    """A label table, the rows of its files that were rejected, and what else was met in them."""
+
+    table: LabelTable
+    rejected: list[Rejected]
+    failures: list[tuple[Path, InputError]]
+    """Files that cannot be used, and why."""
+    unread: list[Unread]
+
+
 def collect_labels(
-    reader: Reader, files: Iterable[Path], config: LabelsConfig, *, rows: int
-) -> tuple[LabelTable, list[Rejected]]:
-    """Read a label table: cut, then keep the row with the best S/N of every star."""
+    reader: Reader, files: Sequence[Path], config: LabelsConfig, *, rows: int
+) -> CollectedLabels:
+    """Read a label table: cut, then keep the row with the best S/N of every star.
+
+    Raises
+    ------
+    FileBroken, ColumnMissing : no file can be used; the error is that of the first.
+    """
     blocks: list[Block] = []
     rejected: list[Rejected] = []
-    for path in files:
-        for block in reader.blocks(path, rows=rows):
-            rejected += block.rejected
-            blocks.append(block.take(_passes(block, config.cuts)))
+    failures: list[tuple[Path, InputError]] = []
+    with collecting_notes() as notes:
+        for path in files:
+            try:
+                of_file = list(reader.blocks(path, rows=rows))
+            except (FileBroken, ColumnMissing) as error:
+                failures.append((path, error))
+                rejected.append(Rejected(str(path), 0, 0, Reason.UNUSABLE_FILE, str(error)))
+                continue
+            for block in of_file:
+                rejected += block.rejected
+                blocks.append(block.take(_passes(block, config.cuts)))
+    if len(failures) == len(files):
+        raise failures[0][1]
     names = ("source_id", "label", "label_error", "label_snr")
     joined = {name: np.concatenate([b.columns[name] for b in blocks]) for name in names}
-    return _best_of_each(joined), rejected
+    rejected += notes.unusable
+    return CollectedLabels(_best_of_each(joined), rejected, failures, notes.unread)
 
 
 def _passes(block: Block, cuts: Iterable[CutConfig]) -> Array:

@@ -249,16 +249,28 @@ SCHEMA = pa.schema([(n, pa.string()) for n in _TEXTS] + [(n, pa.int64()) for n i
 def write_quarantine(path: Path, lists: Iterable[Path], archive: Path) -> dict[str, int]:
     """Join lists of rejected rows (JSON lines) to one table; files are named within the archive.
 
-    Returns the number of rows by reason. Streams: the lists may be long.
+    Returns the number of rows by reason. Streams: the lists may be long. A file that cannot be
+    used stands there once, however many parts asked it for stars.
     """
     reasons: dict[str, int] = {}
+    unusable: set[tuple[str, str]] = set()
     with atomic_write(path) as draft, pq.ParquetWriter(draft, SCHEMA) as writer:
-        for rows in _batches(lists):
+        for batch in _batches(lists):
+            rows = [row for row in batch if not _is_repeated(row, unusable)]
             for row in rows:
                 row["file"] = row["file"].removeprefix(f"{archive}/")
                 reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
             writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
     return dict(sorted(reasons.items()))
+
+
+def _is_repeated(row: Mapping[str, Any], unusable: set[tuple[str, str]]) -> bool:
+    if row["reason"] != Reason.UNUSABLE_FILE:
+        return False
+    key = row["kind"], row["file"]
+    known = key in unusable
+    unusable.add(key)
+    return known
 
 
 def _batches(lists: Iterable[Path]) -> Iterator[list[dict[str, Any]]]:

@@ -14,13 +14,14 @@ import numpy as np
 from distcnn import __version__, hashing
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig, IngestConfig
-from distcnn.errors import ConfigError, InputError
+from distcnn.errors import ColumnMissing, ConfigError, FileBroken, InputError
 from distcnn.events import Listener, Notice
 from distcnn.formatting import dotted
 from distcnn.ingest.matching import content_hash, healpix_range, overlapping_files
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers import Kind, Reader, ReadRequest, SpectraReader, make_reader
+from distcnn.ingest.readers.formats.containers import is_zip
 from distcnn.ingest.selection import ArchiveTree, find_files
 from distcnn.schema import STAR, SURVEY_VARIABLES
 
@@ -192,9 +193,19 @@ class IngestPlan:
         grid, prepare = self.config.grid, self.config.prepare
         if prepare.target is not None:
             return wavelengths(prepare.target)
-        first = self.files["spectra"][0]
-        given = wavelengths(grid) if is_declared(grid) else reader.wavelength(first)
+        given = wavelengths(grid) if is_declared(grid) else self._first_grid(reader)
         return Preparation.for_grid(given, grid, prepare).wavelength
+
+    def _first_grid(self, reader: SpectraReader) -> Array:
+        """The grid of the first file that can be used; the error of the first, if none can."""
+        first: InputError | None = None
+        for path in self.files["spectra"]:
+            try:
+                return reader.wavelength(path)
+            except (FileBroken, ColumnMissing) as error:
+                first = first or error
+        assert first is not None, "without files there is no plan"
+        raise first
 
 
 def plan_ingest(
@@ -229,11 +240,21 @@ def plan_ingest(
             reader_of(config, kind)
             found = find_files(tree, section)
             files[kind] = found.paths
+            _check_members(kind, section, found.paths)
             for sentence in found.left_out:
                 listener(Notice(f"Files of {kind}: {sentence}.", "warning"))
     every = sorted({path for paths in files.values() for path in paths})
     content_hashes = {path.relative_to(archive).as_posix(): content_hash(path) for path in every}
     return IngestPlan(archive, survey, config, files, content_hashes, listener)
+
+
+def _check_members(kind: Kind, section: FilesConfig, paths: Sequence[Path]) -> None:
+    if section.members and not any(map(is_zip, paths)):
+        raise ConfigError(
+            f"ingest.{kind}.members = {section.members!r}",
+            expected="zip archives to choose members of; none of the files is one",
+            cure="Leave 'members' out, or correct 'files'.",
+        )
 
 
 def _groups_of_files(paths: Sequence[Path]) -> Iterator[list[Path]]:

@@ -5,10 +5,11 @@ import gzip
 import numpy as np
 import pytest
 from astropy.table import Table
-from dying_executor import contents, quarantine
-from tiny_archive import PIXELS, array_text, settings
+from dying_executor import DyingExecutor, contents, quarantine
+from tiny_archive import PIXELS, array_text, settings, write_all_star
 
 from distcnn.errors import ColumnMissing, FileBroken, GridMismatch, InputError
+from distcnn.events import Notice
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
 from distcnn.schema import Reason
@@ -31,49 +32,211 @@ def refused(archive, survey, kind, error, **changes) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["Rvs", "GaiaSource", "Xp"])
-def test_truncated_gzip(archive, survey, kind):
-    archive.write()
-    path = archive.folder / archive.name(kind, 1)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    message = refused(archive, survey, path.name, FileBroken)
-    assert "truncated" in message
-    assert ", row " in message
-    assert "_MD5SUM.txt" in message
-    path.write_bytes(whole)
-    assert build_survey(archive.folder, survey, settings(), executor=EXECUTOR).stars == 27
+def left_out(archive, survey, name, stars, **changes) -> str:
+    """What is listed of the one file that cannot be used; the others are in the survey."""
+    events = []
+    executor, config = SerialExecutor(), settings(**changes)
+    summary = build_survey(
+        archive.folder, survey, config, executor=executor, listener=events.append
+    )
+    assert (summary.stars, summary.unusable_files) == (stars, 1)
+    listed = quarantine(survey)
+    listed = listed[listed["reason"] == Reason.UNUSABLE_FILE]
+    assert listed["file"].tolist() == [name]
+    assert listed["row"].tolist() == [0]
+    (told,) = (e.text for e in events if isinstance(e, Notice) and "cannot be used" in e.text)
+    assert name in told
+    return str(listed["detail"].iloc[0])
 
 
-def test_a_gzip_file_of_rotten_bytes(archive, survey):
-    archive.write()
-    path = archive.folder / archive.name("Rvs")
+STARS_LEFT = {"Rvs": 18, "GaiaSource": 18, "Xp": 27}
+"""Stars without the second file of a kind: XP is missing where its file cannot be used."""
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def rot(path):
     rotten = bytearray(path.read_bytes())
     rotten[len(rotten) // 2 : len(rotten) // 2 + 50] = bytes(50)
     path.write_bytes(bytes(rotten))
-    assert "row" in refused(archive, survey, path.name, FileBroken)
 
 
-def test_several_broken_files_are_all_named(archive, survey):
+def keep_header(path):
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    header = next(n for n, line in enumerate(lines) if not line.startswith(b"#"))
+    path.write_bytes(gzip.compress(b"".join(lines[: header + 1])))
+
+
+FAULTS = {
+    "truncated": (truncate, "truncated", True),
+    "rotten": (rot, "row", True),
+    "empty": (lambda path: path.write_bytes(b""), "empty", True),
+    "gzip of nothing": (lambda path: path.write_bytes(gzip.compress(b"")), "empty", True),
+    "header only": (keep_header, "no rows", False),
+    "another text": (lambda path: path.write_bytes(b"<html>404</html>\n"), "no column", False),
+}
+
+
+@pytest.mark.parametrize("kind", ["Rvs", "GaiaSource", "Xp"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_file_of_no_use_is_quarantined_and_the_others_go_in(archive, survey, kind, fault):
+    change, problem, fetch_again = FAULTS[fault]
     archive.write()
-    names = [archive.name("Rvs", number) for number in (0, 2)]
-    for name in names:
-        (archive.folder / name).write_bytes(b"")
-    message = refused(archive, survey, names[0], FileBroken)
-    assert "1 more failed" in message
-    assert names[1] in message
+    name = archive.name(kind, 1)
+    change(archive.folder / name)
+    detail = left_out(archive, survey, name, STARS_LEFT[kind])
+    assert problem in detail
+    assert ("Fetch the file again" in detail) == fetch_again
+    if kind == "Xp":
+        assert np.isnan(contents(survey)["xp"][9:18]).all()
+
+
+@pytest.mark.parametrize("kind", ["Rvs", "GaiaSource", "Xp", "allStar"])
+@pytest.mark.parametrize("fault", ["truncated", "empty"])
+def test_where_all_files_of_a_kind_are_of_no_use_there_is_no_survey(archive, survey, kind, fault):
+    archive.write()
+    paths = sorted(archive.folder.glob(f"{kind}*"))
+    for path in paths:
+        FAULTS[fault][0](path)
+    message = refused(archive, survey, paths[0].name, FileBroken)
+    assert len(paths) == 1 or "2 more failed" in message
+    archive.write()
+    assert build_survey(archive.folder, survey, settings(), executor=EXECUTOR).stars == 27
+
+
+def test_a_file_that_was_mended_meanwhile_is_read_again(archive, survey):
+    archive.write()
+    path = archive.folder / archive.name("Rvs", 1)
+    whole = path.read_bytes()
+    truncate(path)
+    with pytest.raises(KeyboardInterrupt):  # all parts are made, and one shard is written
+        build_survey(archive.folder, survey, settings(), executor=DyingExecutor(3))
+    path.write_bytes(whole)
+    summary = build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
+    assert (summary.stars, summary.unusable_files) == (27, 0)
+
+
+def test_rows_before_the_break_of_a_file_are_not_taken(archive, survey):
+    """Also where several files share a part, and some of them have no errors."""
+    folder = archive.folder
+    folder.mkdir()
+    for number in range(3):
+        names = [f"a{number}", f"b{number}", f"c{number}"]
+        rows = "".join(f"{n},{array_text(np.ones(PIXELS) + number / 8)},1\n" for n in names)
+        text = f"source_id,flux,n\n{rows}".encode()
+        packed = gzip.compress(text + b"x" * (number == 1), mtime=0)
+        (folder / f"s{number}.csv.gz").write_bytes(packed[:-6] if number == 1 else packed)
+    spectra = {"reader": "table", "files": "*.csv.gz"}
+    lone = {"source": None, "source_required": False, "xp": None, "labels": None}
+    left_out(archive, survey, "s1.csv.gz", 6, spectra=spectra, block_rows=1, **lone)
+    flux = contents(survey)["flux"]
+    np.testing.assert_allclose(flux, np.repeat([[1.0], [1.25]], 3, axis=0) + 0 * flux, atol=1e-4)
+
+
+def test_errors_stay_with_their_stars_where_some_files_have_none(archive, survey):
+    folder = archive.folder
+    folder.mkdir()
+    for number in range(3):
+        flux = np.ones((2, PIXELS), "f4")
+        table = Table({"source_id": [10 * number + 1, 10 * number + 2], "flux": flux})
+        if number:
+            table["flux_error"] = flux * 0.01 * number
+        table.write(folder / f"s{number}.fits")
+    spectra = {"reader": "table", "files": "*.fits"}
+    lone = {"source": None, "source_required": False, "xp": None, "labels": None}
+    config = settings(spectra=spectra, prepare__rebin=1, prepare__noise_correlation=1, **lone)
+    build_survey(folder, survey, config, executor=EXECUTOR)
+    stars = contents(survey)
+    error = dict(zip(stars["source_id"].tolist(), stars["flux_error"][:, 5], strict=True))
+    assert np.isnan([error[1], error[2]]).all()
+    np.testing.assert_allclose([error[11], error[12], error[21]], [0.01, 0.01, 0.02], rtol=1e-3)
 
 
 @pytest.mark.parametrize(
     ("kind", "column"), [("Rvs", "flux"), ("GaiaSource", "ra"), ("Xp", "bp_coefficients")]
 )
 def test_missing_column(archive, survey, kind, column):
-    name = archive.name(kind)
-    archive.headers[name] = archive.headers[name].replace(f",{column},", ",other,", 1)
+    for number in range(3):
+        name = archive.name(kind, number)
+        archive.headers[name] = archive.headers[name].replace(f",{column},", ",other,", 1)
     archive.write()
-    message = refused(archive, survey, name, ColumnMissing)
+    message = refused(archive, survey, archive.name(kind), ColumnMissing)
     assert repr(column) in message
     assert "row 0 (header)" in message
+    assert "2 more failed" in message
+
+
+def test_one_table_of_stars_without_rows_is_left_out(tmp_path, survey):
+    """A survey without spectra: the rows come from the source table, and labels from the same."""
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    table = Table({"source_id": [1, 2, 3, 4], "G": np.arange(4.0), "teff": np.full(4, 5000.0)})
+    for number, rows in enumerate((table[:2], table[:0], table[2:])):
+        rows.write(folder / f"t{number}.fits")
+    files = {"reader": "table", "files": "t*"}
+    config = settings(
+        spectra=None, xp=None, bands=["G"], source=files, labels={**files, "labels": ["teff"]}
+    )
+    summary = build_survey(folder, survey, config, executor=EXECUTOR)
+    assert (summary.stars, summary.labelled, summary.unusable_files) == (4, 4, 2)
+    listed = quarantine(survey)
+    assert listed["file"].tolist() == ["t1.fits", "t1.fits"]
+    assert set(listed["kind"]) == {"source", "labels"}
+    assert not listed["detail"].str.contains("Fetch").any()
+
+
+# --- joins that find nothing -------------------------------------------------------------------
+
+
+def told_of(archive, survey, **changes):
+    events = []
+    config = settings(**changes)
+    build_survey(archive.write(), survey, config, executor=EXECUTOR, listener=events.append)
+    return [e.text for e in events if isinstance(e, Notice) and "found" in e.text]
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"), [("GaiaSource", "a row of the source table"), ("Xp", "XP coefficients")]
+)
+def test_a_join_that_finds_nothing_is_told_with_stars_of_both_sides(archive, survey, kind, what):
+    theirs = 7
+    for number in range(3):
+        name = archive.name(kind, number)
+        archive.lines[name] = [
+            line.replace(str(star), str(theirs + n))
+            for n, line in enumerate(archive.lines[name])
+            for star in archive.source_id
+            if f"{star}," in line
+        ]
+    (told,) = told_of(archive, survey, source_required=False)
+    assert told.startswith(f"0 of 27 spectra found {what}: ")
+    assert ", ".join(map(str, archive.source_id[:3])) in told
+    assert f"{theirs}, " in told
+
+
+def test_labels_of_other_stars_are_told(archive, survey):
+    archive.write()
+    write_all_star(archive.folder / "other.fits", np.array([5, 6, 7, 8]))
+    (told,) = told_of(archive, survey, labels={"reader": "apogee", "files": "other.fits"})
+    assert told.startswith("0 of 27 spectra found a label: ")
+    assert "other.fits are 5, 6, 7" in told
+
+
+def test_where_no_star_is_left_for_want_of_a_source_the_message_names_stars(archive, survey):
+    for number in range(3):
+        name = archive.name("GaiaSource", number)
+        archive.lines[name] = [line for n, line in enumerate(archive.lines[name]) if n % 2]
+    archive.write()
+    with pytest.raises(InputError, match="0 of 27 spectra found") as caught:
+        build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
+    assert str(archive.source_id[0]) in str(caught.value)
+    assert str(archive.source_id[0] + 1) in str(caught.value)
+
+
+def test_joins_that_find_their_stars_are_not_told(archive, survey):
+    assert told_of(archive, survey) == []
 
 
 def test_missing_column_of_a_cut(archive, survey):
@@ -199,21 +362,6 @@ def test_spectra_on_another_grid(archive, survey):
     assert "row 1: every spectrum has 50 pixels" in message
     assert "61 pixels of 0.01 nm" in message
     assert "ingest.grid" in message
-
-
-@pytest.mark.parametrize("kind", ["Rvs", "GaiaSource", "Xp", "allStar"])
-def test_empty_file(archive, survey, kind):
-    archive.write()
-    name = "allStar-tiny.fits" if kind == "allStar" else archive.name(kind)
-    (archive.folder / name).write_bytes(b"")
-    assert "empty" in refused(archive, survey, name, FileBroken)
-
-
-def test_a_gzip_file_of_nothing(archive, survey):
-    archive.write()
-    name = archive.name("Rvs")
-    (archive.folder / name).write_bytes(gzip.compress(b""))
-    assert "empty" in refused(archive, survey, name, FileBroken)
 
 
 @pytest.mark.parametrize("part", ["start", "end"])

@@ -11,16 +11,20 @@ that would be several files per part, or columns held in memory. Nor is it faste
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import orjson
 
-from distcnn import hashing
+from distcnn import errors, hashing
 from distcnn.arrays import Array
-from distcnn.ingest.readers.base import Rejected
+from distcnn.errors import ColumnMissing, FileBroken, InputError
+from distcnn.ingest.readers.base import Kind, Rejected
+from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
+from distcnn.schema import Reason
 
 _META = "part.json"
 _FILES = "files.json"
@@ -30,6 +34,30 @@ _REJECTED = "rejected.jsonl"
 def to_lines(kind: str, rejected: Iterable[Rejected]) -> bytes:
     """Rejected rows as lines of JSON."""
     return b"".join(orjson.dumps({"kind": kind, **vars(row)}) + b"\n" for row in rejected)
+
+
+@dataclass(frozen=True)
+class FileFailure:
+    """A file of which nothing can be used, and the error that says why."""
+
+    kind: Kind
+    file: str
+    error: str
+    """Class of the error, in ``distcnn.errors``."""
+    problem: str
+    expected: str
+    cure: str
+
+    @classmethod
+    def of(cls, kind: Kind, path: Path, error: InputError) -> "FileFailure":
+        """The failure of a file with that error."""
+        text = error.problem, error.expected, error.cure
+        return cls(kind, str(path), type(error).__name__, *text)
+
+    def as_error(self, cure: str = "") -> InputError:
+        """The error, with one more sentence of cure."""
+        kind: type[InputError] = getattr(errors, self.error)
+        return kind(self.problem, expected=self.expected, cure=f"{self.cure} {cure}".strip())
 
 
 @dataclass
@@ -58,6 +86,42 @@ class PartWriter:
         self.draft.mkdir(parents=True)
         self.columns: dict[str, ColumnSpec] = {}
         self.rejected: dict[str, int] = {}
+        self.failures: list[FileFailure] = []
+        self.unread: list[Unread] = []
+
+    @contextmanager
+    def whole_or_none(self, kind: Kind, path: Path) -> Iterator[None]:
+        """What is staged of a file inside stays only if the file can be used to its end.
+
+        A file that cannot is noted in ``failures`` and among the rejected rows, and whatever was
+        staged of it is taken back. Other errors are those of settings, which a user has to mend.
+        """
+        rows = {name: spec.rows for name, spec in self.columns.items()}
+        lines = self.draft / _REJECTED
+        before = dict(self.rejected), lines.stat().st_size if lines.exists() else 0
+        with collecting_notes() as notes:
+            try:
+                yield
+            except (FileBroken, ColumnMissing) as error:
+                self._return_to(rows, *before)
+                self.failures.append(FileFailure.of(kind, path, error))
+                unusable = [Rejected(str(path), 0, 0, Reason.UNUSABLE_FILE, str(error))]
+            else:
+                unusable = notes.unusable
+        self.reject(kind, unusable)
+        self.unread += [note for note in notes.unread if note not in self.unread]
+
+    def _return_to(self, rows: Mapping[str, int], rejected: dict[str, int], size: int) -> None:
+        for name, spec in list(self.columns.items()):
+            if name not in rows:
+                self.remove(name)
+            elif spec.rows != rows[name]:
+                spec.rows = rows[name]
+                row_bytes = spec.row_size * np.dtype(spec.dtype).itemsize
+                os.truncate(self.draft / name, spec.rows * row_bytes)
+        self.rejected = rejected
+        if (self.draft / _REJECTED).exists():
+            os.truncate(self.draft / _REJECTED, size)
 
     def append(self, columns: Mapping[str, Array]) -> None:
         """Add rows to columns; a column keeps the type and width that it began with."""

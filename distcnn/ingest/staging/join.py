@@ -1,12 +1,12 @@
 """Joining: what other files know of the stars of a part, row by row of the part."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from distcnn.arrays import Array
+from distcnn.arrays import Array, find_sorted
 from distcnn.ingest.matching import LabelTable
 from distcnn.ingest.plan import PartTask, further_scalars, reader_of
 from distcnn.ingest.readers import Block, Kind, Rejected
@@ -60,22 +60,30 @@ def stage_sources(task: PartTask, writer: PartWriter) -> None:
     """Rows of a survey without spectra: those of the source table."""
     reader = reader_of(task.config, "source")
     assert reader is not None
+    writer.append(_empty_source(task, 0))
+    writer.append({name: np.empty(0, np.int64) for name in ("source_id", "row")})
+    writer.append({"file": np.empty(0, np.int32)})
     for number, path in enumerate(task.files):
-        for block in reader.blocks(path, rows=_SOURCE_BLOCK_ROWS):
-            writer.reject("source", block.rejected)
-            columns = _empty_source(task, len(block))
-            for name, values in columns.items():
-                values[:] = block.columns.get(name, values)
-            columns |= {"source_id": block.columns["source_id"], "row": block.rows}
-            columns["file"] = np.full(len(block), number, np.int32)
-            writer.append(columns)
+        with writer.whole_or_none("source", path):
+            for block in reader.blocks(path, rows=_SOURCE_BLOCK_ROWS):
+                writer.reject("source", block.rejected)
+                columns = _empty_source(task, len(block))
+                for name, values in columns.items():
+                    values[:] = block.columns.get(name, values)
+                columns |= {"source_id": block.columns["source_id"], "row": block.rows}
+                columns["file"] = np.full(len(block), number, np.int32)
+                writer.append(columns)
 
 
-def join_source(task: PartTask, writer: PartWriter, stars: PartStars) -> None:
-    """Stage positions, magnitudes, parallax and S/N; quarantine stars that have no source row."""
+def join_source(task: PartTask, writer: PartWriter, stars: PartStars) -> int:
+    """Stage positions, magnitudes, parallax and S/N; quarantine stars that have no source row.
+
+    Returns the number of stars that have one.
+    """
     columns = _empty_source(task, len(stars.keep))
     found = np.zeros(len(stars.keep), bool)
-    for block in _MatchingRows(task, writer, stars).blocks("source", task.source, found):
+    matching = _MatchingRows(task, writer, stars, columns)
+    for block in matching.blocks("source", task.source, found):
         at = stars.find(block.columns["source_id"])
         for name, values in columns.items():
             if name in block.columns:
@@ -87,9 +95,11 @@ def join_source(task: PartTask, writer: PartWriter, stars: PartStars) -> None:
         np.isfinite(columns["snr"]), columns["snr"], writer.read("spectrum_snr")
     )
     writer.remove("ra", "dec")  # those of the spectra; what follows replaces them
+    count = int((found & stars.keep).sum())
     if task.config.source is not None and task.config.source_required:
         _reject_unknown(task, writer, stars, found)
     writer.append(columns | {"snr": columns["snr"].astype(np.float32)})
+    return count
 
 
 def _reject_unknown(task: PartTask, writer: PartWriter, stars: PartStars, found: Array) -> None:
@@ -107,11 +117,15 @@ def _reject_unknown(task: PartTask, writer: PartWriter, stars: PartStars, found:
 
 @dataclass
 class _MatchingRows:
-    """Rows of other files that belong to our stars; of a star that comes twice only the first."""
+    """Rows of other files that belong to our stars; of a star that comes twice only the first.
+
+    ``columns`` are filled from the blocks; the rows of a file that breaks off are emptied again.
+    """
 
     task: PartTask
     writer: PartWriter
     stars: PartStars
+    columns: Mapping[str, Array]
 
     def blocks(self, kind: Kind, paths: Iterable[Path], found: Array) -> Iterator[Block]:
         """Blocks of first rows; ``found`` marks the part rows that were found so far."""
@@ -120,14 +134,20 @@ class _MatchingRows:
             return
         rows = _SOURCE_BLOCK_ROWS if kind == "source" else self.task.config.block_rows
         for path in paths:
-            for block in reader.blocks(path, rows=rows, ids=self.stars.ids):
-                self.writer.reject(kind, block.rejected)
-                at = self.stars.find(block.columns["source_id"])
-                new = STAR_KEY.first_of_each(block.columns) & ~found[at]
-                self.writer.reject(kind, _repeated(path, block, ~new))
-                found[at] = True
-                if new.any():
-                    yield block.take(new)
+            before, failed = found.copy(), len(self.writer.failures)
+            with self.writer.whole_or_none(kind, path):
+                for block in reader.blocks(path, rows=rows, ids=self.stars.ids):
+                    self.writer.reject(kind, block.rejected)
+                    at = self.stars.find(block.columns["source_id"])
+                    new = STAR_KEY.first_of_each(block.columns) & ~found[at]
+                    self.writer.reject(kind, _repeated(path, block, ~new))
+                    found[at] = True
+                    if new.any():
+                        yield block.take(new)
+            if len(self.writer.failures) > failed:
+                for values in self.columns.values():
+                    values[found & ~before] = np.nan
+                found[:] = before
 
 
 def _repeated(path: Path, block: Block, which: Array) -> Iterator[Rejected]:
@@ -137,19 +157,20 @@ def _repeated(path: Path, block: Block, which: Array) -> Iterator[Rejected]:
         yield Rejected(str(path), row, star, Reason.DUPLICATE, detail)
 
 
-def join_xp(task: PartTask, writer: PartWriter, stars: PartStars) -> None:
-    """Stage XP coefficients."""
+def join_xp(task: PartTask, writer: PartWriter, stars: PartStars) -> int:
+    """Stage XP coefficients; returns the number of stars that have some."""
     if task.config.xp is None:
-        return
+        return 0
     shape = (len(stars.keep), 2 * XP_COEFFICIENTS)
     # On disk, so that a table of any length takes the memory of its blocks.
     arrays = {name: _on_disk(writer, name, shape) for name in ("xp", "xp_error")}
     found = np.zeros(len(stars.keep), bool)
-    for block in _MatchingRows(task, writer, stars).blocks("xp", task.xp, found):
+    for block in _MatchingRows(task, writer, stars, arrays).blocks("xp", task.xp, found):
         at = stars.find(block.columns["source_id"])
         for name, values in arrays.items():
             if name in block.columns:
                 values[at] = block.columns[name]
+    return int((found & stars.keep).sum())
 
 
 def _on_disk(writer: PartWriter, name: str, shape: tuple[int, int]) -> Array:
@@ -164,11 +185,12 @@ def _on_disk(writer: PartWriter, name: str, shape: tuple[int, int]) -> Array:
     return np.memmap(writer.draft / name, np.float32, "r+", shape=shape)
 
 
-def join_labels(task: PartTask, writer: PartWriter, stars: PartStars) -> Array:
-    """Stage reference labels; returns which stars have one."""
+def join_labels(task: PartTask, writer: PartWriter, stars: PartStars) -> tuple[Array, int]:
+    """Stage reference labels; returns which stars have one, and how many are in the table."""
     if task.labels is None:
-        return np.zeros(len(stars.keep), bool)
+        return np.zeros(len(stars.keep), bool), 0
     table = LabelTable.load(task.labels)
     label, error, snr = table.look_up(stars.source_id)
     writer.append({"label": label, "label_error": error, "label_snr": snr})
-    return np.asarray(np.isfinite(label).any(axis=1))
+    known = find_sorted(table.source_id, stars.source_id)[1]
+    return np.asarray(np.isfinite(label).any(axis=1)), int((known & stars.keep).sum())

@@ -5,7 +5,7 @@ comes out the same whenever and wherever it is made.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from distcnn.ingest.staging.join import (
 from distcnn.ingest.staging.scale import ErrorRange
 from distcnn.ingest.staging.spectra import stage_spectra
 from distcnn.survey import STAR_KEY
+
+FIRST_IDS = 3
+"""Stars named when a join finds nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,32 +51,47 @@ class PartRecord:
     """Smallest positive flux error; 1 if there is none."""
     error_high: float = 1.0
     """Largest flux error."""
+    found: dict[str, int] = field(default_factory=dict)
+    """Different stars, and how many of them are in the source table, XP files and labels."""
+    failures: list[dict[str, str]] = field(default_factory=list)
+    """Files that could not be used (``FileFailure``), with their ``hash``."""
+    unread: list[dict[str, str]] = field(default_factory=list)
+    """What was seen and not read (``Unread``)."""
+    first_ids: list[int] = field(default_factory=list)
+    """The first stars of the part, whatever became of them."""
 
     def relative_to(self, archive: Path) -> "PartRecord":
         """The same with paths relative to the archive, which are the same on every machine."""
-        names = {Path(p).relative_to(archive).as_posix(): h for p, h in self.inputs.items()}
-        return replace(self, inputs=names)
+
+        def name(path: str) -> str:
+            return Path(path).relative_to(archive).as_posix()
+
+        failures = [failure | {"file": name(failure["file"])} for failure in self.failures]
+        inputs = {name(path): hash_ for path, hash_ in self.inputs.items()}
+        return replace(self, inputs=inputs, failures=failures)
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "PartRecord":
         """The record of a ledger's line, whose further keys are the ledger's own."""
-        return cls(**{f.name: entry[f.name] for f in fields(cls) if f.name in entry})
+        return cls(**{one.name: entry[one.name] for one in fields(cls) if one.name in entry})
 
 
 def make_part(task: PartTask) -> PartRecord:
     """Stage one part.
 
+    A file that cannot be used is noted in the record and among the rejected rows.
+
     Raises
     ------
-    FileBroken, ColumnMissing, GridMismatch : a file cannot be used.
+    GridMismatch : spectra stand on a grid other than declared.
     """
     # Before reading: a file that changes meanwhile then no longer has the hash noted for it.
     hashes = {str(path): content_hash(path) for path in (*task.files, *task.source, *task.xp)}
     writer = PartWriter(task.folder / task.name, task.kind, task.files)
     try:
         errors = _stage(task, writer)
-        stars, labelled = _join(task, writer)
-        record = _record(writer, stars, labelled, hashes)
+        stars, labelled, found = _join(task, writer)
+        record = _record(writer, stars, labelled, found, hashes)
         record = replace(record, error_low=errors.low, error_high=errors.high)
     except BaseException:
         writer.discard()
@@ -89,26 +107,34 @@ def _stage(task: PartTask, writer: PartWriter) -> ErrorRange:
     return ErrorRange()
 
 
-def _join(task: PartTask, writer: PartWriter) -> tuple[PartStars, Array]:
-    """The stars of the part, all columns staged, and which of them have labels."""
+def _join(task: PartTask, writer: PartWriter) -> tuple[PartStars, Array, dict[str, int]]:
+    """The stars of the part, all columns staged, which have labels, and how many were found."""
     source_id, rows = writer.read("source_id"), writer.read("row")
     stars = PartStars(source_id, rows, STAR_KEY.first_of_each({"source_id": source_id}))
     writer.reject(task.kind, duplicates(task, writer, stars))
+    found = {"stars": int(stars.keep.sum())}
     if task.kind == "spectra":
-        join_source(task, writer, stars)
-    join_xp(task, writer, stars)
-    labelled = join_labels(task, writer, stars)
+        found["source"] = join_source(task, writer, stars)
+    found["xp"] = join_xp(task, writer, stars)
+    labelled, found["labels"] = join_labels(task, writer, stars)
     writer.append({"keep": stars.keep})
-    return stars, labelled
+    return stars, labelled, found
 
 
 def _record(
-    writer: PartWriter, stars: PartStars, labelled: Array, hashes: dict[str, str]
+    writer: PartWriter,
+    stars: PartStars,
+    labelled: Array,
+    found: dict[str, int],
+    hashes: dict[str, str],
 ) -> PartRecord:
     kept = stars.source_id[stars.keep]
+    failed = [asdict(failure) | {"hash": hashes[failure.file]} for failure in writer.failures]
+    # A file of which nothing was used may be mended, so it does not count as an input.
+    used = hashes.keys() - {failure.file for failure in writer.failures}
     return PartRecord(
         digest=writer.close(),
-        inputs=hashes,
+        inputs={path: hash_ for path, hash_ in hashes.items() if path in used},
         rows=len(stars.source_id),
         kept=len(kept),
         first_id=int(kept.min()) if len(kept) else 0,
@@ -116,4 +142,8 @@ def _record(
         labelled=int((labelled & stars.keep).sum()),
         rejected=writer.rejected,
         has_error="flux_error" in writer.columns,
+        found=found,
+        failures=failed,
+        unread=[asdict(note) for note in writer.unread],
+        first_ids=stars.source_id[:FIRST_IDS].tolist(),
     )

@@ -122,3 +122,7 @@ class ErrorRange:
             smallest = float(np.min(error, initial=np.inf, where=error > 0))
             largest = float(np.max(error, initial=0.0, where=error > 0))
         self.low, self.high = min(self.low, smallest), max(self.high, largest)
+
+    def join(self, other: "ErrorRange") -> None:
+        """Widen to the range of another file."""
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)

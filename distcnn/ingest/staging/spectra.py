@@ -15,38 +15,61 @@ from distcnn.ingest.staging.scale import ErrorRange, FluxEncoding, ScaleOfFile
 from distcnn.schema import MaskBit, Reason
 
 Problem = tuple[Reason, str]
+_ROWS_OF_NAN = 1024
 
 
 def stage_spectra(task: PartTask, writer: PartWriter) -> ErrorRange:
     """Stage the usable rows of all files of a part; the others are noted as rejected.
 
-    Returns the range of the flux errors, which decides how the survey stores them.
+    A file that cannot be used is noted as a whole. Returns the range of the flux errors, which
+    decides how the survey stores them.
 
     Raises
     ------
-    FileBroken, ColumnMissing, GridMismatch, ScaleMismatch : a file cannot be used.
+    GridMismatch, ScaleMismatch : the spectra of a file do not fit the settings.
     """
     reader = spectra_reader_of(task.config)
     assert reader is not None
     writer.append(_no_spectra(task))
     errors, encoding = ErrorRange(), FluxEncoding.of(task.config.store)
     for number, path in enumerate(task.files):
-        preparation = _preparation(task, path, reader)
-        scale = ScaleOfFile(encoding)
-        for block in reader.blocks(path, rows=task.config.block_rows):
-            writer.reject("spectra", block.rejected)
-            if len(block):
-                problems, columns = _prepare_block(task, block, preparation, scale)
-                writer.reject("spectra", _rejected(block, str(path), problems))
-                keep = np.ones(len(block), bool)
-                keep[list(problems)] = False
-                columns["file"] = np.full(len(block), number, np.int32)
-                columns = {name: values[keep] for name, values in columns.items()}
-                if "flux_error" in columns:
-                    errors.include(columns["flux_error"])
-                writer.append(columns)
-        scale.check(path, task.config.store)
+        with writer.whole_or_none("spectra", path):
+            errors.join(_stage_file(task, writer, reader, number, ScaleOfFile(encoding)))
     return errors
+
+
+def _stage_file(
+    task: PartTask, writer: PartWriter, reader: SpectraReader, number: int, scale: ScaleOfFile
+) -> ErrorRange:
+    path, errors = task.files[number], ErrorRange()
+    preparation = _preparation(task, path, reader)
+    for block in reader.blocks(path, rows=task.config.block_rows):
+        writer.reject("spectra", block.rejected)
+        if len(block):
+            problems, columns = _prepare_block(task, block, preparation, scale)
+            writer.reject("spectra", _rejected(block, str(path), problems))
+            keep = np.ones(len(block), bool)
+            keep[list(problems)] = False
+            columns["file"] = np.full(len(block), number, np.int32)
+            columns = {name: values[keep] for name, values in columns.items()}
+            if "flux_error" in columns:
+                errors.include(columns["flux_error"])
+            writer.append(_with_error(columns, writer))
+    scale.check(path, task.config.store)
+    return errors
+
+
+def _with_error(columns: dict[str, Array], writer: PartWriter) -> dict[str, Array]:
+    """The columns with errors of NaN, if only some files of the part have errors."""
+    if "flux_error" not in columns and "flux_error" in writer.columns:
+        nothing = np.full_like(columns["flux"], np.nan)
+        return columns | {"flux_error": nothing}
+    if "flux_error" in columns and "flux_error" not in writer.columns:
+        missing, width = writer.columns["source_id"].rows, columns["flux_error"].shape[1]
+        for start in range(0, missing, _ROWS_OF_NAN):
+            rows = min(_ROWS_OF_NAN, missing - start)
+            writer.append({"flux_error": np.full((rows, width), np.nan, np.float32)})
+    return columns
 
 
 def _no_spectra(task: PartTask) -> dict[str, Array]:

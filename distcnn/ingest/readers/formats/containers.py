@@ -20,7 +20,7 @@ from typing import IO, TypeVar, cast
 
 from isal import igzip
 
-from distcnn.errors import InputError
+from distcnn.errors import ColumnMissing, FileBroken, InputError
 from distcnn.ingest.readers.base import Block, Rejected, broken
 from distcnn.ingest.readers.formats.text import TextTable, open_bytes
 from distcnn.ingest.selection import is_left_over, listed
@@ -287,7 +287,7 @@ def blocks_of_each(
                 begun = True
                 yield block
             good += 1
-        except InputError as error:
+        except (FileBroken, ColumnMissing) as error:
             if begun or not source.is_member or notes is None:
                 raise
             first, failed = first or error, failed + 1

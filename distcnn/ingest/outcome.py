@@ -1,0 +1,116 @@
+"""What became of files and joins, told once for the whole survey."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from itertools import islice
+
+from distcnn.errors import ConfigError, InputError
+from distcnn.events import Notice
+from distcnn.ingest.matching import LabelTable
+from distcnn.ingest.plan import IngestPlan, reader_of
+from distcnn.ingest.readers import Kind
+from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
+from distcnn.ingest.selection import listed
+from distcnn.ingest.staging.columns import FileFailure
+from distcnn.ingest.staging.part import FIRST_IDS, PartRecord
+
+MIN_SHARE_FOUND = 0.01
+"""Share of stars found in another file below which something may be wrong with their names."""
+_FINDS = {"source": "a row of the source table", "xp": "XP coefficients", "labels": "a label"}
+
+
+def is_mended(plan: IngestPlan, entry: Mapping[str, object]) -> bool:
+    """Whether a file that could not be used for a ledger's entry is another one now."""
+    failures = entry.get("failures", [])
+    assert isinstance(failures, list)
+    return any(plan.content_hashes.get(one["file"]) != one["hash"] for one in failures)
+
+
+def failures_of(records: Iterable[Mapping[str, str]]) -> list[FileFailure]:
+    """Failures as they stand in ledgers, each file once."""
+    names = [one.name for one in fields(FileFailure)]
+    found = (FileFailure(**{n: record[n] for n in names}) for record in records)  # type: ignore[arg-type]
+    return list({(failure.kind, failure.file): failure for failure in found}.values())
+
+
+def check_files(plan: IngestPlan, records: Sequence[PartRecord]) -> None:
+    """Refuse a survey for which no file of a kind can be used.
+
+    Raises
+    ------
+    InputError : that of the first file, naming others.
+    """
+    used = {name for record in records for name in record.inputs}
+    failures = failures_of(failure for record in records for failure in record.failures)
+    for kind in plan.files:
+        failed = sorted((f for f in failures if f.kind == kind), key=lambda f: f.file)
+        names = {plan.relative(path) for path in plan.files[kind]}
+        if failed and not names & used - {failure.file for failure in failed}:
+            others = [failure.file for failure in failed[1:]]
+            more = f"{len(others)} more failed: {listed(others)}." if others else ""
+            raise failed[0].as_error(more)
+
+
+def tell_failures(plan: IngestPlan, failures: Sequence[FileFailure]) -> None:
+    """One warning per kind of file for those that could not be used."""
+    for kind, paths in plan.files.items():
+        failed = sorted((f for f in failures if f.kind == kind), key=lambda f: f.file)
+        if failed:
+            others = [failure.file for failure in failed[1:]]
+            more = f" The others: {listed(others)}." if others else ""
+            text = f"{len(failed)} of {len(paths)} files of {kind} cannot be used and were left out"
+            plan.listener(Notice(f"{text}: {failed[0].as_error()}{more}", "warning"))
+
+
+def tell_unread(plan: IngestPlan, unread: Iterable[Unread]) -> None:
+    """One notice per sort of thing that was seen in files and not read."""
+    sorts: dict[tuple[str, str], list[str]] = {}
+    for note in dict.fromkeys(unread):
+        sorts.setdefault((note.what, note.cure), []).append(note.where)
+    for (what, cure), places in sorts.items():
+        text = f"Not read: {len(places)} {what} ({listed(places)}); {cure}."
+        plan.listener(Notice(text))
+
+
+def poor_joins(
+    plan: IngestPlan, records: Sequence[PartRecord], labels: LabelTable | None
+) -> list[str]:
+    """A sentence for every kind of file in which none or few of the stars were found."""
+    told = []
+    for kind in ("source", "xp", "labels"):
+        if kind not in plan.files or kind == plan.main_kind:
+            continue
+        stars = sum(r.found.get("stars", 0) if kind == "source" else r.kept for r in records)
+        found = sum(record.found.get(kind, 0) for record in records)
+        known = len(labels.source_id) if kind == "labels" and labels is not None else stars
+        if found < max(MIN_SHARE_FOUND * min(stars, known), 1) and stars and known:
+            theirs = _first_ids(plan, kind, labels)
+            ours = list(islice((i for record in records for i in record.first_ids), FIRST_IDS))
+            what = "spectra" if plan.main_kind == "spectra" else "stars"
+            told.append(
+                f"{found} of {stars} {what} found {_FINDS[kind]}: the first stars are "
+                f"{_named(ours)}; those of {plan.files[kind][0].name} are {_named(theirs)}. "
+                f"Check ingest.{kind}: files, and 'source_id' in 'columns'"
+            )
+    return told
+
+
+def _named(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids)) or "none"
+
+
+def _first_ids(plan: IngestPlan, kind: Kind, labels: LabelTable | None) -> list[int]:
+    """The first stars that the files of a kind know."""
+    if kind == "labels" and labels is not None:
+        return [int(star) for star in labels.source_id[:FIRST_IDS]]
+    reader = reader_of(plan.config, kind)
+    assert reader is not None
+    with collecting_notes():
+        for path in plan.files[kind]:
+            try:
+                for block in reader.blocks(path, rows=FIRST_IDS):
+                    if len(block):
+                        return [int(star) for star in block.columns["source_id"][:FIRST_IDS]]
+            except (InputError, ConfigError):
+                continue
+    return []
