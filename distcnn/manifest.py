@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, PrivateA
 from distcnn import hashing
 from distcnn.config import SplitConfig
 from distcnn.errors import DigestMismatch, PackageError
+from distcnn.labels import described
 from distcnn.location import Address, Location
 from distcnn.schema import PACKAGE_FORMAT
 
@@ -57,6 +58,10 @@ class LabelEntry(Section):
 
     name: str
     unit: str = ""
+    ucd: str | None = None
+    """This and the rest: of labels that ``schema.LABELS`` does not tell of."""
+    symbol: str | None = None
+    description: str | None = None
 
 
 class ScalingSection(Section):
@@ -242,6 +247,16 @@ class Manifest(Section):
     def label_names(self) -> tuple[str, ...]:
         """Names of the labels, in output order."""
         return tuple(label.name for label in self.labels)
+
+    @property
+    def own_labels(self) -> dict[str, dict[str, str]]:
+        """What the package says of labels that ``schema.LABELS`` does not tell of."""
+        told = {label.name: label.model_dump(exclude={"name"}) for label in self.labels}
+        known = {
+            name: {part: text for part, text in parts.items() if isinstance(text, str) and text}
+            for name, parts in told.items()
+        }
+        return described(self.label_names, known)
 
     @property
     def training_split(self) -> SplitConfig:

@@ -155,9 +155,12 @@ def distil_package(
 @_on_this_machine
 def describe_agreement(small: Path) -> str:
     """Text telling how a distilled package agrees with its ensemble on the test split."""
+    from distcnn.labels import present
+    from distcnn.manifest import read_manifest
     from distcnn.report.text import package_evaluation
 
-    return "\n".join(package_evaluation.describe_agreement(small))
+    with present(read_manifest(small).own_labels):
+        return "\n".join(package_evaluation.describe_agreement(small))
 
 
 @_on_this_machine

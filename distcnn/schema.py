@@ -4,6 +4,7 @@ This page is the data model. Readers, stores, catalogues and documentation all p
 nothing here computes anything.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag, StrEnum
 
@@ -126,6 +127,26 @@ LABELS = {
 
 DEFAULT_LABELS = ("teff", "logg", "mh", "alpham", "feh")
 """What is measured unless a configuration names other labels, and all that the simulator knows."""
+
+
+LABEL_ENDINGS = (
+    "",
+    "_error",
+    "_error_low",
+    "_error_high",
+    "_noise",
+    "_scatter",
+    "_debiased",
+    "_debiased_error",
+)
+"""Columns of a label in a catalogue: its name with each of these endings."""
+
+
+def label_columns(labels: Sequence[str]) -> list[str]:
+    """Names of all the columns that a catalogue has because of its labels."""
+    own = [f"{name}{ending}" for name in labels for ending in LABEL_ENDINGS]
+    pairs = [f"{a}_{b}_corr" for place, b in enumerate(labels) for a in labels[:place]]
+    return [*own, *pairs, *(f"e{name}" for name in labels if name in DEFAULT_LABELS)]
 
 
 class MaskBit(IntFlag):

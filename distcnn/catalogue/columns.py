@@ -8,8 +8,10 @@ Correlations of errors are named as Gaia's are: ``teff_logg_corr``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from distcnn.schema import LABELS, PREDICTION_VARIABLES, Status
+from distcnn.labels import OwnLabels, label_info
+from distcnn.schema import LABELS, PREDICTION_VARIABLES, LabelInfo, Status
 from distcnn.survey import STAR_KEY, RowKey
 
 BOUNDARY_TESTS = (
@@ -85,6 +87,7 @@ LABEL_COLUMNS = (
 """The columns of each label, in this order."""
 
 FLAG_BOUNDARY = "flag_boundary"
+Label = TypeVar("Label")
 
 
 @dataclass(frozen=True)
@@ -105,29 +108,28 @@ class Column:
     index: int | None = None
 
 
-def columns(labels: Sequence[str], key: RowKey = STAR_KEY) -> tuple[Column, ...]:
+def columns(
+    labels: Sequence[str], key: RowKey = STAR_KEY, own: OwnLabels | None = None
+) -> tuple[Column, ...]:
     """The columns of a catalogue whose predictions have these labels, in their order.
 
-    Labels that the schema does not know have no unit and no sentence, and are left out.
+    ``own``: what the predictions say of labels that the schema does not tell of.
     """
-    known = [(index, label) for index, label in enumerate(labels) if label in LABELS]
+    known = [label_info(label, own or {}) for label in labels]
+    published = [(n, info) for n, info in enumerate(known) if info.name in PUBLISHED_LABELS]
     return (
         *_identity(key),
-        *(column for index, label in known for column in _of_label(label, index)),
-        *(
-            _correlation(one, other, index)
-            for index, (one, other) in enumerate(pairs(labels))
-            if one in LABELS and other in LABELS
-        ),
+        *(column for index, info in enumerate(known) for column in _of_label(info, index)),
+        *(_correlation(*pair, index) for index, pair in enumerate(pairs(known))),
         *_quality(),
-        *(_published_error(label, index) for index, label in known if label in PUBLISHED_LABELS),
+        *(_published_error(info, index) for index, info in published),
         Column(
             FLAG_BOUNDARY, "S8", "", "meta.code.qual", "A8", _boundary_sentence(), FLAG_BOUNDARY
         ),
     )
 
 
-def pairs(labels: Sequence[str]) -> list[tuple[str, str]]:
+def pairs(labels: Sequence[Label]) -> list[tuple[Label, Label]]:
     """Every label with those before it, in the order of a prediction store's ``pair``."""
     return [(one, other) for place, other in enumerate(labels) for one in labels[:place]]
 
@@ -162,12 +164,11 @@ def _stored(name: str, dtype: str, ucd: str, form: str, more: str = "") -> Colum
     return Column(name, dtype, variable.unit, ucd, form, variable.description + more, name)
 
 
-def _of_label(label: str, index: int) -> tuple[Column, ...]:
-    info = LABELS[label]
-    form = "F8.1" if info.unit == "K" else "F8.4"
+def _of_label(info: LabelInfo, index: int) -> tuple[Column, ...]:
+    form = "F8.1" if info.unit == "K" else "F8.4" if info.name in LABELS else "G14.6"
     return tuple(
         Column(
-            label + column.ending,
+            info.name + column.ending,
             "float32",
             info.unit,
             column.ucd_prefix + info.ucd,
@@ -180,19 +181,17 @@ def _of_label(label: str, index: int) -> tuple[Column, ...]:
     )
 
 
-def _correlation(one: str, other: str, index: int) -> Column:
-    first, second = LABELS[one], LABELS[other]
+def _correlation(first: LabelInfo, second: LabelInfo, index: int) -> Column:
     text = f"correlation of the errors of {first.symbol} and {second.symbol} of one star"
     ucd = f"stat.correlation;{first.ucd};{second.ucd}"
-    name = f"{one}_{other}_corr"
+    name = f"{first.name}_{second.name}_corr"
     return Column(name, "float32", "", ucd, "F6.3", text, "label_correlation", index)
 
 
-def _published_error(label: str, index: int) -> Column:
-    info = LABELS[label]
-    text = f"the same as {label}_error, under the name of Guiglion et al. (2024)"
+def _published_error(info: LabelInfo, index: int) -> Column:
+    text = f"the same as {info.name}_error, under the name of Guiglion et al. (2024)"
     ucd = f"stat.error;{info.ucd}"
-    return Column(f"e{label}", "float32", info.unit, ucd, "F8.4", text, "label_error", index)
+    return Column(f"e{info.name}", "float32", info.unit, ucd, "F8.4", text, "label_error", index)
 
 
 def _boundary_sentence() -> str:

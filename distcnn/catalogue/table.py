@@ -9,6 +9,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.catalogue.columns import FLAG_BOUNDARY, Column, columns
 from distcnn.catalogue.flag_boundary import flag_boundary
+from distcnn.labels import of_attributes
 from distcnn.schema import Flag
 from distcnn.survey import Region, Store
 
@@ -46,7 +47,7 @@ def catalogue_table(
 ) -> CatalogueTable:
     """The catalogue of a prediction store; ``report`` hears of every block read [rows]."""
     labels = list(map(str, store.coordinate("label")))
-    table = columns(labels, store.row_key)
+    table = columns(labels, store.row_key, of_attributes(store.attrs))
 
     def blocks() -> Iterator[Array]:
         for start in range(0, store.stars, BLOCK_ROWS):

@@ -16,11 +16,12 @@ from distcnn import __version__
 from distcnn.config import PredictConfig
 from distcnn.errors import LockHeld, StoreError
 from distcnn.inference.compatibility import survey_digest
+from distcnn.labels import ATTRIBUTE, label_info
 from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pair_names
 from distcnn.quality import Quality
-from distcnn.schema import LABEL, LABELS, PAIR, PREDICTION_VARIABLES, STAR, Flag, Variable
+from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES, STAR, Flag, Variable
 from distcnn.survey import Coordinate, Layout, Ledger, Store, check_fingerprint, create_store
 
 Attrs = dict[str, Any]
@@ -76,7 +77,8 @@ def layout(
 ) -> Layout:
     """The prediction store of a survey: one row per star, in the survey's order and shards."""
     labels, pairs = np.array(package.labels), np.array(pair_names(package.labels), dtype=str)
-    units = {"units_of": {name: LABELS[name].unit for name in package.labels}}
+    own = package.manifest.own_labels
+    units = {"units_of": {name: label_info(name, own).unit for name in package.labels}}
     coordinates = {LABEL: Coordinate(LABEL, labels, units), PAIR: Coordinate(PAIR, pairs)}
     # Zarr knows no arrays of width 0, and a single label has no pairs.
     dims = {STAR, LABEL, PAIR} if pairs.size else {STAR, LABEL}
@@ -114,6 +116,7 @@ def _attrs(package: Package, survey: Store, config: PredictConfig) -> Attrs:
         "complete": False,
         "distcnn_version": __version__,
         "labels": list(package.labels),
+        **({ATTRIBUTE: own} if (own := package.manifest.own_labels) else {}),
         "release": survey.attrs.get("release"),
         "bands": list(package.spec.bands),
         "engine": {"members": package.size},

@@ -43,6 +43,7 @@ from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, reader_of
 from distcnn.ingest.readers.formats.containers import Unread
 from distcnn.ingest.staging.columns import FileFailure, Part, to_lines
 from distcnn.ingest.staging.part import PartRecord, make_part
+from distcnn.labels import ATTRIBUTE, described
 from distcnn.location import Location
 from distcnn.schema import Reason
 from distcnn.survey import Ledger, Region, Store, create_store, float_dtype, tile
@@ -315,6 +316,7 @@ def _attrs(plan: IngestPlan) -> dict[str, Any]:
         "survey": config.survey,
         "release": config.release,
         "labels": list(config.labels.labels) if config.labels else [],
+        **_own_labels(config),
         "bands": list(config.bands) if config.source is not None else [],
         "ingest": config.model_dump(mode="json"),
         "inputs": plan.inputs,
@@ -323,6 +325,14 @@ def _attrs(plan: IngestPlan) -> dict[str, Any]:
         "distcnn_version": __version__,
         "complete": False,
     }
+
+
+def _own_labels(config: IngestConfig) -> dict[str, Any]:
+    """What the survey says of labels that the schema does not tell of, if it has any."""
+    if config.labels is None:
+        return {}
+    found = described(config.labels.labels, config.labels.own)
+    return {ATTRIBUTE: found} if found else {}
 
 
 # --- shards ----------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from distcnn.ingest.plan import further_scalars
 from distcnn.ingest.readers.base import XP_COEFFICIENTS, Rejected
 from distcnn.ingest.staging.columns import Part, to_lines
 from distcnn.ingest.staging.part import PartRecord
-from distcnn.schema import BAND, COEFFICIENT, LABEL, LABELS, PIXEL, STAR, SURVEY_VARIABLES, Reason
+from distcnn.labels import label_info
+from distcnn.schema import BAND, COEFFICIENT, LABEL, PIXEL, STAR, SURVEY_VARIABLES, Reason
 from distcnn.survey import STAR_KEY, Coordinate, Layout, Quantised, Region
 
 MAX_IDS_IN_MEMORY = 4_000_000
@@ -236,7 +237,8 @@ def _wavelength_attrs(config: IngestConfig, grid: GridConfig) -> dict[str, Any]:
 
 def _units(config: IngestConfig) -> dict[str, Any]:
     assert config.labels is not None
-    return {"unit_of": {name: LABELS[name].unit for name in config.labels.labels if name in LABELS}}
+    own = config.labels.own
+    return {"unit_of": {name: label_info(name, own).unit for name in config.labels.labels}}
 
 
 # --- quarantined rows ------------------------------------------------------------------------

@@ -14,11 +14,11 @@ from distcnn.evaluation import EvaluationData, evaluate
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.files import atomic_write_text
 from distcnn.formatting import dotted
+from distcnn.labels import label_info, of_attributes, present
 from distcnn.report.figures.registry import SECTIONS, FigureData, choose_figures
 from distcnn.report.figures.spectra import MASK_COLOURS
 from distcnn.report.figures.style import as_uri, style
 from distcnn.report.text.table import label_value
-from distcnn.schema import LABELS
 from distcnn.survey import Store
 
 STAGE = "report"
@@ -48,6 +48,14 @@ def write_report(
     StoreError : a store cannot be used, or the folder cannot be written.
     FileBroken, ColumnMissing : truth or quarantine table cannot be used.
     """
+    own = of_attributes(Store.open(data.predictions, "predictions").attrs)
+    with present(own):
+        return _write_report(data, folder, config, listener)
+
+
+def _write_report(
+    data: EvaluationData, folder: Path, config: ReportConfig, listener: Listener
+) -> Path:
     chosen = choose_figures(config.figures)
     numbers, sample = evaluate(data, config, listener)
     listener(StageStarted(STAGE, len(chosen), "figures"))
@@ -60,7 +68,7 @@ def write_report(
             numbers=numbers,
             sections=SECTIONS,
             figures={s.key: [f for f in drawn if f.section == s.key] for s in SECTIONS},
-            labels=[LABELS[name] for name in numbers.labels if name in LABELS],
+            labels=[label_info(name) for name in numbers.labels],
             names=numbers.labels,
             band=config.coverage_band,
             mask_legend=[(colour, bit.sentence) for bit, colour in MASK_COLOURS.items()],
@@ -97,9 +105,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["label"] = lambda name: (
-        LABELS[name].symbol.replace("alpha", "α") if name in LABELS else name
-    )
+    environment.filters["label"] = lambda name: label_info(name).symbol.replace("alpha", "α")
     environment.filters["value"] = label_value
     environment.filters["percent"] = lambda x: f"{100 * x:.1f} %"
     environment.filters["count"] = lambda x: f"{x:,}"

@@ -13,6 +13,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import QualityConfig, TrainConfig
+from distcnn.labels import OwnLabels, of_attributes
 from distcnn.model import (
     InputSpec,
     Network,
@@ -83,10 +84,12 @@ def calibrate_and_write(
     settings: QualityConfig,
     curves: Sequence[Mapping[str, Any]],
     more: Mapping[str, Any],
+    own_labels: OwnLabels | None = None,
 ) -> Package:
     """Fit the quality of networks on the calibration split ``held_out``, write the package.
 
-    ``curves``: what became of each network; ``more``: further entries of the manifest.
+    ``curves``: what became of each network; ``more``: further entries of the manifest;
+    ``own_labels``: what is known of labels that the schema does not tell of, else the survey's.
     """
     spec = InputSpec.of_survey(store, config.network, config.labels)
     train = read_labelled(store, spec, config.split, Split.TRAIN, most=2 * MAX_STARS_IN_MEMORY)
@@ -119,6 +122,7 @@ def calibrate_and_write(
         quality_arrays=quality.to_arrays(),
         curves=curves,
         manifest_extra=made_from | on_split(quality, seen, spec.labels) | dict(more),
+        own_labels=own_labels or of_attributes(store.attrs),
     )
 
 

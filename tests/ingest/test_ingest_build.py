@@ -56,6 +56,22 @@ def test_labels_are_cut_first_and_then_the_best_row_of_a_star_is_taken(archive, 
     assert np.isnan(stars["label"][6, 2])
 
 
+def test_a_label_of_the_surveys_own_is_kept_with_what_is_said_of_it(archive, survey):
+    labels = {
+        "reader": "apogee",
+        "files": "allStar*.fits",
+        "labels": ["teff", "vmic"],
+        "columns": {"vmic": "SNR"},
+        "info": {"vmic": {"unit": "km/s"}},
+    }
+    build_survey(archive.write(), survey, settings(labels=labels), executor=EXECUTOR)
+    store = Store.open(survey)
+    assert store.attrs["label_info"]["vmic"]["unit"] == "km/s"
+    assert list(store.attrs["label_info"]) == ["vmic"]
+    assert store.coordinate_attrs("label")["unit_of"] == {"teff": "K", "vmic": "km/s"}
+    assert np.nanmax(contents(survey)["label"][:, 1]) > 50
+
+
 def test_the_store_opens_in_xarray_with_units_and_provenance(archive, survey):
     build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     with xr.open_zarr(survey) as data:

@@ -32,13 +32,14 @@ from distcnn import __version__, hashing
 from distcnn.arrays import Array
 from distcnn.config import NetworkConfig, StudentNetwork
 from distcnn.errors import PackageError
+from distcnn.labels import OwnLabels, described, label_info
 from distcnn.location import Address, Location
 from distcnn.manifest import MANIFEST, Manifest, no_package, read_file, read_manifest
 from distcnn.model.inputs import Batch, InputSpec, StarInputs
 from distcnn.model.networks.covariance import pack_pairs
 from distcnn.model.networks.hybrid import Network, build_network, is_student, stack_members
 from distcnn.model.package import torchscript
-from distcnn.schema import LABELS, PACKAGE_FORMAT
+from distcnn.schema import PACKAGE_FORMAT
 
 Engine = Literal["eager", "torchscript"]
 Member = Callable[[Batch], tuple[Tensor, Tensor, Tensor]]
@@ -185,6 +186,7 @@ def write_package(
     quality_arrays: Mapping[str, Array],
     curves: Sequence[Mapping[str, Any]],
     manifest_extra: Mapping[str, Any],
+    own_labels: OwnLabels | None = None,
 ) -> Package:
     """Write a package; it appears at ``address`` complete or not at all.
 
@@ -195,6 +197,7 @@ def write_package(
     label_sigma : [L] typical total error, the unit of every parity check; label units.
     curves : per member, what became of it epoch by epoch.
     manifest_extra : data, split, seeds and everything else worth keeping (JSON).
+    own_labels : what the survey says of labels of its own.
 
     Raises
     ------
@@ -220,7 +223,7 @@ def write_package(
         "versions": _versions(),
         "spec": spec.to_json(),
         "network": network_config.model_dump(mode="json"),
-        "labels": [{"name": name, "unit": LABELS[name].unit} for name in spec.labels],
+        "labels": _label_entries(spec.labels, own_labels or {}),
         "label_sigma": [float(value) for value in label_sigma],
         "scaling": _scaling(networks),
         "members": [{k: v for k, v in c.items() if k != "epochs"} for c in curves],
@@ -230,6 +233,14 @@ def write_package(
     manifest = Manifest.from_json(document)  # refused here, it is not on disk yet
     _write_folder(location, {**files, MANIFEST: manifest.to_bytes()})
     return Package.load(location)
+
+
+def _label_entries(names: Sequence[str], own: OwnLabels) -> list[dict[str, str]]:
+    """Name and unit; of labels that the schema does not tell of, everything."""
+    more = described(names, own)
+    return [
+        {"name": name, "unit": label_info(name, own).unit, **more.get(name, {})} for name in names
+    ]
 
 
 def write_evaluation(package: Package, evaluation: Mapping[str, Any]) -> None:

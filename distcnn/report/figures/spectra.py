@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from distcnn.arrays import Array
 from distcnn.evaluation import Sample
 from distcnn.evaluation.subgroups import choose_examples
+from distcnn.labels import label_info
 from distcnn.report.figures.style import (
     BLUE,
     FAINT_INK,
@@ -24,7 +25,7 @@ from distcnn.report.figures.style import (
     plain_ticks,
     symbol,
 )
-from distcnn.schema import LABELS, Flag, MaskBit
+from distcnn.schema import Flag, MaskBit
 from distcnn.survey import Region, Store
 
 MASK_COLOURS = {
@@ -97,9 +98,9 @@ def _runs(mask: Array) -> Iterator[tuple[int, int]]:
 def _headline(sample: Sample, position: int, names: Sequence[str], kind: str) -> str:
     values = []
     for column, name in enumerate(names):
-        info, digits = LABELS.get(name), 0 if name == "teff" else 2
+        info, digits = label_info(name), 0 if name == "teff" else 2
         label, error = sample.label[position, column], sample.label_error[position, column]
-        unit = f" {info.unit}" if info and info.unit == "K" else ""
+        unit = f" {info.unit}" if info.unit == "K" else ""
         values.append(f"{symbol(name)} {label:.{digits}f}±{error:.{digits}f}{unit}")
     flags = "|".join(flag.name or "" for flag in Flag if sample.flags[position] & flag) or "no flag"
     defect = f" ({sample.defect[position]})" if sample.defect[position] else ""

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from distcnn.arrays import Array
-from distcnn.schema import LABELS
+from distcnn.labels import label_info
 
 INK, FAINT_INK, GRID = "#1f2933", "#667482", "#e3e8ee"
 # Okabe & Ito (2008): distinguishable with every common colour vision.
@@ -136,7 +136,7 @@ def as_uri(figure: Figure) -> str:
 
 def symbol(name: str) -> str:
     """A label as astronomers write it."""
-    text = LABELS[name].symbol if name in LABELS else name
+    text = label_info(name).symbol
     return text.replace("alpha", "α").replace("Teff", "$T_{eff}$").replace("log g", "log $g$")
 
 
@@ -147,7 +147,7 @@ def snr_title(text: str) -> str:
 
 def axis_title(name: str, prefix: str = "") -> str:
     """``"ΔTeff [K]"``: symbol and unit."""
-    unit = LABELS[name].unit if name in LABELS else ""
+    unit = label_info(name).unit
     return f"{prefix}{symbol(name)}" + (f" [{unit}]" if unit else "")
 
 

@@ -10,6 +10,7 @@ from safetensors.numpy import load as load_arrays
 
 from distcnn import hashing
 from distcnn.errors import InputError
+from distcnn.labels import present
 from distcnn.manifest import Manifest
 from distcnn.report.text.package_evaluation import describe_agreement, describe_test_results
 from distcnn.report.text.table import (
@@ -46,6 +47,12 @@ def describe_package(path: Path) -> Iterator[str]:
         manifest = Manifest.from_bytes(data)
     except ValueError as error:
         raise InputError(f"{path / 'manifest.json'} is not readable ({error})") from None
+    with present(manifest.own_labels):
+        lines = list(_lines(path, manifest, data))
+    yield from lines
+
+
+def _lines(path: Path, manifest: Manifest, data: bytes) -> Iterator[str]:
     yield from _head(path, manifest, hashing.of_bytes(data))
     parts = (
         ("network", _network(manifest)),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distcnn.errors import InputError
-from distcnn.schema import LABELS
+from distcnn.labels import label_info
 
 Row = Mapping[str, Any]
 """A row of one of the tables of a package: see ``evaluation.records``."""
@@ -43,13 +43,13 @@ def label_grid(
 
 def label_title(name: str) -> str:
     """A label with its unit."""
-    unit = LABELS[name].unit if name in LABELS else ""
+    unit = label_info(name).unit
     return f"{name} [{unit}]" if unit else name
 
 
 def label_value(value: float, name: str, sign: str = "") -> str:
     """A value with the digits that mean something for its label."""
-    kelvin = name in LABELS and LABELS[name].unit == "K"
+    kelvin = label_info(name).unit == "K"
     return f"{value:{sign}.{1 if kelvin else 4}f}"
 
 

@@ -233,6 +233,7 @@ def _finalise(run: DistilRun, ledger: Ledger) -> Package:
         split_summary=run.split_summary,
         settings=run.quality,
         curves=[curve_of(0, result)],
+        own_labels=run.teacher.manifest.own_labels,
         more={
             "distilled": {
                 "teacher": run.teacher.digest,
