@@ -1,4 +1,4 @@
-"""Networks, ensembles and the packages that carry them. The room of torch."""
+"""Networks, ensembles and the packages that carry them. Only here and in training and inference is torch known."""
 
 from distcnn.model.ensemble import (
     Ensemble,

@@ -1,4 +1,4 @@
-"""Data at rest: regions, stores, ledgers. The only room that knows Zarr."""
+"""Data at rest: regions, stores, ledgers. The only package that knows Zarr."""
 
 from distcnn.files import bytes_below, files_below
 from distcnn.survey.conditions import CONDITIONS, spectra_conditions
