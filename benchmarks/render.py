@@ -4,11 +4,11 @@
     python benchmarks/render.py --report runs/demo/report     # the picture of README.md
 
 Text between ``<!-- NAME: made by benchmarks/render.py -->`` and ``<!-- end -->`` is replaced;
-NAME is one of numbers, speed, training, more, accuracy, recipes. Of each kind of result and each
-hardware the newest by its ``date`` counts (none = the oldest), the short checks of speed never.
-The figure is ``inference.svg`` beside the results. ``--check`` writes nothing and fails if a
-document or the figure are not what the results say; of the figure it compares what is drawn,
-which the file says.
+NAME is one of numbers, flags (of ``distcnn.schema``), speed, training, more, accuracy, recipes.
+Of each kind of result and each hardware the newest by its ``date`` counts (none = the oldest),
+the short checks of speed never. The figure is ``inference.svg`` beside the results. ``--check``
+writes nothing and fails if a document or the figure are not what the results say; of the figure it
+compares what is drawn, which the file says.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rendering.figure import drawn, figure_of
-from rendering.tables import LISTS, accuracy, listed, numbers, recipes, speed, training
+from rendering.tables import LISTS, accuracy, flags, listed, numbers, recipes, speed, training
 
 Result = dict[str, Any]
 Results = dict[str, list[Result]]
@@ -78,10 +78,12 @@ def section(name: str, results: Results, figure: str) -> str:
     """
     if name == "numbers":
         return numbers(results)
+    if name == "flags":
+        return flags()
     if name == "more":
         return "\n\n".join(listed(kind)(one) for kind in MORE for one in results.get(kind, []))
     if name not in SECTIONS:
-        known = ", ".join([*SECTIONS, "more", "numbers"])
+        known = ", ".join([*SECTIONS, "more", "numbers", "flags"])
         raise SystemExit(f"section {name}: expected one of {known}")
     kind, table = SECTIONS[name]
     parts = [table(one) for one in results.get(kind, []) if name != "recipes" or one["recipes"]]

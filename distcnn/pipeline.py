@@ -12,8 +12,9 @@ before it. Here, and nowhere else, clusters are opened and stages are put togeth
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from distcnn.config import ClusterConfig, Config
 from distcnn.errors import UsageError
@@ -34,19 +35,21 @@ Answer = TypeVar("Answer")
 
 
 def _on_this_machine(stage: Callable[P, Answer]) -> Callable[P, Answer]:
-    """Let a stage take every address of a local product (``file:///data/a.zarr``) as a path.
+    """Let a stage take its places as texts too, and as addresses (``file:///data/a.zarr``).
 
     Any other kind of place (``s3://...``) is refused before the stage begins: as a mere path it
     would be taken for a folder of that name.
     """
-
-    def local(value: object) -> object:
-        return Location.parse(value).local_path if isinstance(value, Path) else value
+    places = {n for n, kind in stage.__annotations__.items() if kind in (Path, Path | None)}
+    form = signature(stage)
 
     @wraps(stage)
     def run(*args: P.args, **options: P.kwargs) -> Answer:
-        given = cast("Any", {name: local(value) for name, value in options.items()})
-        return stage(*cast("Any", map(local, args)), **given)
+        given = form.bind(*args, **options)
+        for name in places & given.arguments.keys():
+            if given.arguments[name] is not None:
+                given.arguments[name] = Location.parse(given.arguments[name]).local_path
+        return stage(*given.args, **given.kwargs)
 
     return run
 

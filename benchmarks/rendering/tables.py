@@ -8,7 +8,7 @@ from typing import Any
 
 from lib.judge import NARROW
 
-from distcnn.schema import LABELS
+from distcnn.schema import LABELS, Flag
 
 Result = dict[str, Any]
 Row = Sequence[str]
@@ -37,6 +37,11 @@ def numbers(results: Mapping[str, Sequence[Result]]) -> str:
     found = [(tell, one) for kind, tell in _FIRST.items() for one in results.get(kind, [])]
     rows = [row for tell, one in found for row in tell(one)]
     return markdown(("", "measured", "on"), rows)
+
+
+def flags() -> str:
+    """The reasons for caution, as every product names them."""
+    return markdown(("bit", "flag", "meaning"), ((str(f.value), f.name, f.sentence) for f in Flag))
 
 
 def _accuracy_numbers(result: Result) -> Iterator[Row]:

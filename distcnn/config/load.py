@@ -72,7 +72,7 @@ def conf_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def load_config(path: Path | None = None, sets: Iterable[str] = ()) -> Config:
+def load_config(path: str | Path | None = None, sets: Iterable[str] = ()) -> Config:
     """Read a configuration and override single values.
 
     Parameters
@@ -89,7 +89,7 @@ def load_config(path: Path | None = None, sets: Iterable[str] = ()) -> Config:
     lines: dict[str, int] = {}
     origin = "defaults"
     if path is not None:
-        found = _find(path)
+        found = _find(Path(path))
         origin = str(found)
         tree, lines = _read(found)
     for text in sets:

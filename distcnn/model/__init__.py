@@ -1,4 +1,4 @@
-"""Networks, ensembles and the packages that carry them. Only here and in training and inference is torch known."""
+"""Networks, ensembles and the packages that carry them; all of it on torch."""
 
 from distcnn.model.ensemble import (
     Ensemble,
