@@ -261,6 +261,8 @@ class IngestConfig(Frozen):
     """Magnitudes to take from ``source``; the first is the reference band of the colours."""
     grid: GridConfig = GridConfig(start=846.0, step=0.01, size=2401)
     """Grid of the input spectra."""
+    override: tuple[Literal["unit", "medium", "frame", "flux_unit", "error"], ...] = ()
+    """What files say of these is not believed: the configuration alone counts."""
     prepare: PrepareConfig = PrepareConfig()
     """Preparation of every spectrum."""
     store: StoreConfig = StoreConfig()

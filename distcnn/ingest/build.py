@@ -42,6 +42,7 @@ from distcnn.ingest.outcome import (
 from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, reader_of
 from distcnn.ingest.readers.formats.containers import Unread
 from distcnn.ingest.staging.columns import FileFailure, Part, to_lines
+from distcnn.ingest.staging.flux_unit import stored_flux_unit
 from distcnn.ingest.staging.part import PartRecord, make_part
 from distcnn.labels import ATTRIBUTE, described
 from distcnn.location import Location
@@ -298,6 +299,8 @@ def _create_store(
         plan.output_grid(),
         error_dtype=_error_dtype(parts.values()),
         attrs=_attrs(plan),
+        grid=plan.input_grid(),
+        flux_unit=stored_flux_unit(plan.config, plan.statements()),
     )
     return create_store(plan.draft, layout)
 

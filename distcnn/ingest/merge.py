@@ -188,8 +188,17 @@ def survey_layout(
     *,
     error_dtype: str | None,
     attrs: Mapping[str, Any],
+    grid: GridConfig | None = None,
+    flux_unit: str = "",
 ) -> Layout:
-    """The store of a survey of so many stars; ``error_dtype`` None if no flux has an error."""
+    """The store of a survey of so many stars.
+
+    Parameters
+    ----------
+    error_dtype : of the errors of flux; None if there are none.
+    grid : the grid of the files, with what they say of it; None = as configured.
+    flux_unit : unit of fluxes that are stored as the files have them.
+    """
     names = variable_names(config, has_error=error_dtype is not None)
     variables = [SURVEY_VARIABLES[name] for name in names]
     store, quantised = config.store, {}
@@ -197,13 +206,18 @@ def survey_layout(
         quantised["flux"] = Quantised(store.flux_step, 1.0)
     dtypes: dict[str, str] = {} if quantised else {"flux": store.flux_encoding}
     dtypes |= {"flux_error": error_dtype} if error_dtype else {}
-    variables = [replace(v, dtype=dtypes.get(v.name, v.dtype)) for v in variables]
+    units = dict.fromkeys(("flux", "flux_error"), flux_unit) if flux_unit else {}
+    variables = [
+        replace(v, dtype=dtypes.get(v.name, v.dtype), unit=units.get(v.name, v.unit))
+        for v in variables
+    ]
     sizes = {STAR: stars}
     coordinates: dict[str, Coordinate] = {}
     if wavelength is not None:
         sizes[PIXEL] = len(wavelength)
-        grid = config.prepare.target or config.grid
-        coordinates["wavelength"] = Coordinate(PIXEL, wavelength, _wavelength_attrs(config, grid))
+        given = config.grid if grid is None else grid
+        described = _wavelength_attrs(config, config.prepare.target or given, given.frame)
+        coordinates["wavelength"] = Coordinate(PIXEL, wavelength, described)
     if "xp" in names:
         sizes[COEFFICIENT] = 2 * XP_COEFFICIENTS
     if "photometry" in names:
@@ -224,12 +238,12 @@ def survey_layout(
     )
 
 
-def _wavelength_attrs(config: IngestConfig, grid: GridConfig) -> dict[str, Any]:
+def _wavelength_attrs(config: IngestConfig, grid: GridConfig, frame: str) -> dict[str, Any]:
     return {
         "units": grid.unit,
         "unit": grid.unit,
         "medium": grid.medium,
-        "frame": config.grid.frame,
+        "frame": frame,
         "spacing": grid.spacing,
         "normalisation": config.prepare.normalisation,
     }

@@ -5,7 +5,7 @@ whatever other files know of its stars. ``PartTask`` is what a worker is given t
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import numpy as np
 
 from distcnn import __version__, hashing
 from distcnn.arrays import Array
-from distcnn.config import FilesConfig, IngestConfig
+from distcnn.config import FilesConfig, GridConfig, IngestConfig
 from distcnn.errors import ColumnMissing, ConfigError, FileBroken, InputError
 from distcnn.events import Listener, Notice
 from distcnn.formatting import dotted
 from distcnn.ingest.matching import content_hash, healpix_range, overlapping_files
 from distcnn.ingest.preprocess.spectra import Preparation
+from distcnn.ingest.preprocess.statements import SILENT, Statements, agreed_grid
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers import Kind, Reader, ReadRequest, SpectraReader, make_reader
 from distcnn.ingest.readers.formats.containers import is_zip
@@ -46,6 +47,8 @@ class PartTask:
     folder: Path
     config: IngestConfig = field(compare=False)
     wavelength: Array | None = field(compare=False, default=None)
+    stated: Statements = SILENT
+    """What the first file says of its spectra."""
 
     @property
     def kind(self) -> Kind:
@@ -66,7 +69,16 @@ def reader_of(config: IngestConfig, kind: Kind) -> Reader | None:
     cuts = config.labels.cuts if config.labels else ()
     labels = config.labels.labels if config.labels else ()
     scalars = further_scalars(config)
-    request = ReadRequest(kind, config.grid, config.bands, labels, cuts, scalars, config.sentinels)
+    request = ReadRequest(
+        kind,
+        config.grid,
+        config.bands,
+        labels,
+        cuts,
+        scalars,
+        config.sentinels,
+        override=config.override,
+    )
     return make_reader(files, request)
 
 
@@ -158,9 +170,9 @@ class IngestPlan:
 
     def part_tasks(self, labels: Path | None) -> list[PartTask]:
         """One task per spectra file; small files without a HEALPix range share one."""
-        wavelength = self.output_grid()
+        wavelength, stated = self.output_grid(), self.statements()
         return [
-            self._part_task(group, labels, wavelength)
+            replace(self._part_task(group, labels, wavelength), stated=stated)
             for group in _groups_of_files(self.files[self.main_kind])
         ]
 
@@ -184,6 +196,28 @@ class IngestPlan:
             self.config,
             wavelength,
         )
+
+    def statements(self) -> Statements:
+        """What the first file of spectra that can be read says of them.
+
+        Raises
+        ------
+        GridMismatch : it contradicts the configuration.
+        """
+        reader = spectra_reader_of(self.config)
+        if reader is None:
+            return SILENT
+        for path in self.files["spectra"]:
+            try:
+                return reader.statements(path)
+            except (FileBroken, ColumnMissing):
+                continue  # told where its part is made
+        return SILENT
+
+    def input_grid(self) -> GridConfig:
+        """The grid of the configuration with what the first file says where that is silent."""
+        first = self.files["spectra"][0] if self.config.spectra else Path()
+        return agreed_grid(self.config.grid, self.statements(), first, self.config.override)
 
     def output_grid(self) -> Array | None:
         """Wavelengths of the stored pixels; None for a survey without spectra."""

@@ -4,7 +4,7 @@ In this order: trim, mask what is missing, divide by a continuum, mask what stan
 ``B`` star, ``P`` input pixel, ``Q`` output pixel.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -49,6 +49,8 @@ class Preparation:
     weights: "sparse.csr_array | None"
     widths: Array
     pixels: int
+    flip: bool = False
+    """Whether input pixels stand in order of decreasing wavelength."""
 
     @classmethod
     def for_grid(cls, wavelength: Array, grid: GridConfig, config: PrepareConfig) -> "Preparation":
@@ -56,14 +58,16 @@ class Preparation:
 
         Raises
         ------
-        GridMismatch : the wavelengths do not increase.
+        GridMismatch : the wavelengths neither increase nor decrease throughout.
         ConfigError : no pixel is left.
         """
         pixels = len(wavelength)
+        if pixels > 1 and (np.diff(wavelength) < 0).all():
+            return replace(cls.for_grid(wavelength[::-1], grid, config), flip=True)
         if pixels < 2 or not (np.diff(wavelength) > 0).all():
             raise GridMismatch(
-                "the wavelengths of the spectra do not increase everywhere",
-                expected="at least 2 pixels in increasing order",
+                "the wavelengths of the spectra neither increase nor decrease throughout",
+                expected="at least 2 pixels in order of wavelength",
                 cure="Sort the pixels of the file by wavelength.",
             )
         blue, red = config.trim
@@ -99,6 +103,8 @@ class Preparation:
     def apply(self, flux: Array, error: Array | None) -> Spectra:
         """Prepare flux [B, P] and its error [B, P]."""
         config = self.config
+        if self.flip:
+            flux, error = flux[:, ::-1], None if error is None else error[:, ::-1]
         use = slice(config.trim[0], self.pixels - config.trim[1])
         flux = np.asarray(flux[:, use], np.float32)
         error = None if error is None else np.asarray(error[:, use], np.float32)

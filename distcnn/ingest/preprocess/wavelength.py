@@ -46,6 +46,18 @@ def same_grid(found: Array, expected: Array) -> bool:
     return bool(np.allclose(found, expected, rtol=0, atol=0.1 * step))
 
 
+def known(wavelength: Array) -> Array:
+    """Wavelengths without the NaN that stand behind those of a shorter row."""
+    last = int(np.max(np.flatnonzero(np.isfinite(wavelength)), initial=-1))
+    return wavelength[: last + 1]
+
+
+def in_order(wavelength: Array) -> bool:
+    """Whether there are at least two wavelengths, which increase or decrease throughout."""
+    steps = np.diff(wavelength)
+    return len(wavelength) > 1 and bool((steps > 0).all() or (steps < 0).all())
+
+
 def convert_unit(wavelength: Array, unit: str, target: str) -> Array:
     """Wavelengths in another unit.
 

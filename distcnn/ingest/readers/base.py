@@ -15,6 +15,7 @@ import numpy as np
 from distcnn.arrays import Array, find_sorted
 from distcnn.config import CutConfig, GridConfig, SentinelsConfig
 from distcnn.errors import ColumnMissing, FileBroken
+from distcnn.ingest.preprocess.statements import Statements
 from distcnn.schema import Reason
 
 Kind = Literal["spectra", "source", "xp", "labels"]
@@ -68,6 +69,8 @@ class ReadRequest:
     scalars: tuple[str, ...] = ()
     """Further variables of one number per star, named in ``columns`` of the source table."""
     sentinels: SentinelsConfig = field(default_factory=SentinelsConfig)
+    override: tuple[str, ...] = ()
+    """Statements of the files that the configuration overrides."""
 
 
 @runtime_checkable
@@ -90,6 +93,10 @@ class SpectraReader(Reader, Protocol):
 
     def wavelength(self, path: Path) -> Array:
         """Wavelengths [P] of the spectra of a file, in the unit of ``ingest.grid``."""
+        ...
+
+    def statements(self, path: Path) -> Statements:
+        """What a file says of its spectra besides their wavelengths."""
         ...
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import SentinelsConfig
+from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.readers.base import Block, Reader, SpectraReader
 from distcnn.ingest.readers.formats.identifiers import KINDS
 
@@ -66,6 +67,10 @@ class CleaningSpectraReader(CleaningReader):
     def wavelength(self, path: Path) -> Array:
         """Wavelengths [P] of the spectra of a file, as the reader gives them."""
         return self.reader.wavelength(path)
+
+    def statements(self, path: Path) -> Statements:
+        """What a file says of its spectra, as the reader tells it."""
+        return self.reader.statements(path)
 
 
 def clean(block: Block, sentinels: SentinelsConfig) -> tuple[Block, Counter[str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig, GridConfig
 from distcnn.errors import GridMismatch
+from distcnn.ingest.preprocess.statements import SILENT, Statements
 from distcnn.ingest.preprocess.wavelength import wavelengths
 from distcnn.ingest.readers.base import (
     Block,
@@ -53,6 +54,10 @@ class GaiaRvs:
     def wavelength(self, path: Path) -> Array:
         """The declared grid: the files do not hold one."""
         return wavelengths(self.grid)
+
+    def statements(self, path: Path) -> Statements:
+        """Nothing: the files have columns of flux alone."""
+        return SILENT
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, ra, dec, flux, flux_error."""

@@ -21,6 +21,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig
+from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers.base import (
     Block,
@@ -38,8 +39,11 @@ from distcnn.ingest.readers.formats.containers import (
     of_first,
     table_sources,
 )
+from distcnn.ingest.readers.formats.grids import column_wavelengths
 from distcnn.ingest.readers.formats.scalars import ColumnSelection, binary_blocks, text_blocks
+from distcnn.ingest.readers.formats.statements import read_statements
 from distcnn.ingest.readers.formats.text import TextTable
+from distcnn.ingest.readers.formats.text_arrays import text_facts
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.schema import Reason
 
@@ -141,19 +145,44 @@ class GaiaRvsDatalink:
         selection = self._with_star(table.columns, about, file)
         read = text_blocks if isinstance(table, TextTable) else binary_blocks
         blocks = read(table, selection, rows=_PIXEL_BLOCK_ROWS, ids=ids)  # type: ignore[arg-type]
-        place = _place(about)
+        place, stated = _place(about), self._stated(table)
+
+        def finished(star: Block) -> Block:
+            return self._in_grid_unit(_at(star, place), stated)
+
         # The last star of a block may go on in the next one, so it is held back.
         rest: Block | None = None
         seen = False
         for pixels in blocks:
             stars = _split(_join(rest, pixels))
             seen = seen or bool(stars)
-            yield from (_at(star, place) for star in stars[:-1])
+            yield from map(finished, stars[:-1])
             rest = stars[-1] if stars else None
         if rest is not None:
-            yield _at(rest, place)
+            yield finished(rest)
         if not seen and ids is None:
             raise broken(file, "no row has a source_id", row=1, cure=_NO_STAR)
+
+    def _stated(self, table: TextTable | BinaryTable) -> Statements:
+        facts = text_facts(table) if isinstance(table, TextTable) else table.facts
+        found = {name: look_for(table.columns, c) for name, c in self.selection.names.items()}
+        columns = {name: [column] for name, column in found.items() if column is not None}
+        return read_statements(facts, columns, self.request.override)
+
+    def _in_grid_unit(self, star: Block, stated: Statements) -> Block:
+        own = column_wavelengths(star.columns["wavelength"], self.grid, stated)
+        return replace(star, columns={**star.columns, "wavelength": own})
+
+    def statements(self, path: Path) -> Statements:
+        """What the first table says; of units that of wavelength only."""
+        return of_first(self._sources(path), self._first_statements)
+
+    def _first_statements(self, table_source: TableSource) -> Statements:
+        if table_source.format == "text":
+            table = table_source.text()
+            with table.stream:
+                return self._stated(table)
+        return self._stated(next(open_tables(table_source, self.selection.hdu)))
 
     def _with_star(
         self, columns: list[str], about: Mapping[str, Any], file: str

@@ -1,21 +1,26 @@
 """Spectra of a part: read, prepared and staged block by block."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from distcnn.arrays import Array
+from distcnn.config import GridConfig
 from distcnn.errors import GridMismatch
 from distcnn.ingest.plan import PartTask, spectra_reader_of
 from distcnn.ingest.preprocess.spectra import Preparation
-from distcnn.ingest.preprocess.wavelength import same_grid
+from distcnn.ingest.preprocess.statements import Statements, agreed_grid, check_same
+from distcnn.ingest.preprocess.wavelength import in_order, known, same_grid
 from distcnn.ingest.readers import Block, Rejected, SpectraReader
 from distcnn.ingest.staging.columns import PartWriter
+from distcnn.ingest.staging.flux_unit import flux_factor_of, in_flux_unit
 from distcnn.ingest.staging.scale import ErrorRange, FluxEncoding, ScaleOfFile
 from distcnn.schema import MaskBit, Reason
 
 Problem = tuple[Reason, str]
 _ROWS_OF_NAN = 1024
+_NO_PROBLEM: Problem = (Reason.GRID, "")
 
 
 def stage_spectra(task: PartTask, writer: PartWriter) -> ErrorRange:
@@ -42,11 +47,14 @@ def _stage_file(
     task: PartTask, writer: PartWriter, reader: SpectraReader, number: int, scale: ScaleOfFile
 ) -> ErrorRange:
     path, errors = task.files[number], ErrorRange()
-    preparation = _preparation(task, path, reader)
-    for block in reader.blocks(path, rows=task.config.block_rows):
+    stated = reader.statements(path)
+    preparing = _preparing(task, path, reader, stated)
+    factor = flux_factor_of(task.config, stated, task.stated, path)
+    for read in reader.blocks(path, rows=task.config.block_rows):
+        block = in_flux_unit(read, factor)
         writer.reject("spectra", block.rejected)
         if len(block):
-            problems, columns = _prepare_block(task, block, preparation, scale)
+            problems, columns = _prepare_block(task, block, preparing, scale)
             writer.reject("spectra", _rejected(block, str(path), problems))
             keep = np.ones(len(block), bool)
             keep[list(problems)] = False
@@ -80,10 +88,24 @@ def _no_spectra(task: PartTask) -> dict[str, Array]:
     return columns | {name: np.empty(0) for name in ("ra", "dec", "spectrum_snr")}
 
 
-def _preparation(task: PartTask, path: Path, reader: SpectraReader) -> Preparation:
+@dataclass(frozen=True)
+class _Preparing:
+    """How the spectra of one file are prepared: on its own grid, or row by row."""
+
+    grid: GridConfig
+    """Grid of the file: the configuration, with what the file says where that is silent."""
+    wavelength: Array
+    common: Preparation
+
+
+def _preparing(task: PartTask, path: Path, reader: SpectraReader, stated: Statements) -> _Preparing:
+    config = task.config
+    grid = agreed_grid(config.grid, stated, path, config.override)
+    first = agreed_grid(config.grid, task.stated, path, config.override)
+    check_same(grid, first, path, converted=config.prepare.target is not None)
     wavelength = reader.wavelength(path)
     assert task.wavelength is not None
-    preparation = Preparation.for_grid(wavelength, task.config.grid, task.config.prepare)
+    preparation = Preparation.for_grid(known(wavelength), grid, config.prepare)
     if not same_grid(preparation.wavelength, task.wavelength):
         raise GridMismatch(
             f"{path}, row 1: the spectra stand on {len(wavelength)} pixels from "
@@ -91,7 +113,7 @@ def _preparation(task: PartTask, path: Path, reader: SpectraReader) -> Preparati
             expected="the grid of the other files",
             cure="Give ingest.prepare.target, a common grid to rebin every spectrum onto.",
         )
-    return preparation
+    return _Preparing(grid, wavelength, preparation)
 
 
 def _rejected(block: Block, path: str, problems: dict[int, Problem]) -> list[Rejected]:
@@ -103,14 +125,14 @@ def _rejected(block: Block, path: str, problems: dict[int, Problem]) -> list[Rej
 
 
 def _prepare_block(
-    task: PartTask, block: Block, preparation: Preparation, scale: ScaleOfFile
+    task: PartTask, block: Block, preparing: _Preparing, scale: ScaleOfFile
 ) -> tuple[dict[int, Problem], dict[str, Array]]:
     """Problems by row of the block, and its columns."""
     columns: dict[str, Array] = {"source_id": block.columns["source_id"], "row": block.rows}
     for name in ("ra", "dec"):
         columns[name] = block.columns.get(name, np.full(len(block), np.nan)).astype(float)
     columns["spectrum_snr"] = _snr(block)
-    problems, spectra = _prepare_rows(task, block, preparation)
+    problems, spectra = _prepare_rows(task, block, preparing)
     beyond = scale.encoding.beyond(spectra["flux"])
     spectra["mask"][beyond] |= np.uint8(MaskBit.RANGE)
     lost = scale.judge(spectra["flux"], spectra.get("flux_error"), beyond)
@@ -123,21 +145,45 @@ def _prepare_block(
 
 
 def _prepare_rows(
-    task: PartTask, block: Block, preparation: Preparation
+    task: PartTask, block: Block, preparing: _Preparing
 ) -> tuple[dict[int, Problem], dict[str, Array]]:
     own = block.columns.get("wavelength")
     flux, error = block.columns["flux"], block.columns.get("flux_error")
     if own is None:
-        return {}, _arrays(preparation, flux, error)
+        return {}, _arrays(preparing.common, flux, error)
+    assert task.wavelength is not None
     problems: dict[int, Problem] = {}
-    rows: list[dict[str, Array]] = []
-    for index, wavelength in enumerate(own):
-        one = np.s_[index : index + 1]
-        problem, row_own = _row_preparation(task, np.asarray(wavelength, float), preparation)
-        if problem:
-            problems[index] = problem
-        rows.append(_arrays(row_own, flux[one], None if error is None else error[one]))
-    return problems, {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    out: dict[str, Array] = {}
+    for rows, wavelength in _rows_by_grid(own):
+        problem, preparation = _row_preparation(task, wavelength, preparing.grid)
+        if preparation is None:
+            problems |= dict.fromkeys(rows, problem)
+            continue
+        use = slice(len(wavelength))
+        some = flux[rows][:, use], None if error is None else error[rows][:, use]
+        for name, values in _arrays(preparation, *some).items():
+            if name not in out:
+                out[name] = _nothing(name, len(own), len(task.wavelength))
+            out[name][rows] = values
+    for name in ("flux", "mask", *(("flux_error",) if error is not None else ())):
+        out.setdefault(name, _nothing(name, len(own), len(task.wavelength)))
+    return problems, out
+
+
+def _nothing(name: str, rows: int, pixels: int) -> Array:
+    """Columns of rows without a pixel that can be used."""
+    if name == "mask":
+        return np.full((rows, pixels), MaskBit.MISSING, np.uint8)
+    return np.full((rows, pixels), np.nan, np.float32)
+
+
+def _rows_by_grid(own: Array) -> list[tuple[list[int], Array]]:
+    """Rows that have the same wavelengths, and these; most files have few grids."""
+    groups: dict[bytes, tuple[list[int], Array]] = {}
+    for index, row in enumerate(np.asarray(own, float)):
+        there = known(row)
+        groups.setdefault(there.tobytes(), ([], there))[0].append(index)
+    return list(groups.values())
 
 
 def _arrays(preparation: Preparation, flux: Array, error: Array | None) -> dict[str, Array]:
@@ -147,18 +193,18 @@ def _arrays(preparation: Preparation, flux: Array, error: Array | None) -> dict[
 
 
 def _row_preparation(
-    task: PartTask, wavelength: Array, preparation: Preparation
-) -> tuple[Problem | None, Preparation]:
-    """The preparation of a row that brings its own wavelengths."""
-    increasing = np.isfinite(wavelength).all() and (np.diff(wavelength) > 0).all()
-    if not increasing:
-        return (Reason.GRID, "its wavelengths do not increase everywhere"), preparation
-    own = Preparation.for_grid(wavelength, task.config.grid, task.config.prepare)
+    task: PartTask, wavelength: Array, grid: GridConfig
+) -> tuple[Problem, Preparation | None]:
+    """The preparation of rows that bring their own wavelengths; None with the problem."""
+    if not in_order(wavelength):
+        detail = "its wavelengths neither increase nor decrease throughout"
+        return (Reason.GRID, detail), None
+    own = Preparation.for_grid(wavelength, grid, task.config.prepare)
     assert task.wavelength is not None
     if same_grid(own.wavelength, task.wavelength):
-        return None, own
+        return _NO_PROBLEM, own
     detail = f"it runs from {wavelength[0]:.6g} to {wavelength[-1]:.6g}, unlike the first star"
-    return (Reason.GRID, f"{detail}; give ingest.prepare.target, a common grid"), preparation
+    return (Reason.GRID, f"{detail}; give ingest.prepare.target, a common grid"), None
 
 
 def _snr(block: Block) -> Array:

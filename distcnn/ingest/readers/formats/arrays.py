@@ -1,6 +1,6 @@
 """Tables of one row per star whose columns hold whole arrays, in FITS, VOTable and Parquet."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -8,11 +8,18 @@ from distcnn.arrays import Array
 from distcnn.ingest.readers.base import Block, Rejected, member_of
 from distcnn.ingest.readers.formats.binary import BinaryTable, as_matrix
 from distcnn.ingest.readers.formats.scalars import identify, star_columns
+from distcnn.ingest.readers.formats.text_arrays import ArrayText
 from distcnn.schema import Reason
+
+Converter = Callable[[dict[str, Array]], dict[str, Array]]
+
+
+def _as_they_are(columns: dict[str, Array]) -> dict[str, Array]:
+    return columns
 
 
 def array_blocks(
-    table: BinaryTable,
+    table: BinaryTable | ArrayText,
     identifier: str,
     columns: Mapping[str, Sequence[str]],
     *,
@@ -20,20 +27,43 @@ def array_blocks(
     texts: bool,
     rows: int,
     ids: Array | None,
+    convert: Converter = _as_they_are,
 ) -> Iterator[Block]:
     """Blocks with ``source_id`` and the variables of ``columns``.
 
     Parameters
     ----------
     columns : variable -> its column; several columns make up an array, one number each.
-    pixels : length of an array; rows of another length are quarantined.
+    pixels : length of an array; rows of another length are quarantined. Rows that bring a
+        ``wavelength`` of their own have a length of their own, and NaN behind it.
     texts : identifiers may be texts.
+    convert : what is done to the columns while they are float64 still.
     """
     every = [identifier, *dict.fromkeys(c for several in columns.values() for c in several)]
     for numbers, values in table.blocks(rows, every):
         stars, rejected = identify(values[identifier], numbers, table.name, texts=texts)
-        block = Block(numbers, star_columns(stars), tuple(rejected))
-        yield _arrays_of(block, values, columns, pixels=pixels, name_of_file=table.name, ids=ids)
+        unread = table.take_rejected() if isinstance(table, ArrayText) else ()
+        block = Block(numbers, star_columns(stars), (*unread, *rejected))
+        yield _arrays_of(
+            block,
+            values,
+            columns,
+            pixels=_own_pixels(values, columns) or pixels,
+            name_of_file=table.name,
+            ids=ids,
+            convert=convert,
+        )
+
+
+def _own_pixels(values: Mapping[str, Array], columns: Mapping[str, Sequence[str]]) -> int:
+    """Length of the longest row if every row has wavelengths of its own, else 0."""
+    several = columns.get("wavelength", ())
+    if len(several) != 1:
+        return len(several)
+    column = values[several[0]]
+    if column.dtype != object:
+        return int(np.prod(column.shape[1:], dtype=int))
+    return max((np.size(row) for row in column), default=0)
 
 
 def _arrays_of(
@@ -44,10 +74,15 @@ def _arrays_of(
     pixels: int,
     name_of_file: str,
     ids: Array | None,
+    convert: Converter,
 ) -> Block:
     """The block with its arrays; rows with an array of another length are quarantined."""
     source_id = block.columns["source_id"].copy()
     rejected, out = list(block.rejected), {}
+    expected = np.full(len(block), pixels)
+    own = "wavelength" in columns and len(columns["wavelength"]) == 1
+    if own:
+        _, expected = as_matrix(values[columns["wavelength"][0]], pixels)
     for name, several in columns.items():
         if name in ("ra", "dec", "snr"):
             out[name] = values[several[0]].astype(float)
@@ -55,12 +90,14 @@ def _arrays_of(
         if len(several) > 1:
             out[name] = np.stack([values[column] for column in several], axis=1)
             continue
-        out[name], lengths = as_matrix(values[several[0]], pixels)
-        for index in np.flatnonzero((lengths != pixels) & (source_id > 0)):
-            detail = f"{name} has {lengths[index]} values, the grid {pixels}"
+        out[name], lengths = as_matrix(values[several[0]], pixels, padded=own)
+        for index in np.flatnonzero((lengths != expected) & (source_id > 0)):
+            grid = "its wavelengths are" if own else "the grid"
+            detail = f"{name} has {lengths[index]} values, {grid} {expected[index]}"
             star, row = int(source_id[index]), int(block.rows[index])
             rejected.append(Rejected(name_of_file, row, star, Reason.ARRAY_LENGTH, detail))
             source_id[index] = 0
+    out = convert(out)
     for name in ("flux", "flux_error", "xp", "xp_error"):
         if name in out:
             out[name] = out[name].astype(np.float32)

@@ -6,7 +6,7 @@ one block. VOTables, zip members and compressed FITS files are small products; t
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from distcnn.arrays import Array
 from distcnn.errors import InputError
 from distcnn.ingest.readers.base import broken
 from distcnn.ingest.readers.formats.containers import TableSource, read_all, tell_unread
+from distcnn.ingest.readers.formats.statements import TableFacts, parquet_facts
 
 
 @dataclass
@@ -31,6 +32,15 @@ class BinaryTable:
     header: dict[str, Any]
     length: int
     _read: Callable[[int, int, Sequence[str]], dict[str, Array]]
+    units: dict[str, str] = field(default_factory=dict)
+    """Units of columns and of PARAMs, where the file gives one."""
+    ucds: dict[str, str] = field(default_factory=dict)
+    """UCDs of columns."""
+
+    @property
+    def facts(self) -> TableFacts:
+        """What the table says besides its rows."""
+        return TableFacts(self.name, self.header, self.units, self.ucds)
 
     def blocks(self, rows: int, names: Sequence[str]) -> Iterator[tuple[Array, dict[str, Array]]]:
         """Row numbers (from 1) and columns; masked values are NaN in floats, 0 in integers."""
@@ -114,7 +124,17 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
         for number in chosen:
             one = hdus[number]
             name = table_source.name if len(chosen) == 1 else f"{table_source.name}, HDU {number}"
-            yield _fits_table(table_source, name, dict(hdus[0].header), one, plain_file)
+            table = _fits_table(table_source, name, dict(hdus[0].header), one, plain_file)
+            units, ucds = _of_fits_columns(one)
+            yield replace(table, units=units, ucds=ucds)
+
+
+def _of_fits_columns(found: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """Units and UCDs of the columns of a table extension."""
+    units = {column.name: str(column.unit) for column in found.columns if column.unit}
+    keys = {name: f"TUCD{number}" for number, name in enumerate(found.columns.names, 1)}
+    ucds = {name: str(found.header[key]) for name, key in keys.items() if key in found.header}
+    return units, ucds
 
 
 def _number_of(hdus: Any, hdu: int | str, table_source: TableSource, numbers: Sequence[int]) -> int:
@@ -209,7 +229,11 @@ def _open_votable(table_source: TableSource, hdu: int | str | None) -> Iterator[
         called = f" ({table.name})" if table.name else ""
         name = f"{table_source.name}, table {place + 1}{called}"
         name = table_source.name if len(tables) == 1 else name
-        yield _from_memory(name, header, arrays, len(table.array))
+        every = (*shared, *table.params, *table.fields)
+        units = {one.name: str(one.unit) for one in every if one.unit is not None}
+        ucds = {one.name: str(one.ucd) for one in every if one.ucd}
+        found = _from_memory(name, header, arrays, len(table.array))
+        yield replace(found, units=units, ucds=ucds)
 
 
 def _place_of(tables: Sequence[Any], hdu: int | str, table_source: TableSource) -> int:
@@ -237,7 +261,7 @@ def _open_parquet(table_source: TableSource, hdu: int | str | None) -> Iterator[
     file = pq.ParquetFile(content)
     groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
     edges = np.concatenate([[0], np.cumsum(groups)])
-    header = {k.decode(): v.decode() for k, v in (file.schema_arrow.metadata or {}).items()}
+    facts = parquet_facts(table_source.name, file.schema_arrow)
 
     def read(start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
         first = int(np.searchsorted(edges, start, side="right")) - 1
@@ -247,7 +271,13 @@ def _open_parquet(table_source: TableSource, hdu: int | str | None) -> Iterator[
         return {name: _from_arrow(part[name].combine_chunks()) for name in names}
 
     yield BinaryTable(
-        table_source.name, file.schema_arrow.names, header, file.metadata.num_rows, read
+        table_source.name,
+        file.schema_arrow.names,
+        dict(facts.header),
+        file.metadata.num_rows,
+        read,
+        dict(facts.units),
+        dict(facts.ucds),
     )
 
 
@@ -264,10 +294,11 @@ def _from_arrow(column: pa.Array) -> Array:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-def as_matrix(array: Array, size: int) -> tuple[Array, Array]:
+def as_matrix(array: Array, size: int, *, padded: bool = False) -> tuple[Array, Array]:
     """Rows of a 2-D or object column as float64 [n, size], and the length each row had.
 
-    Rows of another length are NaN; length 0 means that the row had no array.
+    Rows of another length are NaN, or with ``padded`` shorter ones have NaN behind their values;
+    length 0 means that the row had no array.
     """
     if array.dtype != object:
         flat = array.reshape(len(array), -1)
@@ -276,6 +307,6 @@ def as_matrix(array: Array, size: int) -> tuple[Array, Array]:
         return flat.astype(float) if good else np.full((len(array), size), np.nan), lengths
     lengths = np.array([np.size(row) for row in array], int)
     matrix = np.full((len(array), size), np.nan)
-    for number in np.flatnonzero(lengths == size):
-        matrix[number] = np.asarray(array[number], float).ravel()
+    for number in np.flatnonzero((lengths == size) | (padded & (lengths < size) & (lengths > 0))):
+        matrix[number, : lengths[number]] = np.asarray(array[number], float).ravel()
     return matrix, lengths

@@ -1,0 +1,80 @@
+"""Units of flux and its errors: their scale, and whether an error is a variance."""
+
+from typing import Any
+
+import numpy as np
+from astropy import units
+
+from distcnn.arrays import Array
+
+DIMENSIONLESS = {
+    "",
+    "none",
+    "-",
+    "--",
+    "---",
+    "dimensionless",
+    "unitless",
+    "null",
+    "n/a",
+    "relative",
+}
+_DIALECTS: tuple[str | None, ...] = (None, "fits", "vounit", "ogip", "cds")
+
+
+def flux_unit(text: str) -> Any:
+    """The unit that a text names in any of the usual dialects, with its scale; None if none."""
+    text = text.strip()
+    if text.lower() in DIMENSIONLESS:
+        return units.dimensionless_unscaled
+    for spelling in (text, text.replace("Ang", "Angstrom").replace("Angstromstrom", "Angstrom")):
+        for dialect in _DIALECTS:
+            try:
+                return units.Unit(spelling, format=dialect)
+            except (ValueError, TypeError):
+                continue
+    return None
+
+
+def flux_factor(unit: str, target: str) -> float | None:
+    """What to multiply a flux in ``unit`` by to have it in ``target``; None if it cannot be."""
+    one, other = flux_unit(unit), flux_unit(target)
+    if unit.strip() == target.strip():
+        return 1.0
+    if one is None or other is None:
+        return None
+    try:
+        return float(one.to(other))
+    except units.UnitConversionError:
+        return None
+
+
+def kind_of_error(error: str, flux: str) -> str | None:
+    """``variance`` or ``inverse variance`` if the unit of an error says so beside that of flux."""
+    one, other = flux_unit(error), flux_unit(flux)
+    if one is None or other is None or other.is_equivalent(units.dimensionless_unscaled):
+        return None
+    for power, kind in ((2, "variance"), (-2, "inverse variance")):
+        if one.is_equivalent(other**power):
+            return kind
+    return None
+
+
+def sigma_of(error: Array, kind: str, unit: str, flux: str) -> Array:
+    """Standard deviations in the unit of flux, of errors of a kind in a unit; NaN where none is.
+
+    Raises
+    ------
+    ValueError : both units are known and one is not to be had from the other.
+    """
+    power = {"variance": 2, "inverse variance": -2}.get(kind, 1)
+    one, other = flux_unit(unit) if unit else None, flux_unit(flux) if flux else None
+    factor = 1.0
+    if one is not None and other is not None:
+        try:
+            factor = float(one.to(other**power))
+        except units.UnitConversionError:
+            raise ValueError(f"{unit!r} is no unit of an error of {flux!r}") from None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sigma = (error * factor) ** (1 / power) if factor != 1 or power != 1 else error
+    return np.where(np.isfinite(sigma), sigma, np.nan) if power != 1 else sigma

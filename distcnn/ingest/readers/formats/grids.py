@@ -1,0 +1,77 @@
+"""Wavelengths as files state them: keywords of a header, or columns, linear or as logarithms."""
+
+import numpy as np
+
+from distcnn.arrays import Array
+from distcnn.config import GridConfig
+from distcnn.ingest.preprocess.statements import Statements
+from distcnn.ingest.preprocess.wavelength import convert_unit
+from distcnn.ingest.readers.formats.statements import TableFacts
+
+_HEADER_GRIDS = (  # first value, step, reference pixel
+    ("COEFF0", "COEFF1", None),
+    ("CRVAL1", "CDELT1", "CRPIX1"),
+    ("CRVAL1", "CD1_1", "CRPIX1"),
+    ("WAVE0", "DWAVE", None),
+)
+_MAX_LOGARITHM = 10.0
+"""A larger first value is no decimal logarithm of nanometres or Angstroms."""
+_SHORT_UNITS = ("nm", "Angstrom")
+
+
+def header_grid(
+    facts: TableFacts, pixels: int, grid: GridConfig, stated: Statements
+) -> Array | None:
+    """Wavelengths [P] of a table's keywords, in the unit of ``grid``; None if it has no pair."""
+    for first, step, reference in _HEADER_GRIDS:
+        start, delta = facts.lookup([first]), facts.lookup([step])
+        if start is None or delta is None:
+            continue
+        origin = facts.lookup([reference]) if reference else None
+        offset = float(origin[1]) - 1 if origin else 0.0
+        steps = float(delta[1]) * (np.arange(pixels) - offset)
+        spacing = "log" if first == "COEFF0" else _spacing(facts, float(start[1]), grid, stated)
+        return in_grid_unit(_along(float(start[1]), steps, spacing), grid, stated)
+    return None
+
+
+def _along(start: float, steps: Array, spacing: str) -> Array:
+    if spacing == "exponential":
+        # FITS paper III, eq. 53: the increments are those of the wavelength at the reference.
+        return np.asarray(start * np.exp(steps / start))
+    values = start + steps
+    return np.asarray(10.0**values if spacing == "log" else values)
+
+
+def _spacing(facts: TableFacts, start: float, grid: GridConfig, stated: Statements) -> str:
+    """How the axis of CRVAL1 runs: linear, log (of base 10) or exponential (FITS ``-LOG``)."""
+    flag = facts.lookup(["DC-FLAG"])
+    if stated.spacing is not None or (flag is not None and str(flag[1]).strip() == "1"):
+        return "log"
+    if grid.spacing == "log" and grid.start is None:
+        return "log"
+    kind = facts.lookup(["CTYPE1"])
+    code = str(kind[1]).strip().upper() if kind else ""
+    if "LOG" not in code:
+        return "linear"
+    unit = stated.unit.value if stated.unit else grid.unit
+    if start < _MAX_LOGARITHM and unit in _SHORT_UNITS:
+        return "log"
+    return "exponential"
+
+
+def in_grid_unit(wavelength: Array, grid: GridConfig, stated: Statements) -> Array:
+    """Wavelengths converted from the unit that the file states; as they are if it is silent."""
+    if stated.unit is None:
+        return wavelength
+    if stated.unit.value == grid.unit:
+        return wavelength
+    converted = convert_unit(wavelength, stated.unit.value, grid.unit)
+    # As declared grids are: so that 8460 Angstrom and 846 nm are one number, and one digest.
+    return np.round(converted, 10) if grid.unit in _SHORT_UNITS else converted
+
+
+def column_wavelengths(values: Array, grid: GridConfig, stated: Statements) -> Array:
+    """Values of a column of wavelengths, or of their logarithms, in the unit of ``grid``."""
+    linear = 10.0**values if stated.spacing is not None else values
+    return in_grid_unit(np.asarray(linear, float), grid, stated)

@@ -1,0 +1,300 @@
+"""What a file says of its own spectra: units, medium, frame, scale and kind of error.
+
+The same question has another answer in each format: a FITS keyword (CUNIT1, SPECSYS, AIRORVAC),
+the unit of a column (TUNIT, VOTable, ECSV, Parquet), a UCD, the name of a column. All are looked
+up here and nowhere else; what follows from them stands in ``preprocess.statements``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from distcnn.config.units import wavelength_unit
+from distcnn.errors import GridMismatch
+from distcnn.ingest.preprocess.statements import Statement, Statements
+from distcnn.ingest.readers.formats.flux_units import DIMENSIONLESS, kind_of_error
+
+_TRUE = {"t", "true", "1", "yes", "y"}
+_FALSE = {"f", "false", "0", "no", "n"}
+# FITS paper III, table 19 (SPECSYS), and what archives write instead.
+_FRAMES = {
+    "stellar rest": ("source", "rest", "rest frame", "restframe", "stellar", "stellar rest"),
+    "barycentric": ("barycent", "barycenter", "barycentre", "barycentric", "heliocen",
+                    "heliocenter", "heliocentric", "helio", "bary"),
+    "topocentric": ("topocent", "topocentric", "topo", "observer", "observed", "observatory"),
+    "geocentric": ("geocentr", "geocentric"),
+}  # fmt: skip
+_FRAME_KEYS = ("SPECSYS", "SPECSYS1", "SPECSYSA", "FRAME", "WAVEFRAM", "WAVFRAME", "VELFRAME")
+# LAMOST writes HELIO = T, SDSS the correction that it has applied, HELIO_RV.
+_BARYCENTRIC_FLAGS = ("HELIO", "VHELIO", "HELIOCOR", "BARYCOR", "BARYCORR", "BERVCORR")
+_BARYCENTRIC_VALUES = ("HELIO_RV",)
+_MEDIUM_KEYS = ("AIRORVAC", "AIR_VAC", "AIRVAC", "VACORAIR", "MEDIUM", "WAVEMED", "WAVE_MED")
+_MEDIUM_FLAGS = {"VACUUM": "vacuum", "INVACUUM": "vacuum", "ISVACUUM": "vacuum", "INAIR": "air"}
+_NORMALISED_FLAGS = ("CONTNORM", "NORMALIZ", "NORMALIS", "NORMED", "NORMFLUX")
+_UNIT_KEYS = ("CUNIT1", "WAVEUNIT", "WAVUNIT", "WUNIT", "UNIT_WAVE")
+_FLUX_UNIT_KEYS = ("BUNIT", "FLUXUNIT", "FLUX_UNIT")
+_LOG_NAME = re.compile(r"^log_?(10)?_?(lam(bda)?|wave(length)?|wl|w)$")
+_ERROR_NAMES = (
+    ("inverse variance", re.compile(r"(^|_)(ivar|invvar|inv_var|inverse_variance)(_|$)")),
+    ("variance", re.compile(r"(^|_)(var|variance)(_|$)")),
+)
+_LOG_TEXT = re.compile(r"^(?:log(?:10)?|dex)\s*\(?\s*(.*?)\s*\)?$", re.IGNORECASE)
+_NO_UNIT = {*DIMENSIONLESS, "pixel", "pix"}
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What a table says besides its rows: header values, and units and UCDs of its columns."""
+
+    name: str
+    header: Mapping[str, Any] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    ucds: Mapping[str, str] = field(default_factory=dict)
+
+    def lookup(self, keys: Iterable[str]) -> tuple[str, Any] | None:
+        """The first of some keywords that has a value, in whatever case, and that value."""
+        given = {str(key).upper(): key for key in self.header}
+        for key in keys:
+            value = self.header.get(given.get(key, ""))
+            if value is not None and str(value).strip():
+                return key, value
+        return None
+
+
+def read_statements(
+    facts: TableFacts, columns: Mapping[str, Sequence[str]], override: Sequence[str] = ()
+) -> Statements:
+    """All that a table states; ``columns``: variable -> the columns it is read from.
+
+    Raises
+    ------
+    GridMismatch : it states a unit of wavelength that is none; unless ``unit`` is in ``override``.
+    """
+    unit, spacing = _unit(facts, columns.get("wavelength", ()), believe="unit" not in override)
+    flux_unit = _flux_unit(facts, columns.get("flux", ()))
+    error = columns.get("flux_error", ())
+    return Statements(
+        unit,
+        spacing,
+        _medium(facts, columns),
+        _frame(facts),
+        flux_unit,
+        _error(facts, error, flux_unit),
+    )
+
+
+def _words(key: str, value: Any) -> str:
+    return f"{key} = {value!r}"
+
+
+def _unit(
+    facts: TableFacts, columns: Sequence[str], *, believe: bool
+) -> tuple[Statement | None, Statement | None]:
+    """Unit of wavelength, and whether wavelengths are logarithms."""
+    spacing = None
+    if columns:
+        stated = [(f"unit of {c}", facts.units[c]) for c in columns[:1] if c in facts.units]
+        if _LOG_NAME.match(columns[0].lower()):
+            spacing = Statement("log", f"column {columns[0]}")
+    else:
+        found = facts.lookup(_UNIT_KEYS)
+        stated = [(found[0], str(found[1]))] if found else _param_units(facts)
+    for where, text in stated:
+        core = text.strip().strip("'\"[]").strip()
+        if core.lower() in _NO_UNIT:
+            continue
+        match = _LOG_TEXT.match(core)
+        if match is not None:
+            spacing, core = Statement("log", _words(where, text)), match.group(1)
+        if core.lower() in _NO_UNIT:
+            continue
+        try:
+            return (
+                Statement(wavelength_unit(core), _words(where, text)) if believe else None
+            ), spacing
+        except ValueError as error:
+            if not believe:
+                return None, spacing
+            raise GridMismatch(
+                f"{facts.name}: {_words(where, text)} is the unit of its wavelengths",
+                expected=str(error),
+                cure="If the file is wrong, give the unit in ingest.grid.unit and set "
+                "ingest.override: [unit].",
+            ) from None
+    return None, spacing
+
+
+def _param_units(facts: TableFacts) -> list[tuple[str, str]]:
+    """Units of VOTable's PARAMs that give the grid."""
+    given = {key.upper(): key for key in facts.units}
+    return [
+        (f"unit of {key}", facts.units[given[key]]) for key in ("CRVAL1", "WAVE0") if key in given
+    ]
+
+
+def _medium(facts: TableFacts, columns: Mapping[str, Sequence[str]]) -> Statement | None:
+    return (
+        _medium_by_word(facts)
+        or _medium_by_flag(facts)
+        or _medium_by_axis(facts)
+        or _medium_by_column(facts, columns.get("wavelength", ()))
+    )
+
+
+def _medium_by_word(facts: TableFacts) -> Statement | None:
+    found = facts.lookup(_MEDIUM_KEYS)
+    text = str(found[1]).strip().lower() if found else ""
+    for medium in ("vacuum", "air"):
+        if found and text.startswith(medium[:3]):
+            return Statement(medium, _words(*found))
+    return None
+
+
+def _medium_by_flag(facts: TableFacts) -> Statement | None:
+    for key, medium in _MEDIUM_FLAGS.items():
+        found = facts.lookup([key])
+        text = str(found[1]).strip().lower() if found else ""
+        if found and text in _TRUE | _FALSE:
+            other = "air" if medium == "vacuum" else "vacuum"
+            return Statement(medium if text in _TRUE else other, _words(*found))
+    return None
+
+
+def _medium_by_axis(facts: TableFacts) -> Statement | None:
+    """By CTYPE1: AWAV is a wavelength in air, WAVE one in vacuum (FITS paper III, table 1)."""
+    found = facts.lookup(["CTYPE1"])
+    code = re.fullmatch(r"(AWAV|WAVE)(-...)?", str(found[1]).strip().upper()) if found else None
+    if found is None or code is None:
+        return None
+    return Statement("air" if code.group(1) == "AWAV" else "vacuum", _words(*found))
+
+
+def _medium_by_column(facts: TableFacts, columns: Sequence[str]) -> Statement | None:
+    for column in columns[:1]:
+        ucd = facts.ucds.get(column, "")
+        # UCD1+: obs.atmos qualifies what is measured in the atmosphere.
+        if "obs.atmos" in ucd.lower():
+            return Statement("air", _words(f"UCD of {column}", ucd))
+        for medium in ("vacuum", "air"):
+            if re.search(rf"(^|_){medium[:3]}(uum)?(_|$)", column.lower()):
+                return Statement(medium, f"column {column}")
+    return None
+
+
+def _frame(facts: TableFacts) -> Statement | None:
+    for key in _FRAME_KEYS:
+        found = facts.lookup([key])
+        text = str(found[1]).strip().lower().replace("_", " ") if found else ""
+        for frame, names in _FRAMES.items():
+            if found and text in names:
+                return Statement(frame, _words(*found))
+    for key in _BARYCENTRIC_FLAGS:
+        found = facts.lookup([key])
+        if found is not None and str(found[1]).strip().lower() in _TRUE - {"1"}:
+            return Statement("barycentric", _words(*found))
+    found = facts.lookup(_BARYCENTRIC_VALUES)
+    return Statement("barycentric", _words(*found)) if found else None
+
+
+def _flux_unit(facts: TableFacts, columns: Sequence[str]) -> Statement | None:
+    for column in columns[:1]:
+        if column in facts.units:
+            return Statement(
+                facts.units[column].strip(), _words(f"unit of {column}", facts.units[column])
+            )
+    found = facts.lookup(_FLUX_UNIT_KEYS)
+    if found is not None:
+        return Statement(str(found[1]).strip(), _words(*found))
+    for key in _NORMALISED_FLAGS:
+        found = facts.lookup([key])
+        if found is not None and str(found[1]).strip().lower() in _TRUE:
+            return Statement("", _words(*found))
+    return None
+
+
+def _error(
+    facts: TableFacts, columns: Sequence[str], flux_unit: Statement | None
+) -> Statement | None:
+    for column in columns[:1]:
+        unit = facts.units.get(column, "")
+        kind = kind_of_error(unit, flux_unit.value) if unit and flux_unit else None
+        if kind is not None:
+            return Statement(kind, _words(f"unit of {column}", unit))
+        for kind, pattern in _ERROR_NAMES:
+            if pattern.search(column.lower()):
+                return Statement(kind, f"column {column}")
+    return None
+
+
+# --- metadata of text and Parquet tables -------------------------------------------------------
+
+
+class _EcsvLoader(yaml.SafeLoader):
+    """YAML of an ECSV header, whose tags of astropy's classes are read as what they hold."""
+
+
+def _untagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        value: Any = loader.construct_mapping(node, deep=True)
+        return value.get("unit", value)
+    if isinstance(node, yaml.SequenceNode):
+        pairs = loader.construct_sequence(node, deep=True)
+        together: dict[Any, Any] = {}
+        for pair in pairs:
+            together |= pair if isinstance(pair, dict) else {}
+        return together
+    assert isinstance(node, yaml.ScalarNode)
+    return loader.construct_scalar(node)
+
+
+def _from_omap(loader: Any, node: yaml.Node) -> Any:
+    return _untagged(loader, "", node)
+
+
+_EcsvLoader.add_multi_constructor("", _untagged)
+_EcsvLoader.add_constructor("tag:yaml.org,2002:omap", _from_omap)
+
+
+def ecsv_facts(name: str, lines: Iterable[str]) -> TableFacts:
+    """What the header lines of an ECSV (without their ``#``) say; nothing if they are no YAML."""
+    try:
+        document = yaml.load("\n".join(lines), _EcsvLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError:
+        return TableFacts(name)
+    if not isinstance(document, dict):
+        return TableFacts(name)
+    columns = [c for c in document.get("datatype") or () if isinstance(c, dict) and "name" in c]
+    meta = document.get("meta")
+    ucds = {
+        c["name"]: str((c.get("meta") or {}).get("ucd", ""))
+        for c in columns
+        if isinstance(c.get("meta") or {}, dict)
+    }
+    return TableFacts(
+        name,
+        meta if isinstance(meta, dict) else {},
+        {str(c["name"]): str(c["unit"]) for c in columns if c.get("unit")},
+        {column: ucd for column, ucd in ucds.items() if ucd},
+    )
+
+
+def parquet_facts(name: str, schema: pa.Schema) -> TableFacts:
+    """What the metadata of a Parquet file and its fields say, astropy's YAML text among them."""
+    texts = _decoded(schema.metadata)
+    astropy = ecsv_facts(name, texts.pop("table_meta_yaml", "").splitlines())
+    units, ucds = dict(astropy.units), dict(astropy.ucds)
+    for column in schema:
+        own = {key.lower(): value for key, value in _decoded(column.metadata).items()}
+        if unit := own.get("unit") or own.get("units"):
+            units[column.name] = unit
+        if ucd := own.get("ucd"):
+            ucds[column.name] = ucd
+    return TableFacts(name, texts | dict(astropy.header), units, ucds)
+
+
+def _decoded(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    return {k.decode(): v.decode("utf-8", "replace") for k, v in (metadata or {}).items()}
