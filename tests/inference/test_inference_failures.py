@@ -214,7 +214,7 @@ def test_batches_are_halved_until_they_fit_and_it_is_said_once(made, inputs, mon
     heard = []
     summary = go(inputs, listener=heard.append)
     assert (summary.batch, summary.failed) == (4, 0)
-    texts = [e.text for e in heard if isinstance(e, Notice) and "Engines" not in e.text]
+    texts = [e.text for e in heard if isinstance(e, Notice) and "Memory" in e.text]
     assert texts == ["Memory ran out: batches of 4 instead of 16"]
     found, wanted = rows(inputs), rows(made)
     assert (np.abs(found["label"] - wanted["label"]) < 1e-3 * wanted["label_error"]).all()
