@@ -320,6 +320,7 @@ def _attrs(plan: IngestPlan) -> dict[str, Any]:
         "release": config.release,
         "labels": list(config.labels.labels) if config.labels else [],
         **_own_labels(config),
+        **({"unlabelled": plan.unlabelled} if plan.unlabelled else {}),
         "bands": list(config.bands) if config.source is not None else [],
         "ingest": config.model_dump(mode="json"),
         "inputs": plan.inputs,

@@ -24,6 +24,7 @@ from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers import Kind, Reader, ReadRequest, SpectraReader, make_reader
 from distcnn.ingest.readers.formats.containers import is_zip
 from distcnn.ingest.selection import ArchiveTree, find_files
+from distcnn.ingest.unlabelled import why_unlabelled
 from distcnn.schema import STAR, SURVEY_VARIABLES
 
 _KINDS: tuple[Kind, ...] = ("spectra", "source", "xp", "labels")
@@ -128,6 +129,8 @@ class IngestPlan:
     files: Mapping[Kind, Sequence[Path]]
     content_hashes: Mapping[str, str]
     listener: Listener
+    unlabelled: str = ""
+    """Why no star can have a label, although the configuration names labels."""
 
     @property
     def main_kind(self) -> Kind:
@@ -272,14 +275,24 @@ def plan_ingest(
         section = getattr(config, kind)
         if section is not None:
             reader_of(config, kind)
-            found = find_files(tree, section)
+            found = find_files(tree, section, required=kind != "labels")
             files[kind] = found.paths
-            _check_members(kind, section, found.paths)
+            if found.paths:
+                _check_members(kind, section, found.paths)
             for sentence in found.left_out:
                 listener(Notice(f"Files of {kind}: {sentence}.", "warning"))
+    unlabelled = why_unlabelled(tree, config, files)
+    if unlabelled:
+        del files["labels"]
+        config = config.model_copy(update={"labels": None})
+        text = (
+            f"The stars get no labels: {unlabelled}. That is right for stars to predict; for a "
+            "training survey correct the folder or ingest.labels (null says that there are none)."
+        )
+        listener(Notice(text, "warning"))
     every = sorted({path for paths in files.values() for path in paths})
     content_hashes = {path.relative_to(archive).as_posix(): content_hash(path) for path in every}
-    return IngestPlan(archive, survey, config, files, content_hashes, listener)
+    return IngestPlan(archive, survey, config, files, content_hashes, listener, unlabelled)
 
 
 def _check_members(kind: Kind, section: FilesConfig, paths: Sequence[Path]) -> None:

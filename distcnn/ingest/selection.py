@@ -96,7 +96,7 @@ def _children(folder: Path) -> list[Path]:
         ) from None
 
 
-def find_files(tree: ArchiveTree, files: FilesConfig) -> FoundFiles:
+def find_files(tree: ArchiveTree, files: FilesConfig, *, required: bool = True) -> FoundFiles:
     """Files of an archive folder that the patterns match, in the order of their names.
 
     Links to files and folders are followed; a file that several names lead to is read once.
@@ -105,7 +105,7 @@ def find_files(tree: ArchiveTree, files: FilesConfig) -> FoundFiles:
     Raises
     ------
     ConfigError : a pattern is empty or begins outside the archive folder.
-    InputError : there is no such file, or one of them is a link that leads nowhere.
+    InputError : there is no such file, and one is ``required``, or it is a link that leads nowhere.
     """
     archive = tree.root
     patterns = (files.files,) if isinstance(files.files, str) else files.files
@@ -127,7 +127,7 @@ def find_files(tree: ArchiveTree, files: FilesConfig) -> FoundFiles:
         if several:
             names = [path.relative_to(archive).as_posix() for path in several]
             found.left_out.append(f"{len(several)} left out ({why}): {listed(names)}")
-    if not paths:
+    if not paths and required:
         _refuse_nothing(archive, files.reader, patterns, found.left_out)
     return found
 

@@ -316,6 +316,14 @@ def _labels(store: Store, wanted: Sequence[str] | None) -> tuple[str, ...]:
     )
     names = known if wanted is None else tuple(wanted)
     unknown = [name for name in names if name not in known]
+    if not known:
+        why = store.attrs.get("unlabelled")
+        raise TrainingError(
+            f"{store.path.name} has no labels" + (f": at its ingest {why}" if why else ""),
+            expected="a survey ingested with a label table",
+            cure="Put the label table into the archive folder, check ingest.labels, and ingest "
+            "to another path.",
+        )
     if unknown or not names:
         raise TrainingError(
             f"{store.path.name} has no label {', '.join(unknown) or 'at all'}",

@@ -367,8 +367,9 @@ def test_a_missing_folder_and_missing_files_are_named(archive, survey, tmp_path)
     with pytest.raises(InputError, match="no folder"):
         build_survey(tmp_path / "nowhere", survey, settings(), executor=EXECUTOR)
     archive.write()
-    (archive.folder / "allStar-tiny.fits").unlink()
-    with pytest.raises(InputError, match=r"allStar\*\.fits") as caught:
+    for file in archive.folder.glob("Xp*"):
+        file.unlink()
+    with pytest.raises(InputError, match=r"Xp\w+\*\.csv") as caught:
         build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
     assert "null" in caught.value.cure
 
@@ -382,3 +383,51 @@ def test_labels_that_all_fail_the_cuts_are_reported(archive, survey):
     )
     assert summary.labelled == 0
     assert any(isinstance(e, Notice) and "passes the cuts" in e.text for e in events)
+
+
+def warnings_of(told):
+    return [event.text for event in told if isinstance(event, Notice) and event.level == "warning"]
+
+
+def test_new_stars_are_ingested_with_the_configuration_of_the_training_survey(archive, survey):
+    (archive.write() / "allStar-tiny.fits").rename(archive.folder / "allstar.fits")
+    told = []
+    summary = build_survey(
+        archive.folder, survey, settings(), executor=EXECUTOR, listener=told.append
+    )
+    assert (summary.stars, summary.labelled) == (27, 0)
+    store = Store.open(survey)
+    assert "label" not in store.variables
+    (warning,) = warnings_of(told)
+    assert f"no file below {archive.folder} is called allStar*.fits" in warning
+    assert "not read there: allstar.fits" in warning  # so a misspelt pattern is seen
+    assert store.attrs["unlabelled"] in warning
+    again = build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
+    assert again.stars == 27
+
+
+@pytest.mark.parametrize("columns", [{}, {"teff": "phot_rp_mean_mag"}])
+def test_a_table_that_serves_as_labels_too_may_have_no_column_of_them(archive, survey, columns):
+    labels = {"reader": "table", "files": "GaiaSource_*.csv.gz", "labels": ["teff", "logg"]}
+    config = settings(labels=labels | {"columns": columns})
+    told = []
+    if columns:
+        # One of the two labels is there: this is a label table, and the other column is missed.
+        with pytest.raises(InputError, match="no column 'logg'"):
+            build_survey(archive.write(), survey, config, executor=EXECUTOR)
+        return
+    build_survey(archive.write(), survey, config, executor=EXECUTOR, listener=told.append)
+    (warning,) = warnings_of(told)
+    assert "has no column of teff, logg" in warning
+
+
+def test_a_label_table_that_is_there_and_broken_stays_an_error(archive, survey):
+    (archive.write() / "allStar-tiny.fits").write_bytes(b"SIMPLE")
+    with pytest.raises(InputError, match="allStar-tiny"):
+        build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
+    labels = {"reader": "apogee", "files": "allStar*.fits", "columns": {"teff": "nothing"}}
+    archive.write()
+    with pytest.raises(InputError, match="'nothing'"):
+        build_survey(
+            archive.folder, survey.with_name("b"), settings(labels=labels), executor=EXECUTOR
+        )
