@@ -46,7 +46,11 @@ class BinaryTable:
         """Row numbers (from 1) and columns; masked values are NaN in floats, 0 in integers."""
         for start in range(0, self.length, rows):
             stop = min(start + rows, self.length)
-            yield np.arange(start + 1, stop + 1), self._read(start, stop, names)
+            try:
+                columns = self._read(start, stop, names)
+            except Exception as error:  # pages of Parquet are unpacked, and checked, only now
+                raise _unreadable(self.name, "", error, row=start + 1) from None
+            yield np.arange(start + 1, stop + 1), columns
 
 
 def open_table(table_source: TableSource, hdu: int | str = 1) -> BinaryTable:
@@ -79,29 +83,44 @@ def _tables(table_source: TableSource, hdu: int | str | None) -> Iterator[Binary
     kind = table_source.format
     opener = {"fits": _open_fits, "votable": _open_votable, "parquet": _open_parquet}[kind]
     tables = opener(table_source, hdu)
+    given, empty = False, None
     while True:
         try:
             with warnings.catch_warnings():
                 # Real archive files carry unit texts and dates that astropy warns about.
                 warnings.simplefilter("ignore")
                 table = next(tables, None)
-        except InputError:
-            raise
         except Exception as error:  # libraries let errors of every kind through from bad bytes
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            problem = f"the file is not readable as {kind} ({reason})"
-            raise broken(table_source.name, problem) from None
+            raise _unreadable(table_source.name, f" as {kind}", error) from None
         if table is None:
+            if empty is not None:
+                raise empty
             return
-        if not table.length:
-            raise broken(
+        if table.length:
+            given, empty = True, None
+            yield table
+            continue
+        if given:  # of a star of several there may be no data
+            tell_unread("tables without rows", table.name, "nothing can be taken from them")
+        else:
+            empty = broken(
                 table.name,
                 "the table has no rows",
                 row=0,
                 cure="Nothing can be taken from it; leave it out by 'files', or name another "
                 "table by 'hdu'.",
             )
-        yield table
+
+
+def _unreadable(name: str, kind: str, error: Exception, row: int | None = None) -> InputError:
+    """What a library says of bad bytes as an error that names file and cure."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, MemoryError):
+        cure = "Give the workers more memory, or cut the file into several."
+        return broken(name, "the table does not fit into memory", cure=cure)
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return broken(name, f"the file is not readable{kind} ({reason})", row=row)
 
 
 def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
