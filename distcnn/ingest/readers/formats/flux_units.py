@@ -1,5 +1,6 @@
 """Units of flux and its errors: their scale, and whether an error is a variance."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,9 @@ def flux_unit(text: str) -> Any:
     for spelling in (text, text.replace("Ang", "Angstrom").replace("Angstromstrom", "Angstrom")):
         for dialect in _DIALECTS:
             try:
-                return units.Unit(spelling, format=dialect)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # dialects that would rather have another
+                    return units.Unit(spelling, format=dialect)
             except (ValueError, TypeError):
                 continue
     return None

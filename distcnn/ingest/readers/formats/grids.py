@@ -46,7 +46,9 @@ def _along(start: float, steps: Array, spacing: str) -> Array:
 def _spacing(facts: TableFacts, start: float, grid: GridConfig, stated: Statements) -> str:
     """How the axis of CRVAL1 runs: linear, log (of base 10) or exponential (FITS ``-LOG``)."""
     flag = facts.lookup(["DC-FLAG"])
-    if stated.spacing is not None or (flag is not None and str(flag[1]).strip() == "1"):
+    if stated.spacing is not None or (
+        flag is not None and str(flag[1]).strip() in ("1", "1.0", "True", "T")
+    ):
         return "log"
     if grid.spacing == "log" and grid.start is None:
         return "log"
