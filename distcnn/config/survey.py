@@ -62,7 +62,8 @@ class SentinelsConfig(Frozen):
 
     The defaults cannot be met by a real value: nothing is measured as exactly -9999.99, no label,
     parallax [mas] or signal to noise of the built-in kinds is -999 or less, and apparent
-    magnitudes lie between -27, the Sun, and about 35.
+    magnitudes lie between -27, the Sun, and about 35 (in thousandths, integers, too: 99 of them
+    would be the magnitude 0.099 of no more than a handful of stars).
     """
 
     values: tuple[float, ...] = (-9999.0, -9999.9, -9999.99, -9999.999, -99999.0)
@@ -71,8 +72,11 @@ class SentinelsConfig(Frozen):
     minimum: float | None = -999.0
     """Missing at or below it: labels, parallaxes, signal to noise, positions and further scalars,
     and their errors. null for labels that may be as small (energies, angular momenta)."""
-    magnitude: float | None = 90.0
-    """Magnitudes this far from zero or farther are missing (99.99, -99.9)."""
+    magnitudes: tuple[float, ...] = (
+        *(99.0, 99.9, 99.99, 99.999, 99.9999),
+        *(-99.0, -99.9, -99.99, -99.999, -99.9999),
+    )
+    """Missing among magnitudes, besides ``values``."""
 
 
 class CutConfig(Frozen):

@@ -16,7 +16,7 @@ from distcnn.arrays import Array, find_sorted
 from distcnn.config import CutConfig, GridConfig, SentinelsConfig
 from distcnn.errors import ColumnMissing, FileBroken
 from distcnn.ingest.preprocess.statements import Statements
-from distcnn.schema import Reason
+from distcnn.schema import NAME_BYTES, Reason
 
 Kind = Literal["spectra", "source", "xp", "labels"]
 XP_COEFFICIENTS = 55  # per band, BP and RP (Gaia DR3 data model, xp_continuous_mean_spectrum)
@@ -131,6 +131,8 @@ class BlockBuilder:
             name: np.empty((self.rows, width), np.float32) if width else np.empty(self.rows)
             for name, width in self.widths.items()
         }
+        self.columns["id_kind"] = np.zeros(self.rows, np.uint8)
+        self.columns["name"] = np.zeros(self.rows, f"S{NAME_BYTES}")
 
     @property
     def full(self) -> bool:

@@ -98,19 +98,12 @@ def _cleaned(name: str, values: Array, sentinels: SentinelsConfig, counts: Count
 def _rules(name: str, values: Array, sentinels: SentinelsConfig) -> Iterator[tuple[str, Array]]:
     """What may make values of a role missing, and where it does; no value fits two rules."""
     yield "infinite", np.isinf(values)
-    special = _is_sentinel(values, sentinels.values)
-    magnitude = np.zeros(values.shape, bool)
-    with np.errstate(invalid="ignore"):
-        if (
-            name not in _ANY_NUMBER
-            and not name.startswith("cut/")
-            and sentinels.minimum is not None
-        ):
+    exact = sentinels.values + (sentinels.magnitudes if name == "photometry" else ())
+    special = _is_sentinel(values, exact)
+    if name not in _ANY_NUMBER and not name.startswith("cut/") and sentinels.minimum is not None:
+        with np.errstate(invalid="ignore"):
             special |= (values <= sentinels.minimum) & np.isfinite(values)
-        if name == "photometry" and sentinels.magnitude is not None:
-            magnitude = (np.abs(values) >= sentinels.magnitude) & np.isfinite(values)
     yield "sentinel", special
-    yield "no magnitude", magnitude & ~special
     if name == "parallax_error":
         with np.errstate(invalid="ignore"):
             yield "zero or negative", (values <= 0) & ~special & np.isfinite(values)

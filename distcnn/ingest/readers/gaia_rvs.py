@@ -23,6 +23,7 @@ from distcnn.ingest.readers.formats.arrays import array_blocks
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_tables
 from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
 from distcnn.ingest.readers.formats.fields import to_array, to_float
+from distcnn.ingest.readers.formats.identifiers import KINDS, kept_name
 from distcnn.ingest.readers.formats.identifiers import identify as identify_value
 from distcnn.ingest.readers.formats.text import TextTable, blocks_by_row
 from distcnn.ingest.readers.formats.values import text_of
@@ -93,7 +94,10 @@ class GaiaRvs:
         scalars = [(name, places[name]) for name in places if name not in ARRAYS]
 
         def identify(fields: list[bytes]) -> int:
-            return identify_value(text_of(fields[place]), names=self.texts)[0]
+            star = identify_value(text_of(fields[place]), names=self.texts)
+            builder.columns["id_kind"][builder.count] = KINDS.index(star[1])
+            builder.columns["name"][builder.count] = kept_name(star[2])
+            return star[0]
 
         def fill(fields: list[bytes], builder: BlockBuilder) -> None:
             for name, at in arrays:

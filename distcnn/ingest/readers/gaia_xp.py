@@ -22,17 +22,18 @@ from distcnn.ingest.readers.base import (
     look_for,
     member_of,
 )
+from distcnn.ingest.readers.formats.arrays import stacked
 from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
-    as_matrix,
     open_tables,
 )
 from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
 from distcnn.ingest.readers.formats.fields import to_array
 from distcnn.ingest.readers.formats.identifiers import identify as identify_value
-from distcnn.ingest.readers.formats.scalars import identify, star_columns
+from distcnn.ingest.readers.formats.scalars import identify, reject, star_columns
 from distcnn.ingest.readers.formats.text import blocks_by_row
-from distcnn.ingest.readers.formats.values import text_of
+from distcnn.ingest.readers.formats.text_arrays import ArrayText
+from distcnn.ingest.readers.formats.values import arrays, text_of
 from distcnn.schema import Reason
 
 PER_BAND = XP_COEFFICIENTS
@@ -75,11 +76,20 @@ class GaiaXp:
             table_sources(path, "XP_CONTINUOUS", self.members, self.delimiter), read
         )
 
+    def _numbered(self, columns: list[str]) -> bool:
+        arrays = look_for(columns, self.names["bp_coefficients"])
+        return arrays is None and look_for(columns, "bp_coeff_0") is not None
+
     def _from_text(
         self, table_source: TableSource, rows: int, ids: Array | None
     ) -> Iterator[Block]:
         table, path = table_source.text(), table_source.path
         with table.stream:
+            if self._numbered(table.columns):
+                identifier = look_for(table.columns, self.identifier)
+                wide = ArrayText(table, [identifier or ""])
+                yield from self._from_binary(wide, table_source, rows, ids)
+                return
             place = table.columns.index(find_column(table.columns, self.identifier, path))
             names = {name: find_column(table.columns, c, path) for name, c in self.names.items()}
             places = {name: table.columns.index(column) for name, column in names.items()}
@@ -100,17 +110,21 @@ class GaiaXp:
             yield from blocks_by_row(table, builder, identify, fill, ids)
 
     def _from_binary(
-        self, table: BinaryTable, table_source: TableSource, rows: int, ids: Array | None
+        self,
+        table: BinaryTable | ArrayText,
+        table_source: TableSource,
+        rows: int,
+        ids: Array | None,
     ) -> Iterator[Block]:
         identifier = find_column(table.columns, self.identifier, table_source.name)
-        wide = look_for(table.columns, self.names["bp_coefficients"]) is None
-        wide = wide and look_for(table.columns, "bp_coeff_0") is not None
+        wide = self._numbered(table.columns)
         names = {
             array: self._columns_of(array, table, table_source, wide) for array in ARRAY_COLUMNS
         }
         every = [identifier, *(column for columns in names.values() for column in columns)]
         for numbers, columns in table.blocks(rows, every):
             stars, rejected = identify(columns[identifier], numbers, table.name, texts=False)
+            rejected += table.take_rejected() if isinstance(table, ArrayText) else ()
             block = Block(numbers, star_columns(stars), tuple(rejected))
             block = _with_coefficients(block, columns, names, table_source)
             yield block.take(
@@ -118,7 +132,7 @@ class GaiaXp:
             )
 
     def _columns_of(
-        self, array: str, table: BinaryTable, table_source: TableSource, wide: bool
+        self, array: str, table: BinaryTable | ArrayText, table_source: TableSource, wide: bool
     ) -> list[str]:
         if not wide:
             return [find_column(table.columns, self.names[array], table_source.name)]
@@ -138,10 +152,11 @@ def _with_coefficients(
     rejected = list(block.rejected)
     for array, (variable, start) in ARRAY_COLUMNS.items():
         if len(names[array]) == 1:
-            matrix, lengths = as_matrix(columns[names[array][0]], PER_BAND)
+            matrix, lengths, bad = arrays(columns[names[array][0]], PER_BAND, array)
         else:
-            matrix = np.stack([columns[column] for column in names[array]], axis=1).astype(float)
+            matrix, bad = stacked(columns, names[array], table_source.name)
             lengths = np.full(len(block), PER_BAND)
+        reject(source_id, bad, block.rows, table_source.name, rejected)
         out[variable][:, start : start + PER_BAND] = matrix
         for index in np.flatnonzero((lengths != PER_BAND) & (lengths > 0) & (source_id > 0)):
             detail = f"{array} has {lengths[index]} values, expected {PER_BAND}"

@@ -18,6 +18,7 @@ from distcnn.ingest.readers.base import (
     Block,
     ReadRequest,
     find_column,
+    look_for,
 )
 from distcnn.ingest.readers.formats.arrays import array_blocks
 from distcnn.ingest.readers.formats.binary import (
@@ -33,6 +34,7 @@ from distcnn.ingest.readers.formats.containers import (
 from distcnn.ingest.readers.formats.labels import label_blocks, label_selection
 from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 from distcnn.ingest.readers.formats.spectra_table import SpectraTable
+from distcnn.ingest.readers.formats.text_arrays import ArrayText
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.ingest.readers.gaia_source import gather_bands
 
@@ -117,16 +119,26 @@ class Table:
             return
         yield from table.blocks(rows, ids)
 
-    def _flux_columns(self, table: BinaryTable, variable: str) -> list[str]:
+    def _xp(self, table_source: TableSource, rows: int, ids: Array | None) -> Iterator[Block]:
+        if table_source.format != "text":
+            yield from self._xp_of(open_table(table_source, self.files.hdu), rows, ids)
+            return
+        text = table_source.text()
+        with text.stream:
+            identifier = look_for(text.columns, self._name("source_id"))
+            yield from self._xp_of(ArrayText(text, [identifier or ""]), rows, ids)
+
+    def _xp_of(
+        self, table: BinaryTable | ArrayText, rows: int, ids: Array | None
+    ) -> Iterator[Block]:
+        identifier = find_column(table.columns, self._name("source_id"), table.name)
+        columns = {name: self._columns_of(table, name) for name in ("xp", "xp_error")}
+        pixels = 2 * XP_COEFFICIENTS
+        return array_blocks(
+            table, identifier, columns, pixels=pixels, texts=True, rows=rows, ids=ids
+        )
+
+    def _columns_of(self, table: BinaryTable | ArrayText, variable: str) -> list[str]:
         names = self.given.get(variable, variable)
         names = (names,) if isinstance(names, str) else names
         return [find_column(table.columns, name, table.name) for name in names]
-
-    def _xp(self, table_source: TableSource, rows: int, ids: Array | None) -> Iterator[Block]:
-        table = open_table(table_source, self.files.hdu)
-        identifier = find_column(table.columns, self._name("source_id"), table_source.name)
-        columns = {n: self._flux_columns(table, n) for n in ("xp", "xp_error")}
-        pixels = 2 * XP_COEFFICIENTS
-        yield from array_blocks(
-            table, identifier, columns, pixels=pixels, texts=True, rows=rows, ids=ids
-        )

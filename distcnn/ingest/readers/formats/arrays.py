@@ -1,14 +1,15 @@
-"""Tables of one row per star whose columns hold whole arrays, in FITS, VOTable and Parquet."""
+"""Tables of one row per star whose columns hold whole arrays, in every format."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.ingest.readers.base import Block, Rejected, member_of
-from distcnn.ingest.readers.formats.binary import BinaryTable, as_matrix
-from distcnn.ingest.readers.formats.scalars import identify, star_columns
+from distcnn.ingest.readers.base import Block, Rejected, RowProblem, member_of
+from distcnn.ingest.readers.formats.binary import BinaryTable
+from distcnn.ingest.readers.formats.scalars import identify, reject, star_columns
 from distcnn.ingest.readers.formats.text_arrays import ArrayText
+from distcnn.ingest.readers.formats.values import arrays, numbers
 from distcnn.schema import Reason
 
 Converter = Callable[[dict[str, Array]], dict[str, Array]]
@@ -63,7 +64,20 @@ def _own_pixels(values: Mapping[str, Array], columns: Mapping[str, Sequence[str]
     column = values[several[0]]
     if column.dtype != object:
         return int(np.prod(column.shape[1:], dtype=int))
-    return max((np.size(row) for row in column), default=0)
+    return max((0 if row is None else np.size(row) for row in column), default=0)
+
+
+def stacked(
+    values: Mapping[str, Array], several: Sequence[str], file: str
+) -> tuple[Array, dict[int, RowProblem]]:
+    """Columns of one number each as one array per row [n, columns]; problems by place."""
+    problems: dict[int, RowProblem] = {}
+    parts: list[Array] = []
+    for column in several:
+        part, bad = numbers(values[column], column, file)
+        parts.append(part)
+        problems = bad | problems
+    return np.stack(parts, axis=1), problems
 
 
 def _arrays_of(
@@ -82,15 +96,20 @@ def _arrays_of(
     expected = np.full(len(block), pixels)
     own = "wavelength" in columns and len(columns["wavelength"]) == 1
     if own:
-        _, expected = as_matrix(values[columns["wavelength"][0]], pixels)
+        expected = arrays(values[columns["wavelength"][0]], pixels, "wavelength", padded=True)[1]
     for name, several in columns.items():
+        problems: dict[int, RowProblem] = {}
+        lengths = expected
         if name in ("ra", "dec", "snr"):
-            out[name] = values[several[0]].astype(float)
-            continue
-        if len(several) > 1:
-            out[name] = np.stack([values[column] for column in several], axis=1)
-            continue
-        out[name], lengths = as_matrix(values[several[0]], pixels, padded=own)
+            out[name], problems = numbers(values[several[0]], several[0], name_of_file)
+        elif len(several) > 1:
+            out[name], problems = stacked(values, several, name_of_file)
+        else:
+            column = values[several[0]]
+            out[name], lengths, problems = arrays(column, pixels, several[0], padded=own)
+        reject(source_id, problems, block.rows, name_of_file, rejected)
+        if name in ("xp", "xp_error"):
+            lengths = np.where(lengths == 0, pixels, lengths)  # the star has none
         for index in np.flatnonzero((lengths != expected) & (source_id > 0)):
             grid = "its wavelengths are" if own else "the grid"
             detail = f"{name} has {lengths[index]} values, {grid} {expected[index]}"

@@ -4,11 +4,12 @@ An uncompressed FITS table is read by seeking, so that a file of any length take
 one block. VOTables, zip members and compressed FITS files are small products; they are read whole.
 """
 
+import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from distcnn.arrays import Array
 from distcnn.errors import InputError
 from distcnn.ingest.readers.base import broken
 from distcnn.ingest.readers.formats.containers import TableSource, read_all, tell_unread
+from distcnn.ingest.readers.formats.fits_table import fits_table
 from distcnn.ingest.readers.formats.statements import TableFacts, parquet_facts
 
 
@@ -43,7 +45,14 @@ class BinaryTable:
         return TableFacts(self.name, self.header, self.units, self.ucds)
 
     def blocks(self, rows: int, names: Sequence[str]) -> Iterator[tuple[Array, dict[str, Array]]]:
-        """Row numbers (from 1) and columns; masked values are NaN in floats, 0 in integers."""
+        """Row numbers (from 1) and columns as they are, masked where missing.
+
+        ``values.numbers``, ``values.arrays`` and ``identifiers.classify`` say what they mean.
+
+        Raises
+        ------
+        FileBroken : the bytes cannot be read after all.
+        """
         for start in range(0, self.length, rows):
             stop = min(start + rows, self.length)
             try:
@@ -130,7 +139,7 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
         # An HDU that is cut off is left out by astropy, with no more than a warning.
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            numbers = [n for n, one in enumerate(hdus) if isinstance(one, fits.BinTableHDU)]
+            numbers = [n for n, one in enumerate(hdus) if isinstance(one, _TABLES)]
         rotten = any("corrupted" in str(warning.message) for warning in told)
         if rotten and (hdu is None or hdu not in numbers):
             raise ValueError("an extension is damaged, or the file is truncated")
@@ -143,17 +152,37 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
         for number in chosen:
             one = hdus[number]
             name = table_source.name if len(chosen) == 1 else f"{table_source.name}, HDU {number}"
-            table = _fits_table(table_source, name, dict(hdus[0].header), one, plain_file)
-            units, ucds = _of_fits_columns(one)
+            found = fits_table(one, hdus[0].header, *_content(table_source, stream, plain_file))
+            names = [column.name for column in found.columns]
+            table = BinaryTable(name, names, found.header, found.length, found.read)
+            units, ucds = _of_fits_columns(found.header)
             yield replace(table, units=units, ucds=ucds)
 
 
-def _of_fits_columns(found: Any) -> tuple[dict[str, str], dict[str, str]]:
+_TABLES = (fits.BinTableHDU, fits.TableHDU)
+
+
+def _of_fits_columns(header: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     """Units and UCDs of the columns of a table extension."""
-    units = {column.name: str(column.unit) for column in found.columns if column.unit}
-    keys = {name: f"TUCD{number}" for number, name in enumerate(found.columns.names, 1)}
-    ucds = {name: str(found.header[key]) for name, key in keys.items() if key in found.header}
-    return units, ucds
+    said: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    for number in range(1, int(header["TFIELDS"]) + 1):
+        for keyword, found in zip(("TUNIT", "TUCD"), said, strict=True):
+            if header.get(f"{keyword}{number}"):
+                name = str(header.get(f"TTYPE{number}") or f"col{number}").strip()
+                found[name] = str(header[f"{keyword}{number}"])
+    return said
+
+
+def _content(
+    table_source: TableSource, stream: IO[bytes], plain_file: bool
+) -> tuple[int, Callable[[], IO[bytes]]]:
+    """Bytes in all, and how to open them again."""
+    if plain_file:
+        path = table_source.path
+        return path.stat().st_size, lambda: path.open("rb")
+    stream.seek(0)
+    content = stream.read()
+    return len(content), lambda: io.BytesIO(content)
 
 
 def _number_of(hdus: Any, hdu: int | str, table_source: TableSource, numbers: Sequence[int]) -> int:
@@ -168,66 +197,44 @@ def _number_of(hdus: Any, hdu: int | str, table_source: TableSource, numbers: Se
     tables = ", ".join(f"{number} ({hdus[number].name or 'no name'})" for number in numbers)
     raise broken(
         table_source.name,
-        f"the file is not readable as fits: HDU {hdu!r} is no binary table",
+        f"the file is not readable as fits: HDU {hdu!r} is no table",
         cure=f"Set 'hdu' of this kind of file to one that is: {tables or 'it has none'}.",
     )
 
 
-def _fits_table(
-    table_source: TableSource, name: str, primary: dict[str, Any], found: Any, plain_file: bool
-) -> BinaryTable:
-    header = primary | dict(found.header)
-    columns, length = found.columns, int(found.header["NAXIS2"])
-    plain = not any(c.bscale or c.bzero or c.format[:1] in "PQ" for c in columns)
-    plain = plain and not any(c.format.startswith(("1P", "1Q", "0P")) for c in columns)
-    offset, dtype = found.fileinfo()["datLoc"], columns.dtype.newbyteorder(">")
-    if not plain_file or not plain:
-        data = found.data
-        arrays = {column: _native(data[column]) for column in columns.names}
-        return _from_memory(name, header, arrays, length)
-    _check_size(table_source, offset + length * dtype.itemsize)
-
-    def read(start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
-        with table_source.path.open("rb") as stream:
-            stream.seek(offset + start * dtype.itemsize)
-            rows = np.fromfile(stream, dtype, stop - start)
-        return {column: _native(rows[column]) for column in names}
-
-    return BinaryTable(name, list(columns.names), header, length, read)
-
-
-def _check_size(table_source: TableSource, needed: int) -> None:
-    size = table_source.path.stat().st_size
-    if size < needed:
-        raise ValueError(f"it has {size} bytes, its header announces {needed}; it is truncated")
-
-
 def _from_memory(
-    name: str, header: dict[str, Any], arrays: dict[str, Array], length: int
+    name: str, header: dict[str, Any], columns: list[str], arrays: Mapping[str, Array], length: int
 ) -> BinaryTable:
     def read(start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
         return {column: arrays[column][start:stop] for column in names}
 
-    return BinaryTable(name, list(arrays), header, length, read)
+    return BinaryTable(name, columns, header, length, read)
 
 
-def _native(array: Array) -> Array:
-    array = np.asarray(array)
-    return array.astype(array.dtype.newbyteorder("=")) if array.dtype.kind in "iufc" else array
-
-
-def _unmask(array: Any) -> Array:
-    """A masked array as a plain one: NaN, zero, empty text or an empty array where masked."""
-    array = np.ma.asarray(array)
-    if array.dtype.kind in "iub":
-        return np.asarray(array.filled(0))
-    if array.dtype.kind == "f":
-        return np.asarray(array.filled(np.nan))
-    values: Array = np.asarray(array.data)
-    if values.dtype == object and values.ndim == 1:
-        values = np.empty(len(array), object)
-        values[:] = [np.ma.filled(np.ma.asarray(row, dtype=None), 0) for row in array.data]
+def _plain_texts(array: Any) -> Array:
+    """A column of a VOTable: masked numbers as they are; texts and arrays, None where masked."""
+    column: Array = np.ma.asarray(array)
+    if column.dtype.kind in "biufc":
+        return column
+    values = np.empty(len(array), object)
+    mask = np.ma.getmaskarray(array)
+    for place, value in enumerate(array.data):
+        hidden = bool(np.all(mask[place])) and not isinstance(value, np.ndarray)
+        values[place] = None if hidden else value
     return values
+
+
+def _constants(params: Iterable[Any], taken: Iterable[str], length: int) -> dict[str, Array]:
+    """PARAMs of one value as columns, as the standard has it; a FIELD of the name goes first."""
+    known = {name.lower() for name in taken}
+    found: dict[str, Array] = {}
+    for param in params:
+        value = _plain(param.value)
+        if isinstance(value, (bool, int, float, str, bytes)) and param.name.lower() not in known:
+            column = np.empty(length, object)
+            column[:] = [value] * length
+            found[param.name] = column
+    return found
 
 
 def _open_votable(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
@@ -243,15 +250,17 @@ def _open_votable(table_source: TableSource, hdu: int | str | None) -> Iterator[
     for place in chosen:
         table = tables[place]
         header = {param.name: _plain(param.value) for param in (*shared, *table.params)}
-        fields = {field.name: field.ID for field in table.fields}
-        arrays = {name: _unmask(table.array[key]) for name, key in fields.items()}
+        columns = [field.name for field in table.fields]
+        values = {field.name: _plain_texts(table.array[field.ID]) for field in table.fields}
+        constants = _constants((*table.params, *shared), columns, len(table.array))
         called = f" ({table.name})" if table.name else ""
         name = f"{table_source.name}, table {place + 1}{called}"
         name = table_source.name if len(tables) == 1 else name
         every = (*shared, *table.params, *table.fields)
         units = {one.name: str(one.unit) for one in every if one.unit is not None}
         ucds = {one.name: str(one.ucd) for one in every if one.ucd}
-        found = _from_memory(name, header, arrays, len(table.array))
+        columns += list(constants)
+        found = _from_memory(name, header, columns, values | constants, len(table.array))
         yield replace(found, units=units, ucds=ucds)
 
 
@@ -301,31 +310,30 @@ def _open_parquet(table_source: TableSource, hdu: int | str | None) -> Iterator[
 
 
 def _from_arrow(column: pa.Array) -> Array:
-    if pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
-        rows = column.to_pylist()
-        values = np.empty(len(rows), object)
-        values[:] = [np.array(row if row is not None else [], float) for row in rows]
-        return values
-    if pa.types.is_integer(column.type):
-        return np.asarray(column.fill_null(0).to_numpy(zero_copy_only=False))
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return np.array(["" if v is None else v for v in column.to_pylist()])
-    return np.asarray(column.to_numpy(zero_copy_only=False))
+    """A column of Parquet: masked numbers, or objects with None where it is null."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _from_arrow(column.dictionary_decode())
+    if pa.types.is_fixed_size_list(kind) and not column.null_count:
+        flat = _from_arrow(column.flatten())
+        return flat.reshape(len(column), kind.list_size)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        flat, edges = _from_arrow(column.values), column.offsets.to_numpy()
+        valid = column.is_valid().to_pylist()
+        rows = [flat[edges[n] : edges[n + 1]] if good else None for n, good in enumerate(valid)]
+        return _objects(rows)
+    if pa.types.is_floating(kind) or pa.types.is_temporal(kind):
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        zero = pa.scalar(0, pa.int8()).cast(kind)
+        values = column.fill_null(zero).to_numpy(zero_copy_only=False)
+        missing = column.is_null().to_numpy(zero_copy_only=False)
+        return np.ma.array(values, mask=missing) if column.null_count else np.asarray(values)
+    return _objects(column.to_pylist())
 
 
-def as_matrix(array: Array, size: int, *, padded: bool = False) -> tuple[Array, Array]:
-    """Rows of a 2-D or object column as float64 [n, size], and the length each row had.
-
-    Rows of another length are NaN, or with ``padded`` shorter ones have NaN behind their values;
-    length 0 means that the row had no array.
-    """
-    if array.dtype != object:
-        flat = array.reshape(len(array), -1)
-        lengths = np.full(len(array), flat.shape[1])
-        good = flat.shape[1] == size
-        return flat.astype(float) if good else np.full((len(array), size), np.nan), lengths
-    lengths = np.array([np.size(row) for row in array], int)
-    matrix = np.full((len(array), size), np.nan)
-    for number in np.flatnonzero((lengths == size) | (padded & (lengths < size) & (lengths > 0))):
-        matrix[number, : lengths[number]] = np.asarray(array[number], float).ravel()
-    return matrix, lengths
+def _objects(values: Sequence[Any]) -> Array:
+    column = np.empty(len(values), object)
+    for place, value in enumerate(values):
+        column[place] = value
+    return column

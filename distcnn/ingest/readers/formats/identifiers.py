@@ -116,7 +116,7 @@ def _one_by_one(values: Iterable[Any], names: bool) -> Identifiers:
         number, kind, text = 0, 255, b""
         try:
             number, how, name = identify(value, names=names)
-            kind, text = KINDS.index(how), _cut(name)
+            kind, text = KINDS.index(how), kept_name(name)
         except RowProblem as problem:
             problems[place] = problem
         ids.append(number)
@@ -207,6 +207,6 @@ def hash_of_name(text: str) -> int:
     return (int.from_bytes(digest, "big") >> 1) or 1
 
 
-def _cut(name: str) -> bytes:
+def kept_name(name: str) -> bytes:
     """At most NAME_BYTES of UTF-8, whole letters only."""
     return name.encode()[:NAME_BYTES].decode("utf-8", "ignore").encode()

@@ -149,7 +149,7 @@ def _from_binary(table: BinaryTable, selection: ColumnSelection, rows: int) -> I
         numeric: dict[str, Array] = {}
         for name in dict.fromkeys(found.values()):
             numeric[name], problems = numbers(columns[name], name, table.name)
-            reject(stars, problems, places, table.name, rejected)
+            reject(stars.source_id, problems, places, table.name, rejected)
         block = _named(places, stars, numeric, found, selection)
         yield block.take(stars.source_id > 0, tuple(rejected))
 
@@ -164,13 +164,15 @@ def identify(
 ) -> tuple[Identifiers, list[Rejected]]:
     """The stars of a column; source_id 0 and a rejected row where there is none."""
     stars = classify(column, names=texts)
-    rejected: list[Rejected] = []
-    reject(stars, stars.problems, rows, file, rejected)
+    rejected = [
+        Rejected(file, int(rows[place]), 0, problem.reason, problem.detail)
+        for place, problem in sorted(stars.problems.items())
+    ]
     return stars, rejected
 
 
 def reject(
-    stars: Identifiers,
+    source_id: Array,
     problems: Mapping[int, RowProblem],
     rows: Array,
     file: str,
@@ -178,8 +180,7 @@ def reject(
 ) -> None:
     """Quarantine the rows of problems by place, unless they are already; source_id becomes 0."""
     for place, problem in sorted(problems.items()):
-        star = int(stars.source_id[place])
-        if star or place in stars.problems:
-            row = int(rows[place])
-            rejected.append(Rejected(file, row, star, problem.reason, problem.detail))
-        stars.source_id[place] = 0
+        star = int(source_id[place])
+        if star:
+            rejected.append(Rejected(file, int(rows[place]), star, problem.reason, problem.detail))
+        source_id[place] = 0

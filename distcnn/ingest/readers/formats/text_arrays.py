@@ -10,6 +10,7 @@ from distcnn.ingest.readers.base import Rejected, RowProblem, no_rows
 from distcnn.ingest.readers.formats.fields import to_array, to_float
 from distcnn.ingest.readers.formats.statements import TableFacts, ecsv_facts
 from distcnn.ingest.readers.formats.text import TextTable, check_fields
+from distcnn.ingest.readers.formats.values import text_of
 
 _BRACKETS = (b"[", b"(")
 
@@ -62,7 +63,7 @@ class ArrayText:
 
     def _value(self, field: bytes, name: str) -> object:
         if name in self.texts:
-            return field.decode("utf-8", "replace")
+            return text_of(field)
         field = field.strip()
         return _array(field, name) if field.startswith(_BRACKETS) else to_float(field, name)
 

@@ -83,30 +83,35 @@ def _no_numbers(file: str, name: str, problem: str) -> Exception:
     return broken(file, f"column {name!r} holds {problem}", cure=cure)
 
 
-def arrays(column: Array, size: int, name: str) -> tuple[Array, Array, dict[int, RowProblem]]:
+def arrays(
+    column: Array, size: int, name: str, *, padded: bool = False
+) -> tuple[Array, Array, dict[int, RowProblem]]:
     """One array per row as float64 [n, size], the length each had, and problems by place.
 
-    Rows of another length are NaN; length 0 means that the row had no array.
+    Rows of another length are NaN, or with ``padded`` shorter ones have NaN behind their values;
+    length 0 means that the row had no array.
     """
     if column.dtype.kind in _NUMERIC:
-        flat = _filled(column).reshape(len(column), -1)
+        flat = _filled(column).reshape(len(column), int(np.prod(column.shape[1:])))
         lengths = np.full(len(column), flat.shape[1])
         good = flat.shape[1] == size
+        if column.ndim == 1 and not good:
+            lengths[np.isnan(flat[:, 0])] = 0  # fields that say "no value"
         return (flat if good else np.full((len(column), size), np.nan)), lengths, {}
     matrix = np.full((len(column), size), np.nan)
     lengths = np.zeros(len(column), int)
     problems: dict[int, RowProblem] = {}
     for place, value in enumerate(column):
         try:
-            row = _row_array(value, size, name)
+            row = row_array(value, name) if padded else _row_array(value, size, name)
         except RowProblem as problem:
             if problem.length < 0:
                 problems[place] = problem
             lengths[place] = max(problem.length, 0)
             continue
         lengths[place] = len(row)
-        if len(row) == size:
-            matrix[place] = row
+        if len(row) == size or (padded and len(row) < size):
+            matrix[place, : len(row)] = row
     return matrix, lengths, problems
 
 
@@ -122,7 +127,7 @@ def row_array(value: Any, name: str) -> Array:
     ------
     RowProblem : it holds something that is no number.
     """
-    if value is None or value is np.ma.masked:
+    if value is None or value is np.ma.masked or (isinstance(value, float) and np.isnan(value)):
         return np.empty(0)
     if isinstance(value, (str, bytes)):
         return parse_array(text_of(value).encode(), name)
