@@ -41,10 +41,10 @@ def array_blocks(
     convert : what is done to the columns while they are float64 still.
     """
     every = [identifier, *dict.fromkeys(c for several in columns.values() for c in several)]
-    for numbers, values in table.blocks(rows, every):
-        stars, rejected = identify(values[identifier], numbers, table.name, texts=texts)
+    for places, values in table.blocks(rows, every):
+        stars, rejected = identify(values[identifier], places, table.name, texts=texts)
         unread = table.take_rejected() if isinstance(table, ArrayText) else ()
-        block = Block(numbers, star_columns(stars), (*unread, *rejected))
+        block = Block(places, star_columns(stars), (*unread, *rejected))
         yield _arrays_of(
             block,
             values,

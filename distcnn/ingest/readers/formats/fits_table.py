@@ -80,11 +80,15 @@ class FitsColumn:
         if values.dtype.kind in "iu" and self.scale == 1:
             # The convention for integers of the other sign: exact, unlike a sum in floats.
             if values.dtype.kind == "i" and self.zero == 2.0 ** (bits - 1):
-                return values.view(f"u{bits // 8}") ^ np.array(1 << (bits - 1), f"u{bits // 8}")
+                unsigned: Array = values.view(f"u{bits // 8}")
+                flipped: Array = np.bitwise_xor(unsigned, unsigned.dtype.type(1 << (bits - 1)))
+                return flipped
             if values.dtype == np.uint8 and self.zero == -128:
-                return (values ^ np.uint8(128)).view(np.int8)
+                signed: Array = (values ^ np.uint8(128)).view(np.int8)
+                return signed
             if float(self.zero).is_integer() and bits <= 32 and abs(self.zero) < 2**53:
-                return values.astype(np.int64) + int(self.zero)
+                shifted: Array = values.astype(np.int64) + int(self.zero)
+                return shifted
         scaled: Array = values * np.float64(self.scale) + np.float64(self.zero)
         return scaled
 
