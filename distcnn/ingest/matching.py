@@ -53,15 +53,18 @@ def content_hash(path: Path) -> str:
     """A name for a file's content: digest of its size and of its first, middle and last 64 KiB.
 
     The end of a gzip file holds checksum and length of all that is in it. Files up to 192 KiB
-    are taken whole.
+    are taken whole. Of a file that cannot be read it says so: its reader has the error.
     """
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        places = (0, max(0, size // 2 - _SAMPLE_BYTES // 2), max(0, size - _SAMPLE_BYTES))
-        parts = []
-        for place in places:
-            stream.seek(place)
-            parts.append(hashing.of_bytes(stream.read(_SAMPLE_BYTES)))
+    parts = []
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            middle = max(0, size // 2 - _SAMPLE_BYTES // 2)
+            for place in (0, middle, max(0, size - _SAMPLE_BYTES)):
+                stream.seek(place)
+                parts.append(hashing.of_bytes(stream.read(_SAMPLE_BYTES)))
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
     return hashing.of_value([size, parts])
 
 

@@ -69,11 +69,18 @@ def keep_header(path):
     path.write_bytes(gzip.compress(b"".join(lines[: header + 1])))
 
 
+def become_a_folder_of_rights(path):
+    """Nobody may read it: for the superuser, who may, a device that fails."""
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+
+
 FAULTS = {
     "truncated": (truncate, "truncated", True),
     "rotten": (rot, "row", True),
     "empty": (lambda path: path.write_bytes(b""), "empty", True),
     "gzip of nothing": (lambda path: path.write_bytes(gzip.compress(b"")), "empty", True),
+    "unreadable": (become_a_folder_of_rights, "cannot be", False),
     "header only": (keep_header, "no rows", False),
     "another text": (lambda path: path.write_bytes(b"<html>404</html>\n"), "no column", False),
 }

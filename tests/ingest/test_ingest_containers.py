@@ -351,3 +351,38 @@ def test_whatever_a_zip_holds_every_sound_product_is_read_once(tmp_path, members
     assert len(notes.unusable) == unusable
     files = [name for name, _ in members if not name.endswith("/")]
     assert len(notes.unread) == len(files) - len(expected) - unusable
+
+
+STATUS = b'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="%s">%s</INFO>'
+
+
+def test_what_a_service_says_of_a_query_is_told(tmp_path):
+    whole = as_votable([Table({"source_id": [1], "G": [2.0]})])
+    begin = whole[: whole.index(b"<RESOURCE")]
+    path = tmp_path / "result.vot"
+    rest = whole[whole.index(b"<TABLE") :]
+    path.write_bytes(begin + STATUS % (b"OVERFLOW", b"") + rest)
+    with collecting_notes() as notes:
+        assert len(read_all(reader_for("table", "source"), path)) == 1
+    assert "limit of rows" in notes.unread[0].what
+    path.write_bytes(begin + STATUS % (b"ERROR", b"no such table") + b"</RESOURCE></VOTABLE>")
+    with pytest.raises(FileBroken) as caught:
+        read_all(reader_for("table", "source"), path)
+    assert "no such table" in caught.value.cure
+
+
+def test_a_star_of_a_combined_product_may_have_no_rows(tmp_path):
+    path = tmp_path / "RVS_COMBINED.xml"
+    tables = [pixels_of(star, with_id=False) for star in STARS]
+    for order in ([0, 1, 2], [1, 0, 2]):
+        empty = Table(tables[0][:0], meta=tables[0].meta)
+        several = [empty if n == 0 else tables[n] for n in order]
+        path.write_bytes(as_votable(several))
+        check_stars(read_all(reader_for("gaia_rvs_datalink"), path), STARS[1:])
+
+
+def test_text_that_never_ends_its_first_line_is_no_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("distcnn.ingest.readers.formats.text._MAX_HEADER_BYTES", 1000)
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(bytes(5000)))
+    with pytest.raises(FileBroken, match="without a line's end"):
+        read_all(reader_for("gaia_rvs"), tmp_path / "bomb.csv.gz")

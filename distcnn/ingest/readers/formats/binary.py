@@ -128,6 +128,9 @@ def _unreadable(name: str, kind: str, error: Exception, row: int | None = None) 
     if isinstance(error, MemoryError):
         cure = "Give the workers more memory, or cut the file into several."
         return broken(name, "the table does not fit into memory", cure=cure)
+    if isinstance(error, OSError) and error.errno is not None:
+        cure = "Check that it is there, that it may be read, and the disk."
+        return broken(name, f"the file cannot be read ({error.strerror})", cure=cure)
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return broken(name, f"the file is not readable{kind} ({reason})", row=row)
 
@@ -240,8 +243,9 @@ def _constants(params: Iterable[Any], taken: Iterable[str], length: int) -> dict
 def _open_votable(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
     document = parse(read_all(table_source), verify="ignore")
     tables = [table for table in document.iter_tables() if not table.is_empty()]
+    answer = _answer(document, table_source)
     whole = hdu is None and bool(tables)
-    chosen = range(len(tables)) if whole else [_place_of(tables, hdu or 1, table_source)]
+    chosen = range(len(tables)) if whole else [_place_of(tables, hdu or 1, table_source, answer)]
     shared = [param for resource in document.resources for param in resource.params]
     for place in sorted(set(range(len(tables))) - set(chosen)):
         called = f" ({tables[place].name})" if tables[place].name else ""
@@ -264,7 +268,20 @@ def _open_votable(table_source: TableSource, hdu: int | str | None) -> Iterator[
         yield replace(found, units=units, ucds=ucds)
 
 
-def _place_of(tables: Sequence[Any], hdu: int | str, table_source: TableSource) -> int:
+def _answer(document: Any, table_source: TableSource) -> str:
+    """What the service said of the query, if it failed; rows that it cut off are told."""
+    for resource in document.resources:
+        for info in resource.infos:
+            if info.name == "QUERY_STATUS" and info.value == "OVERFLOW":
+                where = Path(table_source.name).name
+                cure = "ask the service again for all of them (MAXREC)"
+                tell_unread("results that the service cut off at its limit of rows", where, cure)
+            if info.name == "QUERY_STATUS" and info.value == "ERROR":
+                return str(info.content or info.value).strip()[:200]
+    return ""
+
+
+def _place_of(tables: Sequence[Any], hdu: int | str, table_source: TableSource, answer: str) -> int:
     """Where the TABLE of that number (from 1), name or ID stands."""
     for place, table in enumerate(tables):
         if hdu in (place + 1, table.name, table.ID):
@@ -275,7 +292,7 @@ def _place_of(tables: Sequence[Any], hdu: int | str, table_source: TableSource) 
         f"the file is not readable as votable: there is no TABLE {hdu!r} with data",
         cure=f"Set 'hdu' of this kind of file to one that is: {called}."
         if tables
-        else "A query may have failed: look at what the file says.",
+        else f"A query may have failed: {answer or 'look at what the file says'}.",
     )
 
 

@@ -26,6 +26,8 @@ from distcnn.schema import Reason
 CHUNK_BYTES = 4 << 20
 _UTF8_MARK = b"\xef\xbb\xbf"
 _READ_BYTES = 1 << 19
+_MAX_HEADER_BYTES = 64 << 20
+"""Bytes of one line before the data; a few KiB of gzip may hold GiB of anything."""
 _MAX_COMMENTS = 10_000
 _STAR = "\0star"
 """Key of the identifiers among columns; no column is called so."""
@@ -86,7 +88,11 @@ class TextTable:
 
     def _line(self) -> bytes:
         with self.guard():
-            return self.stream.readline()
+            line = self.stream.readline(_MAX_HEADER_BYTES)
+        if len(line) == _MAX_HEADER_BYTES:
+            size = f"more than {_MAX_HEADER_BYTES >> 20} MiB without a line's end"
+            raise broken(self.path, f"its header is {size}; this is no table of text", row=0)
+        return line
 
     def guard(self) -> "_Guard":
         """Context in which errors of the stream become FileBroken with the row reached."""
@@ -133,7 +139,10 @@ def _delimiter(given: str, header: bytes, comments: list[bytes], path: Path) -> 
         return given
     for comment in comments:
         if comment.startswith(b"# delimiter:"):
-            return comment.split(b":", 1)[1].decode().strip().strip("'\"") or " "
+            declared = comment.split(b":", 1)[1].decode("utf-8", "replace").strip().strip("'\"")
+            if len(declared) > 1:
+                raise broken(path, f"it declares the delimiter {declared!r}", row=0)
+            return declared or " "
     if _is_ecsv(comments):
         return " "
     if b"," in header:
@@ -198,10 +207,12 @@ def open_bytes(path: Path) -> IO[bytes]:
     FileBroken : there is no such file, or it is empty.
     """
     try:
+        with path.open("rb") as probe:
+            magic = probe.read(2)
         stream = path.open("rb")
     except OSError as error:
-        raise broken(path, f"the file cannot be opened ({error.strerror})") from None
-    magic = stream.peek(2)[:2]
+        cure = "Check that it is there, that it may be read, and the disk."
+        raise broken(path, f"the file cannot be opened ({error.strerror})", cure=cure) from None
     if not magic:
         stream.close()
         raise broken(path, "the file is empty (0 bytes)", row=0)
