@@ -69,8 +69,10 @@ class Location(ABC):
             return LocalLocation(Path(value))
         scheme = (match[1] or match[2]).lower()
         if scheme != "file":
+            # A path that was made of an address has lost one of its slashes.
+            typed = re.sub(r"^(\w+:)/(?!/)", r"\1//", str(value))
             raise UsageError(
-                f"{value} is on {scheme}",
+                f"{typed} is on {scheme}",
                 expected="a path on a local or mounted disk, or file:///path",
                 cure="Copy it to a disk, or mount it.",
             )
