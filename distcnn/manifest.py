@@ -106,6 +106,8 @@ class SurveySection(Section):
     """Frame of its wavelengths."""
     normalisation: str | None = None
     """What its fluxes were divided by."""
+    flux_unit: str | None = None
+    """Unit of its fluxes; None also where they have none."""
 
 
 class SplitSection(Section):

@@ -9,7 +9,7 @@ from typing import Any
 
 from distcnn.survey.store import Store
 
-CONDITIONS = ("medium", "frame", "normalisation", "release")
+CONDITIONS = ("medium", "frame", "normalisation", "flux_unit", "release")
 """Conditions that a package keeps of its training survey; ``release`` concerns every survey, the
 others those with spectra."""
 
@@ -19,5 +19,6 @@ def spectra_conditions(survey: Store) -> dict[str, str]:
     found: dict[str, Any] = {"release": survey.attrs.get("release")}
     if "flux" in survey.variables:
         attrs = survey.coordinate_attrs("wavelength")
-        found |= {name: attrs.get(name) for name in CONDITIONS if name != "release"}
+        found |= {name: attrs.get(name) for name in ("medium", "frame", "normalisation")}
+        found["flux_unit"] = survey.variable_attrs("flux").get("units")
     return {name: str(value) for name, value in found.items() if value}

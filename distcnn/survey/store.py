@@ -163,6 +163,10 @@ class Store:
         """Attributes of a coordinate, such as unit, medium and frame of ``wavelength``."""
         return dict(self._coordinate(name).attrs)
 
+    def variable_attrs(self, name: str) -> dict[str, Any]:
+        """Attributes of a variable, such as its units."""
+        return dict(self._arrays[name].attrs)
+
     def read(self, region: Region, names: Sequence[str] | None = None) -> dict[str, Array]:
         """Values of a region, decoded: real variables are float32 or float64 with NaN.
 

@@ -17,12 +17,14 @@ TRAINED_ON = {
     "medium": "vacuum",
     "frame": "stellar rest",
     "normalisation": "none",
+    "flux_unit": "Jy",
     "release": "test",
 }
 OTHERS = {
     "medium": "air",
     "frame": "barycentric",
     "normalisation": "median",
+    "flux_unit": "mJy",
     "release": "DR9",
 }
 
@@ -33,12 +35,10 @@ def rewrite(survey, **changes):
     whole = json.loads(file.read_bytes())
     attrs = whole["consolidated_metadata"]["metadata"]["wavelength"]["attributes"]
     whole["attributes"]["release"] = changes.pop("release", "test")
+    flux = whole["consolidated_metadata"]["metadata"]["flux"]["attributes"]
+    flux["units"] = changes.pop("flux_unit", "")
     attrs |= changes
     file.write_text(json.dumps(whole))
-    for path in (survey / "wavelength" / "zarr.json",):
-        own = json.loads(path.read_bytes())
-        own["attributes"] = attrs
-        path.write_text(json.dumps(own))
     return Store.open(survey, "survey")
 
 
@@ -69,8 +69,11 @@ def test_every_difference_is_named_at_once(inputs, spec):
     survey = rewrite(inputs / "survey.zarr", **OTHERS)
     with pytest.raises(PackageError) as caught:
         check_conditions(SurveySection(**TRAINED_ON), spec, survey, accept=["frame"])
-    assert "medium 'air', normalisation 'median', release 'DR9'" in caught.value.problem
-    assert "predict.accept=[frame, medium, normalisation, release]" in caught.value.cure
+    assert (
+        "medium 'air', normalisation 'median', flux_unit 'mJy', release 'DR9'"
+        in caught.value.problem
+    )
+    assert "predict.accept=[frame, medium, normalisation, flux_unit, release]" in caught.value.cure
 
 
 def test_the_same_conditions_pass_without_a_word(inputs, spec):
@@ -82,7 +85,7 @@ def test_a_package_from_before_conditions_were_kept_predicts_and_says_so(inputs)
     rewrite(inputs / "survey.zarr", **TRAINED_ON)
     paths = inputs / "package", inputs / "survey.zarr", inputs / "predictions.zarr"
     page = str(plan(*paths, CONFIG))
-    assert "The package does not say medium, frame, normalisation, release" in page
+    assert "The package does not say medium, frame, normalisation, flux_unit, release" in page
 
 
 def test_conditions_that_a_survey_does_not_state_are_absent(inputs):

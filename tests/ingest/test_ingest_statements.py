@@ -1,6 +1,7 @@
 """What files say of themselves is converted, taken or refused: a table of kind and format."""
 
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -457,3 +458,62 @@ def test_the_content_of_a_survey_does_not_depend_on_the_unit_of_the_files(tmp_pa
     plain = content(ingest(tmp_path, table_of(), "fits", "nm", prepare__target=target))
     for name, values in plain.items():
         np.testing.assert_allclose(other[name], values, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("fmt", ["ecsv", "fits"])
+def test_members_of_a_zip_archive_say_what_they_are_each(tmp_path, fmt):
+    (tmp_path / "s").mkdir()
+    for number, unit in enumerate(("nm", "Angstrom")):
+        factor = units.nm.to(units.Unit(unit))
+        waves = in_unit(np.broadcast_to(WAVES * factor, (STARS, PIXELS)), unit)
+        table = table_of(None, wavelength=waves)
+        table["source_id"] += 100 * number
+        write(table, tmp_path / f"m{number}.{fmt}")
+    with zipfile.ZipFile(tmp_path / "s" / "s.zip", "w") as archive:
+        for path in sorted(tmp_path.glob("m*")):
+            archive.write(path, path.name)
+    spectra = {"reader": "table", "files": "*.zip", "columns": {"wavelength": "wavelength"}}
+    config = settings(spectra=spectra, **LONE)
+    build_survey(tmp_path / "s", tmp_path / "s.zarr", config, executor=SerialExecutor())
+    stars = content(Store.open(tmp_path / "s.zarr", "survey"))
+    assert len(stars["source_id"]) == 2 * STARS
+    np.testing.assert_allclose(stars["wavelength"], WAVES, rtol=1e-12)
+
+
+def test_a_column_of_wavelengths_that_nobody_named_is_compared_with_the_declared_grid(tmp_path):
+    table = table_of(WAVES + 1)
+    grid = {"start": 846.0, "step": 0.01, "size": PIXELS}
+    spectra = {"reader": "table", "files": "s*"}
+    with pytest.raises(GridMismatch, match="847"):
+        ingest(tmp_path, table, "fits", spectra=spectra, grid=grid)
+    table["wavelength"] -= 1
+    ingest(tmp_path, table, "fits", "right", spectra=spectra, grid=grid)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize(
+    "header", [{"CRVAL1": "much", "CDELT1": "x"}, {"CUNIT1": "1"}, {"SPECSYS": "?"}]
+)
+def test_metadata_that_mean_nothing_are_as_good_as_none(tmp_path, fmt, header):
+    table = table_of()
+    table.meta.update(header)
+    store = ingest(tmp_path, table, fmt)
+    np.testing.assert_allclose(store.coordinate("wavelength"), WAVES)
+
+
+def test_wavelengths_that_air_does_not_pass_are_not_converted(tmp_path):
+    target = {"start": 100.1, "step": 0.01, "size": 20}
+    grid = {"medium": "air"}
+    with pytest.raises(GridMismatch, match="185 nm or more") as caught:
+        ingest(tmp_path, table_of(WAVES - 746), "fits", grid=grid, prepare__target=target)
+    assert "unit" in caught.value.cure
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_the_unit_of_fluxes_that_are_kept_is_kept(tmp_path, fmt):
+    table = table_of(flux=in_unit(flux_of(), units.Unit(FLUX)))
+    table["flux_error"].unit = units.Unit(FLUX)
+    kept = spectra_conditions(ingest(tmp_path, table, fmt))
+    assert units.Unit(kept["flux_unit"]) == units.Unit(FLUX)
+    normalised = ingest(tmp_path, table, fmt, "n", prepare__normalisation="median")
+    assert "flux_unit" not in spectra_conditions(normalised)

@@ -62,9 +62,9 @@ class Preparation:
         ConfigError : no pixel is left.
         """
         pixels = len(wavelength)
-        if pixels > 1 and (np.diff(wavelength) < 0).all():
+        if pixels > 1 and np.isfinite(wavelength).all() and (np.diff(wavelength) < 0).all():
             return replace(cls.for_grid(wavelength[::-1], grid, config), flip=True)
-        if pixels < 2 or not (np.diff(wavelength) > 0).all():
+        if pixels < 2 or not np.isfinite(wavelength).all() or not (np.diff(wavelength) > 0).all():
             raise GridMismatch(
                 "the wavelengths of the spectra neither increase nor decrease throughout",
                 expected="at least 2 pixels in order of wavelength",

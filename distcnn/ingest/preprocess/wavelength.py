@@ -5,7 +5,10 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.config import GridConfig
 from distcnn.config.units import NANOMETRES, wavelength_unit
-from distcnn.errors import ConfigError
+from distcnn.errors import ConfigError, GridMismatch
+
+MIN_AIR_NM = 185.0
+"""Air is opaque below, and the formula of its refractive index is not valid."""
 
 
 def wavelengths(grid: GridConfig) -> Array:
@@ -104,10 +107,22 @@ def to_vacuum(air_nm: Array) -> Array:
 
 
 def convert_medium(wavelength: Array, unit: str, medium: str, target: str) -> Array:
-    """Wavelengths in another medium, ``air`` or ``vacuum``, in the same unit."""
+    """Wavelengths in another medium, ``air`` or ``vacuum``, in the same unit.
+
+    Raises
+    ------
+    GridMismatch : they are shorter than light that passes the air.
+    """
     if medium == target:
         return wavelength
     nanometres = convert_unit(wavelength, unit, "nm")
+    if nanometres.min() < MIN_AIR_NM:
+        raise GridMismatch(
+            f"wavelengths from {nanometres.min():.6g} nm are to be brought from {medium} to "
+            f"{target}",
+            expected=f"{MIN_AIR_NM:g} nm or more: below, wavelengths are those in vacuum",
+            cure="Check the unit and the medium of ingest.grid, and those that the file states.",
+        )
     moved = to_air(nanometres) if target == "air" else to_vacuum(nanometres)
     return convert_unit(moved, "nm", unit)
 

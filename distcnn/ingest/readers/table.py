@@ -45,6 +45,7 @@ class Table:
     def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         self.files, self.request = files, request
         self.given = dict(files.columns)
+        self._last: SpectraTable | None = None
 
     def _name(self, variable: str) -> str:
         name = self.given.get(variable, variable)
@@ -106,7 +107,11 @@ class Table:
         return of_first(self._sources(path), lambda source: self._opened(source).stated)
 
     def _opened(self, table_source: TableSource) -> SpectraTable:
-        return SpectraTable(table_source, self.files, self.request)
+        # One is kept, for a file is asked for its grid and its statements before its rows.
+        if self._last is None or self._last.source.name != table_source.name:
+            self._last = SpectraTable(table_source, self.files, self.request)
+        self._last.source = table_source  # a zip archive that was opened again
+        return self._last
 
     def _spectra(self, table_source: TableSource, rows: int, ids: Array | None) -> Iterator[Block]:
         table = self._opened(table_source)

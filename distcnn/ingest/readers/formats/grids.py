@@ -24,15 +24,23 @@ def header_grid(
 ) -> Array | None:
     """Wavelengths [P] of a table's keywords, in the unit of ``grid``; None if it has no pair."""
     for first, step, reference in _HEADER_GRIDS:
-        start, delta = facts.lookup([first]), facts.lookup([step])
+        start, delta = _number(facts, first), _number(facts, step)
         if start is None or delta is None:
             continue
-        origin = facts.lookup([reference]) if reference else None
-        offset = float(origin[1]) - 1 if origin else 0.0
-        steps = float(delta[1]) * (np.arange(pixels) - offset)
-        spacing = "log" if first == "COEFF0" else _spacing(facts, float(start[1]), grid, stated)
-        return in_grid_unit(_along(float(start[1]), steps, spacing), grid, stated)
+        origin = _number(facts, reference) if reference else None
+        steps = delta * (np.arange(pixels) - (origin - 1 if origin is not None else 0.0))
+        spacing = "log" if first == "COEFF0" else _spacing(facts, start, grid, stated)
+        with np.errstate(all="ignore"):  # what comes out of nonsense is refused as a grid
+            return in_grid_unit(_along(start, steps, spacing), grid, stated)
     return None
+
+
+def _number(facts: TableFacts, key: str) -> float | None:
+    found = facts.lookup([key])
+    try:
+        return None if found is None else float(found[1])
+    except (TypeError, ValueError):
+        return None
 
 
 def _along(start: float, steps: Array, spacing: str) -> Array:
@@ -75,5 +83,6 @@ def in_grid_unit(wavelength: Array, grid: GridConfig, stated: Statements) -> Arr
 
 def column_wavelengths(values: Array, grid: GridConfig, stated: Statements) -> Array:
     """Values of a column of wavelengths, or of their logarithms, in the unit of ``grid``."""
-    linear = 10.0**values if stated.spacing is not None else values
+    with np.errstate(over="ignore"):
+        linear = 10.0**values if stated.spacing is not None else values
     return in_grid_unit(np.asarray(linear, float), grid, stated)

@@ -42,6 +42,7 @@ class SpectraTable:
     def __init__(self, table_source: TableSource, files: FilesConfig, request: ReadRequest) -> None:
         self.source, self.files, self.request = table_source, files, request
         self.given = dict(files.columns)
+        self._table: BinaryTable | None = None
         with self._open() as table:
             self.names, self.facts = table.columns, table.facts
             self.identifier = find_column(self.names, self._one("source_id"), self.source.name)
@@ -59,7 +60,9 @@ class SpectraTable:
     @contextmanager
     def _open(self) -> Iterator[BinaryTable | ArrayText]:
         if self.source.format != "text":
-            yield open_table(self.source, self.files.hdu)
+            # Kept: opening a packed table or a VOTable reads the whole of it.
+            self._table = self._table or open_table(self.source, self.files.hdu)
+            yield self._table
             return
         text = self.source.text()
         with text.stream:
@@ -121,12 +124,13 @@ class SpectraTable:
         """
         grid = self.request.grid
         declared = wavelengths(grid) if is_declared(grid) else None
+        found: Array | None
+        if self.brings_grid:
+            return self._own_grid()
         if "wavelength" in self.columns:
-            found: Array | None = self._first_row()
+            found = self._first_row()
         else:
             found = header_grid(self.facts, self.pixels, grid, self.stated)
-        if self.brings_grid and found is not None:
-            return found
         if declared is None:
             return wavelengths(grid) if found is None else found
         if found is None or same_grid(found, declared):
@@ -135,7 +139,18 @@ class SpectraTable:
             return found
         raise self._contradiction(found, declared)
 
-    def _first_row(self) -> Array:
+    def _own_grid(self) -> Array:
+        found = self._first_row()
+        if found is not None:
+            return found
+        raise GridMismatch(
+            f"{self.source.name}: no row has wavelengths in order",
+            expected=f"them in column {self.columns['wavelength'][0]!r}",
+            cure="Name another column in 'columns', or declare ingest.grid.",
+        )
+
+    def _first_row(self) -> Array | None:
+        """The wavelengths of the first row that has any in order."""
         columns = self.columns["wavelength"]
         with self._open() as table:
             for _, values in table.blocks(_ROWS_LOOKED_AT, columns):
@@ -146,11 +161,7 @@ class SpectraTable:
                     )
                     if in_order(known(found)):
                         return known(found)
-        raise GridMismatch(
-            f"{self.source.name}: no row has wavelengths in order",
-            expected=f"them in column {columns[0]!r}",
-            cure="Name another column in 'columns', or declare ingest.grid.",
-        )
+        return None
 
     def _contradiction(self, found: Array, declared: Array) -> GridMismatch:
         grid, unit = self.request.grid, self.stated.unit

@@ -263,11 +263,11 @@ def ecsv_facts(name: str, lines: Iterable[str]) -> TableFacts:
     """What the header lines of an ECSV (without their ``#``) say; nothing if they are no YAML."""
     try:
         document = yaml.load("\n".join(lines), _EcsvLoader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         return TableFacts(name)
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not isinstance(document.get("datatype"), list):
         return TableFacts(name)
-    columns = [c for c in document.get("datatype") or () if isinstance(c, dict) and "name" in c]
+    columns = [c for c in document["datatype"] if isinstance(c, dict) and "name" in c]
     meta = document.get("meta")
     ucds = {
         c["name"]: str((c.get("meta") or {}).get("ucd", ""))
@@ -297,4 +297,7 @@ def parquet_facts(name: str, schema: pa.Schema) -> TableFacts:
 
 
 def _decoded(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
-    return {k.decode(): v.decode("utf-8", "replace") for k, v in (metadata or {}).items()}
+    return {
+        k.decode("utf-8", "replace"): v.decode("utf-8", "replace")
+        for k, v in (metadata or {}).items()
+    }
