@@ -1,8 +1,8 @@
 """The command line: one thin command per function of the pipeline.
 
 Nothing heavy is imported before a command runs, so that ``distcnn --help`` answers at once.
-Exit codes: 0 done, 1 a clear error, 2 wrong usage, 3 finished with stars quarantined, 130 stopped
-by Ctrl-C (143 by SIGTERM, 129 by SIGHUP).
+Exit codes: 0 done, 1 a clear error, 2 wrong usage, 3 finished with stars or files quarantined,
+130 stopped by Ctrl-C (143 by SIGTERM, 129 by SIGHUP).
 """
 
 from __future__ import annotations

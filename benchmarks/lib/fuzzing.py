@@ -166,6 +166,7 @@ def seeds() -> list[Seed]:
         Seed("table", "spectra", "names.fits", _fits(named)),
         Seed("table", "spectra", "names.csv", _text(named)),
         Seed("table", "spectra", "variable.fits", _variable_fits(raw)),
+        Seed("table", "source", "ascii.fits", _fits(source, ascii_table=True)),
     ]
     combined = _votable(pixels).replace(b"</TABLE>", b"</TABLE>" + _element(_votable(pixels)))
     found.append(Seed("gaia_rvs_datalink", "spectra", "RVS_COMBINED.xml", combined))
