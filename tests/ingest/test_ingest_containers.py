@@ -12,11 +12,15 @@ from astropy.io.votable import from_table, writeto
 from astropy.io.votable.tree import Param, Resource, TableElement, VOTableFile
 from astropy.table import Table
 from conformance.reader_checks import read_all
+from dying_executor import quarantine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distcnn.config import FilesConfig, GridConfig
-from distcnn.errors import ColumnMissing, FileBroken
+from distcnn.config import FilesConfig, GridConfig, IngestConfig
+from distcnn.errors import ColumnMissing, ConfigError, FileBroken
+from distcnn.events import Notice
+from distcnn.executor import SerialExecutor
+from distcnn.ingest import build_survey
 from distcnn.ingest.readers import ReadRequest, make_reader
 from distcnn.ingest.readers.formats.containers import collecting_notes
 
@@ -386,3 +390,37 @@ def test_text_that_never_ends_its_first_line_is_no_table(tmp_path, monkeypatch):
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(bytes(5000)))
     with pytest.raises(FileBroken, match="without a line's end"):
         read_all(reader_for("gaia_rvs"), tmp_path / "bomb.csv.gz")
+
+
+def test_a_survey_of_zips_lists_members_of_no_use_and_tells_what_it_did_not_read(tmp_path):
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    damaged_zip(folder / "dl.zip", "damaged")
+    config = IngestConfig(
+        spectra=FilesConfig(reader="gaia_rvs_datalink", files="*.zip"),
+        source=None,
+        source_required=False,
+        xp=None,
+        labels=None,
+        grid=GridConfig(start=846.0, step=0.01, size=PIXELS),
+    )
+    events: list = []
+    summary = build_survey(
+        folder, tmp_path / "s.zarr", config, executor=SerialExecutor(), listener=events.append
+    )
+    assert (summary.stars, summary.unusable_files) == (2, 1)
+    listed = quarantine(tmp_path / "s.zarr")
+    assert listed["file"].tolist() == [f"dl.zip:RVS/RVS-Gaia DR3 {STARS[1]}.csv"]
+    told = " ".join(event.text for event in events if isinstance(event, Notice))
+    assert "Not read: 3 members of zip archives" in told
+    assert "__MACOSX" in told
+
+
+def test_members_are_not_chosen_where_there_is_no_zip(tmp_path):
+    (tmp_path / "RVS_1.csv").write_bytes(as_text(pixels_of(STARS[0], True), "csv"))
+    files = FilesConfig(reader="gaia_rvs_datalink", files="*.csv", members="*RVS*")
+    config = IngestConfig(
+        spectra=files, source=None, xp=None, labels=None, grid=GridConfig(start=1, step=1, size=7)
+    )
+    with pytest.raises(ConfigError, match=r"ingest\.spectra\.members"):
+        build_survey(tmp_path, tmp_path / "s.zarr", config, executor=SerialExecutor())
