@@ -70,6 +70,10 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one value: train.members=4."),
 ]
+Restart = Annotated[
+    bool,
+    typer.Option("--restart", help="Remove first what an earlier run has left unfinished there."),
+]
 Cluster = Annotated[str | None, typer.Option(help=f"Where the work runs. {backends_help()}.")]
 
 
@@ -117,13 +121,14 @@ def ingest(
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
+    restart: Restart = False,
 ) -> None:
     """Turn archive files into one survey store (sharded Zarr); bad rows are listed, not lost."""
     from distcnn import pipeline
 
     config = _configure(conf, sets, cluster)
     with _listening(config) as listener:
-        done = pipeline.ingest_archive(archive_dir, survey, config, listener)
+        done = pipeline.ingest_archive(archive_dir, survey, config, listener, restart=restart)
     raise typer.Exit(_code(done.quarantined + done.unusable_files))
 
 
@@ -139,6 +144,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training, never begin one.")
     ] = False,
+    restart: Restart = False,
 ) -> None:
     """Train an ensemble on the labelled stars; the same command again resumes."""
     from distcnn import pipeline
@@ -151,7 +157,7 @@ def train(
         print(pipeline.plan_training(survey, package, config))
         return
     with _listening(config) as listener:
-        pipeline.train_package(survey, package, config, listener, resume=resume)
+        pipeline.train_package(survey, package, config, listener, resume=resume, restart=restart)
 
 
 @app.command()
@@ -163,6 +169,7 @@ def tune(
     sets: Sets = None,
     cluster: Cluster = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the state only.")] = False,
+    restart: Restart = False,
 ) -> None:
     """Try other settings of training; STUDY/best.yaml is the best of them; resumes."""
     from distcnn import pipeline
@@ -173,7 +180,7 @@ def tune(
         print(pipeline.look_at_study(survey, study, config))
         return
     with _listening(config) as listener:
-        tuned = pipeline.tune_survey(survey, study, config, listener)
+        tuned = pipeline.tune_survey(survey, study, config, listener, restart=restart)
     print(tuned)
     print(f"distcnn train {survey} PACKAGE --conf {study / 'best.yaml'}")
 
@@ -186,13 +193,14 @@ def distil(
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
+    restart: Restart = False,
 ) -> None:
     """Train one network to answer as an ensemble does, many times as fast; resumes."""
     from distcnn import pipeline
 
     config = _configure(conf, sets, cluster)
     with _listening(config) as listener:
-        pipeline.distil_package(package, small, survey, config, listener)
+        pipeline.distil_package(package, small, survey, config, listener, restart=restart)
     print(pipeline.describe_agreement(small))
 
 
@@ -209,6 +217,7 @@ def predict(
         typer.Option(help="Use this engine instead of the fastest; `distcnn doctor PACKAGE`."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
+    restart: Restart = False,
 ) -> None:
     """Compute labels, calibrated errors and flags for every star; resumes where it stopped."""
     from distcnn import pipeline
@@ -221,7 +230,9 @@ def predict(
         plan.check()
         return
     with _listening(config) as listener:
-        done = pipeline.predict_survey(package, survey, predictions, config, listener)
+        done = pipeline.predict_survey(
+            package, survey, predictions, config, listener, restart=restart
+        )
     raise typer.Exit(_code(done.failed))
 
 

@@ -70,14 +70,24 @@ def simulate_archive(
 
 @_on_this_machine
 def ingest_archive(
-    archive: Path, survey: Path, config: Config, listener: Listener = silent
+    archive: Path,
+    survey: Path,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    restart: bool = False,
 ) -> "IngestSummary":
-    """Turn the archive files in ``archive`` into the store ``survey``."""
+    """Turn the archive files in ``archive`` into the store ``survey``.
+
+    ``restart``: remove first what an earlier run has left unfinished; here and below.
+    """
     from distcnn.clusters import open_cluster
-    from distcnn.ingest import build_survey
+    from distcnn.ingest import build_survey, discard_unfinished
     from distcnn.survey import Store
 
     _must_exist(archive, "an archive folder")
+    if restart:
+        discard_unfinished(survey)
     with open_cluster(config.cluster) as executor:
         _report_dashboard(executor, listener)
         done = build_survey(archive, survey, config.ingest, executor=executor, listener=listener)
@@ -105,6 +115,7 @@ def train_package(
     listener: Listener = silent,
     *,
     resume: bool = False,
+    restart: bool = False,
 ) -> "TrainSummary":
     """Train the ensemble of ``config.train`` on the labelled stars of ``survey``.
 
@@ -114,6 +125,10 @@ def train_package(
     from distcnn.clusters import open_cluster
 
     _must_exist(survey, "a survey store")
+    if restart:
+        if resume:
+            raise UsageError("--resume and --restart", expected="one of them")
+        training.discard_unfinished(package)
     with open_cluster(config.cluster) as executor:
         _report_dashboard(executor, listener)
         return training.train_package(
@@ -129,7 +144,13 @@ def train_package(
 
 @_on_this_machine
 def distil_package(
-    package: Path, small: Path, survey: Path, config: Config, listener: Listener = silent
+    package: Path,
+    small: Path,
+    survey: Path,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    restart: bool = False,
 ) -> "DistilSummary":
     """Train one network that answers as the ensemble ``package`` does, on the stars of ``survey``.
 
@@ -140,6 +161,8 @@ def distil_package(
 
     _must_exist(package, "a package")
     _must_exist(survey, "a survey store")
+    if restart:
+        training.discard_unfinished(small)
     # There is one student, so more workers than one would stand idle.
     cluster = config.cluster.model_copy(update={"workers": 1})
     with open_cluster(cluster) as executor:
@@ -176,13 +199,22 @@ def look_at_study(survey: Path, study: Path, config: Config) -> "Study":
 
 
 @_on_this_machine
-def tune_survey(survey: Path, study: Path, config: Config, listener: Listener = silent) -> "Study":
+def tune_survey(
+    survey: Path,
+    study: Path,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    restart: bool = False,
+) -> "Study":
     """Try other settings of training; writes ``best.yaml``, ``trials.csv`` and ``trials.png``."""
     from distcnn.clusters import open_cluster
     from distcnn.training.tuning import tune
     from distcnn.training.tuning.study import write_best
 
     _must_exist(survey, "a survey store")
+    if restart:
+        tune.discard_study(study)
     # Every trial learns from those before it, so none is chosen before a worker is free.
     with open_cluster(config.cluster.model_copy(update={"in_flight": 1})) as executor:
         _report_dashboard(executor, listener)
@@ -221,12 +253,20 @@ def plan_predictions(package: Path, survey: Path, predictions: Path, config: Con
 
 @_on_this_machine
 def predict_survey(
-    package: Path, survey: Path, predictions: Path, config: Config, listener: Listener = silent
+    package: Path,
+    survey: Path,
+    predictions: Path,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    restart: bool = False,
 ) -> "PredictSummary":
     """Compute every star of ``survey`` with ``package`` into ``predictions``."""
     from distcnn import inference
     from distcnn.clusters import open_cluster
 
+    if restart:
+        inference.discard_unfinished(predictions)
     plan = plan_predictions(package, survey, predictions, config)
     listener(Notice(str(plan)))
     plan.check()

@@ -3,6 +3,7 @@
 from distcnn.inference.forecast import Forecast, forecast
 from distcnn.inference.plan import Plan, plan
 from distcnn.inference.predict import PredictSummary, predict, table_of_engines
+from distcnn.inference.prediction_store import discard_unfinished
 from distcnn.inference.verify import VerifySummary, verify
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Plan",
     "PredictSummary",
     "VerifySummary",
+    "discard_unfinished",
     "forecast",
     "plan",
     "predict",

@@ -164,11 +164,42 @@ def finished_regions(predictions: Path, requested: Attrs) -> Mapping[str, Attrs]
     if not Location.parse(predictions).exists():
         return {}
     store = Store.open(predictions, "predictions")
-    check_fingerprint(
-        store.attrs.get("fingerprint", {}), requested, begun=f"{store.location.name} was begun"
-    )
+    done = _stored_regions(store)
+    if done or store.attrs.get("complete"):
+        _check_begun(store, requested)
+    return done
+
+
+def _stored_regions(store: Store) -> Mapping[str, Attrs]:
     path = store.private / LEDGER
     return Ledger.read(path).done if path.exists() else {}
+
+
+def _check_begun(store: Store, requested: Attrs) -> None:
+    again = f"remove {store.location}"
+    if not store.attrs.get("complete"):
+        again = f"begin again: --restart removes {store.location}"
+    check_fingerprint(
+        store.attrs.get("fingerprint", {}),
+        requested,
+        begun=f"{store.location.name} was begun",
+        cure=f"Ask for the same again, use another output path, or {again}.",
+    )
+
+
+def discard_unfinished(predictions: Path) -> None:
+    """Remove a prediction store that is not finished; a finished one stays.
+
+    Raises
+    ------
+    StoreError : another run writes to it, or the path holds something else.
+    """
+    if not Location.parse(predictions).exists():
+        return
+    store = Store.open(predictions, "predictions")
+    if not store.attrs.get("complete"):
+        with _write_lock(store):
+            store.location.remove()
 
 
 @contextmanager
@@ -183,10 +214,10 @@ def open_prediction_store(
     StoreError : another run writes to it, or the disk refuses.
     """
     if Location.parse(predictions).exists():
+        _discard_empty(predictions, requested)
+    if Location.parse(predictions).exists():
         store = Store.open(predictions, "predictions")
-        check_fingerprint(
-            store.attrs.get("fingerprint", {}), requested, begun=f"{store.location.name} was begun"
-        )
+        _check_begun(store, requested)
     else:
         store = create_store(predictions, layout(package, survey, predictions, config, requested))
     with _write_lock(store):
@@ -196,6 +227,14 @@ def open_prediction_store(
             store.annotate(attrs)  # package or survey were moved since
         store.location.remove_drafts()
         yield store, ledger
+
+
+def _discard_empty(predictions: Path, requested: Attrs) -> None:
+    """Remove a store of another fingerprint in which nothing was stored."""
+    store = Store.open(predictions, "predictions")
+    same = store.attrs.get("fingerprint", {}) == requested
+    if not same and not store.attrs.get("complete") and not _stored_regions(store):
+        discard_unfinished(predictions)
 
 
 @contextmanager

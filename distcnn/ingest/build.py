@@ -39,7 +39,7 @@ from distcnn.ingest.outcome import (
     tell_failures,
     tell_unread,
 )
-from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, reader_of
+from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, reader_of, staging_folder
 from distcnn.ingest.readers.formats.containers import Unread
 from distcnn.ingest.staging.columns import FileFailure, Part, to_lines
 from distcnn.ingest.staging.flux_unit import stored_flux_unit
@@ -110,7 +110,13 @@ def build_survey(
 
 def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRecord], Counter[str]]:
     """Records of all parts by name, in order, and numbers of quarantined rows by kind."""
-    ledger = Ledger.open(plan.staging_folder / "parts.jsonl", plan.fingerprint())
+    # Labels alone are soon read again: a run that was refused for its spectra blocks nothing.
+    ledger = Ledger.open(
+        plan.staging_folder / "parts.jsonl",
+        plan.fingerprint(),
+        disposable={"labels"},
+        cure=_begin_again(plan),
+    )
     _check_inputs(plan, ledger)
     mended = _mended(plan, ledger)
     tasks = plan.part_tasks(_stage_labels(plan, ledger))
@@ -213,9 +219,20 @@ def _check_inputs(plan: IngestPlan, ledger: Ledger) -> None:
                     f"{plan.archive / name} has changed since a part of {plan.staging_folder} "
                     "was made from it",
                     expected="the same file",
-                    cure="Use another output path, or remove "
-                    f"{plan.staging_folder} to begin again.",
+                    cure=_begin_again(plan),
                 )
+
+
+def _begin_again(plan: IngestPlan) -> str:
+    return (
+        f"Ask for the same again, use another output path, or begin again: --restart removes "
+        f"{plan.staging_folder}."
+    )
+
+
+def discard_unfinished(survey: Path) -> None:
+    """Remove what an ingest to ``survey`` has left unfinished; a finished survey stays."""
+    Location.parse(staging_folder(survey)).remove()
 
 
 def _stage_labels(plan: IngestPlan, ledger: Ledger) -> Path | None:

@@ -119,6 +119,11 @@ def _check_scalars(config: IngestConfig) -> None:
                 )
 
 
+def staging_folder(survey: Path) -> Path:
+    """The folder of all that an ingest to ``survey`` has not finished."""
+    return survey.with_name(f"{survey.name}.partial")
+
+
 @dataclass(frozen=True)
 class IngestPlan:
     """What is to be made from what; ``content_hashes`` name the contents of the files."""
@@ -140,7 +145,7 @@ class IngestPlan:
     @property
     def staging_folder(self) -> Path:
         """The folder of all that is unfinished."""
-        return self.survey.with_name(f"{self.survey.name}.partial")
+        return staging_folder(self.survey)
 
     @property
     def parts_folder(self) -> Path:

@@ -14,8 +14,9 @@ hours. A line of text can be read with any tool, and a damaged byte costs one li
 
 import json
 import os
+import re
 import zlib
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,24 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.errors import FingerprintMismatch, StoreCorrupt, StoreError
+from distcnn.formatting import dotted
 from distcnn.location import Address, Location
 
 Facts = dict[str, Any]
+MAX_DIFFERENCES_NAMED = 3
+_SHA256 = re.compile("[0-9a-f]{64}")
+_DIGESTS = {
+    "file names": "another list of archive files",
+    "inputs": "other contents of the archive files",
+    "data": "other labelled stars, or other values of them",
+    "unlabelled": "other stars to learn from",
+    "survey": "another survey",
+    "package": "another package",
+    "teacher": "another ensemble",
+    "split.groups": "another table of groups",
+    "spec.wavelength_digest": "another wavelength grid",
+}
+"""What a digest in a fingerprint stands for: by itself it tells nobody what differs."""
 
 _CURE = "Use another output path, or remove this one to begin again."
 SORT_AFTER_NAMES = 1 << 14
@@ -48,8 +64,21 @@ class Ledger:
         self._end = 0  # of the last whole line that was read
 
     @classmethod
-    def open(cls, address: Address, fingerprint: dict[str, Any]) -> "Ledger":
+    def open(
+        cls,
+        address: Address,
+        fingerprint: dict[str, Any],
+        *,
+        disposable: Container[str] | None = None,
+        cure: str = _CURE,
+    ) -> "Ledger":
         """Begin a ledger, or go on with the one there.
+
+        Parameters
+        ----------
+        disposable : tasks that count for nothing. A ledger of another fingerprint is begun again
+            where no other task is done; None = it is an error in any case.
+        cure : what to do where it is one.
 
         Raises
         ------
@@ -64,10 +93,11 @@ class Ledger:
             ledger._append({"fingerprint": fingerprint})
             return ledger
         ledger = cls.read(path)
-        if not ledger.fingerprint:
+        if not ledger.fingerprint or ledger._may_be_dropped(fingerprint, disposable):
             path.unlink()
             return cls.open(path, fingerprint)
-        check_fingerprint(ledger.fingerprint, fingerprint, begun=f"{path.parent} was begun")
+        begun = f"{path.parent} was begun"
+        check_fingerprint(ledger.fingerprint, fingerprint, begun=begun, cure=cure)
         # A process killed while appending leaves part of a line; cut it off before going on.
         if ledger._end != path.stat().st_size:
             os.truncate(path, ledger._end)
@@ -94,6 +124,13 @@ class Ledger:
         ledger = cls(path, fingerprint, Entries(path, places))
         ledger._end = end
         return ledger
+
+    def _may_be_dropped(
+        self, fingerprint: dict[str, Any], disposable: Container[str] | None
+    ) -> bool:
+        if disposable is None or self.fingerprint == fingerprint:
+            return False
+        return all(name in disposable for name in self.done)
 
     def record(self, name: str, digest: str, **facts: Any) -> None:
         """Note that the result of a task is stored; returns after the line is on disk."""
@@ -128,19 +165,30 @@ def check_fingerprint(
 
     Raises
     ------
-    FingerprintMismatch : they differ; names the first difference.
+    FingerprintMismatch : they differ; names what differs, with both values.
     """
-    for key in sorted(set(found) | set(asked)):
-        if found.get(key) != asked.get(key):
-            raise FingerprintMismatch(
-                f"{begun} with {key} = {_short(found.get(key))}",
-                expected=f"{key} = {_short(asked.get(key))}, as asked now",
-                cure=cure,
-            )
+    before, now = dict(dotted(found)), dict(dotted(asked))
+    other = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    if not other:
+        return
+    shown = other[:MAX_DIFFERENCES_NAMED]
+    more = f" (and {len(other) - len(shown)} more)" if len(other) > len(shown) else ""
+    raise FingerprintMismatch(
+        f"{begun} with " + ", ".join(_told(key, before.get(key)) for key in shown) + more,
+        expected=", ".join(f"{key} = {_short(now.get(key))}" for key in shown) + ", as asked now",
+        cure=cure,
+    )
+
+
+def _told(key: str, value: Any) -> str:
+    text = f"{key} = {_short(value)}"
+    return f"{_DIGESTS[key]} ({text})" if key in _DIGESTS else text
 
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
+    if _SHA256.fullmatch(text):
+        return f"{text[:8]}..."
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

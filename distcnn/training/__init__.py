@@ -9,6 +9,7 @@ settings, and ``partial`` is the folder in which all of it can be stopped and go
 from distcnn.survey.split import Split, assign_split
 from distcnn.training.data.labelled import seen_stars
 from distcnn.training.distillation.distil import DistilSummary, distil_package
+from distcnn.training.partial import discard_unfinished
 from distcnn.training.plan import TrainPlan
 from distcnn.training.train import TrainSummary, plan_training, train_package
 
@@ -18,6 +19,7 @@ __all__ = [
     "TrainPlan",
     "TrainSummary",
     "assign_split",
+    "discard_unfinished",
     "distil_package",
     "plan_training",
     "seen_stars",

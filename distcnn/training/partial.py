@@ -14,6 +14,9 @@ from distcnn import survey
 from distcnn.config import TrainConfig
 from distcnn.errors import LockHeld, TrainingError
 from distcnn.files import FileLock
+from distcnn.location import Location
+from distcnn.survey import Ledger
+from distcnn.training.loop.checkpoint import CHECKPOINT
 
 LOCK, LEDGER = "lock", "ledger.jsonl"
 
@@ -21,6 +24,39 @@ LOCK, LEDGER = "lock", "ledger.jsonl"
 def partial_folder(package: Path) -> Path:
     """Where a package is while it is made."""
     return package.with_name(f"{package.name}.partial")
+
+
+def begin_ledger(partial: Path, fingerprint: dict[str, Any]) -> Ledger:
+    """The ledger of a package in the making, begun again if nothing was trained under another.
+
+    Raises
+    ------
+    FingerprintMismatch : members, or epochs of one, were trained under another fingerprint.
+    """
+    trained = any(partial.rglob(CHECKPOINT))
+    return Ledger.open(
+        partial / LEDGER,
+        fingerprint,
+        disposable=None if trained else frozenset(),
+        cure="Ask for the same again, use another output path, or begin again: --restart removes "
+        f"{partial}.",
+    )
+
+
+def discard_unfinished(package: Path) -> None:
+    """Remove what a training or distillation of ``package`` has left unfinished.
+
+    Raises
+    ------
+    TrainingError : another training works there.
+    """
+    partial = partial_folder(package)
+    if not partial.is_dir():
+        return
+    with locked(partial):
+        for path in partial.iterdir():
+            if path.name != LOCK:
+                Location.parse(path).remove()
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from distcnn.training.loop.member import MemberResult, MemberTask, member_name, 
 from distcnn.training.loop.progress import PROGRESS, STAGE, Follower, epochs_done, following
 from distcnn.training.partial import (
     LEDGER,
+    begin_ledger,
     check_fingerprint,
     locked,
     member_settings,
@@ -92,7 +93,7 @@ def train_package(
             made = _reopen(package, whole, config)
         else:
             plan = run.plan(workers=executor.workers, gang=isinstance(executor, Gang))
-            ledger = Ledger.open(run.partial / LEDGER, run.fingerprint | {"plan": plan.pinned})
+            ledger = begin_ledger(run.partial, run.fingerprint | {"plan": plan.pinned})
             tasks = run.tasks(plan)
             _train_members(tasks, plan, ledger, executor, listener)
             made = finalise_ensemble(

@@ -21,7 +21,7 @@ from distcnn.errors import (
 )
 from distcnn.events import Notice, RegionStored, StageEnded, StageStarted
 from distcnn.executor import ExpectedWorkers
-from distcnn.inference import plan, verify
+from distcnn.inference import discard_unfinished, plan, verify
 from distcnn.inference.package_cache import PackageKey, get_cached
 from distcnn.inference.prediction_store import MAX_CHUNK_STARS, SETTINGS_WITHOUT_EFFECT, _chunk
 from distcnn.inference.predictor import DERIVED
@@ -504,3 +504,32 @@ def test_chunks_of_predictions_are_whole_chunks_of_the_survey_and_fit_its_shards
     assert found <= max(chunk, MAX_CHUNK_STARS)
     if chunk * parts <= MAX_CHUNK_STARS:
         assert found == chunk * parts
+
+
+def test_a_run_in_which_nothing_was_stored_does_not_block_the_corrected_command(inputs):
+    class Dead:
+        workers = 1
+
+        def __call__(self, function, tasks):
+            raise PlanRefused("no worker")
+
+    with pytest.raises(PlanRefused):
+        go(inputs, executor=Dead())
+    assert (inputs / "predictions.zarr").exists()
+    other = CONFIG.model_copy(update={"batch": 8})
+    assert go(inputs, other).batch == 8
+
+
+def test_a_run_begun_otherwise_names_the_setting_the_path_and_restart(done):
+    store = Store.open(done / "predictions.zarr", "predictions")
+    other = CONFIG.model_copy(update={"batch": 8})
+    with pytest.raises(FingerprintMismatch) as caught:
+        go(done, other)
+    assert "restart" not in str(caught.value)  # what is finished is not thrown away
+    discard_unfinished(store.path)
+    assert store.path.exists()
+    store.annotate({"complete": False})
+    with pytest.raises(FingerprintMismatch, match=f"--restart removes {store.path}"):
+        go(done, other)
+    discard_unfinished(store.path)
+    assert go(done, other).batch == 8

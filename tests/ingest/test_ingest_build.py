@@ -9,7 +9,7 @@ from tiny_archive import PIXELS, TinyArchive, settings
 from distcnn.errors import ConfigError, FingerprintMismatch, InputError, StoreError
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor
-from distcnn.ingest import build_survey
+from distcnn.ingest import build_survey, discard_unfinished
 from distcnn.schema import SURVEY_VARIABLES, Variable
 from distcnn.survey import Ledger, Region, Store
 
@@ -431,3 +431,29 @@ def test_a_label_table_that_is_there_and_broken_stays_an_error(archive, survey):
         build_survey(
             archive.folder, survey.with_name("b"), settings(labels=labels), executor=EXECUTOR
         )
+
+
+def test_a_refused_ingest_does_not_block_the_corrected_command(archive, survey):
+    folder = archive.write()
+    wrong = settings(spectra__reader="gaia_rvs", spectra__files="Rvs*", grid__size=PIXELS + 1)
+    with pytest.raises(InputError):
+        build_survey(folder, survey, wrong, executor=EXECUTOR)
+    assert (survey.parent / "survey.zarr.partial").exists()
+    assert build_survey(folder, survey, settings(), executor=EXECUTOR).stars == 27
+    assert not (survey.parent / "survey.zarr.partial").exists()
+
+
+def test_an_ingest_that_was_begun_otherwise_names_the_setting_the_path_and_restart(archive, survey):
+    folder = archive.write()
+    with pytest.raises(KeyboardInterrupt):
+        build_survey(folder, survey, settings(), executor=DyingExecutor(2))
+    with pytest.raises(FingerprintMismatch) as caught:
+        build_survey(folder, survey, settings(prepare__rebin=2), executor=EXECUTOR)
+    told = str(caught.value)
+    assert "ingest.prepare.rebin = 3: expected ingest.prepare.rebin = 2" in told
+    assert f"--restart removes {survey}.partial" in told
+    discard_unfinished(survey)
+    done = build_survey(folder, survey, settings(prepare__rebin=2), executor=EXECUTOR)
+    assert done.stars == 27
+    discard_unfinished(survey)
+    assert survey.exists()

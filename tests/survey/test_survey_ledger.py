@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distcnn.errors import FingerprintMismatch, StoreCorrupt, StoreError
-from distcnn.survey import Ledger
+from distcnn.survey import Ledger, check_fingerprint
 from distcnn.survey import ledger as module
 
 PRINT = {"input": "abc", "settings": {"batch": 256}}
@@ -32,7 +32,7 @@ def test_a_ledger_goes_on_where_it_stopped(tmp_path):
 
 def test_other_settings_may_not_continue_a_run(tmp_path):
     begin(tmp_path)
-    with pytest.raises(FingerprintMismatch, match=r"settings = .*256.*expected .*128"):
+    with pytest.raises(FingerprintMismatch, match=r"\.batch = 256: .* settings\.batch = 128"):
         Ledger.open(tmp_path / "ledger.jsonl", PRINT | {"settings": {"batch": 128}})
 
 
@@ -145,3 +145,29 @@ def test_a_ledger_of_before_opens_and_a_line_that_was_damaged_last_is_dropped(tm
     ledger = Ledger.open(file, PRINT)
     assert ledger.done == {'a "b" \u00e9': {"digest": "d"}}
     assert file.read_bytes() == whole
+
+
+def test_a_ledger_in_which_nothing_that_counts_is_done_is_begun_again(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    Ledger.open(path, {"rebin": 3}).record("labels", "abc")
+    with pytest.raises(FingerprintMismatch):
+        Ledger.open(path, {"rebin": 2})
+    again = Ledger.open(path, {"rebin": 2}, disposable={"labels"})
+    assert list(again.done) == []
+    again.record("part", "abc")
+    with pytest.raises(FingerprintMismatch, match=r"rebin = 2: expected rebin = 3.*Do this\."):
+        Ledger.open(path, {"rebin": 3}, disposable={"labels"}, cure="Do this.")
+    assert list(Ledger.open(path, {"rebin": 2}).done) == ["part"]
+
+
+def test_what_differs_is_named_with_both_values_and_a_digest_in_words():
+    found = {"package": "a" * 64, "split": {"seed": 1, "train": 0.5}, "a": 1, "b": 1, "c": 1}
+    asked = {**found, "split": {"seed": 2, "train": 0.5}}
+    with pytest.raises(FingerprintMismatch) as caught:
+        check_fingerprint(found, asked, begun="x was begun")
+    assert caught.value.problem == "x was begun with split.seed = 1"
+    assert caught.value.expected == "split.seed = 2, as asked now"
+    with pytest.raises(FingerprintMismatch, match=r"another package \(package = aaaaaaaa\.\.\.\)"):
+        check_fingerprint(found, {**found, "package": "b" * 64}, begun="x was begun")
+    with pytest.raises(FingerprintMismatch, match=r"a = 1, b = 1, c = 1 \(and 3 more\)"):
+        check_fingerprint(found, {}, begun="x was begun")

@@ -20,7 +20,7 @@ from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.model import Ensemble, Package
 from distcnn.quality import Quality
 from distcnn.survey import Store
-from distcnn.training import Split, assign_split, train_package
+from distcnn.training import Split, assign_split, discard_unfinished, train_package
 from distcnn.training.data.labelled import read_labelled
 from distcnn.training.loop.checkpoint import CHECKPOINT
 from distcnn.training.loop.member import WEIGHTS
@@ -261,3 +261,22 @@ def test_a_survey_of_photometry_alone_trains_without_spectra(tmp_path, simple, c
     summary = train(survey, tmp_path / "package", settings, quality)
     teff = next(row for row in summary.results if row["label"] == "teff")
     assert teff["std"] < 250
+
+
+def test_a_training_in_which_nothing_was_trained_does_not_block_the_corrected_command(
+    tmp_path, survey, config, quality
+):
+    with pytest.raises(TrainingError, match="the machine is gone"):
+        train(survey, tmp_path / "package", config, quality, executor=Counting(fail=0))
+    # The second member was trained: now another setting is refused, with the way out.
+    other = config.model_copy(update={"epochs": 2})
+    with pytest.raises(FingerprintMismatch) as caught:
+        train(survey, tmp_path / "package", other, quality)
+    assert "epochs = 4: expected epochs = 2" in str(caught.value)
+    assert f"--restart removes {tmp_path / 'package.partial'}" in str(caught.value)
+    discard_unfinished(tmp_path / "package")
+    one = other.model_copy(update={"members": 1})
+    with pytest.raises(TrainingError, match="the machine is gone"):
+        train(survey, tmp_path / "package", one, quality, executor=Counting(fail=0))
+    again = one.model_copy(update={"epochs": 1})
+    assert train(survey, tmp_path / "package", again, quality).members == 1

@@ -37,7 +37,7 @@ from distcnn.training.evaluate import evaluate_package
 from distcnn.training.finalise import calibrate_and_write, curve_of, result_in
 from distcnn.training.loop.member import MemberTask, read_member
 from distcnn.training.loop.progress import PROGRESS, Follower, epochs_done, following
-from distcnn.training.partial import LEDGER, check_fingerprint, locked, partial_folder
+from distcnn.training.partial import begin_ledger, check_fingerprint, locked, partial_folder
 
 STAGE = "distil"
 MIN_DISTILLATION_STARS = 100
@@ -87,7 +87,7 @@ def distil_package(
         if Location.parse(small).exists():
             made = _reopen(small, run.fingerprint)
         else:
-            ledger = Ledger.open(run.partial / LEDGER, run.fingerprint)
+            ledger = begin_ledger(run.partial, run.fingerprint)
             _train(run, ledger, executor, listener)
             made = _finalise(run, ledger)
         shutil.rmtree(run.partial, ignore_errors=True)

@@ -24,12 +24,13 @@ from distcnn.errors import LockHeld, TrainingError, UsageError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, TaskResult
 from distcnn.files import FileLock
+from distcnn.location import Location
 from distcnn.model import InputSpec
 from distcnn.survey import Ledger, Store
 from distcnn.training.data.labelled import summarise_split
 from distcnn.training.loop.member import MemberTask, run_member
 from distcnn.training.partial import member_settings
-from distcnn.training.tuning.optuna_study import AskTellStudy, need_optuna, read_study
+from distcnn.training.tuning.optuna_study import JOURNAL, AskTellStudy, need_optuna, read_study
 from distcnn.training.tuning.study import Study, overridden, tuned_hyperparameters, write_table
 
 STAGE = "tune"
@@ -137,7 +138,13 @@ def _begin(
     split_summary = summarise_split(store, spec, config.split)
     made_from = {"distcnn_version": __version__, "data": split_summary.data, "spec": spec.to_json()}
     asked = {"tune": settings.model_dump(mode="json", exclude={"trials"})}
-    Ledger.open(study / "ledger.jsonl", made_from | asked | member_settings(config))
+    Ledger.open(
+        study / "ledger.jsonl",
+        made_from | asked | member_settings(config),
+        disposable=None if (study / JOURNAL).exists() else frozenset(),
+        cure="Ask for the same again, use another folder, or begin again: --restart removes the "
+        f"trials in {study}.",
+    )
     work = (study / "work").absolute()
     base = tuple(
         MemberTask(survey.absolute(), work, number, spec, config, split_summary.data)
@@ -173,6 +180,21 @@ def _report(study: Study, number: int, listener: Listener) -> None:
     settings = ", ".join(f"{name} {value:.4g}" for name, value in trial.params.items())
     place = " (the best so far)" if study.best == trial else ""
     listener(Notice(f"trial {number}: validation {trial.value:.4f}{place}; {settings}"))
+
+
+def discard_study(study: Path) -> None:
+    """Remove every trial of a study, finished or not.
+
+    Raises
+    ------
+    UsageError : another process works on it.
+    """
+    if not (study / "ledger.jsonl").exists():
+        return
+    with _alone(study):
+        for path in study.iterdir():
+            if path.name != "lock":
+                Location.parse(path).remove()
 
 
 @contextmanager
