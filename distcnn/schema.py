@@ -24,6 +24,7 @@ PIXEL = "pixel"  # sample of the spectrum on the dataset's wavelength grid
 COEFFICIENT = "coefficient"  # XP coefficient: BP first, then RP
 BAND = "band"  # photometric band
 LABEL = "label"  # stellar label
+NAME = "name_byte"  # byte of a star's name in UTF-8, zero behind its end
 PAIR = "pair"  # each label with those before it: teff_logg, teff_mh, logg_mh, ...
 
 
@@ -45,6 +46,7 @@ def _table(*rows: tuple[str, tuple[str, ...], str, str, str]) -> dict[str, Varia
 SURVEY_VARIABLES = _table(
     ("source_id", (STAR,), "int64", "", "identifier of the star, unique within the dataset"),
     ("transit_id", (STAR,), "int64", "", "transit that a row of epochs is of; absent if per star"),
+    ("name", (STAR, NAME), "uint8", "", "the archive's own name of the star, bytes of UTF-8"),
     ("ra", (STAR,), "float64", "deg", "right ascension (ICRS)"),
     ("dec", (STAR,), "float64", "deg", "declination (ICRS)"),
     ("flux", (STAR, PIXEL), "float32", "", "normalised flux; NaN where masked"),
@@ -65,6 +67,7 @@ SURVEY_VARIABLES = _table(
 # correlations; these are float16, because half a thousandth is more than a network knows of them.
 PREDICTION_VARIABLES = _table(
     ("source_id", (STAR,), "int64", "", "identifier of the star, as in the survey"),
+    ("name", (STAR, NAME), "uint8", "", "the archive's own name of the star, as in the survey"),
     ("ra", (STAR,), "float64", "deg", "right ascension (ICRS), copied from the survey"),
     ("dec", (STAR,), "float64", "deg", "declination (ICRS), copied from the survey"),
     ("snr", (STAR,), "float32", "", "signal to noise per pixel, copied from the survey"),

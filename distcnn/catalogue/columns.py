@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from distcnn.labels import OwnLabels, label_info
-from distcnn.schema import LABELS, PREDICTION_VARIABLES, LabelInfo, Status
+from distcnn.schema import LABELS, NAME_BYTES, PREDICTION_VARIABLES, LabelInfo, Status
 from distcnn.survey import STAR_KEY, RowKey
 
 BOUNDARY_TESTS = (
@@ -109,16 +109,21 @@ class Column:
 
 
 def columns(
-    labels: Sequence[str], key: RowKey = STAR_KEY, own: OwnLabels | None = None
+    labels: Sequence[str],
+    key: RowKey = STAR_KEY,
+    own: OwnLabels | None = None,
+    *,
+    has_names: bool = False,
 ) -> tuple[Column, ...]:
     """The columns of a catalogue whose predictions have these labels, in their order.
 
-    ``own``: what the predictions say of labels that the schema does not tell of.
+    ``own``: what the predictions say of labels that the schema does not tell of. ``has_names``:
+    whether the survey's stars have names of their own.
     """
     known = [label_info(label, own or {}) for label in labels]
     published = [(n, info) for n, info in enumerate(known) if info.name in PUBLISHED_LABELS]
     return (
-        *_identity(key),
+        *_identity(key, has_names),
         *(column for index, info in enumerate(known) for column in _of_label(info, index)),
         *(_correlation(*pair, index) for index, pair in enumerate(pairs(known))),
         *_quality(),
@@ -134,13 +139,16 @@ def pairs(labels: Sequence[Label]) -> list[tuple[Label, Label]]:
     return [(one, other) for place, other in enumerate(labels) for one in labels[:place]]
 
 
-def _identity(key: RowKey) -> tuple[Column, ...]:
+def _identity(key: RowKey, has_names: bool) -> tuple[Column, ...]:
+    text = "the archive's own name of the star; letters beyond ASCII are ?"
+    name = Column("name", f"S{NAME_BYTES}", "", "meta.id", f"A{NAME_BYTES}", text, "name")
     return (
         _stored("source_id", "int64", "meta.id;meta.main", "I19"),
         *(
             Column(v.name, v.dtype, v.unit, "meta.id", "I19", v.description, v.name)
             for v in key.variables[1:]
         ),
+        *((name,) if has_names else ()),
         _stored("ra", "float64", "pos.eq.ra;meta.main", "F14.9"),
         _stored("dec", "float64", "pos.eq.dec;meta.main", "F14.9"),
         _stored("snr", "float32", "stat.snr", "F9.2"),

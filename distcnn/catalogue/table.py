@@ -47,7 +47,8 @@ def catalogue_table(
 ) -> CatalogueTable:
     """The catalogue of a prediction store; ``report`` hears of every block read [rows]."""
     labels = list(map(str, store.coordinate("label")))
-    table = columns(labels, store.row_key, of_attributes(store.attrs))
+    own, named = of_attributes(store.attrs), "name" in store.variables
+    table = columns(labels, store.row_key, own, has_names=named)
 
     def blocks() -> Iterator[Array]:
         for start in range(0, store.stars, BLOCK_ROWS):
@@ -62,11 +63,20 @@ def _rows(store: Store, region: Region, table: tuple[Column, ...], labels: list[
     stored = store.read(region)
     boundary = flag_boundary(stored, labels, store.attrs.get("limits"))
     values = {**stored, FLAG_BOUNDARY: boundary}
+    if "name" in stored:
+        values["name"] = _names(stored["name"])
     rows = np.empty(region.size, [(column.name, column.dtype) for column in table])
     for column in table:
         found = values[column.variable]
         rows[column.name] = found if column.index is None else found[:, column.index]
     return rows
+
+
+def _names(stored: Array) -> Array:
+    """Names of the stars as ASCII, which is all that FITS allows in a column."""
+    texts = np.ascontiguousarray(stored).view(f"S{stored.shape[1]}")[:, 0].tolist()
+    ascii_only = [text.decode("utf-8", "replace").encode("ascii", "replace") for text in texts]
+    return np.array(ascii_only, f"S{stored.shape[1]}")
 
 
 def header_entries(store: Store) -> tuple[HeaderEntry, ...]:

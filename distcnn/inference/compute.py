@@ -109,7 +109,7 @@ def _read_ahead(
     predictor: Predictor, survey: Store, task: RegionTask, step: int
 ) -> Iterator[_Block]:
     """Blocks in order; the next one is read while the caller works on the present one."""
-    wanted = dict.fromkeys((*predictor.variables, *COPIED, "photometry"))
+    wanted = dict.fromkeys((*predictor.variables, *COPIED, "name", "photometry"))
     names = tuple(name for name in wanted if name in survey.variables)
 
     reading = _Reading(survey, names, lenient=task.lenient)
@@ -209,4 +209,5 @@ def _copies(arrays: Arrays, stars: int, column: int | None, key: RowKey) -> Arra
     copies = {name: arrays.get(name, missing).copy() for name in COPIED}
     magnitude = missing if column is None else arrays["photometry"][:, column].copy()
     copies |= {name: arrays[name] for name in key.names}
+    copies |= {"name": arrays["name"]} if "name" in arrays else {}
     return copies | {"reference_magnitude": magnitude}

@@ -21,7 +21,16 @@ from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pair_names
 from distcnn.quality import Quality
-from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES, STAR, Flag, Variable
+from distcnn.schema import (
+    LABEL,
+    NAME,
+    NAME_BYTES,
+    PAIR,
+    PREDICTION_VARIABLES,
+    STAR,
+    Flag,
+    Variable,
+)
 from distcnn.survey import Coordinate, Layout, Ledger, Store, check_fingerprint, create_store
 
 Attrs = dict[str, Any]
@@ -82,9 +91,10 @@ def layout(
     coordinates = {LABEL: Coordinate(LABEL, labels, units), PAIR: Coordinate(PAIR, pairs)}
     # Zarr knows no arrays of width 0, and a single label has no pairs.
     dims = {STAR, LABEL, PAIR} if pairs.size else {STAR, LABEL}
+    dims |= {NAME} if "name" in survey.variables else set()
     return Layout(
         kind="predictions",
-        sizes={STAR: survey.stars, LABEL: labels.size, PAIR: pairs.size},
+        sizes={STAR: survey.stars, LABEL: labels.size, PAIR: pairs.size, NAME: NAME_BYTES},
         chunk_stars=_chunk(survey.chunk_stars, survey.shard_stars),
         shard_stars=survey.shard_stars,
         variables=_variables(survey, dims),

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from distcnn.ingest.outcome import (
     tell_unread,
 )
 from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, reader_of, staging_folder
+from distcnn.ingest.readers.cleaning import counting, sentences_of
 from distcnn.ingest.readers.formats.containers import Unread
 from distcnn.ingest.staging.columns import FileFailure, Part, to_lines
 from distcnn.ingest.staging.flux_unit import stored_flux_unit
@@ -69,6 +70,8 @@ class IngestSummary:
     """Quarantined rows by kind of file: spectra, source, xp, labels."""
     reasons: Mapping[str, int]
     """Quarantined rows by reason, of all files."""
+    special_values: Mapping[str, int] = field(default_factory=dict)
+    """Values taken as missing and identifiers that are no integers, by ``variable: what``."""
 
     @property
     def unusable_files(self) -> int:
@@ -244,10 +247,16 @@ def _stage_labels(plan: IngestPlan, ledger: Ledger) -> Path | None:
     if "labels" in ledger.done and path.exists() and not is_mended(plan, ledger.done["labels"]):
         return path
     files = plan.files["labels"]
-    collected = collect_labels(reader, files, config, rows=_LABEL_BLOCK_ROWS)
+    with counting() as special:
+        collected = collect_labels(reader, files, config, rows=_LABEL_BLOCK_ROWS)
     collected.table.save(path)
     (plan.staging_folder / _LABELS_REJECTED).write_bytes(to_lines("labels", collected.rejected))
-    ledger.record("labels", hashing.of_file(path), **_facts_of_labels(plan, collected))
+    ledger.record(
+        "labels",
+        hashing.of_file(path),
+        **_facts_of_labels(plan, collected),
+        special_values=dict(special),
+    )
     if not len(collected.table.source_id):
         plan.listener(Notice(f"No label in {files[0].name} passes the cuts.", "warning"))
     return path
@@ -318,6 +327,7 @@ def _create_store(
         attrs=_attrs(plan),
         grid=plan.input_grid(),
         flux_unit=stored_flux_unit(plan.config, plan.statements()),
+        has_names=any(part.has_names for part in parts.values()),
     )
     return create_store(plan.draft, layout)
 
@@ -402,6 +412,10 @@ def _finish(
     lists = [Part(plan.parts_folder / name).rejected for name in parts]
     lists += [plan.staging_folder / name for name in (_LABELS_REJECTED, _DUPLICATES)]
     lists = [path for path in lists if path.exists()]
+    ledger = Ledger.open(plan.staging_folder / "parts.jsonl", plan.fingerprint())
+    special = Counter[str](ledger.done.get("labels", {}).get("special_values", {}))
+    for part in parts.values():
+        special.update(part.special_values)
     counts = {
         "stars": store.stars,
         "quarantined": quarantined.get(plan.main_kind, 0),
@@ -409,6 +423,7 @@ def _finish(
         "files": len(plan.content_hashes),
         # The key of surveys from before the name "quarantined by kind"; they must stay readable.
         "put_aside": {kind: number for kind, number in quarantined.items() if number},
+        "special_values": dict(sorted(special.items())),
         "reasons": write_quarantine(
             store.private.local_path / "quarantine.parquet", lists, plan.archive
         ),
@@ -423,6 +438,8 @@ def _summary(plan: IngestPlan, counts: Mapping[str, Any], begun: float) -> Inges
     seconds = time.monotonic() - begun
     numbers = {key: value for key, value in counts.items() if key != "put_aside"}
     summary = IngestSummary(**numbers, quarantined_by_kind=counts["put_aside"], seconds=seconds)
+    for sentence in sentences_of(summary.special_values):
+        plan.listener(Notice(sentence, "warning"))
     if summary.reasons:
         named = ", ".join(f"{reason} {number}" for reason, number in summary.reasons.items())
         rows = sum(summary.reasons.values()) - summary.unusable_files

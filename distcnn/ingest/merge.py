@@ -19,7 +19,17 @@ from distcnn.ingest.readers.base import XP_COEFFICIENTS, Rejected
 from distcnn.ingest.staging.columns import Part, to_lines
 from distcnn.ingest.staging.part import PartRecord
 from distcnn.labels import label_info
-from distcnn.schema import BAND, COEFFICIENT, LABEL, PIXEL, STAR, SURVEY_VARIABLES, Reason
+from distcnn.schema import (
+    BAND,
+    COEFFICIENT,
+    LABEL,
+    NAME,
+    NAME_BYTES,
+    PIXEL,
+    STAR,
+    SURVEY_VARIABLES,
+    Reason,
+)
 from distcnn.survey import STAR_KEY, Coordinate, Layout, Quantised, Region
 
 MAX_IDS_IN_MEMORY = 4_000_000
@@ -164,9 +174,9 @@ def out_shape(out: Mapping[str, Array], name: str) -> tuple[int, ...]:
     return tuple(out["flux" if name == "flux_error" else name].shape[1:])
 
 
-def variable_names(config: IngestConfig, *, has_error: bool) -> list[str]:
+def variable_names(config: IngestConfig, *, has_error: bool, has_names: bool = False) -> list[str]:
     """Variables of the survey: a modality that it lacks is not among them."""
-    names = ["source_id", "ra", "dec", "snr"]
+    names = ["source_id", "ra", "dec", "snr", *(["name"] if has_names else [])]
     if config.spectra is not None:
         names += ["flux", "mask"]
         names += ["flux_error"] if has_error and config.store.keep_flux_error else []
@@ -190,6 +200,7 @@ def survey_layout(
     attrs: Mapping[str, Any],
     grid: GridConfig | None = None,
     flux_unit: str = "",
+    has_names: bool = False,
 ) -> Layout:
     """The store of a survey of so many stars.
 
@@ -198,8 +209,9 @@ def survey_layout(
     error_dtype : of the errors of flux; None if there are none.
     grid : the grid of the files, with what they say of it; None = as configured.
     flux_unit : unit of fluxes that are stored as the files have them.
+    has_names : whether the files call stars by names, which are kept.
     """
-    names = variable_names(config, has_error=error_dtype is not None)
+    names = variable_names(config, has_error=error_dtype is not None, has_names=has_names)
     variables = [SURVEY_VARIABLES[name] for name in names]
     store, quantised = config.store, {}
     if store.flux_encoding == "int16":
@@ -218,6 +230,8 @@ def survey_layout(
         given = config.grid if grid is None else grid
         described = _wavelength_attrs(config, config.prepare.target or given, given.frame)
         coordinates["wavelength"] = Coordinate(PIXEL, wavelength, described)
+    if has_names:
+        sizes[NAME] = NAME_BYTES
     if "xp" in names:
         sizes[COEFFICIENT] = 2 * XP_COEFFICIENTS
     if "photometry" in names:

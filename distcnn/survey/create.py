@@ -10,7 +10,7 @@ from zarr.errors import ZarrUserWarning
 
 from distcnn.errors import StoreError
 from distcnn.location import Address, Location
-from distcnn.schema import Variable
+from distcnn.schema import NAME, Variable
 from distcnn.survey.layout import INT16_FILL, Coordinate, Layout
 from distcnn.survey.store import FORMATS, ON_DISK, PRIVATE, Store, settings
 
@@ -72,11 +72,18 @@ def _create_variable(group: zarr.Group, variable: Variable, layout: Layout) -> N
         dtype=dtype,
         chunks=(layout.chunk_stars, *rest),
         shards=(layout.shard_stars, *rest),
-        compressors=[BloscCodec(cname="lz4", shuffle="bitshuffle"), Crc32cCodec()],
+        compressors=[*_compressors(variable), Crc32cCodec()],
         fill_value=fill,
         dimension_names=[ON_DISK.get(dim, dim) for dim in variable.dims],
         attributes=attrs,
     )
+
+
+def _compressors(variable: Variable) -> list[BloscCodec]:
+    # Names are few bytes beside spectra; plain, any tool finds them in the store's files.
+    if NAME in variable.dims:
+        return []
+    return [BloscCodec(cname="lz4", shuffle="bitshuffle")]
 
 
 def _create_coordinate(group: zarr.Group, name: str, coordinate: Coordinate) -> None:

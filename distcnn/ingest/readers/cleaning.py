@@ -5,7 +5,7 @@ What became missing here was a number in the file, so it is counted and told.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -39,6 +39,17 @@ def counting() -> Iterator[Counter[str]]:
         yield counts
     finally:
         _counts.reset(token)
+
+
+def sentences_of(counts: Mapping[str, int]) -> Iterator[str]:
+    """What a person is told of such counts."""
+    missing = [f"{k} {n}" for k, n in counts.items() if not k.startswith(f"{IDENTIFIER}: ")]
+    if missing:
+        yield f"Values taken as missing: {', '.join(missing)} (ingest.sentinels)."
+    for kind in KINDS:
+        number = counts.get(f"{IDENTIFIER}: {kind}", 0)
+        if number:
+            yield f"{number} identifiers are of kind {kind!s} ({kind.sentence})."
 
 
 @dataclass

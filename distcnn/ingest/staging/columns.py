@@ -22,9 +22,9 @@ import orjson
 from distcnn import errors, hashing
 from distcnn.arrays import Array
 from distcnn.errors import ColumnMissing, FileBroken, InputError
-from distcnn.ingest.readers.base import Kind, Rejected
+from distcnn.ingest.readers.base import Block, Kind, Rejected
 from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
-from distcnn.schema import Reason
+from distcnn.schema import NAME_BYTES, Reason
 
 _META = "part.json"
 _FILES = "files.json"
@@ -58,6 +58,14 @@ class FileFailure:
         """The error, with one more sentence of cure."""
         kind: type[InputError] = getattr(errors, self.error)
         return kind(self.problem, expected=self.expected, cure=f"{self.cure} {cure}".strip())
+
+
+def name_bytes(block: Block) -> Array:
+    """Names of a block's stars as bytes [n, NAME_BYTES], zero where there is none."""
+    if "name" not in block.columns:
+        return np.zeros((len(block), NAME_BYTES), np.uint8)
+    names = np.ascontiguousarray(block.columns["name"], f"S{NAME_BYTES}")
+    return names.view(np.uint8).reshape(len(block), NAME_BYTES)
 
 
 @dataclass

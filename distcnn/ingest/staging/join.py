@@ -11,7 +11,7 @@ from distcnn.ingest.matching import LabelTable
 from distcnn.ingest.plan import PartTask, further_scalars, reader_of
 from distcnn.ingest.readers import Block, Kind, Rejected
 from distcnn.ingest.readers.base import XP_COEFFICIENTS
-from distcnn.ingest.staging.columns import PartWriter
+from distcnn.ingest.staging.columns import PartWriter, name_bytes
 from distcnn.schema import SURVEY_VARIABLES, Reason
 from distcnn.survey import STAR_KEY
 
@@ -71,6 +71,7 @@ def stage_sources(task: PartTask, writer: PartWriter) -> None:
                 for name, values in columns.items():
                     values[:] = block.columns.get(name, values)
                 columns |= {"source_id": block.columns["source_id"], "row": block.rows}
+                columns["name"] = name_bytes(block)
                 columns["file"] = np.full(len(block), number, np.int32)
                 writer.append(columns)
 

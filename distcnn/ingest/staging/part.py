@@ -12,6 +12,7 @@ from typing import Any
 from distcnn.arrays import Array
 from distcnn.ingest.matching import content_hash
 from distcnn.ingest.plan import PartTask
+from distcnn.ingest.readers.cleaning import counting
 from distcnn.ingest.staging.columns import PartWriter
 from distcnn.ingest.staging.join import (
     PartStars,
@@ -57,6 +58,10 @@ class PartRecord:
     """Files that could not be used (``FileFailure``), with their ``hash``."""
     unread: list[dict[str, str]] = field(default_factory=list)
     """What was seen and not read (``Unread``)."""
+    special_values: dict[str, int] = field(default_factory=dict)
+    """Values taken as missing, identifiers that are no integers (``cleaning.counting``)."""
+    has_names: bool = False
+    """Whether the files call stars by names."""
     first_ids: list[int] = field(default_factory=list)
     """The first stars of the part, whatever became of them."""
 
@@ -89,9 +94,12 @@ def make_part(task: PartTask) -> PartRecord:
     hashes = {str(path): content_hash(path) for path in (*task.files, *task.source, *task.xp)}
     writer = PartWriter(task.folder / task.name, task.kind, task.files)
     try:
-        errors = _stage(task, writer)
-        stars, labelled, found = _join(task, writer)
+        with counting() as special:
+            errors = _stage(task, writer)
+            has_names = bool(writer.read("name").any())
+            stars, labelled, found = _join(task, writer)
         record = _record(writer, stars, labelled, found, hashes)
+        record = replace(record, special_values=dict(special), has_names=has_names)
         record = replace(record, error_low=errors.low, error_high=errors.high)
     except BaseException:
         writer.discard()

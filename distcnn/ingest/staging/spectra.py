@@ -13,10 +13,10 @@ from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.statements import Statements, agreed_grid, check_same
 from distcnn.ingest.preprocess.wavelength import in_order, known, same_grid
 from distcnn.ingest.readers import Block, Rejected, SpectraReader
-from distcnn.ingest.staging.columns import PartWriter
+from distcnn.ingest.staging.columns import PartWriter, name_bytes
 from distcnn.ingest.staging.flux_unit import flux_factor_of, in_flux_unit
 from distcnn.ingest.staging.scale import ErrorRange, FluxEncoding, ScaleOfFile
-from distcnn.schema import MaskBit, Reason
+from distcnn.schema import NAME_BYTES, MaskBit, Reason
 
 Problem = tuple[Reason, str]
 _ROWS_OF_NAN = 1024
@@ -85,6 +85,7 @@ def _no_spectra(task: PartTask) -> dict[str, Array]:
     empty = np.empty((0, len(task.wavelength)), np.float32)
     columns: dict[str, Array] = {n: np.empty(0, np.int64) for n in ("source_id", "row")}
     columns |= {"file": np.empty(0, np.int32), "flux": empty, "mask": empty.astype(np.uint8)}
+    columns["name"] = np.empty((0, NAME_BYTES), np.uint8)
     return columns | {name: np.empty(0) for name in ("ra", "dec", "spectrum_snr")}
 
 
@@ -129,6 +130,7 @@ def _prepare_block(
 ) -> tuple[dict[int, Problem], dict[str, Array]]:
     """Problems by row of the block, and its columns."""
     columns: dict[str, Array] = {"source_id": block.columns["source_id"], "row": block.rows}
+    columns["name"] = name_bytes(block)
     for name in ("ra", "dec"):
         columns[name] = block.columns.get(name, np.full(len(block), np.nan)).astype(float)
     columns["spectrum_snr"] = _snr(block)

@@ -26,7 +26,7 @@ from distcnn.ingest.readers.formats.text import TextTable, open_bytes
 from distcnn.ingest.selection import is_left_over, listed
 from distcnn.schema import Reason
 
-_TEXT, _FITS = {"csv", "ecsv", "txt", "dat"}, {"fits", "fit"}
+_TEXT, _FITS = {"csv", "ecsv", "tsv", "txt", "dat"}, {"fits", "fit"}
 _VOTABLE, _PARQUET = {"xml", "vot", "votable"}, {"parquet", "pq"}
 _ZIP_MAGIC, _GZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b"
 _OTHER_PRODUCTS = ("RVS", "XP_", "MCMC", "EPOCH", "CROWDED")
@@ -107,7 +107,7 @@ class TableSource:
             raise broken(
                 self.name,
                 f"{PurePosixPath(self.name).suffix.lstrip('.')!r} is no known format",
-                cure="Known: csv, ecsv, fits, xml, vot, parquet, also gzipped, and zip with these.",
+                cure="Known: csv, ecsv, tsv, txt, dat, fits, xml, vot, parquet, also gzipped, and zip with these.",
             )
         return kind
 

@@ -24,6 +24,13 @@ from distcnn.ingest.readers.formats.values import numbers, text_of
 from distcnn.schema import Reason
 
 CHUNK_BYTES = 4 << 20
+_OTHER_PACKERS = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x1f\x9d": "compress",
+}
+"""First bytes of what other programs packed, whatever the file is called."""
 _UTF8_MARK = b"\xef\xbb\xbf"
 _READ_BYTES = 1 << 19
 _MAX_HEADER_BYTES = 64 << 20
