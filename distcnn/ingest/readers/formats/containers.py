@@ -107,7 +107,8 @@ class TableSource:
             raise broken(
                 self.name,
                 f"{PurePosixPath(self.name).suffix.lstrip('.')!r} is no known format",
-                cure="Known: csv, ecsv, tsv, txt, dat, fits, xml, vot, parquet, also gzipped, and zip with these.",
+                cure="Known: csv, ecsv, tsv, txt, dat, fits, xml, vot, parquet, also gzipped, and "
+                "zip with these.",
             )
         return kind
 
