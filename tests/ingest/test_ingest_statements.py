@@ -517,3 +517,19 @@ def test_the_unit_of_fluxes_that_are_kept_is_kept(tmp_path, fmt):
     assert units.Unit(kept["flux_unit"]) == units.Unit(FLUX)
     normalised = ingest(tmp_path, table, fmt, "n", prepare__normalisation="median")
     assert "flux_unit" not in spectra_conditions(normalised)
+
+
+@pytest.mark.parametrize("fmt", ["ecsv", "vot", "fits"])
+def test_a_datalink_product_in_angstroms_stands_on_the_declared_grid(tmp_path, fmt):
+    flux = flux_of(1)[0]
+    table = Table({"source_id": np.full(PIXELS, 4295806720), "flux": flux})
+    table["wavelength"] = in_unit(WAVES * 10, "Angstrom")
+    table["flux_error"] = np.full(PIXELS, 0.01)
+    (tmp_path / "s").mkdir()
+    write(table, tmp_path / "s" / f"RVS.{fmt}")
+    spectra = {"reader": "gaia_rvs_datalink", "files": "RVS*"}
+    grid = {"start": 846.0, "step": 0.01, "size": PIXELS}
+    config = settings(**{"spectra": spectra, **LONE, "grid": grid})
+    build_survey(tmp_path / "s", tmp_path / "s.zarr", config, executor=SerialExecutor())
+    stars = content(Store.open(tmp_path / "s.zarr", "survey"))
+    np.testing.assert_allclose(stars["flux"][0], flux, atol=1e-4)
