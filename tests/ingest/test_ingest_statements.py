@@ -20,6 +20,9 @@ from distcnn.errors import GridMismatch, ScaleMismatch
 from distcnn.executor import SerialExecutor
 from distcnn.ingest.build import build_survey
 from distcnn.ingest.preprocess.wavelength import to_air, to_vacuum
+from distcnn.ingest.readers.formats.flux_units import flux_factor
+from distcnn.ingest.readers.formats.grids import header_grid
+from distcnn.ingest.readers.formats.statements import TableFacts, ecsv_facts, read_statements
 from distcnn.schema import Reason
 from distcnn.survey import Region, Store, spectra_conditions
 
@@ -366,6 +369,18 @@ def test_files_of_other_flux_units_are_converted_or_refused(tmp_path, second):
 # --- arrays -----------------------------------------------------------------------------------
 
 
+_VOTABLE = """<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>
+<FIELD name="source_id" datatype="long"/>
+<FIELD name="wavelength" datatype="double" arraysize="*" unit="nm"/>
+<FIELD name="flux" datatype="double" arraysize="*"/>
+<FIELD name="flux_error" datatype="double" arraysize="*"/>
+<DATA><TABLEDATA>{}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"""
+
+
+def _row(cells):
+    return f"<TR>{''.join(f'<TD>{cell}</TD>' for cell in cells)}</TR>"
+
+
 def ragged(fmt, folder, lengths=(40, 35, 45, 40)):
     """Rows of their own lengths, as FITS (P), Parquet lists and texts have them."""
     waves = [846 + 0.01 * np.arange(n) for n in lengths]
@@ -386,6 +401,10 @@ def ragged(fmt, folder, lengths=(40, 35, 45, 40)):
         pq.write_table(
             pa.table({k: pa.array(list(v)) for k, v in named.items()}), folder / "s.parquet"
         )
+    elif fmt == "vot":
+        rows = zip(IDS, waves, flux, error, strict=True)
+        cells = [[str(i), *(" ".join(map(repr, v.tolist())) for v in some)] for i, *some in rows]
+        (folder / "s.vot").write_text(_VOTABLE.format("".join(map(_row, cells))))
     else:
         rows = [
             ",".join((str(i), _field(w), _field(f), _field(e)))
@@ -395,7 +414,7 @@ def ragged(fmt, folder, lengths=(40, 35, 45, 40)):
         (folder / "s.csv").write_text(text)
 
 
-@pytest.mark.parametrize("fmt", ["fits", "parquet", "csv"])
+@pytest.mark.parametrize("fmt", ["fits", "parquet", "csv", "vot"])
 @pytest.mark.parametrize("with_target", [True, False])
 def test_rows_of_their_own_length_are_rebinned_onto_a_target(tmp_path, fmt, with_target):
     ragged(fmt, tmp_path / "s")
@@ -533,3 +552,14 @@ def test_a_datalink_product_in_angstroms_stands_on_the_declared_grid(tmp_path, f
     build_survey(tmp_path / "s", tmp_path / "s.zarr", config, executor=SerialExecutor())
     stars = content(Store.open(tmp_path / "s.zarr", "survey"))
     np.testing.assert_allclose(stars["flux"][0], flux, atol=1e-4)
+
+
+@given(st.text(max_size=60))
+def test_no_text_in_the_place_of_a_unit_or_a_header_raises(text):
+    assert flux_factor(text, "Jy") is None or flux_factor(text, "Jy") > 0
+    ecsv_facts("a file", text.splitlines())
+    facts = TableFacts(
+        "a file", {"CUNIT1": "nm", "SPECSYS": text, "AIRORVAC": text, "CRVAL1": text}
+    )
+    stated = read_statements(facts, {"flux": ["flux"]})
+    header_grid(facts, 5, settings().grid, stated)
