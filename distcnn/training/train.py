@@ -15,13 +15,15 @@ import numpy as np
 
 from distcnn import __version__
 from distcnn.config import QualityConfig, TrainConfig
-from distcnn.errors import TrainingError, UsageError
+from distcnn.errors import PlanRefused, TrainingError, UsageError
 from distcnn.events import Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, Gang, TaskResult
+from distcnn.formatting import format_bytes
 from distcnn.location import Location
 from distcnn.model import (
     InputSpec,
     Package,
+    build_network,
 )
 from distcnn.survey import Ledger, Store
 from distcnn.survey.split import groups_digest
@@ -41,6 +43,10 @@ from distcnn.training.partial import (
     partial_folder,
 )
 from distcnn.training.plan import TrainPlan, Workload, make_plan
+
+COPIES_OF_WEIGHTS = 8
+"""On disk per member while the package is written: weights, best weights and two moments of the
+optimiser in a checkpoint, a checkpoint being replaced, weights and TorchScript in the package."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,24 @@ def plan_training(
     return TrainRun.of(survey, package, config).plan(workers=workers, gang=gang)
 
 
+def _check_room(package: Path, spec: InputSpec, config: TrainConfig) -> None:
+    """Refuse a training whose package and checkpoints have no room on the disk."""
+    if Location.parse(package).exists():
+        return
+    network = build_network(spec, config.network, seed=0)
+    weights = sum(
+        tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()
+    )
+    needed = config.members * COPIES_OF_WEIGHTS * weights
+    free = Location.parse(package).free_bytes()
+    if needed > free:
+        raise PlanRefused(
+            f"training {package} may need {format_bytes(needed)}, {format_bytes(free)} are free "
+            "on that disk",
+            cure="Free what is short, choose another output path, or fewer train.members.",
+        )
+
+
 def _require_begun(package: Path) -> None:
     partial = partial_folder(package)
     if not Location.parse(package).exists() and not (partial / LEDGER).exists():
@@ -147,6 +171,7 @@ class TrainRun:
     def of(cls, survey: Path, package: Path, config: TrainConfig) -> "TrainRun":
         store = Store.open(survey, "survey")
         spec = InputSpec.of_survey(store, config.network, config.labels)
+        _check_room(package, spec, config)
         return cls(survey, package, config, store, spec, summarise_split(store, spec, config.split))
 
     @property

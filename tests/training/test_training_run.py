@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -12,6 +13,7 @@ from simple_survey import CONDITIONS, LABELS, build_survey
 from distcnn.errors import (
     DigestMismatch,
     FingerprintMismatch,
+    PlanRefused,
     StoreError,
     TrainingError,
 )
@@ -20,7 +22,7 @@ from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.model import Ensemble, Package
 from distcnn.quality import Quality
 from distcnn.survey import Store
-from distcnn.training import Split, assign_split, discard_unfinished, train_package
+from distcnn.training import Split, assign_split, discard_unfinished, plan_training, train_package
 from distcnn.training.data.labelled import read_labelled
 from distcnn.training.loop.checkpoint import CHECKPOINT
 from distcnn.training.loop.member import WEIGHTS
@@ -280,3 +282,26 @@ def test_a_training_in_which_nothing_was_trained_does_not_block_the_corrected_co
         train(survey, tmp_path / "package", one, quality, executor=Counting(fail=0))
     again = one.model_copy(update={"epochs": 1})
     assert train(survey, tmp_path / "package", again, quality).members == 1
+
+
+def test_a_label_without_values_is_found_before_training_begins(tmp_path, simple, config, quality):
+    arrays = {**simple, "label": simple["label"].copy()}
+    arrays["label"][:, 2] = np.nan
+    survey = build_survey(tmp_path / "survey.zarr", arrays)
+    counting = Counting()
+    with pytest.raises(TrainingError, match=r"in train has a value of mh.*labels=\[teff, logg\]"):
+        train(survey, tmp_path / "package", config, quality, executor=counting)
+    with pytest.raises(TrainingError, match="has a value of mh"):
+        plan_training(survey, tmp_path / "package", config, workers=1)
+    assert counting.tasks == []
+    assert not (tmp_path / "package.partial").exists()
+
+
+def test_a_disk_without_room_is_found_before_training_begins(
+    tmp_path, survey, config, quality, monkeypatch
+):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(PlanRefused, match="1 kB are free"):
+        train(survey, tmp_path / "package", config, quality)
+    assert not (tmp_path / "package.partial").exists()

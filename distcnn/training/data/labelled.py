@@ -137,7 +137,8 @@ def summarise_split(store: Store, spec: InputSpec, split: SplitConfig) -> SplitS
 
     Raises
     ------
-    TrainingError : the survey is not complete, or training, validation or calibration is empty.
+    TrainingError : the survey is not complete, training, validation or calibration is empty, or
+        a label has no value there.
     """
     if not store.attrs.get("complete", False):
         raise TrainingError(
@@ -148,14 +149,17 @@ def summarise_split(store: Store, spec: InputSpec, split: SplitConfig) -> SplitS
     rows = find_rows(store, spec, split, *Split)
     ids: dict[Split, list[Array]] = {part: [np.empty(0, np.int64)] for part in Split}
     seen = []
+    values = np.zeros((len(Split), len(spec.labels)), np.int64)
     for block in _blocks(store, spec, rows):
         part = assign_split(block["source_id"], split)
         for each in Split:
             ids[each].append(block["source_id"][part == each])
+            values[each] += np.isfinite(block["label"][part == each]).sum(axis=0)
         used = part != Split.TEST
         seen.append(hashing.of_arrays({name: array[used] for name, array in block.items()}))
     found = {part: np.concatenate(ids[part]) for part in Split}
     _require(found, store.path)
+    _require_values(values, spec.labels, store.path)
     return SplitSummary(
         {part.name.lower(): len(found[part]) for part in Split},
         {part.name.lower(): digest_of_ids(found[part]) for part in Split},
@@ -184,6 +188,20 @@ def _require(found: dict[Split, Array], path: Path) -> None:
             expected="labelled stars in training, validation and calibration",
             cure="Ingest more labelled stars, or change train.split.",
         )
+
+
+def _require_values(values: Array, labels: Sequence[str], path: Path) -> None:
+    """``values`` [parts, L]: stars that have each label."""
+    for part in (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION):
+        missing = [name for name, count in zip(labels, values[part], strict=True) if not count]
+        if missing:
+            others = [name for name in labels if name not in missing]
+            raise TrainingError(
+                f"no star of {path.name} in {_names([part])} has a value of {', '.join(missing)}",
+                expected="values of every label in training, validation and calibration",
+                cure=f"Leave them out with train.labels=[{', '.join(others)}], check their columns "
+                "in ingest.labels.columns, or change train.split.",
+            )
 
 
 def _blocks(store: Store, spec: InputSpec, rows: Array) -> Iterator[dict[str, Array]]:
