@@ -107,16 +107,22 @@ def test_resuming_nothing_is_refused(tmp_path, survey):
 
 
 class Broken(SerialExecutor):
-    """A executor whose items fail."""
+    """An executor whose items fail, all but the first few."""
+
+    def __init__(self, trains=0):
+        self.trains = trains
 
     def __call__(self, function, items):
-        for item in items:
+        for number, item in enumerate(items):
+            if number < self.trains:
+                yield TaskResult(item, function(item))
+                continue
             yield TaskResult(item, None, TrainingError("the machine is gone"))
 
 
 def begin_and_break(survey, package, config):
     with pytest.raises(TrainingError, match="machine is gone"):
-        train_package(survey, package, config, QualityConfig(), executor=Broken())
+        train_package(survey, package, config, QualityConfig(), executor=Broken(trains=1))
 
 
 def test_what_was_begun_is_resumed_but_not_with_another_strategy(tmp_path, survey, config):
