@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 a clear error, 2 wrong usage, 3 finished with stars or fil
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -42,12 +43,21 @@ class _Guard(TyperGroup):
             raise typer.Exit(DONE) from None
         except UsageError as error:
             code, text = USAGE, str(error)
-        except (DistcnnError, OSError) as error:
+        except OSError as error:
+            code, text = ERROR, _of_the_disk(error)
+        except DistcnnError as error:
             code, text = ERROR, str(error)
         except KeyboardInterrupt:
             code, text = INTERRUPTED, f"stopped. {stopping.CURE}"
         print(f"distcnn: {text}", file=sys.stderr)
         raise typer.Exit(code)
+
+
+def _of_the_disk(error: OSError) -> str:
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return str(error)
+    where = f" where {error.filename} is written" if error.filename else ""
+    return f"the disk is full{where} ({error.strerror}). Free some space and run the command again."
 
 
 app = typer.Typer(

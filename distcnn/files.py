@@ -7,6 +7,7 @@ are written once per run, never once per star. The rename itself is not forced: 
 there may be the old file or the new one, both of them whole.
 """
 
+import errno
 import fcntl
 import glob
 import os
@@ -14,7 +15,7 @@ import platform
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from weakref import WeakSet
@@ -39,8 +40,9 @@ def atomic_write(path: Path, *, suffix: str = "") -> Iterator[Path]:
     """
     draft = _draft_of(path, suffix)
     try:
-        yield draft
-        _force_to_disk(draft)
+        with naming(path):
+            yield draft
+            _force_to_disk(draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -61,24 +63,32 @@ def atomic_write_text(path: Path, text: str) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A folder to fill, there already; it becomes ``path`` when the block ends without an error.
 
-    Drafts that killed processes left behind are removed first, so two that make the same folder
-    at once are the caller's to keep apart.
+    Drafts that killed processes left behind are removed first; a lock beside the folder keeps
+    apart two that make the same one at once.
 
     Raises
     ------
+    LockHeld : another process makes this folder; says who.
     OSError : the disk refuses, or ``path`` exists and is not an empty folder.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}{DRAFT_SUFFIX}"):
-        shutil.rmtree(left, ignore_errors=True)
     draft = _draft_of(path)
-    draft.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock.acquire(path.with_name(f".{path.name}.lock{DRAFT_SUFFIX}"))
     try:
-        yield draft
-        for entry in files_below(draft):
-            _force_to_disk(Path(entry.path))
+        if path.is_dir() and any(path.iterdir()):
+            why = "it is there already; if another run has just made it, run this again"
+            raise FileExistsError(errno.EEXIST, why, str(path))
+        for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}{DRAFT_SUFFIX}"):
+            shutil.rmtree(left, ignore_errors=True)
+        draft.mkdir()
+        with naming(path):
+            yield draft
+            for entry in files_below(draft):
+                _force_to_disk(Path(entry.path))
         draft.rename(path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        lock.remove()
 
 
 @contextmanager
@@ -129,11 +139,12 @@ class FileLock:
     A lock, unlike a file with a process number, needs no cleaning up after a crash and holds
     across containers. ``flock`` belongs to the open file, so a second ``acquire`` in the same
     process is refused as well; child processes do not take part in it (see ``_leave_to_parent``).
+    A file system without locks (some of NFS) gets a file that is made once instead, ``_claim``.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int | None, claim: Path | None = None) -> None:
         self.path = path
-        self._descriptor: int | None = descriptor
+        self._descriptor, self._claim = descriptor, claim
         _HELD.add(self)
 
     @classmethod
@@ -153,6 +164,11 @@ class FileLock:
                 holder = os.pread(descriptor, 200, 0).decode(errors="replace")
                 os.close(descriptor)
                 raise LockHeld.by(holder, path) from None
+            except OSError as error:
+                os.close(descriptor)
+                if error.errno not in _NO_LOCKS:
+                    raise OSError(error.errno, error.strerror, str(path)) from error
+                return cls(path, None, _claim(path))
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -162,19 +178,28 @@ class FileLock:
                 break
             os.close(descriptor)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        os.pwrite(descriptor, _me().encode(), 0)
         return cls(path, descriptor)
 
     def release(self) -> None:
         """Free the lock; the file stays."""
         if self._descriptor is not None:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-            self._close()
+        if self._claim is not None:
+            self._claim.unlink(missing_ok=True)
+        self._close()
+
+    def remove(self) -> None:
+        """Remove the file, if it is still there and no one else's, and free the lock."""
+        held = self._descriptor is not None and _is_file_at(self.path, self._descriptor)
+        if held or self._claim is not None:
+            self.path.unlink(missing_ok=True)
+        self.release()
 
     def _close(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
-            self._descriptor = None
+        self._descriptor = self._claim = None
 
     def __enter__(self) -> "FileLock":
         return self
@@ -189,6 +214,77 @@ class FileLock:
 
 
 _HELD: WeakSet[FileLock] = WeakSet()
+
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+"""What ``flock`` answers where the file system has no locks."""
+
+
+def _me() -> str:
+    return f"process {os.getpid()} on {platform.node()}"
+
+
+def _claim(path: Path) -> Path:
+    """A file beside ``path`` that only one process can make, for file systems without locks.
+
+    It outlives a killed process. On the same machine that is noticed and the file is taken over;
+    from another machine there is no telling, so the user is asked.
+    """
+    claim = path.with_name(f"{path.name}.claim")
+    while True:
+        try:
+            descriptor = os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            _remove_if_dead(claim)
+            continue
+        os.write(descriptor, _me().encode())
+        os.close(descriptor)
+        return claim
+
+
+def _remove_if_dead(claim: Path) -> None:
+    """Raises LockHeld unless the process that made the claim was one of this machine, now gone."""
+    try:
+        holder = claim.read_text(errors="replace")
+    except FileNotFoundError:
+        return
+    number, _, host = holder.removeprefix("process ").partition(" on ")
+    if host != platform.node() or not number.isdigit() or _is_alive(int(number)):
+        raise LockHeld(
+            f"{claim} is held by {holder or 'another process'}",
+            cure=f"Wait for its end, or remove {claim} if it runs no more: "
+            "this file system has no locks.",
+        )
+    # Renamed first: another process may have taken it over between our reading and our removing.
+    mine = claim.with_name(f"{claim.name}.{secrets.token_hex(4)}")
+    with suppress(FileNotFoundError):
+        claim.rename(mine)
+        if mine.read_text(errors="replace") != holder:
+            os.link(mine, claim)
+        mine.unlink()
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Give an error of the disk the path that it is about: a full one is met by ``write``,
+    which knows no names.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _is_file_at(path: Path, descriptor: int) -> bool:
@@ -206,6 +302,20 @@ def _leave_to_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """A file's name below a folder, as text that can be stored; see ``printable``."""
+    return printable(path.relative_to(folder).as_posix())
+
+
+def printable(name: str) -> str:
+    r"""The name of a file as text that can be stored and shown: ``caf\xe9.csv``.
+
+    Names are bytes; those of old disks are often no UTF-8, and Python keeps such bytes as
+    characters that no file, table or terminal takes.
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def files_below(folder: Path | str) -> Iterator["os.DirEntry[str]"]:

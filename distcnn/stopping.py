@@ -27,10 +27,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import psutil
 
 LIMIT_S = 10.0
 """Seconds after the signal in which the work may end in order."""
+POLL_S = 0.1
 LAST_STEPS_S = 5.0
 """Seconds that the end itself may take before the process leaves whatever is left."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -115,17 +119,17 @@ def _on_signal(number: int, _: FrameType | None) -> None:
     if not _STATE.working:
         _end()
     error = Stopped()
-    _STATE.raised = weakref.ref(error, _raise_again)
+    _STATE.raised = weakref.ref(error)
     try:
         raise error
     finally:
         del error  # its traceback has this frame: keeping it here would keep it alive for ever
 
 
-def _raise_again(_: object) -> None:
-    """The exception is gone. If that was not at the end, someone has swallowed it."""
-    if _STATE.working and not _STATE.ending:
-        signal.pthread_kill(threading.main_thread().ident or 0, _STATE.number or signal.SIGINT)
+def _swallowed() -> bool:
+    """Whether the exception is gone although the work goes on."""
+    raised = _STATE.raised
+    return _STATE.working and not _STATE.ending and raised is not None and raised() is None
 
 
 def _hush() -> None:
@@ -143,8 +147,16 @@ def _watch(heard: int) -> None:
             if number in SIGNALS:
                 if _STATE.number is None:
                     _STATE.number = number  # the main thread has not come to it yet
-                _NEVER.wait(LIMIT_S)
+                _wait()
                 _end()
+
+
+def _wait() -> None:
+    """Give the work its time; raise the exception again where someone has swallowed it."""
+    for _ in range(int(LIMIT_S / POLL_S)):
+        _NEVER.wait(POLL_S)
+        if _swallowed():
+            signal.pthread_kill(threading.main_thread().ident or 0, _STATE.number or signal.SIGINT)
 
 
 def _end() -> NoReturn:
@@ -178,14 +190,9 @@ def _say() -> None:
 
 
 def _clear_up() -> None:
-    """Named semaphores, processes, folders."""
+    """Processes first, for they may still write into the folders."""
     import shutil
 
-    if util := sys.modules.get("multiprocessing.util"):
-        # Otherwise the tracker of resources unlinks them, and complains.
-        thread = threading.Thread(target=util._run_finalizers, args=(0,), daemon=True)
-        thread.start()
-        thread.join(1.0)
     _kill_children()
     for folder in list(_FOLDERS):
         shutil.rmtree(folder, ignore_errors=True)
@@ -198,13 +205,22 @@ def _kill_children() -> None:
     # A nanny may have started another worker meanwhile; one more starts and ends by itself,
     # because it notices that nobody holds the other end of its pipe.
     for _ in range(3):
-        children = me.children(recursive=True)
+        children = [one for one in me.children(recursive=True) if not _cleans_up(one)]
         for child in children:
             with suppress(psutil.Error):
                 child.kill()
         if not children:
             return
         psutil.wait_procs(children, timeout=1.0)
+
+
+def _cleans_up(process: "psutil.Process") -> bool:
+    """Python's own helper, which removes the semaphores of dead processes, then ends."""
+    import psutil
+
+    with suppress(psutil.Error):
+        return any("multiprocessing.resource_tracker" in word for word in process.cmdline())
+    return False
 
 
 def _in_main_thread() -> bool:

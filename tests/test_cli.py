@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -26,9 +27,10 @@ COMMANDS = [
 ]
 
 
-def distcnn(*words, cwd=None):
+def distcnn(*words, cwd=None, **variables):
     command = [sys.executable, "-m", "distcnn", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    env = os.environ | variables
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=env)
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +155,19 @@ def test_training_writes_tensorboard_logs_where_it_is_asked_to(tmp_path):
 
 def test_a_tuning_of_no_trials_is_wrong_usage():
     assert distcnn("tune", "survey.zarr", "study", "--trials", "0").returncode == 2
+
+
+def test_no_name_is_too_odd_for_a_terminal(tmp_path):
+    done = distcnn("inspect", "\u0141\u00e9", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert r"\u0141" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_configuration_of_dask_is_a_clear_error(tmp_path):
+    (tmp_path / "dask.yaml").write_text("a: [")
+    words = ("simulate", "archive", "--stars", "20", "--cluster", "local")
+    done = distcnn(*words, cwd=tmp_path, DASK_CONFIG=str(tmp_path / "dask.yaml"))
+    assert done.returncode == 1
+    assert "dask.yaml" in done.stderr
+    assert "Traceback" not in done.stderr

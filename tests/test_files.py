@@ -1,10 +1,13 @@
 """Atomic writes appear whole or not at all; a lock has one holder, and no child inherits it."""
 
+import errno
 import multiprocessing
 import os
 import pickle
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,8 @@ from distcnn.files import (
     atomic_write_text,
     bytes_below,
     files_below,
+    naming,
+    relative_name,
     replace_folder,
 )
 
@@ -68,7 +73,7 @@ def test_a_folder_appears_whole_and_takes_the_place_of_nothing(tmp_path):
         (draft / "inner" / "x").write_text("1")
         assert not target.exists()
     assert (target / "inner" / "x").read_text() == "1"
-    with pytest.raises(OSError, match="not empty"), atomic_folder(target) as draft:
+    with pytest.raises(OSError, match="there already"), atomic_folder(target) as draft:
         (draft / "y").touch()
     assert names(tmp_path) == ["pack[1]"]
     assert names(target) == ["inner"]
@@ -138,6 +143,74 @@ def test_a_lock_is_free_as_soon_as_its_holder_is_killed(tmp_path):
     holder.kill()
     holder.join()
     FileLock.acquire(tmp_path / "lock").release()
+
+
+def without_locks(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+class TestAFileSystemWithoutLocks:
+    @pytest.fixture(autouse=True)
+    def none(self, monkeypatch):
+        monkeypatch.setattr("fcntl.flock", without_locks)
+
+    def test_has_one_holder_at_a_time_too(self, tmp_path):
+        first = FileLock.acquire(tmp_path / "lock")
+        with pytest.raises(LockHeld, match=r"lock\.claim if it runs no more"):
+            FileLock.acquire(tmp_path / "lock")
+        first.release()
+        FileLock.acquire(tmp_path / "lock").release()
+        assert names(tmp_path) == ["lock"]
+
+    def test_takes_over_from_a_process_of_this_machine_that_is_gone(self, tmp_path):
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        (tmp_path / "lock.claim").write_text(f"process {gone.pid} on {platform.node()}")
+        FileLock.acquire(tmp_path / "lock").remove()
+        assert names(tmp_path) == []
+
+    def test_believes_another_machine(self, tmp_path):
+        (tmp_path / "lock.claim").write_text("process 1 on node3")
+        with pytest.raises(LockHeld, match="process 1 on node3"):
+            FileLock.acquire(tmp_path / "lock")
+
+
+def test_another_error_of_a_lock_names_the_file(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with pytest.raises(OSError, match=r"broken: '.*lock'"):
+        FileLock.acquire(tmp_path / "lock")
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no full disk")
+def test_a_full_disk_names_the_file_that_is_written(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"No space left.*: '.*thing'") as met,
+        naming(tmp_path / "thing"),
+        FULL.open("wb", buffering=0) as stream,
+    ):
+        stream.write(b"1")
+    assert met.value.errno == errno.ENOSPC
+
+
+def test_two_that_make_one_folder_at_once_are_kept_apart(tmp_path):
+    with atomic_folder(tmp_path / "one") as draft:
+        with pytest.raises(LockHeld), atomic_folder(tmp_path / "one"):
+            pass
+        (draft / "a").write_text("1")
+    assert (tmp_path / "one" / "a").read_text() == "1"
+    assert names(tmp_path) == ["one"]
+
+
+def test_a_name_of_odd_bytes_becomes_text(tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    assert relative_name(odd, tmp_path) == r"caf\xe9"
+    assert relative_name(tmp_path / "ré/a", tmp_path) == "ré/a"
 
 
 ORPHAN = """

@@ -48,7 +48,14 @@ class Row:
 
     def load(self) -> "Backend":
         """The functions of the backend; what its extra brings is imported by them only."""
-        return cast("Backend", import_module(self.module))
+        try:
+            return cast("Backend", import_module(self.module))
+        except ValueError as error:  # Dask reads its configuration as it is imported
+            raise ClusterError(
+                f"Dask cannot be used ({error})",
+                expected="YAML in the files of ~/.config/dask and of DASK_CONFIG",
+                cure="Mend or move the file.",
+            ) from error
 
     def load_settings(self) -> "type[ClusterConfig]":
         """The model of its configuration section."""

@@ -9,7 +9,8 @@ the ledgers there say what is done, so the same command goes on where it was sto
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ import numpy as np
 
 from distcnn import __version__, hashing
 from distcnn.config import IngestConfig
-from distcnn.errors import DistcnnError, FingerprintMismatch, InputError, StoreError
+from distcnn.errors import DistcnnError, FingerprintMismatch, InputError, LockHeld, StoreError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, TaskResult
+from distcnn.files import FileLock
 from distcnn.ingest.matching import CollectedLabels, LabelTable, collect_labels
 from distcnn.ingest.merge import (
     RowSlice,
@@ -51,7 +53,7 @@ from distcnn.schema import Reason
 from distcnn.survey import Ledger, Region, Store, create_store, float_dtype, tile
 
 READ, WRITE = "ingest: read files", "ingest: write survey"
-_LABELS = "labels.npz"
+_LABELS, _LOCK = "labels.npz", "lock"
 _LABELS_REJECTED, _DUPLICATES = "labels.rejected.jsonl", "duplicates.rejected.jsonl"
 _LABEL_BLOCK_ROWS = 20_000
 
@@ -99,13 +101,47 @@ def build_survey(
     plan = plan_ingest(archive, survey, config, listener)
     if Location.parse(survey).exists():
         return _already_there(plan, begun)
-    plan.staging_folder.mkdir(parents=True, exist_ok=True)
-    parts, quarantined = _make_parts(plan, executor)
-    parts, duplicates = _without_duplicates(plan, parts)
-    quarantined[plan.main_kind] += duplicates
-    store = _create_store(plan, parts, quarantined)
-    _fill_shards(plan, store, parts, executor)
-    return _finish(plan, store, parts, quarantined, begun)
+    with _alone(plan.staging_folder):
+        if Location.parse(survey).exists():  # by an ingest that has ended just now
+            return _already_there(plan, begun)
+        parts, quarantined = _make_parts(plan, executor)
+        parts, duplicates = _without_duplicates(plan, parts)
+        quarantined[plan.main_kind] += duplicates
+        store = _create_store(plan, parts, quarantined)
+        _fill_shards(plan, store, parts, executor)
+        return _finish(plan, store, parts, quarantined, begun)
+
+
+@contextmanager
+def _alone(staging: Path) -> Iterator[None]:
+    """The folder, made if it is not there, is this ingest's alone while the block runs.
+
+    Raises
+    ------
+    StoreError : another ingest holds it; says who.
+    """
+    lock = _lock(staging)
+    try:
+        yield
+    finally:
+        lock.remove()
+        with suppress(OSError):  # gone already, or there is work to go on with
+            staging.rmdir()
+
+
+def _lock(staging: Path) -> FileLock:
+    while True:
+        staging.mkdir(parents=True, exist_ok=True)
+        try:
+            return FileLock.acquire(staging / _LOCK)
+        except FileNotFoundError:
+            continue  # the ingest before this one has just finished and removed the folder
+        except LockHeld as held:
+            raise StoreError(
+                f"another ingest makes this survey: {held.problem}",
+                expected="one ingest per survey",
+                cure=f"{held.cure} Or give another path for the survey.",
+            ) from None
 
 
 # --- parts -----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from distcnn.arrays import Array
 from distcnn.config import FilesConfig, GridConfig, IngestConfig
 from distcnn.errors import ColumnMissing, ConfigError, FileBroken, InputError
 from distcnn.events import Listener, Notice
+from distcnn.files import relative_name
 from distcnn.formatting import dotted
 from distcnn.ingest.matching import content_hash, healpix_range, overlapping_files
 from distcnn.ingest.preprocess.spectra import Preparation
@@ -164,7 +165,7 @@ class IngestPlan:
 
     def relative(self, path: Path) -> str:
         """A file's name within the archive: the same on every machine."""
-        return path.relative_to(self.archive).as_posix()
+        return relative_name(path, self.archive)
 
     def fingerprint(self) -> dict[str, Any]:
         """What must stay the same for an ingest to go on: every setting, file names, version."""
@@ -296,7 +297,7 @@ def plan_ingest(
         )
         listener(Notice(text, "warning"))
     every = sorted({path for paths in files.values() for path in paths})
-    content_hashes = {path.relative_to(archive).as_posix(): content_hash(path) for path in every}
+    content_hashes = {relative_name(path, archive): content_hash(path) for path in every}
     return IngestPlan(archive, survey, config, files, content_hashes, listener, unlabelled)
 
 

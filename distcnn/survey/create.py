@@ -21,8 +21,8 @@ def create_store(address: Address, layout: Layout) -> Store:
     Raises
     ------
     StoreError : the path exists, or the disk refuses.
+    LockHeld : another process makes the same store at this moment.
     """
-    # Two that make the same store at once are the caller's to keep apart.
     location = Location.parse(address)
     if location.exists():
         raise StoreError(f"{location} exists", cure="Give another path or remove it.")

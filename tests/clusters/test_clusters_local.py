@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 from conformance.cluster_checks import (
@@ -220,7 +222,13 @@ class TestNothingIsLeftBehind:
 
 def workers_of(client: psutil.Popen) -> list[psutil.Process]:
     """Processes of workers below a client, those too that have just begun."""
-    return [one for one in client.children() if "spawn_main" in " ".join(one.cmdline())]
+    return [one for one in client.children() if is_worker(one)]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return "spawn_main" in " ".join(process.cmdline())
+    return False
 
 
 def test_a_control_c_that_python_drops_is_raised_again(temporary, killing):
@@ -232,7 +240,48 @@ def test_a_control_c_that_python_drops_is_raised_again(temporary, killing):
     assert client.returncode == 130
 
 
+HOSTILE = {
+    "distributed.comm.require-encryption": True,
+    "distributed.comm.timeouts.connect": "1 ms",
+    "distributed.nanny.preload": ["no_such_module"],
+    "distributed.scheduler.idle-timeout": "1 s",
+    "distributed.scheduler.work-stealing": True,
+    "distributed.worker.daemon": False,
+    "distributed.worker.lifetime.duration": "1 s",
+    "distributed.worker.memory.terminate": 0.01,
+    "temporary-directory": "/nonexistent",
+}
+
+
+def test_the_users_settings_of_dask_do_not_matter(temporary):
+    with dask.config.set(HOSTILE), open_cluster(ClusterConfig(workers=1)) as executor:
+        assert sum(result.unwrap() for result in executor(square, range(5))) == 30
+        assert dask.config.get("distributed.worker.daemon") is True
+
+
 class TestClearErrors:
+    def test_a_system_without_semaphores(self, temporary, monkeypatch):
+        def refuse(*_):
+            raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+        config = ClusterConfig(workers=1, dashboard=None)
+        with (
+            pytest.raises(ClusterError, match=r"Read-only file system.*/dev/shm.*serial"),
+            open_cluster(config),
+        ):
+            pass
+        assert list(temporary.iterdir()) == []
+
+    def test_workers_that_do_not_come_in_time(self, temporary, monkeypatch):
+        monkeypatch.setattr("distcnn.clusters.dask_workers.start.START_TIMEOUT_S", 0.0)
+        before = set(psutil.Process().children())
+        config = ClusterConfig(workers=1, dashboard=None)
+        with pytest.raises(ClusterError, match=r"did not start.*serial"), open_cluster(config):
+            pass
+        assert {one for one in psutil.Process().children() if is_worker(one)} <= before
+        assert list(temporary.iterdir()) == []
+
     @pytest.mark.parametrize("address", ["192.0.2.1:0", "127.0.0.1", "127.0.0.1:123456"])
     def test_a_dashboard_that_cannot_be_opened(self, address):
         config = ClusterConfig(workers=1, dashboard=address)

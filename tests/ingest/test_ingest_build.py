@@ -153,6 +153,20 @@ def test_a_finished_survey_is_not_made_again(archive, survey):
     assert any(isinstance(e, Notice) and "complete already" in e.text for e in events)
 
 
+def test_two_ingests_do_not_share_a_survey(archive, survey):
+    refused = []
+
+    def second(event):
+        if isinstance(event, StageStarted):
+            with pytest.raises(StoreError, match=r"another ingest makes this survey.*process"):
+                build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
+            refused.append(event.stage)
+
+    build_survey(archive.write(), survey, settings(), executor=EXECUTOR, listener=second)
+    assert len(refused) == 2
+    assert not survey.with_name(f"{survey.name}.partial").exists()
+
+
 def test_the_size_of_blocks_may_change_and_changes_nothing(archive, survey, undisturbed):
     build_survey(archive.write(), survey, settings(block_rows=100), executor=EXECUTOR)
     assert digests_of(survey) == digests_of(undisturbed)

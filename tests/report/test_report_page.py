@@ -3,6 +3,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.manifest import Manifest
 from distcnn.report import write_report
 from distcnn.report.figures.registry import FIGURES, SECTIONS
-from distcnn.report.figures.style import wrapped_panels
+from distcnn.report.figures.style import style, wrapped_panels
 from distcnn.survey import Store
 
 CONFIG = ReportConfig(spectra=3)
@@ -317,3 +318,13 @@ def test_a_folder_that_cannot_be_written_is_named(products, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file"):
         write_report(EvaluationData(products.data.predictions), tmp_path / "file", PLAIN)
+
+
+def test_the_users_settings_of_matplotlib_do_not_matter():
+    with style():
+        wanted = dict(mpl.rcParams)
+    users = {"text.usetex": True, "font.size": 60, "figure.dpi": 10, "savefig.format": "pdf"}
+    with mpl.rc_context(users):
+        with style():
+            assert dict(mpl.rcParams) == wanted
+        assert {name: mpl.rcParams[name] for name in users} == users

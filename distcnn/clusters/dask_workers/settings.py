@@ -22,7 +22,12 @@ def dask_settings(scratch: Path, threads: int = 1) -> dict[str, Any]:
     """Values for ``dask.config.set``; workers inherit them."""
     return {
         "temporary-directory": str(scratch),
-        "distributed.nanny.pre-spawn-environ": {**KEEP_MEMORY, **thread_variables(threads)},
+        "distributed.nanny.pre-spawn-environ": {
+            **KEEP_MEMORY,
+            **thread_variables(threads),
+            # Before a worker is told to be silent it reports connections that break.
+            "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "critical",
+        },
         "distributed.worker.preload": ["distcnn.clusters.preload"],
         # A task waits at the scheduler until a worker is free: none is stuck behind a long
         # one, and a dying worker takes along only the task that it was running.
@@ -41,7 +46,30 @@ def dask_settings(scratch: Path, threads: int = 1) -> dict[str, Any]:
         "distributed.worker.memory.pause": 0.85,
         "distributed.worker.memory.terminate": 0.95,
         "distributed.comm.retry.count": 3,
+        **_DEFAULTS,
     }
+
+
+_DEFAULTS: dict[str, Any] = {
+    # Dask's own values: the user may have others, in ~/.config/dask or in DASK_ variables, for
+    # clusters elsewhere, with which workers on this machine do not start or do not live.
+    "distributed.admin.event-loop": "tornado",
+    "distributed.client.security-loader": None,
+    "distributed.comm.default-scheme": "tcp",
+    "distributed.comm.require-encryption": False,
+    "distributed.comm.timeouts.connect": "30 s",
+    "distributed.comm.timeouts.tcp": "30 s",
+    "distributed.nanny.environ": {},
+    "distributed.nanny.preload": [],
+    "distributed.scheduler.idle-timeout": None,
+    "distributed.scheduler.no-workers-timeout": None,
+    "distributed.scheduler.preload": [],
+    "distributed.worker.daemon": True,
+    "distributed.worker.lifetime.duration": None,
+    "distributed.worker.lifetime.restart": False,
+    "distributed.worker.multiprocessing-method": "spawn",
+    "distributed.worker.resources": {},
+}
 
 
 @contextmanager

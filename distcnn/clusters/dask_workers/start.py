@@ -8,6 +8,7 @@ thread blocks the signal, and what it starts (threads and processes alike) inher
 """
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from distcnn.errors import ClusterError, DistcnnError
 START_TIMEOUT_S = 60.0
 """Longest time in which no further worker comes."""
 POLL_S = 0.1
+QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 ABANDON_TIMEOUT_S = 2.0
 """Time for Dask to close what it has begun; what it leaves is killed."""
 
@@ -35,6 +37,7 @@ def start_workers(start: Callable[[], Any], workers: int) -> tuple[Any, Any]:
     ------
     ClusterError : they do not come. Nothing is left of them, whatever ends the start.
     """
+    _start_tracker()
     _check_semaphores()
     starting = _Starting(start, workers)
     try:
@@ -56,8 +59,6 @@ class _Starting:
         threading.Thread(target=self._run, name="start workers", daemon=True).start()
 
     def _run(self) -> None:
-        # It lets the signal through again when it starts its process, so that comes first.
-        resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             cluster = self._start()
@@ -116,6 +117,19 @@ def no_workers(workers: int, error: object) -> ClusterError:
         f"{workers} local workers did not start ({error})",
         cure="Ask for fewer with --set cluster.workers=N, or run with --cluster serial.",
     )
+
+
+def _start_tracker() -> None:
+    """Start the process that removes the semaphores of killed workers, and that warns of them.
+
+    Killing them is our way, so it gets an option not to. Where it started later, in the thread
+    that blocks a signal, it would let the signal through again.
+    """
+    sys.warnoptions.append(QUIET_TRACKER)
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.remove(QUIET_TRACKER)
 
 
 def _check_semaphores() -> None:

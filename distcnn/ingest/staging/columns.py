@@ -22,6 +22,7 @@ import orjson
 from distcnn import errors, hashing
 from distcnn.arrays import Array
 from distcnn.errors import ColumnMissing, FileBroken, InputError
+from distcnn.files import naming, printable
 from distcnn.ingest.readers.base import Block, Kind, Rejected
 from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
 from distcnn.schema import NAME_BYTES, Reason
@@ -33,7 +34,8 @@ _REJECTED = "rejected.jsonl"
 
 def to_lines(kind: str, rejected: Iterable[Rejected]) -> bytes:
     """Rejected rows as lines of JSON."""
-    return b"".join(orjson.dumps({"kind": kind, **vars(row)}) + b"\n" for row in rejected)
+    rows = ({"kind": kind, **vars(row), "file": printable(row.file)} for row in rejected)
+    return b"".join(orjson.dumps(row) + b"\n" for row in rows)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class PartWriter:
 
     def __init__(self, path: Path, kind: str, files: Iterable[Path]) -> None:
         self.path = path
-        self.origin = {"kind": kind, "files": [str(file) for file in files]}
+        self.origin = {"kind": kind, "files": [printable(str(file)) for file in files]}
         self.draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
         shutil.rmtree(self.draft, ignore_errors=True)
         self.draft.mkdir(parents=True)
@@ -136,8 +138,9 @@ class PartWriter:
         for name, values in columns.items():
             first = ColumnSpec(values.dtype.str, list(values.shape[1:]), 0)
             spec = self.columns.setdefault(name, first)
-            with (self.draft / name).open("ab") as stream:
-                np.ascontiguousarray(values, dtype=spec.dtype).tofile(stream)
+            # Not ``tofile``, which says of a full disk how many values it has written.
+            with naming(self.draft / name), (self.draft / name).open("ab") as stream:
+                stream.write(np.ascontiguousarray(values, dtype=spec.dtype).tobytes())
             spec.rows += len(values)
 
     def reject(self, kind: str, rejected: Iterable[Rejected]) -> None:

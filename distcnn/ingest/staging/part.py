@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distcnn.arrays import Array
+from distcnn.files import relative_name
 from distcnn.ingest.matching import content_hash
 from distcnn.ingest.plan import PartTask
 from distcnn.ingest.readers.cleaning import counting
@@ -69,7 +70,7 @@ class PartRecord:
         """The same with paths relative to the archive, which are the same on every machine."""
 
         def name(path: str) -> str:
-            return Path(path).relative_to(archive).as_posix()
+            return relative_name(Path(path), archive)
 
         failures = [failure | {"file": name(failure["file"])} for failure in self.failures]
         inputs = {name(path): hash_ for path, hash_ in self.inputs.items()}

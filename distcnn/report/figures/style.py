@@ -65,8 +65,13 @@ _SETTINGS: Any = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The look of the page while figures are made."""
-    with mpl.rc_context(_SETTINGS):
+    """The look of the page while figures are made, whatever the user's matplotlibrc says.
+
+    That may ask for LaTeX, which is not there, or for a size at which nothing fits.
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
         yield
 
 
