@@ -261,7 +261,7 @@ def test_the_users_settings_of_dask_do_not_matter(temporary):
 
 class TestClearErrors:
     def test_a_system_without_semaphores(self, temporary, monkeypatch):
-        def refuse(*_):
+        def refuse(*_, **__):
             raise OSError(30, "Read-only file system")
 
         monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
