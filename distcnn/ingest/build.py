@@ -183,7 +183,10 @@ def _tell(plan: IngestPlan, ledger: Ledger, records: Sequence[PartRecord]) -> No
     failures = [failure for record in records for failure in record.failures]
     tell_failures(plan, failures_of([*failures, *of_labels.get("failures", [])]))
     unread = [note for record in records for note in record.unread]
-    tell_unread(plan, (Unread(**note) for note in [*unread, *of_labels.get("unread", [])]))
+    read = {where for record in records for where in record.read_beside}
+    read |= set(of_labels.get("read_beside", []))
+    notes = (Unread(**note) for note in [*unread, *of_labels.get("unread", [])])
+    tell_unread(plan, (note for note in notes if note.where not in read))
     for sentence in poor_joins(plan, records, _labels_of(plan)):
         plan.listener(Notice(f"{sentence}.", "warning"))
 
@@ -315,6 +318,7 @@ def _facts_of_labels(plan: IngestPlan, collected: CollectedLabels) -> dict[str, 
         "inputs": hashes,
         "failures": failures,
         "unread": [asdict(note) for note in collected.unread],
+        "read_beside": collected.read_beside,
     }
 
 

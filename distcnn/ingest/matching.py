@@ -109,6 +109,8 @@ class CollectedLabels:
     failures: list[tuple[Path, InputError]]
     """Files that cannot be used, and why."""
     unread: list[Unread]
+    read_beside: list[str]
+    """What was read of files of which other things were not."""
 
 
 def collect_labels(
@@ -139,7 +141,9 @@ def collect_labels(
     names = ("source_id", "label", "label_error", "label_snr")
     joined = {name: np.concatenate([b.columns[name] for b in blocks]) for name in names}
     rejected += notes.unusable
-    return CollectedLabels(_best_of_each(joined), rejected, failures, notes.unread)
+    return CollectedLabels(
+        _best_of_each(joined), rejected, failures, notes.unread, sorted(notes.read)
+    )
 
 
 def _passes(block: Block, cuts: Iterable[CutConfig]) -> Array:

@@ -424,3 +424,30 @@ def test_members_are_not_chosen_where_there_is_no_zip(tmp_path):
     )
     with pytest.raises(ConfigError, match=r"ingest\.spectra\.members"):
         build_survey(tmp_path, tmp_path / "s.zarr", config, executor=SerialExecutor())
+
+
+def test_what_one_kind_leaves_and_another_reads_is_not_told_as_unread(tmp_path):
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    spectra = Table({"source_id": STARS, "flux": np.array([flux_of(star) for star in STARS])})
+    source = Table({"source_id": STARS, "G": [1.0, 2.0, 3.0]})
+    labels = Table({"source_id": STARS, "teff": [5000.0, 4000.0, 6000.0]})
+    other = Table({"source_id": STARS, "note": [1, 2, 3]})
+    (folder / "all.fits").write_bytes(as_fits([spectra, source, labels, other]))
+    files = {"reader": "table", "files": "all.fits"}
+    config = IngestConfig(
+        spectra=files,
+        source={**files, "hdu": 2},
+        labels={**files, "hdu": 3, "labels": ["teff"]},
+        xp=None,
+        bands=["G"],
+        grid=GridConfig(start=846.0, step=0.01, size=PIXELS),
+    )
+    events: list = []
+    build_survey(
+        folder, tmp_path / "s.zarr", config, executor=SerialExecutor(), listener=events.append
+    )
+    told = [event.text for event in events if isinstance(event, Notice) and "Not" in event.text]
+    assert told == [
+        "Not read: 1 further tables of FITS files (all.fits: HDU 4); choose with 'hdu'."
+    ]

@@ -98,6 +98,8 @@ class PartWriter:
         self.rejected: dict[str, int] = {}
         self.failures: list[FileFailure] = []
         self.unread: list[Unread] = []
+        self.read_beside: set[str] = set()
+        """What was read of files of which other things were not."""
 
     @contextmanager
     def whole_or_none(self, kind: Kind, path: Path) -> Iterator[None]:
@@ -119,6 +121,7 @@ class PartWriter:
             else:
                 unusable = notes.unusable
         self.reject(kind, unusable)
+        self.read_beside |= notes.read
         self.unread += [note for note in notes.unread if note not in self.unread]
 
     def _return_to(self, rows: Mapping[str, int], rejected: dict[str, int], size: int) -> None:

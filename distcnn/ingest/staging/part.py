@@ -27,6 +27,7 @@ from distcnn.ingest.staging.scale import ErrorRange
 from distcnn.ingest.staging.spectra import stage_spectra
 from distcnn.survey import STAR_KEY
 
+MAX_READ_BESIDE = 50
 FIRST_IDS = 3
 """Stars named when a join finds nothing."""
 
@@ -63,6 +64,8 @@ class PartRecord:
     """Values taken as missing, identifiers that are no integers (``cleaning.counting``)."""
     has_names: bool = False
     """Whether the files call stars by names."""
+    read_beside: list[str] = field(default_factory=list)
+    """What was read of files of which other things were not, as far as it is short."""
     first_ids: list[int] = field(default_factory=list)
     """The first stars of the part, whatever became of them."""
 
@@ -153,6 +156,7 @@ def _record(
         has_error="flux_error" in writer.columns,
         found=found,
         failures=failed,
-        unread=[asdict(note) for note in writer.unread],
+        unread=[asdict(note) for note in writer.unread if note.where not in writer.read_beside],
+        read_beside=sorted(writer.read_beside)[:MAX_READ_BESIDE],
         first_ids=stars.source_id[:FIRST_IDS].tolist(),
     )

@@ -20,7 +20,7 @@ from astropy.io.votable import parse
 from distcnn.arrays import Array
 from distcnn.errors import InputError
 from distcnn.ingest.readers.base import broken
-from distcnn.ingest.readers.formats.containers import TableSource, read_all, tell_unread
+from distcnn.ingest.readers.formats.containers import TableSource, read_all, tell_read, tell_unread
 from distcnn.ingest.readers.formats.fits_table import fits_table
 from distcnn.ingest.readers.formats.statements import TableFacts, parquet_facts
 
@@ -121,6 +121,13 @@ def _tables(table_source: TableSource, hdu: int | str | None) -> Iterator[Binary
             )
 
 
+def _tell_table(what: str, where: str, is_read: bool) -> None:
+    if is_read:
+        tell_read(where)
+    else:
+        tell_unread(what, where, "choose with 'hdu'")
+
+
 def _unreadable(name: str, kind: str, error: Exception, row: int | None = None) -> InputError:
     """What a library says of bad bytes as an error that names file and cure."""
     if isinstance(error, InputError):
@@ -148,10 +155,10 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
             raise ValueError("an extension is damaged, or the file is truncated")
         whole = hdu is None and bool(numbers)
         chosen = numbers if whole else [_number_of(hdus, hdu or 1, table_source, numbers)]
-        for number in sorted(set(numbers) - set(chosen)):
+        for number in numbers if len(numbers) > 1 else ():
             called = f" ({hdus[number].name})" if hdus[number].name else ""
             where = f"{Path(table_source.name).name}: HDU {number}{called}"
-            tell_unread("further tables of FITS files", where, "choose with 'hdu'")
+            _tell_table("further tables of FITS files", where, number in chosen)
         for number in chosen:
             one = hdus[number]
             name = table_source.name if len(chosen) == 1 else f"{table_source.name}, HDU {number}"
@@ -247,10 +254,10 @@ def _open_votable(table_source: TableSource, hdu: int | str | None) -> Iterator[
     whole = hdu is None and bool(tables)
     chosen = range(len(tables)) if whole else [_place_of(tables, hdu or 1, table_source, answer)]
     shared = [param for resource in document.resources for param in resource.params]
-    for place in sorted(set(range(len(tables))) - set(chosen)):
+    for place in range(len(tables)) if len(tables) > 1 else ():
         called = f" ({tables[place].name})" if tables[place].name else ""
         where = f"{Path(table_source.name).name}: TABLE {place + 1}{called}"
-        tell_unread("further tables of VOTables", where, "choose with 'hdu'")
+        _tell_table("further tables of VOTables", where, place in chosen)
     for place in chosen:
         table = tables[place]
         header = {param.name: _plain(param.value) for param in (*shared, *table.params)}

@@ -53,6 +53,8 @@ class ReadingNotes:
     """What readers met in files besides rows: things left unread, members of no use."""
 
     unread: list[Unread] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
+    """``where`` of what stands beside unread things and was read: another kind may leave it."""
     unusable: list[Rejected] = field(default_factory=list)
 
 
@@ -75,6 +77,13 @@ def tell_unread(what: str, where: str, cure: str) -> None:
     notes, note = _notes.get(), Unread(what, where, cure)
     if notes is not None and note not in notes.unread:
         notes.unread.append(note)
+
+
+def tell_read(where: str) -> None:
+    """Note that something was read which another kind of file may leave unread."""
+    notes = _notes.get()
+    if notes is not None:
+        notes.read.add(where)
 
 
 # --- tables ------------------------------------------------------------------------------------
@@ -196,6 +205,9 @@ def _chosen_members(
         )
     for name in sorted(last.keys() - set(chosen)):
         tell_unread("members of zip archives", f"{path.name}:{name}", "choose with 'members'")
+    if len(last) > len(chosen):
+        for name in chosen:
+            tell_read(f"{path.name}:{name}")
     if len(last) < len(files):
         where = f"{len(files) - len(last)} in {path.name}"
         tell_unread("members of the same name as a later one", where, "rename them")
