@@ -158,8 +158,8 @@ def _of_text(text: str, names: bool) -> tuple[int, IdKind, str]:
     designation = _DESIGNATION.fullmatch(text)
     if designation:
         return (*_of_integer(int(designation[1]), False)[:1], IdKind.DESIGNATION, text)
-    if _FLOAT.fullmatch(text) and not (names and float(text) % 1):
-        # 0266.51602 is a plate and a fibre; as a text it has lost nothing.
+    # No program prints a float with a leading zero: 0266.51602 is a plate and a fibre.
+    if _FLOAT.fullmatch(text) and not (names and re.match("0[0-9]", text)):
         return _of_float(float(text), text)
     if not names:
         raise _bad(f"{text[:40]!r}, not a positive integer", "read names with reader: table")

@@ -280,26 +280,31 @@ def _parse(table: TextTable, chunk: bytes, selection: TextSelection) -> dict[str
     names = {name: table.columns.index(name) for name in selection.numbers}
     place = -1 if selection.star else table.columns.index(selection.identifier)
     types: dict[Any, Any] = dict.fromkeys(names.values(), np.float64)
-    if not selection.star:
-        types[place] = np.int64
+    if place in types:
+        raise ValueError("the source_id is read as a number too")
+    read = sorted({*types, *(() if selection.star else (place,))})
     missing: Any = {number: list(MISSING) for number in names.values() if number != place}
     frame = pd.read_csv(
         io.BytesIO(chunk),
         sep=r"\s+" if table.delimiter == "whitespace" else table.delimiter,
         header=None,
         names=list(range(len(table.columns))),
-        usecols=sorted(types),
+        usecols=read,
         dtype=types,
         na_values=missing,
         keep_default_na=False,
         skip_blank_lines=False,
         engine="c",
+        low_memory=False,
         index_col=False,
     )
     columns: dict[str, Array] = {n: frame[at].to_numpy().astype(float) for n, at in names.items()}
     if selection.star:
         return columns
     columns[_STAR] = frame[place].to_numpy()
+    # Asked for integers, pandas would take floats that have lost their last digits for them.
+    if columns[_STAR].dtype != np.int64:
+        raise ValueError("a source_id is no integer")
     if (columns[_STAR] <= 0).any():
         raise ValueError("a source_id is not positive")
     return columns
