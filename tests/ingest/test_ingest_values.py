@@ -13,7 +13,11 @@ from conformance.reader_checks import read_all
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distcnn.config import CutConfig, FilesConfig, GridConfig
+from distcnn.catalogue.columns import columns
+from distcnn.catalogue.table import _names
+from distcnn.config import CutConfig, FilesConfig, GridConfig, IngestConfig
+from distcnn.executor import SerialExecutor
+from distcnn.ingest import build_survey
 from distcnn.ingest.readers import ReadRequest, make_reader
 from distcnn.ingest.readers.cleaning import counting
 from distcnn.ingest.readers.formats import describe as told
@@ -25,6 +29,7 @@ from distcnn.ingest.readers.formats.text import (
     _slow_columns,
     scalar_columns,
 )
+from distcnn.survey import Region, Store
 
 SUFFIX = {"fits": "fits", "votable": "vot", "parquet": "parquet", "csv": "csv", "ecsv": "ecsv"}
 DTYPES = {"float": "f8", "int": "i4", "uint8": "u1", "bool": "?", "text": "U30"}
@@ -197,3 +202,19 @@ def test_integers_are_classified_alike_fast_and_one_by_one(values, names):
     for name in ("source_id", "kind", "name"):
         np.testing.assert_array_equal(getattr(fast, name), getattr(slow, name))
     assert fast.problems.keys() == slow.problems.keys()
+
+
+def test_names_are_kept_in_the_survey_and_shown_in_catalogues(tmp_path):
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    (folder / "t.csv").write_text("id,G\nHD 1,9.0\nGaia DR3 17,10.0\n18,11.0\n")
+    source = {"reader": "table", "files": "t.csv", "columns": {"source_id": "id"}}
+    settings = {"spectra": None, "source": source, "xp": None, "labels": None, "bands": ("G",)}
+    config = IngestConfig.model_validate(settings)
+    build_survey(folder, tmp_path / "s.zarr", config, executor=SerialExecutor())
+    store = Store.open(tmp_path / "s.zarr", "survey")
+    stored = store.read(Region(0, 3), ["source_id", "name"])
+    assert stored["source_id"].tolist()[1:] == [17, 18]
+    assert _names(stored["name"]).tolist() == [b"HD 1", b"Gaia DR3 17", b""]
+    assert "name" in [column.name for column in columns(["teff"], has_names=True)]
+    assert "name" not in [column.name for column in columns(["teff"])]
