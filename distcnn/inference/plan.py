@@ -17,7 +17,7 @@ from distcnn.inference.prediction_store import fingerprint, finished_regions
 from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pairs
-from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES
+from distcnn.schema import LABEL, NAME, NAME_BYTES, PAIR, PREDICTION_VARIABLES
 from distcnn.survey import Store
 
 
@@ -165,7 +165,7 @@ def plan_opened(
     regions = survey.regions()
     waiting = sum(region.size for region in regions if region.name not in done)
     workers = expect() if waiting else ExpectedWorkers(0)
-    per_star = bytes_per_star(len(package.labels))
+    per_star = bytes_per_star(len(package.labels), named="name" in survey.variables)
     needs = WorkerNeeds.of(package, survey, _variables_read(package, survey), per_star)
     batching = _batching(needs, config, workers, predictions if done else None)
     return Plan(
@@ -204,9 +204,9 @@ def _batching(
     return choose_batching(needs, Batching.asked(config), allowed)
 
 
-def bytes_per_star(labels: int) -> int:
-    """Bytes of one star in all prediction variables, uncompressed."""
-    sizes = {LABEL: labels, PAIR: len(pairs(labels))}
+def bytes_per_star(labels: int, *, named: bool = False) -> int:
+    """Bytes of one star in all prediction variables, uncompressed; ``named``: with its name."""
+    sizes = {LABEL: labels, PAIR: len(pairs(labels)), NAME: NAME_BYTES if named else 0}
     return sum(
         np.dtype(variable.dtype).itemsize * int(np.prod([sizes[d] for d in variable.dims[1:]]))
         for variable in PREDICTION_VARIABLES.values()
