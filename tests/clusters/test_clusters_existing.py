@@ -148,5 +148,5 @@ class TestExisting(WorkerChecks):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(120)
+            thread.join(600)
         assert found == [[], [], [], []]

@@ -30,7 +30,7 @@ from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 """Longest wait for another process, on a machine that is busy with other things."""
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from distcnn.config import SimulateConfig
@@ -18,7 +19,7 @@ SETS += ["--set", "ingest.store.chunk_stars=64", "--set", "ingest.store.shard_st
 
 def start(archive, survey):
     command = [sys.executable, "-m", "distcnn", "ingest", str(archive), str(survey), *SETS]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    return psutil.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def lines_of(path):
@@ -34,10 +35,12 @@ def archive(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("done_before", [2, 5])
-def test_ingest_killed_between_files_ends_with_the_same_bits(archive, tmp_path, done_before):
+def test_ingest_killed_between_files_ends_with_the_same_bits(
+    archive, tmp_path, done_before, killing
+):
     whole, broken = tmp_path / "whole.zarr", tmp_path / "broken.zarr"
-    assert start(archive, whole).wait() in (0, 3)
-    killed = start(archive, broken)
+    assert killing(start(archive, whole)).wait() in (0, 3)
+    killed = killing(start(archive, broken))
     parts = tmp_path / "broken.zarr.partial" / "parts.jsonl"
     while lines_of(parts) <= done_before and killed.poll() is None:
         os.sched_yield()
@@ -45,7 +48,7 @@ def test_ingest_killed_between_files_ends_with_the_same_bits(archive, tmp_path, 
     assert killed.wait() == -signal.SIGKILL
     assert not broken.exists()
     assert lines_of(parts) < 10
-    assert start(archive, broken).wait() in (0, 3)
+    assert killing(start(archive, broken)).wait() in (0, 3)
     first, second = (Ledger.read(Store.open(p).private / "ledger.jsonl") for p in (whole, broken))
     assert {k: v["digest"] for k, v in first.done.items()} == {
         k: v["digest"] for k, v in second.done.items()

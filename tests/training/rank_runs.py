@@ -17,7 +17,7 @@ from distcnn.training.data.loader import Sharding
 from distcnn.training.loop.member import WEIGHTS, MemberTask
 from distcnn.training.loop.progress import PROGRESS
 
-LIMIT = 120.0
+LIMIT = 600.0
 """Seconds after which a test gives up waiting."""
 
 

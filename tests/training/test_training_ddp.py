@@ -1,7 +1,6 @@
 """Groups of ranks as real processes: same weights as one, whatever dies on the way."""
 
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -78,11 +77,14 @@ def test_a_killed_rank_and_a_killed_worker_cost_an_attempt_each(tmp_path, survey
 
 
 def test_a_killed_client_leaves_nothing_running_and_a_rerun_ends_in_the_same_weights(
-    tmp_path, survey, undisturbed
+    tmp_path, survey, undisturbed, killing
 ):
-    client = subprocess.Popen(
-        [sys.executable, HERE / "killed_client.py", survey, tmp_path / "package"],
-        env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "TMPDIR": str(tmp_path)},
+    client = killing(
+        psutil.Popen(
+            [sys.executable, HERE / "killed_client.py", survey, tmp_path / "package"],
+            env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "TMPDIR": str(tmp_path)},
+            start_new_session=True,
+        )
     )
     partial = tmp_path / "package.partial"
     until(
@@ -91,7 +93,7 @@ def test_a_killed_client_leaves_nothing_running_and_a_rerun_ends_in_the_same_wei
     family = psutil.Process(client.pid).children(recursive=True)
     client.kill()
     client.wait()
-    _, alive = psutil.wait_procs(family, timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=LIMIT)
     assert alive == []
     task = task_of(survey, partial, small(ranks=2))
     assert (task.folder / "checkpoint.pt").exists()
