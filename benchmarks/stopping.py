@@ -105,7 +105,10 @@ def interrupted(name: str, words: list[str], after_s: float, temporary: Path) ->
     ended = time.monotonic() - typed
     os.close(terminal)
     left += [str(p) for p in temporary.glob("distcnn-workers-*")]
-    left += orphaned(set(SEMAPHORES.glob("sem.mp-*")) - before)
+    new = set(SEMAPHORES.glob("sem.mp-*")) - before
+    while orphaned(new) and time.monotonic() < typed + LIMIT_S:
+        time.sleep(0.1)  # Python's helper removes them once it sees that nobody is left
+    left += orphaned(new)
     lines = [line.strip() for line in text.replace("^C", "").splitlines() if line.strip()]
     return Try(name, after_s, ended, os.waitstatus_to_exitcode(status), since(lines), left)
 

@@ -111,9 +111,9 @@ def removed_at_end(folder: Path) -> Iterator[None]:
 
 
 def _on_signal(number: int, _: FrameType | None) -> None:
+    _hush()  # whoever has heard it first: the watching thread may have been faster
     if _STATE.number is None:
         _STATE.number = number
-        _hush()
     if _STATE.ending or (_STATE.raised is not None and _STATE.raised() is not None):
         return  # a second Ctrl-C: the first is on its way
     if not _STATE.working:
