@@ -20,9 +20,9 @@ from distcnn.errors import GridMismatch, ScaleMismatch
 from distcnn.executor import SerialExecutor
 from distcnn.ingest.build import build_survey
 from distcnn.ingest.preprocess.wavelength import to_air, to_vacuum
-from distcnn.ingest.readers.formats.flux_units import flux_factor
-from distcnn.ingest.readers.formats.grids import header_grid
-from distcnn.ingest.readers.formats.statements import TableFacts, ecsv_facts, read_statements
+from distcnn.ingest.readers.statements.flux_units import flux_factor
+from distcnn.ingest.readers.statements.grids import header_grid
+from distcnn.ingest.readers.statements.statements import TableFacts, ecsv_facts, read_statements
 from distcnn.schema import Reason
 from distcnn.survey import Region, Store, spectra_conditions
 

@@ -22,13 +22,13 @@ from distcnn.ingest.readers import ReadRequest, make_reader
 from distcnn.ingest.readers.cleaning import counting
 from distcnn.ingest.readers.formats import describe as told
 from distcnn.ingest.readers.formats.describe import FORMATS, IDENTIFIERS, ROLES, VALUES
-from distcnn.ingest.readers.formats.identifiers import KINDS, _one_by_one, classify
 from distcnn.ingest.readers.formats.text import (
     TextSelection,
     TextTable,
     _slow_columns,
     scalar_columns,
 )
+from distcnn.ingest.readers.values.identifiers import KINDS, _one_by_one, classify
 from distcnn.survey import Region, Store
 
 SUFFIX = {"fits": "fits", "votable": "vot", "parquet": "parquet", "csv": "csv", "ecsv": "ecsv"}

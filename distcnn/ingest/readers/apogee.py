@@ -12,7 +12,7 @@ from distcnn.arrays import Array
 from distcnn.config import FilesConfig
 from distcnn.ingest.readers.base import Block, ReadRequest
 from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
-from distcnn.ingest.readers.formats.labels import label_blocks, label_selection
+from distcnn.ingest.readers.values.labels import label_blocks, label_selection
 from distcnn.schema import Reason
 
 COLUMNS = {

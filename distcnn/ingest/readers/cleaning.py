@@ -17,7 +17,7 @@ from distcnn.arrays import Array
 from distcnn.config import SentinelsConfig
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.readers.base import Block, Reader, SpectraReader
-from distcnn.ingest.readers.formats.identifiers import KINDS
+from distcnn.ingest.readers.values.identifiers import KINDS
 
 _counts: ContextVar[Counter[str] | None] = ContextVar("cleaning_counts", default=None)
 IDENTIFIER = "identifier"

@@ -23,10 +23,10 @@ from distcnn.ingest.readers.formats.arrays import array_blocks
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_tables
 from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
 from distcnn.ingest.readers.formats.fields import to_array, to_float
-from distcnn.ingest.readers.formats.identifiers import KINDS, kept_name
-from distcnn.ingest.readers.formats.identifiers import identify as identify_value
 from distcnn.ingest.readers.formats.text import TextTable, blocks_by_row
-from distcnn.ingest.readers.formats.values import text_of
+from distcnn.ingest.readers.values.identifiers import KINDS, kept_name
+from distcnn.ingest.readers.values.identifiers import identify as identify_value
+from distcnn.ingest.readers.values.numbers import text_of
 
 COLUMNS = ("source_id", "ra", "dec", "flux", "flux_error")
 ARRAYS = ("flux", "flux_error")

@@ -39,12 +39,12 @@ from distcnn.ingest.readers.formats.containers import (
     of_first,
     table_sources,
 )
-from distcnn.ingest.readers.formats.grids import column_wavelengths
-from distcnn.ingest.readers.formats.scalars import ColumnSelection, binary_blocks, text_blocks
-from distcnn.ingest.readers.formats.statements import read_statements
 from distcnn.ingest.readers.formats.text import TextTable
 from distcnn.ingest.readers.formats.text_arrays import text_facts
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
+from distcnn.ingest.readers.statements.grids import column_wavelengths
+from distcnn.ingest.readers.statements.statements import read_statements
+from distcnn.ingest.readers.values.scalars import ColumnSelection, binary_blocks, text_blocks
 from distcnn.schema import Reason
 
 _PIXEL_BLOCK_ROWS = 65536

@@ -12,7 +12,7 @@ from distcnn.arrays import Array
 from distcnn.config import FilesConfig
 from distcnn.ingest.readers.base import Block, ReadRequest
 from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
-from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
+from distcnn.ingest.readers.values.scalars import ColumnSelection, scalar_blocks
 
 COLUMNS = {
     "ra": "ra",

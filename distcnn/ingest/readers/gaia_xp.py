@@ -29,11 +29,11 @@ from distcnn.ingest.readers.formats.binary import (
 )
 from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
 from distcnn.ingest.readers.formats.fields import to_array
-from distcnn.ingest.readers.formats.identifiers import identify as identify_value
-from distcnn.ingest.readers.formats.scalars import identify, reject, star_columns
 from distcnn.ingest.readers.formats.text import blocks_by_row
 from distcnn.ingest.readers.formats.text_arrays import ArrayText
-from distcnn.ingest.readers.formats.values import arrays, text_of
+from distcnn.ingest.readers.values.identifiers import identify as identify_value
+from distcnn.ingest.readers.values.numbers import arrays, text_of
+from distcnn.ingest.readers.values.scalars import identify, reject, star_columns
 from distcnn.schema import Reason
 
 PER_BAND = XP_COEFFICIENTS

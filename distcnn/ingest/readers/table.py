@@ -3,7 +3,7 @@
 ``columns`` names the file's column of each variable; a table may serve as spectra, source and
 labels at once. Identifiers may be texts. The wavelength grid is declared, or stands in the
 header (CRVAL1 and CDELT1, COEFF0 and COEFF1, WAVE0 and DWAVE), or in a column. What the file says
-of units, medium, frame and errors is compared with the settings (``formats.statements``).
+of units, medium, frame and errors is compared with the settings (``statements``).
 """
 
 from collections.abc import Iterator
@@ -31,12 +31,12 @@ from distcnn.ingest.readers.formats.containers import (
     of_first,
     table_sources,
 )
-from distcnn.ingest.readers.formats.labels import label_blocks, label_selection
-from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
 from distcnn.ingest.readers.formats.spectra_table import SpectraTable
 from distcnn.ingest.readers.formats.text_arrays import ArrayText
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.ingest.readers.gaia_source import gather_bands
+from distcnn.ingest.readers.values.labels import label_blocks, label_selection
+from distcnn.ingest.readers.values.scalars import ColumnSelection, scalar_blocks
 
 
 class Table:

@@ -9,7 +9,7 @@ from distcnn.config import IngestConfig
 from distcnn.errors import ScaleMismatch
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.readers import Block
-from distcnn.ingest.readers.formats.flux_units import DIMENSIONLESS, flux_factor
+from distcnn.ingest.readers.statements.flux_units import DIMENSIONLESS, flux_factor
 
 
 def stored_flux_unit(config: IngestConfig, stated: Statements) -> str:

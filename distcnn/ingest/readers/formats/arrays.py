@@ -7,9 +7,9 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.ingest.readers.base import Block, Rejected, RowProblem, member_of
 from distcnn.ingest.readers.formats.binary import BinaryTable
-from distcnn.ingest.readers.formats.scalars import identify, reject, star_columns
 from distcnn.ingest.readers.formats.text_arrays import ArrayText
-from distcnn.ingest.readers.formats.values import arrays, numbers
+from distcnn.ingest.readers.values.numbers import arrays, numbers
+from distcnn.ingest.readers.values.scalars import identify, reject, star_columns
 from distcnn.schema import Reason
 
 Converter = Callable[[dict[str, Array]], dict[str, Array]]

@@ -22,7 +22,7 @@ from distcnn.errors import InputError
 from distcnn.ingest.readers.base import broken
 from distcnn.ingest.readers.formats.containers import TableSource, read_all, tell_read, tell_unread
 from distcnn.ingest.readers.formats.fits_table import fits_table
-from distcnn.ingest.readers.formats.statements import TableFacts, parquet_facts
+from distcnn.ingest.readers.statements.statements import TableFacts, parquet_facts
 
 
 @dataclass

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 
-from distcnn.ingest.readers.formats.identifiers import IdKind
+from distcnn.ingest.readers.values.identifiers import IdKind
 
 FORMATS = ("fits", "votable", "parquet", "csv", "ecsv")
 ROLES = (

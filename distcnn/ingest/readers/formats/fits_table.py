@@ -14,7 +14,7 @@ import numpy as np
 from astropy.io import fits
 
 from distcnn.arrays import Array
-from distcnn.ingest.readers.formats.values import text_of
+from distcnn.ingest.readers.values.numbers import text_of
 
 _TYPES = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 _TYPES |= {"C": ">c8", "M": ">c16"}

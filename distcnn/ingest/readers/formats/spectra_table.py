@@ -26,10 +26,10 @@ from distcnn.ingest.readers.base import Block, ReadRequest, find_column, look_fo
 from distcnn.ingest.readers.formats.arrays import array_blocks
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
 from distcnn.ingest.readers.formats.containers import TableSource
-from distcnn.ingest.readers.formats.flux_units import sigma_of
-from distcnn.ingest.readers.formats.grids import column_wavelengths, header_grid
-from distcnn.ingest.readers.formats.statements import read_statements
 from distcnn.ingest.readers.formats.text_arrays import ArrayText
+from distcnn.ingest.readers.statements.flux_units import sigma_of
+from distcnn.ingest.readers.statements.grids import column_wavelengths, header_grid
+from distcnn.ingest.readers.statements.statements import read_statements
 
 _ROWS_LOOKED_AT = 64
 _OVERRIDDEN = {"unit": "unit", "medium": "medium", "frame": "frame", "flux_unit": "flux_unit",

@@ -19,8 +19,8 @@ from isal import igzip, isal_zlib
 from distcnn.arrays import Array
 from distcnn.ingest.readers.base import Block, BlockBuilder, Rejected, RowProblem, broken, no_rows
 from distcnn.ingest.readers.formats.fields import MISSING, split_row
-from distcnn.ingest.readers.formats.identifiers import Identifiers, classify, of_one
-from distcnn.ingest.readers.formats.values import numbers, text_of
+from distcnn.ingest.readers.values.identifiers import Identifiers, classify, of_one
+from distcnn.ingest.readers.values.numbers import numbers, text_of
 from distcnn.schema import Reason
 
 CHUNK_BYTES = 4 << 20
@@ -271,8 +271,9 @@ def _count_fields(table: TextTable, chunk: bytes) -> None:
 
 
 def _parse(table: TextTable, chunk: bytes, selection: TextSelection) -> dict[str, Array]:
-    """Fast path of ``_slow_columns``; same results, tested in test_ingest_values.py; 10 times
-    faster.
+    """Fast path of ``_slow_columns``; same results, tested in test_ingest_values.py; gain 20.
+
+    (Rows per CPU second, 20,000 rows of five numbers.)
 
     Columns of a chunk whose identifiers are positive integers and whose numbers are numbers.
     """

@@ -8,9 +8,9 @@ import orjson
 from distcnn.arrays import Array
 from distcnn.ingest.readers.base import Rejected, RowProblem, no_rows
 from distcnn.ingest.readers.formats.fields import to_array, to_float
-from distcnn.ingest.readers.formats.statements import TableFacts, ecsv_facts
 from distcnn.ingest.readers.formats.text import TextTable, check_fields
-from distcnn.ingest.readers.formats.values import text_of
+from distcnn.ingest.readers.statements.statements import TableFacts, ecsv_facts
+from distcnn.ingest.readers.values.numbers import text_of
 
 _BRACKETS = (b"[", b"(")
 

@@ -6,7 +6,7 @@ from distcnn.arrays import Array
 from distcnn.config import GridConfig
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.preprocess.wavelength import convert_unit
-from distcnn.ingest.readers.formats.statements import TableFacts
+from distcnn.ingest.readers.statements.statements import TableFacts
 
 _HEADER_GRIDS = (  # first value, step, reference pixel
     ("COEFF0", "COEFF1", None),

@@ -8,7 +8,7 @@ from distcnn.arrays import Array
 from distcnn.config import CutConfig
 from distcnn.ingest.readers.base import Block
 from distcnn.ingest.readers.formats.containers import TableSource
-from distcnn.ingest.readers.formats.scalars import ColumnSelection, scalar_blocks
+from distcnn.ingest.readers.values.scalars import ColumnSelection, scalar_blocks
 
 
 def label_selection(

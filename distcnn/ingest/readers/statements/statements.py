@@ -16,7 +16,7 @@ import yaml
 from distcnn.config.units import wavelength_unit
 from distcnn.errors import GridMismatch
 from distcnn.ingest.preprocess.statements import Statement, Statements
-from distcnn.ingest.readers.formats.flux_units import DIMENSIONLESS, kind_of_error
+from distcnn.ingest.readers.statements.flux_units import DIMENSIONLESS, kind_of_error
 
 _TRUE = {"t", "true", "1", "yes", "y"}
 _FALSE = {"f", "false", "0", "no", "n"}

@@ -1,0 +1,1 @@
+"""What files say of themselves: units, medium, frame, grid; compared with the settings."""

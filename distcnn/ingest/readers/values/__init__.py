@@ -1,0 +1,1 @@
+"""What columns mean, the same in every format: numbers or missing, identifiers, labels."""
