@@ -18,6 +18,7 @@ at all; the watching thread does, because the interpreter writes to its pipe at 
 This module is imported before all others, so it imports next to nothing.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -85,6 +86,7 @@ def install() -> None:
     signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(heard,), name="stopping", daemon=True).start()
     os.register_at_fork(after_in_child=_leave_to_parent)
+    atexit.register(_let_the_end_be)
 
 
 @contextmanager
@@ -225,6 +227,17 @@ def _cleans_up(process: "psutil.Process") -> bool:
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
+
+
+def _let_the_end_be() -> None:
+    """Registered first, so called last: the work is done and the interpreter takes itself apart.
+
+    It would put back the system's own handlers before that, and a late Ctrl-C would turn the exit
+    code of finished work into that of a killed process.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) is _on_signal:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _leave_to_parent() -> None:
