@@ -21,7 +21,7 @@ from distcnn.errors import (
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.training import Split, assign_split
-from distcnn.training.tuning.optuna_study import JOURNAL
+from distcnn.training.tuning.optuna_study import JOURNAL, AskTellStudy
 from distcnn.training.tuning.study import overridden, tuned_hyperparameters
 from distcnn.training.tuning.tune import look, tune
 
@@ -319,3 +319,25 @@ def test_present_settings_beyond_a_range_are_not_tried(tmp_path, survey, config,
 def test_a_study_needs_a_survey(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         pipeline.look_at_study(tmp_path / "no.zarr", tmp_path / "study", Config())
+
+
+def test_settings_of_which_only_some_were_chosen_are_chosen_again(tmp_path, config, settings):
+    def asked(folder, *, disturbed):
+        folder.mkdir()
+        study, chosen = AskTellStudy(folder, config, settings), []
+        trials = study.ask_all()
+        number, _, params = next(trials)
+        study.tell(number, 0.7, 1.0)
+        if disturbed:  # the process dies between one setting and the next
+            half = study.study.ask()
+            half.suggest_float("learning_rate", 0.001, 0.02, log=True)
+            study = AskTellStudy(folder, config, settings)
+            trials = study.ask_all()
+        for number, _, params in trials:
+            chosen.append(params)
+            study.tell(number, 0.6, 1.0)
+        return chosen
+
+    whole = asked(tmp_path / "whole", disturbed=False)
+    assert len(whole) == 2
+    assert asked(tmp_path / "again", disturbed=True) == whole

@@ -8,7 +8,7 @@ had not been. Only one process at a time may hold an ``AskTellStudy``; reading i
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from distcnn.config import Range, TrainConfig, TuneConfig
 from distcnn.errors import MissingExtra
@@ -90,9 +90,20 @@ class AskTellStudy:
         trials = self.study.trials
         alive = {_first(trial) for trial in trials if trial.state != states.FAIL}
         for trial in trials:
-            if _first(trial) not in alive:
+            settings = self._chosen(trial)
+            if _first(trial) not in alive and settings is not None:
                 alive.add(_first(trial))
-                self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: _first(trial)})
+                self.study.enqueue_trial(settings, user_attrs={RETRY_OF: _first(trial)})
+
+    def _chosen(self, trial: Any) -> Params | None:
+        """Settings of a trial; None if its process died while it chose them.
+
+        Those that were chosen are no reason to keep them: the seed of the next trial is the same
+        and chooses all of them again, as if nothing had happened.
+        """
+        if set(self.hyperparameters) <= set(trial.params):
+            return dict(trial.params)
+        return cast("Params | None", trial.system_attrs.get("fixed_params"))
 
     def _within(self, now: Params) -> bool:
         return all(
