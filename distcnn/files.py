@@ -23,6 +23,8 @@ from weakref import WeakSet
 from distcnn.errors import LockHeld
 
 DRAFT_SUFFIX = ".partial"
+FOLDER_LOCK = "lock"
+"""File that is locked while one process has a folder for itself."""
 """End of the names of drafts; what carries it belongs to a writer that lives or was killed."""
 
 
@@ -120,6 +122,43 @@ def replace_folder(path: Path) -> Iterator[Path]:
             old.rename(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """The folder, made if it is not there, is this process's alone while the block runs.
+
+    Its lock file goes at the end, and the folder too if nothing else is in it.
+
+    Raises
+    ------
+    LockHeld : another process holds it; says who.
+    OSError : the folder cannot be made, or the lock not opened.
+    """
+    lock = _lock_in(folder)
+    try:
+        yield
+    finally:
+        lock.remove()
+        with suppress(OSError):  # gone already, or there is work to go on with
+            folder.rmdir()
+
+
+def _lock_in(folder: Path) -> "FileLock":
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Whoever held it before may remove the folder just now, between the two lines.
+        with suppress(FileNotFoundError):
+            return FileLock.acquire(folder / FOLDER_LOCK)
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove all that is in a folder but the lock on it."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != FOLDER_LOCK:
+            path.unlink(missing_ok=True)
 
 
 def _draft_of(path: Path, suffix: str = "") -> Path:

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from distcnn.config import IngestConfig
 from distcnn.errors import DistcnnError, FingerprintMismatch, InputError, LockHeld, StoreError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, TaskResult
-from distcnn.files import FileLock
+from distcnn.files import locked_folder
 from distcnn.ingest.matching import CollectedLabels, LabelTable, collect_labels
 from distcnn.ingest.merge import (
     RowSlice,
@@ -53,7 +53,7 @@ from distcnn.schema import Reason
 from distcnn.survey import Ledger, Region, Store, create_store, float_dtype, tile
 
 READ, WRITE = "ingest: read files", "ingest: write survey"
-_LABELS, _LOCK = "labels.npz", "lock"
+_LABELS = "labels.npz"
 _LABELS_REJECTED, _DUPLICATES = "labels.rejected.jsonl", "duplicates.rejected.jsonl"
 _LABEL_BLOCK_ROWS = 20_000
 
@@ -120,28 +120,16 @@ def _alone(staging: Path) -> Iterator[None]:
     ------
     StoreError : another ingest holds it; says who.
     """
-    lock = _lock(staging)
-    try:
-        yield
-    finally:
-        lock.remove()
-        with suppress(OSError):  # gone already, or there is work to go on with
-            staging.rmdir()
-
-
-def _lock(staging: Path) -> FileLock:
-    while True:
-        staging.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
         try:
-            return FileLock.acquire(staging / _LOCK)
-        except FileNotFoundError:
-            continue  # the ingest before this one has just finished and removed the folder
+            stack.enter_context(locked_folder(staging))
         except LockHeld as held:
             raise StoreError(
                 f"another ingest makes this survey: {held.problem}",
                 expected="one ingest per survey",
                 cure=f"{held.cure} Or give another path for the survey.",
             ) from None
+        yield
 
 
 # --- parts -----------------------------------------------------------------------------------

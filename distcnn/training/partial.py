@@ -6,19 +6,18 @@ which is written whole beside it, exists.
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from distcnn import survey
 from distcnn.config import TrainConfig
 from distcnn.errors import LockHeld, TrainingError
-from distcnn.files import FileLock
-from distcnn.location import Location
+from distcnn.files import empty_folder, locked_folder
 from distcnn.survey import Ledger
 from distcnn.training.loop.checkpoint import CHECKPOINT
 
-LOCK, LEDGER = "lock", "ledger.jsonl"
+LEDGER = "ledger.jsonl"
 
 
 def partial_folder(package: Path) -> Path:
@@ -54,9 +53,7 @@ def discard_unfinished(package: Path) -> None:
     if not partial.is_dir():
         return
     with locked(partial):
-        for path in partial.iterdir():
-            if path.name != LOCK:
-                Location.parse(path).remove()
+        empty_folder(partial)
 
 
 @contextmanager
@@ -67,29 +64,16 @@ def locked(partial: Path) -> Iterator[None]:
     ------
     TrainingError : another training holds it; says who.
     """
-    lock = _lock(partial)
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # gone with its folder, or there is work to go on with
-            (partial / LOCK).unlink()
-            partial.rmdir()
-        lock.release()
-
-
-def _lock(partial: Path) -> FileLock:
-    while True:
-        partial.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
         try:
-            return FileLock.acquire(partial / LOCK)
-        except FileNotFoundError:
-            continue  # the training before this one has just finished and removed the folder
+            stack.enter_context(locked_folder(partial))
         except LockHeld as held:
             raise TrainingError(
                 f"another training works there: {held.problem}",
                 expected="one training per package",
                 cure="Wait for it or stop it, or give another package path.",
             ) from None
+        yield
 
 
 def member_settings(config: TrainConfig) -> dict[str, Any]:

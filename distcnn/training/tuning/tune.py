@@ -23,8 +23,7 @@ from distcnn.config import TrainConfig, TuneConfig
 from distcnn.errors import LockHeld, TrainingError, UsageError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, TaskResult
-from distcnn.files import FileLock
-from distcnn.location import Location
+from distcnn.files import FOLDER_LOCK, FileLock, empty_folder
 from distcnn.model import InputSpec
 from distcnn.survey import Ledger, Store
 from distcnn.training.data.labelled import summarise_split
@@ -192,16 +191,14 @@ def discard_study(study: Path) -> None:
     if not (study / "ledger.jsonl").exists():
         return
     with _alone(study):
-        for path in study.iterdir():
-            if path.name != "lock":
-                Location.parse(path).remove()
+        empty_folder(study)
 
 
 @contextmanager
 def _alone(study: Path) -> Iterator[None]:
     """No one else may work on the study."""
     try:
-        lock = FileLock.acquire(study / "lock")
+        lock = FileLock.acquire(study / FOLDER_LOCK)
     except LockHeld:
         raise UsageError(
             f"another `distcnn tune` works on {study}",
