@@ -1,6 +1,7 @@
-"""Formatting: numbers, sizes, times and settings as people read them, the same everywhere."""
+"""Formatting: numbers, sizes, times, settings and cures as people read them everywhere."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -42,3 +43,9 @@ def dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from dotted(value, name)
         else:
             yield name, value
+
+
+def did_you_mean(name: str, known: Sequence[str], otherwise: str = "") -> str:
+    """The cure for a name that is not known: the nearest one, or else another sentence."""
+    near = get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]!r}?" if near else otherwise

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from distcnn.checks.base import Answer, Check, CheckData, Verdict
 from distcnn.checks.registry import CHECKS
@@ -10,7 +9,7 @@ from distcnn.config import ReportConfig
 from distcnn.errors import UsageError
 from distcnn.evaluation import EvaluationData, evaluate
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
-from distcnn.formatting import format_number
+from distcnn.formatting import did_you_mean, format_number
 
 STAGE = "check"
 
@@ -40,11 +39,10 @@ def choose_checks(names: Collection[str]) -> tuple[Check, ...]:
     known = [check.name for check in CHECKS]
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
             raise UsageError(
                 f"{name!r} is no check",
                 expected=f"one of {', '.join(known)}",
-                cure=f"Did you mean {near[0]!r}?" if near else "",
+                cure=did_you_mean(name, known),
             )
     return tuple(check for check in CHECKS if not names or check.name in names)
 

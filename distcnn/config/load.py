@@ -1,6 +1,5 @@
 """Reading configuration: YAML file, then ``--set key=value``; errors name file, line and key."""
 
-import difflib
 from collections.abc import Iterable
 from functools import reduce
 from importlib import resources
@@ -26,6 +25,7 @@ from distcnn.config.simulate import SimulateConfig
 from distcnn.config.survey import IngestConfig
 from distcnn.config.train import DistilConfig, TrainConfig, TuneConfig
 from distcnn.errors import ConfigError
+from distcnn.formatting import did_you_mean
 
 
 class Config(Frozen):
@@ -210,8 +210,7 @@ def _explain(
         message = message[0].lower() + message[1:]
         return ConfigError(f"{where}: {key} = {first['input']!r}{more}", expected=message)
     names = sorted(_fields_at(first["loc"][:-1]))
-    near = difflib.get_close_matches(str(first["loc"][-1]), names, n=1)
-    cure = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(names)}."
+    cure = did_you_mean(str(first["loc"][-1]), names, f"Known here: {', '.join(names)}.")
     return ConfigError(f"{where}: unknown key {key!r}{more}", cure=cure)
 
 

@@ -4,13 +4,13 @@ A new reader is a module of this folder and a row of READERS; it is finished whe
 derived from ReaderChecks (SpectraReaderChecks for spectra) passes.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 
 from distcnn.config import FilesConfig
 from distcnn.errors import ConfigError
+from distcnn.formatting import did_you_mean
 from distcnn.ingest.readers.base import Kind, Reader, ReadRequest, SpectraReader
 from distcnn.ingest.readers.cleaning import CleaningReader, CleaningSpectraReader
 from distcnn.schema import LABELS
@@ -141,11 +141,10 @@ def _check_columns(entry: ReaderEntry, files: FilesConfig, request: ReadRequest)
     where = f"ingest.{request.kind}.columns"
     for name, columns in files.columns.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
             raise ConfigError(
                 f"{where} names {name!r}, a variable that reader {entry.name} does not know",
                 expected=f"some of {', '.join(known)}",
-                cure=f"Did you mean {near[0]!r}?" if near else "Remove it.",
+                cure=did_you_mean(name, known, "Remove it."),
             )
         several = entry.name == "table" and name in SEVERAL_COLUMNS
         if not several and not isinstance(columns, str):

@@ -5,7 +5,6 @@ A new figure is one function in the file of its subject and one row here.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from distcnn.config import ReportConfig
 from distcnn.errors import ConfigError
 from distcnn.evaluation import Evaluation, Sample
+from distcnn.formatting import did_you_mean
 from distcnn.report.figures.attenuation import attenuation, metallicity_bias
 from distcnn.report.figures.calibration import coverage, ensemble_size, populations
 from distcnn.report.figures.labels import alpha_plane, kiel
@@ -226,10 +226,9 @@ def choose_figures(keys: Collection[str] | None) -> tuple[ReportFigure, ...]:
     known = [figure.key for figure in FIGURES]
     for key in keys:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
             raise ConfigError(
                 f"report.figures names {key!r}, which is no figure",
                 expected=f"one of {', '.join(known)}",
-                cure=f"Did you mean {near[0]!r}?" if near else "",
+                cure=did_you_mean(key, known),
             )
     return tuple(figure for figure in FIGURES if figure.key in keys)
