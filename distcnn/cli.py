@@ -84,6 +84,9 @@ Restart = Annotated[
     bool,
     typer.Option("--restart", help="Remove first what an earlier run has left unfinished there."),
 ]
+Moved = Annotated[Path | None, typer.Option(help="If it was moved.")]
+Truth = Annotated[Path | None, typer.Option(help="truth.parquet of a simulation.")]
+Baselines = Annotated[Path | None, typer.Option(help="Table of `distcnn compare`.")]
 Cluster = Annotated[str | None, typer.Option(help=f"Where the work runs. {backends_help()}.")]
 
 
@@ -262,8 +265,8 @@ def plan(
 @app.command()
 def verify(
     predictions: Path,
-    package: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
-    survey: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
+    package: Moved = None,
+    survey: Moved = None,
     conf: Conf = None,
     sets: Sets = None,
 ) -> None:
@@ -306,10 +309,10 @@ def compare(
 def report(
     predictions: Path,
     report_dir: Path,
-    survey: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
-    package: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
-    truth: Annotated[Path | None, typer.Option(help="truth.parquet of a simulation.")] = None,
-    baselines: Annotated[Path | None, typer.Option(help="Table of `distcnn compare`.")] = None,
+    survey: Moved = None,
+    package: Moved = None,
+    truth: Truth = None,
+    baselines: Baselines = None,
     conf: Conf = None,
     sets: Sets = None,
 ) -> None:
@@ -336,10 +339,10 @@ def check(
     names: Annotated[
         list[str] | None, typer.Argument(help="Which checks; none = all, a wrong name lists them.")
     ] = None,
-    survey: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
-    package: Annotated[Path | None, typer.Option(help="If it was moved.")] = None,
-    truth: Annotated[Path | None, typer.Option(help="truth.parquet of a simulation.")] = None,
-    baselines: Annotated[Path | None, typer.Option(help="Table of `distcnn compare`.")] = None,
+    survey: Moved = None,
+    package: Moved = None,
+    truth: Truth = None,
+    baselines: Baselines = None,
     conf: Conf = None,
     sets: Sets = None,
 ) -> None:

@@ -7,6 +7,7 @@ nothing here computes anything.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag, StrEnum
+from typing import Self
 
 SURVEY_FORMAT = 1
 PREDICTIONS_FORMAT = 2
@@ -152,16 +153,32 @@ def label_columns(labels: Sequence[str]) -> list[str]:
     return [*own, *pairs, *(f"e{name}" for name in labels if name in DEFAULT_LABELS)]
 
 
-class MaskBit(IntFlag):
-    """Why a pixel is not used: bit and sentence."""
+class DescribedFlag(IntFlag):
+    """Bits, each in one row with the sentence that every product prints."""
 
     sentence: str
 
-    def __new__(cls, bit: int, sentence: str = "") -> "MaskBit":
+    def __new__(cls, bit: int, sentence: str = "") -> Self:
         member = int.__new__(cls, bit)
         member._value_ = bit
         member.sentence = sentence
         return member
+
+
+class DescribedName(StrEnum):
+    """Names, each in one row with its sentence."""
+
+    sentence: str
+
+    def __new__(cls, name: str, sentence: str = "") -> Self:
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.sentence = sentence
+        return member
+
+
+class MaskBit(DescribedFlag):
+    """Why a pixel is not used: bit and sentence."""
 
     MISSING = 1, "the archive gives no flux or no error here"
     OUTLIER = 2, "the flux stands too far from its neighbours (cosmic hit, spike)"
@@ -169,16 +186,8 @@ class MaskBit(IntFlag):
     EDGE = 8, "too little of the rebinned pixel is covered by good input pixels"
 
 
-class Flag(IntFlag):
+class Flag(DescribedFlag):
     """Reasons for caution about a prediction: bit, sentence; their rules: ``quality.flags``."""
-
-    sentence: str
-
-    def __new__(cls, bit: int, sentence: str = "") -> "Flag":
-        member = int.__new__(cls, bit)
-        member._value_ = bit
-        member.sentence = sentence
-        return member
 
     LABEL_LIMITS = 1, "a label lies outside the range of the training labels"
     INPUT_LIMITS = 2, "magnitude or parallax lies outside the range of the training stars"
@@ -202,16 +211,8 @@ class Status(IntEnum):
     FAILED = 2
 
 
-class Reason(StrEnum):
+class Reason(DescribedName):
     """Why a row of the archive was quarantined: name, and a sentence with the cure."""
-
-    sentence: str
-
-    def __new__(cls, name: str, sentence: str = "") -> "Reason":
-        member = str.__new__(cls, name)
-        member._value_ = name
-        member.sentence = sentence
-        return member
 
     DUPLICATE = "duplicate_source_id", "the source_id was seen before; the first row is kept"
     ARRAY_LENGTH = (

@@ -8,7 +8,6 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from distcnn.arrays import Array
 from distcnn.ingest.readers.base import RowProblem
 from distcnn.ingest.readers.formats.fields import is_missing
 from distcnn.ingest.readers.values.numbers import text_of
-from distcnn.schema import NAME_BYTES, Reason
+from distcnn.schema import NAME_BYTES, DescribedName, Reason
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # With a point or an exponent, as programs print floats; "1E0657" is the name of a source.
@@ -27,16 +26,8 @@ _EXACT_FLOAT = 2**53
 _LARGEST = 2**63 - 1
 
 
-class IdKind(StrEnum):
+class IdKind(DescribedName):
     """How an identifier became a source_id: name, and what it is."""
-
-    sentence: str
-
-    def __new__(cls, name: str, sentence: str = "") -> "IdKind":
-        member = str.__new__(cls, name)
-        member._value_ = name
-        member.sentence = sentence
-        return member
 
     INTEGER = "integer", "an integer from 1 to 2^63 - 1: itself"
     FLOAT = "float", "a float without a fraction, below 2^53: the integer"
