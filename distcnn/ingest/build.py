@@ -22,7 +22,7 @@ from distcnn.config import IngestConfig
 from distcnn.errors import DistcnnError, FingerprintMismatch, InputError, LockHeld, StoreError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, TaskResult
-from distcnn.files import locked_folder
+from distcnn.files import empty_folder, locked_folder
 from distcnn.ingest.matching import CollectedLabels, LabelTable, collect_labels
 from distcnn.ingest.merge import (
     RowSlice,
@@ -261,8 +261,16 @@ def _begin_again(plan: IngestPlan) -> str:
 
 
 def discard_unfinished(survey: Path) -> None:
-    """Remove what an ingest to ``survey`` has left unfinished; a finished survey stays."""
-    Location.parse(staging_folder(survey)).remove()
+    """Remove what an ingest to ``survey`` has left unfinished; a finished survey stays.
+
+    Raises
+    ------
+    StoreError : another ingest works there.
+    """
+    staging = staging_folder(survey)
+    if staging.is_dir():
+        with _alone(staging):
+            empty_folder(staging)
 
 
 def _stage_labels(plan: IngestPlan, ledger: Ledger) -> Path | None:

@@ -160,6 +160,8 @@ def test_two_ingests_do_not_share_a_survey(archive, survey):
         if isinstance(event, StageStarted):
             with pytest.raises(StoreError, match=r"another ingest makes this survey.*process"):
                 build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
+            with pytest.raises(StoreError, match="another ingest makes this survey"):
+                discard_unfinished(survey)
             refused.append(event.stage)
 
     build_survey(archive.write(), survey, settings(), executor=EXECUTOR, listener=second)
