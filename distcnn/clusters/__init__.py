@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from distcnn.clusters.registry import find_backend
-from distcnn.executor import ExpectedWorkers
 
 if TYPE_CHECKING:
     from distcnn.clusters.base import ClusterExecutor
     from distcnn.config import ClusterConfig
+    from distcnn.executor import ExpectedWorkers
 
 __all__ = ["expect_workers", "open_cluster"]
 
@@ -32,7 +32,7 @@ def open_cluster(config: "ClusterConfig") -> Iterator["ClusterExecutor"]:
         yield executor
 
 
-def expect_workers(config: "ClusterConfig") -> ExpectedWorkers:
+def expect_workers(config: "ClusterConfig") -> "ExpectedWorkers":
     """The workers that ``open_cluster`` would give; starts none.
 
     Raises
@@ -40,5 +40,8 @@ def expect_workers(config: "ClusterConfig") -> ExpectedWorkers:
     ClusterError : the backend is unknown, or cannot be asked.
     MissingExtra : what the backend needs is not installed.
     """
+    # Here, because the command line imports this package for the names of the backends alone.
+    from distcnn.executor import ExpectedWorkers
+
     backend = find_backend(config.backend).load()
     return ExpectedWorkers(backend.expected_workers(config), backend.worker_memory(config))
