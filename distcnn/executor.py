@@ -75,11 +75,13 @@ def worker_context(context: WorkerContext) -> Iterator[None]:
 class ExpectedWorkers:
     """What a plan may count on before a cluster is opened.
 
-    ``memory`` is what each worker gets [bytes]; None = there is no telling.
+    ``memory`` is what each worker gets [bytes]; None = there is no telling. ``threads``: how
+    many the arithmetic of each may use.
     """
 
     count: int = 1
     memory: int | None = None
+    threads: int = 1
 
 
 class Executor(Protocol):

@@ -62,7 +62,7 @@ def simulate_archive(
     from distcnn.clusters import open_cluster
     from distcnn.simulate import write_archive
 
-    with open_cluster(config.cluster) as executor:
+    with open_cluster(config.cluster, listener) as executor:
         return write_archive(
             out, stars, seed, config.simulate, executor=executor, listener=listener
         )
@@ -88,7 +88,7 @@ def ingest_archive(
     _must_exist(archive, "an archive folder")
     if restart:
         discard_unfinished(survey)
-    with open_cluster(config.cluster) as executor:
+    with open_cluster(config.cluster, listener) as executor:
         _report_dashboard(executor, listener)
         done = build_survey(archive, survey, config.ingest, executor=executor, listener=listener)
     # A hint for reports, not an identity: both may be moved together.
@@ -129,7 +129,7 @@ def train_package(
         if resume:
             raise UsageError("--resume and --restart", expected="one of them")
         training.discard_unfinished(package)
-    with open_cluster(config.cluster) as executor:
+    with open_cluster(config.cluster, listener) as executor:
         _report_dashboard(executor, listener)
         return training.train_package(
             survey,
@@ -165,7 +165,7 @@ def distil_package(
         training.discard_unfinished(small)
     # There is one student, so more workers than one would stand idle.
     cluster = config.cluster.model_copy(update={"workers": 1})
-    with open_cluster(cluster) as executor:
+    with open_cluster(cluster, listener) as executor:
         _report_dashboard(executor, listener)
         return training.distil_package(
             package,
@@ -216,7 +216,8 @@ def tune_survey(
     if restart:
         tune.discard_study(study)
     # Every trial learns from those before it, so none is chosen before a worker is free.
-    with open_cluster(config.cluster.model_copy(update={"in_flight": 1})) as executor:
+    alone = config.cluster.model_copy(update={"in_flight": 1})
+    with open_cluster(alone, listener) as executor:
         _report_dashboard(executor, listener)
         done = tune.tune(
             survey, study, config.train, config.tune, executor=executor, listener=listener
@@ -272,7 +273,7 @@ def predict_survey(
     plan.check()
     # A finished store needs no workers.
     where = config.cluster if plan.waiting else ClusterConfig(backend="serial")
-    with open_cluster(where) as executor:
+    with open_cluster(where, listener) as executor:
         _report_dashboard(executor, listener)
         return inference.predict(
             package, survey, predictions, config.predict, executor=executor, listener=listener

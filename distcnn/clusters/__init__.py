@@ -14,21 +14,29 @@ from distcnn.clusters.registry import find_backend
 if TYPE_CHECKING:
     from distcnn.clusters.base import ClusterExecutor
     from distcnn.config import ClusterConfig
+    from distcnn.events import Listener
     from distcnn.executor import ExpectedWorkers
 
 __all__ = ["expect_workers", "open_cluster"]
 
 
 @contextmanager
-def open_cluster(config: "ClusterConfig") -> Iterator["ClusterExecutor"]:
+def open_cluster(
+    config: "ClusterConfig", listener: "Listener | None" = None
+) -> Iterator["ClusterExecutor"]:
     """Start workers as configured; stop them and remove their files at exit.
+
+    ``listener`` hears how many have come while they start (None = nobody).
 
     Raises
     ------
     ClusterError : the backend is unknown, or its workers do not start.
     MissingExtra : what the backend needs is not installed.
     """
-    with find_backend(config.backend).load().open_executor(config) as executor:
+    from distcnn.events import silent
+
+    backend = find_backend(config.backend).load()
+    with backend.open_executor(config, listener or silent) as executor:
         yield executor
 
 
@@ -44,4 +52,6 @@ def expect_workers(config: "ClusterConfig") -> "ExpectedWorkers":
     from distcnn.executor import ExpectedWorkers
 
     backend = find_backend(config.backend).load()
-    return ExpectedWorkers(backend.expected_workers(config), backend.worker_memory(config))
+    return ExpectedWorkers(
+        backend.expected_workers(config), backend.worker_memory(config), config.threads
+    )

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from distcnn.config import ClusterConfig
+from distcnn.events import Listener
 from distcnn.executor import Executor
 
 
@@ -23,8 +24,13 @@ class Backend(Protocol):
     machine where the command was typed unless the workers will run there too.
     """
 
-    def open_executor(self, config: ClusterConfig) -> AbstractContextManager[ClusterExecutor]:
+    def open_executor(
+        self, config: ClusterConfig, listener: Listener
+    ) -> AbstractContextManager[ClusterExecutor]:
         """Start workers; stop them and remove their files at exit.
+
+        ``listener`` hears what is worth a word until they are there; see
+        ``dask_workers.arrival``.
 
         Raises
         ------

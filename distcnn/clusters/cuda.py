@@ -14,10 +14,11 @@ from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.clusters.dask_workers.settings import keeping_environment
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError, MissingExtra
+from distcnn.events import Listener, silent
 
 
 @contextmanager
-def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
+def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterator[DaskExecutor]:
     """One worker per GPU, or on the first ``config.workers`` of them, on the loopback interface.
 
     Raises
@@ -32,7 +33,7 @@ def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
     def start(config: ClusterConfig, workers: int, folder: Path) -> Any:
         return _start(cuda, config, workers, folder)
 
-    with keeping_environment(), local.open_workers(config, workers, start) as executor:
+    with keeping_environment(), local.open_workers(config, workers, start, listener) as executor:
         yield executor
 
 

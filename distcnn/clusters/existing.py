@@ -18,13 +18,15 @@ from typing import Any
 
 from distributed import Client
 
+from distcnn.clusters.dask_workers.arrival import wait_for_workers
 from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
+from distcnn.events import Listener, silent
 
 
 @contextmanager
-def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
+def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterator[DaskExecutor]:
     """Connect to a scheduler; its workers are left as they are at exit.
 
     Raises
@@ -33,7 +35,7 @@ def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
         within ``patience`` seconds.
     """
     with _connected(config) as client:
-        yield DaskExecutor(client, config, workers=_count(client, config))
+        yield DaskExecutor(client, config, workers=_count(client, config, listener))
 
 
 def expected_workers(config: ClusterConfig) -> int:
@@ -95,13 +97,13 @@ def _check_versions(client: Any, config: ClusterConfig) -> None:
         ) from None
 
 
-def _count(client: Any, config: ClusterConfig) -> int:
-    try:
-        client.wait_for_workers(1, timeout=config.patience)
-    except TimeoutError:
-        raise ClusterError(
-            f"the scheduler at {config.backend} has no worker",
-            expected=f"one within {config.patience:g} s",
-            cure=f"Start some: dask worker {config.backend} --nthreads 1",
-        ) from None
-    return len(client.nthreads())
+def _count(client: Any, config: ClusterConfig, listener: Listener = silent) -> int:
+    return wait_for_workers(
+        client,
+        1,
+        patience=config.patience,
+        listener=listener,
+        why=lambda: f"at the scheduler {config.backend}",
+        cure=f"Start some: dask worker {config.backend} --nthreads 1 --preload "
+        "distcnn.clusters.preload",
+    )

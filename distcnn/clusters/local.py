@@ -20,19 +20,20 @@ from distcnn.clusters.dask_workers.settings import dask_settings, thread_variabl
 from distcnn.clusters.dask_workers.start import close_at_once, start_workers
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
+from distcnn.events import Listener, silent
 
 STOP_TIMEOUT_S = 30.0
 
 
 @contextmanager
-def open_executor(config: ClusterConfig) -> Iterator[DaskExecutor]:
+def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterator[DaskExecutor]:
     """Workers on the loopback interface.
 
     Raises
     ------
     ClusterError : no further worker comes for a minute, or the dashboard cannot listen.
     """
-    with open_workers(config, expected_workers(config), _start) as executor:
+    with open_workers(config, expected_workers(config), _start, listener) as executor:
         yield executor
 
 
@@ -52,14 +53,17 @@ def worker_memory(config: ClusterConfig) -> int:
 
 @contextmanager
 def open_workers(
-    config: ClusterConfig, workers: int, start: Callable[[ClusterConfig, int, Path], Any]
+    config: ClusterConfig,
+    workers: int,
+    start: Callable[[ClusterConfig, int, Path], Any],
+    listener: Listener = silent,
 ) -> Iterator[DaskExecutor]:
     """The cluster that ``start`` makes of a scratch folder, with a client and an executor."""
     _check_address(config.dashboard)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
         stack.enter_context(dask.config.set(dask_settings(folder, config.threads)))
-        cluster, client = start_workers(lambda: start(config, workers, folder), workers)
+        cluster, client = start_workers(lambda: start(config, workers, folder), workers, listener)
         stack.push(partial(_stop, cluster, client))
         link = cluster.dashboard_link if config.dashboard is not None else None
         yield DaskExecutor(client, config, workers=workers, dashboard=link)

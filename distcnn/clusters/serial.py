@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import psutil
 
 from distcnn.config import ClusterConfig
+from distcnn.events import Listener, silent
 from distcnn.executor import SerialExecutor
 
 
@@ -16,7 +17,7 @@ class SerialCluster(SerialExecutor):
 
 
 @contextmanager
-def open_executor(config: ClusterConfig) -> Iterator[SerialCluster]:
+def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterator[SerialCluster]:
     """Nothing to start and nothing to stop."""
     yield SerialCluster(config.threads)
 

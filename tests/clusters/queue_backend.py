@@ -14,7 +14,7 @@ class QueueConfig(ClusterConfig):
 
 
 @contextmanager
-def open_executor(config):
+def open_executor(config, listener):
     yield SerialCluster(config.threads)
 
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 from distributed import Future, KilledWorker
 from distributed.client import ClosedClientError
 
+from distcnn.clusters.dask_workers.arrival import count_workers, nothing_known
 from distcnn.clusters.dask_workers.gang import RERUN, alive_workers, run_together
 from distcnn.clusters.dask_workers.private import submit
 from distcnn.clusters.dask_workers.task import attempt as run_attempt
@@ -36,15 +37,23 @@ class DaskExecutor:
     config : in_flight [tasks per worker], attempts, patience [s].
     workers : how many tasks run at the same time.
     dashboard : address of the dashboard, if any.
+    why : what the backend knows of workers that are lost (see ``arrival``).
     """
 
     def __init__(
-        self, client: Any, config: ClusterConfig, *, workers: int, dashboard: str | None = None
+        self,
+        client: Any,
+        config: ClusterConfig,
+        *,
+        workers: int,
+        dashboard: str | None = None,
+        why: Callable[[], str] = nothing_known,
     ) -> None:
         self.client = client
         self.config = config
         self.workers = workers
         self.dashboard = dashboard
+        self.why = why
 
     def __call__(
         self, function: Callable[[Task], Result], tasks: Iterable[Task]
@@ -97,7 +106,7 @@ class _Window(Generic[Task, Result]):
     """The tasks in flight for one call of an executor."""
 
     def __init__(self, executor: DaskExecutor, function: Callable[[Task], Result]) -> None:
-        self.client, self.config = executor.client, executor.config
+        self.client, self.config, self.why = executor.client, executor.config, executor.why
         self.size = executor.workers * executor.config.in_flight
         self.function = dumps(function)
         self.tries: dict[str, _Try[Task]] = {}
@@ -166,18 +175,15 @@ class _Window(Generic[Task, Result]):
             try:
                 return ask()
             except nothing_yet:
-                if self._count_alive():
+                if count_workers(self.client):
                     alive = monotonic()
             if monotonic() - alive > self.config.patience:
-                raise ClusterError(
-                    f"no worker has been alive for {self.config.patience:g} s", cure=RERUN
-                )
+                raise self._all_lost()
 
-    def _count_alive(self) -> int:
-        try:
-            return len(self.client.nthreads())
-        except (OSError, TimeoutError, RuntimeError) as error:
-            raise ClusterError(f"the scheduler does not answer ({error})", cure=RERUN) from error
+    def _all_lost(self) -> ClusterError:
+        known = self.why()
+        text = f"no worker has been alive for {self.config.patience:g} s"
+        return ClusterError(f"{text} ({known})" if known else text, cure=RERUN)
 
     def _given_up(self, ended: _Try[Task]) -> ClusterError:
         times = "once" if ended.attempt == 1 else f"{ended.attempt} times"

@@ -19,8 +19,10 @@ from typing import Any
 import psutil
 from distributed import Client, Status
 
+from distcnn.clusters.dask_workers.arrival import Arrival
 from distcnn.clusters.dask_workers.private import clusters_here, stop_loop
 from distcnn.errors import ClusterError, DistcnnError
+from distcnn.events import Listener, silent
 
 START_TIMEOUT_S = 60.0
 """Longest time in which no further worker comes."""
@@ -30,8 +32,12 @@ ABANDON_TIMEOUT_S = 2.0
 """Time for Dask to close what it has begun; what it leaves is killed."""
 
 
-def start_workers(start: Callable[[], Any], workers: int) -> tuple[Any, Any]:
+def start_workers(
+    start: Callable[[], Any], workers: int, listener: Listener = silent
+) -> tuple[Any, Any]:
     """The cluster that ``start`` makes and a client of it, once all ``workers`` are there.
+
+    ``listener`` hears how many came, if that takes long.
 
     Raises
     ------
@@ -39,7 +45,7 @@ def start_workers(start: Callable[[], Any], workers: int) -> tuple[Any, Any]:
     """
     _start_tracker()
     _check_semaphores()
-    starting = _Starting(start, workers)
+    starting = _Starting(start, workers, listener)
     try:
         return starting.wait()
     except BaseException:
@@ -50,8 +56,9 @@ def start_workers(start: Callable[[], Any], workers: int) -> tuple[Any, Any]:
 class _Starting:
     """A cluster that another thread is starting."""
 
-    def __init__(self, start: Callable[[], Any], workers: int) -> None:
+    def __init__(self, start: Callable[[], Any], workers: int, listener: Listener) -> None:
         self._start, self._workers = start, workers
+        self._arrival = Arrival(workers, listener)
         self._before = clusters_here(), set(_workers_below_here())
         self._over = threading.Event()
         self._made: tuple[Any, Any] | None = None
@@ -77,6 +84,7 @@ class _Starting:
         while not self._over.wait(POLL_S):
             if (now := self._count()) > came:
                 came, deadline = now, monotonic() + START_TIMEOUT_S
+            self._arrival.tell(came)
             if monotonic() > deadline:
                 raise no_workers(self._workers, f"{came} came, then none for {START_TIMEOUT_S:g} s")
         if self._made is not None:
