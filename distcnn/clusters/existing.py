@@ -9,7 +9,8 @@ Start them with our settings (see ``settings``, which says why), one thread each
     export OMP_NUM_THREADS=1
     dask worker tcp://ADDRESS:8786 --nworkers N --nthreads 1 --preload distcnn.clusters.preload
 
-Survey and package must lie on a file system that the workers and this machine share.
+Survey and package must lie on a file system that the workers and this machine share. A scheduler
+and workers that were started with certificates (``tls://``) are met with those of ``cluster.tls``.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from distributed import Client
 
 from distcnn.clusters.dask_workers.arrival import wait_for_workers
 from distcnn.clusters.dask_workers.executor import DaskExecutor
+from distcnn.clusters.dask_workers.security import check_answer, client_security
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 from distcnn.events import Listener, silent
@@ -76,8 +78,12 @@ def _connected(config: ClusterConfig) -> Iterator[Any]:
 
 def _connect(config: ClusterConfig) -> Any:
     connect: Callable[..., Any] = Client
+    security = client_security(config)
+    check_answer(config.backend, security)
     try:
-        return connect(config.backend, set_as_default=False, timeout=config.patience)
+        return connect(
+            config.backend, set_as_default=False, timeout=config.patience, security=security
+        )
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(
             f"no scheduler answers at {config.backend} ({error})",

@@ -1,6 +1,7 @@
 """Settings of how a run goes: its cluster, its listeners, its report, the demonstration."""
 
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import (
     Field,
@@ -8,6 +9,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
+    model_validator,
 )
 
 from distcnn.config.base import Frozen, LocalPath
@@ -17,6 +19,39 @@ from distcnn.errors import ClusterError
 
 if TYPE_CHECKING:
     from distcnn.clusters.registry import Row
+
+
+class TlsConfig(Frozen):
+    """Encryption between client, scheduler and workers, each of which shows a certificate."""
+
+    mode: Literal["auto", "on", "off"] = "auto"
+    """``auto``: on where the scheduler listens beyond the loopback interface. Whoever reaches a
+    scheduler that is not encrypted can run any code there. ``tls: off`` is short for this key."""
+    ca: Path | None = None
+    """Certificate of the authority that has signed those of all sides, a file in PEM. None = a
+    certificate is made for the run; of a scheduler that runs already, those of Dask's own
+    configuration (``distributed.comm.tls``)."""
+    cert: Path | None = None
+    """Certificate of this side and of the workers that it starts, a file in PEM."""
+    key: Path | None = None
+    """Key of ``cert``, a file in PEM that only you should be able to read."""
+
+    @property
+    def paths(self) -> dict[str, Path | None]:
+        """The files by their keys."""
+        return {"ca": self.ca, "cert": self.cert, "key": self.key}
+
+    @property
+    def files(self) -> bool:
+        """Whether certificates of the user are to be used."""
+        return any(self.paths.values()) and self.mode != "off"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # YAML's reading of ``on`` and ``off``
+            return {"mode": "on" if value else "off"}
+        return {"mode": value} if isinstance(value, str) else value
 
 
 class ClusterConfig(Frozen):
@@ -43,6 +78,8 @@ class ClusterConfig(Frozen):
     """Times a task is begun on workers that die under it before it is given up."""
     patience: float = Field(120.0, gt=0)
     """Time without a single worker alive after which the work is given up [s]."""
+    tls: TlsConfig = TlsConfig()
+    """Encryption between client, scheduler and workers."""
 
     @field_validator("backend")
     @classmethod

@@ -1,58 +1,15 @@
 """A scheduler and workers that run already."""
 
-import json
-import os
-import subprocess
-import sys
 import threading
-from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 import pytest
 from conformance.cluster_checks import WorkerChecks, meet, process, take_turns, wait_until
+from dask_processes import scheduler, worker
 
 from distcnn.clusters import expect_workers, open_cluster
-from distcnn.clusters.dask_workers.settings import thread_variables
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
-
-ROOT = Path(__file__).parents[2]
-SETTINGS = {
-    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
-    "DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING": "False",
-    **thread_variables(1),
-}
-
-
-@contextmanager
-def running(*arguments, folder):
-    """A process of Dask, in ``folder``; gone at exit with its children."""
-    with (folder / "log").open("ab") as log:
-        started = psutil.Popen(
-            [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]],
-            cwd=folder,
-            env={**os.environ, **SETTINGS, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield started
-    finally:
-        family = [started, *started.children(recursive=True)]
-        for one in family:
-            one.kill()
-        psutil.wait_procs(family, timeout=30)
-
-
-def worker(address, folder, name, *more):
-    return running(
-        *("dask_worker", address, "--nthreads", "1", "--name", name, "--no-dashboard"),
-        *("--host", "127.0.0.1", "--preload", "distcnn.clusters.preload", *more),
-        folder=folder,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +19,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(folder):
-    scheduler = (
-        *("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"),
-        *("--no-show", "--scheduler-file", "where.json"),
-    )
-    with running(*scheduler, folder=folder):
-        wait_until((folder / "where.json").exists)
-        wait_until(lambda: (folder / "where.json").read_text().rstrip().endswith("}"))
-        yield json.loads((folder / "where.json").read_text())["address"]
+    with scheduler(folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
