@@ -27,6 +27,7 @@ from distcnn.errors import DistcnnError, UsageError
 if TYPE_CHECKING:
     from distcnn.config import Config
     from distcnn.events import Listener
+    from distcnn.survey import Share
 
 DONE, ERROR, USAGE, QUARANTINED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -229,6 +230,14 @@ def predict(
         str | None,
         typer.Option(help="Use this engine instead of the fastest; `distcnn doctor PACKAGE`."),
     ] = None,
+    array: Annotated[
+        str | None,
+        typer.Option(
+            metavar="i/N",
+            help="Element i of a job array of N: compute its share alone, without a cluster; "
+            "'slurm' takes i and N from the variables of a Slurm array.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
     restart: Restart = False,
 ) -> None:
@@ -236,17 +245,41 @@ def predict(
     from distcnn import pipeline
 
     chosen = [f"predict.engine={engine}"] if engine else []
+    share = _share(array, restart)
+    if share is not None:
+        cluster = cluster or "serial"
     config = _configure(conf, [*(sets or []), *chosen], cluster)
     if dry_run:
-        plan = pipeline.plan_predictions(package, survey, predictions, config)
+        plan = pipeline.plan_predictions(package, survey, predictions, config, share=share)
         print(plan)
         plan.check()
         return
+    if share is not None:
+        with _listening(config) as listener:
+            part = pipeline.predict_share(
+                package, survey, predictions, config, listener, share=share
+            )
+        raise typer.Exit(_code(part.failed))
     with _listening(config) as listener:
         done = pipeline.predict_survey(
             package, survey, predictions, config, listener, restart=restart
         )
     raise typer.Exit(_code(done.failed))
+
+
+def _share(array: str | None, restart: bool) -> Share | None:
+    """The share of a job array's element that ``--array`` names, if it is given."""
+    if array is None:
+        return None
+    from distcnn.survey import Share
+
+    if restart:
+        raise UsageError(
+            "--array and --restart",
+            expected="one of them: every element would remove the work of the others",
+            cure="Remove the predictions before the array is submitted.",
+        )
+    return Share.of_slurm(os.environ) if array == "slurm" else Share.parse(array)
 
 
 @app.command()

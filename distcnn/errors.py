@@ -10,6 +10,7 @@
     ├── StoreError            a survey or prediction store cannot be used
     │   ├── StoreCorrupt      stored bytes do not match their checksum
     │   ├── RegionError       a region does not cover whole shards
+    │   ├── StoreBusy         another run writes to the store
     │   └── FingerprintMismatch   the store was begun from other input or settings
     ├── PackageError          a trained package cannot be used
     │   ├── DigestMismatch    a file is not the one the manifest names
@@ -95,6 +96,10 @@ class StoreCorrupt(StoreError):
 
 class RegionError(StoreError):
     """A region does not cover whole shards of its store."""
+
+
+class StoreBusy(StoreError):
+    """Another run writes to the store."""
 
 
 class FingerprintMismatch(StoreError):

@@ -187,8 +187,13 @@ class FileLock:
         _HELD.add(self)
 
     @classmethod
-    def acquire(cls, path: Path) -> "FileLock":
+    def acquire(cls, path: Path, *, shared: bool = False, claim: bool = True) -> "FileLock":
         """Lock the file, made if it is not there; its folder has to be. Never waits.
+
+        Parameters
+        ----------
+        shared : others may hold it too, if they share it.
+        claim : where there are no locks, make a file instead; else nothing is held there.
 
         Raises
         ------
@@ -198,16 +203,17 @@ class FileLock:
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
                 os.close(descriptor)
                 raise LockHeld.by(holder, path) from None
             except OSError as error:
                 os.close(descriptor)
                 if error.errno not in _NO_LOCKS:
                     raise OSError(error.errno, error.strerror, str(path)) from error
-                return cls(path, None, _claim(path))
+                return cls(path, None, _claim(path) if claim else None)
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -217,7 +223,8 @@ class FileLock:
                 break
             os.close(descriptor)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, _me().encode(), 0)
+        # Of one width, for those who share it may write at the same time.
+        os.pwrite(descriptor, f"{_me():80}".encode() if shared else _me().encode(), 0)
         return cls(path, descriptor)
 
     def release(self) -> None:

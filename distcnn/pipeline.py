@@ -24,8 +24,9 @@ from distcnn.location import Location
 if TYPE_CHECKING:
     from distcnn.checks import Checked
     from distcnn.evaluation import EvaluationData
-    from distcnn.inference import Forecast, Plan, PredictSummary, VerifySummary
+    from distcnn.inference import Forecast, Plan, PredictSummary, ShareSummary, VerifySummary
     from distcnn.ingest import IngestSummary
+    from distcnn.survey import Share
     from distcnn.training import DistilSummary, TrainPlan, TrainSummary
     from distcnn.training.tuning.study import Study
 
@@ -240,15 +241,27 @@ def _draw_study(study: "Study") -> None:
 
 
 @_on_this_machine
-def plan_predictions(package: Path, survey: Path, predictions: Path, config: Config) -> "Plan":
-    """What ``predict`` would do; prints as text."""
+def plan_predictions(
+    package: Path,
+    survey: Path,
+    predictions: Path,
+    config: Config,
+    *,
+    share: "Share | None" = None,
+) -> "Plan":
+    """What ``predict`` would do, or the element of a job array with this share; prints as text."""
     from distcnn import inference
     from distcnn.clusters import expect_workers
 
     _must_exist(package, "a package")
     _must_exist(survey, "a survey store")
     return inference.plan(
-        package, survey, predictions, config.predict, lambda: expect_workers(config.cluster)
+        package,
+        survey,
+        predictions,
+        config.predict,
+        lambda: expect_workers(config.cluster),
+        share=share,
     )
 
 
@@ -275,9 +288,47 @@ def predict_survey(
     where = config.cluster if plan.waiting else ClusterConfig(backend="serial")
     with open_cluster(where, listener) as executor:
         _report_dashboard(executor, listener)
-        return inference.predict(
+        done = inference.predict(
             package, survey, predictions, config.predict, executor=executor, listener=listener
         )
+    if done.merged:  # as the last element of a job array would have done
+        listener(Notice(str(inference.verify(predictions, config.predict, listener))))
+    return done
+
+
+@_on_this_machine
+def predict_share(
+    package: Path,
+    survey: Path,
+    predictions: Path,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    share: "Share",
+) -> "ShareSummary":
+    """Compute the share of one element of a job array; the last one completes and verifies."""
+    from distcnn import inference
+    from distcnn.clusters import open_cluster
+
+    plan = plan_predictions(package, survey, predictions, config, share=share)
+    listener(Notice(str(plan)))
+    plan.check()
+    where = config.cluster if plan.waiting else ClusterConfig(backend="serial")
+    with open_cluster(where) as executor:
+        _report_dashboard(executor, listener)
+        done = inference.predict_share(
+            package,
+            survey,
+            predictions,
+            config.predict,
+            share=share,
+            executor=executor,
+            listener=listener,
+        )
+    listener(Notice(str(done)))
+    if done.whole is not None:
+        listener(Notice(str(inference.verify(predictions, config.predict, listener))))
+    return done
 
 
 @_on_this_machine

@@ -1,5 +1,6 @@
 """From package and survey to predictions, and the proof that they are what they should be."""
 
+from distcnn.inference.array import ShareSummary, predict_share
 from distcnn.inference.forecast import Forecast, forecast
 from distcnn.inference.plan import Plan, plan
 from distcnn.inference.predict import PredictSummary, predict, table_of_engines
@@ -10,11 +11,13 @@ __all__ = [
     "Forecast",
     "Plan",
     "PredictSummary",
+    "ShareSummary",
     "VerifySummary",
     "discard_unfinished",
     "forecast",
     "plan",
     "predict",
+    "predict_share",
     "table_of_engines",
     "verify",
 ]

@@ -13,12 +13,12 @@ from distcnn.executor import ExpectedWorkers
 from distcnn.formatting import format_bytes
 from distcnn.inference.batching import Batching, WorkerNeeds, choose_batching
 from distcnn.inference.compatibility import check_compatible, check_conditions
-from distcnn.inference.prediction_store import fingerprint, finished_regions
+from distcnn.inference.prediction_store import fingerprint, finished_regions, has_engine
 from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pairs
 from distcnn.schema import LABEL, NAME, NAME_BYTES, PAIR, PREDICTION_VARIABLES
-from distcnn.survey import Store
+from distcnn.survey import Share, Store
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Plan:
 
     Sizes in bytes. ``memory_needed`` is for one worker, an upper bound;
     ``worker_memory`` what one gets (None = not known). ``fingerprint``: from
-    what the predictions are made, as their store will say.
+    what the predictions are made, as their store will say. ``stars``: of the survey;
+    ``stars_asked``: of the regions that count here.
     """
 
     package: Path
@@ -37,6 +38,7 @@ class Plan:
     labels: tuple[str, ...]
     regions: int
     done: int
+    stars_asked: int
     stars_waiting: int
     bytes_to_read: int
     bytes_to_write: int
@@ -52,6 +54,8 @@ class Plan:
     missing: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     fingerprint: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    share: Share | None = None
+    """The element of a job array whose regions and stars these are; None = all of them."""
 
     @property
     def waiting(self) -> int:
@@ -106,6 +110,12 @@ class Plan:
         yield "survey", f"{self.survey}: {self.stars:,} stars"
         yield "package", f"{self.package}: {self.members} members, {', '.join(self.labels)}"
         yield "writes to", str(self.predictions)
+        if self.share is not None:
+            element, count = self.share.element, self.share.count
+            yield (
+                "share",
+                f"element {element} of {count}: one region in {count}, from number {element}",
+            )
         yield "regions", f"{self.regions:,}: {self.done:,} done, {self.waiting:,} waiting"
         yield "stars", f"{self.stars_waiting:,} to compute"
         found = " (the fastest that reproduces the package)" if self.engine == "auto" else ""
@@ -134,10 +144,13 @@ def plan(
     predictions: Path,
     config: PredictConfig,
     expect: Callable[[], ExpectedWorkers] = ExpectedWorkers,
+    *,
+    share: Share | None = None,
 ) -> Plan:
     """What ``predict`` would do. Changes nothing.
 
     ``expect`` tells what workers there will be; it is asked only if there is work for them.
+    ``share``: of one element of a job array.
 
     Raises
     ------
@@ -145,9 +158,8 @@ def plan(
     StoreError : the survey or the prediction store cannot be used.
     FingerprintMismatch : the prediction store was begun from other input or settings.
     """
-    return plan_opened(
-        Package.load(package), Store.open(survey, "survey"), predictions, config, expect
-    )
+    opened, source = Package.load(package), Store.open(survey, "survey")
+    return plan_opened(opened, source, predictions, config, expect, share=share)
 
 
 def plan_opened(
@@ -156,18 +168,23 @@ def plan_opened(
     predictions: Path,
     config: PredictConfig,
     expect: Callable[[], ExpectedWorkers],
+    *,
+    share: Share | None = None,
 ) -> Plan:
     """The same, for a package and a survey that are open."""
     missing = check_compatible(package.spec, survey)
     notices = check_conditions(package.manifest.survey, package.spec, survey, config.accept)
     requested = fingerprint(package, survey, config, predictions)
     done = finished_regions(predictions, requested)
-    regions = survey.regions()
-    waiting = sum(region.size for region in regions if region.name not in done)
+    regions = list(share.of(survey.regions())) if share else survey.regions()
+    share_stars = sum(region.size for region in regions) if share else survey.stars
+    left = [region.size for region in regions if region.name not in done]
+    waiting = sum(left)
     workers = expect() if waiting else ExpectedWorkers(0)
     per_star = bytes_per_star(len(package.labels), named="name" in survey.variables)
     needs = WorkerNeeds.of(package, survey, _variables_read(package, survey), per_star)
-    batching = _batching(needs, config, workers, predictions if done else None)
+    begun = bool(done) or (share is not None and has_engine(predictions))
+    batching = _batching(needs, config, workers, predictions if begun else None)
     return Plan(
         package=package.path,
         survey=survey.path,
@@ -175,7 +192,8 @@ def plan_opened(
         stars=survey.stars,
         labels=tuple(package.labels),
         regions=len(regions),
-        done=len(done),
+        done=len(regions) - len(left),
+        stars_asked=share_stars,
         stars_waiting=waiting,
         bytes_to_read=_bytes_to_read(package, survey, waiting),
         bytes_to_write=waiting * per_star,
@@ -191,6 +209,7 @@ def plan_opened(
         missing=tuple(missing),
         notices=tuple(notices),
         fingerprint=requested,
+        share=share,
     )
 
 

@@ -4,7 +4,7 @@ The driver hands out regions, notes in the ledger what is stored, and never touc
 itself. The same command again goes on where the ledger ends.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -62,6 +62,8 @@ class PredictSummary:
     parity: float
     batch: int
     flagged: Mapping[str, int] = field(default_factory=dict)
+    merged: int = 0
+    """Regions taken over from the elements of job arrays."""
 
     def __str__(self) -> str:
         lines = [
@@ -103,32 +105,36 @@ def predict(
     plan.check()
     fingerprint = dict(plan.fingerprint)
     with open_prediction_store(opened, source, predictions, config, fingerprint) as found:
-        store, ledger = found
+        store, ledger, merged = found
         if plan.batching != Batching.of_store(store):
             store.annotate({"batching": plan.batching.to_json()})
         complete = store.attrs.get("complete") and not plan.waiting
         if complete:
             listener(Notice(f"{predictions.name} is complete already; nothing to do"))
         else:
-            _announce(plan, listener)
-            run = _open_run(opened, source, store, config, plan.batching)
-            run = _with_engine(functions, run, store, ledger, executor, listener=listener)
-            recorder, waiting = _Recorder(ledger, listener), _waiting(store, ledger)
-            _compute_all(functions, run, waiting, executor, recorder, attempts=config.attempts)
+            announce(plan, listener)
+            run = open_run(opened, source, store, config, plan.batching)
+            waiting = _waiting(store.regions(), ledger.done)
+            first = next(waiting, None)
+            run = with_engine(functions, run, store, first, executor=executor, listener=listener)
+            recorder = Recorder(ledger, listener)
+            waiting = _waiting(store.regions(), ledger.done)
+            compute_all(functions, run, waiting, executor, recorder, attempts=config.attempts)
         totals = RunSummary.of(ledger)
         if not complete:
             _finish(store, ledger, totals, listener)
-        return _summary(store, totals, plan, perf_counter() - start)
+        return replace(_summary(store, totals, plan, perf_counter() - start), merged=merged)
 
 
-def _waiting(store: Store, ledger: Ledger) -> Iterator[Region]:
+def _waiting(regions: Iterable[Region], done: Container[str]) -> Iterator[Region]:
     """Regions that are not stored yet; the ledger is asked only when a region's turn comes."""
-    return (region for region in store.regions() if region.name not in ledger.done)
+    return (region for region in regions if region.name not in done)
 
 
-def _announce(plan: Plan, listener: Listener) -> None:
-    done = plan.stars - plan.stars_waiting
-    listener(StageStarted(STAGE, plan.stars, "stars", done))
+def announce(plan: Plan, listener: Listener) -> None:
+    """Tell how much there is to do, and what is odd about it."""
+    done = plan.stars_asked - plan.stars_waiting
+    listener(StageStarted(STAGE, plan.stars_asked, "stars", done))
     if plan.done:
         listener(Notice(f"{plan.done} of {plan.regions} regions are stored from an earlier run"))
     if plan.missing:
@@ -138,9 +144,10 @@ def _announce(plan: Plan, listener: Listener) -> None:
         listener(Notice(notice))
 
 
-def _open_run(
+def open_run(
     package: Package, survey: Store, store: Store, config: PredictConfig, batching: Batching
 ) -> PredictionRun:
+    """What all regions of a run have in common; the engine is still to be chosen."""
     return PredictionRun(
         survey=survey.location.address,
         predictions=store.location.address,
@@ -175,17 +182,19 @@ def table_of_engines(package: Path, config: PredictConfig) -> str:
     return str(select_and_cache(package_key(opened, config), batch))
 
 
-def _with_engine(
+def with_engine(
     functions: WorkerFunctions,
     run: PredictionRun,
     store: Store,
-    ledger: Ledger,
-    executor: Executor,
+    first: Region | None,
     *,
+    executor: Executor,
     listener: Listener,
 ) -> PredictionRun:
-    """Let a worker select the engine; a run that is resumed keeps the one it was begun with."""
-    first = next(_waiting(store, ledger), None)
+    """Let a worker select the engine on the region ``first``; None = there is nothing to do.
+
+    A run that is resumed keeps the one it was begun with.
+    """
     if first is not None and not store.attrs["engine"].get("candidate"):
         task = RegionTask(first, lenient=True)
         (result,) = executor(partial(functions.engines, run), [task])
@@ -202,12 +211,12 @@ def _note_engine(selection: EngineSelection, store: Store, listener: Listener) -
     store.annotate({"engine": store.attrs["engine"] | found | names})
 
 
-def _compute_all(
+def compute_all(
     functions: WorkerFunctions,
     run: PredictionRun,
     waiting: Iterable[Region],
     executor: Executor,
-    recorder: "_Recorder",
+    recorder: "Recorder",
     *,
     attempts: int,
 ) -> None:
@@ -231,7 +240,7 @@ def _pass(
     function: Callable[[RegionTask], RegionResult],
     waiting: Iterable[Region],
     executor: Executor,
-    recorder: "_Recorder",
+    recorder: "Recorder",
 ) -> Iterator[tuple[Region, BaseException]]:
     """Try every region once; yields those that failed."""
     for result in executor(function, map(RegionTask, waiting)):
@@ -244,16 +253,18 @@ def _pass(
 
 
 @dataclass
-class _Recorder:
+class Recorder:
     """Notes a stored region in the ledger, then reports it to the listener."""
 
     ledger: Ledger
     listener: Listener
     attempt: int = 1
     reported_halving: bool = False
+    note: Callable[[RegionResult], None] = lambda _: None
 
     def __call__(self, result: RegionResult) -> None:
         self.ledger.record(result.region.name, **result.to_json())
+        self.note(result)
         batch, planned = result.batch, result.planned_batch
         if batch < planned and not self.reported_halving:
             self.reported_halving = True

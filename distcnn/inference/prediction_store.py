@@ -4,9 +4,10 @@ The store exists whole before the first star is computed. Its fingerprint says f
 survey, by which package and how; another fingerprint is an error, never a mixture.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 
 from distcnn import __version__
 from distcnn.config import PredictConfig
-from distcnn.errors import LockHeld, StoreError
+from distcnn.errors import LockHeld, StoreBusy, StoreError
+from distcnn.files import FileLock
 from distcnn.inference.compatibility import survey_digest
 from distcnn.labels import ATTRIBUTE, label_info
 from distcnn.location import Location
@@ -31,10 +33,29 @@ from distcnn.schema import (
     Flag,
     Variable,
 )
-from distcnn.survey import Coordinate, Layout, Ledger, Store, check_fingerprint, create_store
+from distcnn.survey import (
+    LEDGER,
+    Coordinate,
+    Layout,
+    Ledger,
+    Share,
+    Store,
+    begin_element,
+    check_fingerprint,
+    create_store,
+    merge_elements,
+    stored_regions,
+)
 
 Attrs = dict[str, Any]
-LEDGER, LOCK, DEAD_LETTERS = "ledger.jsonl", "lock", "dead_letters.jsonl"
+LOCK, DEAD_LETTERS = "lock", "dead_letters.jsonl"
+BEGIN_LOCK = "lock.begin"
+"""Held by the element of a job array that chooses engine and batches for all."""
+POLL_S = 0.5
+CREATION_TIMEOUT_S = 120.0
+"""Longest wait for a store that another element of the array makes."""
+BEGIN_TIMEOUT_S = 900.0
+"""Longest wait for an engine that another element chooses; a dead one frees its lock."""
 MAX_CHUNK_STARS = 16_384
 """Most stars in a chunk of predictions, unless the survey's chunks have more."""
 FINGERPRINT_VERSION = 2
@@ -174,15 +195,17 @@ def finished_regions(predictions: Path, requested: Attrs) -> Mapping[str, Attrs]
     if not Location.parse(predictions).exists():
         return {}
     store = Store.open(predictions, "predictions")
-    done = _stored_regions(store)
+    done = stored_regions(store)
     if done or store.attrs.get("complete"):
         _check_begun(store, requested)
     return done
 
 
-def _stored_regions(store: Store) -> Mapping[str, Attrs]:
-    path = store.private / LEDGER
-    return Ledger.read(path).done if path.exists() else {}
+def has_engine(predictions: Path) -> bool:
+    """Whether the engine and the batches of the store there are chosen."""
+    if not Location.parse(predictions).exists():
+        return False
+    return bool(Store.open(predictions, "predictions").attrs["engine"].get("candidate"))
 
 
 def _check_begun(store: Store, requested: Attrs) -> None:
@@ -215,8 +238,10 @@ def discard_unfinished(predictions: Path) -> None:
 @contextmanager
 def open_prediction_store(
     package: Package, survey: Store, predictions: Path, config: PredictConfig, requested: Attrs
-) -> Iterator[tuple[Store, Ledger]]:
+) -> Iterator[tuple[Store, Ledger, int]]:
     """The prediction store and its ledger, locked; ``requested``: the fingerprint.
+
+    The number is that of regions taken over from elements of job arrays.
 
     Raises
     ------
@@ -232,18 +257,19 @@ def open_prediction_store(
         store = create_store(predictions, layout(package, survey, predictions, config, requested))
     with _write_lock(store):
         ledger = Ledger.open(store.private / LEDGER, requested)
+        merged = merge_elements(store, ledger)
         attrs = provenance(package, survey, predictions, requested)
         if any(store.attrs.get(name) != value for name, value in attrs.items()):
             store.annotate(attrs)  # package or survey were moved since
         store.location.remove_drafts()
-        yield store, ledger
+        yield store, ledger, merged
 
 
 def _discard_empty(predictions: Path, requested: Attrs) -> None:
     """Remove a store of another fingerprint in which nothing was stored."""
     store = Store.open(predictions, "predictions")
     same = store.attrs.get("fingerprint", {}) == requested
-    if not same and not store.attrs.get("complete") and not _stored_regions(store):
+    if not same and not store.attrs.get("complete") and not stored_regions(store):
         discard_unfinished(predictions)
 
 
@@ -251,10 +277,93 @@ def _discard_empty(predictions: Path, requested: Attrs) -> None:
 def _write_lock(store: Store) -> Iterator[None]:
     try:
         lock = (store.private / LOCK).lock()
-    except LockHeld:
-        raise StoreError(
-            f"{store.location.name} is being written by another run",
-            cure="Wait for it, or use another output path.",
-        ) from None
+    except LockHeld as held:
+        raise _busy(f"{store.location.name} is being written by another run", held) from None
     with lock:
         yield
+
+
+def _busy(what: str, held: LockHeld) -> StoreBusy:
+    holder = held.problem.partition(" is held by ")[2]
+    return StoreBusy(
+        f"{what} ({holder})" if holder else what, cure="Wait for it, or use another output path."
+    )
+
+
+@contextmanager
+def open_share(
+    share: Share, store: Store, requested: Attrs
+) -> Iterator[tuple[Mapping[str, Attrs], Callable[[], Ledger]]]:
+    """For one element: what all have stored so far, and how to begin a ledger of its own.
+
+    Elements share the lock of the store, so that no run without ``--array`` begins meanwhile.
+
+    Raises
+    ------
+    StoreBusy : such a run writes to the store, or this element is at work already.
+    """
+    folder = store.private.local_path
+    try:
+        lock = FileLock.acquire(folder / LOCK, shared=True, claim=False)
+    except LockHeld as held:
+        raise _busy(f"{store.location.name} is being written by a whole run", held) from None
+    with lock:
+        try:
+            own = FileLock.acquire(folder / f"lock.{share.name}", claim=False)
+        except LockHeld as held:
+            raise _busy(f"element {share} is at work already", held) from None
+        try:
+            yield stored_regions(store), lambda: begin_element(store, share, requested)
+        finally:
+            own.remove()
+
+
+def create_or_await(
+    package: Package, survey: Store, predictions: Path, config: PredictConfig, requested: Attrs
+) -> Store:
+    """The prediction store, made by the first element that comes.
+
+    Raises
+    ------
+    FingerprintMismatch : the store was begun from another survey or package, or otherwise.
+    LockHeld : whoever makes it does not come to an end.
+    StoreError : the disk refuses.
+    """
+    location, deadline = Location.parse(predictions), monotonic() + CREATION_TIMEOUT_S
+    while not location.exists():
+        try:
+            create_store(predictions, layout(package, survey, predictions, config, requested))
+        except LockHeld:
+            if monotonic() > deadline:
+                raise
+            sleep(POLL_S)
+        except StoreError:
+            if not location.exists():  # else another element was faster
+                raise
+    store = Store.open(predictions, "predictions")
+    _check_begun(store, requested)
+    return store
+
+
+def begin_once(store: Store, begin: Callable[[Store], None]) -> Store:
+    """Let one element choose the engine for all, by ``begin``; the others wait for it.
+
+    Raises
+    ------
+    LockHeld : the one that chooses does not come to an end.
+    """
+    deadline = monotonic() + BEGIN_TIMEOUT_S
+    while not store.attrs["engine"].get("candidate"):
+        try:
+            lock = FileLock.acquire(store.private.local_path / BEGIN_LOCK)
+        except LockHeld:
+            if monotonic() > deadline:
+                raise
+            sleep(POLL_S)
+            store = Store.open(store.location, "predictions")
+            continue
+        with lock:
+            store = Store.open(store.location, "predictions")
+            if not store.attrs["engine"].get("candidate"):
+                begin(store)
+    return store

@@ -24,13 +24,13 @@ from distcnn.inference.compatibility import survey_digest
 from distcnn.inference.compute import RegionTask, block_rows, blocks, compute
 from distcnn.inference.package_cache import get_cached
 from distcnn.inference.predict import package_key
-from distcnn.inference.prediction_store import DEAD_LETTERS, LEDGER
+from distcnn.inference.prediction_store import DEAD_LETTERS
 from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED
 from distcnn.inference.summary import dead_letters
 from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.schema import Status
-from distcnn.survey import Ledger, Region, RegionResult, Store
+from distcnn.survey import LEDGER, Ledger, Region, RegionResult, Store
 
 STAGE = "verify"
 Opened = TypeVar("Opened")

@@ -3,30 +3,45 @@
 from distcnn.files import bytes_below, files_below
 from distcnn.survey.conditions import CONDITIONS, spectra_conditions
 from distcnn.survey.create import create_store
+from distcnn.survey.element_ledgers import (
+    LEDGER,
+    ElementProgress,
+    array_progress,
+    begin_element,
+    merge_elements,
+    stored_regions,
+)
 from distcnn.survey.layout import Coordinate, Layout, Quantised, float_dtype, to_float32
 from distcnn.survey.ledger import Ledger, check_fingerprint
 from distcnn.survey.region_result import RegionResult
-from distcnn.survey.regions import Region, tile
+from distcnn.survey.regions import Region, Share, tile
 from distcnn.survey.rows import STAR_KEY, RowKey
 from distcnn.survey.store import Store
 
 __all__ = [
     "CONDITIONS",
+    "LEDGER",
     "STAR_KEY",
     "Coordinate",
+    "ElementProgress",
     "Layout",
     "Ledger",
     "Quantised",
     "Region",
     "RegionResult",
     "RowKey",
+    "Share",
     "Store",
+    "array_progress",
+    "begin_element",
     "bytes_below",
     "check_fingerprint",
     "create_store",
     "files_below",
     "float_dtype",
+    "merge_elements",
     "spectra_conditions",
+    "stored_regions",
     "tile",
     "to_float32",
 ]

@@ -17,6 +17,7 @@ import os
 import re
 import zlib
 from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ _DIGESTS = {
 """What a digest in a fingerprint stands for: by itself it tells nobody what differs."""
 
 _CURE = "Use another output path, or remove this one to begin again."
+LINES_AT_ONCE = 4096
+"""Lines that are forced to disk together where one ledger takes over another."""
 SORT_AFTER_NAMES = 1 << 14
 """New names of an index that wait in a dict until they are sorted in."""
 _LINE_BEGIN = b'{"name":"'
@@ -139,12 +142,30 @@ class Ledger:
         self._append({"name": name, "digest": digest, **facts})
         self.done.note(name, place)
 
+    def absorb(self, other: "Ledger") -> int:
+        """Take over what another ledger of the run has and this one lacks; returns how many tasks.
+
+        The other one may be removed afterwards: the lines are on disk.
+        """
+        new = (pair for pair in other.done.items() if pair[0] not in self.done)
+        taken = 0
+        while block := list(islice(new, LINES_AT_ONCE)):
+            place = self.path.stat().st_size
+            lines = [_line({"name": name, **facts}) for name, facts in block]
+            self._write(b"".join(lines))
+            for (name, _), line in zip(block, lines, strict=True):
+                self.done.note(name, place)
+                place += len(line)
+            taken += len(block)
+        return taken
+
     def _append(self, entry: dict[str, Any]) -> None:
-        text = json.dumps(entry, separators=(",", ":"))
-        line = f"{zlib.crc32(text.encode()):08x} {text}\n"
+        self._write(_line(entry))
+
+    def _write(self, lines: bytes) -> None:
         try:
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(line)
+            with self.path.open("ab") as stream:
+                stream.write(lines)
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
@@ -375,6 +396,11 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, bytes, int]]:
                 begin = end
     except OSError as error:
         raise _unreadable(path, error) from None
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    text = json.dumps(entry, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
 def _name_of(text: bytes) -> str:

@@ -1,6 +1,7 @@
 """Runs that are killed on purpose: scripts of test_inference_kill, each in a process of its own.
 
 killed.py again FOLDER SEED     one process, killed at one disk operation after another
+killed.py array FOLDER SEED     as again, but every life is one of the three elements of an array
 killed.py client FOLDER         two workers; the client is killed after the second region
 killed.py worker FOLDER         two workers; one is killed in the middle of storing a region
 killed.py run FOLDER WORKERS    nobody is killed
@@ -21,7 +22,7 @@ from distcnn.clusters import open_cluster
 from distcnn.config import ClusterConfig
 from distcnn.events import RegionStored
 from distcnn.survey import Ledger
-from tests.inference.small import go
+from tests.inference.small import go, go_share
 
 # A life ends at the latest after so many disk operations: making the store takes about 60,
 # storing a region 16.
@@ -75,7 +76,18 @@ class Mortal:
 
 def again(folder, seed):
     """Live, die, live again, until the work is done; prints how many lives that took."""
+    print(live(folder, np.random.default_rng(int(seed)), partial(go, folder)))
+
+
+def array(folder, seed):
+    """Three elements, one after the other, each until its share is done."""
     rng = np.random.default_rng(int(seed))
+    elements = [partial(go_share, folder, f"{element}/3") for element in (2, 1, 3)]
+    print(sum(live(folder, rng, element) for element in elements))
+
+
+def live(folder, rng, work):
+    """How many lives it takes until the work is done."""
     lives = 0
     while True:
         lives += 1
@@ -84,12 +96,11 @@ def again(folder, seed):
         child = os.fork()
         if child == 0:
             with Mortal(operations):
-                go(folder)
+                work()
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status == 0:
-            print(lives)
-            return
+            return lives
         if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
             sys.exit(f"life {lives} ended with status {status}")
 
@@ -140,5 +151,7 @@ def run(folder, workers):
 
 
 if __name__ == "__main__":
-    what = {"again": again, "client": client, "worker": worker, "run": run}[sys.argv[1]]
+    what = {"again": again, "array": array, "client": client, "worker": worker, "run": run}[
+        sys.argv[1]
+    ]
     what(Path(sys.argv[2]), *sys.argv[3:])

@@ -6,7 +6,7 @@ import numpy as np
 
 from distcnn.config import NetworkConfig, PredictConfig, QualityConfig
 from distcnn.executor import SerialExecutor
-from distcnn.inference import predict
+from distcnn.inference import predict, predict_share
 from distcnn.model import (
     Ensemble,
     InputSpec,
@@ -18,7 +18,16 @@ from distcnn.model import (
 )
 from distcnn.quality import Quality
 from distcnn.schema import SURVEY_VARIABLES
-from distcnn.survey import STAR_KEY, Coordinate, Layout, Ledger, Quantised, Region, create_store
+from distcnn.survey import (
+    STAR_KEY,
+    Coordinate,
+    Layout,
+    Ledger,
+    Quantised,
+    Region,
+    Share,
+    create_store,
+)
 
 STARS, SHARD, CHUNK, PIXELS, XP = 150, 32, 8, 60, 6
 LABELS = ("teff", "logg", "mh")
@@ -136,6 +145,14 @@ def go(folder, config=CONFIG, executor=None, listener=None, **paths):
     at |= {"predictions": folder / "predictions.zarr", **paths}
     more = {} if listener is None else {"listener": listener}
     return predict(**at, config=config, executor=executor or SerialExecutor(), **more)
+
+
+def go_share(folder, share, config=CONFIG, executor=None, **options):
+    """Predict one element's share in a folder made like ``made``."""
+    at = {"package": folder / "package", "survey": folder / "survey.zarr"}
+    at |= {"predictions": folder / "predictions.zarr"}
+    options = {"executor": executor or SerialExecutor(), **options}
+    return predict_share(**at, config=config, share=Share.parse(share), **options)
 
 
 def recorded(folder):

@@ -59,6 +59,14 @@ def test_a_run_killed_at_any_moment_again_and_again_ends_with_the_same_bits(made
     assert_undisturbed(inputs, made)
 
 
+def test_elements_of_an_array_killed_at_any_moment_end_with_the_same_bits(made, inputs):
+    lives = int(killed("array", inputs, 5))
+    assert lives > 6
+    assert_undisturbed(inputs, made)
+    private = inputs / "predictions.zarr" / ".distcnn"
+    assert not list(private.glob("ledger.*-of-*"))
+
+
 @pytest.mark.slow
 def test_a_client_killed_over_two_workers_is_continued_by_one(made, inputs):
     killed("client", inputs, code=-signal.SIGKILL)

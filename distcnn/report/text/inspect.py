@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from distcnn.evaluation.baseline_table import is_baselines, read_baselines, read
 from distcnn.formatting import format_bytes
 from distcnn.report.text.package import describe_package
 from distcnn.schema import Flag
-from distcnn.survey import Ledger, Store, bytes_below
+from distcnn.survey import ElementProgress, Store, array_progress, bytes_below, stored_regions
 
 _QUIET = {"coordinates", "format", "kind", "complete", "limits", "flag_texts"}
 
@@ -53,6 +53,7 @@ def _store(store: Store) -> Iterator[str]:
     kind = "survey" if store.attrs["kind"] == "survey" else "prediction store"
     yield f"{store.path}: a {kind} of {store.stars:,} stars"
     yield f"  complete      {_completeness(store)}"
+    yield from _elements(array_progress(store))
     yield f"  size on disk  {format_bytes(bytes_below(store.path))}"
     yield f"  layout        shards of {store.shard_stars:,} stars, chunks of {store.chunk_stars:,}"
     yield "  dimensions    " + ", ".join(f"{k} {v:,}" for k, v in store.sizes.items())
@@ -66,9 +67,21 @@ def _store(store: Store) -> Iterator[str]:
 def _completeness(store: Store) -> str:
     if store.attrs.get("complete"):
         return "yes"
-    ledger = store.private / "ledger.jsonl"
-    done = len(Ledger.read(ledger).done) if ledger.exists() else 0
+    done = len(stored_regions(store))
     return f"no, {done} of {len(store.regions())} regions; the same command again goes on"
+
+
+def _elements(progress: Sequence[ElementProgress]) -> Iterator[str]:
+    """How far every element of a job array is, those that are done in one line."""
+    for count in dict.fromkeys(one.share.count for one in progress):
+        elements = [one for one in progress if one.share.count == count]
+        done = [str(one.share.element) for one in elements if one.done == one.regions]
+        yield f"  array of {count:<4d} elements done: {' '.join(done) or 'none'}"
+        yield from (
+            f"                element {one.share}: {one.done} of {one.regions} regions"
+            for one in elements
+            if one.done < one.regions
+        )
 
 
 def _with_unit(store: Store, name: str) -> str:
