@@ -88,14 +88,20 @@ Restart = Annotated[
 Moved = Annotated[Path | None, typer.Option(help="If it was moved.")]
 Truth = Annotated[Path | None, typer.Option(help="truth.parquet of a simulation.")]
 Baselines = Annotated[Path | None, typer.Option(help="Table of `distcnn compare`.")]
-Cluster = Annotated[str | None, typer.Option(help=f"Where the work runs. {backends_help()}.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"Where the work runs: one of the following, or a YAML file with a section cluster. "
+        f"{backends_help()}.",
+    ),
+]
 
 
 def _configure(conf: Path | None, sets: list[str] | None, cluster: str | None = None) -> Config:
     from distcnn.config import load_config
 
-    chosen = [f"cluster.backend={cluster}"] if cluster else []
-    return load_config(conf, [*(sets or []), *chosen])
+    return load_config(conf, sets or [], cluster)
 
 
 @contextmanager

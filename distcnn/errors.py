@@ -46,7 +46,8 @@ class DistcnnError(Exception):
         parts = [self.problem.rstrip(".")]
         if self.expected:
             parts.append(f"expected {self.expected.rstrip('.')}")
-        text = ": ".join(parts) + "."
+        text = ": ".join(parts)
+        text += "" if text.endswith("?") else "."
         return f"{text} {self.cure}" if self.cure else text
 
     def __reduce__(self) -> tuple[object, ...]:

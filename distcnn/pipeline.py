@@ -16,7 +16,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from distcnn.config import ClusterConfig, Config
+from distcnn.config import Config, SerialConfig
 from distcnn.errors import UsageError
 from distcnn.events import Listener, Notice, silent
 from distcnn.location import Location
@@ -165,7 +165,7 @@ def distil_package(
     if restart:
         training.discard_unfinished(small)
     # There is one student, so more workers than one would stand idle.
-    cluster = config.cluster.model_copy(update={"workers": 1})
+    cluster = config.cluster.replaced(workers=1)
     with open_cluster(cluster, listener) as executor:
         _report_dashboard(executor, listener)
         return training.distil_package(
@@ -217,7 +217,7 @@ def tune_survey(
     if restart:
         tune.discard_study(study)
     # Every trial learns from those before it, so none is chosen before a worker is free.
-    alone = config.cluster.model_copy(update={"in_flight": 1})
+    alone = config.cluster.replaced(in_flight=1)
     with open_cluster(alone, listener) as executor:
         _report_dashboard(executor, listener)
         done = tune.tune(
@@ -285,7 +285,7 @@ def predict_survey(
     listener(Notice(str(plan)))
     plan.check()
     # A finished store needs no workers.
-    where = config.cluster if plan.waiting else ClusterConfig(backend="serial")
+    where = config.cluster if plan.waiting else SerialConfig()
     with open_cluster(where, listener) as executor:
         _report_dashboard(executor, listener)
         done = inference.predict(
@@ -313,8 +313,8 @@ def predict_share(
     plan = plan_predictions(package, survey, predictions, config, share=share)
     listener(Notice(str(plan)))
     plan.check()
-    where = config.cluster if plan.waiting else ClusterConfig(backend="serial")
-    with open_cluster(where) as executor:
+    where = config.cluster if plan.waiting else SerialConfig()
+    with open_cluster(where, listener) as executor:
         _report_dashboard(executor, listener)
         done = inference.predict_share(
             package,

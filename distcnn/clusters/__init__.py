@@ -13,7 +13,7 @@ from distcnn.clusters.registry import find_backend
 
 if TYPE_CHECKING:
     from distcnn.clusters.base import ClusterExecutor
-    from distcnn.config import ClusterConfig
+    from distcnn.config import BackendConfig
     from distcnn.events import Listener
     from distcnn.executor import ExpectedWorkers
 
@@ -22,7 +22,7 @@ __all__ = ["expect_workers", "open_cluster"]
 
 @contextmanager
 def open_cluster(
-    config: "ClusterConfig", listener: "Listener | None" = None
+    config: "BackendConfig", listener: "Listener | None" = None
 ) -> Iterator["ClusterExecutor"]:
     """Start workers as configured; stop them and remove their files at exit.
 
@@ -40,7 +40,7 @@ def open_cluster(
         yield executor
 
 
-def expect_workers(config: "ClusterConfig") -> "ExpectedWorkers":
+def expect_workers(config: "BackendConfig") -> "ExpectedWorkers":
     """The workers that ``open_cluster`` would give; starts none.
 
     Raises

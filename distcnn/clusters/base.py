@@ -1,9 +1,8 @@
 """What a cluster backend is: the functions its module has, and the executor they open."""
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
-from distcnn.config import ClusterConfig
 from distcnn.events import Listener
 from distcnn.executor import Executor
 
@@ -18,14 +17,15 @@ class ClusterExecutor(Executor, Protocol):
 
 
 class Backend(Protocol):
-    """A module of this folder. ``config`` is the ``cluster`` section of the configuration.
+    """A module of this folder. ``config`` is the ``cluster`` section of the configuration, of the
+    model that the row of the backend names.
 
     A plan asks what to expect before anything is started, so nothing here may look at the
     machine where the command was typed unless the workers will run there too.
     """
 
     def open_executor(
-        self, config: ClusterConfig, listener: Listener
+        self, config: Any, listener: Listener
     ) -> AbstractContextManager[ClusterExecutor]:
         """Start workers; stop them and remove their files at exit.
 
@@ -39,7 +39,7 @@ class Backend(Protocol):
         """
         ...
 
-    def expected_workers(self, config: ClusterConfig) -> int:
+    def expected_workers(self, config: Any) -> int:
         """How many workers ``open_executor`` would give; starts none.
 
         Raises
@@ -48,7 +48,7 @@ class Backend(Protocol):
         """
         ...
 
-    def worker_memory(self, config: ClusterConfig) -> int:
+    def worker_memory(self, config: Any) -> int:
         """Memory that a worker gets [bytes]; what needs more is killed, or fails.
 
         Raises

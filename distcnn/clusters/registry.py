@@ -11,10 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from distcnn.errors import ClusterError
+from distcnn.formatting import did_you_mean
 
 if TYPE_CHECKING:
     from distcnn.clusters.base import Backend
-    from distcnn.config import ClusterConfig
+    from distcnn.config import BackendConfig
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Row:
 
     ``extra``: what must be installed for it. ``schemes``: set where the backend is asked for by
     an address (SCHEME://HOST:PORT) instead of its name. ``settings``: the name of its own
-    configuration model in ``module``, a subclass of ``ClusterConfig``; None = it has the common
-    keys only.
+    configuration model in ``module`` (or of another, as ``MODULE:NAME``), a subclass of
+    ``ClusterConfig``; None = it has the common keys only.
     """
 
     name: str
@@ -57,24 +58,43 @@ class Row:
                 cure="Mend or move the file.",
             ) from error
 
-    def load_settings(self) -> "type[ClusterConfig]":
-        """The model of its configuration section."""
+    def load_settings(self) -> "type[BackendConfig]":
+        """The model of its configuration section; loads nothing of its extra."""
         if self.settings is None:
             from distcnn.config import ClusterConfig
 
             return ClusterConfig
-        return cast("type[ClusterConfig]", getattr(self.load(), self.settings))
+        module, _, name = self.settings.rpartition(":")
+        holder = import_module(module) if module else self.load()
+        return cast("type[BackendConfig]", getattr(holder, name))
 
 
 ROWS = (
-    Row("local", "distcnn.clusters.local", "Dask workers on this machine, one per core"),
-    Row("cuda", "distcnn.clusters.cuda", "a Dask worker per GPU of this machine", extra="cuda"),
-    Row("serial", "distcnn.clusters.serial", "in the process of the command, without workers"),
+    Row(
+        "local",
+        "distcnn.clusters.local",
+        "Dask workers on this machine, one per core",
+        settings="distcnn.config.run:LocalConfig",
+    ),
+    Row(
+        "cuda",
+        "distcnn.clusters.cuda",
+        "a Dask worker per GPU of this machine",
+        extra="cuda",
+        settings="distcnn.config.run:CudaConfig",
+    ),
+    Row(
+        "serial",
+        "distcnn.clusters.serial",
+        "in the process of the command, without workers",
+        settings="distcnn.config.run:SerialConfig",
+    ),
     Row(
         "existing",
         "distcnn.clusters.existing",
         "the workers of a Dask scheduler that runs already",
         schemes=("tcp", "tls"),
+        settings="distcnn.config.run:ExistingConfig",
     ),
 )
 
@@ -89,7 +109,11 @@ def find_backend(backend: str) -> Row:
     for row in ROWS:
         if row.takes(backend):
             return row
-    raise ClusterError(f"there is no cluster backend {backend!r}", expected=known_backends())
+    raise ClusterError(
+        f"there is no cluster backend {backend!r}",
+        expected=known_backends(),
+        cure=did_you_mean(backend, [row.name for row in ROWS if not row.schemes]),
+    )
 
 
 def known_backends() -> str:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import psutil
 
-from distcnn.config import ClusterConfig
+from distcnn.config import BackendConfig
 from distcnn.events import Listener, silent
 from distcnn.executor import SerialExecutor
 
@@ -17,16 +17,16 @@ class SerialCluster(SerialExecutor):
 
 
 @contextmanager
-def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterator[SerialCluster]:
+def open_executor(config: BackendConfig, listener: Listener = silent) -> Iterator[SerialCluster]:
     """Nothing to start and nothing to stop."""
     yield SerialCluster(config.threads)
 
 
-def expected_workers(config: ClusterConfig) -> int:
+def expected_workers(config: BackendConfig) -> int:
     """The process of the command alone."""
     return SerialCluster.workers
 
 
-def worker_memory(config: ClusterConfig) -> int:
+def worker_memory(config: BackendConfig) -> int:
     """What is free on this machine now [bytes]: no one watches over this process."""
     return int(psutil.virtual_memory().available)

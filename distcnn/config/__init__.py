@@ -1,10 +1,20 @@
 """Configuration: one frozen, validated model per stage."""
 
 from distcnn.config.base import Bytes, Frozen, parse_bytes
-from distcnn.config.load import Config, conf_folder, load_config, to_yaml
+from distcnn.config.load import Config, load_config, to_yaml
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig
-from distcnn.config.run import ClusterConfig, DemoConfig, MonitorConfig, ReportConfig
+from distcnn.config.run import (
+    BackendConfig,
+    ClusterConfig,
+    CudaConfig,
+    DemoConfig,
+    ExistingConfig,
+    LocalConfig,
+    MonitorConfig,
+    ReportConfig,
+    SerialConfig,
+)
 from distcnn.config.simulate import DefectConfig, ReleaseGridConfig, SimulateConfig
 from distcnn.config.survey import (
     CutConfig,
@@ -29,22 +39,27 @@ from distcnn.config.train import (
     TrainConfig,
     TuneConfig,
 )
+from distcnn.config.yaml_file import conf_folder
 
 __all__ = [
     "AugmentConfig",
+    "BackendConfig",
     "Bytes",
     "ClusterConfig",
     "Config",
+    "CudaConfig",
     "CutConfig",
     "DefectConfig",
     "DemoConfig",
     "DistilConfig",
     "DistributeConfig",
+    "ExistingConfig",
     "FilesConfig",
     "Frozen",
     "GridConfig",
     "IngestConfig",
     "LabelsConfig",
+    "LocalConfig",
     "MonitorConfig",
     "NetworkConfig",
     "OptimiserConfig",
@@ -56,6 +71,7 @@ __all__ = [
     "ReportConfig",
     "ResourcesConfig",
     "SentinelsConfig",
+    "SerialConfig",
     "SimulateConfig",
     "SplitConfig",
     "StoreConfig",

@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 from distcnn.config.base import Frozen, parse_bytes
 from distcnn.config.load import Config
 from distcnn.config.resources import Follows, followers
-from distcnn.config.run import ClusterConfig, own_cluster_models
+from distcnn.config.run import BackendConfig, ClusterConfig, SerialConfig, own_cluster_models
 from distcnn.formatting import format_bytes
 
 HEAD = """# Settings
@@ -52,9 +52,27 @@ def _former_names() -> Iterator[str]:
 
 def _own_keys_of_backends() -> Iterator[str]:
     for name, model in own_cluster_models().items():
+        yield f"## `cluster` with `backend: {name}`\n\n{_paragraphs(model)}\n"
         common = ClusterConfig.model_fields
-        yield f"## `cluster` with `backend: {name}`\n\n{inspect.getdoc(model)}\n"
-        yield from _table({k: field for k, field in model.model_fields.items() if k not in common})
+        fields = model.model_fields.items()
+        own = {key: field for key, field in fields if not _is_same(field, common.get(key))}
+        if issubclass(model, SerialConfig):
+            names = [f"`{k}`" for k in model.model_fields if not _is_former(common[k])]
+            yield f"Of the keys above it has {' and '.join(names)}.\n"
+        own.pop("backend", None)
+        if own:
+            yield from _table(own)
+
+
+def _paragraphs(model: type[Frozen]) -> str:
+    return (inspect.getdoc(model) or "").replace("``", "`")
+
+
+def _is_same(field: FieldInfo, other: FieldInfo | None) -> bool:
+    return other is not None and (field.description, field.get_default()) == (
+        other.description,
+        other.get_default(),
+    )
 
 
 def _sections(model: type[Frozen], prefix: str) -> Iterator[str]:
@@ -69,6 +87,7 @@ def _sections(model: type[Frozen], prefix: str) -> Iterator[str]:
     for name, field in fields:
         below = _below(field)
         if below is not None:
+            below = ClusterConfig if below is BackendConfig else below
             yield f"## `{prefix}{name}`{_remark(field)}\n\n{_sentence(field)}\n"
             yield from _sections(below, f"{prefix}{name}.")
             if below is ClusterConfig:

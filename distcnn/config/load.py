@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from functools import reduce
-from importlib import resources
 from operator import getitem
 from pathlib import Path
 from typing import Any, Self
@@ -11,19 +10,23 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from distcnn.config.base import Frozen
+from distcnn.config.cluster_choice import put_below
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig, redundant, settle
 from distcnn.config.run import (
     AnyClusterConfig,
-    ClusterConfig,
+    BackendConfig,
     DemoConfig,
+    LocalConfig,
     MonitorConfig,
     ReportConfig,
+    cluster_model,
     own_cluster_models,
 )
 from distcnn.config.simulate import SimulateConfig
 from distcnn.config.survey import IngestConfig
 from distcnn.config.train import DistilConfig, TrainConfig, TuneConfig
+from distcnn.config.yaml_file import conf_folder, parse_yaml, read_yaml
 from distcnn.errors import ConfigError
 from distcnn.formatting import did_you_mean
 
@@ -47,7 +50,7 @@ class Config(Frozen):
     """``distcnn predict`` and ``distcnn verify``."""
     report: ReportConfig = ReportConfig()
     """``distcnn report``."""
-    cluster: AnyClusterConfig = ClusterConfig()
+    cluster: AnyClusterConfig = LocalConfig()
     """``--cluster``."""
     monitor: MonitorConfig = MonitorConfig()
     """Who hears of progress, beside the console; every command."""
@@ -65,20 +68,18 @@ class Config(Frozen):
         return self
 
 
-def conf_folder() -> Path:
-    """Folder of the configurations that come with distcnn (wheel or checkout)."""
-    package = Path(str(resources.files("distcnn")))
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
-def load_config(path: str | Path | None = None, sets: Iterable[str] = ()) -> Config:
+def load_config(
+    path: str | Path | None = None, sets: Iterable[str] = (), cluster: str | None = None
+) -> Config:
     """Read a configuration and override single values.
 
     Parameters
     ----------
     path : YAML file, or the bare name of one that comes with distcnn (``demo``); None = defaults.
     sets : ``section.key=value`` texts; values are YAML.
+    cluster : where the work runs: a preset of ``conf/clusters``, a YAML file with the sections
+        ``cluster`` and ``resources``, or the address of a scheduler; the keys of ``path`` and of
+        ``sets`` go before its own. None = as these say.
 
     Raises
     ------
@@ -86,18 +87,20 @@ def load_config(path: str | Path | None = None, sets: Iterable[str] = ()) -> Con
     """
     sets = tuple(sets)
     tree: dict[str, Any] = {}
-    lines: dict[str, int] = {}
+    places: dict[str, str] = {}
     origin = "defaults"
     if path is not None:
         found = _find(Path(path))
         origin = str(found)
-        tree, lines = _read(found)
+        tree, places = read_yaml(found)
+    if cluster is not None:
+        tree, places = put_below(tree, places, cluster)
     for text in sets:
         _override(tree, text)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise _explain(error, origin, lines, sets) from None
+        raise _explain(error, origin, places, sets, tree) from None
 
 
 def to_yaml(config: Config, title: str) -> str:
@@ -125,61 +128,6 @@ def _find(path: Path) -> Path:
     )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree, lines = _parsed(text, str(path))
-    # Of a date that is none (2022-13-45) the library says ValueError.
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path} is not readable as YAML ({error})") from None
-    if tree is None:
-        return {}, lines
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds a {type(tree).__name__}", expected="sections of keys")
-    return tree, lines
-
-
-def _parsed(text: str, origin: str) -> tuple[Any, dict[str, int]]:
-    """What a YAML text holds, and the line of every key.
-
-    Raises
-    ------
-    ConfigError : a key stands twice in one section; YAML itself would forget the first.
-    ValueError, yaml.YAMLError, RecursionError : it is no YAML, or holds itself.
-    """
-    node = yaml.compose(text)
-    lines: dict[str, int] = {}
-    if node is not None:
-        _note_lines(node, "", lines, origin)
-    return yaml.safe_load(text), lines
-
-
-def _note_lines(node: yaml.Node, prefix: str, lines: dict[str, int], origin: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        own = dict[str, int]()
-        for key, value in node.value:
-            name, line = f"{prefix}{_text_of(key)}", key.start_mark.line + 1
-            if name in own:
-                raise _given_twice(name, own[name], line, origin)
-            own[name] = lines[name] = line
-            _note_lines(value, f"{name}.", lines, origin)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _note_lines(value, f"{prefix}{index}.", lines, origin)
-
-
-def _text_of(key: yaml.Node) -> str:
-    return key.value if isinstance(key, yaml.ScalarNode) else str(key.start_mark)
-
-
-def _given_twice(name: str, first: int, line: int, origin: str) -> ConfigError:
-    return ConfigError(
-        f"{origin}, line {line}: {name!r} is given again; it stands in line {first} already",
-        expected="every key once in its section",
-        cure="Put what both have into one of them, and remove the other.",
-    )
-
-
 def _override(tree: dict[str, Any], text: str) -> None:
     key, sign, value = text.partition("=")
     if not sign:
@@ -192,30 +140,36 @@ def _override(tree: dict[str, Any], text: str) -> None:
             raise ConfigError(f"--set {text!r}: {name!r} is a value, not a section")
         place = below
     try:
-        place[last] = _parsed(value, f"--set {text}")[0]
+        place[last] = parse_yaml(value, f"--set {text}")[0]
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"--set {text!r} is not readable as YAML ({error})") from None
 
 
 def _explain(
-    error: ValidationError, origin: str, lines: dict[str, int], sets: tuple[str, ...]
+    error: ValidationError,
+    origin: str,
+    places: dict[str, str],
+    sets: tuple[str, ...],
+    tree: dict[str, Any],
 ) -> ConfigError:
     # A misspelt key often makes another one missing: the misspelling is the cause.
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
-    where = _place_of(first["loc"], origin, lines, sets)
+    where = _place_of(first["loc"], origin, places, sets)
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] != "extra_forbidden":
         message = first["msg"].removeprefix("Value error, ")
         message = message[0].lower() + message[1:]
         return ConfigError(f"{where}: {key} = {first['input']!r}{more}", expected=message)
-    names = sorted(_fields_at(first["loc"][:-1]))
+    names = sorted(_fields_at(first["loc"][:-1], tree))
     cure = did_you_mean(str(first["loc"][-1]), names, f"Known here: {', '.join(names)}.")
+    if first["loc"][:-1] == ("cluster",):
+        cure = _of_another_backend(str(first["loc"][-1])) or cure
     return ConfigError(f"{where}: unknown key {key!r}{more}", cure=cure)
 
 
 def _place_of(
-    path: tuple[int | str, ...], origin: str, lines: dict[str, int], sets: tuple[str, ...]
+    path: tuple[int | str, ...], origin: str, places: dict[str, str], sets: tuple[str, ...]
 ) -> str:
     """The --set, or file and line, of the key; of its section where the key is missing."""
     given = {text.partition("=")[0].strip(): text for text in sets}
@@ -223,20 +177,26 @@ def _place_of(
         name = ".".join(map(str, path[:length]))
         if name in given:
             return f"--set {given[name]}"
-        if name in lines:
-            return f"{origin}, line {lines[name]}"
+        if name in places:
+            return places[name]
     return origin
 
 
-def _fields_at(path: tuple[int | str, ...]) -> set[str]:
+def _fields_at(path: tuple[int | str, ...], tree: dict[str, Any]) -> set[str]:
     """Names of the fields of the section at ``path``, following its type annotations."""
     models: list[Any] = [Config]
     for part in path:
         fields = [m.model_fields[part] for m in models if str(part) in m.model_fields]
         models = [m for field in fields for m in _models_in(field.annotation)] or models
-    if ClusterConfig in models:
-        models = [ClusterConfig, *own_cluster_models().values()]
+    if BackendConfig in models:
+        models = [cluster_model(tree["cluster"].get("backend", "local"))]
     return {name for model in models for name in model.model_fields}
+
+
+def _of_another_backend(key: str) -> str:
+    """The cure for a key of the section ``cluster`` that other backends have; else empty."""
+    having = [name for name, model in own_cluster_models().items() if key in model.model_fields]
+    return f"It is a key of {' and '.join(having)}: choose that with --cluster." if having else ""
 
 
 def _models_in(annotation: Any) -> list[Any]:

@@ -1,7 +1,7 @@
 """Settings of how a run goes: its cluster, its listeners, its report, the demonstration."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     Field,
@@ -54,22 +54,41 @@ class TlsConfig(Frozen):
         return {"mode": value} if isinstance(value, str) else value
 
 
-class ClusterConfig(Frozen):
-    """Where the work runs: the keys that every backend has.
-
-    A backend with keys of its own (a queue, an image) has a subclass, named in its row of
-    ``distcnn.clusters.registry``.
-    """
+class BackendConfig(Frozen):
+    """Where the work runs: the keys that every backend has."""
 
     backend: str = "local"
     """``local`` starts Dask workers on this machine, ``cuda`` one per GPU of it; ``serial`` runs
     in this very process; ``tcp://HOST:PORT`` takes the workers of a scheduler that runs already."""
-    workers: int | None = Field(None, ge=1)
-    """Worker processes; None = as many as there are cores for their threads, or one per GPU."""
     memory_limit: WorkerMemory = WORKER_BYTES
     """Now ``resources.memory``."""
     threads: WorkerThreads = 1
     """Now ``resources.threads``."""
+    rates: str = "cpu-core-avx2"
+    """What a core of a worker is, or a worker with a GPU, as ``conf/devices/rates.yaml`` names
+    it; only ``distcnn plan --devices`` asks."""
+
+    @field_validator("backend")
+    @classmethod
+    def _is_known(cls, backend: str) -> str:
+        _row(backend)
+        return backend
+
+    def replaced(self, **values: object) -> Self:
+        """A copy with other values of those keys that this backend has."""
+        known = {key: value for key, value in values.items() if key in type(self).model_fields}
+        return self.model_copy(update=known)
+
+
+class ClusterConfig(BackendConfig):
+    """The keys that every backend with workers has.
+
+    One with keys of its own (a queue, an image) has a subclass, named in its row of
+    ``distcnn.clusters.registry``.
+    """
+
+    workers: int | None = Field(None, ge=1)
+    """Worker processes; None = as many as the backend finds cores for their threads, or GPUs."""
     dashboard: str | None = "127.0.0.1:0"
     """Address of the Dask dashboard (loopback, any free port); None = no dashboard."""
     in_flight: int = Field(2, ge=1)
@@ -77,15 +96,57 @@ class ClusterConfig(Frozen):
     attempts: int = Field(3, ge=1)
     """Times a task is begun on workers that die under it before it is given up."""
     patience: float = Field(120.0, gt=0)
-    """Time without a single worker alive after which the work is given up [s]."""
+    """Time in which no further worker comes while they start, or without a single one alive,
+    after which the work is given up [s]."""
     tls: TlsConfig = TlsConfig()
     """Encryption between client, scheduler and workers."""
 
-    @field_validator("backend")
+
+class LocalConfig(ClusterConfig):
+    """Dask workers on this machine, which listen on the loopback interface only."""
+
+    workers: int | None = Field(None, ge=1)
+    """Worker processes; None = as many as there are cores for their threads."""
+
+
+class CudaConfig(LocalConfig):
+    """A Dask worker per GPU of this machine."""
+
+    backend: str = "cuda"
+    """See above."""
+    workers: int | None = Field(None, ge=1)
+    """Worker processes, on the first GPUs; None = one per GPU."""
+
+
+class SerialConfig(BackendConfig):
+    """No workers: all work is done in the process of the command, one task after the other.
+
+    The keys of workers are read, for the sake of files that are used with other backends too,
+    and mean nothing here.
+    """
+
+    backend: str = "serial"
+    """See above."""
+
+    @model_validator(mode="before")
     @classmethod
-    def _is_known(cls, backend: str) -> str:
-        _row(backend)
-        return backend
+    def _without_workers(cls, section: Any) -> Any:
+        if not isinstance(section, dict):
+            return section
+        return {k: v for k, v in section.items() if k not in _OF_WORKERS}
+
+
+_OF_WORKERS = ClusterConfig.model_fields.keys() - BackendConfig.model_fields.keys()
+
+
+class ExistingConfig(ClusterConfig):
+    """The workers of a Dask scheduler that runs already; they are left as they are."""
+
+    workers: int | None = Field(None, ge=1)
+    """Workers to wait for, ``patience`` seconds after the last that came; None = those that are
+    there, and at least one."""
+    dashboard: str | None = None
+    """Not used: there is the dashboard of the scheduler, if it has one."""
 
 
 def _row(backend: str) -> "Row":
@@ -96,29 +157,39 @@ def _row(backend: str) -> "Row":
     try:
         return find_backend(backend)
     except ClusterError as error:
-        raise ValueError(error.expected) from None
+        raise ValueError(f"{error.expected}. {error.cure}".strip()) from None
 
 
-def _of_its_backend(value: Any, usual: ValidatorFunctionWrapHandler) -> ClusterConfig:
+def cluster_model(backend: str) -> type[BackendConfig]:
+    """The model of the section ``cluster`` that asks for ``backend``.
+
+    Raises
+    ------
+    ValueError : there is no such backend; says which there are.
+    """
+    return _row(backend).load_settings()
+
+
+def _of_its_backend(value: Any, usual: ValidatorFunctionWrapHandler) -> BackendConfig:
     """A section is read by the model of the backend it asks for."""
     backend = value.get("backend", "local") if isinstance(value, dict) else None
     if not isinstance(backend, str):
-        return cast(ClusterConfig, usual(value))
+        return cast(BackendConfig, usual(value))
     try:
-        model = _row(backend).load_settings()
-    except ValueError:
-        return cast(ClusterConfig, usual(value))
+        model = cluster_model(backend)
+    except ValueError:  # no other key can be judged: this error alone is told
+        return BackendConfig.model_validate({"backend": backend})
     return model.model_validate(value)
 
 
-def own_cluster_models() -> dict[str, type[ClusterConfig]]:
-    """The models of the backends that have keys of their own, by the name of the backend."""
+def own_cluster_models() -> dict[str, type[BackendConfig]]:
+    """The models of the backends, by what a user writes for the backend."""
     from distcnn.clusters.registry import ROWS
 
-    return {row.name: row.load_settings() for row in ROWS if row.settings is not None}
+    return {row.written: row.load_settings() for row in ROWS}
 
 
-AnyClusterConfig = Annotated[SerializeAsAny[ClusterConfig], WrapValidator(_of_its_backend)]
+AnyClusterConfig = Annotated[SerializeAsAny[BackendConfig], WrapValidator(_of_its_backend)]
 """The section ``cluster``: of the model that its ``backend`` has."""
 
 

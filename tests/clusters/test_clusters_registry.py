@@ -9,7 +9,7 @@ from conformance.cluster_checks import ClusterChecks
 
 from distcnn.clusters import open_cluster, registry
 from distcnn.clusters.registry import ROWS, Row, backends_help, find_backend
-from distcnn.config import ClusterConfig, load_config, to_yaml
+from distcnn.config import BackendConfig, ClusterConfig, load_config, to_yaml
 from distcnn.config.describe import describe
 from distcnn.errors import ClusterError, ConfigError
 
@@ -26,7 +26,7 @@ class TestEveryRow:
             assert getattr(backend, name).__doc__
 
     def test_its_settings_are_those_of_a_cluster(self, row):
-        assert issubclass(row.load_settings(), ClusterConfig)
+        assert issubclass(row.load_settings(), BackendConfig)
 
     def test_its_extra_can_be_installed(self, row):
         assert row.extra is None or row.extra in EXTRAS
@@ -52,6 +52,11 @@ def test_an_unknown_backend_lists_those_there_are(name):
     assert "cuda (pip install 'distcnn[cuda]')" in text
     assert "or tcp://HOST:PORT" in text
     assert "pattern" not in text
+
+
+def test_a_misspelt_backend_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"Did you mean 'local'\?$"):
+        load_config(None, ["cluster.backend=locl"])
 
 
 def test_a_typing_error_in_a_file_is_found_by_its_line(tmp_path):
@@ -95,7 +100,8 @@ class TestANewBackend(ClusterChecks):
         assert load_config(path) == whole
 
     def test_its_key_is_unknown_to_the_others(self):
-        with pytest.raises(ConfigError, match=r"unknown key 'cluster\.queue'"):
+        said = r"unknown key 'cluster\.queue'.*It is a key of queue"
+        with pytest.raises(ConfigError, match=said):
             load_config(None, ["cluster.queue=night"])
 
     def test_a_misspelt_key_of_its_own_names_the_nearest(self):
