@@ -74,14 +74,14 @@ class WorkerNeeds:
     pixels: int
 
     @classmethod
-    def of(cls, package: Package, survey: Store, names: list[str], per_star: int) -> Self:
-        """For the variables ``names`` of a survey; ``per_star``: bytes of a star's results."""
+    def of(cls, package: Package, survey: Store, names: list[str], results: int) -> Self:
+        """For the variables ``names`` of a survey; ``results``: bytes of a region's results."""
         widths = {name: int(np.prod(survey.shape(name)[1:])) for name in names}
         return cls(
             weights=sum((package.location / name).size() for name in package.manifest.files),
             inputs=sum(widths.values()),
             stored=sum(width * survey.itemsize(name) for name, width in widths.items()),
-            results=min(survey.shard_stars, survey.stars) * per_star,
+            results=results,
             chunk=survey.chunk_stars,
             pixels=package.spec.pixels,
         )

@@ -13,7 +13,12 @@ from distcnn.executor import ExpectedWorkers
 from distcnn.formatting import format_bytes
 from distcnn.inference.batching import Batching, WorkerNeeds, choose_batching
 from distcnn.inference.compatibility import check_compatible, check_conditions
-from distcnn.inference.prediction_store import fingerprint, finished_regions, has_engine
+from distcnn.inference.prediction_store import (
+    fingerprint,
+    finished_regions,
+    has_engine,
+    regions_of,
+)
 from distcnn.location import Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pairs
@@ -176,13 +181,15 @@ def plan_opened(
     notices = check_conditions(package.manifest.survey, package.spec, survey, config.accept)
     requested = fingerprint(package, survey, config, predictions)
     done = finished_regions(predictions, requested)
-    regions = list(share.of(survey.regions())) if share else survey.regions()
+    tiles = regions_of(survey, predictions)
+    regions = list(share.of(tiles)) if share else tiles
     share_stars = sum(region.size for region in regions) if share else survey.stars
     left = [region.size for region in regions if region.name not in done]
     waiting = sum(left)
     workers = expect() if waiting else ExpectedWorkers(0)
     per_star = bytes_per_star(len(package.labels), named="name" in survey.variables)
-    needs = WorkerNeeds.of(package, survey, _variables_read(package, survey), per_star)
+    results = per_star * min(tiles.step, survey.stars)
+    needs = WorkerNeeds.of(package, survey, _variables_read(package, survey), results)
     begun = bool(done) or (share is not None and has_engine(predictions))
     batching = _batching(needs, config, workers, predictions if begun else None)
     return Plan(

@@ -40,11 +40,13 @@ from distcnn.survey import (
     Ledger,
     Share,
     Store,
+    Tiles,
     begin_element,
     check_fingerprint,
     create_store,
     merge_elements,
     stored_regions,
+    tile,
 )
 
 Attrs = dict[str, Any]
@@ -58,6 +60,11 @@ BEGIN_TIMEOUT_S = 900.0
 """Longest wait for an engine that another element chooses; a dead one frees its lock."""
 MAX_CHUNK_STARS = 16_384
 """Most stars in a chunk of predictions, unless the survey's chunks have more."""
+MIN_REGIONS = 64
+"""Regions that a survey is cut into at least, if they do not become too small: at the end of a
+run every worker but one waits for the last region."""
+MIN_REGION_STARS = 4096
+"""Below this the fixed costs of a region (files, a task, a line in the ledger) would show."""
 FINGERPRINT_VERSION = 2
 SETTINGS_WITHOUT_EFFECT = {
     "device": "chooses hardware, as the cluster does; the store keeps its engine on any device",
@@ -116,8 +123,8 @@ def layout(
     return Layout(
         kind="predictions",
         sizes={STAR: survey.stars, LABEL: labels.size, PAIR: pairs.size, NAME: NAME_BYTES},
-        chunk_stars=_chunk(survey.chunk_stars, survey.shard_stars),
-        shard_stars=survey.shard_stars,
+        chunk_stars=_chunk(survey.chunk_stars, region_stars(survey)),
+        shard_stars=region_stars(survey),
         variables=_variables(survey, dims),
         coordinates={name: c for name, c in coordinates.items() if name in dims},
         attrs=_attrs(package, survey, config) | provenance(package, survey, predictions, requested),
@@ -129,6 +136,34 @@ def _variables(survey: Store, dims: set[str]) -> tuple[Variable, ...]:
     """Those of the schema, and what else the rows of the survey are known by."""
     known = tuple(v for v in PREDICTION_VARIABLES.values() if dims.issuperset(v.dims))
     return (*(v for v in survey.row_key.variables if v.name not in PREDICTION_VARIABLES), *known)
+
+
+def region_stars(survey: Store) -> int:
+    """Stars of a region of predictions: a shard of the survey, or of few stars a part of one.
+
+    It follows from the survey alone, never from the workers: with any number of them the same
+    files are made, and a run can be resumed by another number.
+    """
+    size = survey.shard_stars
+    while (
+        size % (2 * survey.chunk_stars) == 0
+        and size // 2 >= MIN_REGION_STARS
+        and survey.stars < MIN_REGIONS * size
+    ):
+        size //= 2
+    return size
+
+
+def regions_of(survey: Store, predictions: Path) -> Tiles:
+    """All regions of a run: those of the prediction store, or what they will be.
+
+    Raises
+    ------
+    StoreError : the path holds something else.
+    """
+    if Location.parse(predictions).exists():
+        return Store.open(predictions, "predictions").regions()
+    return tile(survey.stars, shard=region_stars(survey))
 
 
 def _chunk(chunk: int, shard: int) -> int:

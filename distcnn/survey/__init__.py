@@ -14,7 +14,7 @@ from distcnn.survey.element_ledgers import (
 from distcnn.survey.layout import Coordinate, Layout, Quantised, float_dtype, to_float32
 from distcnn.survey.ledger import Ledger, check_fingerprint
 from distcnn.survey.region_result import RegionResult
-from distcnn.survey.regions import Region, Share, tile
+from distcnn.survey.regions import Region, Share, Tiles, tile
 from distcnn.survey.rows import STAR_KEY, RowKey
 from distcnn.survey.store import Store
 
@@ -32,6 +32,7 @@ __all__ = [
     "RowKey",
     "Share",
     "Store",
+    "Tiles",
     "array_progress",
     "begin_element",
     "bytes_below",
