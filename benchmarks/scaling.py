@@ -74,6 +74,10 @@ def idle_engines(run: PredictionRun, task: RegionTask) -> EngineSelection:
     return EngineSelection(EngineChoice(Candidate("eager"), ()), "nowhere")
 
 
+def idle_prepare(run: PredictionRun, task: RegionTask) -> None:
+    """What ``prepare_worker`` does, without a package."""
+
+
 def idle_region(run: PredictionRun, task: RegionTask) -> RegionResult:
     """What ``predict_region`` returns, of a region in a thousand with a failed star."""
     region, seconds = task.region, {"load": 0.0, "read": 1.2345, "infer": 34.5678, "write": 0.4321}
@@ -144,7 +148,9 @@ def one(folder: Path, regions: int, workers: int, fsync: bool) -> dict[str, Any]
             config.predict,
             executor=executor,
             listener=watch,
-            functions=WorkerFunctions(engines=idle_engines, region=idle_region),
+            functions=WorkerFunctions(
+                engines=idle_engines, prepare=idle_prepare, region=idle_region
+            ),
         )
         seconds, peak = time.perf_counter() - begun, resident("VmHWM")
     if (summary.regions, summary.stars) != (regions, regions * SHARD):

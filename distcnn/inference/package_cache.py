@@ -6,6 +6,7 @@ a process loads it, checks it against its own fixtures, and leaves it for the ne
 
 import threading
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from distcnn.errors import DigestMismatch
 from distcnn.inference.engines import (
@@ -14,6 +15,7 @@ from distcnn.inference.engines import (
     ParityTolerance,
     check_parity,
     no_engine_error,
+    prepare_engines,
     select_engine,
 )
 from distcnn.inference.predictor import Predictor
@@ -73,15 +75,37 @@ def select_and_cache(key: PackageKey, stars: StarInputs) -> EngineChoice:
     """
     with _lock, worker_threads():
         package = _open(key)
-        asked = {"engine": key.engine, "precision": key.precision}
-        device = open_device(key.device)
-        ensemble, choice = select_engine(
-            package, stars, tolerance=key.tolerance, device=device, **asked
-        )
-        _cached.clear()
-        ready = replace(key, chosen=str(choice.candidate))
-        _cached[ready] = _predictor(package, ensemble, choice)
+        ensemble, choice = select_engine(package, stars, **_asked(key))
+        _keep(key, package, ensemble, choice)
     return choice
+
+
+def prepare(key: PackageKey, batch: int) -> None:
+    """Get ready for the regions of a run while another worker selects its engine.
+
+    ``batch``: stars of the batch that the other one selects on. Where a choice is remembered,
+    which will be the other's too, the predictor is loaded; else as much as can be done before.
+    """
+    with _lock, worker_threads():
+        package = _open(key)
+        known = prepare_engines(package, batch, **_asked(key))
+        if known is not None:
+            _keep(key, package, *known)
+
+
+def _asked(key: PackageKey) -> dict[str, Any]:
+    return {
+        "engine": key.engine,
+        "precision": key.precision,
+        "tolerance": key.tolerance,
+        "device": open_device(key.device),
+    }
+
+
+def _keep(key: PackageKey, package: Package, ensemble: Ensemble, choice: EngineChoice) -> None:
+    _cached.clear()
+    ready = replace(key, chosen=str(choice.candidate))
+    _cached[ready] = _predictor(package, ensemble, choice)
 
 
 def _load(key: PackageKey) -> Predictor:

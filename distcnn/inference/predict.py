@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 
@@ -35,7 +36,13 @@ from distcnn.inference.prediction_store import (
     open_prediction_store,
 )
 from distcnn.inference.recovery import is_fatal, isolate_failures
-from distcnn.inference.region import EngineSelection, PredictionRun, WorkerFunctions
+from distcnn.inference.region import (
+    EngineSelection,
+    PredictionRun,
+    StartTask,
+    WorkerFunctions,
+    start_worker,
+)
 from distcnn.inference.summary import RunSummary, dead_letters
 from distcnn.model import Package
 from distcnn.survey import Ledger, Region, RegionResult, Store
@@ -193,14 +200,24 @@ def with_engine(
 ) -> PredictionRun:
     """Let a worker select the engine on the region ``first``; None = there is nothing to do.
 
-    A run that is resumed keeps the one it was begun with.
+    The others get ready for their first region meanwhile. A run that is resumed keeps the
+    engine it was begun with.
     """
     if first is not None and not store.attrs["engine"].get("candidate"):
-        task = RegionTask(first, lenient=True)
-        (result,) = executor(partial(functions.engines, run), [task])
-        _note_engine(result.unwrap(), store, listener)
+        _note_engine(_selected_engine(functions, run, first, executor), store, listener)
     chosen = store.attrs["engine"].get("candidate", "")
     return replace(run, package=replace(run.package, chosen=chosen))
+
+
+def _selected_engine(
+    functions: WorkerFunctions, run: PredictionRun, first: Region, executor: Executor
+) -> EngineSelection:
+    task = RegionTask(first, lenient=True)
+    starts = [StartTask(task, selects=number == 0) for number in range(executor.workers)]
+    # Those that get ready have no result, and what hinders them the first region will tell.
+    results = executor(partial(start_worker, functions, run), starts)
+    selected = next(result for result in results if result.task.selects)
+    return cast(EngineSelection, selected.unwrap())
 
 
 def _note_engine(selection: EngineSelection, store: Store, listener: Listener) -> None:

@@ -22,7 +22,7 @@ from distcnn.inference.compute import (
     first_rows,
 )
 from distcnn.inference.engines import EngineChoice
-from distcnn.inference.package_cache import PackageKey, get_cached, select_and_cache
+from distcnn.inference.package_cache import PackageKey, get_cached, prepare, select_and_cache
 from distcnn.inference.predictor import Predictor
 from distcnn.model import Package, star_inputs
 from distcnn.model.devices import open_device, out_of_memory
@@ -123,6 +123,35 @@ def try_engines(run: PredictionRun, task: RegionTask) -> EngineSelection:
     return EngineSelection(choice, socket.gethostname())
 
 
+def prepare_worker(run: PredictionRun, task: RegionTask) -> None:
+    """Load what regions need, while another worker tries the engines on the region of the task.
+
+    Raises
+    ------
+    PackageError : the package is not the one named, or cannot be read.
+    """
+    batch = run.batch_on(open_device(run.package.device).type)
+    prepare(run.package, min(batch, task.region.size))
+
+
+@dataclass(frozen=True)
+class StartTask:
+    """The first task of a worker: ``selects`` the engine of the run, or gets ready meanwhile."""
+
+    first: RegionTask
+    selects: bool
+
+
+def start_worker(
+    functions: "WorkerFunctions", run: PredictionRun, task: StartTask
+) -> EngineSelection | None:
+    """Select the engine (returns it), or get ready (returns None)."""
+    if task.selects:
+        return functions.engines(run, task.first)
+    functions.prepare(run, task.first)
+    return None
+
+
 def probe(run: PredictionRun, task: RegionTask) -> int:
     """Compute rows without storing them; returns their number, or raises what they cause."""
     _compute(run, task, get_cached(run.package))
@@ -131,9 +160,10 @@ def probe(run: PredictionRun, task: RegionTask) -> int:
 
 @dataclass(frozen=True)
 class WorkerFunctions:
-    """The three functions that workers run. Idle ones in their place measure the driver alone."""
+    """The functions that workers run. Idle ones in their place measure the driver alone."""
 
     engines: Callable[[PredictionRun, RegionTask], EngineSelection] = try_engines
+    prepare: Callable[[PredictionRun, RegionTask], None] = prepare_worker
     region: Callable[[PredictionRun, RegionTask], RegionResult] = predict_region
     probe: Callable[[PredictionRun, RegionTask], int] = probe
 

@@ -16,6 +16,10 @@ from tests.inference.small import CONFIG, SHARD, layout_of
 REGIONS, BROKEN, STUBBORN = 2000, 7, 11
 
 
+def idle_prepare(run, task):
+    pass
+
+
 def idle_engines(run, task):
     return EngineSelection(EngineChoice(Candidate("eager"), ()), "nowhere")
 
@@ -55,10 +59,31 @@ class Watched(SerialExecutor):
                 self.asked += 1
                 yield task
 
-        for taken, result in enumerate(super().__call__(function, counted())):
-            self.ahead.append(self.asked - taken)
-            yield result
-        self.asked = 0
+        try:
+            for taken, result in enumerate(super().__call__(function, counted())):
+                self.ahead.append(self.asked - taken)
+                yield result
+        finally:
+            self.asked = 0
+
+
+class Ready(Exception):
+    """What hinders a worker that gets ready."""
+
+
+def prepare_in_vain(run, task):
+    raise Ready
+
+
+class Three(SerialExecutor):
+    """An executor that says it has three workers, and does the last task first."""
+
+    workers = 3
+
+    def __call__(self, function, tasks):
+        tasks = list(tasks)
+        self.first = self.first if hasattr(self, "first") else tasks
+        return super().__call__(function, reversed(tasks))
 
 
 @pytest.fixture
@@ -71,8 +96,8 @@ def shell(made, tmp_path, monkeypatch):
         ledger.record(region.name, f"{region.start:064x}")
     store.annotate({"complete": True})
 
-    def go(region=idle_region, **more):
-        functions = WorkerFunctions(engines=idle_engines, region=region)
+    def go(region=idle_region, prepare=idle_prepare, **more):
+        functions = WorkerFunctions(engines=idle_engines, prepare=prepare, region=region)
         at = (made / "package", tmp_path / "survey.zarr", tmp_path / "predictions.zarr")
         return predict(*at, CONFIG, functions=functions, **{"executor": Watched(), **more})
 
@@ -129,3 +154,10 @@ def test_a_run_that_stopped_hands_out_what_is_left_and_adds_up_everything(shell)
     assert len(executor.ahead) == REGIONS - 700 + 3
     done = shell(region=None)
     assert (done.resumed, done.flagged, done.parity) == (REGIONS, whole, again.parity)
+
+
+def test_while_a_worker_selects_the_engine_the_others_get_ready_whatever_becomes_of_it(shell):
+    executor = Three()
+    summary = shell(executor=executor, prepare=prepare_in_vain)
+    assert summary.regions == REGIONS
+    assert [task.selects for task in executor.first] == [True, False, False]

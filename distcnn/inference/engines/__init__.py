@@ -13,6 +13,7 @@ from distcnn.inference.engines.select import (
     benchmark_engines,
     check_parity,
     no_engine_error,
+    prepare_engines,
     select_engine,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "check_parity",
     "list_candidates",
     "no_engine_error",
+    "prepare_engines",
     "select_engine",
 ]

@@ -137,11 +137,9 @@ def select_engine(
     tolerance, device = tolerance or ParityTolerance(), device or torch.device("cpu")
     asked = {"engine": engine, "precision": precision}
     path = _cache_file(package, device, batch=len(stars), tolerance=asdict(tolerance), **asked)
-    known = _read(path)
+    known = _remembered(path, package, tolerance, device)
     if known is not None:
-        ensemble = check_parity(package, known.candidate, tolerance, device)[1]
-        if ensemble is not None:
-            return ensemble, replace(known, cached=True)
+        return known
     found = dict(benchmark_engines(package, stars, tolerance, device, **asked))
     trials = tuple(trial for trial, _ in found.values())
     best = _fastest(trials)
@@ -150,6 +148,41 @@ def select_engine(
     choice = EngineChoice(best.candidate, trials)
     _write(path, choice)
     return found[best.candidate][1], choice  # type: ignore[return-value]
+
+
+def prepare_engines(
+    package: Package,
+    batch: int,
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    tolerance: ParityTolerance | None = None,
+    device: torch.device | None = None,
+) -> tuple[Ensemble, EngineChoice] | None:
+    """What a worker does while another one selects: the choice that is remembered here, or None.
+
+    Then it has built the last candidate, the one that takes longest: what the engine keeps in
+    the cache is there when the other one comes to it, and this process has loaded its library.
+    """
+    tolerance, device = tolerance or ParityTolerance(), device or torch.device("cpu")
+    asked = {"engine": engine, "precision": precision}
+    path = _cache_file(package, device, batch=batch, tolerance=asdict(tolerance), **asked)
+    known = _remembered(path, package, tolerance, device)
+    if known is None:
+        admitted = [one for one, refused in list_candidates(device, **asked) if not refused]
+        for candidate in admitted[-1:]:
+            _build_and_check(package, candidate, tolerance, device)
+    return known
+
+
+def _remembered(
+    path: Path, package: Package, tolerance: ParityTolerance, device: torch.device
+) -> tuple[Ensemble, EngineChoice] | None:
+    known = _read(path)
+    if known is None:
+        return None
+    ensemble = check_parity(package, known.candidate, tolerance, device)[1]
+    return None if ensemble is None else (ensemble, replace(known, cached=True))
 
 
 def benchmark_engines(
