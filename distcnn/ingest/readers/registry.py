@@ -17,8 +17,6 @@ from distcnn.schema import LABELS
 
 EACH_BAND, EACH_LABEL, EACH_SCALAR = "each band", "each label", "each scalar"
 """Stand for what the request names: bands; labels with their errors; further scalars."""
-SEVERAL_COLUMNS = ("flux", "flux_error", "wavelength", "xp", "xp_error", "photometry")
-"""Variables of reader ``table`` that may lie in several columns, one per pixel or band."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,12 @@ class ReaderEntry:
         return reader
 
 
+_OF_XP = (
+    *("source_id", "xp", "xp_error", "bp_coefficients", "bp_coefficient_errors"),
+    *("rp_coefficients", "rp_coefficient_errors"),
+)
+SEVERAL_COLUMNS = ("flux", "flux_error", "wavelength", "photometry", *_OF_XP[1:])
+"""Variables that may lie in several columns, one per pixel, band or coefficient."""
 _OF_A_SOURCE = ("ra", "dec", "parallax", "parallax_error", "snr")
 
 READERS = {
@@ -61,13 +65,7 @@ READERS = {
             "gaia_xp",
             "GaiaXp",
             {
-                "xp": (
-                    "source_id",
-                    "bp_coefficients",
-                    "bp_coefficient_errors",
-                    "rp_coefficients",
-                    "rp_coefficient_errors",
-                )
+                "xp": _OF_XP,
             },
             "Gaia XP continuous mean spectra",
         ),
@@ -89,7 +87,7 @@ READERS = {
             {
                 "spectra": ("source_id", "flux", "flux_error", "wavelength", "ra", "dec", "snr"),
                 "source": ("source_id", *_OF_A_SOURCE, "photometry", EACH_SCALAR),
-                "xp": ("source_id", "xp", "xp_error"),
+                "xp": _OF_XP,
                 "labels": ("source_id", "label_snr", EACH_LABEL),
             },
             "any table of one row per star, by the names in columns",
@@ -146,7 +144,7 @@ def _check_columns(entry: ReaderEntry, files: FilesConfig, request: ReadRequest)
                 expected=f"some of {', '.join(known)}",
                 cure=did_you_mean(name, known, "Remove it."),
             )
-        several = entry.name == "table" and name in SEVERAL_COLUMNS
+        several = entry.name in ("table", "gaia_xp") and name in SEVERAL_COLUMNS
         if not several and not isinstance(columns, str):
             raise ConfigError(
                 f"{where}.{name} = {list(columns)}", expected="the name of one column"

@@ -14,13 +14,10 @@ from distcnn.config import FilesConfig
 from distcnn.errors import ConfigError
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.readers.base import (
-    XP_COEFFICIENTS,
     Block,
     ReadRequest,
     find_column,
-    look_for,
 )
-from distcnn.ingest.readers.formats.arrays import array_blocks
 from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
     open_table,
@@ -32,7 +29,8 @@ from distcnn.ingest.readers.formats.containers import (
     table_sources,
 )
 from distcnn.ingest.readers.formats.spectra_table import SpectraTable
-from distcnn.ingest.readers.formats.text_arrays import ArrayText
+from distcnn.ingest.readers.formats.text import TextTable
+from distcnn.ingest.readers.formats.xp_table import VARIABLES, xp_blocks, xp_pieces
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.ingest.readers.gaia_source import gather_bands
 from distcnn.ingest.readers.values.labels import label_blocks, label_selection
@@ -130,20 +128,13 @@ class Table:
             return
         text = table_source.text()
         with text.stream:
-            identifier = look_for(text.columns, self._name("source_id"))
-            yield from self._xp_of(ArrayText(text, [identifier or ""]), rows, ids)
+            yield from self._xp_of(text, rows, ids)
 
     def _xp_of(
-        self, table: BinaryTable | ArrayText, rows: int, ids: Array | None
+        self, table: BinaryTable | TextTable, rows: int, ids: Array | None
     ) -> Iterator[Block]:
-        identifier = find_column(table.columns, self._name("source_id"), table.name)
-        columns = {name: self._columns_of(table, name) for name in ("xp", "xp_error")}
-        pixels = 2 * XP_COEFFICIENTS
-        return array_blocks(
-            table, identifier, columns, pixels=pixels, texts=True, rows=rows, ids=ids
-        )
-
-    def _columns_of(self, table: BinaryTable | ArrayText, variable: str) -> list[str]:
-        names = self.given.get(variable, variable)
-        names = (names,) if isinstance(names, str) else names
-        return [find_column(table.columns, name, table.name) for name in names]
+        name = table.name if isinstance(table, BinaryTable) else str(table.path)
+        identifier = find_column(table.columns, self._name("source_id"), name)
+        given = {variable: c for variable, c in self.given.items() if variable in VARIABLES}
+        pieces = xp_pieces(table.columns, given, name)
+        yield from xp_blocks(table, identifier, pieces, texts=True, rows=rows, ids=ids)
