@@ -59,18 +59,25 @@ def open_workers(
     listener: Listener = silent,
 ) -> Iterator[DaskExecutor]:
     """The cluster that ``start`` makes of a scratch folder, with a client and an executor."""
-    _check_address(config.dashboard)
+    check_address(config.dashboard)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
         stack.enter_context(dask.config.set(dask_settings(folder, config.threads)))
         cluster, client = start_workers(lambda: start(config, workers, folder), workers, listener)
-        stack.push(partial(_stop, cluster, client))
+        stack.push(partial(stop, cluster, client))
         link = cluster.dashboard_link if config.dashboard is not None else None
         yield DaskExecutor(client, config, workers=workers, dashboard=link)
 
 
-def _check_address(dashboard: str | None) -> None:
-    # Dask would begin a cluster, fail, and leave a socket open.
+def check_address(dashboard: str | None) -> None:
+    """Refuse a dashboard that cannot listen.
+
+    Dask would begin a cluster, fail, and leave a socket open.
+
+    Raises
+    ------
+    ClusterError : it cannot; says why.
+    """
     if dashboard is None:
         return
     host, _, port = dashboard.rpartition(":")
@@ -93,14 +100,19 @@ def arguments(config: ClusterConfig, workers: int, folder: Path) -> dict[str, An
         "threads_per_worker": 1,  # tasks at a time; the threads of their arithmetic are others
         "host": "127.0.0.1",
         "memory_limit": config.memory_limit,
-        # A scheduler told to have no dashboard still listens on port 8787: name any free one.
-        "scheduler_kwargs": {
-            "dashboard": config.dashboard is not None,
-            "dashboard_address": config.dashboard or "127.0.0.1:0",
-            "extensions": scheduler_extensions(),
-        },
+        "scheduler_kwargs": scheduler_arguments(config),
         "local_directory": str(folder),
         "silence_logs": logging.CRITICAL,
+    }
+
+
+def scheduler_arguments(config: ClusterConfig) -> dict[str, Any]:
+    """What every scheduler in this process is started with."""
+    return {
+        # One that is told to have no dashboard still listens on port 8787: name any free one.
+        "dashboard": config.dashboard is not None,
+        "dashboard_address": config.dashboard or "127.0.0.1:0",
+        "extensions": scheduler_extensions(),
     }
 
 
@@ -113,7 +125,7 @@ def _start(config: ClusterConfig, workers: int, folder: Path) -> Any:
     )
 
 
-def _stop(cluster: Any, client: Any, kind: type[BaseException] | None, *_: object) -> None:
+def stop(cluster: Any, client: Any, kind: type[BaseException] | None, *_: object) -> None:
     """Let workers end what Dask tells them to; after Ctrl-C and the like nobody waits for that."""
     if kind is not None and not issubclass(kind, Exception):
         close_at_once(cluster)

@@ -90,6 +90,13 @@ ROWS = (
         settings="distcnn.config.run:SerialConfig",
     ),
     Row(
+        "ssh",
+        "distcnn.clusters.ssh",
+        "Dask workers on hosts that ssh reaches",
+        extra="ssh",
+        settings="SshConfig",
+    ),
+    Row(
         "existing",
         "distcnn.clusters.existing",
         "the workers of a Dask scheduler that runs already",

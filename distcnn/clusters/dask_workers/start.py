@@ -71,7 +71,8 @@ class _Starting:
             cluster = self._start()
             connect: Callable[..., Any] = Client
             client = connect(cluster, set_as_default=False, timeout=START_TIMEOUT_S)
-            client.wait_for_workers(self._workers)
+            if self._workers:  # else they are started by others, and waited for later
+                client.wait_for_workers(self._workers)
             self._made = cluster, client
         except BaseException as error:  # raised again where someone waits
             self._error = error

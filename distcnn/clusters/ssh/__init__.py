@@ -1,0 +1,254 @@
+"""The backend ``ssh``: Dask workers on hosts that one can log in to.
+
+    hosts.txt:  node1 workers=8
+                ada@node2:2222 workers=16 python=/opt/distcnn/bin/python
+    distcnn predict package survey.zarr predictions.zarr --cluster ssh
+
+The scheduler runs in the process of the command, as for workers on this machine. The command has
+to live as long as the run anyway, since it hands out the regions: a scheduler on a host would only
+be one more thing that can be lost. It listens at the address at which the hosts see this machine;
+where there is none (this machine is behind a router), run the command on one of the hosts.
+
+Not Dask's ``SSHCluster``: it has no way to name the Python of one host or to keep keys off the
+command line, never starts a worker again that was lost, and leaves workers behind when the command
+is killed. Instead a program of our own (``agent``) runs on every host for as long as the command
+speaks to it, and the command (``watch``) starts it again when its host is back.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import dask
+import psutil
+from distributed import Scheduler, SpecCluster
+from distributed.security import Security
+
+from distcnn.clusters import local
+from distcnn.clusters.dask_workers.arrival import wait_for_workers
+from distcnn.clusters.dask_workers.executor import DaskExecutor
+from distcnn.clusters.dask_workers.scratch import scratch_folder
+from distcnn.clusters.dask_workers.security import choose_security
+from distcnn.clusters.dask_workers.settings import dask_settings
+from distcnn.clusters.dask_workers.start import start_workers
+from distcnn.clusters.ssh.connection import require_asyncssh
+from distcnn.clusters.ssh.examine import Host, Unfit, examine_hosts
+from distcnn.clusters.ssh.settings import HostConfig, SshConfig, read_hosts
+from distcnn.clusters.ssh.watch import Loop, Watch
+from distcnn.config import ClusterConfig
+from distcnn.errors import ClusterError
+from distcnn.events import Listener, Notice, silent
+
+__all__ = ["HostConfig", "SshConfig", "expected_workers", "open_executor", "worker_memory"]
+
+KEPT_S = 60.0
+"""Time for which is believed what hosts have said of themselves."""
+_KEPT: dict[tuple[SshConfig, tuple[HostConfig, ...]], tuple[float, list[Host | Unfit]]] = {}
+
+
+@contextmanager
+def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterator[DaskExecutor]:
+    """Workers on every host, the scheduler here.
+
+    Raises
+    ------
+    ClusterError : a host cannot be used, or too few workers come; names each with the reason.
+    ConfigError : the hosts file cannot be used.
+    MissingExtra : asyncssh is not installed, or cryptography where a certificate is to be made.
+    """
+    ours = _ours(config)
+    with ExitStack() as stack:
+        loop = stack.enter_context(_loop())
+        hosts = _find_hosts(loop, ours, listener)
+        workers = sum(len(host.worker_names) for host in hosts)
+        address = _address_here(ours, hosts)
+        security = choose_security(ours.tls, loopback=_is_loopback(address))
+        folder = stack.enter_context(scratch_folder())
+        stack.enter_context(dask.config.set(dask_settings(folder, ours.threads)))
+        cluster, client = start_workers(lambda: _start(ours, address, security, folder), 0)
+        stack.push(partial(local.stop, cluster, client))
+        watch = Watch(loop, ours, hosts, _order(ours, cluster, security), listener)
+        stack.callback(watch.stop)
+        watch.start()
+        least = workers if ours.min_workers is None else ours.min_workers
+        _check_started(watch, least)
+        came = wait_for_workers(
+            client, workers, patience=ours.patience, least=least, listener=listener, why=watch.why
+        )
+        watch.begun = True
+        yield DaskExecutor(client, ours, workers=came, dashboard=_dashboard(ours, cluster))
+
+
+def expected_workers(config: ClusterConfig) -> int:
+    """As many as the hosts are to have; asks those that do not say, and whether they are fit.
+
+    Raises
+    ------
+    ClusterError, ConfigError, MissingExtra : as ``open_executor``.
+    """
+    return sum(len(host.worker_names) for host in _ask_hosts(config))
+
+
+def worker_memory(config: ClusterConfig) -> int:
+    """The limit at which a worker is killed, or what is free now on the host with least [bytes].
+
+    Raises
+    ------
+    ClusterError, ConfigError, MissingExtra : as ``open_executor``.
+    """
+    return min(config.memory_limit, *(host.memory for host in _ask_hosts(config)))
+
+
+def _ours(config: ClusterConfig) -> SshConfig:
+    return config if isinstance(config, SshConfig) else SshConfig(**config.model_dump())
+
+
+def _ask_hosts(config: ClusterConfig) -> list[Host]:
+    with _loop() as loop:
+        return _find_hosts(loop, _ours(config), silent)
+
+
+@contextmanager
+def _loop() -> Iterator[Loop]:
+    require_asyncssh()
+    loop = Loop()
+    try:
+        yield loop
+    finally:
+        loop.close()
+
+
+def _find_hosts(loop: Loop, config: SshConfig, listener: Listener) -> list[Host]:
+    """Those that are fit, with their workers named; refuses if that is not enough."""
+    asked = read_hosts(config)
+    found = _ask(loop, config, asked)
+    fit = [one for one in found if isinstance(one, Host)]
+    unfit = [one for one in found if isinstance(one, Unfit)]
+    named = name_workers(config, fit)
+    workers = sum(len(host.worker_names) for host in named)
+    if unfit and (config.min_workers is None or workers < config.min_workers):
+        raise _unusable([str(one) for one in unfit], len(asked), [one.cure for one in unfit])
+    for one in unfit:
+        listener(Notice(f"host {one}: {workers} workers begin without it", "warning"))
+    return named
+
+
+def _ask(loop: Loop, config: SshConfig, asked: tuple[HostConfig, ...]) -> list[Host | Unfit]:
+    # A command asks for workers, then for their memory, then for the workers themselves.
+    kept = _KEPT.get((config, asked))
+    if kept is None or monotonic() - kept[0] > KEPT_S:
+        kept = monotonic(), loop.run(examine_hosts(config, asked))
+        _KEPT.clear()
+        _KEPT[config, asked] = kept
+    return kept[1]
+
+
+def _unusable(reasons: Sequence[str], asked: int, cures: Sequence[str]) -> ClusterError:
+    usual = "Set cluster.min_workers to begin without them."
+    return ClusterError(
+        f"{len(reasons)} of {asked} hosts cannot be used: {'; '.join(reasons)}",
+        expected="every host of cluster.hosts",
+        cure=" ".join(dict.fromkeys(filter(None, (*cures, usual)))),
+    )
+
+
+def name_workers(config: SshConfig, hosts: Sequence[Host]) -> list[Host]:
+    """The hosts that are to have workers, with these; ``config.workers`` is shared out evenly."""
+    cores = [max(1, host.cores // config.threads) for host in hosts]
+    most = [host.config.workers or of for host, of in zip(hosts, cores, strict=True)]
+    # One for each host, then the second of each, and so on until there are enough.
+    seats = sorted((n, place) for place, count in enumerate(most) for n in range(count))
+    taken = [place for _, place in seats[: config.workers]]
+    named = [
+        replace(host, worker_names=tuple(f"{host.name}-{n}" for n in range(taken.count(place))))
+        for place, host in enumerate(hosts)
+    ]
+    return [host for host in named if host.worker_names]
+
+
+def _address_here(config: SshConfig, hosts: Sequence[Host]) -> str:
+    """Where the scheduler listens."""
+    if config.address is not None:
+        return config.address
+    seen = {host.seen: host.name for host in hosts}
+    # A host that is this machine sees it at its loopback address; it knows the others too.
+    beyond = {address: name for address, name in seen.items() if not _is_loopback(address)}
+    cure = "Name an address of this machine that all hosts reach, cluster.address."
+    if len(beyond) > 1:
+        places = ", ".join(f"{name} sees {address}" for address, name in beyond.items())
+        raise ClusterError(
+            f"the hosts see this machine at different addresses ({places})",
+            expected="one at which the scheduler listens",
+            cure=cure,
+        )
+    address = next(iter(beyond), next(iter(seen)))
+    interfaces = psutil.net_if_addrs().values()
+    if address not in {one.address.split("%")[0] for all_of in interfaces for one in all_of}:
+        raise ClusterError(
+            f"{seen[address]} sees this machine at {address}, which is not an address of it",
+            expected="hosts that can reach it",
+            cure=f"{cure} Behind a router there is none: run the command on one of the hosts.",
+        )
+    return address
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address in {"::1", "localhost"}
+
+
+def _start(config: SshConfig, address: str, security: Security | None, folder: Path) -> Any:
+    """A scheduler in this process that knows of no workers but those that come."""
+    local.check_address(config.dashboard)
+    options: dict[str, Any] = {
+        "host": address,
+        "port": config.scheduler_port,
+        "protocol": "tcp" if security is None else "tls",
+        "security": security,
+        **local.scheduler_arguments(config),
+    }
+    return SpecCluster(  # type: ignore[no-untyped-call]
+        workers={},
+        scheduler={"cls": Scheduler, "options": options},
+        security=security,
+        silence_logs=50,
+    )
+
+
+def _dashboard(config: SshConfig, cluster: Any) -> str | None:
+    # Dask would say that it is at the scheduler's address; it is where it was asked for.
+    if config.dashboard is None:
+        return None
+    return (
+        f"http://{config.dashboard.rpartition(':')[0]}:{cluster.scheduler.http_server.port}/status"
+    )
+
+
+def _order(config: SshConfig, cluster: Any, security: Security | None) -> dict[str, Any]:
+    """What every agent is told; it travels inside the ssh connection."""
+    return {
+        "scheduler": cluster.scheduler_address,
+        "security": None if security is None else _texts(security),
+        "memory": config.memory_limit,
+        "threads": config.threads,
+        "folder": config.scratch,
+    }
+
+
+def _texts(security: Security) -> dict[str, str]:
+    """Keys and certificates themselves: the user's files need not be on the hosts."""
+    tls: dict[str, str] = security.get_tls_config_for_role("worker")  # type: ignore[no-untyped-call]
+    return {
+        name: tls[name] if "\n" in tls[name] else Path(tls[name]).read_text(encoding="ascii")
+        for name in ("ca_file", "cert", "key")
+    }
+
+
+def _check_started(watch: Watch, least: int) -> None:
+    alive = sum(one.alive for one in watch.watched)
+    lost = [f"{one.host.name}: {one.reason}" for one in watch.watched if one.lost]
+    if lost and alive < least:
+        raise _unusable(lost, len(watch.watched), ())

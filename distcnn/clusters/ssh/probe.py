@@ -1,0 +1,44 @@
+"""What a host says of itself. Sent to its Python as text: it needs nothing of distcnn there.
+
+So it is written for any Python 3, without functions and annotations, and imports what may be
+missing one by one. It writes one line, which begins with a mark, because shells may greet.
+"""
+
+import json
+import os
+import sys
+
+versions = dict.fromkeys(("distcnn", "dask", "distributed", "psutil"))
+problem = ""
+for name in versions:
+    try:
+        versions[name] = str(__import__(name).__version__)
+    except Exception as error:
+        problem = problem or type(error).__name__ + ": " + str(error)
+interfaces = {"": [""]}
+memory = 0
+try:
+    import psutil
+
+    interfaces.clear()
+    memory = psutil.virtual_memory().available
+    for name, addresses in psutil.net_if_addrs().items():
+        kinds = ("AF_INET", "AF_INET6")
+        ours = [one.address.split("%")[0] for one in addresses if one.family.name in kinds]
+        interfaces[name] = ours
+except ImportError:
+    pass
+try:
+    cores = len(os.sched_getaffinity(0))
+except AttributeError:  # not on Linux
+    cores = os.cpu_count() or 1
+facts = {
+    "python": list(sys.version_info[:3]),
+    "versions": versions,
+    "problem": problem,
+    "connection": os.environ.get("SSH_CONNECTION", "").split(),
+    "interfaces": interfaces,
+    "memory": memory,
+    "cores": cores,
+}
+sys.stdout.write("distcnn-probe: " + json.dumps(facts) + "\n")
