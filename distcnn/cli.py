@@ -39,9 +39,6 @@ class _Guard(TyperGroup):
         try:
             with stopping.ending_in_order():
                 return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - closed at exit
-            raise typer.Exit(DONE) from None
         except UsageError as error:
             code, text = USAGE, str(error)
         except OSError as error:
@@ -59,6 +56,20 @@ def _of_the_disk(error: OSError) -> str:
         return str(error)
     where = f" where {error.filename} is written" if error.filename else ""
     return f"the disk is full{where} ({error.strerror}). Free some space and run the command again."
+
+
+def _show(*lines: object) -> None:
+    """Print what a command has found; the reader of a pipe, such as head, may have seen enough.
+
+    Printed at once, for what goes wrong as the interpreter ends is told by nobody but Python.
+    """
+    try:
+        print(*lines, sep="\n", flush=True)
+    except OSError as error:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 app = typer.Typer(
@@ -174,7 +185,7 @@ def train(
         sets = [*(sets or []), f"monitor.tensorboard={json.dumps(str(tensorboard))}"]
     config = _configure(conf, sets, cluster)
     if dry_run:
-        print(pipeline.plan_training(survey, package, config))
+        _show(pipeline.plan_training(survey, package, config))
         return
     with _listening(config) as listener:
         pipeline.train_package(survey, package, config, listener, resume=resume, restart=restart)
@@ -197,12 +208,12 @@ def tune(
     sets = [*(sets or []), *([f"tune.trials={trials}"] if trials else [])]
     config = _configure(conf, sets, cluster)
     if dry_run:
-        print(pipeline.look_at_study(survey, study, config))
+        _show(pipeline.look_at_study(survey, study, config))
         return
     with _listening(config) as listener:
         tuned = pipeline.tune_survey(survey, study, config, listener, restart=restart)
-    print(tuned)
-    print(f"distcnn train {survey} PACKAGE --conf {study / 'best.yaml'}")
+    _show(tuned)
+    _show(f"distcnn train {survey} PACKAGE --conf {study / 'best.yaml'}")
 
 
 @app.command()
@@ -221,7 +232,7 @@ def distil(
     config = _configure(conf, sets, cluster)
     with _listening(config) as listener:
         pipeline.distil_package(package, small, survey, config, listener, restart=restart)
-    print(pipeline.describe_agreement(small))
+    _show(pipeline.describe_agreement(small))
 
 
 @app.command()
@@ -257,7 +268,7 @@ def predict(
     config = _configure(conf, [*(sets or []), *chosen], cluster)
     if dry_run:
         plan = pipeline.plan_predictions(package, survey, predictions, config, share=share)
-        print(plan)
+        _show(plan)
         plan.check()
         return
     if share is not None:
@@ -298,7 +309,7 @@ def plan(
     """Tell how long predicting a survey of any size would take, from measured rates."""
     from distcnn import pipeline
 
-    print(pipeline.forecast_run(int(stars), pixels, members, devices))
+    _show(pipeline.forecast_run(int(stars), pixels, members, devices))
 
 
 @app.command()
@@ -317,7 +328,7 @@ def verify(
         found = pipeline.verify_predictions(
             predictions, config, listener, package=package, survey=survey
         )
-    print(found)
+    _show(found)
 
 
 @app.command()
@@ -400,7 +411,7 @@ def check(
             truth=truth,
             baselines=baselines,
         )
-    print(checked)
+    _show(checked)
     raise typer.Exit(ERROR if checked.failed else DONE)
 
 
@@ -409,7 +420,7 @@ def inspect(path: Path) -> None:
     """Tell what a store, package, archive or catalogue is, from what, and how complete."""
     from distcnn import pipeline
 
-    print(pipeline.inspect_path(path))
+    _show(pipeline.inspect_path(path))
 
 
 @app.command()
@@ -423,9 +434,9 @@ def doctor(
     """Check this machine: versions, cores, memory, disk, storage round trip, engines."""
     from distcnn import pipeline
 
-    print(pipeline.check_machine())
+    _show(pipeline.check_machine())
     if package is not None:
-        print(pipeline.try_engines(package, _configure(conf, sets)))
+        _show(pipeline.try_engines(package, _configure(conf, sets)))
 
 
 @app.command()
@@ -441,12 +452,12 @@ def demo(
     config = _configure(conf or Path("demo"), sets, cluster)
     with _listening(config) as listener:
         lines = pipeline.run_demo(out_dir, config, listener)
-    print(*lines, sep="\n")
+    _show(*lines)
 
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"distcnn {__version__}")
+        _show(f"distcnn {__version__}")
         raise typer.Exit
 
 

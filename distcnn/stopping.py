@@ -168,10 +168,9 @@ def _end() -> NoReturn:
     if not _LINE.acquire(blocking=False):  # the other thread is at it
         _NEVER.wait(LAST_STEPS_S)
         os._exit(code)
-    with suppress(BaseException):
-        threading.Timer(LAST_STEPS_S, os._exit, (code,)).start()
-        _say()
-        _clear_up()
+    for step in (threading.Timer(LAST_STEPS_S, os._exit, (code,)).start, _say, _clear_up):
+        with suppress(BaseException):  # whatever comes of one, the next has to be done
+            step()
     os._exit(code)
 
 
@@ -185,7 +184,8 @@ def _say() -> None:
     what = "stopped" if name == "SIGINT" else f"stopped by {name}"
     # Bars that could not be taken off the screen leave it without a cursor.
     clean = "\r\x1b[2K\x1b[?25h" if os.isatty(2) and not _in_main_thread() else ""
-    os.write(2, f"{clean}distcnn: {what}. {CURE}\n".encode())
+    with suppress(OSError):  # a terminal that is closed, or a pipe whose reader was stopped, too
+        os.write(2, f"{clean}distcnn: {what}. {CURE}\n".encode())
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream_number in (1, 2):
         os.dup2(nowhere, stream_number)

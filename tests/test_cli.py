@@ -171,3 +171,46 @@ def test_a_broken_configuration_of_dask_is_a_clear_error(tmp_path):
     assert done.returncode == 1
     assert "dask.yaml" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+CLOSED = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"]
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_a_command_runs_where_its_streams_are_closed(closed, tmp_path):
+    words = "simulate archive --stars 20 --cluster serial"
+    line = f"exec {sys.executable} -m distcnn {words} {closed}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "archive" / "truth.parquet").exists()
+    assert done.stdout == b""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_seen_enough_is_no_error(unbuffered, tmp_path):
+    read, written = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "distcnn", "plan", "--stars", "1e6"],
+        stdout=written,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(written)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_answer_that_finds_no_room_is_an_error():
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "distcnn", "plan", "--stars", "1e6"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("distcnn: the disk is full")
