@@ -165,7 +165,7 @@ def measure(options: argparse.Namespace, workers: int, *, warm: bool = True) -> 
         "computing_alone": round(alone),
         "end_to_end_to_computing": round(speed / alone, 3),
         "spread": round((max(seconds) - min(seconds)) / statistics.median(seconds), 3),
-        "compute_share": round(spent["infer"] / spent["total"], 4),
+        "compute_share": round((spent["infer"] + spent["flags"]) / spent["total"], 4),
         "spent": {name: round(value, 2) for name, value in spent.items()},
         "memory": max(run["memory"] for run in runs),
         "load": [run["load"] for run in runs],

@@ -84,6 +84,25 @@ class ExpectedWorkers:
     threads: int = 1
 
 
+RESULT_OBSERVERS: list[Callable[[object], None]] = []
+"""In a worker process: called with the value of every task that has ended in it."""
+
+
+def task_text(task: object) -> str:
+    """A task for people: the region it is about, or the task itself, not too long."""
+    region = getattr(getattr(task, "region", None), "name", None)
+    return f"region {region}" if region else str(task)[:200]
+
+
+def observe_result(value: object) -> None:
+    """Tell whoever watches this process; one who fails is left out, and the work goes on."""
+    for observer in tuple(RESULT_OBSERVERS):
+        try:
+            observer(value)
+        except Exception:
+            RESULT_OBSERVERS.remove(observer)
+
+
 class Executor(Protocol):
     """Runs one picklable function over many tasks and yields results as they finish."""
 

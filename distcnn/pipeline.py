@@ -11,6 +11,7 @@ before it. Here, and nowhere else, clusters are opened and stages are put togeth
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -89,9 +90,11 @@ def ingest_archive(
     _must_exist(archive, "an archive folder")
     if restart:
         discard_unfinished(survey)
-    with open_cluster(config.cluster, listener) as executor:
-        _report_dashboard(executor, listener)
-        done = build_survey(archive, survey, config.ingest, executor=executor, listener=listener)
+    with (
+        open_cluster(config.cluster, listener) as executor,
+        _watched(executor, config, listener, survey) as watched,
+    ):
+        done = build_survey(archive, survey, config.ingest, executor=executor, listener=watched)
     # A hint for reports, not an identity: both may be moved together.
     Store.open(survey).annotate({"archive": os.path.relpath(archive, survey)})
     return done
@@ -130,15 +133,17 @@ def train_package(
         if resume:
             raise UsageError("--resume and --restart", expected="one of them")
         training.discard_unfinished(package)
-    with open_cluster(config.cluster, listener) as executor:
-        _report_dashboard(executor, listener)
+    with (
+        open_cluster(config.cluster, listener) as executor,
+        _watched(executor, config, listener, package) as watched,
+    ):
         return training.train_package(
             survey,
             package,
             config.train,
             config.quality,
             executor=executor,
-            listener=listener,
+            listener=watched,
             resume=resume,
         )
 
@@ -166,8 +171,10 @@ def distil_package(
         training.discard_unfinished(small)
     # There is one student, so more workers than one would stand idle.
     cluster = config.cluster.replaced(workers=1)
-    with open_cluster(cluster, listener) as executor:
-        _report_dashboard(executor, listener)
+    with (
+        open_cluster(cluster, listener) as executor,
+        _watched(executor, config, listener, small) as watched,
+    ):
         return training.distil_package(
             package,
             small,
@@ -175,7 +182,7 @@ def distil_package(
             config.distil,
             config.quality,
             executor=executor,
-            listener=listener,
+            listener=watched,
         )
 
 
@@ -218,10 +225,12 @@ def tune_survey(
         tune.discard_study(study)
     # Every trial learns from those before it, so none is chosen before a worker is free.
     alone = config.cluster.replaced(in_flight=1)
-    with open_cluster(alone, listener) as executor:
-        _report_dashboard(executor, listener)
+    with (
+        open_cluster(alone, listener) as executor,
+        _watched(executor, config, listener, study) as watched,
+    ):
         done = tune.tune(
-            survey, study, config.train, config.tune, executor=executor, listener=listener
+            survey, study, config.train, config.tune, executor=executor, listener=watched
         )
     if done.best is not None:
         write_best(done, config)
@@ -286,10 +295,12 @@ def predict_survey(
     plan.check()
     # A finished store needs no workers.
     where = config.cluster if plan.waiting else SerialConfig()
-    with open_cluster(where, listener) as executor:
-        _report_dashboard(executor, listener)
+    with (
+        open_cluster(where, listener) as executor,
+        _watched(executor, config, listener, predictions) as watched,
+    ):
         done = inference.predict(
-            package, survey, predictions, config.predict, executor=executor, listener=listener
+            package, survey, predictions, config.predict, executor=executor, listener=watched
         )
     if done.merged:  # as the last element of a job array would have done
         listener(Notice(str(inference.verify(predictions, config.predict, listener))))
@@ -314,8 +325,10 @@ def predict_share(
     listener(Notice(str(plan)))
     plan.check()
     where = config.cluster if plan.waiting else SerialConfig()
-    with open_cluster(where, listener) as executor:
-        _report_dashboard(executor, listener)
+    with (
+        open_cluster(where, listener) as executor,
+        _watched(executor, config, listener, predictions) as watched,
+    ):
         done = inference.predict_share(
             package,
             survey,
@@ -323,7 +336,7 @@ def predict_share(
             config.predict,
             share=share,
             executor=executor,
-            listener=listener,
+            listener=watched,
         )
     listener(Notice(str(done)))
     if done.whole is not None:
@@ -502,7 +515,12 @@ def _must_exist(path: Path, what: str) -> None:
         raise UsageError(f"{path} does not exist", expected=what)
 
 
-def _report_dashboard(executor: object, listener: Listener) -> None:
-    link = getattr(executor, "dashboard", None)
-    if link:
-        listener(Notice(f"Dask dashboard: {link}"))
+def _watched(
+    executor: object, config: Config, listener: Listener, output: Path
+) -> AbstractContextManager[Listener]:
+    """Show what runs in the block wherever it can be seen, and notice when it is stuck."""
+    from distcnn.monitor.run_monitor import watch_run
+
+    place = Location.parse(output)
+    backend = config.cluster.backend
+    return watch_run(executor, config.monitor, listener, output=place, cluster=backend)

@@ -194,12 +194,15 @@ AnyClusterConfig = Annotated[SerializeAsAny[BackendConfig], WrapValidator(_of_it
 
 
 class MonitorConfig(Frozen):
-    """Listeners beside the console; each is off while its key is null."""
+    """Who watches a run beside the console; each listener is off while its key is null."""
 
     journal: LocalPath | None = None
     """File to which every event is appended as one line of JSON; runs may share it."""
     tensorboard: LocalPath | None = None
     """Folder for TensorBoard logs: one run per member that trains, one of what regions cost."""
+    stalled_after: float | None = Field(None, gt=0)
+    """Time without any progress after which a run says that it is stuck, and where [s]; None =
+    5 minutes, or ten times the longest pause so far if that is more."""
 
 
 class ReportConfig(Frozen):

@@ -97,11 +97,12 @@ def compute(
         for block in _read_ahead(predictor, survey, task, step):
             start = perf_counter()
             part = _compute_block(predictor, survey, block, dict(task.failed), batch)
-            part.seconds["infer"] = perf_counter() - start
+            flags = predictor.flag_seconds
+            part.seconds |= {"infer": perf_counter() - start - flags, "flags": flags}
             parts.append(part)
     joined = {name: np.concatenate([p.arrays[name] for p in parts]) for name in parts[0].arrays}
     reasons = {row: text for part in parts for row, text in part.reasons.items()}
-    spent = {name: sum(p.seconds[name] for p in parts) for name in ("read", "infer")}
+    spent = {name: sum(p.seconds[name] for p in parts) for name in ("read", "infer", "flags")}
     return Computed(joined, reasons, spent)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Predictor:
     """An ensemble with its quality. ``batch`` is the largest that fitted in memory so far.
 
     ``choice`` : the engine, and how it was found. ``fast_path`` : see ``DevicePipeline``.
+    ``flag_seconds`` : what quality (errors and flags) took of the last ``predict`` [s].
     """
 
     spec: InputSpec
@@ -33,6 +35,7 @@ class Predictor:
     choice: EngineChoice
     batch: int | None = None
     fast_path: bool = True
+    flag_seconds: float = field(init=False, default=0.0)
     variables: tuple[str, ...] = field(init=False)
     _pipeline: DevicePipeline | None = field(init=False, default=None)
 
@@ -66,7 +69,11 @@ class Predictor:
         if self._pipeline is None or self._pipeline.quantised != dict(quantised):
             given = self.ensemble, self.quality.novelty, self.spec, quantised
             self._pipeline = DevicePipeline(*given, fast_path=self.fast_path)
-        return self._assessed(*self._pipeline(arrays, bands, batch))
+        predicted = self._pipeline(arrays, bands, batch)
+        before = perf_counter()
+        out = self._assessed(*predicted)
+        self.flag_seconds = perf_counter() - before
+        return out
 
     def _assessed(self, prediction: Prediction, summary: InputSummary) -> dict[str, Array]:
         label, noise, scatter, correlation = prediction

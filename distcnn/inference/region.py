@@ -101,6 +101,7 @@ def predict_region(run: PredictionRun, task: RegionTask) -> RegionResult:
         seconds={name: round(value, 4) for name, value in seconds.items()},
         memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts in kB
         worker=f"{socket.gethostname()}:{os.getpid()}",
+        disagreement=_disagreement(computed),
     )
 
 
@@ -201,6 +202,14 @@ def _stars_per_flag(computed: Computed) -> dict[str, int]:
     flags = computed.arrays["flags"]
     counts = {str(flag.name): int(np.count_nonzero(flags & np.uint32(flag))) for flag in Flag}
     return {name: count for name, count in counts.items() if count}
+
+
+def _disagreement(computed: Computed) -> float | None:
+    """Mean of member scatter over quoted error; None where no star has both."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = computed.arrays["label_scatter"] / computed.arrays["label_error"]
+    known = ratio[np.isfinite(ratio)]
+    return round(float(known.mean()), 4) if known.size else None
 
 
 def _stars_per_reason(

@@ -21,9 +21,11 @@ class RegionResult:
     planned_batch : the same before any halving; it sets the blocks that are read.
     engine : engine and precision, as ``Candidate`` prints them.
     parity : rms difference from the package's fixtures [label errors].
-    seconds : by stage (``load``, ``read``, ``infer``, ``write``) and in ``total``.
+    seconds : by stage (``load``, ``read``, ``infer``, ``flags``, ``write``) and in ``total``.
     memory : peak resident memory of the worker [bytes]; 0 = not recorded.
     worker : host and process id.
+    disagreement : scatter between members over the quoted error, mean over the labels of the
+        stars that have them [quoted errors]; None = not recorded, or no star has labels.
     """
 
     region: Region
@@ -40,6 +42,7 @@ class RegionResult:
     seconds: Mapping[str, float]
     memory: int = 0
     worker: str = ""
+    disagreement: float | None = None
 
     @property
     def reason_by_row(self) -> dict[int, str]:
@@ -62,6 +65,7 @@ class RegionResult:
             "seconds": dict(self.seconds),
             "memory": self.memory,
             "worker": self.worker,
+            "disagreement": self.disagreement,
         }
 
     @classmethod
@@ -93,4 +97,5 @@ class RegionResult:
             seconds=seconds if isinstance(seconds, Mapping) else {"total": float(seconds)},
             memory=line.get("memory", 0),
             worker=line.get("worker", ""),
+            disagreement=line.get("disagreement"),
         )

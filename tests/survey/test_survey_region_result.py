@@ -46,7 +46,7 @@ def test_a_result_survives_a_ledger(tmp_path):
 def test_the_keys_of_a_ledger_line_are_those_that_stores_on_disk_have():
     assert list(RESULT.to_json()) == [
         *("digest", "stars", "done", "failed", "flagged", "reasons", "batch", "planned"),
-        *("engine", "parity", "seconds", "memory", "worker"),
+        *("engine", "parity", "seconds", "memory", "worker", "disagreement"),
     ]
 
 
@@ -60,6 +60,7 @@ def test_a_line_of_the_first_version_is_read():
         "seconds": {"total": 1.5},
         "memory": 0,
         "worker": "",
+        "disagreement": None,
     }
 
 

@@ -20,7 +20,7 @@ from distcnn.clusters.dask_workers.task import attempt as run_attempt
 from distcnn.clusters.dask_workers.task import dumps, unpacked
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
-from distcnn.executor import Result, Task, TaskResult
+from distcnn.executor import Result, Task, TaskResult, task_text
 from distcnn.formatting import format_bytes
 
 Answer = TypeVar("Answer")
@@ -53,6 +53,7 @@ class DaskExecutor:
         self.config = config
         self.workers = workers
         self.dashboard = dashboard
+        self._windows: set[_Window[Any, Any]] = set()
         self.why = why
 
     def __call__(
@@ -67,6 +68,7 @@ class DaskExecutor:
         ClusterError : no worker lives for ``patience`` seconds, or the scheduler is gone.
         """
         window = _Window(self, function)
+        self._windows.add(window)
         waiting = iter(tasks)
         try:
             while True:
@@ -77,7 +79,13 @@ class DaskExecutor:
                 if result is not None:
                     yield result
         finally:
+            self._windows.discard(window)
             window.cancel()
+
+    def in_flight(self) -> dict[str, str]:
+        """What has been begun and has not ended: key of the Dask task -> its text."""
+        begun = (one for window in tuple(self._windows) for one in tuple(window.tries.values()))
+        return {one.key: task_text(one.task) for one in begun}
 
     def alive_workers(self) -> int:
         """How many workers answer just now."""

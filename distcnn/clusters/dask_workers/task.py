@@ -11,7 +11,7 @@ from distributed.protocol import pickle as dask_pickle
 
 from distcnn.clusters import preload
 from distcnn.errors import DistcnnError
-from distcnn.executor import WorkerContext, worker_context
+from distcnn.executor import WorkerContext, observe_result, worker_context
 
 # Plain pickle, or by value where the workers cannot import (functions of ``__main__``).
 dumps: Callable[[Any], bytes] = dask_pickle.dumps
@@ -27,7 +27,9 @@ def attempt(function: bytes, task: bytes, threads: int) -> bytes:
     preload.settle()
     try:
         with worker_context(_context(threads)):
-            return pickle.dumps((loads(function)(loads(task)), None))
+            value = loads(function)(loads(task))
+            observe_result(value)
+            return pickle.dumps((value, None))
     except (Exception, SystemExit) as error:  # a result carries any failure of its task
         return pickle.dumps((None, _portable(error)))
 

@@ -106,11 +106,11 @@ def speed(rows: Sequence[RegionSpeed]) -> Figure | None:
 
 def _parts(ax: Axes, number: Array, seconds: Sequence[Mapping[str, float]]) -> None:
     """Stacked seconds per region."""
-    parts = [part for part in ("load", "read", "infer", "write") if part in seconds[0]]
+    parts = [part for part in ("load", "read", "infer", "flags", "write") if part in seconds[0]]
     table = {part: [one.get(part, 0.0) for one in seconds] for part in parts}
     if not parts:
         table = {"total": [one["total"] for one in seconds]}
-    colours = (PURPLE, GREEN, BLUE, ORANGE)
+    colours = (PURPLE, GREEN, BLUE, RED, ORANGE)
     ax.stackplot(number, *table.values(), colors=colours, labels=list(table), step="mid", lw=0)
     if len(number) == 1:
         ax.clear()

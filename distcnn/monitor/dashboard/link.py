@@ -1,0 +1,105 @@
+"""Link: from the driver to the scheduler, wherever that runs. A snapshot now and then, no more.
+
+A scheduler that was replaced (a deleted pod) knows nothing of the plugin; the next snapshot finds
+that out and registers it again.
+"""
+
+import ipaddress
+import platform
+import socket
+from time import monotonic
+from typing import Any
+
+from distcnn.monitor.dashboard.plugin import NAME, PAGE, RunsPlugin
+from distcnn.monitor.dashboard.worker import RegionCounter
+from distcnn.monitor.run_state import Snapshot
+
+REPLY_S = 5.0
+"""How long the scheduler may take to answer before a snapshot is dropped."""
+RETRY_S = 10.0
+"""Time between two attempts to register again."""
+
+
+class DaskLink:
+    """Sends snapshots through a connected ``distributed.Client``; never raises.
+
+    Parameters
+    ----------
+    client : stays the caller's.
+    dashboard : address of Dask's own dashboard, where the backend knows better than the client.
+    """
+
+    def __init__(self, client: Any, dashboard: str | None = None) -> None:
+        self.client, self.dashboard = client, dashboard
+        self.trouble = ""
+        self._registered = False
+        self._tried = float("-inf")
+
+    def open(self) -> str:
+        """Register what shows the run; returns a sentence that says where to look.
+
+        The sentence says why there is nothing to see, where there is nothing.
+        """
+        try:
+            self._register()
+            return self._where(self._ask("distcnn_hello"))
+        except Exception as error:  # eyes are not worth a run
+            self.trouble = f"{type(error).__name__}: {error}"
+            return f"There is no page of this run on the Dask dashboard ({self.trouble})"
+
+    def send(self, snapshot: Snapshot) -> bool:
+        """Show a snapshot; False if that could not be done."""
+        try:
+            if not self._registered:
+                self._register()
+            self._ask("distcnn_update", snapshot=snapshot)
+        except Exception as error:  # the next one may arrive
+            self.trouble, self._registered = f"{type(error).__name__}: {error}", False
+            return False
+        return True
+
+    def holders(self, keys: list[str]) -> dict[str, Snapshot]:
+        """For each of these tasks that a worker has: its name, host and silence [s]."""
+        try:
+            return self._ask("distcnn_holders", keys=keys)
+        except Exception:  # it may be the scheduler that is stuck
+            return {}
+
+    def _register(self) -> None:
+        now = monotonic()
+        if now - self._tried < RETRY_S:
+            raise ConnectionError("the scheduler has lost the page; tried again shortly")
+        self._tried = now
+        self.client.register_plugin(RunsPlugin(), name=NAME)
+        self.client.register_plugin(RegionCounter(), name=RegionCounter.name)
+        self._registered = True
+
+    def _ask(self, handler: str, **message: Any) -> Snapshot:
+        call = getattr(self.client.scheduler, handler)
+        answer = self.client.sync(call, callback_timeout=REPLY_S, **message)
+        if not isinstance(answer, dict):  # Dask answers with a text where there is no handler
+            raise ConnectionError(f"the scheduler answers {answer!r}")
+        return answer
+
+    def _where(self, hello: Snapshot) -> str:
+        if hello["trouble"]:
+            return f"There is no page of this run: {hello['trouble']}"
+        port, host = hello["port"], hello["host"]
+        if _is_loopback(hello["address"]) and not _is_here(host):
+            return (
+                f"Page of this run: http://127.0.0.1:{port}/{PAGE} on {host}; "
+                f"to see it here: ssh -N -L {port}:127.0.0.1:{port} {host}"
+            )
+        link = self.dashboard or self.client.dashboard_link
+        return f"Page of this run: {link.removesuffix('/').removesuffix('/status')}/{PAGE}"
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _is_here(host: str) -> bool:
+    return host in {platform.node(), socket.gethostname()}
