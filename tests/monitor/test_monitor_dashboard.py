@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 from monitor.runs import busy_state
 
 from distcnn.clusters import open_cluster
-from distcnn.config import ClusterConfig, MonitorConfig, PredictConfig
+from distcnn.config import LocalConfig, MonitorConfig, PredictConfig
 from distcnn.events import Notice, RegionStored, silent
 from distcnn.location import Location
 from distcnn.monitor.dashboard import metrics, tables
@@ -167,7 +167,7 @@ def test_a_real_run_is_seen_in_a_real_browser_and_after_its_end(inputs, tmp_path
     with sync_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 900})
-        with open_cluster(ClusterConfig(workers=2), silent) as executor:
+        with open_cluster(LocalConfig(workers=2), silent) as executor:
             with watch_run(
                 executor, MonitorConfig(), listen, output=Location.parse(tmp_path / "p.zarr")
             ) as watched:
@@ -189,7 +189,7 @@ def test_a_real_run_is_seen_in_a_real_browser_and_after_its_end(inputs, tmp_path
 
 @pytest.mark.slow
 def test_pages_and_metrics_listen_on_loopback_alone(inputs, tmp_path):
-    with open_cluster(ClusterConfig(workers=2), silent) as executor:
+    with open_cluster(LocalConfig(workers=2), silent) as executor:
         with watch_run(executor, MonitorConfig(), silent) as watched:
             go(inputs, PredictConfig(batch=16), executor, watched, predictions=tmp_path / "p")
         me = psutil.Process()
