@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distcnn.config import Config, Frozen, conf_folder, load_config, parse_bytes
+from distcnn.config import Config, Frozen, conf_folder, load_config, parse_bytes, to_yaml
 from distcnn.config.describe import describe
 from distcnn.config.resources import Follows
 from distcnn.errors import ConfigError
@@ -246,11 +246,85 @@ def test_a_key_given_twice_within_one_set_is_refused_too():
     assert "'members' is given again" in message(None, ["train={members: 3, members: 4}"])
 
 
-@pytest.mark.parametrize(
-    "text", ["a: &x\n  b: *x\n", "ingest: {release: 2022-13-45}\n", "[1]: 2\n"]
-)
+@pytest.mark.parametrize("text", ["a: &x\n  b: *x\n", "[1]: 2\n"])
 def test_yaml_that_cannot_be_made_values_is_refused_in_one_line(write, text):
-    assert "is not readable as YAML" in message(write(text))
+    assert "not readable as YAML" in message(write(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("- train\n", None, "holds a list"),
+        ("train\n", None, "holds a text"),
+        ("train:\n\tmembers: 3\n", 2, "Indent with spaces, not with tabs."),
+        ("train:\n  members:3\n", 1, "expected a section: keys with a colon, a space"),
+        ("train:\n", 1, "Leave the section out for the defaults."),
+        ("train:\n  members: 3\n epochs: 2\n", 3, "not readable as YAML"),
+        ("train: {members: 3}\n---\ntrain: {members: 4}\n", 2, "remove the line '---'"),
+        ("train.members: 3\n", 1, "'train: {members: ...}': dots are for --set"),
+        ("ingest:\n  source:\n    files: *.fits\n", 3, "begins with * or & in quotes"),
+        ('ingest: {survey: "C:\\data"}\n', 1, "Use single quotes"),
+        ("ingest:\n  release: 3.10\n", 2, "expected a text. Put it in quotes."),
+        ("train:\n  epochs: yes\n", 2, "train.epochs = 'yes'"),
+        ("train:\n  epochs: true\n", 2, "train.epochs = True"),
+        ("train:\n  labels: [teff, true]\n", 2, "not true or false"),
+        ("train:\n  epochs: 12:30\n", 2, "train.epochs = '12:30'"),
+        ("train:\n  epochs: 2022-06-13\n", 2, "train.epochs = '2022-06-13'"),
+        ("train:\n  epochs: 0o17\n", 2, "train.epochs = '0o17'"),
+        ("train:\n  learning_rate: .inf\n", 2, "expected a finite number"),
+        ("train: !!python/object/apply:os.system ['true']\n", 1, "could not determine"),
+        ("train: {epochs: 3}\n\x07\n", 2, "no text, U+0007"),
+        (
+            "# r\u00e9glages\ntrain: {epochs: \u00e9}\n".encode("latin-1"),
+            1,
+            "byte 0xe9 is no UTF-8",
+        ),
+    ],
+)
+def test_a_trap_of_yaml_is_one_line_that_names_file_and_line(tmp_path, text, line, told):
+    path = tmp_path / "my.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    said = message(path)
+    assert said.startswith(f"{path}, line {line}" if line else f"{path} ")
+    assert told in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("scalar", "epochs"),
+    [("010", 10), ("1e3", 1000), ("1.0e1", 10), ("0x10", 16), ("1_000", 1000), ("'7'", 7)],
+)
+def test_a_number_is_the_one_that_people_read(scalar, epochs):
+    assert load_config(None, [f"train.epochs={scalar}"]).train.epochs == epochs
+
+
+@pytest.mark.parametrize("text", ["no", "on", "12:30", "2022-06-13", "007", "a#b", "=", "1e"])
+def test_a_text_stays_a_text(text):
+    assert load_config(None, [f"ingest.survey={text}"]).ingest.survey == text
+
+
+@pytest.mark.parametrize("text", ["no", "12:30", "007", "1e3", "0o7", "true", "~", "2022-06-13"])
+def test_a_printed_text_is_read_back(text, tmp_path):
+    config = load_config(None, [f"ingest.survey='{text}'"])
+    (tmp_path / "printed.yaml").write_text(to_yaml(config, "printed"))
+    assert load_config(tmp_path / "printed.yaml") == config
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbftrain:\r\n  epochs: 3\r\n",
+        b"train:\r  epochs: 3\r",
+        "train: {epochs: 3}\n".encode("utf-16"),
+        b"x: &a {epochs: 3}\n".replace(b"x", b"train"),
+        b"train: {<<: {epochs: 3}}\n",
+        b"---\ntrain: {epochs: 3}\n...\n",
+        b'{"train": {"epochs": 3}}',
+    ],
+)
+def test_other_ways_to_write_a_file_are_read(data, tmp_path):
+    (tmp_path / "my.yaml").write_bytes(data)
+    assert load_config(tmp_path / "my.yaml").train.epochs == 3
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationInfo,
+    field_validator,
+)
 
 from distcnn.errors import UsageError
 from distcnn.location import Location
@@ -17,8 +24,29 @@ class Frozen(BaseModel):
     """A section of the configuration: immutable, unknown keys are errors."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_is_true(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic takes true for 1; ``strict`` would refuse "1e3" and "0.5" as well.
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if _has_bool(value) and not _takes_bool(annotation):
+            raise ValueError("a value that is not true or false")
+        return value
+
+
+def _has_bool(value: object) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list) and any(map(_has_bool, value)))
+
+
+def _takes_bool(annotation: Any) -> bool:
+    return annotation in {bool, Any} or any(map(_takes_bool, get_args(annotation)))
 
 
 def parse_bytes(value: object) -> object:

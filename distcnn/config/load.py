@@ -6,8 +6,8 @@ from operator import getitem
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from distcnn.config.base import Frozen
 from distcnn.config.cluster_choice import put_below
@@ -26,7 +26,7 @@ from distcnn.config.run import (
 from distcnn.config.simulate import SimulateConfig
 from distcnn.config.survey import IngestConfig
 from distcnn.config.train import DistilConfig, TrainConfig, TuneConfig
-from distcnn.config.yaml_file import conf_folder, parse_yaml, read_yaml
+from distcnn.config.yaml_file import conf_folder, parse_yaml, print_yaml, read_yaml
 from distcnn.errors import ConfigError
 from distcnn.formatting import did_you_mean
 
@@ -111,8 +111,7 @@ def to_yaml(config: Config, title: str) -> str:
     tree = config.model_dump(mode="json")
     for *sections, key in redundant(config):
         del reduce(getitem, sections, tree)[key]
-    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
-    return f"# {title}\n{text}"
+    return f"# {title}\n{print_yaml(tree)}"
 
 
 def _find(path: Path) -> Path:
@@ -139,10 +138,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
         if not isinstance(below, dict):
             raise ConfigError(f"--set {text!r}: {name!r} is a value, not a section")
         place = below
-    try:
-        place[last] = parse_yaml(value, f"--set {text}")[0]
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"--set {text!r} is not readable as YAML ({error})") from None
+    place[last] = parse_yaml(value, f"--set {text}")[0]
 
 
 def _explain(
@@ -158,14 +154,30 @@ def _explain(
     where = _place_of(first["loc"], origin, places, sets)
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] != "extra_forbidden":
-        message = first["msg"].removeprefix("Value error, ")
-        message = message[0].lower() + message[1:]
-        return ConfigError(f"{where}: {key} = {first['input']!r}{more}", expected=message)
+        expected, cure = _wanted(first)
+        return ConfigError(
+            f"{where}: {key} = {first['input']!r}{more}", expected=expected, cure=cure
+        )
     names = sorted(_fields_at(first["loc"][:-1], tree))
     cure = did_you_mean(str(first["loc"][-1]), names, f"Known here: {', '.join(names)}.")
+    section, dot, rest = str(first["loc"][-1]).partition(".")
+    if dot and section in names:
+        cure = f"Write it as '{section}: {{{rest}: ...}}': dots are for --set."
     if first["loc"][:-1] == ("cluster",):
         cure = _of_another_backend(str(first["loc"][-1])) or cure
     return ConfigError(f"{where}: unknown key {key!r}{more}", cure=cure)
+
+
+def _wanted(found: ErrorDetails) -> tuple[str, str]:
+    """What should have stood there, and the cure."""
+    kind, given = found["type"], found["input"]
+    if kind in {"model_type", "dict_type"}:
+        cure = "Leave the section out for the defaults." if given is None else ""
+        return "a section: keys with a colon, a space and a value", cure
+    if kind == "string_type" and isinstance(given, bool | int | float):
+        return "a text", "Put it in quotes."
+    message = found["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return message[0].lower() + message[1:], ""
 
 
 def _place_of(
