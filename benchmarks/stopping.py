@@ -38,6 +38,8 @@ FAREWELL_S = 5.0
 CURE = "The same command again goes on from here."
 BUSY = [sys.executable, "-c", "while True: pass"]
 SEMAPHORES = Path("/dev/shm")
+PROGRESS = ("0 of 2 workers", "1 of 2 workers", "2 of 2 workers", "Dask dashboard")
+"""Beginnings of lines that begin with no date."""
 HANG_UP = "closed"
 
 
@@ -165,6 +167,8 @@ def stopped(name: str, words: list[str], way: str, after_s: float, temporary: Pa
     number, terminal = pty.fork()
     if number == 0:
         environment = {**os.environ, "TMPDIR": str(temporary), "TERM": "dumb", "COLUMNS": "200"}
+        for ignored in (signal.SIGINT, signal.SIGHUP):  # where this script runs in the background
+            signal.signal(ignored, signal.SIG_DFL)
         os.execve(sys.executable, [sys.executable, "-m", "distcnn", *words], environment)
     early = read_until(terminal, time.monotonic() + after_s)
     # Left to be waited for, so that its number is nobody else's.
@@ -207,7 +211,8 @@ def since(early: str, text: str) -> list[str]:
     if early and not early.endswith("\n"):
         text = text.partition("\n")[2] if "\n" in text.replace("^C", "") else text
     lines = [line.strip() for line in text.replace("^C", "").splitlines()]
-    return [line for line in lines if line and "+00:00 " not in line[:30]]
+    lines = [line for line in lines if line and "+00:00 " not in line[:30]]
+    return [line for line in lines if not line.startswith(PROGRESS)]
 
 
 def read_until(terminal: int, deadline: float) -> str:
