@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from hypothesis import settings
+
+# A busy machine takes long for an example, and longer for the first one.
+settings.register_profile("distcnn", deadline=None, database=None)
+settings.load_profile("distcnn")
 
 
 @pytest.fixture
@@ -22,6 +28,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or leaves anything in the cache of the user."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTCNN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What libraries leave in the temporary folder goes with the folders of the tests."""
+    folder = str(tmp_path_factory.mktemp("tmp"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
         yield
 
 
@@ -64,7 +80,10 @@ def killing() -> Iterator[Callable[[psutil.Popen], psutil.Popen]]:
 
 
 def end_family(process: psutil.Popen) -> None:
-    """Kill a process, everything below it, and its session if it leads one."""
+    """Kill a process, everything below it, and its session if it leads one.
+
+    Python's helper, which removes the semaphores of the dead, ends by itself.
+    """
     family = [process]
     for one in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError):
@@ -72,7 +91,8 @@ def end_family(process: psutil.Popen) -> None:
                 family.append(one)
     for one in family:
         with suppress(psutil.Error):
-            one.kill()
+            if not any("resource_tracker" in word for word in one.cmdline()):
+                one.kill()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             stream.close()

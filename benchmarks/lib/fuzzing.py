@@ -329,7 +329,8 @@ class Judge:
         return found
 
     def close(self) -> None:
-        """End the child process."""
+        """End the child process, which removes its files if it still listens."""
         self.pipe.close()
+        self.process.join(2)
         self.process.kill()
         self.process.join()
