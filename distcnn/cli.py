@@ -455,6 +455,22 @@ def demo(
     _show(*lines)
 
 
+cluster_app = typer.Typer(help="Look at clusters without starting one.", no_args_is_help=True)
+app.add_typer(cluster_app, name="cluster")
+
+
+@cluster_app.command()
+def render(
+    cluster: Annotated[str, typer.Argument(help="As for --cluster: k8s, or a YAML file.")] = "k8s",
+    conf: Conf = None,
+    sets: Sets = None,
+) -> None:
+    """Print the objects that a run on this cluster would create; creates nothing."""
+    from distcnn import pipeline
+
+    print(pipeline.render_cluster(_configure(conf, sets, cluster)), end="")
+
+
 def _version(asked: bool) -> None:
     if asked:
         _show(f"distcnn {__version__}")

@@ -18,6 +18,7 @@
     ├── TrainingError         training cannot begin or cannot go on
     ├── PlanRefused           the work cannot finish as asked, so it is not begun
     ├── ClusterError          workers cannot be had, or were lost for good
+    │   └── SchedulerLost     the scheduler is gone, and with it what was in flight
     ├── VerificationFailed    a finished store is not what its ledger says
     ├── LockHeld              another process works there
     └── MissingExtra          an optional dependency is not installed
@@ -133,6 +134,10 @@ class PlanRefused(DistcnnError):
 
 class ClusterError(DistcnnError):
     """Workers cannot be had, or were lost for good."""
+
+
+class SchedulerLost(ClusterError):
+    """The scheduler of a cluster is gone or does not answer; what is stored is kept."""
 
 
 class VerificationFailed(DistcnnError):

@@ -17,13 +17,14 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from distcnn.config import Config, SerialConfig
+from distcnn.config import BackendConfig, Config, SerialConfig
 from distcnn.errors import UsageError
 from distcnn.events import Listener, Notice, silent
 from distcnn.location import Location
 
 if TYPE_CHECKING:
     from distcnn.checks import Checked
+    from distcnn.clusters.base import ClusterExecutor
     from distcnn.evaluation import EvaluationData
     from distcnn.inference import Forecast, Plan, PredictSummary, ShareSummary, VerifySummary
     from distcnn.ingest import IngestSummary
@@ -83,18 +84,17 @@ def ingest_archive(
 
     ``restart``: remove first what an earlier run has left unfinished; here and below.
     """
-    from distcnn.clusters import open_cluster
     from distcnn.ingest import build_survey, discard_unfinished
     from distcnn.survey import Store
 
     _must_exist(archive, "an archive folder")
     if restart:
         discard_unfinished(survey)
-    with (
-        open_cluster(config.cluster, listener) as executor,
-        _watched(executor, config, listener, survey) as watched,
-    ):
-        done = build_survey(archive, survey, config.ingest, executor=executor, listener=watched)
+
+    def work(executor: "ClusterExecutor", watched: Listener) -> "IngestSummary":
+        return build_survey(archive, survey, config.ingest, executor=executor, listener=watched)
+
+    done = _on_workers(config.cluster, config, listener, survey, work)
     # A hint for reports, not an identity: both may be moved together.
     Store.open(survey).annotate({"archive": os.path.relpath(archive, survey)})
     return done
@@ -126,17 +126,14 @@ def train_package(
     ``resume``: refuse to begin a new one.
     """
     from distcnn import training
-    from distcnn.clusters import open_cluster
 
     _must_exist(survey, "a survey store")
     if restart:
         if resume:
             raise UsageError("--resume and --restart", expected="one of them")
         training.discard_unfinished(package)
-    with (
-        open_cluster(config.cluster, listener) as executor,
-        _watched(executor, config, listener, package) as watched,
-    ):
+
+    def work(executor: "ClusterExecutor", watched: Listener) -> "TrainSummary":
         return training.train_package(
             survey,
             package,
@@ -146,6 +143,8 @@ def train_package(
             listener=watched,
             resume=resume,
         )
+
+    return _on_workers(config.cluster, config, listener, package, work)
 
 
 @_on_this_machine
@@ -163,7 +162,6 @@ def distil_package(
     It becomes the package ``small``.
     """
     from distcnn import training
-    from distcnn.clusters import open_cluster
 
     _must_exist(package, "a package")
     _must_exist(survey, "a survey store")
@@ -171,10 +169,8 @@ def distil_package(
         training.discard_unfinished(small)
     # There is one student, so more workers than one would stand idle.
     cluster = config.cluster.replaced(workers=1)
-    with (
-        open_cluster(cluster, listener) as executor,
-        _watched(executor, config, listener, small) as watched,
-    ):
+
+    def work(executor: "ClusterExecutor", watched: Listener) -> "DistilSummary":
         return training.distil_package(
             package,
             small,
@@ -184,6 +180,8 @@ def distil_package(
             executor=executor,
             listener=watched,
         )
+
+    return _on_workers(cluster, config, listener, small, work)
 
 
 @_on_this_machine
@@ -216,7 +214,6 @@ def tune_survey(
     restart: bool = False,
 ) -> "Study":
     """Try other settings of training; writes ``best.yaml``, ``trials.csv`` and ``trials.png``."""
-    from distcnn.clusters import open_cluster
     from distcnn.training.tuning import tune
     from distcnn.training.tuning.study import write_best
 
@@ -225,13 +222,13 @@ def tune_survey(
         tune.discard_study(study)
     # Every trial learns from those before it, so none is chosen before a worker is free.
     alone = config.cluster.replaced(in_flight=1)
-    with (
-        open_cluster(alone, listener) as executor,
-        _watched(executor, config, listener, study) as watched,
-    ):
-        done = tune.tune(
+
+    def work(executor: "ClusterExecutor", watched: Listener) -> "Study":
+        return tune.tune(
             survey, study, config.train, config.tune, executor=executor, listener=watched
         )
+
+    done = _on_workers(alone, config, listener, study, work)
     if done.best is not None:
         write_best(done, config)
         _draw_study(done)
@@ -286,7 +283,6 @@ def predict_survey(
 ) -> "PredictSummary":
     """Compute every star of ``survey`` with ``package`` into ``predictions``."""
     from distcnn import inference
-    from distcnn.clusters import open_cluster
 
     if restart:
         inference.discard_unfinished(predictions)
@@ -295,13 +291,13 @@ def predict_survey(
     plan.check()
     # A finished store needs no workers.
     where = config.cluster if plan.waiting else SerialConfig()
-    with (
-        open_cluster(where, listener) as executor,
-        _watched(executor, config, listener, predictions) as watched,
-    ):
-        done = inference.predict(
+
+    def work(executor: "ClusterExecutor", watched: Listener) -> "PredictSummary":
+        return inference.predict(
             package, survey, predictions, config.predict, executor=executor, listener=watched
         )
+
+    done = _on_workers(where, config, listener, predictions, work)
     if done.merged:  # as the last element of a job array would have done
         listener(Notice(str(inference.verify(predictions, config.predict, listener))))
     return done
@@ -463,6 +459,13 @@ def inspect_path(path: Path) -> str:
     return inspect.describe(path)
 
 
+def render_cluster(config: Config) -> str:
+    """Text of the objects that ``--cluster`` would create elsewhere; creates nothing."""
+    from distcnn import clusters
+
+    return clusters.render_cluster(config.cluster)
+
+
 def check_machine() -> str:
     """Text telling whether this machine is fit for work."""
     from distcnn.monitor.doctor import examine
@@ -513,6 +516,23 @@ _CATALOGUES = ("catalogue.fits", "catalogue.parquet", "catalogue.vot")
 def _must_exist(path: Path, what: str) -> None:
     if not path.exists():
         raise UsageError(f"{path} does not exist", expected=what)
+
+
+def _on_workers(
+    cluster: BackendConfig,
+    config: Config,
+    listener: Listener,
+    output: Path,
+    work: Callable[["ClusterExecutor", Listener], Answer],
+) -> Answer:
+    """``work`` with the workers of ``cluster``, begun again if their scheduler is lost."""
+    from distcnn.clusters import run_on_cluster
+
+    def watched(executor: "ClusterExecutor") -> Answer:
+        with _watched(executor, config, listener, output) as listening:
+            return work(executor, listening)
+
+    return run_on_cluster(cluster, listener, watched)
 
 
 def _watched(

@@ -1,13 +1,14 @@
 """Clusters: where workers come from. Only this package starts them, and it leaves none behind.
 
-``open_cluster`` gives an executor (see ``distcnn.executor``), ``expect_workers`` what to expect
-of it. ``registry`` has the backends; one is imported when it is asked for, so that no one pays
+``open_cluster`` gives an executor (see ``distcnn.executor``), ``run_on_cluster`` does a stage's
+work with one and begins it again if the scheduler is lost, ``expect_workers`` tells what to
+expect. ``registry`` has the backends; one is imported when it is asked for, so that no one pays
 for one that is not used.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from distcnn.clusters.registry import find_backend
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from distcnn.events import Listener
     from distcnn.executor import ExpectedWorkers
 
-__all__ = ["expect_workers", "open_cluster"]
+__all__ = ["expect_workers", "open_cluster", "render_cluster", "run_on_cluster"]
+
+Answer = TypeVar("Answer")
 
 
 @contextmanager
@@ -38,6 +41,52 @@ def open_cluster(
     backend = find_backend(config.backend).load()
     with backend.open_executor(config, listener or silent) as executor:
         yield executor
+
+
+def run_on_cluster(
+    config: "BackendConfig", listener: "Listener", work: "Callable[[ClusterExecutor], Answer]"
+) -> Answer:
+    """What ``work`` answers, a stage that goes on from what it has stored if it is begun again.
+
+    If the scheduler is lost it is begun again on a new cluster, ``config.restarts`` times.
+
+    Raises
+    ------
+    ClusterError, MissingExtra : as ``open_cluster``; also the last loss of a scheduler.
+    """
+    from distcnn.config import ClusterConfig
+    from distcnn.errors import SchedulerLost
+    from distcnn.events import Notice
+
+    restarts = config.restarts if isinstance(config, ClusterConfig) else 0
+    for restart in range(restarts):
+        try:
+            with open_cluster(config, listener) as executor:
+                return work(executor)
+        except SchedulerLost as lost:
+            number = f"{restart + 1} of {restarts}"
+            text = f"{lost.problem}; going on from what is stored, with a new cluster ({number})"
+            listener(Notice(text, "warning"))
+    with open_cluster(config, listener) as executor:
+        return work(executor)
+
+
+def render_cluster(config: "BackendConfig") -> str:
+    """What ``open_cluster`` would create elsewhere, as text; creates nothing, asks no cluster.
+
+    Raises
+    ------
+    ClusterError : the backend creates nothing that could be shown, or settings are missing.
+    """
+    from distcnn.errors import ClusterError
+
+    row = find_backend(config.backend)
+    render: Callable[[BackendConfig], str] | None = getattr(row.load(), "render", None)
+    if render is None:
+        raise ClusterError(
+            f"the cluster {row.name} creates no objects that could be shown", expected="k8s"
+        )
+    return render(config)
 
 
 def expect_workers(config: "BackendConfig") -> "ExpectedWorkers":

@@ -97,6 +97,13 @@ ROWS = (
         settings="SshConfig",
     ),
     Row(
+        "k8s",
+        "distcnn.clusters.k8s",
+        "pods of a Kubernetes cluster, by the Dask operator",
+        extra="k8s",
+        settings="distcnn.clusters.k8s.settings:KubernetesConfig",
+    ),
+    Row(
         "existing",
         "distcnn.clusters.existing",
         "the workers of a Dask scheduler that runs already",

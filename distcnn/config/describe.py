@@ -62,6 +62,10 @@ def _own_keys_of_backends() -> Iterator[str]:
         own.pop("backend", None)
         if own:
             yield from _table(own)
+        for key, field in own.items():
+            if (below := _below(field)) is not None:
+                yield f"### `cluster.{key}`{_remark(field)}\n\n{_paragraphs(below)}\n"
+                yield from _table(below.model_fields)
 
 
 def _paragraphs(model: type[Frozen]) -> str:

@@ -95,6 +95,9 @@ class ClusterConfig(BackendConfig):
     """Tasks in flight per worker; one is waiting while another runs."""
     attempts: int = Field(3, ge=1)
     """Times a task is begun on workers that die under it before it is given up."""
+    restarts: int = Field(0, ge=0)
+    """Times a stage is begun again from what it has stored, on a new cluster, when the scheduler is
+    lost; 3 for ``k8s``. The same command again does that too."""
     patience: float = Field(120.0, gt=0)
     """Time in which no further worker comes while they start, or without a single one alive,
     after which the work is given up [s]."""

@@ -74,11 +74,12 @@ def wait_until(condition, seconds: float = 300.0) -> None:
 
 
 def meet(task: tuple[Path, int, int]) -> tuple[str, int]:
-    """Wait for the others of its call; returns the worker's name and the process."""
+    """Wait for the others of its call; returns the worker (host and name) and the process."""
     folder, number, count = task
     (folder / f"in_{number}").touch()
     wait_until(lambda: len(list(folder.glob("in_*"))) == count)
-    return WorkerContext.current().worker, os.getpid()
+    context = WorkerContext.current()
+    return f"{context.host} {context.worker}", os.getpid()
 
 
 def release_and_meet(task: tuple[Path, int, int]) -> tuple[str, int]:

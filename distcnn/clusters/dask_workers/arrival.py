@@ -7,7 +7,7 @@ from typing import Any
 from distributed.client import ClosedClientError
 
 from distcnn.clusters.dask_workers.gang import RERUN
-from distcnn.errors import ClusterError
+from distcnn.errors import ClusterError, SchedulerLost
 from distcnn.events import Listener, Notice, silent
 from distcnn.formatting import format_duration
 
@@ -96,12 +96,12 @@ def count_workers(client: Any) -> int:
 
     Raises
     ------
-    ClusterError : the scheduler does not answer.
+    SchedulerLost : the scheduler does not answer.
     """
     try:
         return len(client.nthreads())
     except (OSError, TimeoutError, RuntimeError, ClosedClientError) as error:
-        raise ClusterError(f"the scheduler does not answer ({error})", cure=RERUN) from error
+        raise SchedulerLost(f"the scheduler does not answer ({error})", cure=RERUN) from error
 
 
 def _check_enough(came: int, least: int, arrival: Arrival, known: str, cure: str) -> None:

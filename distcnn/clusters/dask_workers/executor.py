@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -19,7 +19,7 @@ from distcnn.clusters.dask_workers.private import submit
 from distcnn.clusters.dask_workers.task import attempt as run_attempt
 from distcnn.clusters.dask_workers.task import dumps, unpacked
 from distcnn.config import ClusterConfig
-from distcnn.errors import ClusterError
+from distcnn.errors import ClusterError, SchedulerLost
 from distcnn.executor import Result, Task, TaskResult, task_text
 from distcnn.formatting import format_bytes
 
@@ -99,7 +99,20 @@ class DaskExecutor:
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> list[TaskResult[Task, Result]]:
         """All tasks at the same time on workers of their own; see ``executor.Gang``."""
-        return run_together(self.client, function, tasks, self.config.threads)
+        results = run_together(self.client, function, tasks, self.config.threads)
+        if any(isinstance(result.error, ClusterError) for result in results):
+            known = self.why()
+            return [_explained(result, known) for result in results]
+        return results
+
+
+def _explained(result: TaskResult[Task, Result], known: str) -> TaskResult[Task, Result]:
+    """The same, with what the backend knows of a worker that was lost."""
+    lost = result.error
+    if not isinstance(lost, ClusterError) or not known:
+        return result
+    told = ClusterError(f"{lost.problem} ({known})", expected=lost.expected, cure=lost.cure)
+    return replace(result, error=told)
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,7 @@ class _Window(Generic[Task, Result]):
             threads = self.config.threads
             future = submit(self.client, key, run_attempt, self.function, dumps(task), threads)
         except ClosedClientError as lost:
-            raise ClusterError(f"the scheduler is gone ({lost})", cure=RERUN) from lost
+            raise SchedulerLost(f"the scheduler is gone ({lost})", cure=RERUN) from lost
         self.tries[key] = _Try(task, attempt, key, future)
         future.add_done_callback(lambda _: self.done.put(key))
 
@@ -171,7 +184,7 @@ class _Window(Generic[Task, Result]):
         except ClusterError:
             raise
         except CancelledError as lost:
-            raise ClusterError(f"the scheduler is gone ({lost})", cure=RERUN) from lost
+            raise SchedulerLost(f"the scheduler is gone ({lost})", cure=RERUN) from lost
         except Exception as broken:  # a result carries any failure of its task
             return TaskResult(ended.task, None, broken, ended.attempt)
         return TaskResult(ended.task, value, error, ended.attempt)
@@ -195,8 +208,10 @@ class _Window(Generic[Task, Result]):
 
     def _given_up(self, ended: _Try[Task]) -> ClusterError:
         times = "once" if ended.attempt == 1 else f"{ended.attempt} times"
+        known = self.why()
+        because = f" ({known})" if known else ""
         return ClusterError(
-            f"the worker died {times} while it ran {str(ended.task)[:200]}",
+            f"the worker died {times} while it ran {str(ended.task)[:200]}{because}",
             expected=f"a worker needs less than {format_bytes(self.config.memory_limit)} of memory",
             cure="Raise resources.memory, or take fewer workers, and run the command again.",
         )

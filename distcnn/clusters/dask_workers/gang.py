@@ -18,7 +18,7 @@ from distributed.client import ClosedClientError
 
 from distcnn.clusters.dask_workers.private import make_lease, stop_renewing, submit
 from distcnn.clusters.dask_workers.task import attempt, dumps, unpacked
-from distcnn.errors import ClusterError
+from distcnn.errors import ClusterError, SchedulerLost
 from distcnn.executor import Cancelled, Result, Task, TaskResult
 
 LEASE_NAME = "distcnn-together"
@@ -46,12 +46,12 @@ def alive_workers(client: Any) -> list[str]:
 
     Raises
     ------
-    ClusterError : the scheduler does not answer.
+    SchedulerLost : the scheduler does not answer.
     """
     try:
         workers = client.scheduler_info(n_workers=-1)["workers"]
     except (OSError, TimeoutError, RuntimeError, ClosedClientError) as error:
-        raise ClusterError(f"the scheduler does not answer ({error})", cure=RERUN) from error
+        raise SchedulerLost(f"the scheduler does not answer ({error})", cure=RERUN) from error
     return sorted(workers, key=lambda address: _order(workers[address], address))
 
 
@@ -89,7 +89,7 @@ def _lock(client: Any) -> Iterator[None]:
         while not lock.acquire(timeout=POLL_S):
             pass
     except (OSError, RuntimeError) as error:
-        raise ClusterError(f"the scheduler does not answer ({error})", cure=RERUN) from error
+        raise SchedulerLost(f"the scheduler does not answer ({error})", cure=RERUN) from error
     try:
         yield
     finally:
@@ -144,7 +144,7 @@ def _gone(client: Any, waiting: Sequence[Seat[Task]]) -> set[str]:
     try:
         alive = client.nthreads()
     except (OSError, TimeoutError, RuntimeError) as error:
-        raise ClusterError(f"the scheduler does not answer ({error})", cure=RERUN) from error
+        raise SchedulerLost(f"the scheduler does not answer ({error})", cure=RERUN) from error
     return {seat.address for seat in waiting if seat.address not in alive}
 
 
@@ -154,7 +154,7 @@ def _result_of(seat: Seat[Task]) -> TaskResult[Task, Any]:
     except KilledWorker:
         return TaskResult(seat.task, None, ClusterError(f"the worker at {seat.address} died"))
     except CancelledError as lost:
-        raise ClusterError(f"the scheduler is gone ({lost})", cure=RERUN) from lost
+        raise SchedulerLost(f"the scheduler is gone ({lost})", cure=RERUN) from lost
     except Exception as broken:  # a result carries any failure of its task
         return TaskResult(seat.task, None, broken)
     return TaskResult(seat.task, value, error)
