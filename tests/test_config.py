@@ -392,3 +392,42 @@ def test_a_path_in_the_configuration_is_on_a_disk(key):
 )
 def test_a_setting_that_could_have_no_effect_is_refused(given, told):
     assert told in message(None, [given])
+
+
+@pytest.mark.parametrize(
+    ("given", "only"),
+    [
+        ("ingest.prepare={continuum_window: 11}", "with normalisation: running_quantile"),
+        (
+            "ingest.prepare={rebin: 3, target: {start: 400, step: 1, size: 99}}",
+            "without a target grid",
+        ),
+        ("ingest.prepare={outlier_sigma: null, outlier_floor: 0.3}", "with an outlier_sigma"),
+        ("ingest.store={flux_encoding: float32, flux_step: 1e-3}", "with flux_encoding: int16"),
+        ("ingest={spectra: null, grid: {unit: um}}", "with ingest.spectra"),
+        ("ingest={spectra: null, store: {keep_flux_error: false}}", "with ingest.spectra"),
+        ("train.network={preset: rave2020, width: 32}", "with preset: hybrid"),
+        ("train={network: {xp: false}, augment: {drop_xp: 0.5}}", "with train.network.xp"),
+        ("train.distribute={strategy: ensemble, ranks: 2}", "with strategy: data"),
+    ],
+)
+def test_a_setting_without_effect_beside_another_is_refused(given, only):
+    told = message(None, [given])
+    assert "has no effect" in told
+    assert f"it only {only}. Leave it out." in told
+
+
+def test_a_setting_without_effect_is_told_with_its_line(write):
+    path = write("ingest:\n  store:\n    flux_encoding: float16\n    flux_step: 1e-3\n")
+    assert message(path).startswith(f"{path}, line 4: ingest.store.flux_step = 0.001 has no effect")
+
+
+def test_a_printed_configuration_gives_defaults_that_have_no_effect(tmp_path):
+    config = load_config(None, ["train.network.preset=rave2020", "ingest.spectra=null"])
+    (tmp_path / "printed.yaml").write_text(to_yaml(config, "printed"))
+    assert load_config(tmp_path / "printed.yaml") == config
+
+
+@pytest.mark.parametrize("given", ["{start: 846.0}", "{start: 846.0, step: 0.01}", "{size: 9}"])
+def test_a_grid_is_given_whole_or_not_at_all(given):
+    assert "start, step and size together" in message(None, [f"ingest.grid={given}"])

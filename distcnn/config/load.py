@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from distcnn.config.base import Frozen
 from distcnn.config.cluster_choice import put_below
+from distcnn.config.idle import idle_keys
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig, redundant, settle
 from distcnn.config.run import (
@@ -98,9 +99,16 @@ def load_config(
     for text in sets:
         _override(tree, text)
     try:
-        return Config.model_validate(tree)
+        config = Config.model_validate(tree)
     except ValidationError as error:
         raise _explain(error, origin, places, sets, tree) from None
+    for key, value, only in idle_keys(config):
+        raise ConfigError(
+            f"{_place_of(key, origin, places, sets)}: {'.'.join(key)} = {value!r} has no effect",
+            expected=f"it only {only}",
+            cure="Leave it out.",
+        )
+    return config
 
 
 def to_yaml(config: Config, title: str) -> str:

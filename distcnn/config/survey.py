@@ -190,6 +190,17 @@ class GridConfig(Frozen):
     frame: str = "stellar rest"
     """Frame of the wavelengths: ``stellar rest``, ``barycentric``, ``topocentric``."""
 
+    @model_validator(mode="after")
+    def _whole_or_from_the_files(self) -> Self:
+        given = {"start": self.start, "step": self.step, "size": self.size}
+        missing = [name for name, value in given.items() if value is None]
+        if 0 < len(missing) < len(given):
+            raise ValueError(
+                "start, step and size together, or none of them for the grid of the files; "
+                f"{' and '.join(missing)} missing"
+            )
+        return self
+
 
 class PrepareConfig(Frozen):
     """What is done to every spectrum before it is stored."""
