@@ -116,6 +116,17 @@ def scheduler_arguments(config: ClusterConfig) -> dict[str, Any]:
     }
 
 
+def dashboard_of(config: ClusterConfig, cluster: Any) -> str | None:
+    """Link to the dashboard of a scheduler in this process that listens elsewhere.
+
+    Dask would say that the dashboard is there too; it is where it was asked for.
+    """
+    if config.dashboard is None:
+        return None
+    host = config.dashboard.rpartition(":")[0]
+    return f"http://{host}:{cluster.scheduler.http_server.port}/status"
+
+
 def _start(config: ClusterConfig, workers: int, folder: Path) -> Any:
     start: Callable[..., Any] = LocalCluster
     return start(

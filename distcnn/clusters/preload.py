@@ -1,8 +1,12 @@
 """What runs in every Dask worker process as it starts."""
 
 import logging
+import os
 import signal
 from time import monotonic, sleep
+from typing import Any
+
+from distcnn.clusters.dask_workers.walltime import END_VARIABLE, leave_in_time
 
 START_TIME_S = monotonic()
 """When this process started, on its own clock."""
@@ -10,7 +14,7 @@ SETTLING_S = 0.5
 """Age that a process has before it works."""
 
 
-def dask_setup(worker: object) -> None:
+def dask_setup(worker: Any) -> None:
     """Leave Ctrl-C to the client: it reaches the whole process group, but only the client
     knows how to stop in order.
     """
@@ -18,6 +22,8 @@ def dask_setup(worker: object) -> None:
     # A heartbeat that finds the scheduler just gone prints a traceback; what concerns the
     # user comes back as the result of a task.
     logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
+    if END_VARIABLE in os.environ:
+        worker.loop.add_callback(leave_in_time, worker)
 
 
 def settle() -> None:

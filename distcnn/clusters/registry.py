@@ -104,6 +104,13 @@ ROWS = (
         settings="distcnn.clusters.k8s.settings:KubernetesConfig",
     ),
     Row(
+        "slurm",
+        "distcnn.clusters.slurm",
+        "Dask workers in jobs of a Slurm cluster",
+        extra="slurm",
+        settings="distcnn.clusters.slurm.settings:SlurmConfig",
+    ),
+    Row(
         "existing",
         "distcnn.clusters.existing",
         "the workers of a Dask scheduler that runs already",

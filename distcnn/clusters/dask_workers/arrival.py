@@ -25,10 +25,15 @@ def nothing_known() -> str:
 
 
 class Arrival:
-    """How many of ``expected`` workers have come, told while one waits for them."""
+    """How many of ``expected`` workers have come, told while one waits for them.
 
-    def __init__(self, expected: int, listener: Listener = silent) -> None:
-        self.expected, self.listener = expected, listener
+    ``note``: what the backend knows of the others (``13 jobs pending``), told along.
+    """
+
+    def __init__(
+        self, expected: int, listener: Listener = silent, note: Callable[[], str] = nothing_known
+    ) -> None:
+        self.expected, self.listener, self.note = expected, listener, note
         self.begun = self._last = monotonic()
         self._told: int | None = None
 
@@ -46,8 +51,13 @@ class Arrival:
         if self._told is not None:
             self._notice(came)
 
+    def rest_comes_later(self, came: int) -> None:
+        """The last word where the work begins with those that are there."""
+        self.listener(Notice(f"{came} {self}; the work begins with these, others join it"))
+
     def _notice(self, came: int) -> None:
-        self.listener(Notice(f"{came} {self}"))
+        note = self.note() if came < self.expected else ""
+        self.listener(Notice(f"{came} {self}" + (f", {note}" if note else "")))
         self._last, self._told = monotonic(), came
 
 

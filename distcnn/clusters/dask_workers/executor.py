@@ -38,6 +38,8 @@ class DaskExecutor:
     workers : how many tasks run at the same time.
     dashboard : address of the dashboard, if any.
     why : what the backend knows of workers that are lost (see ``arrival``).
+    coming : whether workers may still come although none is there (jobs that wait in a queue);
+        raises ``ClusterError`` where the backend knows that none will.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class DaskExecutor:
         workers: int,
         dashboard: str | None = None,
         why: Callable[[], str] = nothing_known,
+        coming: Callable[[], bool] = lambda: False,
     ) -> None:
         self.client = client
         self.config = config
@@ -55,6 +58,7 @@ class DaskExecutor:
         self.dashboard = dashboard
         self._windows: set[_Window[Any, Any]] = set()
         self.why = why
+        self.coming = coming
 
     def __call__(
         self, function: Callable[[Task], Result], tasks: Iterable[Task]
@@ -128,6 +132,7 @@ class _Window(Generic[Task, Result]):
 
     def __init__(self, executor: DaskExecutor, function: Callable[[Task], Result]) -> None:
         self.client, self.config, self.why = executor.client, executor.config, executor.why
+        self.coming = executor.coming
         self.size = executor.workers * executor.config.in_flight
         self.function = dumps(function)
         self.tries: dict[str, _Try[Task]] = {}
@@ -196,7 +201,7 @@ class _Window(Generic[Task, Result]):
             try:
                 return ask()
             except nothing_yet:
-                if count_workers(self.client):
+                if count_workers(self.client) or self.coming():
                     alive = monotonic()
             if monotonic() - alive > self.config.patience:
                 raise self._all_lost()

@@ -3,6 +3,7 @@
 import pickle
 import traceback
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from distributed import get_worker, secede
@@ -10,6 +11,7 @@ from distributed.comm.addressing import get_address_host
 from distributed.protocol import pickle as dask_pickle
 
 from distcnn.clusters import preload
+from distcnn.clusters.dask_workers.walltime import note_duration
 from distcnn.errors import DistcnnError
 from distcnn.executor import WorkerContext, observe_result, worker_context
 
@@ -25,6 +27,7 @@ def attempt(function: bytes, task: bytes, threads: int) -> bytes:
     which would hash arguments and refuse some, sees bytes.
     """
     preload.settle()
+    begun = monotonic()
     try:
         with worker_context(_context(threads)):
             value = loads(function)(loads(task))
@@ -32,6 +35,8 @@ def attempt(function: bytes, task: bytes, threads: int) -> bytes:
             return pickle.dumps((value, None))
     except (Exception, SystemExit) as error:  # a result carries any failure of its task
         return pickle.dumps((None, _portable(error)))
+    finally:
+        note_duration(monotonic() - begun)
 
 
 def unpacked(data: bytes) -> Any:
