@@ -532,7 +532,14 @@ def _on_workers(
         with _watched(executor, config, listener, output) as listening:
             return work(executor, listening)
 
-    return run_on_cluster(cluster, listener, watched)
+    return run_on_cluster(_logging(cluster, output), listener, watched)
+
+
+def _logging(cluster: BackendConfig, product: Path) -> BackendConfig:
+    """The cluster, with the logs of its jobs beside what a command makes unless it says where."""
+    if getattr(cluster, "logs", "none") is not None:
+        return cluster
+    return cluster.replaced(logs=product.absolute().with_name(f"{product.name}.logs"))
 
 
 def _watched(

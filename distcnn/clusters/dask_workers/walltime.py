@@ -8,6 +8,8 @@ job ends early, and the next one takes its place.
 
 import asyncio
 import os
+import time
+from contextlib import suppress
 from typing import Any
 
 from distributed import Status
@@ -21,6 +23,7 @@ LONGEST_FACTOR = 2.0
 FETCH_S = 10.0
 """Time in which a client fetches the last results."""
 POLL_S = 0.25
+REASON = "the time of its job is over"
 
 
 class _Longest:
@@ -42,8 +45,6 @@ def leaves_at() -> float:
 
 async def leave_in_time(worker: Any) -> None:
     """Wait for the time, then end the worker in order; its nanny does not start another."""
-    import time
-
     while time.time() < leaves_at():
         await asyncio.sleep(POLL_S)
     worker.status = Status.closing_gracefully  # the scheduler gives it nothing more
@@ -53,4 +54,9 @@ async def leave_in_time(worker: Any) -> None:
         if not worker.data:
             break
         await asyncio.sleep(POLL_S)
-    await worker.close(nanny=True, reason="the time of its job is over")
+    # What it was given and has not begun goes elsewhere, and does not count as having killed it.
+    with suppress(OSError):
+        await worker.scheduler.retire_workers(
+            workers=[worker.address], close_workers=False, remove=True, stimulus_id=REASON
+        )
+    await worker.close(nanny=True, reason=REASON)

@@ -27,6 +27,8 @@ NEVER = frozenset(
 """Reasons for which a job would wait until somebody changes it."""
 TOOL_TIMEOUT_S = 60.0
 CANCEL_TIMEOUT_S = 20.0
+ENDING_S = 5.0
+"""Longest wait for the processes of cancelled jobs."""
 POLL_S = 0.2
 
 
@@ -131,13 +133,19 @@ def no_slurm(program: str) -> ClusterError:
 def cancel_all(name: str, timeout: float = CANCEL_TIMEOUT_S) -> list[JobState]:
     """Cancel every job of a name until none is left; returns those that are, after a while.
 
-    A job may have been submitted just now, so it is asked again afterwards.
+    One may have been submitted just now, so Slurm is asked again afterwards; and processes on the
+    nodes take a moment to end, if their node is well.
     """
-    deadline = monotonic() + timeout
+    begun = monotonic()
     while True:
         ask(["scancel", "--quiet", "--user", getpass.getuser(), "--name", name])
-        left = [state for state in jobs_of(name).values() if state.alive]
-        if not left or monotonic() > deadline:
+        states = list(jobs_of(name).values())
+        left = [state for state in states if state.alive]
+        ending = any(state.state == "COMPLETING" for state in states)
+        waited = monotonic() - begun
+        if not left and not (ending and waited < ENDING_S):
+            return []
+        if waited > timeout:
             return left
         sleep(POLL_S)
 

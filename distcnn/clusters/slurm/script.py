@@ -89,7 +89,7 @@ class JobScript:
         return {
             "DASK_INTERNAL_INHERIT_CONFIG": dask.config.serialize(nested),
             **thread_variables(self.config.threads),
-            MARGIN_VARIABLE: f"{self.config.margin:g}",
+            MARGIN_VARIABLE: f"{self.config.margin_seconds:g}",
             **self.variables,
         }
 

@@ -94,9 +94,9 @@ class SlurmConfig(ClusterConfig):
     """Workers with which the work begins; others join it as their jobs start."""
     gather: float = Field(60.0, ge=0)
     """Time to wait for the rest once these are there [s]."""
-    margin: float = Field(60.0, ge=0)
+    margin: float | None = Field(None, ge=0)
     """Time before the end of a job in which no task runs; a task is begun only if twice the time
-    of the longest so far is left before [s]."""
+    of the longest so far is left before [s]. None = a tenth of ``walltime``, at most a minute."""
     poll: float = Field(10.0, gt=0)
     """Time between two questions to Slurm [s]."""
 
@@ -105,6 +105,11 @@ class SlurmConfig(ClusterConfig):
         if self.workers is not None and self.workers % self.per_job:
             raise ValueError(
                 f"workers in whole jobs: {self.workers} is no multiple of {self.per_job} a job"
+            )
+        if self.margin is not None and self.margin > self.seconds / 2:
+            raise ValueError(
+                f"a margin of at most half the walltime, {self.seconds / 2:g} s: a worker takes "
+                f"a moment to start, and would leave with {self.margin:g} s left"
             )
         return self
 
@@ -121,12 +126,17 @@ class SlurmConfig(ClusterConfig):
     @property
     def jobs(self) -> int:
         """Jobs that run, or wait, at the same time."""
-        return self.total // self.per_job
+        return -(-self.total // self.per_job)
 
     @property
     def seconds(self) -> int:
         """Time limit of a job [s]."""
         return parse_walltime(self.walltime)
+
+    @property
+    def margin_seconds(self) -> float:
+        """``margin``, or what stands for it [s]."""
+        return min(60.0, self.seconds / 10) if self.margin is None else self.margin
 
     @property
     def bytes_of_job(self) -> int:

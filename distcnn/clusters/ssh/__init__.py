@@ -80,7 +80,7 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
             client, workers, patience=ours.patience, least=least, listener=listener, why=watch.why
         )
         watch.begun = True
-        yield DaskExecutor(client, ours, workers=came, dashboard=_dashboard(ours, cluster))
+        yield DaskExecutor(client, ours, workers=came, dashboard=local.dashboard_of(ours, cluster))
 
 
 def expected_workers(config: ClusterConfig) -> int:
@@ -215,15 +215,6 @@ def _start(config: SshConfig, address: str, security: Security | None, folder: P
         scheduler={"cls": Scheduler, "options": options},
         security=security,
         silence_logs=50,
-    )
-
-
-def _dashboard(config: SshConfig, cluster: Any) -> str | None:
-    # Dask would say that it is at the scheduler's address; it is where it was asked for.
-    if config.dashboard is None:
-        return None
-    return (
-        f"http://{config.dashboard.rpartition(':')[0]}:{cluster.scheduler.http_server.port}/status"
     )
 
 

@@ -116,7 +116,9 @@ class SlurmCluster:
         self._run("slurmctld", "-D", "-c", "-f", str(self.configuration))
         for node in self.nodes:
             self.start_node(node)
-        wait_until(lambda: self.ask("sinfo", "-h", "-t", "idle", "-o", "%D") == str(len(self.nodes)), 60)
+        wait_until(
+            lambda: self.ask("sinfo", "-h", "-t", "idle", "-o", "%D") == str(len(self.nodes)), 60
+        )
 
     def _run(self, *command: str, name: str | None = None) -> None:
         with (self.folder / f"{name or command[0]}.out").open("ab") as log:
@@ -148,7 +150,9 @@ class SlurmCluster:
 
     def ask(self, *command: str) -> str:
         """What a program of Slurm prints; empty where it fails."""
-        answer = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        answer = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=False
+        )
         return answer.stdout.strip()
 
     def jobs(self, *states: str) -> list[str]:
@@ -164,7 +168,9 @@ class SlurmCluster:
         for one in left:
             with suppress(psutil.Error):
                 one.kill()
-        psutil.wait_procs([*left, *self.daemons.values()], timeout=30)
+        for daemon in self.daemons.values():
+            daemon.wait(timeout=30)
+        psutil.wait_procs(left, timeout=30)
 
     def _processes(self) -> list[psutil.Process]:
         """All that were told of this cluster: daemons, and what jobs have started."""
