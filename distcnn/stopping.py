@@ -9,6 +9,8 @@ A command that is asked to stop ends within seconds with one line and the exit c
 and leaves without the interpreter's own farewell, in which libraries wait for their threads and
 print what they think of it. Whatever is cut off there is safe: a run may be killed at any moment.
 
+While a module is being loaded there is no exception, and ``_end`` follows at once.
+
 Two things can lose a Ctrl-C, and both happen to runs that live in Dask's callbacks: Python drops
 an exception that is raised in ``__del__`` or in a callback of a weak reference, and so does a
 library's bare ``except:``. The exception is therefore watched: where it dies before it has come
@@ -112,13 +114,13 @@ def removed_at_end(folder: Path) -> Iterator[None]:
         _FOLDERS.discard(folder)
 
 
-def _on_signal(number: int, _: FrameType | None) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     _hush()  # whoever has heard it first: the watching thread may have been faster
     if _STATE.number is None:
         _STATE.number = number
     if _STATE.ending or (_STATE.raised is not None and _STATE.raised() is not None):
         return  # a second Ctrl-C: the first is on its way
-    if not _STATE.working:
+    if not _STATE.working or _importing(frame):
         _end()
     error = Stopped()
     _STATE.raised = weakref.ref(error)
@@ -126,6 +128,17 @@ def _on_signal(number: int, _: FrameType | None) -> None:
         raise error
     finally:
         del error  # its traceback has this frame: keeping it here would keep it alive for ever
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded: an exception in the middle of C++ libraries that set
+    themselves up (torch does so for seconds) aborts the process, with a page of its stack.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _swallowed() -> bool:

@@ -7,6 +7,8 @@ import sys
 
 import psutil
 
+from distcnn import stopping
+
 LIMIT_S = 300.0
 DEAF = """
 import subprocess, sys, time
@@ -43,3 +45,37 @@ def test_a_deaf_run_is_cleared_up_where_nobody_reads_the_line(tmp_path, killing)
     assert run.wait(LIMIT_S) == 130
     assert psutil.wait_procs([child], timeout=LIMIT_S)[1] == []
     assert list(tmp_path.iterdir()) == []
+
+
+LOADING = """
+print("loading", flush=True)
+try:
+    while True:
+        pass
+except BaseException:
+    print("an exception", flush=True)
+    raise
+"""
+
+
+def test_no_exception_is_raised_where_a_module_is_being_loaded(tmp_path, killing):
+    (tmp_path / "heavy.py").write_text(LOADING)
+    code = (
+        "from distcnn import stopping; stopping.install()\n"
+        "with stopping.ending_in_order(): import heavy"
+    )
+    run = killing(
+        psutil.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    )
+    assert run.stdout.readline() == "loading\n"
+    run.send_signal(signal.SIGINT)
+    output, errors = run.communicate(timeout=LIMIT_S)
+    assert (output, errors) == ("", f"distcnn: stopped. {stopping.CURE}\n")
+    assert run.returncode == 130
