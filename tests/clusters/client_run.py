@@ -2,6 +2,7 @@
 
 client_run.py FOLDER            workers touch files there; their numbers are printed
 client_run.py FOLDER deaf       as before, and every exception that stops it is swallowed
+client_run.py FOLDER CONF.yaml  as the first, on the cluster of that file
 """
 
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from distcnn import stopping
 from distcnn.clusters import open_cluster
-from distcnn.config import ClusterConfig
+from distcnn.config import ClusterConfig, load_config
 
 
 def touch(path: str) -> int:
@@ -25,8 +26,8 @@ def numbered(folder: str):
         number += 1
 
 
-def work(folder: str) -> None:
-    with open_cluster(ClusterConfig(workers=2, dashboard=None)) as executor:
+def work(folder: str, config: ClusterConfig) -> None:
+    with open_cluster(config) as executor:
         seen = set()
         for result in executor(touch, numbered(folder)):
             if result.unwrap() not in seen:
@@ -50,4 +51,6 @@ if __name__ == "__main__":
         if sys.argv[2:] == ["deaf"]:
             print("deaf", flush=True)
             Swallowing()
-        work(sys.argv[1])
+        local = ClusterConfig(workers=2, dashboard=None)
+        named = [load_config(path).cluster for path in sys.argv[2:] if path.endswith(".yaml")]
+        work(sys.argv[1], named[0] if named else local)

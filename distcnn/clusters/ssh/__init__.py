@@ -37,7 +37,7 @@ from distcnn.clusters.dask_workers.settings import dask_settings
 from distcnn.clusters.dask_workers.start import start_workers
 from distcnn.clusters.ssh.connection import require_asyncssh
 from distcnn.clusters.ssh.examine import Host, Unfit, examine_hosts
-from distcnn.clusters.ssh.settings import HostConfig, SshConfig, read_hosts
+from distcnn.clusters.ssh.settings import OWN_END, HostConfig, SshConfig, read_hosts
 from distcnn.clusters.ssh.watch import Loop, Watch
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
@@ -65,10 +65,11 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
         loop = stack.enter_context(_loop())
         hosts = _find_hosts(loop, ours, listener)
         workers = sum(len(host.worker_names) for host in hosts)
-        address = _address_here(ours, hosts)
+        address = address_here(ours, hosts)
         security = choose_security(ours.tls, loopback=_is_loopback(address))
         folder = stack.enter_context(scratch_folder())
-        stack.enter_context(dask.config.set(dask_settings(folder, ours.threads)))
+        usual = dask_settings(folder, ours.threads)
+        stack.enter_context(dask.config.set({**usual, **ours.dask_settings}))
         cluster, client = start_workers(lambda: _start(ours, address, security, folder), 0)
         stack.push(partial(local.stop, cluster, client))
         watch = Watch(loop, ours, hosts, _order(ours, cluster, security), listener)
@@ -170,7 +171,7 @@ def name_workers(config: SshConfig, hosts: Sequence[Host]) -> list[Host]:
     return [host for host in named if host.worker_names]
 
 
-def _address_here(config: SshConfig, hosts: Sequence[Host]) -> str:
+def address_here(config: SshConfig, hosts: Sequence[Host]) -> str:
     """Where the scheduler listens."""
     if config.address is not None:
         return config.address
@@ -225,6 +226,8 @@ def _order(config: SshConfig, cluster: Any, security: Security | None) -> dict[s
         "security": None if security is None else _texts(security),
         "memory": config.memory_limit,
         "threads": config.threads,
+        "settings": config.dask_settings,
+        "silence": OWN_END * config.lost_after,
         "folder": config.scratch,
     }
 

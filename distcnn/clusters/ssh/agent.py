@@ -5,8 +5,8 @@
 It reads its order, one line of JSON, from the ssh connection, keys of certificates among it: they
 are never in a file, an environment or a list of processes. Then it expects a sign of life every
 few seconds. It ends, kills its workers and removes their folder when the connection ends (the
-command is done, or was killed) or is silent for ``SILENCE_S`` (the link is cut, or this machine
-slept). So nothing stays on a host for ever, whatever happens at the other end.
+command is done, or was killed) or is silent for too long (the link is cut, or this machine slept).
+So nothing stays on a host for ever, whatever happens at the other end.
 
 Workers that end are started again: those that die by their nanny, as everywhere in Dask; those
 that lost the scheduler, which their nannies let go, by the agent.
@@ -36,8 +36,6 @@ from distcnn.clusters.dask_workers.settings import dask_settings, thread_variabl
 
 MARK = "distcnn-agent: "
 """Begins every line for the other end; a shell may greet with others."""
-SILENCE_S = 45.0
-"""Longer than a connection of Dask or ssh lives on a link that is cut (30 s)."""
 REACH_S = 15.0
 """Time to reach the scheduler."""
 DEATH_S = 60.0
@@ -56,8 +54,8 @@ class Agent:
     Parameters
     ----------
     order : scheduler [address], workers [names], address [of this host], memory [bytes a worker],
-        threads, security (ca_file, cert, key as PEM text; null = none), folder (null = the one of
-        the system).
+        threads, silence [s] after which to end, settings of Dask, security (ca_file, cert, key as
+        PEM text; null = none), folder (null = the one of the system).
     tell : gives facts to the other end.
     """
 
@@ -77,7 +75,7 @@ class Agent:
     @property
     def unwanted(self) -> bool:
         """Whether to end."""
-        return self.over.is_set() or monotonic() - self.heard > SILENCE_S
+        return self.over.is_set() or monotonic() - self.heard > self.order["silence"]
 
     def run(self, folder: Path) -> None:
         """Keep the workers until they are not wanted any more."""
@@ -85,7 +83,8 @@ class Agent:
         if problem is not None:
             self.tell(problem=problem)
             return
-        with dask.config.set(dask_settings(folder, self.order["threads"])):
+        usual = dask_settings(folder, self.order["threads"])
+        with dask.config.set({**usual, **self.order["settings"]}):
             # Not asyncio.run, which at the end would wait for nannies that speak to nobody.
             asyncio.new_event_loop().run_until_complete(self._keep_all(folder))
 

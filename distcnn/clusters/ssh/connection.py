@@ -17,9 +17,8 @@ from distcnn.errors import MissingExtra
 if TYPE_CHECKING:
     import asyncssh
 
-KEEPALIVE_S = 5.0
 KEEPALIVE_COUNT = 6
-"""Unanswered in a row: a link that is cut for less than half a minute loses nothing, as in Dask."""
+"""Questions without an answer, in a row, after which a host is lost."""
 
 
 class HostRefused(Exception):
@@ -79,7 +78,7 @@ def _options(config: SshConfig, host: HostConfig) -> dict[str, Any]:
         **{name: value for name, value in given.items() if value is not None},
         "connect_timeout": config.connect_timeout,
         "login_timeout": config.connect_timeout,
-        "keepalive_interval": KEEPALIVE_S,
+        "keepalive_interval": config.lost_after / KEEPALIVE_COUNT,
         "keepalive_count_max": KEEPALIVE_COUNT,
     }
 

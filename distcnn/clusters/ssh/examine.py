@@ -7,11 +7,13 @@ versions that run here; it says how many cores and how much memory it has, and w
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import distcnn
 from distcnn.clusters.ssh.connection import HostRefused, connected, python_command, python_of
 from distcnn.clusters.ssh.settings import HostConfig, SshConfig
 
@@ -97,18 +99,16 @@ def _no_python(config: SshConfig, host: HostConfig, status: int | None, errors: 
 
 def judge(config: SshConfig, host: HostConfig, said: dict[str, Any]) -> Host | Unfit:
     """Whether a host is fit, from what its Python said."""
-    here = {name: import_module(name).__version__ for name in ("distcnn", "dask", "distributed")}
-    python = ".".join(map(str, said["python"]))
-    if said["python"][:2] != list(sys.version_info[:2]):
-        wanted = ".".join(map(str, sys.version_info[:2]))
-        return _other(config, host, f"has Python {python}, and {wanted} runs here")
-    for package, version in here.items():
-        there = said["versions"][package]
-        if there is None:
-            why = f"{python_of(config, host)} has no {package} ({said.get('problem', 'missing')})"
-            return _other(config, host, why)
-        if there != version:
-            return _other(config, host, f"has {package} {there}, and {version} runs here")
+    python, missing = python_of(config, host), [n for n, v in said["versions"].items() if v is None]
+    if missing:
+        which = f"{python} (Python {'.'.join(map(str, said['python']))})"
+        why = f"{which} has no {', '.join(missing)} ({said['problem']})"
+        cure = f"Install it there with {python} -m pip install 'distcnn[ssh]'"
+        return Unfit(host, why, f"{cure}, or name another Python with python=PATH.")
+    others = _other_versions(said)
+    if others:
+        why = f"{python} has {', '.join(others)}"
+        return Unfit(host, why, "Install the same versions there, as deploy/constraints.txt pins.")
     address = _address(host, said)
     if address is None:
         names = ", ".join(sorted(said["interfaces"]))
@@ -116,9 +116,21 @@ def judge(config: SshConfig, host: HostConfig, said: dict[str, Any]) -> Host | U
     return Host(host, address, said["connection"][0], int(said["cores"]), int(said["memory"]))
 
 
-def _other(config: SshConfig, host: HostConfig, why: str) -> Unfit:
-    cure = "Install the same versions everywhere, or name the right Python with python=PATH."
-    return Unfit(host, why, cure)
+def _other_versions(said: dict[str, Any]) -> list[str]:
+    """Each as ``numpy 2.1.0 (here 2.4.6)``."""
+    here = {name: version(name) for name in said["versions"] if name != "distcnn"}
+    here["distcnn"] = distcnn.__version__
+    # What follows a plus says for which devices it was built: 2.13.0+cpu.
+    pairs = [
+        (n, there.split("+")[0], here[n].split("+")[0]) for n, there in said["versions"].items()
+    ]
+    # Code and numbers of one Python 3.x are those of another with the same x.
+    pairs.append(("Python", _first_two(said["python"]), _first_two(sys.version_info)))
+    return [f"{name} {there} (here {ours})" for name, there, ours in pairs if there != ours]
+
+
+def _first_two(numbers: Sequence[object]) -> str:
+    return ".".join(map(str, numbers[:2]))
 
 
 def _address(host: HostConfig, said: dict[str, Any]) -> str | None:

@@ -8,13 +8,23 @@ import json
 import os
 import sys
 
-versions = dict.fromkeys(("distcnn", "dask", "distributed", "psutil"))
+versions = dict.fromkeys(("distcnn", "dask", "distributed", "numpy", "torch", "zarr"))
 problem = ""
 for name in versions:
     try:
-        versions[name] = str(__import__(name).__version__)
+        from importlib import metadata
+
+        versions[name] = metadata.version(name)
     except Exception as error:
-        problem = problem or type(error).__name__ + ": " + str(error)
+        problem = type(error).__name__ + ": " + str(error)
+try:
+    # It may be there without having been installed, and installed without being fit.
+    import distcnn
+
+    versions["distcnn"] = str(distcnn.__version__)
+except Exception as error:
+    versions["distcnn"] = None
+    problem = type(error).__name__ + ": " + str(error)
 interfaces = {"": [""]}
 memory = 0
 try:

@@ -42,6 +42,10 @@ class HostConfig(Frozen):
         return parse_line(value) if isinstance(value, str) else value
 
 
+OWN_END = 1.5
+"""Silence after which a host ends its workers itself, in units of ``lost_after``."""
+
+
 class SshConfig(ClusterConfig):
     """Hosts that you can log in to with ssh, without a password."""
 
@@ -70,8 +74,16 @@ class SshConfig(ClusterConfig):
     scratch: str | None = None
     """Folder on the hosts for the files of workers, removed at the end; None = that of their
     system."""
+    lost_after: float = Field(30.0, ge=12)
+    """Silence after which a host is taken for lost [s]: its regions are computed elsewhere. With
+    less than 11 s connections of Dask fail at once."""
     connect_timeout: float = Field(20.0, gt=0)
     """Time for a host to answer and to let us in [s]."""
+
+    @property
+    def dask_settings(self) -> dict[str, str]:
+        """What Dask is to be told on both sides, beside what every backend tells it."""
+        return {"distributed.comm.timeouts.tcp": f"{self.lost_after:g} s"}
 
 
 def parse_line(text: str) -> dict[str, Any]:

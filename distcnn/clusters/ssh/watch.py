@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import asyncssh
 
 Answer = TypeVar("Answer")
-BEAT_S = 5.0
+BEAT_S = 2.0
 """Time between two signs of life for an agent."""
-PAUSES_S = (1.0, 30.0)
+PAUSES_S = (1.0, 15.0)
 """Between two tries to reach a host that is lost: at first, and at most."""
 END_S = 4.0
 """Time for the agents to clear up at the end."""
@@ -149,10 +149,11 @@ class Watched:
         while not over.is_set():
             begun = monotonic()
             try:
-                await self._serve()
-                reason = self.reason or (self.errors[-1] if self.errors else "its agent ended")
+                reason = await self._serve()
             except HostRefused as refused:
                 reason = refused.why
+            except Exception as error:  # whatever it is, it is told and tried again
+                reason = f"{type(error).__name__}: {error}"
             if over.is_set():
                 break
             self._note(0, reason)
@@ -162,7 +163,8 @@ class Watched:
                 await asyncio.wait_for(over.wait(), pause)
         self.ended.set()
 
-    async def _serve(self) -> None:
+    async def _serve(self) -> str:
+        """Start an agent and stay with it to its end; why it ended."""
         config, host = self.watch.config, self.host.config
         self.reason = ""
         self.errors.clear()
@@ -171,6 +173,14 @@ class Watched:
             agent = await connection.create_process(command)
             agent.stdin.write(json.dumps(self._order()) + "\n")
             await self._hear(agent)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(agent.wait_closed(), BEAT_S)
+        if agent.returncode is None:
+            return "the connection to it ended"
+        if agent.exit_signal is not None:
+            return f"its agent was killed by SIG{agent.exit_signal[0]}"
+        last = self.errors[-1] if self.errors else f"its agent ended with code {agent.returncode}"
+        return self.reason or last
 
     def _order(self) -> dict[str, Any]:
         # Names of their own for every start: an agent of before, whose link was cut, may live for
@@ -182,15 +192,12 @@ class Watched:
 
     async def _hear(self, agent: "asyncssh.SSHClientProcess[str]") -> None:
         """Until the agent ends, or the connection to it."""
-        aside = [
-            asyncio.ensure_future(one) for one in (self._beat(agent), self._keep_errors(agent))
-        ]
+        works = (self._beat(agent), self._keep_errors(agent))
+        aside = [asyncio.ensure_future(work) for work in works]
         try:
             async for line in agent.stdout:
                 if line.startswith(MARK):
                     self._understand(json.loads(line.removeprefix(MARK)))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(aside[1]), BEAT_S)
         finally:
             for task in aside:
                 task.cancel()
