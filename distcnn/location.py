@@ -99,7 +99,10 @@ class Location(ABC):
 
     @abstractmethod
     def exists(self) -> bool:
-        """Whether a file or a folder is there."""
+        """Whether a file is there, or a folder with something in it.
+
+        An empty folder is nothing, as it is in an object store: a job's script may have made it.
+        """
 
     @abstractmethod
     def is_folder(self) -> bool:
@@ -227,6 +230,8 @@ class LocalLocation(Location):
         return str(self.path)
 
     def exists(self) -> bool:
+        if self.path.is_dir():
+            return next(self.children(), None) is not None
         return self.path.exists()
 
     def is_folder(self) -> bool:

@@ -214,3 +214,13 @@ def test_an_answer_that_finds_no_room_is_an_error():
         )
     assert done.returncode == 1
     assert done.stderr.startswith("distcnn: the disk is full")
+
+
+def test_an_output_folder_may_be_made_before(tmp_path):
+    survey = make_survey(tmp_path / "survey.zarr")
+    make_package(tmp_path / "package", survey)
+    (tmp_path / "p.zarr").mkdir()
+    words = ("predict", tmp_path / "package", survey.path, tmp_path / "p.zarr")
+    done = distcnn(*words, "--cluster", "serial", "--engine", "eager")
+    assert done.returncode == 0, done.stderr
+    assert any((tmp_path / "p.zarr").iterdir())

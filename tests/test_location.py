@@ -116,3 +116,15 @@ def test_stages_take_the_address_of_a_local_file(tmp_path):
     (tmp_path / "a.csv").touch()
     told = pipeline.inspect_path(Path(f"file://{tmp_path}"))
     assert told.startswith(f"{tmp_path}: a folder of 1 files")
+
+
+def test_an_empty_folder_is_nothing_and_is_taken_over(tmp_path):
+    (tmp_path / "made_before").mkdir()
+    place = Location.parse(tmp_path / "made_before")
+    assert not place.exists()
+    with place.new_folder() as draft:
+        (draft / "x").write_bytes(b"1")
+    assert place.exists()
+    (tmp_path / "target").mkdir()
+    place.move_to(Location.parse(tmp_path / "target"))
+    assert (tmp_path / "target" / "x").read_bytes() == b"1"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.errors import GroupNotFoundError
 
 from distcnn import hashing
 from distcnn.arrays import Array
@@ -75,8 +76,10 @@ class Store:
                 group = zarr.open_group(location.zarr_store, mode="r+", use_consolidated=True)
                 store = cls(location, group)
         except (OSError, ValueError, KeyError, TypeError) as error:
+            nothing = isinstance(error, GroupNotFoundError)
+            why = "no Zarr group there" if nothing else f"{type(error).__name__}: {error}"
             raise StoreError(
-                f"{location} is not a store of distcnn ({type(error).__name__}: {error})",
+                f"{location} is not a store of distcnn ({why})",
                 expected=f"a {kind or 'survey or prediction'} store",
                 cure="`distcnn inspect PATH` tells what a path is.",
             ) from None
