@@ -17,6 +17,7 @@ from conformance.cluster_checks import (
     ClusterChecks,
     Numbers,
     WorkerChecks,
+    die_if,
     environment,
     process,
     square,
@@ -26,6 +27,8 @@ from conformance.cluster_checks import (
 
 from distcnn import stopping
 from distcnn.clusters import expect_workers, open_cluster
+from distcnn.clusters.dask_workers import executor as executor_module
+from distcnn.clusters.dask_workers.executor import MAX_BATCH_TASKS
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
@@ -84,11 +87,36 @@ class TestLocal(WorkerChecks):
         assert set(listening) == {"127.0.0.1"}
 
     def test_the_window_stays_bounded_over_many_tasks(self, executor):
-        numbers = Numbers(150)
+        numbers = Numbers(2000)
         for done, result in enumerate(executor(square, numbers), start=1):
             assert result.error is None
-            assert numbers.taken - done <= 2 * executor.workers
-        assert done == 150
+            batch = min(MAX_BATCH_TASKS, max(1, done // MAX_BATCH_TASKS + 1))
+            assert numbers.taken - done <= (2 * executor.workers + 1) * batch
+        assert done == 2000
+
+    def test_short_tasks_are_sent_together(self, executor, monkeypatch):
+        sent = tasks_sent_together(monkeypatch)
+        results = list(executor(square, range(2000)))
+        assert sorted(result.value for result in results) == [n * n for n in range(2000)]
+        assert sent[:MAX_BATCH_TASKS] == [1] * MAX_BATCH_TASKS
+        assert max(sent) == MAX_BATCH_TASKS
+
+    def test_long_tasks_are_sent_alone(self, executor, monkeypatch):
+        monkeypatch.setattr("distcnn.clusters.dask_workers.executor.BATCH_S", 0.0)
+        sent = tasks_sent_together(monkeypatch)
+        assert len(list(executor(square, range(300)))) == 300
+        assert set(sent) == {1}
+
+    def test_a_deadly_task_takes_none_of_its_batch_along(self, executor, monkeypatch):
+        sent = tasks_sent_together(monkeypatch)
+        deadly = 700
+        tasks = (-n if n == deadly else n for n in range(1000))
+        results = {result.task: result for result in executor(die_if, tasks)}
+        assert max(sent) > 1
+        assert len(results) == 1000
+        lost = [result for result in results.values() if result.error is not None]
+        assert [result.task for result in lost] == [-deadly]
+        assert lost[0].attempts == executor.config.attempts
 
     def test_nothing_is_kept_after_a_call(self, executor):
         list(executor(square, range(10)))
@@ -102,6 +130,18 @@ class TestLocal(WorkerChecks):
         found = [first, *results]
         assert sorted(result.task for result in found) == list(range(40))
         assert all(result.error is None for result in found)
+
+
+def tasks_sent_together(monkeypatch):
+    """Sizes of the batches that are sent from now on."""
+    sent, submit = [], executor_module.submit
+
+    def noting(client, key, function, packed, tasks, *more):
+        sent.append(len(tasks))
+        return submit(client, key, function, packed, tasks, *more)
+
+    monkeypatch.setattr(executor_module, "submit", noting)
+    return sent
 
 
 def test_workers_with_two_threads_are_half_as_many(monkeypatch):

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
+from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -16,8 +17,7 @@ from distributed.client import ClosedClientError
 from distcnn.clusters.dask_workers.arrival import count_workers, nothing_known
 from distcnn.clusters.dask_workers.gang import RERUN, alive_workers, run_together
 from distcnn.clusters.dask_workers.private import submit
-from distcnn.clusters.dask_workers.task import attempt as run_attempt
-from distcnn.clusters.dask_workers.task import dumps, unpacked
+from distcnn.clusters.dask_workers.task import attempt_batch, dumps, unpacked
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError, SchedulerLost
 from distcnn.executor import Result, Task, TaskResult, task_text
@@ -26,6 +26,11 @@ from distcnn.formatting import format_bytes
 Answer = TypeVar("Answer")
 POLL_S = 2.0
 """Time without a result after which the workers are counted."""
+BATCH_S = 0.2
+"""Short tasks are sent to a worker together, as many as take about this long [s]."""
+MAX_BATCH_TASKS = 32
+"""Most tasks that are sent together. A batch also is at most 1/32 of the tasks that have ended,
+so that few are taken before it is known that they are short."""
 
 
 class DaskExecutor:
@@ -79,9 +84,7 @@ class DaskExecutor:
                 window.fill(waiting)
                 if not window.tries:
                     return
-                result = window.next_result()
-                if result is not None:
-                    yield result
+                yield from window.next_results()
         finally:
             self._windows.discard(window)
             window.cancel()
@@ -89,7 +92,7 @@ class DaskExecutor:
     def in_flight(self) -> dict[str, str]:
         """What has been begun and has not ended: key of the Dask task -> its text."""
         begun = (one for window in tuple(self._windows) for one in tuple(window.tries.values()))
-        return {one.key: task_text(one.task) for one in begun}
+        return {one.key: ", ".join(map(task_text, one.tasks)) for one in begun}
 
     def alive_workers(self) -> int:
         """How many workers answer just now."""
@@ -121,10 +124,12 @@ def _explained(result: TaskResult[Task, Result], known: str) -> TaskResult[Task,
 
 @dataclass(frozen=True)
 class _Try(Generic[Task]):
-    task: Task
+    """A batch of tasks that has been begun together, most often of one."""
+
+    tasks: tuple[Task, ...]
     attempt: int
     key: str
-    future: Future[bytes]
+    future: Future[tuple[list[bytes], float]]
 
 
 class _Window(Generic[Task, Result]):
@@ -139,37 +144,50 @@ class _Window(Generic[Task, Result]):
         self.done: SimpleQueue[str] = SimpleQueue()
         name = getattr(function, "__name__", type(function).__name__)
         self.keys = (f"{name}-{uuid4().hex}-{number}" for number in count())
+        self.ended = 0
+        self.seconds = inf  # of a task on its worker, lately
 
     def fill(self, waiting: Iterator[Task]) -> None:
         while len(self.tries) < self.size:
-            try:
-                task = next(waiting)
-            except StopIteration:
+            tasks = tuple(islice(waiting, self._batch_size()))
+            if not tasks:
                 return
-            self.begin(task, 1)
+            self.begin(tasks, 1)
 
-    def begin(self, task: Task, attempt: int) -> None:
+    def _batch_size(self) -> int:
+        """A task through Dask costs 3 ms in this process and at the scheduler: much where tasks
+        are short, nothing beside long ones, which go alone. So do all where a task may be begun
+        once only: one that kills its worker would take the others along.
+        """
+        if self.config.attempts == 1 or self.seconds > BATCH_S:
+            return 1
+        fitting = int(BATCH_S / max(self.seconds, BATCH_S / MAX_BATCH_TASKS))
+        return max(1, min(fitting, self.ended // MAX_BATCH_TASKS))
+
+    def begin(self, tasks: tuple[Task, ...], attempt: int) -> None:
         key = next(self.keys)
+        packed, threads = [dumps(task) for task in tasks], self.config.threads
         try:
-            threads = self.config.threads
-            future = submit(self.client, key, run_attempt, self.function, dumps(task), threads)
+            future = submit(self.client, key, attempt_batch, self.function, packed, threads)
         except ClosedClientError as lost:
             raise SchedulerLost(f"the scheduler is gone ({lost})", cure=RERUN) from lost
-        self.tries[key] = _Try(task, attempt, key, future)
+        self.tries[key] = _Try(tasks, attempt, key, future)
         future.add_done_callback(lambda _: self.done.put(key))
 
-    def next_result(self) -> TaskResult[Task, Result] | None:
-        """Wait for a task to end; None if its worker died and it is to be done again."""
+    def next_results(self) -> list[TaskResult[Task, Result]]:
+        """Wait for a batch to end; nothing if its worker died and it is to be done again."""
         ended = self.tries[self._next_key()]
-        result = self._result_of(ended)
+        results = self._results_of(ended)
         del self.tries[ended.key]
         ended.future.release()  # type: ignore[no-untyped-call]
-        if not isinstance(result.error, KilledWorker):
-            return result
+        if not isinstance(results[0].error, KilledWorker):
+            self.ended += len(results)
+            return results
         if ended.attempt < self.config.attempts:
-            self.begin(ended.task, ended.attempt + 1)
-            return None
-        return TaskResult(ended.task, None, self._given_up(ended), ended.attempt)
+            for task in ended.tasks:  # each by itself: one of them may be deadly
+                self.begin((task,), ended.attempt + 1)
+            return []
+        return [TaskResult(t, None, self._given_up(ended), ended.attempt) for t in ended.tasks]
 
     def cancel(self) -> None:
         """Forget everything in flight. What a worker is in the middle of, it ends unheard."""
@@ -182,17 +200,30 @@ class _Window(Generic[Task, Result]):
     def _next_key(self) -> str:
         return self._patiently(lambda: self.done.get(timeout=POLL_S), Empty)
 
-    def _result_of(self, ended: _Try[Task]) -> TaskResult[Task, Result]:
+    def _results_of(self, ended: _Try[Task]) -> list[TaskResult[Task, Result]]:
+        """Of every task of a batch; never empty."""
         try:
-            data = self._patiently(lambda: ended.future.result(timeout=POLL_S), TimeoutError)
-            value, error = unpacked(data)
+            packed, seconds = self._patiently(
+                lambda: ended.future.result(timeout=POLL_S), TimeoutError
+            )
         except ClusterError:
             raise
         except CancelledError as lost:
             raise SchedulerLost(f"the scheduler is gone ({lost})", cure=RERUN) from lost
         except Exception as broken:  # a result carries any failure of its task
-            return TaskResult(ended.task, None, broken, ended.attempt)
-        return TaskResult(ended.task, value, error, ended.attempt)
+            return [TaskResult(task, None, broken, ended.attempt) for task in ended.tasks]
+        self.seconds = seconds / len(packed)
+        return [
+            self._unpacked(task, data, ended.attempt)
+            for task, data in zip(ended.tasks, packed, strict=True)
+        ]
+
+    def _unpacked(self, task: Task, data: bytes, attempt: int) -> TaskResult[Task, Result]:
+        try:
+            value, error = unpacked(data)
+        except Exception as broken:  # it came, but cannot be made here
+            return TaskResult(task, None, broken, attempt)
+        return TaskResult(task, value, error, attempt)
 
     def _patiently(self, ask: Callable[[], Answer], nothing_yet: type[Exception]) -> Answer:
         """Ask again and again as long as there are workers that may answer."""
@@ -216,7 +247,7 @@ class _Window(Generic[Task, Result]):
         known = self.why()
         because = f" ({known})" if known else ""
         return ClusterError(
-            f"the worker died {times} while it ran {str(ended.task)[:200]}{because}",
+            f"the worker died {times} while it ran {str(ended.tasks[0])[:200]}{because}",
             expected=f"a worker needs less than {format_bytes(self.config.memory_limit)} of memory",
             cure="Raise resources.memory, or take fewer workers, and run the command again.",
         )

@@ -27,7 +27,7 @@ from distributed.spans import SpansSchedulerExtension
 def submit(
     client: Any,
     key: str,
-    function: Callable[..., bytes],
+    function: Callable[..., object],
     *arguments: object,
     worker: str | None = None,
 ) -> Any:

@@ -2,7 +2,7 @@
 
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -20,7 +20,20 @@ dumps: Callable[[Any], bytes] = dask_pickle.dumps
 loads: Callable[[bytes], Any] = dask_pickle.loads
 
 
-def attempt(function: bytes, task: bytes, threads: int) -> bytes:
+def attempt_batch(
+    function: bytes, tasks: Sequence[bytes], threads: int
+) -> tuple[list[bytes], float]:
+    """Run tasks one after the other: what ``attempt`` gives of each, and the seconds of all.
+
+    Only the last may secede: the worker would else begin a batch beside each task of this one.
+    """
+    begun, done = monotonic(), []
+    for number, task in enumerate(tasks, 1):
+        done.append(attempt(function, task, threads, may_secede=number == len(tasks)))
+    return done, monotonic() - begun
+
+
+def attempt(function: bytes, task: bytes, threads: int, *, may_secede: bool = True) -> bytes:
     """Run on a worker: ``(value, None)`` or ``(None, error)``.
 
     Pickled here at both ends, so that what cannot be pickled is a result too, and Dask,
@@ -29,7 +42,7 @@ def attempt(function: bytes, task: bytes, threads: int) -> bytes:
     preload.settle()
     begun = monotonic()
     try:
-        with worker_context(_context(threads)):
+        with worker_context(_context(threads, may_secede)):
             value = loads(function)(loads(task))
             observe_result(value)
             return pickle.dumps((value, None))
@@ -44,7 +57,7 @@ def unpacked(data: bytes) -> Any:
     return pickle.loads(data)  # noqa: S301 - our own workers wrote it
 
 
-def _context(threads: int) -> WorkerContext:
+def _context(threads: int, may_secede: bool) -> WorkerContext:
     find: Callable[[], Any] = get_worker
     worker = find()
     key = worker.get_current_task()
@@ -55,8 +68,12 @@ def _context(threads: int) -> WorkerContext:
         return task is None or task.state not in {"executing", "long-running"}
 
     host: Callable[[str], str] = get_address_host
-    leave: Callable[[], None] = secede
+    leave: Callable[[], None] = secede if may_secede else _stay
     return WorkerContext(host(worker.address), str(worker.name), threads, cancelled, leave)
+
+
+def _stay() -> None:
+    """In place of ``secede``."""
 
 
 def _portable(error: BaseException) -> BaseException:
