@@ -108,6 +108,25 @@ def refused(config):
     return str(caught.value)
 
 
+class TestASchedulerThatCannotListen:
+    def test_an_address_that_is_not_of_this_machine_is_said(self, hosts, scratch):
+        config = config_of(hosts, scratch, address="10.77.0.200", scheduler_port=8786)
+        with (
+            pytest.raises(ClusterError, match=r"cannot listen at 10\.77\.0\.200, port 8786"),
+            open_cluster(config),
+        ):
+            pass
+
+    def test_a_host_that_does_not_reach_it_says_so(self, hosts, scratch):
+        # Only this host itself reaches an address of its loopback interface.
+        config = config_of(hosts, scratch, address="127.0.0.1")
+        with (
+            pytest.raises(ClusterError, match=r"\.11: does not reach the scheduler at tcp"),
+            open_cluster(config),
+        ):
+            pass
+
+
 class TestHostsThatCannotBeUsed:
     def test_each_is_named_with_the_reason_and_the_cure(self, hosts, scratch, tmp_path):
         python = tmp_path / "python"

@@ -15,6 +15,7 @@ is killed. Instead a program of our own (``agent``) runs on every host for as lo
 speaks to it, and the command (``watch``) starts it again when its host is back.
 """
 
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -45,6 +46,7 @@ from distcnn.events import Listener, Notice, silent
 
 __all__ = ["HostConfig", "SshConfig", "expected_workers", "open_executor", "worker_memory"]
 
+UNENCRYPTED = "cluster.tls is off: whoever reaches this address can run code as you:"
 KEPT_S = 60.0
 """Time for which is believed what hosts have said of themselves."""
 _KEPT: dict[tuple[SshConfig, tuple[HostConfig, ...]], tuple[float, list[Host | Unfit]]] = {}
@@ -67,6 +69,8 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
         workers = sum(len(host.worker_names) for host in hosts)
         address = address_here(ours, hosts)
         security = choose_security(ours.tls, loopback=_is_loopback(address))
+        if security is None and not _is_loopback(address):
+            listener(Notice(f"{UNENCRYPTED} {address}", "warning"))
         folder = stack.enter_context(scratch_folder())
         usual = dask_settings(folder, ours.threads)
         stack.enter_context(dask.config.set({**usual, **ours.dask_settings}))
@@ -76,9 +80,13 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
         stack.callback(watch.stop)
         watch.start()
         least = workers if ours.min_workers is None else ours.min_workers
-        _check_started(watch, least)
         came = wait_for_workers(
-            client, workers, patience=ours.patience, least=least, listener=listener, why=watch.why
+            client,
+            _to_wait_for(watch, least, listener),
+            patience=ours.patience,
+            least=least,
+            listener=listener,
+            why=watch.why,
         )
         watch.begun = True
         yield DaskExecutor(client, ours, workers=came, dashboard=local.dashboard_of(ours, cluster))
@@ -204,6 +212,7 @@ def _is_loopback(address: str) -> bool:
 def _start(config: SshConfig, address: str, security: Security | None, folder: Path) -> Any:
     """A scheduler in this process that knows of no workers but those that come."""
     local.check_address(config.dashboard)
+    _check_port(address, config.scheduler_port)
     options: dict[str, Any] = {
         "host": address,
         "port": config.scheduler_port,
@@ -217,6 +226,20 @@ def _start(config: SshConfig, address: str, security: Security | None, folder: P
         security=security,
         silence_logs=50,
     )
+
+
+def _check_port(address: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+    except OSError as error:
+        raise ClusterError(
+            f"the scheduler cannot listen at {address}, port {port} ({error.strerror or error})",
+            expected="an address of this machine, and a port that is free (0 = any)",
+            cure="Set cluster.address and cluster.scheduler_port.",
+        ) from None
 
 
 def _order(config: SshConfig, cluster: Any, security: Security | None) -> dict[str, Any]:
@@ -241,8 +264,13 @@ def _texts(security: Security) -> dict[str, str]:
     }
 
 
-def _check_started(watch: Watch, least: int) -> None:
-    alive = sum(one.alive for one in watch.watched)
-    lost = [f"{one.host.name}: {one.reason}" for one in watch.watched if one.lost]
-    if lost and alive < least:
-        raise _unusable(lost, len(watch.watched), ())
+def _to_wait_for(watch: Watch, least: int, listener: Listener) -> int:
+    """How many workers may come: those of hosts that have not failed by now."""
+    lost = [one for one in watch.watched if one.lost]
+    count = sum(one.wanted for one in watch.watched if not one.lost)
+    reasons = [f"{one.host.name}: {one.reason}" for one in lost]
+    if lost and count < least:
+        raise _unusable(reasons, len(watch.watched), ())
+    for reason in reasons:
+        listener(Notice(f"host {reason}: {count} workers begin without it", "warning"))
+    return count
