@@ -10,7 +10,7 @@ before it. Here, and nowhere else, clusters are opened and stages are put togeth
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import wraps
 from inspect import signature
@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from distcnn.config import BackendConfig, Config, SerialConfig
 from distcnn.errors import UsageError
 from distcnn.events import Listener, Notice, silent
-from distcnn.location import Location
+from distcnn.location import Address, Location
 
 if TYPE_CHECKING:
     from distcnn.checks import Checked
+    from distcnn.clusters import Places
     from distcnn.clusters.base import ClusterExecutor
     from distcnn.evaluation import EvaluationData
     from distcnn.inference import Forecast, Plan, PredictSummary, ShareSummary, VerifySummary
@@ -66,6 +67,7 @@ def simulate_archive(
     from distcnn.simulate import write_archive
 
     with open_cluster(config.cluster, listener) as executor:
+        executor.preflight(_places({}, out), listener)
         return write_archive(
             out, stars, seed, config.simulate, executor=executor, listener=listener
         )
@@ -94,7 +96,8 @@ def ingest_archive(
     def work(executor: "ClusterExecutor", watched: Listener) -> "IngestSummary":
         return build_survey(archive, survey, config.ingest, executor=executor, listener=watched)
 
-    done = _on_workers(config.cluster, config, listener, survey, work)
+    places = _places({"archive": archive}, survey)
+    done = _on_workers(config.cluster, config, listener, places, work)
     # A hint for reports, not an identity: both may be moved together.
     Store.open(survey).annotate({"archive": os.path.relpath(archive, survey)})
     return done
@@ -144,7 +147,8 @@ def train_package(
             resume=resume,
         )
 
-    return _on_workers(config.cluster, config, listener, package, work)
+    places = _places({"survey": survey}, package)
+    return _on_workers(config.cluster, config, listener, places, work)
 
 
 @_on_this_machine
@@ -181,7 +185,8 @@ def distil_package(
             listener=watched,
         )
 
-    return _on_workers(cluster, config, listener, small, work)
+    places = _places({"survey": survey, "package": package}, small)
+    return _on_workers(cluster, config, listener, places, work)
 
 
 @_on_this_machine
@@ -228,7 +233,7 @@ def tune_survey(
             survey, study, config.train, config.tune, executor=executor, listener=watched
         )
 
-    done = _on_workers(alone, config, listener, study, work)
+    done = _on_workers(alone, config, listener, _places({"survey": survey}, study), work)
     if done.best is not None:
         write_best(done, config)
         _draw_study(done)
@@ -297,7 +302,8 @@ def predict_survey(
             package, survey, predictions, config.predict, executor=executor, listener=watched
         )
 
-    done = _on_workers(where, config, listener, predictions, work)
+    places = _places({"survey": survey, "package": package}, predictions, plan.memory_needed)
+    done = _on_workers(where, config, listener, places, work)
     if done.merged:  # as the last element of a job array would have done
         listener(Notice(str(inference.verify(predictions, config.predict, listener))))
     return done
@@ -325,6 +331,8 @@ def predict_share(
         open_cluster(where, listener) as executor,
         _watched(executor, config, listener, predictions) as watched,
     ):
+        reads = {"survey": survey, "package": package}
+        executor.preflight(_places(reads, predictions, plan.memory_needed), listener)
         done = inference.predict_share(
             package,
             survey,
@@ -522,28 +530,40 @@ def _on_workers(
     cluster: BackendConfig,
     config: Config,
     listener: Listener,
-    output: Path,
+    places: "Places",
     work: Callable[["ClusterExecutor", Listener], Answer],
 ) -> Answer:
-    """``work`` with the workers of ``cluster``, begun again if their scheduler is lost."""
+    """``work`` with the workers of ``cluster``, begun again if their scheduler is lost.
+
+    Whenever workers have come they are looked at before anything else is done.
+    """
     from distcnn.clusters import run_on_cluster
 
     def watched(executor: "ClusterExecutor") -> Answer:
-        with _watched(executor, config, listener, output) as listening:
+        executor.preflight(places, listener)
+        with _watched(executor, config, listener, places.output) as listening:
             return work(executor, listening)
 
-    return run_on_cluster(_logging(cluster, output), listener, watched)
+    return run_on_cluster(_logging(cluster, places.output), listener, watched)
 
 
-def _logging(cluster: BackendConfig, product: Path) -> BackendConfig:
+def _places(reads: Mapping[str, Path], output: Path, memory: int = 0) -> "Places":
+    from distcnn.clusters import Places
+
+    seen = {what: Location.parse(place) for what, place in reads.items()}
+    return Places(Location.parse(output), seen, memory)
+
+
+def _logging(cluster: BackendConfig, product: Location) -> BackendConfig:
     """The cluster, with the logs of its jobs beside what a command makes unless it says where."""
     if getattr(cluster, "logs", "none") is not None:
         return cluster
-    return cluster.replaced(logs=product.absolute().with_name(f"{product.name}.logs"))
+    folder = product.parent.local_path.absolute()
+    return cluster.replaced(logs=folder / f"{product.name}.logs")
 
 
 def _watched(
-    executor: object, config: Config, listener: Listener, output: Path
+    executor: object, config: Config, listener: Listener, output: Address
 ) -> AbstractContextManager[Listener]:
     """Show what runs in the block wherever it can be seen, and notice when it is stuck."""
     from distcnn.monitor.run_monitor import watch_run

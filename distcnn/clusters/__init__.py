@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from distcnn.clusters.places import Findings, Places
 from distcnn.clusters.registry import find_backend
 
 if TYPE_CHECKING:
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     from distcnn.events import Listener
     from distcnn.executor import ExpectedWorkers
 
-__all__ = ["expect_workers", "open_cluster", "render_cluster", "run_on_cluster"]
+__all__ = [
+    "Findings",
+    "Places",
+    "expect_workers",
+    "open_cluster",
+    "render_cluster",
+    "run_on_cluster",
+]
 
 Answer = TypeVar("Answer")
 

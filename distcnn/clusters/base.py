@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from distcnn.clusters.places import Findings, Places
 from distcnn.events import Listener
 from distcnn.executor import Executor
 
@@ -13,6 +14,15 @@ class ClusterExecutor(Executor, Protocol):
     @property
     def dashboard(self) -> str | None:
         """Address of the Dask dashboard, if there is one."""
+        ...
+
+    def preflight(self, places: Places, listener: Listener) -> Findings:
+        """Look at every worker before any work, and tell what was found.
+
+        Raises
+        ------
+        ClusterError : they are not fit for the run; says why, and the cure.
+        """
         ...
 
 

@@ -22,25 +22,38 @@ from distributed import Client
 from distcnn.clusters.dask_workers.arrival import wait_for_workers
 from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.clusters.dask_workers.security import check_answer, client_security
-from distcnn.config import ClusterConfig
+from distcnn.config import ExistingConfig
 from distcnn.errors import ClusterError
 from distcnn.events import Listener, silent
 
+REQUIRED = {
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.work-stealing": False,
+}
+"""Settings of the scheduler, as exported above; ``preflight`` looks at them."""
+
 
 @contextmanager
-def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterator[DaskExecutor]:
+def open_executor(config: ExistingConfig, listener: Listener = silent) -> Iterator[DaskExecutor]:
     """Connect to a scheduler; its workers are left as they are at exit.
 
     Raises
     ------
-    ClusterError : no scheduler answers at the address, other versions run there, or no worker comes
-        within ``patience`` seconds.
+    ClusterError : no scheduler answers at the address, or too few workers come within
+        ``patience`` seconds.
     """
     with _connected(config) as client:
-        yield DaskExecutor(client, config, workers=_count(client, config, listener))
+        yield DaskExecutor(
+            client,
+            config,
+            workers=_count(client, config, listener),
+            dashboard=client.dashboard_link or None,
+            required_settings={} if config.accept_settings else REQUIRED,
+        )
 
 
-def expected_workers(config: ClusterConfig) -> int:
+def expected_workers(config: ExistingConfig) -> int:
     """The workers that are there now; waits for the first of them.
 
     Raises
@@ -51,7 +64,7 @@ def expected_workers(config: ClusterConfig) -> int:
         return _count(client, config)
 
 
-def worker_memory(config: ClusterConfig) -> int:
+def worker_memory(config: ExistingConfig) -> int:
     """The least memory at which one of the workers is killed [bytes].
 
     Workers that were started without a limit are taken to have ``resources.memory``.
@@ -67,16 +80,15 @@ def worker_memory(config: ClusterConfig) -> int:
 
 
 @contextmanager
-def _connected(config: ClusterConfig) -> Iterator[Any]:
+def _connected(config: ExistingConfig) -> Iterator[Any]:
     client = _connect(config)
     try:
-        _check_versions(client, config)
         yield client
     finally:
         client.close()
 
 
-def _connect(config: ClusterConfig) -> Any:
+def _connect(config: ExistingConfig) -> Any:
     connect: Callable[..., Any] = Client
     security = client_security(config)
     check_answer(config.backend, security)
@@ -92,21 +104,10 @@ def _connect(config: ClusterConfig) -> Any:
         ) from None
 
 
-def _check_versions(client: Any, config: ClusterConfig) -> None:
-    try:
-        client.get_versions(check=True)
-    except ValueError as error:
-        raise ClusterError(
-            f"the workers at {config.backend} run other versions ({error})",
-            expected="the packages of this environment",
-            cure="Install the same versions everywhere.",
-        ) from None
-
-
-def _count(client: Any, config: ClusterConfig, listener: Listener = silent) -> int:
+def _count(client: Any, config: ExistingConfig, listener: Listener = silent) -> int:
     return wait_for_workers(
         client,
-        1,
+        config.workers or 1,
         patience=config.patience,
         listener=listener,
         why=lambda: f"at the scheduler {config.backend}",

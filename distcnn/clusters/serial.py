@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import psutil
 
+from distcnn.clusters.places import Findings, Places
 from distcnn.config import BackendConfig
 from distcnn.events import Listener, silent
 from distcnn.executor import SerialExecutor
@@ -14,6 +15,11 @@ class SerialCluster(SerialExecutor):
     """A serial executor that answers like a cluster."""
 
     dashboard: str | None = None
+    findings = Findings()
+
+    def preflight(self, places: Places, listener: Listener) -> Findings:
+        """There is no one to look at."""
+        return self.findings
 
 
 @contextmanager

@@ -150,6 +150,9 @@ class ExistingConfig(ClusterConfig):
     there, and at least one."""
     dashboard: str | None = None
     """Not used: there is the dashboard of the scheduler, if it has one."""
+    accept_settings: bool = False
+    """Work with a scheduler that was started with other settings than those that distcnn needs:
+    a worker that dies may then take along more tasks than the one it was running."""
 
 
 def _row(backend: str) -> "Row":

@@ -4,10 +4,8 @@ The process that plans counts GPUs without waking one: a process that has woken 
 memory on it, and its children cannot use it.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from distcnn.errors import DeviceError
 from distcnn.executor import WorkerContext
+from distcnn.gpus import count_gpus
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -23,22 +22,6 @@ _CPU_TELLS = {
     "bfloat16": ("_is_avx512_bf16_supported", "_is_amx_tile_supported"),
     "float16": ("_is_amx_fp16_supported",),
 }
-
-
-def count_gpus(nodes: Path = Path("/dev")) -> int:
-    """GPUs that this process may use, by their device files; none is initialised.
-
-    ``CUDA_VISIBLE_DEVICES`` counts where it is set, as CUDA itself would read it.
-    """
-    there = sum(path.name.removeprefix("nvidia").isdigit() for path in nodes.glob("nvidia*"))
-    there = there or int((nodes / "dxg").exists())  # Linux inside Windows
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return there
-    named = [name.strip() for name in visible.split(",")]
-    # CUDA stops reading at the first name that is none.
-    valid = next((i for i, name in enumerate(named) if name in {"", "-1"}), len(named))
-    return min(there, valid)
 
 
 def plan_device(wanted: DeviceChoice, gpus: int | None = None) -> Literal["cpu", "cuda"]:

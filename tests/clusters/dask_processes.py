@@ -22,16 +22,20 @@ SETTINGS = {
 
 
 @contextmanager
-def running(*arguments, folder):
-    """A process of Dask, in ``folder``; gone at exit with its children."""
+def running(*arguments, folder, prefix=(), first_on_path=None):
+    """A process of Dask, in ``folder``; gone at exit with its children.
+
+    ``prefix`` stands before the command; Python looks into ``first_on_path`` before all else.
+    """
+    path = [str(first_on_path)] if first_on_path else []
     with (folder / "log").open("ab") as log:
         started = psutil.Popen(
-            [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]],
+            [*prefix, sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]],
             cwd=folder,
             env={
                 **os.environ,
                 **SETTINGS,
-                "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+                "PYTHONPATH": ":".join([*path, f"{ROOT}", f"{ROOT / 'tests'}"]),
             },
             stdin=subprocess.DEVNULL,
             stdout=log,

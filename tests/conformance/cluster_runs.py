@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import yaml
@@ -240,6 +241,7 @@ class _Checks:
 
     def assert_nothing_left(self, site: Site) -> None:
         until(lambda: site.leftovers() == [], seconds=60)
+        assert list(site.folder.rglob(".distcnn-preflight-*")) == []
 
 
 class RunChecks(_Checks):
@@ -396,5 +398,7 @@ def assert_same_weights(here: dict, there: dict, *, exactly: bool) -> None:
     for name, tensors in here.items():
         for key, values in tensors.items():
             other = there[name][key]
-            same = (values == other).all() if exactly else abs(values - other).max() < 1e-5
+            same = np.array_equal(values, other, equal_nan=values.dtype.kind == "f")
+            if not exactly:
+                same = np.allclose(values, other, rtol=1e-4, atol=1e-5, equal_nan=True)
             assert same, (name, key)

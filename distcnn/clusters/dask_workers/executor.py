@@ -1,6 +1,6 @@
 """An executor over Dask workers: explicit futures, a bounded window, attempts counted here."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -8,6 +8,7 @@ from itertools import count, islice
 from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -16,10 +17,13 @@ from distributed.client import ClosedClientError
 
 from distcnn.clusters.dask_workers.arrival import count_workers, nothing_known
 from distcnn.clusters.dask_workers.gang import RERUN, alive_workers, run_together
+from distcnn.clusters.dask_workers.preflight.run import preflight
 from distcnn.clusters.dask_workers.private import submit
 from distcnn.clusters.dask_workers.task import attempt_batch, dumps, unpacked
+from distcnn.clusters.places import Findings, Places
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError, SchedulerLost
+from distcnn.events import Listener
 from distcnn.executor import Result, Task, TaskResult, task_text
 from distcnn.formatting import format_bytes
 
@@ -45,6 +49,7 @@ class DaskExecutor:
     why : what the backend knows of workers that are lost (see ``arrival``).
     coming : whether workers may still come although none is there (jobs that wait in a queue);
         raises ``ClusterError`` where the backend knows that none will.
+    required_settings : of Dask, that a scheduler started by others must have.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class DaskExecutor:
         dashboard: str | None = None,
         why: Callable[[], str] = nothing_known,
         coming: Callable[[], bool] = lambda: False,
+        required_settings: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.client = client
         self.config = config
@@ -64,6 +70,8 @@ class DaskExecutor:
         self._windows: set[_Window[Any, Any]] = set()
         self.why = why
         self.coming = coming
+        self.required_settings = required_settings
+        self.findings = Findings()
 
     def __call__(
         self, function: Callable[[Task], Result], tasks: Iterable[Task]
@@ -93,6 +101,13 @@ class DaskExecutor:
         """What has been begun and has not ended: key of the Dask task -> its text."""
         begun = (one for window in tuple(self._windows) for one in tuple(window.tries.values()))
         return {one.key: ", ".join(map(task_text, one.tasks)) for one in begun}
+
+    def preflight(self, places: Places, listener: Listener) -> Findings:
+        """Look at the scheduler and every worker before any work; see ``preflight``."""
+        self.findings = preflight(
+            self.client, self.config, places, listener, self.required_settings
+        )
+        return self.findings
 
     def alive_workers(self) -> int:
         """How many workers answer just now."""

@@ -1,0 +1,1 @@
+"""Preflight: ``run`` is the whole; ``examine`` what is asked, ``verdict`` what is wrong."""
