@@ -416,6 +416,25 @@ def check(
 
 
 @app.command()
+def watch(
+    predictions: Path,
+    once: Annotated[bool, typer.Option("--once", help="Tell once how far it is, and end.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two lines.")] = 10.0,
+) -> None:
+    """Follow a run from any machine: progress, speed, time left, failures, who does it.
+
+    Ends when the predictions are complete (exit code 0, or 3 with stars quarantined), or when
+    nobody works on them any more (5, with the command that goes on). With --once: 4 = at work.
+    """
+    from distcnn import pipeline
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    raise typer.Exit(pipeline.watch_predictions(predictions, say, once=once, interval=interval))
+
+
+@app.command()
 def inspect(path: Path) -> None:
     """Tell what a store, package, archive or catalogue is, from what, and how complete."""
     from distcnn import pipeline

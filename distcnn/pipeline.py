@@ -454,17 +454,32 @@ def _find_products(
 
 
 @_on_this_machine
+def watch_predictions(
+    predictions: Path, say: Callable[[str], None], *, once: bool, interval: float
+) -> int:
+    """Follow the run that makes a prediction store, line by line; returns ``WatchCode``."""
+    from distcnn.monitor.watch import watch
+
+    _must_exist(predictions, "a prediction store")
+    return watch(Location.parse(predictions), say, once=once, interval=interval)
+
+
+@_on_this_machine
 def inspect_path(path: Path) -> str:
-    """Text telling what a path is, from what it was made, and how complete it is."""
+    """Text telling what a path is, from what it was made, and how complete it is.
+
+    Of work that was interrupted it says what is done and what to type to go on.
+    """
     from distcnn import catalogue
     from distcnn.evaluation.baseline_table import is_baselines
+    from distcnn.monitor.progress import describe_unfinished
     from distcnn.report.text import inspect
 
     _must_exist(path, "a store, package, catalogue or folder")
     # A table of baselines has the ending of a catalogue.
     if catalogue.is_catalogue(path) and not is_baselines(path):
         return catalogue.describe(path)
-    return inspect.describe(path)
+    return "\n".join([inspect.describe(path), *describe_unfinished(Location.parse(path))])
 
 
 def render_cluster(config: Config) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from time import monotonic
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from distcnn.events import Event as RunEvent
 from distcnn.events import Listener, Notice
 from distcnn.formatting import format_duration
 from distcnn.location import Location
-from distcnn.monitor.run_note import NOTE_S, write_note
+from distcnn.monitor.run_note import NOTE_S, NoteWriter
 from distcnn.monitor.run_state import RunState, Snapshot
 
 TICK_S = 1.0
@@ -147,7 +147,7 @@ class RunMonitor:
         self._sent = -1
         self._noted = float("-inf")
         self._told = 0.0  # silence at which it was last said that the run is stuck [s]
-        self._lock = Lock()
+        self._write_note = None if self.output is None else NoteWriter(self.output)
 
     def __call__(self, event: RunEvent) -> None:
         self.state(event)
@@ -163,7 +163,8 @@ class RunMonitor:
         self._thread.join(END_S)
         self.state.end(status)
         if not self._thread.is_alive():  # else it waits for a scheduler that is gone
-            self._show(last=True)
+            with suppress(Exception):
+                self._show(last=True)
 
     def _run(self) -> None:
         while not self._stop.wait(self.tick):
@@ -173,8 +174,10 @@ class RunMonitor:
     def look(self) -> None:
         """What is done once a second."""
         self.state.tick()
-        self._watch()
+        notice = self._watch()
         self._show()
+        if notice is not None:
+            self.listener(notice)
 
     def _show(self, *, last: bool = False) -> None:
         due = last or monotonic() - self._noted >= NOTE_S
@@ -189,9 +192,8 @@ class RunMonitor:
             self.link.send(snapshot)
         if due:
             self._noted = monotonic()
-            if self.output is not None and snapshot["stage"] == "predict":
-                with suppress(OSError, DistcnnError):
-                    write_note(self.output, snapshot)
+            if self._write_note is not None:
+                self._write_note(snapshot, last=last)
 
     def patience(self) -> float:
         """How long the run may make no progress before it is called stuck [s]."""
@@ -199,19 +201,21 @@ class RunMonitor:
             return self.stalled_after
         return max(MIN_STALL_S, STALL_FACTOR * self.state.longest_gap)
 
-    def _watch(self) -> None:
+    def _watch(self) -> Notice | None:
+        """Notice that the run is stuck, or that it goes on; what there is to say of it."""
         silence = self.state.silence()
         if silence < self.patience():
-            if self._told:
-                self._told = 0.0
-                self.state.set_stalled("")
-                self.listener(Notice("The run goes on"))
-            return
+            if not self._told:
+                return None
+            self._told = 0.0
+            self.state.set_stalled("")
+            return Notice("The run goes on")
         text = describe_holders(self.in_flight(), self.link)
         self.state.set_stalled(text)
-        if not self._told or silence > SAY_AGAIN * self._told:
-            self._told = silence
-            self.listener(Notice(f"No progress for {format_duration(silence)}: {text}", "warning"))
+        if self._told and silence < SAY_AGAIN * self._told:
+            return None
+        self._told = silence
+        return Notice(f"No progress for {format_duration(silence)}: {text}", "warning")
 
     def in_flight(self) -> Mapping[str, str]:
         """Tasks that the executor waits for: key -> text."""

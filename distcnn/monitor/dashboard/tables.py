@@ -75,9 +75,13 @@ def _tiles(snapshot: Snapshot) -> str:
             f'<div class="bar"><div style="width:{min(share, 100):.2f}%"></div></div>',
         ),
         _tile(
-            format_duration(left) if left and not ended else "–",
-            f"left; {_count(snapshot['left'])} {unit} to do",
-            f"running for {format_duration(snapshot['elapsed'])}",
+            format_duration(snapshot["elapsed"])
+            if ended
+            else format_duration(left)
+            if left
+            else "not known yet",
+            "taken" if ended else f"left; {_count(snapshot['left'])} {unit} to do",
+            "" if ended else f"running for {format_duration(snapshot['elapsed'])}",
         ),
         _tile(
             _count(0 if ended else snapshot["speed"]),
@@ -102,7 +106,7 @@ def _region_tiles(snapshot: Snapshot) -> list[str]:
         _tile(
             f"{quarantined:,}",
             "stars quarantined",
-            f"{100 * quarantined / done:.3f} % of those computed",
+            f"{100 * quarantined / done:.3f} % of stars",
         ),
         _tile(
             f"{100 * rates['novel']:.2f} %",
