@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import dask
-import psutil
 from dask.system import CPU_COUNT
 from distributed import LocalCluster
 
@@ -18,6 +17,7 @@ from distcnn.clusters.dask_workers.private import scheduler_extensions
 from distcnn.clusters.dask_workers.scratch import scratch_folder
 from distcnn.clusters.dask_workers.settings import dask_settings, thread_variables
 from distcnn.clusters.dask_workers.start import close_at_once, start_workers
+from distcnn.clusters.this_machine import free_memory
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 from distcnn.events import Listener, silent
@@ -48,7 +48,7 @@ def worker_memory(config: ClusterConfig) -> int:
     Free memory is not divided by the workers: one of them that starts late shares the memory
     of programs that are loaded already, and a plan's needs are upper bounds.
     """
-    return min(config.memory_limit, int(psutil.virtual_memory().available))
+    return min(config.memory_limit, free_memory())
 
 
 @contextmanager

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
-
 from distcnn.clusters.places import Findings, Places
+from distcnn.clusters.this_machine import free_memory
 from distcnn.config import BackendConfig
 from distcnn.events import Listener, silent
 from distcnn.executor import SerialExecutor
@@ -35,4 +34,4 @@ def expected_workers(config: BackendConfig) -> int:
 
 def worker_memory(config: BackendConfig) -> int:
     """What is free on this machine now [bytes]: no one watches over this process."""
-    return int(psutil.virtual_memory().available)
+    return free_memory()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from dask.system import CPU_COUNT
 
 from distcnn import __version__
 from distcnn.schema import SURVEY_VARIABLES
@@ -40,7 +41,7 @@ def _version(name: str) -> str:
 def _hardware() -> Iterator[str]:
     memory = psutil.virtual_memory()
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    yield f"cores: {os.cpu_count()} ({len(os.sched_getaffinity(0))} usable), load {load}"
+    yield f"cores: {os.cpu_count()} ({int(CPU_COUNT)} usable), load {load}"
     yield f"memory: {memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available"
     yield f"vector units: {', '.join(_vector_units()) or 'unknown'}"
     yield f"GPU: {_gpu()}"
