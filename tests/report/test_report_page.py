@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -328,3 +331,27 @@ def test_the_users_settings_of_matplotlib_do_not_matter():
         with style():
             assert dict(mpl.rcParams) == wanted
         assert {name: mpl.rcParams[name] for name in users} == users
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"text.usetex: True\nno.such_key: 3\nfont.size: [\n", ""),
+        (b"# caf\xe9\n", "matplotlib cannot read the user's file matplotlibrc"),
+    ],
+)
+def test_the_users_matplotlibrc_is_no_traceback_and_no_noise(text, told, tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes(text)
+    code = "from distcnn.errors import DistcnnError\ntry: import distcnn.report\n"
+    code += "except DistcnnError as error: print(error)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MPLCONFIGDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(told)
+    assert bool(done.stdout) == bool(told)
