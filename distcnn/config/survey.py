@@ -32,10 +32,14 @@ class FilesConfig(Frozen):
     """Variable -> column(s) of the file where they differ from the reader's own: source_id, flux,
     snr, photometry. A scalar of the survey that only its column's name brings in, too."""
     hdu: int | str = 1
-    """Number or name of the table extension of FITS files, or of the TABLE of VOTables."""
+    """Number or name of the table extension of FITS files, or of the TABLE of VOTables; where it
+    is not set, the only table of a file, wherever it stands."""
     delimiter: str = ""
     """For text tables: what parts the columns, one character or ``whitespace``; empty: a comma,
     or what ECSV declares, or the only one of tab, semicolon and bar in the header, or blanks."""
+    decimal: Literal[".", ","] = "."
+    """For text tables: what stands before the fraction of a number; spreadsheets of half the
+    world write a comma, and part the columns by semicolons."""
     members: str | tuple[str, ...] = ()
     """Name pattern(s) of the members to read of zip archives (``*RVS*``); () = those of the
     reader's own DataLink product, or all tables."""

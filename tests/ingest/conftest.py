@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tiny_archive import TinyArchive
+
+# A machine that does other work too is no fault of a reader.
+hypothesis.settings.register_profile("readers", deadline=None)
+hypothesis.settings.load_profile("readers")
 
 
 @pytest.fixture

@@ -82,7 +82,8 @@ FAULTS = {
     "gzip of nothing": (lambda path: path.write_bytes(gzip.compress(b"")), "empty", True),
     "unreadable": (become_a_folder_of_rights, "cannot be", False),
     "header only": (keep_header, "no rows", False),
-    "another text": (lambda path: path.write_bytes(b"<html>404</html>\n"), "no column", False),
+    "another text": (lambda path: path.write_bytes(b"not found\n"), "no column", False),
+    "a page": (lambda path: path.write_bytes(b"<html>404</html>\n"), "page of HTML", False),
 }
 
 

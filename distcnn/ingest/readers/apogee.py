@@ -36,8 +36,7 @@ class Apogee:
     def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         errors = {f"{name}_error": f"{column}_ERR" for name, column in COLUMNS.items()}
         columns = errors | COLUMNS | {k: str(v) for k, v in files.columns.items()}
-        self.labels, self.members = request.labels, files.member_patterns
-        self.delimiter = files.delimiter
+        self.labels, self.files = request.labels, files
         self.selection = label_selection(
             request.labels,
             request.cuts,
@@ -53,7 +52,7 @@ class Apogee:
         def read(table_source: TableSource) -> Iterator[Block]:
             return label_blocks(table_source, self.selection, self.labels, rows=rows, ids=ids)
 
-        sources = table_sources(path, members=self.members, delimiter=self.delimiter)
+        sources = table_sources(path, files=self.files)
         for block in blocks_of_each(sources, read):
             # Targets without a Gaia counterpart have 0 there; that is no fault of the file.
             kept = tuple(r for r in block.rejected if r.reason is not Reason.NO_ID)

@@ -184,12 +184,26 @@ def find_column(columns: Mapping[str, Any] | list[str], name: str, path: Path | 
     found = look_for(columns, name)
     if found is None:
         there = ", ".join(list(columns)[:12]) + (", ..." if len(columns) > 12 else "")
+        if columns and all(map(_is_number, columns)):
+            raise ColumnMissing(
+                f"{path}, row 0 (header): its first line holds numbers: {there}",
+                expected=f"the names of its columns, {name!r} among them",
+                cure="Write a first line with the names of the columns.",
+            )
         raise ColumnMissing(
             f"{path}, row 0 (header): there is no column {name!r}",
             expected=f"it beside {there}",
             cure="Check the reader and the 'columns' of this kind of file in the configuration.",
         )
     return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def look_for(columns: Mapping[str, Any] | list[str], name: str) -> str | None:

@@ -47,8 +47,7 @@ class GaiaRvs:
     ) -> None:
         given = {k: str(v) for k, v in files.columns.items()}
         self.columns = {name: given.get(name, name) for name in columns}
-        self.hdu, self.members = files.hdu, files.member_patterns
-        self.texts, self.delimiter = texts, files.delimiter
+        self.hdu, self.files, self.texts = files.hdu, files, texts
         self.grid: GridConfig = request.grid
         self.pixels = len(wavelengths(request.grid))
 
@@ -62,7 +61,7 @@ class GaiaRvs:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with source_id, ra, dec, flux, flux_error."""
-        sources = table_sources(path, "RVS", self.members, self.delimiter)
+        sources = table_sources(path, "RVS", self.files)
         return blocks_of_each(sources, lambda source: self.source_blocks(source, rows, ids))
 
     def source_blocks(

@@ -62,8 +62,7 @@ class GaiaRvsDatalink:
         names = {n: given.get(n, n) for n in ("wavelength", "flux", "flux_error", "ra", "dec")}
         identifier = given.get("source_id", "source_id")
         self.selection = ColumnSelection(identifier, names, frozenset({"ra", "dec"}), hdu=files.hdu)
-        self.grid, self.members = request.grid, files.member_patterns
-        self.files, self.request = files, request
+        self.grid, self.files, self.request = request.grid, files, request
 
     def wavelength(self, path: Path) -> Array:
         """The declared grid, or else that of the first star in the file."""
@@ -72,7 +71,7 @@ class GaiaRvsDatalink:
         return of_first(self._sources(path), self._first_grid)
 
     def _sources(self, path: Path) -> Iterator[TableSource]:
-        return table_sources(path, "RVS", self.members, self.files.delimiter)
+        return table_sources(path, "RVS", self.files)
 
     def _first_grid(self, table_source: TableSource) -> Array:
         for star in self._stars(table_source):

@@ -28,8 +28,7 @@ class GaiaSource:
 
     def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         given = {k: str(v) for k, v in files.columns.items()}
-        self.bands, self.members = request.bands, files.member_patterns
-        self.delimiter = files.delimiter
+        self.bands, self.files = request.bands, files
         names = {k: given.get(k, v) for k, v in COLUMNS.items()}
         names |= {f"band/{band}": given.get(band, band) for band in request.bands}
         names |= {name: given[name] for name in request.scalars}
@@ -43,7 +42,7 @@ class GaiaSource:
         def read(table_source: TableSource) -> Iterator[Block]:
             return scalar_blocks(table_source, self.selection, rows=rows, ids=ids)
 
-        sources = table_sources(path, members=self.members, delimiter=self.delimiter)
+        sources = table_sources(path, files=self.files)
         for block in blocks_of_each(sources, read):
             yield gather_bands(block, self.bands)
 

@@ -25,7 +25,7 @@ from distcnn.ingest.readers.formats.fields import to_array
 from distcnn.ingest.readers.formats.text import TextTable, blocks_by_row
 from distcnn.ingest.readers.formats.xp_table import VARIABLES, XpPiece, xp_blocks, xp_pieces
 from distcnn.ingest.readers.values.identifiers import identify as identify_value
-from distcnn.ingest.readers.values.numbers import text_of
+from distcnn.ingest.readers.values.numbers import masks_of, text_of
 
 PER_BAND = XP_COEFFICIENTS
 ARRAY_COLUMNS = {
@@ -40,8 +40,7 @@ class GaiaXp:
     """Reader ``gaia_xp``."""
 
     def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
-        self.hdu, self.members = files.hdu, files.member_patterns
-        self.delimiter = files.delimiter
+        self.hdu, self.files = files.hdu, files
         self.given = {name: column for name, column in files.columns.items() if name in VARIABLES}
         self.identifier = str(files.columns.get("source_id", "source_id"))
 
@@ -56,9 +55,7 @@ class GaiaXp:
             for table in open_tables(table_source, self.hdu):
                 yield from self._from_binary(table, rows, ids)
 
-        return blocks_of_each(
-            table_sources(path, "XP_CONTINUOUS", self.members, self.delimiter), read
-        )
+        return blocks_of_each(table_sources(path, "XP_CONTINUOUS", self.files), read)
 
     def _from_text(
         self, table_source: TableSource, rows: int, ids: Array | None
@@ -68,7 +65,7 @@ class GaiaXp:
             name = str(table.path)
             identifier = find_column(table.columns, self.identifier, name)
             pieces = xp_pieces(table.columns, self.given, name)
-            if _is_an_array_per_band(pieces):
+            if _is_an_array_per_band(pieces, table.columns):
                 yield from self._from_arrays(table, identifier, pieces, rows, ids)
                 return
             yield from xp_blocks(table, identifier, pieces, texts=False, rows=rows, ids=ids)
@@ -107,6 +104,7 @@ class GaiaXp:
         yield from xp_blocks(table, identifier, pieces, texts=False, rows=rows, ids=ids)
 
 
-def _is_an_array_per_band(pieces: Sequence[XpPiece]) -> bool:
+def _is_an_array_per_band(pieces: Sequence[XpPiece], names: Sequence[str]) -> bool:
     whole = len(pieces) == len(ARRAY_COLUMNS)
-    return whole and all(len(piece.columns) == 1 for piece in pieces)
+    masks = masks_of([column for piece in pieces for column in piece.columns], names)
+    return whole and not masks and all(len(piece.columns) == 1 for piece in pieces)

@@ -52,8 +52,7 @@ class Table:
         return name
 
     def _sources(self, path: Path) -> Iterator[TableSource]:
-        files = self.files
-        return table_sources(path, members=files.member_patterns, delimiter=files.delimiter)
+        return table_sources(path, files=self.files)
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks with the variables of the kind that was asked for."""

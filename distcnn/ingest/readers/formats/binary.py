@@ -4,15 +4,16 @@ An uncompressed FITS table is read by seeking, so that a file of any length take
 one block. VOTables, zip members and compressed FITS files are small products; they are read whole.
 """
 
-import io
+import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
 from astropy.io.votable import parse
@@ -20,9 +21,13 @@ from astropy.io.votable import parse
 from distcnn.arrays import Array
 from distcnn.errors import InputError
 from distcnn.ingest.readers.base import broken
-from distcnn.ingest.readers.formats.containers import TableSource, read_all, tell_read, tell_unread
+from distcnn.ingest.readers.formats.aligned import aligned_table
+from distcnn.ingest.readers.formats.containers import TableSource, sought, tell_read, tell_unread
 from distcnn.ingest.readers.formats.fits_table import fits_table
+from distcnn.ingest.readers.formats.packing import cannot_unpack
+from distcnn.ingest.readers.formats.parquet_columns import from_arrow, inner, inner_columns
 from distcnn.ingest.readers.statements.statements import TableFacts, parquet_facts
+from distcnn.ingest.readers.values.numbers import masked, masks_of
 
 
 @dataclass
@@ -47,16 +52,21 @@ class BinaryTable:
     def blocks(self, rows: int, names: Sequence[str]) -> Iterator[tuple[Array, dict[str, Array]]]:
         """Row numbers (from 1) and columns as they are, masked where missing.
 
+        A column ``NAME.mask``, which astropy writes beside one that is masked, counts.
+
         ``values.numbers``, ``values.arrays`` and ``identifiers.classify`` say what they mean.
 
         Raises
         ------
         FileBroken : the bytes cannot be read after all.
         """
+        masks = masks_of(names, self.columns)
+        every = list(dict.fromkeys([*names, *masks.values()]))
         for start in range(0, self.length, rows):
             stop = min(start + rows, self.length)
             try:
-                columns = self._read(start, stop, names)
+                columns = self._read(start, stop, every)
+                columns |= {n: masked(columns[n], columns[mask]) for n, mask in masks.items()}
             except Exception as error:  # pages of Parquet are unpacked, and checked, only now
                 raise _unreadable(self.name, "", error, row=start + 1) from None
             yield np.arange(start + 1, stop + 1), columns
@@ -90,7 +100,7 @@ def open_tables(table_source: TableSource, hdu: int | str = 1) -> Iterator[Binar
 
 def _tables(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
     kind = table_source.format
-    opener = {"fits": _open_fits, "votable": _open_votable, "parquet": _open_parquet}[kind]
+    opener = _OPENERS[kind]
     tables = opener(table_source, hdu)
     given, empty = False, None
     while True:
@@ -135,6 +145,8 @@ def _unreadable(name: str, kind: str, error: Exception, row: int | None = None) 
     if isinstance(error, MemoryError):
         cure = "Give the workers more memory, or cut the file into several."
         return broken(name, "the table does not fit into memory", cure=cure)
+    if isinstance(error, EOFError):
+        return cannot_unpack(name, error, row)
     if isinstance(error, OSError) and error.errno is not None:
         cure = "Check that it is there, that it may be read, and the disk."
         return broken(name, f"the file cannot be read ({error.strerror})", cure=cure)
@@ -144,8 +156,10 @@ def _unreadable(name: str, kind: str, error: Exception, row: int | None = None) 
 
 def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
     plain_file = table_source.is_plain
-    stream = table_source.open() if plain_file else read_all(table_source)
-    with stream, fits.open(stream, memmap=False) as hdus:
+    stream = sought(table_source)
+    # What was unpacked is kept, open, while its tables are; only a file can be opened again.
+    with stream if plain_file else nullcontext():
+        hdus = fits.open(stream, memmap=False)
         # An HDU that is cut off is left out by astropy, with no more than a warning.
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -154,6 +168,8 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
         if rotten and (hdu is None or hdu not in numbers):
             raise ValueError("an extension is damaged, or the file is truncated")
         whole = hdu is None and bool(numbers)
+        if hdu == 1 and len(numbers) == 1:  # the only table, wherever it stands
+            hdu = numbers[0]
         chosen = numbers if whole else [_number_of(hdus, hdu or 1, table_source, numbers)]
         for number in numbers if len(numbers) > 1 else ():
             called = f" ({hdus[number].name})" if hdus[number].name else ""
@@ -170,6 +186,10 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
 
 
 _TABLES = (fits.BinTableHDU, fits.TableHDU)
+_MAX_VOTABLE_BYTES = 2 << 30
+_OUTSIDE = re.compile(rb"<(?:\w+:)?(?:STREAM\b[^>]*\bhref\s*=[^>]*|FITS\b[^>]*)>", re.IGNORECASE)
+_TAG_BYTES = 4096
+"""Longest tag that is looked for across the pieces a file is read in."""
 
 
 def _of_fits_columns(header: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
@@ -185,14 +205,12 @@ def _of_fits_columns(header: Mapping[str, Any]) -> tuple[dict[str, str], dict[st
 
 def _content(
     table_source: TableSource, stream: IO[bytes], plain_file: bool
-) -> tuple[int, Callable[[], IO[bytes]]]:
+) -> tuple[int, Callable[[], AbstractContextManager[IO[bytes]]]]:
     """Bytes in all, and how to open them again."""
     if plain_file:
         path = table_source.path
         return path.stat().st_size, lambda: path.open("rb")
-    stream.seek(0)
-    content = stream.read()
-    return len(content), lambda: io.BytesIO(content)
+    return stream.seek(0, os.SEEK_END), lambda: nullcontext(stream)
 
 
 def _number_of(hdus: Any, hdu: int | str, table_source: TableSource, numbers: Sequence[int]) -> int:
@@ -208,7 +226,9 @@ def _number_of(hdus: Any, hdu: int | str, table_source: TableSource, numbers: Se
     raise broken(
         table_source.name,
         f"the file is not readable as fits: HDU {hdu!r} is no table",
-        cure=f"Set 'hdu' of this kind of file to one that is: {tables or 'it has none'}.",
+        cure=f"Set 'hdu' of this kind of file to one that is: {tables}."
+        if tables
+        else "It holds images or nothing; write its spectra as a table of one row per star.",
     )
 
 
@@ -248,7 +268,9 @@ def _constants(params: Iterable[Any], taken: Iterable[str], length: int) -> dict
 
 
 def _open_votable(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
-    document = parse(read_all(table_source), verify="ignore")
+    with sought(table_source) as stream:
+        _check_votable(stream, table_source)
+        document = parse(stream, verify="ignore")
     tables = [table for table in document.iter_tables() if not table.is_empty()]
     answer = _answer(document, table_source)
     whole = hdu is None and bool(tables)
@@ -273,6 +295,30 @@ def _open_votable(table_source: TableSource, hdu: int | str | None) -> Iterator[
         columns += list(constants)
         found = _from_memory(name, header, columns, values | constants, len(table.array))
         yield replace(found, units=units, ucds=ucds)
+
+
+def _check_votable(stream: IO[bytes], table_source: TableSource) -> None:
+    """Refuse data that lie elsewhere, which the parser would fetch, and what memory cannot hold."""
+    size = stream.seek(0, os.SEEK_END)
+    if size > _MAX_VOTABLE_BYTES:
+        raise broken(
+            table_source.name,
+            f"a VOTable of {size / 2**30:.1f} GiB, which is read whole",
+            cure="Convert it to FITS or Parquet, which are read in pieces, or cut it into several.",
+        )
+    stream.seek(0)
+    rest = b""
+    while data := stream.read(1 << 20):
+        found = _OUTSIDE.search(rest + data)
+        if found is not None:
+            raise broken(
+                table_source.name,
+                f"its data are not in the VOTable: {found[0][:80].decode('latin-1')}",
+                cure="Save it as a VOTable that holds its data (TOPCAT: TABLEDATA or BINARY2), or "
+                "as FITS.",
+            )
+        rest = data[-_TAG_BYTES:]
+    stream.seek(0)
 
 
 def _answer(document: Any, table_source: TableSource) -> str:
@@ -309,22 +355,36 @@ def _plain(value: Any) -> Any:
 
 
 def _open_parquet(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
-    content = table_source.path if table_source.is_plain else read_all(table_source)
+    content = table_source.path if table_source.is_plain else sought(table_source)
     file = pq.ParquetFile(content)
     groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
     edges = np.concatenate([[0], np.cumsum(groups)])
     facts = parquet_facts(table_source.name, file.schema_arrow)
+    inside: dict[str, tuple[str, ...]] = {}
+    for place, column in enumerate(file.schema_arrow):
+        if column.name in file.schema_arrow.names[:place]:
+            continue  # of one name several: look_for refuses it, and others may be read
+        inside |= {name: (column.name, *path) for name, path in inner_columns(column)}
 
     def read(start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
         first = int(np.searchsorted(edges, start, side="right")) - 1
         last = int(np.searchsorted(edges, stop, side="left"))
-        part = file.read_row_groups(list(range(first, last)), columns=list(names))
+        outer = list(dict.fromkeys(inside.get(name, (name,))[0] for name in names))
+        part = file.read_row_groups(list(range(first, last)), columns=outer)
         part = part.slice(start - int(edges[first]), stop - start)
-        return {name: _from_arrow(part[name].combine_chunks()) for name in names}
+        found = {}
+        for name in names:
+            column, *path = inside.get(name, (name,))
+            parts = [] if path else [n for n, where in inside.items() if where[0] == name]
+            if parts:
+                problem = f"column {name!r} holds several in each row: {', '.join(parts)}"
+                raise broken(table_source.name, problem, cure="Name one of them in 'columns'.")
+            found[name] = from_arrow(inner(part[column].combine_chunks(), path))
+        return found
 
     yield BinaryTable(
         table_source.name,
-        file.schema_arrow.names,
+        [*file.schema_arrow.names, *inside],
         dict(facts.header),
         file.metadata.num_rows,
         read,
@@ -333,31 +393,16 @@ def _open_parquet(table_source: TableSource, hdu: int | str | None) -> Iterator[
     )
 
 
-def _from_arrow(column: pa.Array) -> Array:
-    """A column of Parquet: masked numbers, or objects with None where it is null."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _from_arrow(column.dictionary_decode())
-    if pa.types.is_fixed_size_list(kind) and not column.null_count:
-        flat = _from_arrow(column.flatten())
-        return flat.reshape(len(column), kind.list_size)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        flat, edges = _from_arrow(column.values), column.offsets.to_numpy()
-        valid = column.is_valid().to_pylist()
-        rows = [flat[edges[n] : edges[n + 1]] if good else None for n, good in enumerate(valid)]
-        return _objects(rows)
-    if pa.types.is_floating(kind) or pa.types.is_temporal(kind):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        zero = pa.scalar(0, pa.int8()).cast(kind)
-        values = column.fill_null(zero).to_numpy(zero_copy_only=False)
-        missing = column.is_null().to_numpy(zero_copy_only=False)
-        return np.ma.array(values, mask=missing) if column.null_count else np.asarray(values)
-    return _objects(column.to_pylist())
+def _open_aligned(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
+    found = aligned_table(table_source)
+    columns = {name: _plain_texts(column) for name, column in found.columns.items()}
+    table = _from_memory(table_source.name, found.header, list(columns), columns, found.length)
+    yield replace(table, units=found.units)
 
 
-def _objects(values: Sequence[Any]) -> Array:
-    column = np.empty(len(values), object)
-    for place, value in enumerate(values):
-        column[place] = value
-    return column
+_OPENERS = {
+    "fits": _open_fits,
+    "votable": _open_votable,
+    "parquet": _open_parquet,
+    "aligned": _open_aligned,
+}

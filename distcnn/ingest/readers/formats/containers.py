@@ -4,36 +4,41 @@ A zip archive of DataLink holds one member per product and star, or one per prod
 a reader takes is decided here; whatever it does not take is told (``collecting_notes``).
 """
 
-import errno
-import io
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import IO, TypeVar, cast
+from typing import IO, TypeVar
 
-from isal import igzip
-
+from distcnn.config import FilesConfig
 from distcnn.errors import ColumnMissing, FileBroken, InputError
 from distcnn.ingest.readers.base import Block, Rejected, broken
-from distcnn.ingest.readers.formats.text import TextTable, open_bytes
+from distcnn.ingest.readers.formats.kinds import (
+    BEGINNING_BYTES,
+    format_of,
+    format_of_name,
+    unknown_format,
+)
+from distcnn.ingest.readers.formats.packing import (
+    UNPACKING_ERRORS,
+    cannot_unpack,
+    is_packed,
+    open_bytes,
+    spooled,
+    unpacked_inside,
+)
+from distcnn.ingest.readers.formats.text import TextTable
 from distcnn.ingest.selection import is_left_over, listed
 from distcnn.schema import Reason
 
-_TEXT, _FITS = {"csv", "ecsv", "tsv", "txt", "dat"}, {"fits", "fit"}
-_VOTABLE, _PARQUET = {"xml", "vot", "votable"}, {"parquet", "pq"}
-_ZIP_MAGIC, _GZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b"
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _OTHER_PRODUCTS = ("RVS", "XP_", "MCMC", "EPOCH", "CROWDED")
 """Beginnings of the names of DataLink's products, which stand in the names of its members."""
 Answer = TypeVar("Answer")
-_MAX_MEMBER_IN_MEMORY_BYTES = 64 << 20
-"""A larger member of a zip archive is unpacked to a temporary file."""
 
 
 # --- what was not read -------------------------------------------------------------------------
@@ -102,48 +107,43 @@ class TableSource:
     is_member: bool = False
     delimiter: str = ""
     """Of a text table; empty: its header shows it."""
+    decimal: str = "."
+    """Of a text table: the point or comma before the fraction of a number."""
 
-    @property
+    @cached_property
     def format(self) -> str:
-        """One of text, fits, votable, parquet.
+        """One of text, aligned, fits, votable, parquet, by its first bytes and its name.
 
         Raises
         ------
-        FileBroken : the name ends in none of the known ways.
+        FileBroken : it is of no known format, empty, or cannot be opened.
         """
-        kind = _format_of(self.name)
-        if kind is None:
-            raise broken(
-                self.name,
-                f"{PurePosixPath(self.name).suffix.lstrip('.')!r} is no known format",
-                cure="Known: csv, ecsv, tsv, txt, dat, fits, xml, vot, parquet, also gzipped, and "
-                "zip with these.",
-            )
-        return kind
+        if self.is_member:  # unpacking it twice would take long
+            kind = format_of_name(self.name)
+            if kind is None:
+                raise unknown_format(self.name)
+            return kind
+        try:
+            with self.open() as stream:
+                return format_of(stream.read(BEGINNING_BYTES), self.name)
+        except UNPACKING_ERRORS as error:
+            raise cannot_unpack(self.name, error, 1) from None
 
     @property
     def is_plain(self) -> bool:
         """Whether the table is the file itself as it lies on disk, not packed in any way."""
         if self.is_member:
             return False
-        with self.path.open("rb") as stream:
-            return stream.read(2) != _GZIP_MAGIC
+        return not is_packed(self.path)
 
     def text(self) -> TextTable:
         """The file or member as a text table."""
         stream = self.open()
         try:
-            return TextTable(Path(self.name), stream, self.delimiter)
+            return TextTable(Path(self.name), stream, self.delimiter, self.decimal)
         except BaseException:
             stream.close()
             raise
-
-
-def _format_of(name: str) -> str | None:
-    parts = name.lower().split(".")
-    suffix = parts[-2] if parts[-1] == "gz" and len(parts) > 2 else parts[-1]
-    table = (("text", _TEXT), ("fits", _FITS), ("votable", _VOTABLE), ("parquet", _PARQUET))
-    return next((kind for kind, suffixes in table if suffix in suffixes), None)
 
 
 def is_zip(path: Path) -> bool:
@@ -158,7 +158,7 @@ def is_zip(path: Path) -> bool:
 
 
 def table_sources(
-    path: Path, product: str = "", members: Sequence[str] = (), delimiter: str = ""
+    path: Path, product: str = "", files: FilesConfig | None = None
 ) -> Iterator[TableSource]:
     """The tables in a file: itself, or members of a zip archive in the order of their names.
 
@@ -166,16 +166,18 @@ def table_sources(
     ----------
     product : DataLink product whose members are taken if there are any; members of other
         products are not.
-    members : patterns of names that choose instead (``*RVS*``).
-    delimiter : of text tables; empty: their headers show it.
+    files : settings of this kind of file: ``members``, patterns of names that choose instead
+        (``*RVS*``), and ``delimiter`` and ``decimal`` of text tables.
 
     Raises
     ------
     FileBroken : the zip archive is damaged, or has no such member.
     """
+    text = (files.delimiter, files.decimal) if files else ("", ".")
     if not is_zip(path):
-        yield TableSource(path, str(path), lambda: open_bytes(path), delimiter=delimiter)
+        yield TableSource(path, str(path), lambda: open_bytes(path), False, *text)
         return
+    members = files.member_patterns if files else ()
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
@@ -183,15 +185,18 @@ def table_sources(
     with archive:
         for info in _chosen_members(path, archive, product, members):
             opener = partial(_open_member, path, archive, info)
-            yield TableSource(path, f"{path}:{info.filename}", opener, True, delimiter)
+            yield TableSource(path, f"{path}:{info.filename}", opener, True, *text)
 
 
 def _chosen_members(
     path: Path, archive: zipfile.ZipFile, product: str, members: Sequence[str]
 ) -> list[zipfile.ZipInfo]:
     files = [info for info in archive.infolist() if not info.is_dir()]
+    if any(info.filename.startswith("xl/work") for info in files):
+        cure = "Save its sheet as CSV."
+        raise broken(path, "it is a workbook of Excel, which is not read", cure=cure)
     last = {info.filename: info for info in files}  # of one name the last, as unzip leaves it
-    tables = [name for name in sorted(last) if _format_of(name) and not is_left_over(name)]
+    tables = [name for name in sorted(last) if format_of_name(name) and not is_left_over(name)]
     if members:
         chosen = [n for n in sorted(last) if any(_named(n, pattern) for pattern in members)]
     else:
@@ -237,18 +242,13 @@ def _open_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         raise broken(name, "this member of the zip archive is encrypted", cure=cure)
     try:
         with archive.open(info) as packed:
-            stream = _unpacked(packed)
-        if _begins_as_gzip(stream):
-            with stream, cast(IO[bytes], igzip.IGzipFile(fileobj=stream, mode="rb")) as inner:  # type: ignore[no-untyped-call]
-                stream = _unpacked(inner)
+            stream = spooled(packed, name, info.compress_size)
+        stream = unpacked_inside(stream, name)
+    except FileBroken:
+        raise
     except NotImplementedError as error:
         cure = "Unpack it with another program, and ingest the files."
         raise broken(name, f"this member cannot be unpacked here ({error})", cure=cure) from None
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise broken(name, f"this member of the zip archive is damaged ({error})") from None
-        cure = "Set TMPDIR to a folder with more room, or unpack the archive."
-        raise broken(name, "there is no room to unpack this member", cure=cure) from None
     except Exception as error:  # zipfile lets errors of every library for unpacking through
         raise broken(name, f"this member of the zip archive is damaged ({error})") from None
     if stream.read(1):
@@ -258,28 +258,13 @@ def _open_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
     raise broken(name, "this member of the zip archive is empty (0 bytes)", row=0)
 
 
-def _unpacked(packed: IO[bytes]) -> IO[bytes]:
-    """All bytes of a stream, in memory or in a temporary file, which goes when it is closed."""
-    stream = cast(IO[bytes], tempfile.SpooledTemporaryFile(_MAX_MEMBER_IN_MEMORY_BYTES))  # noqa: SIM115
-    try:
-        shutil.copyfileobj(packed, stream, 1 << 20)
-    except BaseException:
-        stream.close()
-        raise
-    stream.seek(0)
-    return stream
-
-
-def _begins_as_gzip(stream: IO[bytes]) -> bool:
-    magic = stream.read(2)
-    stream.seek(0)
-    return magic == _GZIP_MAGIC
-
-
-def read_all(table_source: TableSource) -> io.BytesIO:
-    """All bytes of a table, unpacked, as what can be sought in."""
-    with table_source.open() as stream:
-        return io.BytesIO(stream.read())
+def sought(table_source: TableSource) -> IO[bytes]:
+    """A table as a stream that can be sought in; if it is packed, unpacked to its end."""
+    stream = table_source.open()
+    if table_source.is_member or table_source.is_plain:
+        return stream
+    with stream:
+        return spooled(stream, table_source.name, table_source.path.stat().st_size)
 
 
 def blocks_of_each(
@@ -302,7 +287,7 @@ def blocks_of_each(
             good += 1
         except (FileBroken, ColumnMissing) as error:
             if begun or not source.is_member or notes is None:
-                raise
+                raise _with_further_tables(error, source) from None
             first, failed = first or error, failed + 1
             row = Rejected(source.name, 0, 0, Reason.UNUSABLE_FILE, str(error))
             notes.unusable.append(row)
@@ -310,6 +295,20 @@ def blocks_of_each(
         more = f" {failed - 1} more members cannot be used either." if failed > 1 else ""
         cure = f"{first.cure}{more}".strip()
         raise type(first)(first.problem, expected=first.expected, cure=cure)
+
+
+def _with_further_tables(
+    error: FileBroken | ColumnMissing, source: TableSource
+) -> FileBroken | ColumnMissing:
+    """The error of a column that is missing, naming the tables of the file that are not read."""
+    notes, own = _notes.get(), f"{PurePosixPath(source.name).name}: "
+    if notes is None or not isinstance(error, ColumnMissing):
+        return error
+    others = [n.where.removeprefix(own) for n in notes.unread if n.where.startswith(own)]
+    if not others:
+        return error
+    cure = f"{error.cure} The file has further tables ({listed(others)}): choose with 'hdu'."
+    return ColumnMissing(error.problem, expected=error.expected, cure=cure)
 
 
 def of_first(table_sources: Iterator[TableSource], look: Callable[[TableSource], Answer]) -> Answer:

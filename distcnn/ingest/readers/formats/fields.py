@@ -4,6 +4,7 @@ Whatever is wrong with a field becomes a RowProblem with its reason.
 """
 
 import csv
+import re
 import struct
 from functools import lru_cache
 
@@ -14,14 +15,19 @@ from distcnn.arrays import Array
 from distcnn.ingest.readers.base import RowProblem
 from distcnn.schema import Reason
 
-MISSING_TEXTS = ("", "nan", "null", "none", "--", "<na>")
+MISSING_TEXTS = ("", "nan", "null", "none", "--", "<na>", "na", "\\n")
 """Texts that say "no value", in lower case; they count in whatever case."""
 WHITESPACE = b"whitespace"
 """As a delimiter: any number of blanks and tabs."""
-_CASES = ("NaN", "nan", "NAN", "null", "NULL", "Null", "None", "NONE", "none", "<NA>")
+_CASES = ("NaN", "nan", "NAN", "null", "NULL", "Null", "None", "NONE", "none", "<NA>", "NA", "\\N")
 MISSING = ("", "--", *_CASES)
 """The same as people write them, for a parser that compares to the letter."""
 _LOGICAL = {"true": 1.0, "t": 1.0, "false": 0.0, "f": 0.0}
+_FORTRAN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)d[+-]?\d+")
+"""Doubles as Fortran writes them, in lower case: ``0.95d+01``."""
+_ONE_IN_BRACKETS = re.compile(r"\[[^,\[\]]*\]|\([^,()]*\)")
+"""An array of one value, as columns of shape (n, 1) are written."""
+_COMMA = re.compile(r"[+-]?\d*,\d+(?:e[+-]?\d+)?")
 _MISSING_SENTINEL = -1e308
 """Stands for a missing value between orjson, which has no NaN, and numpy; no flux comes near."""
 
@@ -42,12 +48,19 @@ def split_row(line: bytes, delimiter: bytes = b",") -> list[bytes]:
         return line.split(delimiter)
     parts = line.split(b'"')
     last = len(parts) - 1
-    # An odd number of quotes is torn; an empty part between two fields is a doubled quote. What
-    # either means csv decides.
-    if last % 2 or b"" in parts[2:last:2]:
+    if delimiter != b" ":  # blanks between a delimiter and a quote
+        parts[0], parts[last] = parts[0].rstrip(b" "), parts[last].lstrip(b" ")
+        parts[2:last:2] = [part.strip(b" ") for part in parts[2:last:2]]
+    # An odd number of quotes is torn; an empty part between two fields is a doubled quote, and
+    # other letters beside a quote are none of its field. What these mean csv decides.
+    if last % 2 or not _are_parted(parts, last, delimiter):
         text = line.decode("utf-8", "surrogateescape")
         row = next(csv.reader([text], delimiter=delimiter.decode()), [])
         return [value.encode("utf-8", "surrogateescape") for value in row]
+    return _of_parts(parts, last, delimiter)
+
+
+def _of_parts(parts: list[bytes], last: int, delimiter: bytes) -> list[bytes]:
     fields: list[bytes] = []
     for number, part in enumerate(parts):
         if number % 2:
@@ -59,6 +72,16 @@ def split_row(line: bytes, delimiter: bytes = b",") -> list[bytes]:
         elif len(part) > 1:
             fields += part[1:-1].split(delimiter)
     return fields
+
+
+def _are_parted(parts: list[bytes], last: int, delimiter: bytes) -> bool:
+    """Whether delimiters stand on both sides of all quoted fields, the odd parts."""
+    if parts[0] and not parts[0].endswith(delimiter):
+        return False
+    if parts[last] and not parts[last].startswith(delimiter):
+        return False
+    inner = parts[2:last:2]
+    return all(part.startswith(delimiter) and part.endswith(delimiter) for part in inner)
 
 
 def _split_at_blanks(line: bytes) -> list[bytes]:
@@ -92,7 +115,12 @@ def to_float(text: bytes, name: str) -> float:
         return float("nan")
     if plain in _LOGICAL:
         return _LOGICAL[plain]
-    raise RowProblem(Reason.NOT_A_NUMBER, f"{name} is {shown!r}, not a number")
+    if _FORTRAN.fullmatch(plain):
+        return float(plain.replace("d", "e"))
+    if _ONE_IN_BRACKETS.fullmatch(plain):
+        return to_float(plain[1:-1].encode(), name)
+    comma = "; if that is a decimal comma, set decimal: ','" if _COMMA.fullmatch(plain) else ""
+    raise RowProblem(Reason.NOT_A_NUMBER, f"{name} is {shown!r}, not a number{comma}")
 
 
 @lru_cache(maxsize=32)

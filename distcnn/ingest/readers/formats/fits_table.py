@@ -7,6 +7,7 @@ gives undefined integers (TNULL) and logicals as numbers, and knows no nulls in 
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -131,7 +132,7 @@ class FitsTable:
     start: int
     heap_start: int
     end: int
-    open: Callable[[], IO[bytes]]
+    open: Callable[[], AbstractContextManager[IO[bytes]]]
 
     def read(self, start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
         """Columns of rows [start, stop)."""
@@ -157,7 +158,9 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
     return content
 
 
-def fits_table(hdu: Any, primary: Any, size: int, opener: Callable[[], IO[bytes]]) -> FitsTable:
+def fits_table(
+    hdu: Any, primary: Any, size: int, opener: Callable[[], AbstractContextManager[IO[bytes]]]
+) -> FitsTable:
     """The table of a BinTableHDU or TableHDU of ``size`` bytes in all.
 
     Raises

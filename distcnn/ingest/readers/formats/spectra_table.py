@@ -30,6 +30,7 @@ from distcnn.ingest.readers.formats.text_arrays import ArrayText
 from distcnn.ingest.readers.statements.flux_units import sigma_of
 from distcnn.ingest.readers.statements.grids import column_wavelengths, header_grid
 from distcnn.ingest.readers.statements.statements import read_statements
+from distcnn.ingest.readers.values.numbers import masks_of
 
 _ROWS_LOOKED_AT = 64
 _OVERRIDDEN = {"unit": "unit", "medium": "medium", "frame": "frame", "flux_unit": "flux_unit",
@@ -107,6 +108,9 @@ class SpectraTable:
         """Whether its rows are arrays of a declared length, without anything to convert."""
         wide = any(len(columns) > 1 for columns in self.columns.values())
         silent = self.stated.error_kind is None and not self._error_units()
+        used = [column for columns in self.columns.values() for column in columns]
+        if masks_of(used, self.names):
+            return False
         return is_declared(self.request.grid) and not (self.brings_grid or wide) and silent
 
     def _error_units(self) -> bool:

@@ -6,36 +6,28 @@ Fields hold numbers, texts, or whole arrays as quoted ``"[...]"`` or ``"(...)"``
 
 import csv
 import io
-import zlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
-from isal import igzip, isal_zlib
 
 from distcnn.arrays import Array
+from distcnn.errors import FileBroken
 from distcnn.ingest.readers.base import Block, BlockBuilder, Rejected, RowProblem, broken, no_rows
 from distcnn.ingest.readers.formats.fields import MISSING, split_row
+from distcnn.ingest.readers.formats.packing import MAX_LINE_BYTES, UNPACKING_ERRORS, cannot_unpack
+from distcnn.ingest.readers.formats.text_header import read_header
 from distcnn.ingest.readers.values.identifiers import Identifiers, classify, of_one
-from distcnn.ingest.readers.values.numbers import numbers, text_of
+from distcnn.ingest.readers.values.numbers import numbers
 from distcnn.schema import Reason
 
 CHUNK_BYTES = 4 << 20
-_OTHER_PACKERS = {
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\x1f\x9d": "compress",
-}
-"""First bytes of what other programs packed, whatever the file is called."""
-_UTF8_MARK = b"\xef\xbb\xbf"
 _READ_BYTES = 1 << 19
-_MAX_HEADER_BYTES = 64 << 20
-"""Bytes of one line before the data; a few KiB of gzip may hold GiB of anything."""
-_MAX_COMMENTS = 10_000
+_DECIMAL_COMMA = re.compile(rb"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$")
 _STAR = "\0star"
 """Key of the identifiers among columns; no column is called so."""
 
@@ -44,62 +36,44 @@ _STAR = "\0star"
 class TextTable:
     """An open text table: column names, and an iterator over chunks of whole lines.
 
-    ``delimiter``: that of the configuration; empty: what the header says or shows.
+    ``delimiter``: that of the configuration; empty: what the header says or shows. ``decimal``:
+    the point or comma before the fraction of a number.
     """
 
     path: Path
     stream: IO[bytes]
     delimiter: str = ""
+    decimal: str = "."
     columns: list[str] = field(default_factory=list)
     row: int = 0
     """Data rows handed out so far."""
     comments: list[str] = field(default_factory=list)
     """Lines before the header that begin with ``#``; an ECSV keeps its metadata there."""
+    units: dict[str, str] = field(default_factory=dict)
+    """Units of columns, where a line below their names gives them."""
     _first: bytes = b""
-    """First data line, where it was read to learn that the header is commented out."""
+    """Lines of data that were read with the header."""
 
     def __post_init__(self) -> None:
-        comments: list[bytes] = []
-        line = self._line().removeprefix(_UTF8_MARK)
-        while line.startswith(b"#") or (line and not line.strip()):
-            comments.append(line)
-            line = self._line()
-        shown = comments[:_MAX_COMMENTS]
-        self.comments = [text.decode("utf-8", "replace").rstrip() for text in shown]
-        self._check(line, comments)
-        self.delimiter = _delimiter(self.delimiter, line, comments, self.path)
-        fields = self._split(line)
-        # numpy.savetxt and others write the names behind a "#".
-        commented = self._split(comments[-1].lstrip(b"# ")) if comments else []
-        if _is_header_of(commented, fields) and not _is_ecsv(comments):
-            fields, self._first = commented, line
-        self.columns = fields
-
-    def _split(self, line: bytes) -> list[str]:
-        names = split_row(line.strip() if self.delimiter == "whitespace" else line, self.separator)
-        return [text_of(name).strip('"') for name in names]
+        header = read_header(self._line, self.delimiter, self.path)
+        self.columns, self.delimiter = header.columns, header.delimiter
+        self.comments, self.units, self._first = header.comments, header.units, header.first
 
     @property
     def separator(self) -> bytes:
         """The delimiter as ``split_row`` takes it."""
         return self.delimiter.encode()
 
-    def _check(self, line: bytes, comments: list[bytes]) -> None:
-        if not line:
-            raise broken(self.path, "the file is empty: there is no header line", row=0)
-        if (comments or [line])[0].startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise broken(self.path, "the text is UTF-16", row=0, cure="Save it as UTF-8.")
-        if b"\r" in line.rstrip(b"\r\n"):
-            problem = "its lines end with a carriage return alone"
-            raise broken(self.path, problem, row=0, cure="Save it with LF or CR LF.")
-
     def _line(self) -> bytes:
         with self.guard():
-            line = self.stream.readline(_MAX_HEADER_BYTES)
-        if len(line) == _MAX_HEADER_BYTES:
-            size = f"more than {_MAX_HEADER_BYTES >> 20} MiB without a line's end"
-            raise broken(self.path, f"its header is {size}; this is no table of text", row=0)
+            line = self.stream.readline(MAX_LINE_BYTES)
+        if len(line) == MAX_LINE_BYTES:
+            raise self._endless(0)
         return line
+
+    def _endless(self, row: int) -> FileBroken:
+        problem = f"a line is longer than {MAX_LINE_BYTES >> 20} MiB; this is no table of text"
+        return broken(self.path, problem, row=row, cure="Look at it, or correct 'files'.")
 
     def guard(self) -> "_Guard":
         """Context in which errors of the stream become FileBroken with the row reached."""
@@ -121,71 +95,21 @@ class TextTable:
                 rest = data[cut:]
             else:
                 rest += data
+            if len(rest) > MAX_LINE_BYTES:
+                raise self._endless(self.row + 1)
         if rest.strip():
-            yield rest + b"\n"
-            self.row += 1
+            last = rest if rest.endswith(b"\n") else rest + b"\n"
+            yield last
+            self.row += last.count(b"\n")
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Row number (from 1) and line, one by one; empty lines are left out."""
-        while True:
-            with self.guard():
-                lines = self.stream.readlines(_READ_BYTES)
-            if self._first:
-                lines, self._first = [self._first, *lines], b""
-            if not lines:
-                return
-            for line in lines:
-                self.row += 1
-                if not line.isspace():
-                    yield self.row, line
-
-
-def _delimiter(given: str, header: bytes, comments: list[bytes], path: Path) -> str:
-    """The delimiter that is configured, declared in ECSV, or the only one the header shows."""
-    if given:
-        return given
-    for comment in comments:
-        if comment.startswith(b"# delimiter:"):
-            declared = comment.split(b":", 1)[1].decode("utf-8", "replace").strip().strip("'\"")
-            if len(declared) > 1:
-                raise broken(path, f"it declares the delimiter {declared!r}", row=0)
-            return declared or " "
-    if _is_ecsv(comments):
-        return " "
-    if b"," in header:
-        return ","
-    shown = [mark for mark in ("\t", ";", "|") if mark.encode() in header]
-    if len(shown) > 1:
-        raise broken(
-            path,
-            f"its header holds {' and '.join(map(repr, shown))}",
-            row=0,
-            cure="Say with 'delimiter' of this kind of file which of them parts the columns.",
-        )
-    # One name is a table of one column; several with blanks between them are aligned columns.
-    return shown[0] if shown else "whitespace" if len(header.split()) > 1 else ","
-
-
-def _is_ecsv(comments: list[bytes]) -> bool:
-    return any(comment.startswith(b"# %ECSV") for comment in comments)
-
-
-def _is_header_of(names: list[str], first: list[str]) -> bool:
-    """Whether a comment names the columns, and the line below holds numbers, no names."""
-    return (
-        len(names) == len(first)
-        and len(set(names)) == len(names)
-        and not any(_is_number(name) for name in names)
-        and any(_is_number(value) for value in first)
-    )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        number = self.row
+        for chunk in self.chunks(_READ_BYTES):
+            for line in chunk.split(b"\n")[:-1]:
+                number += 1
+                if line and not line.isspace():
+                    yield number, line
 
 
 @dataclass
@@ -195,38 +119,13 @@ class _Guard:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
         if kind is None:
             return
-        if issubclass(kind, EOFError):
-            problem = "the gzip stream ends too early; the file is truncated"
-            raise broken(self.table.path, problem, row=self.table.row + 1) from None
-        if issubclass(kind, (OSError, zlib.error, cast(type[Exception], isal_zlib.error))):
-            problem = f"the file cannot be unpacked ({error})"
-            raise broken(self.table.path, problem, row=self.table.row + 1) from None
-
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """A file's bytes, unpacked if they are gzipped, whatever the name.
-
-    Raises
-    ------
-    FileBroken : there is no such file, or it is empty.
-    """
-    try:
-        with path.open("rb") as probe:
-            magic = probe.read(2)
-        stream = path.open("rb")
-    except OSError as error:
-        cure = "Check that it is there, that it may be read, and the disk."
-        raise broken(path, f"the file cannot be opened ({error.strerror})", cure=cure) from None
-    if not magic:
-        stream.close()
-        raise broken(path, "the file is empty (0 bytes)", row=0)
-    if magic == b"\x1f\x8b":
-        stream.close()
-        return cast(IO[bytes], igzip.IGzipFile(path, "rb"))  # type: ignore[no-untyped-call]
-    return stream
+        if issubclass(kind, UNPACKING_ERRORS):
+            raise cannot_unpack(self.table.path, error, self.table.row + 1) from None
 
 
 @dataclass(frozen=True)
@@ -295,6 +194,7 @@ def _parse(table: TextTable, chunk: bytes, selection: TextSelection) -> dict[str
         na_values=missing,
         keep_default_na=False,
         skip_blank_lines=False,
+        decimal=table.decimal,
         engine="c",
         low_memory=False,
         index_col=False,
@@ -362,6 +262,10 @@ def check_fields(line: bytes, table: TextTable) -> list[bytes]:
         fields = split_row(line, table.separator)
     except csv.Error as error:
         raise RowProblem(Reason.MALFORMED, f"the row cannot be split ({error})") from None
+    while len(fields) > len(table.columns) and not fields[-1].strip():
+        fields = fields[:-1]  # a delimiter at the end of the row
+    if table.decimal == ",":
+        fields = [_DECIMAL_COMMA.sub(rb"\1.\2", text) for text in fields]
     if len(fields) != len(table.columns):
         detail = f"the row has {len(fields)} fields, the header {len(table.columns)}"
         raise RowProblem(Reason.MALFORMED, detail)

@@ -10,7 +10,7 @@ from distcnn.ingest.readers.base import Rejected, RowProblem, no_rows
 from distcnn.ingest.readers.formats.fields import to_array, to_float
 from distcnn.ingest.readers.formats.text import TextTable, check_fields
 from distcnn.ingest.readers.statements.statements import TableFacts, ecsv_facts
-from distcnn.ingest.readers.values.numbers import text_of
+from distcnn.ingest.readers.values.numbers import masked, masks_of, text_of
 
 _BRACKETS = (b"[", b"(")
 
@@ -33,6 +33,12 @@ class ArrayText:
 
     def blocks(self, rows: int, names: Sequence[str]) -> Iterator[tuple[Array, dict[str, Array]]]:
         """Row numbers (from 1) and columns: texts, float64, or objects that are arrays."""
+        masks = masks_of(names, self.columns)
+        every = list(dict.fromkeys([*names, *masks.values()]))
+        for numbers, columns in self._blocks(rows, every):
+            yield numbers, columns | {n: masked(columns[n], columns[m]) for n, m in masks.items()}
+
+    def _blocks(self, rows: int, names: Sequence[str]) -> Iterator[tuple[Array, dict[str, Array]]]:
         places = [self.columns.index(name) for name in names]
         numbers: list[int] = []
         values: list[list[object]] = []
@@ -95,5 +101,5 @@ def text_facts(table: TextTable) -> TableFacts:
     """What the header of an ECSV says; of another text table nothing is known."""
     lines = [line.removeprefix("#").removeprefix(" ") for line in table.comments]
     if not any(line.startswith("%ECSV") for line in lines):
-        return TableFacts(str(table.path))
+        return TableFacts(str(table.path), units=table.units)
     return ecsv_facts(str(table.path), [line for line in lines if not line.startswith("%")])

@@ -7,6 +7,7 @@ import numpy as np
 from astropy import units
 
 from distcnn.arrays import Array
+from distcnn.config.units import NANOMETRES
 
 DIMENSIONLESS = {
     "",
@@ -37,6 +38,18 @@ def flux_unit(text: str) -> Any:
             except Exception:  # noqa: S112 - a text that is no unit may raise anything there
                 continue
     return None
+
+
+def scaled_unit(text: str) -> str | None:
+    """The unit of wavelength that a multiple of one is: Angstrom of ``0.1nm``, ``1e-10 m``."""
+    if not any(letter.isdigit() for letter in text):
+        return None
+    try:
+        nanometres = float(flux_unit(text).to(units.nm))
+    except (AttributeError, units.UnitConversionError):
+        return None
+    close = (name for name, size in NANOMETRES.items() if np.isclose(nanometres, size, rtol=1e-9))
+    return next(close, None)
 
 
 def flux_factor(unit: str, target: str) -> float | None:

@@ -16,7 +16,11 @@ import yaml
 from distcnn.config.units import wavelength_unit
 from distcnn.errors import GridMismatch
 from distcnn.ingest.preprocess.statements import Statement, Statements
-from distcnn.ingest.readers.statements.flux_units import DIMENSIONLESS, kind_of_error
+from distcnn.ingest.readers.statements.flux_units import (
+    DIMENSIONLESS,
+    kind_of_error,
+    scaled_unit,
+)
 
 _TRUE = {"t", "true", "1", "yes", "y"}
 _FALSE = {"f", "false", "0", "no", "n"}
@@ -113,9 +117,8 @@ def _unit(
         if core.lower() in _NO_UNIT:
             continue
         try:
-            return (
-                Statement(wavelength_unit(core), _words(where, text)) if believe else None
-            ), spacing
+            name = scaled_unit(core) or wavelength_unit(core)
+            return (Statement(name, _words(where, text)) if believe else None), spacing
         except ValueError as error:
             if not believe:
                 return None, spacing

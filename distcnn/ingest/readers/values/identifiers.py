@@ -22,6 +22,8 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 # With a point or an exponent, as programs print floats; "1E0657" is the name of a source.
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE][+-]))(?:[eE][+-]?[0-9]+)?")
 _DESIGNATION = re.compile(r"Gaia[ _]+E?DR[0-9]+[ _]+([0-9]+)", re.IGNORECASE)
+# Numbers as spreadsheets keep them from being rounded (="17", '17), and columns of shape (n, 1).
+_WRAPPED = re.compile(r'="?([^"]*)"?|\'(\d+)|\[([^,\[\]]*)\]|\(([^,()]*)\)')
 _EXACT_FLOAT = 2**53
 _LARGEST = 2**63 - 1
 
@@ -139,12 +141,16 @@ def identify(value: Any, *, names: bool) -> tuple[int, IdKind, str]:
         return _of_text(text_of(value or ""), names)
     if isinstance(value, np.ma.core.MaskedConstant):
         return _of_text("", names)
+    if isinstance(value, (np.ndarray, list, tuple)) and np.size(value) == 1:
+        return identify(np.ma.asarray(value).ravel().tolist()[0], names=names)
     if isinstance(value, (np.ndarray, list, tuple, dict, complex)):
         raise _bad(f"{str(value)[:40]}, several numbers")
     return _of_text(str(value), names)  # Decimal, dates
 
 
 def _of_text(text: str, names: bool) -> tuple[int, IdKind, str]:
+    wrapped = _WRAPPED.fullmatch(text)
+    text = wrapped[wrapped.lastindex or 0] if wrapped else text
     if is_missing(text):
         raise RowProblem(Reason.NO_ID, f"the source_id is missing ({text!r})")
     if _INTEGER.fullmatch(text):
@@ -157,6 +163,9 @@ def _of_text(text: str, names: bool) -> tuple[int, IdKind, str]:
         return _of_float(float(text), text)
     if not names:
         raise _bad(f"{text[:40]!r}, not a positive integer", "read names with reader: table")
+    if len(text.encode()) > NAME_BYTES:
+        shown = f"{text[:40]!r} ..., a name of more than {NAME_BYTES} bytes of UTF-8"
+        raise _bad(shown, "it could not be kept; give another column, or shorter names")
     return hash_of_name(text), IdKind.NAME, text
 
 

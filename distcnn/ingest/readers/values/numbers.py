@@ -4,6 +4,7 @@ This is the one place below all readers where nulls, logicals, texts and masked 
 numbers, so that the same table gives the same survey in FITS, VOTable, Parquet, CSV and ECSV.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,13 +67,36 @@ def _filled(values: Array) -> Array:
     return out
 
 
+def masks_of(names: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    """Columns ``NAME.mask``, which astropy writes beside some that are masked, by their NAME."""
+    return {name: f"{name}.mask" for name in names if f"{name}.mask" in columns}
+
+
+def masked(column: Array, mask: Array) -> Array:
+    """A column with its values missing where another one, of logicals, is true."""
+    if column.dtype.kind in _NUMERIC and column.shape == mask.shape:
+        hidden = np.ma.filled(mask, True).astype(bool)
+        both: Array = np.ma.array(column, mask=np.ma.getmaskarray(column) | hidden)
+        return both
+    out = np.empty(len(column), object)
+    for place, (value, one) in enumerate(zip(column, mask, strict=True)):
+        hidden = np.ma.filled(np.ma.asarray(one), True).astype(bool).ravel()
+        if np.size(value) > 1 and hidden.size == np.size(value):
+            out[place] = np.ma.array(value, float, mask=hidden.reshape(np.shape(value)))
+        else:
+            out[place] = None if hidden.size and hidden.all() else value
+    return out
+
+
 def _number(value: Any, name: str) -> float:
     if value is None:
         return float("nan")
     if isinstance(value, (str, bytes)):
         return to_float(text_of(value).encode(), name)
     try:
-        return float(value)  # logicals, integers, Decimal, arrays of one number
+        if isinstance(value, (np.ndarray, list, tuple)) and np.size(value) == 1:
+            return _number(np.ma.asarray(value).ravel().tolist()[0], name)
+        return float(value)  # logicals, integers, Decimal
     except (TypeError, ValueError, OverflowError):
         shown = str(value)[:40]
         raise RowProblem(Reason.NOT_A_NUMBER, f"{name} is {shown!r}, not a number") from None
@@ -132,6 +156,11 @@ def row_array(value: Any, name: str) -> Array:
     if isinstance(value, (str, bytes)):
         return parse_array(text_of(value).encode(), name)
     try:
-        return _filled(np.ma.asarray(value)).ravel()
+        held = np.ma.asarray(value)
+        if held.dtype != object:
+            return _filled(held).ravel()
+        if held.size and all(isinstance(one, np.ndarray) for one in held.ravel()):
+            return np.concatenate([row_array(one, name) for one in held.ravel()])  # lists of lists
+        return _filled(held).ravel()
     except (TypeError, ValueError):  # lists with None in them
         return np.array([_number(one, name) for one in np.ravel(np.array(value, object))])

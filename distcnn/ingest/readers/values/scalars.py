@@ -19,7 +19,7 @@ from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
 from distcnn.ingest.readers.formats.containers import TableSource
 from distcnn.ingest.readers.formats.text import TextSelection, TextTable, scalar_columns
 from distcnn.ingest.readers.values.identifiers import Identifiers, classify, of_one
-from distcnn.ingest.readers.values.numbers import numbers
+from distcnn.ingest.readers.values.numbers import masks_of, numbers
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,13 @@ def _concerns(rejected: Rejected, ids: Array | None) -> bool:
 
 def _from_text(table: TextTable, selection: ColumnSelection, rows: int) -> Iterator[Block]:
     identifier, found = selection.resolve(table.columns, str(table.path))
-    names = tuple(dict.fromkeys(found.values()))
+    masks = masks_of(list(found.values()), table.columns)
+    names = tuple(dict.fromkeys([*found.values(), *masks.values()]))
     asked = TextSelection(identifier, names, selection.texts, selection.star)
     for chunk in table.chunks():
         rows_read, stars, columns, rejected = scalar_columns(table, chunk, asked)
+        for name, mask in masks.items():
+            columns[name] = np.where(columns[mask] == 0, columns[name], np.nan)
         block = _named(rows_read, stars, columns, found, selection)
         yield from _cut(block, rejected, rows)
     if not table.row:
