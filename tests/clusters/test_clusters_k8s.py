@@ -1,9 +1,11 @@
-"""The backend ``k8s`` on a real Kubernetes node: the conformance kit, losses, and refusals."""
+"""The backend ``k8s`` on a real Kubernetes node: both conformance kits, losses, and refusals."""
 
-import os
+from contextlib import contextmanager
 
 import pytest
-from conformance.cluster_checks import WorkerChecks, process, square, wait_until
+import yaml
+from conformance.cluster_checks import WorkerChecks, square, wait_until
+from conformance.cluster_runs import LossChecks, RunChecks, Site, StageChecks
 from machines.kubernetes_node import IMAGE, running_node
 
 from distcnn.clusters import open_cluster
@@ -13,7 +15,7 @@ from distcnn.errors import ClusterError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MEMORY = 1_000_000_000
-REGIONS = 24
+WORKER, SCHEDULER = "dask.org/component=worker", "dask.org/component=scheduler"
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +31,18 @@ def node(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """The folder of all temporary folders, which pods see as well."""
-    return tmp_path_factory.getbasetemp()
-
-
-def settings_of(node, base, **changes):
-    """Small pods, as root because the temporary folders are root's."""
-    values = {
+def section(node, tmp_path_factory):
+    """Small pods that see all temporary folders, as root because these are root's."""
+    base = str(tmp_path_factory.getbasetemp())
+    return {
         "backend": "k8s",
         "image": IMAGE,
         "pull_policy": "Never",
         "workers": 2,
         "cpu": 0.1,
         "scheduler_cpu": 0.1,
-        "memory_limit": MEMORY,
         "scheduler_memory": MEMORY,
-        "volumes": [{"host_path": str(base), "mount": str(base)}],
+        "volumes": [{"host_path": base, "mount": base}],
         "env": node.environment,
         "user": 0,
         "group": 0,
@@ -53,12 +50,11 @@ def settings_of(node, base, **changes):
         "grace": 1,
         "patience": 90.0,
     }
-    return KubernetesConfig.model_validate(values | changes)
 
 
 @pytest.fixture(scope="module")
-def config(node, base):
-    return settings_of(node, base)
+def config(section):
+    return KubernetesConfig.model_validate(section | {"memory_limit": MEMORY})
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +65,7 @@ def executor(config):
 
 def eat(size):
     """Take so many bytes at once, and touch every page of them."""
-    return len(bytearray(size)) if size else os.getpid()
+    return len(bytearray(size))
 
 
 class TestPods(WorkerChecks):
@@ -93,9 +89,53 @@ class TestPods(WorkerChecks):
         wait_until(lambda: executor.alive_workers() == config.workers)
         assert [one.unwrap() for one in executor(square, [3])] == [9]
 
-    def test_a_deleted_pod_is_replaced(self, executor, config, node):
-        lost = node.names("pods", "dask.org/component=worker")[0]
-        node.kubectl("delete", "pod", lost, "--grace-period=0", "--force")
-        wait_until(lambda: lost not in node.names("pods", "dask.org/component=worker"))
-        wait_until(lambda: executor.alive_workers() == config.workers)
-        assert len({one.unwrap() for one in executor(process, range(8))}) >= 1
+
+class KubernetesSite(Site):
+    """Commands in the network of the node; workers in its pods."""
+
+    def __init__(self, node, section, folder):
+        super().__init__(folder, str(self.written(folder / "site.yaml", section)))
+        self.node, self.section = node, section
+        self.command_prefix = node.command()
+
+    @staticmethod
+    def written(path, section):
+        memory = {"memory": MEMORY}
+        path.write_text(yaml.safe_dump({"cluster": section, "resources": memory}))
+        return path
+
+    def leftovers(self):
+        return self.node.leftovers().split()
+
+    def kill_worker(self):
+        self.delete(self.node.names("pods", WORKER)[:1])
+
+    def kill_all_workers(self):
+        self.delete(self.node.names("pods", WORKER))
+
+    def kill_scheduler(self):
+        self.delete(self.node.names("pods", SCHEDULER))
+
+    def delete(self, pods):
+        assert pods
+        self.node.kubectl("delete", "pod", "--grace-period=0", "--force", *pods)
+
+    @contextmanager
+    def strange_workers(self, first_on_path):
+        env = dict(self.section["env"])
+        env["PYTHONPATH"] = f"{first_on_path}:{env['PYTHONPATH']}"
+        yield str(self.written(first_on_path / "cluster.yaml", self.section | {"env": env}))
+
+    @contextmanager
+    def blind_workers(self, folder):
+        path = folder / "blind.yaml"
+        yield str(self.written(path, self.section | {"volumes": []}))
+
+
+@pytest.fixture(scope="module")
+def site(node, section, tmp_path_factory):
+    return KubernetesSite(node, section, tmp_path_factory.mktemp("site"))
+
+
+class TestCommands(RunChecks, LossChecks, StageChecks):
+    """Whole commands; a scheduler that is lost is survived without the user."""

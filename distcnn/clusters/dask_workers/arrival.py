@@ -13,6 +13,8 @@ from distcnn.formatting import format_duration
 
 POLL_S = 0.2
 """Time between two looks at the scheduler."""
+LOOK_S = 2.0
+"""Time between two looks of a backend at what keeps workers from coming."""
 QUIET_S = 5.0
 """Shortest time between two words; workers that come sooner need none."""
 LONGEST_SILENCE_S = 20.0
@@ -70,6 +72,7 @@ def wait_for_workers(
     listener: Listener = silent,
     why: Callable[[], str] = nothing_known,
     cure: str = RERUN,
+    look: Callable[[int], None] | None = None,
 ) -> int:
     """Wait until ``count`` workers are at the scheduler; returns how many there are.
 
@@ -81,6 +84,8 @@ def wait_for_workers(
     why : what the backend knows of those that did not come (jobs that wait, states of pods,
         last lines of logs); asked only when the wait ends without them.
     cure : what the user can do about it.
+    look : called every ``LOOK_S`` seconds with how many have come; may raise a ``ClusterError``
+        that ends a wait in vain.
 
     Raises
     ------
@@ -88,7 +93,11 @@ def wait_for_workers(
     """
     arrival = Arrival(count, listener)
     came, deadline = count_workers(client), monotonic() + patience
+    next_look = monotonic() + LOOK_S
     while came < count:
+        if look is not None and monotonic() > next_look:
+            look(came)
+            next_look = monotonic() + LOOK_S
         if monotonic() > deadline:
             _check_enough(came, count if least is None else least, arrival, why(), cure)
             return came

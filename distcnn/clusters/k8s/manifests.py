@@ -215,7 +215,7 @@ def _worker(config: KubernetesConfig, name: str, address: str, protocol: str) ->
     ]
     resources = _resources(config.cpu, config.memory_limit + NANNY_BYTES)
     if config.gpus:
-        resources["limits"][config.gpu_resource] = config.gpus
+        resources["limits"][config.gpu_resource] = str(config.gpus)
     return {
         **_container(config, "worker", command, protocol == "tls"),
         "resources": resources,

@@ -79,7 +79,7 @@ def open_workers(
             least=1,
             listener=listener,
             why=cluster.why,
-            cure=RERUN,
+            look=cluster.check_workers,
         )
         stack.push(cluster.stopping)
         yield DaskExecutor(client, config, workers=came, dashboard=dashboard, why=cluster.why)
@@ -209,6 +209,22 @@ class Cluster:
         pod, port = self._scheduler_pod(), manifests.DASHBOARD_PORT
         with open_tunnel(self.api, pod, port, wanted) as here:
             yield f"http://{here}/status"
+
+    def check_workers(self, came: int) -> None:
+        """Look whether waiting for the first worker is in vain.
+
+        Raises
+        ------
+        ClusterError : no pod of a worker runs, and none will; says why.
+        """
+        if came:
+            return
+        troubles = states.find_troubles(self.api, self.name, "worker")
+        final = [trouble for trouble in troubles if trouble.final]
+        if final and len(final) >= len(self._pods("worker")):
+            raise ClusterError(
+                f"no worker runs ({states.tell(final)})", cure=final[0].cure or RERUN
+            )
 
     def why(self) -> str:
         """What Kubernetes knows of workers that are not there."""

@@ -47,6 +47,10 @@ _IMAGE = (
     "Look at cluster.image, cluster.pull_policy and, for a private registry, cluster.pull_secrets."
 )
 _OBJECTS = "Look at cluster.secrets and cluster.volumes: what they name must be in the namespace."
+_PACKAGE = (
+    "The image lacks it: build one from this version with deploy/docker/Dockerfile, or "
+    "`pip install 'distcnn[k8s]'` where it is made."
+)
 _NODES = (
     "Ask for less with resources.memory, cluster.cpu, cluster.gpus or cluster.workers, "
     "or look at cluster.node_selector and cluster.tolerations."
@@ -140,8 +144,9 @@ def _with_log(api: Api, pod: Manifest, trouble: Trouble) -> Trouble:
     words = ""
     with suppress(ClusterError):  # so is that to read logs
         words = api.last_words(pod["metadata"]["name"], lines=LOG_LINES, before=True)
-    said = _short(" / ".join(words.split("\n")).strip(" /"))
-    return Trouble(f"{trouble.text}{f', its last words: {said}' if said else ''}", "", True)
+    said = _short(words)
+    cure = _PACKAGE if "ModuleNotFoundError" in said else ""
+    return Trouble(f"{trouble.text}{f', its last words: {said}' if said else ''}", cure, True)
 
 
 def tell(troubles: Sequence[Trouble]) -> str:
