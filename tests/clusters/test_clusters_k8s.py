@@ -1,20 +1,37 @@
 """The backend ``k8s`` on a real Kubernetes node: both conformance kits, losses, and refusals."""
 
+import shutil
+import subprocess
 from contextlib import contextmanager
 
 import pytest
 import yaml
 from conformance.cluster_checks import WorkerChecks, square, wait_until
-from conformance.cluster_runs import LossChecks, RunChecks, Site, StageChecks
+from conformance.cluster_runs import (
+    ROOT,
+    LossChecks,
+    RunChecks,
+    Site,
+    StageChecks,
+    chunks,
+    events,
+    until,
+)
 from machines.kubernetes_node import IMAGE, running_node
 
 from distcnn.clusters import open_cluster
 from distcnn.clusters.dask_workers.executor import DaskExecutor
-from distcnn.clusters.k8s import KubernetesConfig
+from distcnn.clusters.k8s import KubernetesConfig, render, run
+from distcnn.clusters.k8s.api import refused as refused_by_api
+from distcnn.clusters.k8s.settings import Volume
+from distcnn.config.run import TlsConfig
 from distcnn.errors import ClusterError
+from distcnn.events import Notice
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MEMORY = 1_000_000_000
+RESOURCES = {"memory": 1_500_000_000, "planned_memory": MEMORY}
+NO_TLS = TlsConfig(mode="off")
 WORKER, SCHEDULER = "dask.org/component=worker", "dask.org/component=scheduler"
 
 
@@ -100,8 +117,7 @@ class KubernetesSite(Site):
 
     @staticmethod
     def written(path, section):
-        memory = {"memory": MEMORY}
-        path.write_text(yaml.safe_dump({"cluster": section, "resources": memory}))
+        path.write_text(yaml.safe_dump({"cluster": section, "resources": RESOURCES}))
         return path
 
     def leftovers(self):
@@ -138,4 +154,204 @@ def site(node, section, tmp_path_factory):
 
 
 class TestCommands(RunChecks, LossChecks, StageChecks):
-    """Whole commands; a scheduler that is lost is survived without the user."""
+    """Whole commands."""
+
+    def test_after_a_lost_scheduler_the_run_is_complete_in_the_end(self, site, inputs):
+        """Without the user."""
+        super().test_after_a_lost_scheduler_the_run_is_complete_in_the_end(site, inputs)
+        told = [event.get("text", "") for event in events(inputs / "headless.jsonl")]
+        assert any("going on from what is stored, with a new cluster (1 of 3)" in t for t in told)
+        assert any(event["event"] == "StageEnded" for event in events(inputs / "headless.jsonl"))
+
+
+@pytest.fixture
+def refused(config, node):
+    """Opens a cluster that cannot be; returns what is said, and sees that nothing is left."""
+
+    def open_in_vain(**changes):
+        heard = []
+        with (
+            pytest.raises(ClusterError) as caught,
+            open_cluster(config.model_copy(update={"patience": 3.0, **changes}), heard.append),
+        ):
+            pass
+        assert node.leftovers() == ""
+        return str(caught.value)
+
+    return open_in_vain
+
+
+class TestRefusals:
+    """What is wrong is told from the states of pods, not by a time that is over."""
+
+    def test_an_image_that_nobody_has(self, refused):
+        text = refused(image="localhost/nobody:1", pull_policy="IfNotPresent")
+        assert "its image cannot be pulled" in text
+        assert "localhost/nobody:1" in text
+        assert "cluster.image" in text
+
+    def test_an_image_that_is_not_on_the_node(self, refused):
+        assert "its image is not on the node (ErrImageNeverPull" in refused(image="nobody:1")
+
+    def test_more_memory_than_there_is(self, refused):
+        text = refused(scheduler_memory=10**15)
+        assert "it cannot be scheduled: 0/1 nodes are available: 1 Insufficient memory" in text
+        assert "resources.memory" in text
+
+    def test_a_secret_that_is_not_there(self, refused):
+        text = refused(secrets=("nothing",))
+        assert 'secret "nothing" not found' in text
+        assert "cluster.secrets" in text
+
+    def test_a_claim_that_is_not_there(self, refused):
+        volume = Volume(claim="nothing", mount="/data")
+        assert 'persistentvolumeclaim "nothing" not found' in refused(volumes=(volume,))
+
+    def test_a_folder_that_the_node_does_not_have(self, refused):
+        volume = Volume(host_path="/nowhere", mount="/data")
+        assert "/nowhere is not a directory" in refused(volumes=(volume,))
+
+    def test_a_namespace_that_is_not_there(self, refused):
+        text = refused(namespace="nowhere")
+        assert "there is no namespace 'nowhere'" in text
+        assert "kubectl create namespace nowhere" in text
+
+    def test_a_dashboard_that_cannot_listen(self, refused):
+        assert "nothing can listen at '10.9.8.7:1'" in refused(dashboard="10.9.8.7:1")
+
+    def test_an_operator_that_does_nothing(self, config, node, monkeypatch):
+        """After a while another name is tried, for a race can leave one without a scheduler."""
+        monkeypatch.setattr(run, "OPERATOR_TIMEOUT_S", 2.0)
+        heard = []
+
+        def listen(event):
+            heard.append(event)
+            if isinstance(event, Notice) and "under another name" in event.text:
+                node.wake_operator()
+                monkeypatch.setattr(run, "OPERATOR_TIMEOUT_S", 120.0)
+
+        node.stop_operator()
+        try:
+            alone = config.model_copy(update={"workers": 1, "service": "NodePort", "tls": NO_TLS})
+            with open_cluster(alone, listen) as executor:
+                assert executor.client.scheduler.address.startswith("tcp://10.98.0.1:3")
+                assert [one.unwrap() for one in executor(square, [3])] == [9]
+        finally:
+            node.wake_operator()
+        text = next(one.text for one in heard if "no pod came of the DaskCluster" in one.text)
+        assert "no operator has taken notice of it" in text
+        assert node.leftovers() == ""
+
+    def test_rights_that_are_missing(self, config, node, tmp_path, monkeypatch):
+        """All at once, as verb and resource, with the Role that has them."""
+        node.kubectl("create", "serviceaccount", "stranger")
+        monkeypatch.setenv("KUBECONFIG", str(node.kubeconfig_of("stranger", tmp_path)))
+        with pytest.raises(ClusterError) as caught, open_cluster(config):
+            pass
+        text = str(caught.value)
+        assert "this account may not create daskclusters.kubernetes.dask.org, " in text
+        assert "list pods, get services, create secrets, create pods/portforward" in text
+        assert "deploy/kubernetes/base/rbac.yaml" in text
+        # With that Role it is let in; the refusal is then another one.
+        node.kubectl("apply", "-n", "default", "-f", ROOT / "deploy/kubernetes/base/rbac.yaml")
+        node.kubectl(
+            *("create", "rolebinding", "stranger", "--role", "distcnn-client"),
+            *("--serviceaccount", "default:stranger"),
+        )
+        nobody = config.model_copy(update={"image": "nobody:1"})
+        with pytest.raises(ClusterError, match="ErrImageNeverPull"), open_cluster(nobody):
+            pass
+
+    def test_a_cluster_without_the_operator(self):
+        said = refused_by_api(404, "404 page not found", "Not Found", "default")
+        assert "does not know what a DaskCluster is" in str(said)
+        assert "helm install --repo https://helm.dask.org" in str(said)
+
+
+class TestJob:
+    """deploy/kubernetes, applied: the command itself runs in the cluster, data on a claim."""
+
+    def test_a_job_predicts_the_bytes_of_serial_and_leaves_nothing(self, node, inputs, tmp_path):
+        data = tmp_path / "data"
+        data.mkdir()
+        for name in ("package", "survey.zarr", "my.yaml"):
+            subprocess.run(["cp", "-r", inputs / name, data], check=True)
+        subprocess.run(["chown", "-R", "1000:1000", data], check=True)
+        overlay = kustomized(tmp_path, data, node)
+        node.kubectl("apply", "-k", overlay)
+        try:
+            until(lambda: node.ended("distcnn-predict", "distcnn"), seconds=600)
+            logs = node.kubectl("logs", "-n", "distcnn", "job/distcnn-predict")
+            assert node.ended("distcnn-predict", "distcnn") == "Complete", logs
+            assert "Traceback" not in logs
+            assert chunks(data / "predictions.zarr") == chunks(inputs / "serial.zarr")
+            until(lambda: node.leftovers("distcnn") == "", seconds=60)
+        finally:
+            node.kubectl("delete", "-k", overlay, "--wait=false")
+
+
+def kustomized(folder, data, node):
+    """An overlay of ours on that for a local volume: this image, that folder, small pods."""
+    shutil.copytree(ROOT / "deploy" / "kubernetes", folder / "kubernetes")
+    overlay = folder / "kubernetes" / "overlays" / "test"
+    overlay.mkdir()
+    env = [{"name": name, "value": value} for name, value in node.environment.items()]
+    container = {
+        "name": "distcnn",
+        "imagePullPolicy": "Never",
+        "args": [
+            *("predict", "/data/package", "/data/survey.zarr", "/data/predictions.zarr"),
+            *("--cluster", "/etc/distcnn/cluster.yaml", "--conf", "/data/my.yaml"),
+        ],
+        "env": env,
+        "resources": {"requests": {"cpu": "100m", "memory": "500Mi"}},
+    }
+    job = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    cluster = {
+        "backend": "k8s",
+        "workers": 2,
+        "cpu": 0.1,
+        "scheduler_cpu": 0.1,
+        "scheduler_memory": MEMORY,
+        "pull_policy": "Never",
+        "env": node.environment,
+        "volumes": [{"claim": "distcnn-data", "mount": "/data"}],
+    }
+    files = {
+        "cluster.yaml": {"cluster": cluster, "resources": RESOURCES},
+        "job.yaml": patch_of("batch/v1", "Job", "distcnn-predict", job),
+        "volume.yaml": patch_of(
+            "v1", "PersistentVolume", "distcnn-data", {"spec": {"hostPath": {"path": str(data)}}}
+        ),
+        "kustomization.yaml": {
+            "namespace": "distcnn",
+            "bases": ["../local-volume"],
+            "images": [{"name": "distcnn", "newName": "localhost/distcnn", "newTag": "test"}],
+            "patchesStrategicMerge": ["job.yaml", "volume.yaml"],
+            "configMapGenerator": [
+                {"name": "distcnn-cluster", "behavior": "replace", "files": ["cluster.yaml"]}
+            ],
+        },
+    }
+    for name, content in files.items():
+        (overlay / name).write_text(yaml.safe_dump(content))
+    return overlay
+
+
+def patch_of(version, kind, name, rest):
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **rest}
+
+
+@pytest.mark.parametrize("overlay", ["local-volume", "s3", "gpu"])
+def test_every_overlay_is_taken_by_the_api_server(node, overlay):
+    folder = ROOT / "deploy" / "kubernetes" / "overlays" / overlay
+    if not node.names("namespaces", "kubernetes.io/metadata.name=distcnn"):
+        node.kubectl("apply", "-f", ROOT / "deploy/kubernetes/base/namespace.yaml")
+    said = node.kubectl("apply", "--dry-run=server", "-k", folder)
+    assert "job.batch/distcnn-predict" in said
+
+
+def test_what_is_rendered_is_taken_by_the_api_server(node, config):
+    said = node.kubectl("create", "--dry-run=server", "-f", "-", text=render(config))
+    assert "daskcluster.kubernetes.dask.org/distcnn-xxxxxxxx created" in said
+    assert "secret/distcnn-xxxxxxxx-tls created" in said

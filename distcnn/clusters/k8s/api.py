@@ -17,6 +17,8 @@ from distcnn.errors import ClusterError, MissingExtra
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """What a pod has of its service account."""
+RETRIES = 2
+"""Of a question whose connection breaks."""
 TIMEOUT_S = (10.0, 30.0)
 """Time to connect and time to answer."""
 OPERATOR = (
@@ -163,7 +165,7 @@ def connect(config: KubernetesConfig) -> Api:
         load = cast(Any, kubernetes.config).load_incluster_config
         load(client_configuration=settings)
         namespace, inside = (ACCOUNT / "namespace").read_text(encoding="utf-8").strip(), True
-    settings.retries = False
+    settings.retries = RETRIES
     client = kubernetes.client.ApiClient(settings)
     return Api(client, config.namespace or namespace, inside=inside)
 

@@ -31,6 +31,9 @@ SCRATCH = "/scratch"
 OF_A_CLUSTER = "dask.org/cluster-name"
 """Label that the operator puts on all objects of a DaskCluster."""
 COMPONENT = "dask.org/component"
+POD_NAME = "DISTCNN_POD"
+"""Variable with the name of a worker's pod, which is its name for Dask too: a pod that replaces
+another one must not be taken for that one, which the scheduler may not miss yet."""
 
 
 def scheduler_service(name: str) -> str:
@@ -168,7 +171,10 @@ def _container(
         "imagePullPolicy": config.pull_policy,
         "command": command[:2],
         "args": command[2:],
-        "env": [{"name": key, "value": value} for key, value in env.items()],
+        "env": [
+            {"name": POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            *({"name": key, "value": value} for key, value in env.items()),
+        ],
         "envFrom": [{"secretRef": {"name": secret}} for secret in config.secrets],
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -206,7 +212,7 @@ def _scheduler(config: KubernetesConfig, name: str, protocol: str) -> Manifest:
 def _worker(config: KubernetesConfig, name: str, address: str, protocol: str) -> Manifest:
     command = [
         *("dask", "worker", address, "--protocol", protocol),
-        *("--name", "$(DASK_WORKER_NAME)", "--nthreads", "1"),
+        *("--name", f"$({POD_NAME})", "--nthreads", "1"),
         *("--memory-limit", str(config.memory_limit), "--local-directory", SCRATCH),
         *("--no-dashboard", "--preload", "distcnn.clusters.preload"),
         *("--preload-nanny", "distcnn.clusters.dask_workers.memory_watch"),

@@ -5,11 +5,13 @@ scheduler, controllers, kubelet and containerd as processes in network, mount an
 of their own. Nothing of it is reached from outside, so a test enters the network first.
 """
 
+import base64
 import ctypes
 import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[3]
 IMAGE = "localhost/distcnn:test"
@@ -79,6 +82,32 @@ class Node:
         kinds = "pods,services,deployments,replicasets,secrets,daskclusters,daskworkergroups"
         ours = "app.kubernetes.io/managed-by=distcnn"
         return self.kubectl("get", kinds, "-n", namespace, "-l", ours, "-o", "name")
+
+    def ended(self, job: str, namespace: str) -> str:
+        """``Complete`` or ``Failed``; empty as long as the Job goes on."""
+        form = 'jsonpath={.status.conditions[?(@.status=="True")].type}'
+        return self.kubectl("get", "job", "-n", namespace, job, "-o", form)
+
+    def kubeconfig_of(self, account: str, folder: Path) -> Path:
+        """A KUBECONFIG of a service account of the namespace ``default``."""
+        (secret,) = [s for s in self.names("secrets") if s.startswith(f"{account}-token-")]
+        coded = self.kubectl("get", "secret", secret, "-o", "jsonpath={.data.token}")
+        settings = yaml.safe_load(self.kubeconfig.read_text())
+        settings["users"][0]["user"] = {"token": base64.b64decode(coded).decode()}
+        path = folder / "kubeconfig"
+        path.write_text(yaml.safe_dump(settings))
+        return path
+
+    def stop_operator(self) -> None:
+        """The operator hears and does nothing until it is woken."""
+        self._signal_operator(signal.SIGSTOP)
+
+    def wake_operator(self) -> None:
+        """It goes on from where it was."""
+        self._signal_operator(signal.SIGCONT)
+
+    def _signal_operator(self, number: signal.Signals) -> None:
+        os.kill(int((self.folder / "operator.pid").read_text()), number)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -171,6 +200,7 @@ def _operator(node: Node, log: Path) -> Iterator[None]:
             stdout=stream,
             stderr=stream,
         )
+    (node.folder / "operator.pid").write_text(str(process.pid))
     try:
         yield
     finally:
