@@ -74,7 +74,7 @@ def config(section):
     return KubernetesConfig.model_validate(section | {"memory_limit": MEMORY})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def executor(config):
     with open_cluster(config) as executor:
         yield executor
@@ -175,7 +175,7 @@ def refused(config, node):
             open_cluster(config.model_copy(update={"patience": 3.0, **changes}), heard.append),
         ):
             pass
-        assert node.leftovers() == ""
+        until(lambda: node.leftovers() == "", seconds=60)
         return str(caught.value)
 
     return open_in_vain
@@ -240,7 +240,7 @@ class TestRefusals:
             node.wake_operator()
         text = next(one.text for one in heard if "no pod came of the DaskCluster" in one.text)
         assert "no operator has taken notice of it" in text
-        assert node.leftovers() == ""
+        until(lambda: node.leftovers() == "", seconds=60)
 
     def test_rights_that_are_missing(self, config, node, tmp_path, monkeypatch):
         """All at once, as verb and resource, with the Role that has them."""
