@@ -1,23 +1,29 @@
 """The backend ``k8s`` on a real Kubernetes node: both conformance kits, losses, and refusals."""
 
+import hashlib
+import logging
 import shutil
 import subprocess
 from contextlib import contextmanager
 
+import boto3
 import pytest
 import yaml
 from conformance.cluster_checks import WorkerChecks, square, wait_until
 from conformance.cluster_runs import (
     ROOT,
     LossChecks,
+    RefusalChecks,
     RunChecks,
     Site,
     StageChecks,
     chunks,
+    done,
     events,
     until,
 )
-from machines.kubernetes_node import IMAGE, running_node
+from machines.kubernetes_node import IMAGE, NODE_ADDRESS, running_node
+from moto.server import ThreadedMotoServer
 
 from distcnn.clusters import open_cluster
 from distcnn.clusters.dask_workers.executor import DaskExecutor
@@ -31,6 +37,7 @@ from distcnn.events import Notice
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 MEMORY = 1_000_000_000
 RESOURCES = {"memory": 1_500_000_000, "planned_memory": MEMORY}
+PLAIN_USER = {"user": 1000, "group": 1000, "allow_root": False}
 NO_TLS = TlsConfig(mode="off")
 WORKER, SCHEDULER = "dask.org/component=worker", "dask.org/component=scheduler"
 
@@ -153,7 +160,7 @@ def site(node, section, tmp_path_factory):
     return KubernetesSite(node, section, tmp_path_factory.mktemp("site"))
 
 
-class TestCommands(RunChecks, LossChecks, StageChecks):
+class TestCommands(RunChecks, LossChecks, RefusalChecks, StageChecks):
     """Whole commands."""
 
     def test_after_a_lost_scheduler_the_run_is_complete_in_the_end(self, site, inputs):
@@ -234,7 +241,7 @@ class TestRefusals:
         try:
             alone = config.model_copy(update={"workers": 1, "service": "NodePort", "tls": NO_TLS})
             with open_cluster(alone, listen) as executor:
-                assert executor.client.scheduler.address.startswith("tcp://10.98.0.1:3")
+                assert executor.client.scheduler.address.startswith(f"tcp://{NODE_ADDRESS}:3")
                 assert [one.unwrap() for one in executor(square, [3])] == [9]
         finally:
             node.wake_operator()
@@ -340,6 +347,62 @@ def kustomized(folder, data, node):
 
 def patch_of(version, kind, name, rest):
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **rest}
+
+
+class TestObjectStore:
+    """Survey, package and predictions in a bucket; pods without any volume, as a plain user."""
+
+    def test_predict_gives_the_bytes_of_serial(self, node, section, inputs, tmp_path):
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        server = ThreadedMotoServer(ip_address=NODE_ADDRESS, port=0, verbose=False)
+        server.start()
+        try:
+            endpoint = "http://{}:{}".format(*server.get_host_and_port())
+            variables = {
+                "AWS_ACCESS_KEY_ID": "tester",
+                "AWS_SECRET_ACCESS_KEY": "not-to-be-seen",
+                "AWS_ENDPOINT_URL": endpoint,
+                "AWS_ALLOW_HTTP": "true",
+            }
+            literals = [f"--from-literal={name}={value}" for name, value in variables.items()]
+            node.kubectl("create", "secret", "generic", "distcnn-s3", *literals)
+            bucket = bucket_of(endpoint)
+            upload(bucket, inputs, ("package", "survey.zarr"))
+            changes = {"volumes": [], "secrets": ["distcnn-s3"], **PLAIN_USER}
+            site = KubernetesSite(node, section | changes, tmp_path)
+            site.environment = variables
+            places = [f"s3://stars/{name}" for name in ("package", "survey.zarr", "out.zarr")]
+            words = ("--conf", inputs / "my.yaml", "--cluster", site.cluster)
+            said = done(site, "predict", *places, *words)
+            assert "not-to-be-seen" not in said
+            assert digests(bucket, "out.zarr/") == chunks(inputs / "serial.zarr")
+        finally:
+            server.stop()
+            node.kubectl("delete", "secret", "distcnn-s3", "--ignore-not-found")
+
+
+def bucket_of(endpoint):
+    keys = {"aws_access_key_id": "tester", "aws_secret_access_key": "x", "region_name": "us-east-1"}
+    bucket = boto3.resource("s3", endpoint_url=endpoint, **keys).Bucket("stars")
+    bucket.create()
+    return bucket
+
+
+def upload(bucket, folder, names):
+    for name in names:
+        for path in (folder / name).rglob("*"):
+            if path.is_file():
+                bucket.upload_file(str(path), str(path.relative_to(folder)))
+
+
+def digests(bucket, prefix):
+    """As ``chunks``, of a store in a bucket."""
+    found = {}
+    for item in bucket.objects.filter(Prefix=prefix):
+        name = item.key.removeprefix(prefix)
+        if "c" in name.split("/"):
+            found[name] = hashlib.sha256(item.get()["Body"].read()).hexdigest()
+    return found
 
 
 @pytest.mark.parametrize("overlay", ["local-volume", "s3", "gpu"])

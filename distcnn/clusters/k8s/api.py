@@ -4,6 +4,7 @@ Objects go in and come out as the API server writes them, as dictionaries.
 """
 
 import json
+import os
 import re
 import socket
 from collections.abc import Callable
@@ -157,7 +158,8 @@ def connect(config: KubernetesConfig) -> Api:
     settings = kubernetes.client.Configuration()
     load: Callable[..., Any] = kubernetes.config.load_kube_config
     try:
-        load(context=config.context, client_configuration=settings)
+        file = _kubeconfig()
+        load(config_file=file, context=config.context, client_configuration=settings)
         namespace, inside = _namespace_of_context(config.context), ACCOUNT.is_dir()
     except kubernetes.config.ConfigException as error:
         if not ACCOUNT.is_dir() or config.context is not None:
@@ -173,10 +175,15 @@ def connect(config: KubernetesConfig) -> Api:
 def _namespace_of_context(context: str | None) -> str:
     import kubernetes.config
 
-    listing: Callable[[], Any] = kubernetes.config.list_kube_config_contexts
-    contexts, current = listing()
+    listing: Callable[..., Any] = kubernetes.config.list_kube_config_contexts
+    contexts, current = listing(config_file=_kubeconfig())
     chosen = next((one for one in contexts if one["name"] == context), current)
     return str(chosen["context"].get("namespace", "default"))
+
+
+def _kubeconfig() -> str | None:
+    """As it is named now: the client of Kubernetes has looked when it was imported."""
+    return os.environ.get("KUBECONFIG") or None
 
 
 def _no_cluster(error: Exception) -> ClusterError:

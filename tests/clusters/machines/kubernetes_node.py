@@ -33,6 +33,8 @@ PROGRAMS = {
     "curl": "curl",
     "openssl": "openssl",
 }
+NODE_ADDRESS = "10.98.0.1"
+"""Where pods and tests reach what listens in the network of the node."""
 CLONE_NEWNET = 0x40000000
 LIMIT_S = 240
 """Longest wait for a script, on a machine that is busy with other things."""
