@@ -96,9 +96,10 @@ Restart = Annotated[
     bool,
     typer.Option("--restart", help="Remove first what an earlier run has left unfinished there."),
 ]
-Moved = Annotated[Path | None, typer.Option(help="If it was moved.")]
-Truth = Annotated[Path | None, typer.Option(help="truth.parquet of a simulation.")]
-Baselines = Annotated[Path | None, typer.Option(help="Table of `distcnn compare`.")]
+Place = Annotated[str, typer.Argument(help="A path, or s3://, gs://, az://, file:// address.")]
+Moved = Annotated[str | None, typer.Option(help="If it was moved.")]
+Truth = Annotated[str | None, typer.Option(help="truth.parquet of a simulation.")]
+Baselines = Annotated[str | None, typer.Option(help="Table of `distcnn compare`.")]
 Cluster = Annotated[
     str | None,
     typer.Option(
@@ -148,7 +149,7 @@ def simulate(
 @app.command()
 def ingest(
     archive_dir: Path,
-    survey: Path,
+    survey: Place,
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
@@ -165,8 +166,8 @@ def ingest(
 
 @app.command()
 def train(
-    survey: Path,
-    package: Path,
+    survey: Place,
+    package: Place,
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
@@ -193,7 +194,7 @@ def train(
 
 @app.command()
 def tune(
-    survey: Path,
+    survey: Place,
     study: Path,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in all.")] = None,
     conf: Conf = None,
@@ -218,9 +219,9 @@ def tune(
 
 @app.command()
 def distil(
-    package: Path,
-    small: Path,
-    survey: Annotated[Path, typer.Option(help="Its stars are learned from, labelled or not.")],
+    package: Place,
+    small: Place,
+    survey: Annotated[str, typer.Option(help="Its stars are learned from, labelled or not.")],
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
@@ -232,14 +233,14 @@ def distil(
     config = _configure(conf, sets, cluster)
     with _listening(config) as listener:
         pipeline.distil_package(package, small, survey, config, listener, restart=restart)
-    _show(pipeline.describe_agreement(small))
+    _show(pipeline.describe_agreement(small, config))
 
 
 @app.command()
 def predict(
-    package: Path,
-    survey: Path,
-    predictions: Path,
+    package: Place,
+    survey: Place,
+    predictions: Place,
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
@@ -314,7 +315,7 @@ def plan(
 
 @app.command()
 def verify(
-    predictions: Path,
+    predictions: Place,
     package: Moved = None,
     survey: Moved = None,
     conf: Conf = None,
@@ -332,33 +333,35 @@ def verify(
 
 
 @app.command()
-def export(predictions: Path, catalogue: Path, conf: Conf = None, sets: Sets = None) -> None:
+def export(predictions: Place, catalogue: Place, conf: Conf = None, sets: Sets = None) -> None:
     """Write the catalogue: CATALOGUE.fits, .parquet or .vot, with units, UCDs and sentences."""
     from distcnn import pipeline
 
-    with _listening(_configure(conf, sets)) as listener:
-        pipeline.export_catalogue(predictions, catalogue, listener)
+    config = _configure(conf, sets)
+    with _listening(config) as listener:
+        pipeline.export_catalogue(predictions, catalogue, listener, config=config)
 
 
 @app.command()
 def compare(
-    survey: Path,
-    out: Annotated[Path, typer.Argument(help="Table to write: baselines.parquet.")],
-    package: Annotated[Path, typer.Option(help="Its split and its labels are used.")],
+    survey: Place,
+    out: Annotated[str, typer.Argument(help="Table to write: baselines.parquet.")],
+    package: Annotated[str, typer.Option(help="Its split and its labels are used.")],
     conf: Conf = None,
     sets: Sets = None,
 ) -> None:
     """Fit simple methods on a package's split, for the report to show beside the network."""
     from distcnn import pipeline
 
-    with _listening(_configure(conf, sets)) as listener:
-        pipeline.compare_baselines(survey, out, package, listener)
+    config = _configure(conf, sets)
+    with _listening(config) as listener:
+        pipeline.compare_baselines(survey, out, package, listener, config=config)
 
 
 @app.command()
 def report(
-    predictions: Path,
-    report_dir: Path,
+    predictions: Place,
+    report_dir: Place,
     survey: Moved = None,
     package: Moved = None,
     truth: Truth = None,
@@ -385,7 +388,7 @@ def report(
 
 @app.command()
 def check(
-    predictions: Path,
+    predictions: Place,
     names: Annotated[
         list[str] | None, typer.Argument(help="Which checks; none = all, a wrong name lists them.")
     ] = None,
@@ -417,9 +420,11 @@ def check(
 
 @app.command()
 def watch(
-    predictions: Path,
+    predictions: Place,
     once: Annotated[bool, typer.Option("--once", help="Tell once how far it is, and end.")] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two lines.")] = 10.0,
+    conf: Conf = None,
+    sets: Sets = None,
 ) -> None:
     """Follow a run from any machine: progress, speed, time left, failures, who does it.
 
@@ -431,21 +436,23 @@ def watch(
     def say(line: str) -> None:
         print(line, flush=True)
 
-    raise typer.Exit(pipeline.watch_predictions(predictions, say, once=once, interval=interval))
+    config = _configure(conf, sets)
+    code = pipeline.watch_predictions(predictions, say, once=once, interval=interval, config=config)
+    raise typer.Exit(code)
 
 
 @app.command()
-def inspect(path: Path) -> None:
+def inspect(path: Place, conf: Conf = None, sets: Sets = None) -> None:
     """Tell what a store, package, archive or catalogue is, from what, and how complete."""
     from distcnn import pipeline
 
-    _show(pipeline.inspect_path(path))
+    _show(pipeline.inspect_path(path, _configure(conf, sets)))
 
 
 @app.command()
 def doctor(
     package: Annotated[
-        Path | None, typer.Argument(help="Try the engines on it: parity and speed of each.")
+        str | None, typer.Argument(help="Try the engines on it: parity and speed of each.")
     ] = None,
     conf: Conf = None,
     sets: Sets = None,

@@ -12,6 +12,8 @@
     │   ├── RegionError       a region does not cover whole shards
     │   ├── StoreBusy         another run writes to the store
     │   └── FingerprintMismatch   the store was begun from other input or settings
+    ├── PlaceError            an object store denies access, or there is no such bucket
+    │   └── PlaceUnreachable  it cannot be reached, or asks for fewer requests
     ├── PackageError          a trained package cannot be used
     │   ├── DigestMismatch    a file is not the one the manifest names
     │   └── ParityError       the network does not reproduce its own fixtures
@@ -106,6 +108,14 @@ class StoreBusy(StoreError):
 
 class FingerprintMismatch(StoreError):
     """The store was begun from other input, settings or code."""
+
+
+class PlaceError(DistcnnError):
+    """An object store denies access, has no such bucket, or cannot be used otherwise."""
+
+
+class PlaceUnreachable(PlaceError):
+    """An object store cannot be reached, or asks for fewer requests, after all retries."""
 
 
 class PackageError(DistcnnError):

@@ -295,7 +295,7 @@ def _remove_if_dead(claim: Path) -> None:
     except FileNotFoundError:
         return
     number, _, host = holder.removeprefix("process ").partition(" on ")
-    if host != platform.node() or not number.isdigit() or _is_alive(int(number)):
+    if host != platform.node() or not number.isdigit() or is_alive(int(number)):
         raise LockHeld(
             f"{claim} is held by {holder or 'another process'}",
             cure=f"Wait for its end, or remove {claim} if it runs no more: "
@@ -310,7 +310,8 @@ def _remove_if_dead(claim: Path) -> None:
         mine.unlink()
 
 
-def _is_alive(process_id: int) -> bool:
+def is_alive(process_id: int) -> bool:
+    """Whether a process of this machine runs."""
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:

@@ -9,7 +9,6 @@ Stages meet in stores only: none calls another, and each can be run again from t
 before it. Here, and nowhere else, clusters are opened and stages are put together.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import wraps
@@ -38,27 +37,33 @@ P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
 
-def _on_this_machine(stage: Callable[P, Answer]) -> Callable[P, Answer]:
-    """Let a stage take its places as texts too, and as addresses (``file:///data/a.zarr``).
+def _with_places(stage: Callable[P, Answer]) -> Callable[P, Answer]:
+    """Let a stage take its places as texts, paths or addresses (``s3://bucket/a.zarr``).
 
-    Any other kind of place (``s3://...``) is refused before the stage begins: as a mere path it
-    would be taken for a folder of that name.
+    What is annotated as ``Address`` becomes a ``Location``, reached by the section ``objects`` of
+    the stage's configuration; what is a ``Path`` has to be on this machine. Any other kind of
+    place is refused before the stage begins: as a mere path it would be taken for a folder.
     """
-    places = {n for n, kind in stage.__annotations__.items() if kind in (Path, Path | None)}
+    kinds = stage.__annotations__.items()
+    places = {name for name, kind in kinds if kind in (Address, Address | None)}
+    local = {name for name, kind in kinds if kind in (Path, Path | None)}
     form = signature(stage)
 
     @wraps(stage)
     def run(*args: P.args, **options: P.kwargs) -> Answer:
         given = form.bind(*args, **options)
-        for name in places & given.arguments.keys():
+        config = given.arguments.get("config")
+        settings = None if config is None else config.objects.settings
+        for name in (places | local) & given.arguments.keys():
             if given.arguments[name] is not None:
-                given.arguments[name] = Location.parse(given.arguments[name]).local_path
+                place = Location.parse(given.arguments[name], settings)
+                given.arguments[name] = place.local_path if name in local else place
         return stage(*given.args, **given.kwargs)
 
     return run
 
 
-@_on_this_machine
+@_with_places
 def simulate_archive(
     out: Path, stars: int, seed: int, config: Config, listener: Listener = silent
 ) -> dict[str, int]:
@@ -73,10 +78,10 @@ def simulate_archive(
         )
 
 
-@_on_this_machine
+@_with_places
 def ingest_archive(
     archive: Path,
-    survey: Path,
+    survey: Address,
     config: Config,
     listener: Listener = silent,
     *,
@@ -99,12 +104,13 @@ def ingest_archive(
     places = _places({"archive": archive}, survey)
     done = _on_workers(config.cluster, config, listener, places, work)
     # A hint for reports, not an identity: both may be moved together.
-    Store.open(survey).annotate({"archive": os.path.relpath(archive, survey)})
+    store = Store.open(survey)
+    store.annotate({"archive": Location.parse(archive).relative_to(store.location)})
     return done
 
 
-@_on_this_machine
-def plan_training(survey: Path, package: Path, config: Config) -> "TrainPlan":
+@_with_places
+def plan_training(survey: Address, package: Address, config: Config) -> "TrainPlan":
     """What ``train`` would do; prints as text."""
     from distcnn import training
     from distcnn.clusters import expect_workers
@@ -114,10 +120,10 @@ def plan_training(survey: Path, package: Path, config: Config) -> "TrainPlan":
     return training.plan_training(survey, package, config.train, workers=workers)
 
 
-@_on_this_machine
+@_with_places
 def train_package(
-    survey: Path,
-    package: Path,
+    survey: Address,
+    package: Address,
     config: Config,
     listener: Listener = silent,
     *,
@@ -151,11 +157,11 @@ def train_package(
     return _on_workers(config.cluster, config, listener, places, work)
 
 
-@_on_this_machine
+@_with_places
 def distil_package(
-    package: Path,
-    small: Path,
-    survey: Path,
+    package: Address,
+    small: Address,
+    survey: Address,
     config: Config,
     listener: Listener = silent,
     *,
@@ -189,19 +195,19 @@ def distil_package(
     return _on_workers(cluster, config, listener, places, work)
 
 
-@_on_this_machine
-def describe_agreement(small: Path) -> str:
+@_with_places
+def describe_agreement(small: Address, config: Config | None = None) -> str:
     """Text telling how a distilled package agrees with its ensemble on the test split."""
     from distcnn.labels import present
     from distcnn.manifest import read_manifest
     from distcnn.report.text import package_evaluation
 
-    with present(read_manifest(small).own_labels):
-        return "\n".join(package_evaluation.describe_agreement(small))
+    with present(read_manifest(small).own_labels), Location.parse(small).local_copy() as folder:
+        return "\n".join(package_evaluation.describe_agreement(folder))
 
 
-@_on_this_machine
-def look_at_study(survey: Path, study: Path, config: Config) -> "Study":
+@_with_places
+def look_at_study(survey: Address, study: Path, config: Config) -> "Study":
     """What ``tune`` would do and what it has done so far; prints as text."""
     from distcnn.training.tuning import tune
 
@@ -209,9 +215,9 @@ def look_at_study(survey: Path, study: Path, config: Config) -> "Study":
     return tune.look(survey, study, config.train, config.tune)
 
 
-@_on_this_machine
+@_with_places
 def tune_survey(
-    survey: Path,
+    survey: Address,
     study: Path,
     config: Config,
     listener: Listener = silent,
@@ -251,11 +257,11 @@ def _draw_study(study: "Study") -> None:
     atomic_write_bytes(study.path / "trials.png", draw_study(study.hyperparameters, params, losses))
 
 
-@_on_this_machine
+@_with_places
 def plan_predictions(
-    package: Path,
-    survey: Path,
-    predictions: Path,
+    package: Address,
+    survey: Address,
+    predictions: Address,
     config: Config,
     *,
     share: "Share | None" = None,
@@ -276,11 +282,11 @@ def plan_predictions(
     )
 
 
-@_on_this_machine
+@_with_places
 def predict_survey(
-    package: Path,
-    survey: Path,
-    predictions: Path,
+    package: Address,
+    survey: Address,
+    predictions: Address,
     config: Config,
     listener: Listener = silent,
     *,
@@ -309,11 +315,11 @@ def predict_survey(
     return done
 
 
-@_on_this_machine
+@_with_places
 def predict_share(
-    package: Path,
-    survey: Path,
-    predictions: Path,
+    package: Address,
+    survey: Address,
+    predictions: Address,
     config: Config,
     listener: Listener = silent,
     *,
@@ -348,14 +354,14 @@ def predict_share(
     return done
 
 
-@_on_this_machine
+@_with_places
 def verify_predictions(
-    predictions: Path,
+    predictions: Address,
     config: Config,
     listener: Listener = silent,
     *,
-    package: Path | None = None,
-    survey: Path | None = None,
+    package: Address | None = None,
+    survey: Address | None = None,
 ) -> "VerifySummary":
     """Check a finished prediction store against its ledger, its survey and its package."""
     from distcnn import inference
@@ -364,8 +370,14 @@ def verify_predictions(
     return inference.verify(predictions, config.predict, listener, package=package, survey=survey)
 
 
-@_on_this_machine
-def export_catalogue(predictions: Path, catalogue: Path, listener: Listener = silent) -> int:
+@_with_places
+def export_catalogue(
+    predictions: Address,
+    catalogue: Address,
+    listener: Listener = silent,
+    *,
+    config: Config | None = None,
+) -> int:
     """Write the catalogue file; returns its number of rows."""
     from distcnn.catalogue import export
 
@@ -373,8 +385,15 @@ def export_catalogue(predictions: Path, catalogue: Path, listener: Listener = si
     return export(predictions, catalogue, listener)
 
 
-@_on_this_machine
-def compare_baselines(survey: Path, out: Path, package: Path, listener: Listener = silent) -> None:
+@_with_places
+def compare_baselines(
+    survey: Address,
+    out: Address,
+    package: Address,
+    listener: Listener = silent,
+    *,
+    config: Config | None = None,
+) -> None:
     """Fit other methods on the split of ``package``; the table ``out`` has their labels."""
     from distcnn.baselines import compare
 
@@ -383,18 +402,18 @@ def compare_baselines(survey: Path, out: Path, package: Path, listener: Listener
     compare(survey, out, package, listener)
 
 
-@_on_this_machine
+@_with_places
 def write_report(
-    predictions: Path,
-    folder: Path,
+    predictions: Address,
+    folder: Address,
     config: Config,
     listener: Listener = silent,
     *,
-    survey: Path | None = None,
-    package: Path | None = None,
-    truth: Path | None = None,
-    baselines: Path | None = None,
-) -> Path:
+    survey: Address | None = None,
+    package: Address | None = None,
+    truth: Address | None = None,
+    baselines: Address | None = None,
+) -> Path | Location:
     """Write the page and its numbers; returns the page.
 
     Survey, package, truth and baselines are looked for where the products say, unless given.
@@ -413,17 +432,17 @@ def write_report(
     return report.write_report(data, folder, config.report, listener)
 
 
-@_on_this_machine
+@_with_places
 def check_predictions(
-    predictions: Path,
+    predictions: Address,
     names: Sequence[str],
     config: Config,
     listener: Listener = silent,
     *,
-    survey: Path | None = None,
-    package: Path | None = None,
-    truth: Path | None = None,
-    baselines: Path | None = None,
+    survey: Address | None = None,
+    package: Address | None = None,
+    truth: Address | None = None,
+    baselines: Address | None = None,
 ) -> "Checked":
     """Put the science checks ``names`` (all if empty) to predictions; prints as text."""
     from distcnn.checks import choose_checks, run_checks
@@ -442,7 +461,7 @@ def check_predictions(
 
 
 def _find_products(
-    predictions: Path, config: Config, listener: Listener, **given: Path | None
+    predictions: Address, config: Config, listener: Listener, **given: Address | None
 ) -> "EvaluationData":
     from distcnn.evaluation import find_products
 
@@ -453,9 +472,14 @@ def _find_products(
     return find_products(predictions, listener, show_baselines=show, **given)
 
 
-@_on_this_machine
+@_with_places
 def watch_predictions(
-    predictions: Path, say: Callable[[str], None], *, once: bool, interval: float
+    predictions: Address,
+    say: Callable[[str], None],
+    *,
+    once: bool,
+    interval: float,
+    config: Config | None = None,
 ) -> int:
     """Follow the run that makes a prediction store, line by line; returns ``WatchCode``."""
     from distcnn.monitor.watch import watch
@@ -464,8 +488,8 @@ def watch_predictions(
     return watch(Location.parse(predictions), say, once=once, interval=interval)
 
 
-@_on_this_machine
-def inspect_path(path: Path) -> str:
+@_with_places
+def inspect_path(path: Address, config: Config | None = None) -> str:
     """Text telling what a path is, from what it was made, and how complete it is.
 
     Of work that was interrupted it says what is done and what to type to go on.
@@ -477,9 +501,12 @@ def inspect_path(path: Path) -> str:
 
     _must_exist(path, "a store, package, catalogue or folder")
     # A table of baselines has the ending of a catalogue.
-    if catalogue.is_catalogue(path) and not is_baselines(path):
-        return catalogue.describe(path)
-    return "\n".join([inspect.describe(path), *describe_unfinished(Location.parse(path))])
+    place = Location.parse(path)
+    if catalogue.find_entry(Path(place.name)) is not None and not is_baselines(place):
+        with place.local_copy() as file:
+            if catalogue.is_catalogue(file):
+                return catalogue.describe(file).replace(str(file), str(place))
+    return "\n".join([inspect.describe(place), *describe_unfinished(place)])
 
 
 def render_cluster(config: Config) -> str:
@@ -503,8 +530,8 @@ def forecast_run(stars: int, pixels: int, members: int, devices: str) -> "Foreca
     return forecast(stars, pixels, members, devices)
 
 
-@_on_this_machine
-def try_engines(package: Path, config: Config) -> str:
+@_with_places
+def try_engines(package: Address, config: Config) -> str:
     """Table of the engines on this machine: parity in label errors, stars/s of one process."""
     from distcnn.inference import table_of_engines
 
@@ -512,7 +539,7 @@ def try_engines(package: Path, config: Config) -> str:
     return table_of_engines(package, config.predict)
 
 
-@_on_this_machine
+@_with_places
 def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[str]:
     """Run the whole pipeline on simulated stars; returns lines that say where the products are."""
     from distcnn.report import choose_figures
@@ -536,8 +563,8 @@ _DEMO = ("archive", "survey.zarr", "package", "predictions.zarr", "baselines.par
 _CATALOGUES = ("catalogue.fits", "catalogue.parquet", "catalogue.vot")
 
 
-def _must_exist(path: Path, what: str) -> None:
-    if not path.exists():
+def _must_exist(path: Address, what: str) -> None:
+    if not Location.parse(path).exists():
         raise UsageError(f"{path} does not exist", expected=what)
 
 

@@ -53,6 +53,28 @@ def hearing_signals() -> None:
 
 
 @pytest.fixture(scope="session")
+def object_endpoint() -> Iterator[str]:
+    """Address of an S3 server in this process."""
+    from object_server import moto_server
+
+    with moto_server() as address:
+        yield address
+
+
+@pytest.fixture
+def s3(object_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The environment with which ``s3://`` leads to the server; its address."""
+    from object_server import credentials
+
+    from distcnn.location import client
+
+    credentials(monkeypatch, tmp_path, object_endpoint)
+    client._open.cache_clear()
+    yield object_endpoint
+    client._open.cache_clear()
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real data named by DISTCNN_DATA; skips where it is absent."""
     folder = os.environ.get("DISTCNN_DATA")

@@ -1,7 +1,6 @@
 """Compare: fit every baseline on the package's split, and store what it says of other stars."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -19,6 +18,7 @@ from distcnn.evaluation.baseline_table import (
     write_baselines,
 )
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
+from distcnn.location import Address, Location
 from distcnn.manifest import read_manifest
 from distcnn.survey import Store
 from distcnn.survey.split import TEST, Split, assign_split
@@ -30,9 +30,9 @@ MAX_STARS = 20_000
 
 
 def compare(
-    survey: Path,
-    out: Path,
-    package: Path,
+    survey: Address,
+    out: Address,
+    package: Address,
     listener: Listener = silent,
     *,
     max_stars: int = MAX_STARS,
@@ -50,6 +50,7 @@ def compare(
     PackageError : the package cannot be used.
     UsageError : ``out`` is there, but no table of baselines.
     """
+    out = Location.parse(out)
     store = Store.open(survey, "survey")
     manifest = read_manifest(package)
     labels, split = manifest.spec.labels, manifest.training_split
@@ -75,7 +76,7 @@ def compare(
     return table
 
 
-def _read_own(out: Path) -> BaselineTable:
+def _read_own(out: Location) -> BaselineTable:
     if is_baselines(out):
         return read_baselines(out)
     raise UsageError(
@@ -137,7 +138,7 @@ def collect(
 
 def _unlabelled(store: Store) -> StoreError:
     return StoreError(
-        f"{store.path} has no labelled star to fit baselines on",
+        f"{store.location} has no labelled star to fit baselines on",
         expected="labelled stars in the training and validation splits of the package",
         cure="The report does without them; `distcnn demo` with --set report.baselines=false.",
     )

@@ -8,6 +8,7 @@ from distcnn.catalogue.columns import BOUNDARY_TESTS, Column, columns
 from distcnn.catalogue.describe import describe, is_catalogue
 from distcnn.catalogue.export import export
 from distcnn.catalogue.table import CatalogueTable, HeaderEntry, catalogue_table
+from distcnn.catalogue.writers import find_entry
 
 __all__ = [
     "BOUNDARY_TESTS",
@@ -18,5 +19,6 @@ __all__ = [
     "columns",
     "describe",
     "export",
+    "find_entry",
     "is_catalogue",
 ]

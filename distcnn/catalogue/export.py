@@ -7,13 +7,13 @@ from distcnn.catalogue.table import CatalogueTable, catalogue_table
 from distcnn.catalogue.writers import WriterEntry, entry_of
 from distcnn.errors import StoreError, UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
-from distcnn.files import atomic_write, replace_folder
+from distcnn.location import Address, Location
 from distcnn.survey import Store
 
 STAGE = "export"
 
 
-def export(predictions: Path, target: Path, listener: Listener = silent) -> int:
+def export(predictions: Address, target: Address, listener: Listener = silent) -> int:
     """Write the catalogue of a prediction store; a catalogue that is there is replaced.
 
     Returns
@@ -26,7 +26,8 @@ def export(predictions: Path, target: Path, listener: Listener = silent) -> int:
     StoreError : the predictions are not finished, or the disk refuses.
     StoreCorrupt : stored bytes do not match their checksum.
     """
-    entry = entry_of(target)
+    target = Location.parse(target)
+    entry = entry_of(Path(target.name))
     _check_target(target, entry)
     store = Store.open(predictions, "predictions")
     if not store.attrs.get("complete"):
@@ -44,15 +45,18 @@ def export(predictions: Path, target: Path, listener: Listener = silent) -> int:
     return rows
 
 
-def _check_target(target: Path, entry: WriterEntry) -> None:
+def _check_target(target: Location, entry: WriterEntry) -> None:
     """Refuse to replace what is not a catalogue of this format."""
-    if entry.layout == "file" and target.is_dir():
+    if entry.layout == "file" and target.is_folder():
         raise UsageError(f"{target} is a folder", expected="the name of a file")
-    if entry.layout == "folder" and target.is_file():
+    if entry.layout == "file" or not target.exists():
+        return
+    if not target.is_folder():
         raise UsageError(f"{target} is a file", expected="the name of a folder")
-    if entry.layout == "folder" and target.exists() and any(target.iterdir()):
+    if any(target.children()):
         try:
-            entry.load().read_header(target)
+            with target.local_copy() as path:
+                entry.load().read_header(path)
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise UsageError(
                 f"{target} is a folder, but no {entry.name} catalogue ({error})",
@@ -61,11 +65,10 @@ def _check_target(target: Path, entry: WriterEntry) -> None:
             ) from None
 
 
-def _replace(target: Path, entry: WriterEntry, table: CatalogueTable) -> int:
-    replacement = atomic_write if entry.layout == "file" else replace_folder
+def _replace(target: Location, entry: WriterEntry, table: CatalogueTable) -> int:
+    replacement = target.new_file() if entry.layout == "file" else target.replace_folder()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacement(target) as draft:
+        with replacement as draft:
             return entry.load().write(draft, table)
     except OSError as error:
         raise StoreError(f"{target} cannot be written ({error.strerror or error})") from error

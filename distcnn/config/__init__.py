@@ -2,6 +2,7 @@
 
 from distcnn.config.base import Bytes, Frozen, parse_bytes
 from distcnn.config.load import Config, load_config, to_yaml
+from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig
 from distcnn.config.run import (
@@ -62,6 +63,7 @@ __all__ = [
     "LocalConfig",
     "MonitorConfig",
     "NetworkConfig",
+    "ObjectsConfig",
     "OptimiserConfig",
     "PredictConfig",
     "PrepareConfig",

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from distcnn.config.base import Frozen
 from distcnn.config.cluster_choice import put_below
 from distcnn.config.idle import idle_keys
+from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig, redundant, settle
 from distcnn.config.run import (
@@ -57,6 +58,8 @@ class Config(Frozen):
     """Who hears of progress, beside the console; every command."""
     resources: ResourcesConfig = ResourcesConfig()
     """What a worker may use, for every command."""
+    objects: ObjectsConfig = ObjectsConfig()
+    """How ``s3://``, ``gs://`` and ``az://`` are reached, for every command."""
     demo: DemoConfig = DemoConfig()
     """``distcnn demo``."""
 

@@ -8,7 +8,6 @@ format, version, ``origin``, ``settings`` and the title of every method.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from distcnn import __version__, hashing
 from distcnn.arrays import Array
 from distcnn.config import SplitConfig
 from distcnn.errors import FileBroken, StoreError
-from distcnn.files import atomic_write
+from distcnn.location import Address, Location
 from distcnn.survey import Store
 from distcnn.survey.split import groups_digest
 
@@ -98,7 +97,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
     return [*other, *([f"labels (no {', '.join(sorted(missing))})"] if missing else [])]
 
 
-def write_baselines(path: Path, table: BaselineTable) -> None:
+def write_baselines(path: Address, table: BaselineTable) -> None:
     """Write a table; it appears whole or not at all, and replaces one that is there.
 
     Raises
@@ -116,8 +115,7 @@ def write_baselines(path: Path, table: BaselineTable) -> None:
     rows = pa.concat_tables([_rows(title, f, table.labels) for title, f in table.methods.items()])
     rows = rows.replace_schema_metadata({_KEY: json.dumps(facts)})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as draft:
+        with Location.parse(path).new_file() as draft:
             pq.write_table(rows, draft, compression="zstd")
     except OSError as error:
         raise StoreError(
@@ -138,7 +136,7 @@ def _rows(title: str, found: BaselineLabels, labels: Sequence[str]) -> pa.Table:
     return pa.table(columns)
 
 
-def read_baselines(path: Path) -> BaselineTable:
+def read_baselines(path: Address) -> BaselineTable:
     """Read a table.
 
     Raises
@@ -148,7 +146,8 @@ def read_baselines(path: Path) -> BaselineTable:
     facts = read_facts(path)
     labels = tuple(facts["labels"])
     try:
-        table = pq.read_table(path)
+        with Location.parse(path).local_copy() as file:
+            table = pq.read_table(file)
         titles = np.array(table["method"].to_pylist(), object)
         label = np.stack([table[name].to_numpy() for name in labels], axis=1)
         error = np.stack([table[f"{name}_error"].to_numpy() for name in labels], axis=1)
@@ -163,7 +162,7 @@ def read_baselines(path: Path) -> BaselineTable:
     return BaselineTable(labels, methods, facts["origin"], facts["settings"])
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def read_facts(path: Address) -> dict[str, Any]:
     """The metadata of a table, without its rows.
 
     Raises
@@ -171,7 +170,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     FileBroken : it is not readable, or no table of baselines.
     """
     try:
-        facts: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {})[_KEY])
+        with Location.parse(path).local_copy() as file:
+            facts: dict[str, Any] = json.loads((pq.read_schema(file).metadata or {})[_KEY])
         if (facts["kind"], facts["format"]) != ("baselines", BASELINES_FORMAT):
             raise ValueError(f"{facts['kind']} of format {facts['format']}")
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as problem:
@@ -179,9 +179,10 @@ def read_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def is_baselines(path: Path) -> bool:
+def is_baselines(path: Address) -> bool:
     """Whether the file is a table of baselines."""
-    if not path.is_file() or path.suffix.lower() != ".parquet":
+    place = Location.parse(path)
+    if not place.name.lower().endswith(".parquet") or not place.exists() or place.is_folder():
         return False
     try:
         return bool(read_facts(path))
@@ -189,7 +190,7 @@ def is_baselines(path: Path) -> bool:
         return False
 
 
-def _broken(path: Path, problem: Exception) -> FileBroken:
+def _broken(path: Address, problem: Exception) -> FileBroken:
     return FileBroken(
         f"{path} is no table of baselines ({type(problem).__name__}: {problem})",
         expected=f"a file of `distcnn compare`, format {BASELINES_FORMAT}",

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from distcnn.config import SplitConfig
@@ -16,7 +15,7 @@ from distcnn.evaluation.baseline_table import (
     read_facts,
 )
 from distcnn.events import Listener, Notice, silent
-from distcnn.location import Location
+from distcnn.location import Address, Location
 from distcnn.manifest import Manifest, read_file, read_manifest
 from distcnn.survey import Store
 
@@ -43,24 +42,24 @@ class EvaluationData:
     ledger : ledger of the predictions with ``seconds`` per region; None = the store's own.
     """
 
-    predictions: Path
-    survey: Path | None = None
-    truth: Path | None = None
+    predictions: Address
+    survey: Address | None = None
+    truth: Address | None = None
     split: SplitConfig | None = None
     manifest: Manifest | None = None
     curves: Sequence[Mapping[str, Any]] = ()
     baselines: Mapping[str, BaselineLabels] = field(default_factory=dict)
-    ledger: Path | None = None
+    ledger: Address | None = None
 
 
 def find_products(
-    predictions: Path,
+    predictions: Address,
     listener: Listener = silent,
     *,
-    survey: Path | None = None,
-    package: Path | None = None,
-    truth: Path | None = None,
-    baselines: Path | None = None,
+    survey: Address | None = None,
+    package: Address | None = None,
+    truth: Address | None = None,
+    baselines: Address | None = None,
     show_baselines: bool = True,
 ) -> EvaluationData:
     """The products behind a prediction store; each is looked for where the store before says.
@@ -77,9 +76,10 @@ def find_products(
     survey = survey or _beside(store.location, store.attrs["survey"].get("path"))
     package = package or _beside(store.location, store.attrs["package"].get("path"))
     if truth is None and survey is not None:
-        archive = _beside(Location.parse(survey), Store.open(survey).attrs.get("archive"))
+        place = Location.parse(survey)
+        archive = _beside(place, Store.open(place).attrs.get("archive"))
         truth = _existing(archive / "truth.parquet" if archive else None)
-    data = EvaluationData(store.path, survey=survey, truth=truth)
+    data = EvaluationData(store.location, survey=survey, truth=truth)
     if package is None:
         listener(Notice("the package was not found: no curves, no baselines", "warning"))
         return data
@@ -89,7 +89,9 @@ def find_products(
     if not show_baselines and baselines is None:
         return data
     names = [str(name) for name in store.coordinate("label")]
-    beside = dict.fromkeys(path.resolve().parent for path in (store.path, package))
+    beside = dict.fromkeys(
+        place.resolve(".").parent for place in (store.location, Location.parse(package))
+    )
     places = [folder / BASELINES_FILE for folder in beside]
     return replace(data, baselines=_read_fitting(data, names, baselines, places, listener))
 
@@ -97,8 +99,8 @@ def find_products(
 def _read_fitting(
     data: EvaluationData,
     names: list[str],
-    given: Path | None,
-    places: Sequence[Path],
+    given: Address | None,
+    places: Sequence[Location],
     listener: Listener,
 ) -> dict[str, BaselineLabels]:
     """The table at ``given``, else the first of ``places``, if it is of this survey and split."""
@@ -117,7 +119,7 @@ def _read_fitting(
             expected="baselines of the survey, split and labels of the predictions",
             cure=_COMPARE,
         )
-    for path in filter(Path.exists, places):
+    for path in (place for place in places if place.exists()):
         try:
             other = differences(read_facts(path)["origin"], origin)
         except FileBroken as error:
@@ -133,10 +135,10 @@ def _read_fitting(
 _COMPARE = "`distcnn compare SURVEY baselines.parquet --package PACKAGE` makes them."
 
 
-def _beside(base: Location, relative: object) -> Path | None:
+def _beside(base: Location, relative: object) -> Location | None:
     """A path that a store keeps relative to itself; None where nothing is there."""
-    return _existing(base.resolve(relative).local_path) if isinstance(relative, str) else None
+    return _existing(base.resolve(relative)) if isinstance(relative, str) else None
 
 
-def _existing(path: Path | None) -> Path | None:
-    return path if path is not None and path.exists() else None
+def _existing(place: Location | None) -> Location | None:
+    return place if place is not None and place.exists() else None

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from distcnn.config import ReportConfig
@@ -21,6 +20,7 @@ from distcnn.evaluation.records import Evaluation, PackageTables
 from distcnn.evaluation.sample import STAGE, Sample, read_sample
 from distcnn.evaluation.subgroups import attenuation, metallicity_bias, population_coverage
 from distcnn.events import Listener, StageEnded, silent
+from distcnn.location import Address, Location
 from distcnn.manifest import Manifest
 from distcnn.survey import Store
 
@@ -80,9 +80,9 @@ def _known(rows: Iterable[Mapping[str, Any]], key: str) -> Any:
     return [row for row in finite if key in row]
 
 
-def _quarantine(survey: Path) -> Path:
-    return Store.open(survey, "survey").private.local_path / "quarantine.parquet"
+def _quarantine(survey: Address) -> Location:
+    return Store.open(survey, "survey").private / "quarantine.parquet"
 
 
-def _ledger(predictions: Path) -> Path:
-    return Store.open(predictions, "predictions").private.local_path / "ledger.jsonl"
+def _ledger(predictions: Address) -> Location:
+    return Store.open(predictions, "predictions").private / "ledger.jsonl"

@@ -1,7 +1,6 @@
 """Metrics: the numbers of the report, as the rows of ``records``."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +20,7 @@ from distcnn.evaluation.records import (
     Throughput,
 )
 from distcnn.evaluation.sample import Counts, Sample
+from distcnn.location import Address, Location
 from distcnn.quality import bin_name, coverage_table, snr_groups
 from distcnn.schema import Flag, Reason
 from distcnn.stats import robust_std
@@ -183,17 +183,19 @@ def _flagged(kind: str, flags: Array) -> DefectRow:
     }
 
 
-def quarantine_rows(path: Path) -> list[QuarantineRow]:
+def quarantine_rows(path: Address) -> list[QuarantineRow]:
     """Rows quarantined at ingest by reason: number, what it means, an example.
 
     Raises
     ------
     FileBroken : the table cannot be read.
     """
-    if not path.exists():
+    place = Location.parse(path)
+    if not place.exists():
         return []
     try:
-        table = pd.read_parquet(path)
+        with place.local_copy() as file:
+            table = pd.read_parquet(file)
     except (OSError, ValueError) as error:
         raise FileBroken(f"{path} cannot be read ({error})", expected="a parquet table") from None
     rows: list[QuarantineRow] = []
@@ -212,12 +214,12 @@ def quarantine_rows(path: Path) -> list[QuarantineRow]:
     return rows
 
 
-def throughput(path: Path) -> Throughput:
+def throughput(path: Address) -> Throughput:
     """Regions of the ledger at ``path``, and the rate of one worker over all of them.
 
     ``seconds`` has ``total`` and, where the ledger tells, ``load``, ``read``, ``infer``, ``write``.
     """
-    done = Ledger.read(path).done if path.exists() else {}
+    done = Ledger.read(path).done if Location.parse(path).exists() else {}
     regions = [_region_speed(name, facts) for name, facts in done.items() if "seconds" in facts]
     seconds = sum(row["seconds"]["total"] for row in regions)
     stars = sum(row["stars"] for row in regions)

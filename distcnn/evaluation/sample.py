@@ -6,7 +6,6 @@ source_id, so the same stars whatever the sharding.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from distcnn.config import ReportConfig
 from distcnn.errors import ColumnMissing, FileBroken, StoreError
 from distcnn.evaluation.data import EvaluationData
 from distcnn.events import Advanced, Listener, StageStarted
+from distcnn.location import Address, Location
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store
 from distcnn.survey.split import TEST, assign_split
@@ -136,8 +136,8 @@ def read_sample(
     names = tuple(str(name) for name in store.coordinate("label"))
     if survey is not None and survey.stars != store.stars:
         raise StoreError(
-            f"{store.path} has {store.stars} stars",
-            expected=f"{survey.stars}, as in {survey.path}",
+            f"{store.location} has {store.stars} stars",
+            expected=f"{survey.stars}, as in {survey.location}",
             cure="Name the survey that these predictions were made from.",
         )
     truth = _read_truth(data.truth, names) if data.truth else None
@@ -211,7 +211,7 @@ class _Joiner:
         block = self.survey.read(region, (*key.names, "label", "label_error"))
         if key.differing(block, rows).size:
             raise StoreError(
-                f"region {region.name} holds other stars than {self.survey.path}",
+                f"region {region.name} holds other stars than {self.survey.location}",
                 cure="Name the survey that these predictions were made from.",
             )
         return block
@@ -251,9 +251,10 @@ class _Joiner:
         return label
 
 
-def _read_truth(path: Path, names: tuple[str, ...]) -> "pd.DataFrame":
+def _read_truth(path: Address, names: tuple[str, ...]) -> "pd.DataFrame":
     try:
-        table = pd.read_parquet(path)
+        with Location.parse(path).local_copy() as file:
+            table = pd.read_parquet(file)
     except (OSError, ValueError) as error:
         raise FileBroken(f"{path} cannot be read ({error})", expected="a parquet table") from None
     for column in ("source_id", "trouble"):

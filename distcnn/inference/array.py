@@ -9,7 +9,6 @@ die at any moment; begun again, it computes what nobody has stored.
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -36,6 +35,7 @@ from distcnn.inference.prediction_store import (
 )
 from distcnn.inference.region import WorkerFunctions
 from distcnn.inference.summary import RunSummary
+from distcnn.location import Address, Location
 from distcnn.model import Package
 from distcnn.survey import Region, RegionResult, Share, Store, stored_regions
 
@@ -69,9 +69,9 @@ class ShareSummary:
 
 
 def predict_share(
-    package: Path,
-    survey: Path,
-    predictions: Path,
+    package: Address,
+    survey: Address,
+    predictions: Address,
     config: PredictConfig,
     *,
     share: Share,
@@ -90,10 +90,11 @@ def predict_share(
     start = perf_counter()
     opened, source = Package.load(package), Store.open(survey, "survey")
     there = ExpectedWorkers(executor.workers)
-    plan = plan_opened(opened, source, predictions, config, lambda: there, share=share)
+    place = Location.parse(predictions)
+    plan = plan_opened(opened, source, place, config, lambda: there, share=share)
     plan.check()
     requested = dict(plan.fingerprint)
-    store = create_or_await(opened, source, predictions, config, requested)
+    store = create_or_await(opened, source, place, config, requested)
     with open_share(share, store, requested) as (done, begin_ledger):
         mine = list(share.of(store.regions()))
         waiting = [region for region in mine if region.name not in done]
@@ -111,6 +112,7 @@ def predict_share(
             run = with_engine(functions, run, store, None, executor=executor, listener=listener)
             recorder = Recorder(begin_ledger(), listener, note=totals.add)
             compute_all(functions, run, waiting, executor, recorder, attempts=config.attempts)
+            recorder.ledger.flush()
             listener(StageEnded(STAGE, totals.counts))
         else:
             listener(Notice(f"element {share} has all of its regions; nothing to do"))

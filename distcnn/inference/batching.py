@@ -78,7 +78,7 @@ class WorkerNeeds:
         """For the variables ``names`` of a survey; ``results``: bytes of a region's results."""
         widths = {name: int(np.prod(survey.shape(name)[1:])) for name in names}
         return cls(
-            weights=sum((package.location / name).size() for name in package.manifest.files),
+            weights=package.file_sizes(),
             inputs=sum(widths.values()),
             stored=sum(width * survey.itemsize(name) for name, width in widths.items()),
             results=results,

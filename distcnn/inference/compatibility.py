@@ -28,7 +28,7 @@ def check_compatible(spec: InputSpec, survey: Store) -> list[str]:
     """
     if not survey.attrs.get("complete"):
         raise StoreError(
-            f"{survey.path.name} is not complete",
+            f"{survey.location.name} is not complete",
             expected="a survey whose ingest has ended",
             cure="Run the same ingest command again: it goes on where it stopped.",
         )
@@ -49,7 +49,7 @@ def _check_spectra(spec: InputSpec, survey: Store) -> None:
     found = grid_digest(wavelength)
     if found != spec.wavelength_digest:
         raise PackageError(
-            f"{survey.path.name} has {wavelength.size} pixels from {wavelength[0]:g} to "
+            f"{survey.location.name} has {wavelength.size} pixels from {wavelength[0]:g} to "
             f"{wavelength[-1]:g} (grid {found[:12]})",
             expected=f"the {spec.pixels} pixels of grid {spec.wavelength_digest[:12]}",
             cure=_INGEST,
@@ -75,7 +75,7 @@ def check_conditions(
     refused = [name for name in differing if name not in accept]
     if refused:
         raise PackageError(
-            f"{survey.path.name} has {_listed({name: found[name] for name in refused})}",
+            f"{survey.location.name} has {_listed({name: found[name] for name in refused})}",
             expected=f"{_listed({name: differing[name] for name in refused})}, as in training",
             cure=f"{_INGEST} To predict all the same: --set "
             f"'predict.accept=[{', '.join([*accept, *refused])}]'.",
@@ -107,7 +107,7 @@ def _check_coefficients(spec: InputSpec, survey: Store) -> None:
         found = survey.shape("xp")[1]
         if found != spec.coefficients:
             raise PackageError(
-                f"{survey.path.name} has {found} XP coefficients",
+                f"{survey.location.name} has {found} XP coefficients",
                 expected=f"{spec.coefficients}, as in training",
                 cure=_INGEST,
             )
@@ -118,7 +118,7 @@ def _check_bands(spec: InputSpec, survey: Store) -> None:
         known = band_names(survey)
         if not set(spec.bands) <= set(known):
             raise PackageError(
-                f"{survey.path.name} has the bands {', '.join(known)}",
+                f"{survey.location.name} has the bands {', '.join(known)}",
                 expected=f"{', '.join(spec.bands)}, as in training",
                 cure=_INGEST,
             )

@@ -1,8 +1,8 @@
 """Plan: what a run would do, in numbers, before it does anything."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from distcnn.inference.prediction_store import (
     has_engine,
     regions_of,
 )
-from distcnn.location import Location
+from distcnn.location import Address, Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pairs
 from distcnn.schema import LABEL, NAME, NAME_BYTES, PAIR, PREDICTION_VARIABLES
@@ -36,9 +36,9 @@ class Plan:
     ``stars_asked``: of the regions that count here.
     """
 
-    package: Path
-    survey: Path
-    predictions: Path
+    package: Location
+    survey: Location
+    predictions: Location
     stars: int
     labels: tuple[str, ...]
     regions: int
@@ -129,7 +129,7 @@ class Plan:
         yield "reads", format_bytes(self.bytes_to_read)
         yield (
             "writes",
-            f"{format_bytes(self.bytes_to_write)} at most; {format_bytes(self.disk_free)} free",
+            f"{format_bytes(self.bytes_to_write)} at most; {_free(self.disk_free)}",
         )
         there = f", {format_bytes(self.worker_memory)} there" if self.worker_memory else ""
         yield (
@@ -144,9 +144,9 @@ class Plan:
 
 
 def plan(
-    package: Path,
-    survey: Path,
-    predictions: Path,
+    package: Address,
+    survey: Address,
+    predictions: Address,
     config: PredictConfig,
     expect: Callable[[], ExpectedWorkers] = ExpectedWorkers,
     *,
@@ -164,13 +164,14 @@ def plan(
     FingerprintMismatch : the prediction store was begun from other input or settings.
     """
     opened, source = Package.load(package), Store.open(survey, "survey")
-    return plan_opened(opened, source, predictions, config, expect, share=share)
+    place = Location.parse(predictions)
+    return plan_opened(opened, source, place, config, expect, share=share)
 
 
 def plan_opened(
     package: Package,
     survey: Store,
-    predictions: Path,
+    predictions: Location,
     config: PredictConfig,
     expect: Callable[[], ExpectedWorkers],
     *,
@@ -193,8 +194,8 @@ def plan_opened(
     begun = bool(done) or (share is not None and has_engine(predictions))
     batching = _batching(needs, config, workers, predictions if begun else None)
     return Plan(
-        package=package.path,
-        survey=survey.path,
+        package=package.location,
+        survey=survey.location,
         predictions=predictions,
         stars=survey.stars,
         labels=tuple(package.labels),
@@ -204,7 +205,7 @@ def plan_opened(
         stars_waiting=waiting,
         bytes_to_read=_bytes_to_read(package, survey, waiting),
         bytes_to_write=waiting * per_star,
-        disk_free=Location.parse(predictions).free_bytes(),
+        disk_free=predictions.free_bytes(),
         workers=workers.count,
         memory_needed=needs.on_cpu(batching),
         memory_allowed=config.worker_memory,
@@ -220,8 +221,12 @@ def plan_opened(
     )
 
 
+def _free(room: int) -> str:
+    return "as much as the store takes" if room == sys.maxsize else f"{format_bytes(room)} free"
+
+
 def _batching(
-    needs: WorkerNeeds, config: PredictConfig, workers: ExpectedWorkers, begun: Path | None
+    needs: WorkerNeeds, config: PredictConfig, workers: ExpectedWorkers, begun: Location | None
 ) -> Batching:
     """What a store in which something is stored was begun with, or else what fits."""
     if begun is not None:

@@ -25,7 +25,6 @@ from distcnn.events import (
     silent,
 )
 from distcnn.executor import Executor, ExpectedWorkers
-from distcnn.files import atomic_write
 from distcnn.inference.batching import Batching
 from distcnn.inference.compute import RegionTask
 from distcnn.inference.engines import ParityTolerance
@@ -44,6 +43,7 @@ from distcnn.inference.region import (
     start_worker,
 )
 from distcnn.inference.summary import RunSummary, dead_letters
+from distcnn.location import Address, Location
 from distcnn.model import Package
 from distcnn.survey import Ledger, Region, RegionResult, Store
 
@@ -59,7 +59,7 @@ class PredictSummary:
     in units of a label's error; ``batch``: smallest batch used.
     """
 
-    predictions: Path
+    predictions: Path | Location
     stars: int
     failed: int
     seconds: float
@@ -84,9 +84,9 @@ class PredictSummary:
 
 
 def predict(
-    package: Path,
-    survey: Path,
-    predictions: Path,
+    package: Address,
+    survey: Address,
+    predictions: Address,
     config: PredictConfig,
     *,
     executor: Executor,
@@ -108,16 +108,17 @@ def predict(
     start = perf_counter()
     opened, source = Package.load(package), Store.open(survey, "survey")
     there = ExpectedWorkers(executor.workers)
-    plan = plan_opened(opened, source, predictions, config, lambda: there)
+    place = Location.parse(predictions)
+    plan = plan_opened(opened, source, place, config, lambda: there)
     plan.check()
     fingerprint = dict(plan.fingerprint)
-    with open_prediction_store(opened, source, predictions, config, fingerprint) as found:
+    with open_prediction_store(opened, source, place, config, fingerprint) as found:
         store, ledger, merged = found
         if plan.batching != Batching.of_store(store):
             store.annotate({"batching": plan.batching.to_json()})
         complete = store.attrs.get("complete") and not plan.waiting
         if complete:
-            listener(Notice(f"{predictions.name} is complete already; nothing to do"))
+            listener(Notice(f"{place.name} is complete already; nothing to do"))
         else:
             announce(plan, listener)
             run = open_run(opened, source, store, config, plan.batching)
@@ -176,7 +177,7 @@ def package_key(package: Package, config: PredictConfig, chosen: str = "") -> Pa
     )
 
 
-def table_of_engines(package: Path, config: PredictConfig) -> str:
+def table_of_engines(package: Address, config: PredictConfig) -> str:
     """Try the engines of this machine on the package's fixtures, repeated to a batch.
 
     Raises
@@ -290,9 +291,10 @@ class Recorder:
 
 
 def _finish(store: Store, ledger: Ledger, totals: RunSummary, listener: Listener) -> None:
+    ledger.flush()
     store.location.remove_drafts()
     letters = dead_letters(ledger, totals.with_failures)
-    write_dead_letters(store.private.local_path / DEAD_LETTERS, letters)
+    write_dead_letters(store.private / DEAD_LETTERS, letters)
     used = {"parity": totals.parity, "used": sorted(totals.engines)}
     counts = {**totals.counts, "flagged": totals.stars_per_flag}
     engine = {**store.attrs["engine"], **used}
@@ -300,15 +302,15 @@ def _finish(store: Store, ledger: Ledger, totals: RunSummary, listener: Listener
     listener(StageEnded(STAGE, totals.counts))
 
 
-def write_dead_letters(path: Path, letters: Iterable[str]) -> None:
+def write_dead_letters(place: Location, letters: Iterable[str]) -> None:
     """Put the list of failed stars in its place, whole or not at all."""
-    with atomic_write(path) as draft, draft.open("w", encoding="utf-8") as stream:
+    with place.new_file() as draft, draft.open("w", encoding="utf-8") as stream:
         stream.writelines(letters)
 
 
 def _summary(store: Store, totals: RunSummary, plan: Plan, seconds: float) -> PredictSummary:
     return PredictSummary(
-        predictions=store.path,
+        predictions=store.location.outer,
         stars=totals.stars,
         failed=totals.failed,
         seconds=seconds,

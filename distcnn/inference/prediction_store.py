@@ -6,7 +6,6 @@ survey, by which package and how; another fingerprint is an error, never a mixtu
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -16,10 +15,9 @@ import torch
 from distcnn import __version__
 from distcnn.config import PredictConfig
 from distcnn.errors import LockHeld, StoreBusy, StoreError
-from distcnn.files import FileLock
 from distcnn.inference.compatibility import survey_digest
 from distcnn.labels import ATTRIBUTE, label_info
-from distcnn.location import Location
+from distcnn.location import Address, Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pair_names
 from distcnn.quality import Quality
@@ -80,7 +78,9 @@ _SETTINGS_OF_VERSION_1 = ("engine", "precision", "batch", "gpu_batch")
 """Stores of the first version, a list of those kept: compared as they were, so they resume."""
 
 
-def fingerprint(package: Package, survey: Store, config: PredictConfig, predictions: Path) -> Attrs:
+def fingerprint(
+    package: Package, survey: Store, config: PredictConfig, predictions: Location
+) -> Attrs:
     """Everything that decides the values of the result, as the store at ``predictions`` put it.
 
     Raises
@@ -101,16 +101,16 @@ def fingerprint(package: Package, survey: Store, config: PredictConfig, predicti
     }
 
 
-def _fingerprint_version(predictions: Path) -> int:
+def _fingerprint_version(predictions: Location) -> int:
     """That of the store there, or the present one where nothing was begun."""
-    if not Location.parse(predictions).exists():
+    if not predictions.exists():
         return FINGERPRINT_VERSION
     found = Store.open(predictions, "predictions").attrs.get("fingerprint", {})
     return int(found.get("version", 1))
 
 
 def layout(
-    package: Package, survey: Store, predictions: Path, config: PredictConfig, requested: Attrs
+    package: Package, survey: Store, predictions: Location, config: PredictConfig, requested: Attrs
 ) -> Layout:
     """The prediction store of a survey: one row per star, in the survey's order and shards."""
     labels, pairs = np.array(package.labels), np.array(pair_names(package.labels), dtype=str)
@@ -192,12 +192,11 @@ def _attrs(package: Package, survey: Store, config: PredictConfig) -> Attrs:
     }
 
 
-def provenance(package: Package, survey: Store, predictions: Path, requested: Attrs) -> Attrs:
+def provenance(package: Package, survey: Store, predictions: Location, requested: Attrs) -> Attrs:
     """Package and survey: digests, and paths relative to the prediction store."""
-    base = Location.parse(predictions)
     sources = {"package": package.location, "survey": survey.location}
     found: Attrs = {
-        name: {"path": source.relative_to(base), "digest": requested[name]}
+        name: {"path": source.relative_to(predictions), "digest": requested[name]}
         for name, source in sources.items()
     }
     found["survey"]["name"] = survey.attrs.get("survey")
@@ -219,7 +218,7 @@ def _limits(quality: Quality) -> dict[str, list[float | None]]:
     }
 
 
-def finished_regions(predictions: Path, requested: Attrs) -> Mapping[str, Attrs]:
+def finished_regions(predictions: Location, requested: Attrs) -> Mapping[str, Attrs]:
     """Ledger lines of the regions that are done; none if nothing was begun. Changes nothing.
 
     Raises
@@ -227,7 +226,7 @@ def finished_regions(predictions: Path, requested: Attrs) -> Mapping[str, Attrs]
     FingerprintMismatch : the store was begun from another survey or package, or otherwise.
     StoreError : the path holds something else.
     """
-    if not Location.parse(predictions).exists():
+    if not predictions.exists():
         return {}
     store = Store.open(predictions, "predictions")
     done = stored_regions(store)
@@ -236,9 +235,9 @@ def finished_regions(predictions: Path, requested: Attrs) -> Mapping[str, Attrs]
     return done
 
 
-def has_engine(predictions: Path) -> bool:
+def has_engine(predictions: Location) -> bool:
     """Whether the engine and the batches of the store there are chosen."""
-    if not Location.parse(predictions).exists():
+    if not predictions.exists():
         return False
     return bool(Store.open(predictions, "predictions").attrs["engine"].get("candidate"))
 
@@ -255,14 +254,15 @@ def _check_begun(store: Store, requested: Attrs) -> None:
     )
 
 
-def discard_unfinished(predictions: Path) -> None:
+def discard_unfinished(predictions: Address) -> None:
     """Remove a prediction store that is not finished; a finished one stays.
 
     Raises
     ------
     StoreError : another run writes to it, or the path holds something else.
     """
-    if not Location.parse(predictions).exists():
+    predictions = Location.parse(predictions)
+    if not predictions.exists():
         return
     store = Store.open(predictions, "predictions")
     if not store.attrs.get("complete"):
@@ -272,7 +272,7 @@ def discard_unfinished(predictions: Path) -> None:
 
 @contextmanager
 def open_prediction_store(
-    package: Package, survey: Store, predictions: Path, config: PredictConfig, requested: Attrs
+    package: Package, survey: Store, predictions: Location, config: PredictConfig, requested: Attrs
 ) -> Iterator[tuple[Store, Ledger, int]]:
     """The prediction store and its ledger, locked; ``requested``: the fingerprint.
 
@@ -283,9 +283,9 @@ def open_prediction_store(
     FingerprintMismatch : the store was begun from another survey or package, or otherwise.
     StoreError : another run writes to it, or the disk refuses.
     """
-    if Location.parse(predictions).exists():
+    if predictions.exists():
         _discard_empty(predictions, requested)
-    if Location.parse(predictions).exists():
+    if predictions.exists():
         store = Store.open(predictions, "predictions")
         _check_begun(store, requested)
     else:
@@ -298,9 +298,10 @@ def open_prediction_store(
             store.annotate(attrs)  # package or survey were moved since
         store.location.remove_drafts()
         yield store, ledger, merged
+        ledger.flush()
 
 
-def _discard_empty(predictions: Path, requested: Attrs) -> None:
+def _discard_empty(predictions: Location, requested: Attrs) -> None:
     """Remove a store of another fingerprint in which nothing was stored."""
     store = Store.open(predictions, "predictions")
     same = store.attrs.get("fingerprint", {}) == requested
@@ -337,14 +338,13 @@ def open_share(
     ------
     StoreBusy : such a run writes to the store, or this element is at work already.
     """
-    folder = store.private.local_path
     try:
-        lock = FileLock.acquire(folder / LOCK, shared=True, claim=False)
+        lock = (store.private / LOCK).lock(shared=True, claim=False)
     except LockHeld as held:
         raise _busy(f"{store.location.name} is being written by a whole run", held) from None
     with lock:
         try:
-            own = FileLock.acquire(folder / f"lock.{share.name}", claim=False)
+            own = (store.private / f"lock.{share.name}").lock(claim=False)
         except LockHeld as held:
             raise _busy(f"element {share} is at work already", held) from None
         try:
@@ -354,7 +354,7 @@ def open_share(
 
 
 def create_or_await(
-    package: Package, survey: Store, predictions: Path, config: PredictConfig, requested: Attrs
+    package: Package, survey: Store, predictions: Location, config: PredictConfig, requested: Attrs
 ) -> Store:
     """The prediction store, made by the first element that comes.
 
@@ -364,8 +364,8 @@ def create_or_await(
     LockHeld : whoever makes it does not come to an end.
     StoreError : the disk refuses.
     """
-    location, deadline = Location.parse(predictions), monotonic() + CREATION_TIMEOUT_S
-    while not location.exists():
+    deadline = monotonic() + CREATION_TIMEOUT_S
+    while not predictions.exists():
         try:
             create_store(predictions, layout(package, survey, predictions, config, requested))
         except LockHeld:
@@ -373,7 +373,7 @@ def create_or_await(
                 raise
             sleep(POLL_S)
         except StoreError:
-            if not location.exists():  # else another element was faster
+            if not predictions.exists():  # else another element was faster
                 raise
     store = Store.open(predictions, "predictions")
     _check_begun(store, requested)
@@ -390,7 +390,7 @@ def begin_once(store: Store, begin: Callable[[Store], None]) -> Store:
     deadline = monotonic() + BEGIN_TIMEOUT_S
     while not store.attrs["engine"].get("candidate"):
         try:
-            lock = FileLock.acquire(store.private.local_path / BEGIN_LOCK)
+            lock = (store.private / BEGIN_LOCK).lock()
         except LockHeld:
             if monotonic() > deadline:
                 raise

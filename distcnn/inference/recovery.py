@@ -8,7 +8,7 @@ region is computed without them. No star is lost, and every failed one has its r
 from collections.abc import Callable
 from functools import partial
 
-from distcnn.errors import ClusterError, DistcnnError, StoreCorrupt
+from distcnn.errors import ClusterError, DistcnnError, PlaceUnreachable, StoreCorrupt
 from distcnn.events import Listener, Notice
 from distcnn.executor import Executor, TaskResult
 from distcnn.inference.compute import RegionTask, blocks
@@ -28,7 +28,7 @@ def is_fatal(error: BaseException) -> bool:
     # The root class stands for an error that could not be pickled by its worker: it may have
     # been anything, so it is treated as a failure of some stars.
     known = isinstance(error, DistcnnError) and type(error) is not DistcnnError
-    return known and not isinstance(error, StoreCorrupt | ClusterError)
+    return known and not isinstance(error, StoreCorrupt | ClusterError | PlaceUnreachable)
 
 
 def isolate_failures(
@@ -59,7 +59,8 @@ def isolate_failures(
 
 
 def _raise_if_fatal(error: BaseException) -> None:
-    if is_fatal(error) or isinstance(error, StoreCorrupt):
+    # A store that cannot be reached is no star's fault.
+    if is_fatal(error) or isinstance(error, StoreCorrupt | PlaceUnreachable):
         raise error
 
 

@@ -27,7 +27,7 @@ from distcnn.inference.predict import package_key
 from distcnn.inference.prediction_store import DEAD_LETTERS
 from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED
 from distcnn.inference.summary import dead_letters
-from distcnn.location import Location
+from distcnn.location import Address, Location
 from distcnn.model import Package
 from distcnn.schema import Status
 from distcnn.survey import LEDGER, Ledger, Region, RegionResult, Store
@@ -44,7 +44,7 @@ CORRELATION_ROUNDING = 2.0**-11
 class VerifySummary:
     """What was compared. ``identical``: stars of the ``recomputed`` that are equal to the bit."""
 
-    predictions: Path
+    predictions: Path | Location
     stars: int
     regions: int
     failed: int
@@ -61,11 +61,11 @@ class VerifySummary:
 
 
 def verify(
-    predictions: Path,
+    predictions: Address,
     config: PredictConfig,
     listener: Listener = silent,
-    package: Path | None = None,
-    survey: Path | None = None,
+    package: Address | None = None,
+    survey: Address | None = None,
 ) -> VerifySummary:
     """Check a finished prediction store.
 
@@ -184,7 +184,7 @@ class _Verification:
         if not self.store.attrs.get("complete"):
             return
         listed, recorded, same = 0, 0, True
-        lines = _lines(self.store.private.local_path / DEAD_LETTERS)
+        lines = _lines(self.store.private / DEAD_LETTERS)
         for line, letter in zip_longest(lines, dead_letters(self.ledger, self.with_failures)):
             listed += line is not None
             recorded += letter is not None
@@ -195,12 +195,15 @@ class _Verification:
             )
 
     def opened(
-        self, what: str, given: Path | None, open_at: Callable[[Location], Opened]
+        self, what: str, given: Address | None, open_at: Callable[[Location], Opened]
     ) -> Opened | None:
         """The survey or package, where it was given or where the store says; None = unusable."""
-        address = str(given.absolute()) if given else self.store.attrs[what]["path"]
+        if given is not None:
+            place = Location.parse(given)
+        else:
+            place = self.store.location.resolve(self.store.attrs[what]["path"])
         try:
-            return open_at(self.store.location.resolve(address))
+            return open_at(place)
         except (StoreError, PackageError) as error:
             self.differences.append(f"the {what} cannot be used: {error.problem} (give its path)")
             return None
@@ -235,7 +238,7 @@ class _Verification:
         if package.digest == recorded:
             return True
         self.differences.append(
-            f"the package at {package.path.name} has the digest {package.digest[:12]}, the "
+            f"the package at {package.location.name} has the digest {package.digest[:12]}, the "
             f"predictions were made with {recorded[:12]}"
         )
         return False
@@ -303,7 +306,7 @@ class _Verification:
         more = len(self.differences) - MAX_DIFFERENCES_SHOWN
         rest = f"\n  and {more} more" if more > 0 else ""
         raise VerificationFailed(
-            f"{self.store.path} has {len(self.differences)} differences:\n{shown}{rest}\n",
+            f"{self.store.location} has {len(self.differences)} differences:\n{shown}{rest}\n",
             cure="Run the same predict command again if it did not end; otherwise restore what "
             "changed from a copy, or predict to another path.",
         )
@@ -311,7 +314,7 @@ class _Verification:
     def summary(self, seconds: float) -> VerifySummary:
         """The counts, for a store without differences."""
         return VerifySummary(
-            predictions=self.store.path,
+            predictions=self.store.location.outer,
             stars=self.store.stars,
             regions=self.checked,
             failed=self.failed,
@@ -321,9 +324,9 @@ class _Verification:
         )
 
 
-def _lines(path: Path) -> Iterator[str]:
-    if path.exists():
-        with path.open(encoding="utf-8") as stream:
+def _lines(place: Location) -> Iterator[str]:
+    if place.exists():
+        with place.local_copy() as path, path.open(encoding="utf-8") as stream:
             yield from stream
 
 

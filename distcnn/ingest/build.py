@@ -48,7 +48,7 @@ from distcnn.ingest.staging.columns import FileFailure, Part, to_lines
 from distcnn.ingest.staging.flux_unit import stored_flux_unit
 from distcnn.ingest.staging.part import PartRecord, make_part
 from distcnn.labels import ATTRIBUTE, described
-from distcnn.location import Location
+from distcnn.location import Address, LocalLocation, Location
 from distcnn.schema import Reason
 from distcnn.survey import Ledger, Region, Store, create_store, float_dtype, tile
 
@@ -83,7 +83,7 @@ class IngestSummary:
 
 def build_survey(
     archive: Path,
-    survey: Path,
+    survey: Address,
     config: IngestConfig,
     *,
     executor: Executor,
@@ -99,10 +99,10 @@ def build_survey(
     """
     begun = time.monotonic()
     plan = plan_ingest(archive, survey, config, listener)
-    if Location.parse(survey).exists():
+    if _is_made(plan):
         return _already_there(plan, begun)
-    with _alone(plan.staging_folder):
-        if Location.parse(survey).exists():  # by an ingest that has ended just now
+    with _alone(plan.survey):
+        if _is_made(plan):  # by an ingest that has ended just now
             return _already_there(plan, begun)
         parts, quarantined = _make_parts(plan, executor)
         parts, duplicates = _without_duplicates(plan, parts)
@@ -112,9 +112,16 @@ def build_survey(
         return _finish(plan, store, parts, quarantined, begun)
 
 
+def _is_made(plan: IngestPlan) -> bool:
+    """Whether the survey is there; one that is not complete only if it is not being made there."""
+    if not plan.survey.exists():
+        return False
+    return plan.draft != plan.survey or bool(Store.open(plan.survey).attrs.get("complete"))
+
+
 @contextmanager
-def _alone(staging: Path) -> Iterator[None]:
-    """The folder, made if it is not there, is this ingest's alone while the block runs.
+def _alone(survey: Location) -> Iterator[None]:
+    """The survey, and the folder of work on it, are this ingest's alone while the block runs.
 
     Raises
     ------
@@ -122,7 +129,9 @@ def _alone(staging: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(locked_folder(staging))
+            stack.enter_context(locked_folder(staging_folder(survey)))
+            if not isinstance(survey, LocalLocation):
+                stack.enter_context((survey.parent / f".{survey.name}.ingest").lock())
         except LockHeld as held:
             raise StoreError(
                 f"another ingest makes this survey: {held.problem}",
@@ -190,7 +199,7 @@ def _mended(plan: IngestPlan, ledger: Ledger) -> set[str]:
     if "labels" in mended:  # every part holds labels
         mended = set(ledger.done)
     if mended:
-        shutil.rmtree(plan.draft, ignore_errors=True)
+        plan.draft.remove()
     return mended
 
 
@@ -260,17 +269,21 @@ def _begin_again(plan: IngestPlan) -> str:
     )
 
 
-def discard_unfinished(survey: Path) -> None:
+def discard_unfinished(survey: Address) -> None:
     """Remove what an ingest to ``survey`` has left unfinished; a finished survey stays.
 
     Raises
     ------
     StoreError : another ingest works there.
     """
-    staging = staging_folder(survey)
-    if staging.is_dir():
-        with _alone(staging):
-            empty_folder(staging)
+    place, staging = Location.parse(survey), staging_folder(survey)
+    begun = not isinstance(place, LocalLocation) and place.exists()
+    if not (staging.is_dir() or begun):
+        return
+    with _alone(place):
+        empty_folder(staging)
+        if begun and not Store.open(place).attrs.get("complete"):
+            place.remove()
 
 
 def _stage_labels(plan: IngestPlan, ledger: Ledger) -> Path | None:
@@ -409,7 +422,7 @@ def _own_labels(config: IngestConfig) -> dict[str, Any]:
 class ShardTask:
     """One region of the survey and the kept rows of parts that make it up."""
 
-    survey: Path
+    survey: str
     region: Region
     slices: tuple[RowSlice, ...]
 
@@ -430,12 +443,16 @@ def _fill_shards(
     regions = tile(store.stars, shard=store.shard_stars)
     done = sum(region.size for region in regions if region.name in ledger.done)
     waiting = (region for region in regions if region.name not in ledger.done)
-    tasks = (ShardTask(store.path, r, row_slices(plan.parts_folder, kept, r)) for r in waiting)
+    tasks = (
+        ShardTask(store.location.address, r, row_slices(plan.parts_folder, kept, r))
+        for r in waiting
+    )
     plan.listener(StageStarted(WRITE, store.stars, "stars", done))
     for result in executor(fill_shard, tasks):
         region = result.task.region
         ledger.record(region.name, result.unwrap())
         plan.listener(Advanced(WRITE, region.size, region.name))
+    ledger.flush()
 
 
 def _finish(
@@ -460,12 +477,11 @@ def _finish(
         # The key of surveys from before the name "quarantined by kind"; they must stay readable.
         "put_aside": {kind: number for kind, number in quarantined.items() if number},
         "special_values": dict(sorted(special.items())),
-        "reasons": write_quarantine(
-            store.private.local_path / "quarantine.parquet", lists, plan.archive
-        ),
+        "reasons": write_quarantine(store.private / "quarantine.parquet", lists, plan.archive),
     }
     store.annotate({"counts": counts, "complete": True})
-    store.location.move_to(Location.parse(plan.survey))
+    if store.location != plan.survey:
+        store.location.move_to(plan.survey)
     shutil.rmtree(plan.staging_folder)
     return _summary(plan, counts, begun)
 

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 
 from distcnn.arrays import Array
 from distcnn.config import GridConfig, IngestConfig
-from distcnn.files import atomic_write
 from distcnn.ingest.plan import further_scalars
 from distcnn.ingest.readers.base import XP_COEFFICIENTS, Rejected
 from distcnn.ingest.staging.columns import Part, to_lines
 from distcnn.ingest.staging.part import PartRecord
 from distcnn.labels import label_info
+from distcnn.location import Location
 from distcnn.schema import (
     BAND,
     COEFFICIENT,
@@ -276,7 +276,7 @@ _ROWS_AT_ONCE = 20_000
 SCHEMA = pa.schema([(n, pa.string()) for n in _TEXTS] + [(n, pa.int64()) for n in _NUMBERS])
 
 
-def write_quarantine(path: Path, lists: Iterable[Path], archive: Path) -> dict[str, int]:
+def write_quarantine(place: Location, lists: Iterable[Path], archive: Path) -> dict[str, int]:
     """Join lists of rejected rows (JSON lines) to one table; files are named within the archive.
 
     Returns the number of rows by reason. Streams: the lists may be long. A file that cannot be
@@ -284,7 +284,7 @@ def write_quarantine(path: Path, lists: Iterable[Path], archive: Path) -> dict[s
     """
     reasons: dict[str, int] = {}
     unusable: set[tuple[str, str]] = set()
-    with atomic_write(path) as draft, pq.ParquetWriter(draft, SCHEMA) as writer:
+    with place.new_file() as draft, pq.ParquetWriter(draft, SCHEMA) as writer:
         for batch in _batches(lists):
             rows = [row for row in batch if not _is_repeated(row, unusable)]
             for row in rows:

@@ -26,6 +26,7 @@ from distcnn.ingest.readers import Kind, Reader, ReadRequest, SpectraReader, mak
 from distcnn.ingest.readers.formats.containers import is_zip
 from distcnn.ingest.selection import ArchiveTree, find_files
 from distcnn.ingest.unlabelled import why_unlabelled
+from distcnn.location import Address, LocalLocation, Location, work_folder
 from distcnn.schema import STAR, SURVEY_VARIABLES
 
 _KINDS: tuple[Kind, ...] = ("spectra", "source", "xp", "labels")
@@ -120,9 +121,9 @@ def _check_scalars(config: IngestConfig) -> None:
                 )
 
 
-def staging_folder(survey: Path) -> Path:
-    """The folder of all that an ingest to ``survey`` has not finished."""
-    return survey.with_name(f"{survey.name}.partial")
+def staging_folder(survey: Address) -> Path:
+    """The folder of all that an ingest to ``survey`` has not finished: see ``work_folder``."""
+    return work_folder(Location.parse(survey))
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class IngestPlan:
     """What is to be made from what; ``content_hashes`` name the contents of the files."""
 
     archive: Path
-    survey: Path
+    survey: Location
     config: IngestConfig
     files: Mapping[Kind, Sequence[Path]]
     content_hashes: Mapping[str, str]
@@ -154,9 +155,15 @@ class IngestPlan:
         return self.staging_folder / "parts"
 
     @property
-    def draft(self) -> Path:
-        """The survey while it is being written."""
-        return self.staging_folder / "survey.zarr"
+    def draft(self) -> Location:
+        """The survey while it is being written.
+
+        In an object store nothing can be moved, so there it is in its place from the beginning;
+        that it is not complete keeps all others from it.
+        """
+        if isinstance(self.survey, LocalLocation):
+            return LocalLocation(self.staging_folder / "survey.zarr")
+        return self.survey
 
     @property
     def inputs(self) -> str:
@@ -252,7 +259,7 @@ class IngestPlan:
 
 
 def plan_ingest(
-    archive: Path, survey: Path, config: IngestConfig, listener: Listener
+    archive: Path, survey: Address, config: IngestConfig, listener: Listener
 ) -> IngestPlan:
     """Find the files and check that the configuration can be carried out.
 
@@ -298,7 +305,8 @@ def plan_ingest(
         listener(Notice(text, "warning"))
     every = sorted({path for paths in files.values() for path in paths})
     content_hashes = {relative_name(path, archive): content_hash(path) for path in every}
-    return IngestPlan(archive, survey, config, files, content_hashes, listener, unlabelled)
+    place = Location.parse(survey)
+    return IngestPlan(archive, place, config, files, content_hashes, listener, unlabelled)
 
 
 def _check_members(kind: Kind, section: FilesConfig, paths: Sequence[Path]) -> None:

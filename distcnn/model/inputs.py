@@ -73,7 +73,7 @@ class InputSpec:
         )
         if not any(width for name, width in spec.widths.items() if name != "snr"):
             raise TrainingError(
-                f"the network uses nothing that {store.path.name} holds",
+                f"the network uses nothing that {store.location.name} holds",
                 expected=f"one of {', '.join(sorted(has))}",
                 cure="Switch a branch of train.network on.",
             )
@@ -127,7 +127,7 @@ class InputSpec:
             met = store.coordinate("wavelength")
             if grid_digest(met) != self.wavelength_digest:
                 raise GridMismatch(
-                    f"{store.path.name} has {met.size} pixels from {met[0]:g} to {met[-1]:g}",
+                    f"{store.location.name} has {met.size} pixels from {met[0]:g} to {met[-1]:g}",
                     expected=f"the wavelength grid of the training survey ({self.pixels} pixels)",
                     cure="Ingest the archive with the settings of the training survey.",
                 )
@@ -319,14 +319,14 @@ def _labels(store: Store, wanted: Sequence[str] | None) -> tuple[str, ...]:
     if not known:
         why = store.attrs.get("unlabelled")
         raise TrainingError(
-            f"{store.path.name} has no labels" + (f": at its ingest {why}" if why else ""),
+            f"{store.location.name} has no labels" + (f": at its ingest {why}" if why else ""),
             expected="a survey ingested with a label table",
             cure="Put the label table into the archive folder, check ingest.labels, and ingest "
             "to another path.",
         )
     if unknown or not names:
         raise TrainingError(
-            f"{store.path.name} has no label {', '.join(unknown) or 'at all'}",
+            f"{store.location.name} has no label {', '.join(unknown) or 'at all'}",
             expected=f"labels among {', '.join(known) or 'those matched by ingest'}",
             cure="Correct train.labels, or ingest with a label table.",
         )

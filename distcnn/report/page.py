@@ -12,9 +12,9 @@ from distcnn.config import ReportConfig
 from distcnn.errors import StoreError
 from distcnn.evaluation import EvaluationData, evaluate
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
-from distcnn.files import atomic_write_text
 from distcnn.formatting import dotted
 from distcnn.labels import label_info, of_attributes, present
+from distcnn.location import Address, Location
 from distcnn.report.figures.registry import SECTIONS, FigureData, choose_figures
 from distcnn.report.figures.spectra import MASK_COLOURS
 from distcnn.report.figures.style import as_uri, style
@@ -38,8 +38,8 @@ class RenderedFigure:
 
 
 def write_report(
-    data: EvaluationData, folder: Path, config: ReportConfig, listener: Listener = silent
-) -> Path:
+    data: EvaluationData, folder: Address, config: ReportConfig, listener: Listener = silent
+) -> Path | Location:
     """Write ``index.html`` and ``metrics.json`` into ``folder``; returns the page's path.
 
     Raises
@@ -50,12 +50,12 @@ def write_report(
     """
     own = of_attributes(Store.open(data.predictions, "predictions").attrs)
     with present(own):
-        return _write_report(data, folder, config, listener)
+        return _write_report(data, Location.parse(folder), config, listener)
 
 
 def _write_report(
-    data: EvaluationData, folder: Path, config: ReportConfig, listener: Listener
-) -> Path:
+    data: EvaluationData, folder: Location, config: ReportConfig, listener: Listener
+) -> Path | Location:
     chosen = choose_figures(config.figures)
     numbers, sample = evaluate(data, config, listener)
     listener(StageStarted(STAGE, len(chosen), "figures"))
@@ -77,7 +77,7 @@ def _write_report(
     )
     _write(folder, {"index.html": page, "metrics.json": numbers.to_json()})
     listener(StageEnded(STAGE, {"stars": numbers.stars, "figures": len(drawn)}))
-    return folder / "index.html"
+    return (folder / "index.html").outer
 
 
 def render(data: FigureData, listener: Listener = silent) -> Iterator[RenderedFigure]:
@@ -133,12 +133,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _write(folder: Path, files: Mapping[str, str]) -> None:
+def _write(folder: Location, files: Mapping[str, str]) -> None:
     """Each file appears whole or not at all."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            atomic_write_text(folder / name, text)
+            (folder / name).write_bytes(text.encode())
     except OSError as error:
         raise StoreError(
             f"{folder} cannot be written ({error})", cure="Give another folder for the report."

@@ -13,6 +13,7 @@ from distcnn.location import Address, Location
 from distcnn.schema import NAME, Variable
 from distcnn.survey.layout import INT16_FILL, Coordinate, Layout
 from distcnn.survey.store import FORMATS, ON_DISK, PRIVATE, Store, settings
+from distcnn.survey.zarr_store import zarr_store_of
 
 
 def create_store(address: Address, layout: Layout) -> Store:
@@ -43,8 +44,8 @@ def _create(location: Location, layout: Layout) -> None:
         **layout.row_key.to_attrs(),
     }
     attrs["coordinates"] = " ".join([*names, *layout.row_key.names])
-    with settings():
-        group = zarr.create_group(location.zarr_store, zarr_format=3, attributes=attrs)
+    with settings(location):
+        group = zarr.create_group(zarr_store_of(location), zarr_format=3, attributes=attrs)
         for variable in layout.variables:
             _create_variable(group, variable, layout)
         for name, coordinate in layout.coordinates.items():
@@ -105,4 +106,4 @@ def _consolidate(location: Location) -> None:
         # Zarr warns that consolidated metadata is younger than the v3 specification, and of
         # our own folder beside the arrays.
         warnings.simplefilter("ignore", ZarrUserWarning)
-        zarr.consolidate_metadata(location.zarr_store)
+        zarr.consolidate_metadata(zarr_store_of(location))

@@ -13,7 +13,6 @@ hours. A line of text can be read with any tool, and a damaged byte costs one li
 """
 
 import json
-import os
 import re
 import zlib
 from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping, ValuesView
@@ -27,6 +26,7 @@ from distcnn.arrays import Array
 from distcnn.errors import FingerprintMismatch, StoreCorrupt, StoreError
 from distcnn.formatting import dotted
 from distcnn.location import Address, Location
+from distcnn.survey.ledger_lines import Lines, lines_at
 
 Facts = dict[str, Any]
 MAX_DIFFERENCES_NAMED = 3
@@ -59,12 +59,17 @@ class Ledger:
     """
 
     def __init__(
-        self, path: Path, fingerprint: dict[str, Any], done: "Entries | None" = None
+        self, lines: Lines, fingerprint: dict[str, Any], done: "Entries | None" = None
     ) -> None:
-        self.path = path
+        self._lines = lines
         self.fingerprint = fingerprint
-        self.done = Entries(path) if done is None else done
+        self.done = Entries(lines) if done is None else done
         self._end = 0  # of the last whole line that was read
+
+    @property
+    def path(self) -> Path:
+        """The file; raises for a ledger in an object store."""
+        return self._lines.path
 
     @classmethod
     def open(
@@ -88,22 +93,20 @@ class Ledger:
         FingerprintMismatch : the one there was begun from other input, settings or code.
         StoreCorrupt : a line other than the last is damaged.
         """
-        path = Location.parse(address).local_path
+        lines = lines_at(Location.parse(address))
         fingerprint = json.loads(json.dumps(fingerprint))
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            ledger = cls(path, fingerprint)
-            ledger._append({"fingerprint": fingerprint})
+        if not lines.exists():
+            ledger = cls(lines, fingerprint)
+            lines.begin(_line({"fingerprint": fingerprint}))
             return ledger
-        ledger = cls.read(path)
+        ledger = cls._of(lines)
         if not ledger.fingerprint or ledger._may_be_dropped(fingerprint, disposable):
-            path.unlink()
-            return cls.open(path, fingerprint)
-        begun = f"{path.parent} was begun"
+            lines.remove()
+            return cls.open(address, fingerprint)
+        begun = f"{lines.folder} was begun"
         check_fingerprint(ledger.fingerprint, fingerprint, begun=begun, cure=cure)
         # A process killed while appending leaves part of a line; cut it off before going on.
-        if ledger._end != path.stat().st_size:
-            os.truncate(path, ledger._end)
+        lines.cut(ledger._end)
         return ledger
 
     @classmethod
@@ -115,16 +118,19 @@ class Ledger:
         StoreError : there is none.
         StoreCorrupt : a line other than the last is damaged.
         """
-        path = Location.parse(address).local_path
+        return cls._of(lines_at(Location.parse(address)))
+
+    @classmethod
+    def _of(cls, lines: Lines) -> "Ledger":
         fingerprint: dict[str, Any] = {}
         places, end = LineIndex(), 0
-        for begin, text, stop in _whole_lines(path):
+        for begin, text, stop in _whole_lines(lines):
             if end:
                 places[_name_of(text)] = begin
             else:
                 fingerprint = json.loads(text).get("fingerprint", {})
             end = stop
-        ledger = cls(path, fingerprint, Entries(path, places))
+        ledger = cls(lines, fingerprint, Entries(lines, places))
         ledger._end = end
         return ledger
 
@@ -136,43 +142,41 @@ class Ledger:
         return all(name in disposable for name in self.done)
 
     def record(self, name: str, digest: str, **facts: Any) -> None:
-        """Note that the result of a task is stored; returns after the line is on disk."""
-        # No file: the line begins nothing, and appending says what is wrong.
-        place = self.path.stat().st_size if self.path.exists() else 0
-        self._append({"name": name, "digest": digest, **facts})
+        """Note that the result of a task is stored.
+
+        In a file the line is on disk afterwards; in an object store it follows within a second,
+        and ``flush`` waits for it.
+        """
+        place = self._lines.size()
+        self._lines.append(_line({"name": name, "digest": digest, **facts}))
         self.done.note(name, place)
 
     def absorb(self, other: "Ledger") -> int:
         """Take over what another ledger of the run has and this one lacks; returns how many tasks.
 
-        The other one may be removed afterwards: the lines are on disk.
+        The other one may be removed afterwards: the lines are where they survive this process.
         """
         new = (pair for pair in other.done.items() if pair[0] not in self.done)
         taken = 0
         while block := list(islice(new, LINES_AT_ONCE)):
-            place = self.path.stat().st_size
+            place = self._lines.size()
             lines = [_line({"name": name, **facts}) for name, facts in block]
-            self._write(b"".join(lines))
+            self._lines.append(b"".join(lines))
             for (name, _), line in zip(block, lines, strict=True):
                 self.done.note(name, place)
                 place += len(line)
             taken += len(block)
+        self.flush()
         return taken
 
-    def _append(self, entry: dict[str, Any]) -> None:
-        self._write(_line(entry))
+    def flush(self) -> None:
+        """Wait until every line is where it survives this process.
 
-    def _write(self, lines: bytes) -> None:
-        try:
-            with self.path.open("ab") as stream:
-                stream.write(lines)
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise StoreError(
-                f"{self.path} cannot be written ({error})",
-                cure="Free space, then run the same command again.",
-            ) from None
+        Raises
+        ------
+        PlaceError : the object store takes no more.
+        """
+        self._lines.flush()
 
 
 def check_fingerprint(
@@ -292,8 +296,8 @@ class Entries(Mapping[str, Facts]):
     StoreCorrupt : a line is no longer what it was.
     """
 
-    def __init__(self, path: Path, places: LineIndex | None = None) -> None:
-        self._path = path
+    def __init__(self, lines: Lines, places: LineIndex | None = None) -> None:
+        self._lines = lines
         self._places = LineIndex() if places is None else places
 
     def __getitem__(self, name: str) -> Facts:
@@ -343,17 +347,17 @@ class Entries(Mapping[str, Facts]):
 
     def _read(self, places: Iterable[int]) -> Iterator[tuple[str, Facts]]:
         try:
-            with self._path.open("rb") as stream:
+            with self._lines.open() as stream:
                 for place in places:
                     stream.seek(place)
                     yield self._entry(stream.readline())
         except OSError as error:
-            raise _unreadable(self._path, error) from None
+            raise _unreadable(self._lines, error) from None
 
     def _entry(self, line: bytes) -> tuple[str, Facts]:
         text = _checked(line.removesuffix(b"\n"))
         if text is None:
-            raise StoreCorrupt(f"{self._path} was changed while it was in use", cure=_CURE)
+            raise StoreCorrupt(f"{self._lines} was changed while it was in use", cure=_CURE)
         facts: Facts = json.loads(text)
         return facts.pop("name"), facts
 
@@ -372,7 +376,7 @@ class _Values(ValuesView[Facts]):
         return (facts for _, facts in self._mapping.pairs())
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[int, bytes, int]]:
+def _whole_lines(lines: Lines) -> Iterator[tuple[int, bytes, int]]:
     """Begin, text and end of every line up to one that is torn [bytes].
 
     Raises
@@ -382,12 +386,12 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, bytes, int]]:
     """
     begin, torn = 0, 0
     try:
-        with path.open("rb") as stream:
+        with lines.open() as stream:
             for number, line in enumerate(stream, 1):
                 if not line.endswith(b"\n"):
                     return
                 if torn:
-                    raise StoreCorrupt(f"{path}, line {torn} is damaged", cure=_CURE)
+                    raise StoreCorrupt(f"{lines}, line {torn} is damaged", cure=_CURE)
                 text, end = _checked(line[:-1]), begin + len(line)
                 if text is None:
                     torn = number
@@ -395,7 +399,7 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, bytes, int]]:
                     yield begin, text, end
                 begin = end
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(lines, error) from None
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:
@@ -418,6 +422,6 @@ def _checked(line: bytes) -> bytes | None:
     return text if check == b"%08x" % zlib.crc32(text) else None
 
 
-def _unreadable(path: Path, error: OSError) -> StoreError:
+def _unreadable(lines: Lines, error: OSError) -> StoreError:
     """What to say of a ledger that the system does not give."""
-    return StoreError(f"{path} cannot be read ({error})", expected="a ledger")
+    return StoreError(f"{lines} cannot be read ({error})", expected="a ledger")

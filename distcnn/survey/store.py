@@ -23,6 +23,7 @@ from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
 from distcnn.survey.layout import Quantised, to_float32
 from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
 from distcnn.survey.rows import RowKey
+from distcnn.survey.zarr_store import concurrency_of, zarr_store_of
 
 FORMATS = {"survey": SURVEY_FORMAT, "predictions": PREDICTIONS_FORMAT}
 PRIVATE = ".distcnn"
@@ -32,9 +33,9 @@ ON_DISK = {"label": "label_name"}
 
 
 @contextmanager
-def settings() -> Iterator[None]:
-    """Zarr's own settings while a store is at work: low concurrency is faster when compressed."""
-    with zarr.config.set({"async.concurrency": 2}):
+def settings(location: Location) -> Iterator[None]:
+    """Zarr's own settings while a store is at work."""
+    with zarr.config.set({"async.concurrency": concurrency_of(location)}):
         yield
 
 
@@ -72,8 +73,8 @@ class Store:
         """
         location = Location.parse(address)
         try:
-            with settings():
-                group = zarr.open_group(location.zarr_store, mode="r+", use_consolidated=True)
+            with settings(location):
+                group = zarr.open_group(zarr_store_of(location), mode="r+", use_consolidated=True)
                 store = cls(location, group)
         except (OSError, ValueError, KeyError, TypeError) as error:
             nothing = isinstance(error, GroupNotFoundError)
@@ -194,7 +195,7 @@ class Store:
                     f"{self.location} has no variable {name!r}",
                     expected=f"one of {', '.join(self.variables)}",
                 )
-        with settings():
+        with settings(self.location):
             return {name: self._read_one(name, region) for name in names}
 
     def _read_one(self, name: str, region: Region) -> Array:
@@ -255,7 +256,7 @@ class Store:
         self._check_arrays(region, arrays)
         encoded = {name: self._encode(name, np.asarray(arrays[name])) for name in self.variables}
         try:
-            with settings():
+            with settings(self.location):
                 for name, values in encoded.items():
                     self._arrays[name][region.slice] = values
         except OSError as error:

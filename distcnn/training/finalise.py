@@ -6,7 +6,6 @@ and written. The test split is not opened here: see ``evaluate``.
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.config import QualityConfig, TrainConfig
 from distcnn.labels import OwnLabels, of_attributes
+from distcnn.location import Address
 from distcnn.model import (
     InputSpec,
     Network,
@@ -40,7 +40,7 @@ from distcnn.training.loop.member import MemberResult, MemberTask, read_member
 
 
 def finalise_ensemble(
-    path: Path,
+    path: Address,
     tasks: Sequence[MemberTask],
     ledger: Ledger,
     store: Store,
@@ -74,7 +74,7 @@ def finalise_ensemble(
 
 
 def calibrate_and_write(
-    path: Path,
+    path: Address,
     networks: Sequence[Network],
     config: TrainConfig,
     held_out: Labelled,

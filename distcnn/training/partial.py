@@ -14,15 +14,16 @@ from distcnn import survey
 from distcnn.config import TrainConfig
 from distcnn.errors import LockHeld, TrainingError
 from distcnn.files import empty_folder, locked_folder
+from distcnn.location import Address, Location, work_folder
 from distcnn.survey import Ledger
 from distcnn.training.loop.checkpoint import CHECKPOINT
 
 LEDGER = "ledger.jsonl"
 
 
-def partial_folder(package: Path) -> Path:
-    """Where a package is while it is made."""
-    return package.with_name(f"{package.name}.partial")
+def partial_folder(package: Address) -> Path:
+    """Where a package is while it is made: always on a disk, see ``work_folder``."""
+    return work_folder(Location.parse(package))
 
 
 def begin_ledger(partial: Path, fingerprint: dict[str, Any]) -> Ledger:
@@ -42,7 +43,7 @@ def begin_ledger(partial: Path, fingerprint: dict[str, Any]) -> Ledger:
     )
 
 
-def discard_unfinished(package: Path) -> None:
+def discard_unfinished(package: Address) -> None:
     """Remove what a training or distillation of ``package`` has left unfinished.
 
     Raises
@@ -85,7 +86,7 @@ def member_settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def check_fingerprint(
-    path: Path, found: Mapping[str, Any], asked: Mapping[str, Any], verb: str
+    path: Address, found: Mapping[str, Any], asked: Mapping[str, Any], verb: str
 ) -> None:
     """Compare the fingerprint of a finished package with that of what is asked for.
 

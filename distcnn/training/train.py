@@ -19,7 +19,7 @@ from distcnn.errors import PlanRefused, TrainingError, UsageError
 from distcnn.events import Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, Gang, TaskResult
 from distcnn.formatting import format_bytes
-from distcnn.location import Location
+from distcnn.location import Address, Location
 from distcnn.model import (
     InputSpec,
     Package,
@@ -53,7 +53,7 @@ optimiser in a checkpoint, a checkpoint being replaced, weights and TorchScript 
 class TrainSummary:
     """What training came to. ``results`` are rows per label and S/N bin on the test split."""
 
-    package: Path
+    package: Path | Location
     digest: str
     members: int
     stars: dict[str, int]
@@ -63,8 +63,8 @@ class TrainSummary:
 
 
 def train_package(
-    survey: Path,
-    package: Path,
+    survey: Address,
+    package: Address,
     config: TrainConfig,
     quality: QualityConfig,
     *,
@@ -89,13 +89,14 @@ def train_package(
     UsageError : there is nothing to resume.
     """
     clock = time.perf_counter()
+    package = Location.parse(package)
     if resume:
         _require_begun(package)
     run = TrainRun.of(survey, package, config)
     whole = run.fingerprint | config.model_dump(mode="json", include={"members", "keep"})
     whole |= {"quality": quality.model_dump(mode="json")}
     with locked(run.partial):
-        if Location.parse(package).exists():
+        if package.exists():
             made = _reopen(package, whole, config)
         else:
             plan = run.plan(workers=executor.workers, gang=isinstance(executor, Gang))
@@ -118,7 +119,7 @@ def train_package(
 
 
 def plan_training(
-    survey: Path, package: Path, config: TrainConfig, *, workers: int, gang: bool = True
+    survey: Address, package: Address, config: TrainConfig, *, workers: int, gang: bool = True
 ) -> TrainPlan:
     """What ``train_package`` would do with that many workers; nothing is begun or written.
 
@@ -129,16 +130,16 @@ def plan_training(
     return TrainRun.of(survey, package, config).plan(workers=workers, gang=gang)
 
 
-def _check_room(package: Path, spec: InputSpec, config: TrainConfig) -> None:
+def _check_room(package: Location, spec: InputSpec, config: TrainConfig) -> None:
     """Refuse a training whose package and checkpoints have no room on the disk."""
-    if Location.parse(package).exists():
+    if package.exists():
         return
     network = build_network(spec, config.network, seed=0)
     weights = sum(
         tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()
     )
     needed = config.members * COPIES_OF_WEIGHTS * weights
-    free = Location.parse(package).free_bytes()
+    free = Location.parse(partial_folder(package)).free_bytes()
     if needed > free:
         raise PlanRefused(
             f"training {package} may need {format_bytes(needed)}, {format_bytes(free)} are free "
@@ -147,9 +148,9 @@ def _check_room(package: Path, spec: InputSpec, config: TrainConfig) -> None:
         )
 
 
-def _require_begun(package: Path) -> None:
+def _require_begun(package: Location) -> None:
     partial = partial_folder(package)
-    if not Location.parse(package).exists() and not (partial / LEDGER).exists():
+    if not package.exists() and not (partial / LEDGER).exists():
         raise UsageError(
             f"there is nothing to resume: neither {package} nor {partial} is there",
             cure="Leave out --resume to begin.",
@@ -160,19 +161,20 @@ def _require_begun(package: Path) -> None:
 class TrainRun:
     """A survey, a place for the package, and what is known of both before anything is done."""
 
-    survey: Path
-    package: Path
+    survey: Location
+    package: Location
     config: TrainConfig
     store: Store
     spec: InputSpec
     split_summary: SplitSummary
 
     @classmethod
-    def of(cls, survey: Path, package: Path, config: TrainConfig) -> "TrainRun":
-        store = Store.open(survey, "survey")
+    def of(cls, survey: Address, package: Address, config: TrainConfig) -> "TrainRun":
+        store, package = Store.open(survey, "survey"), Location.parse(package)
         spec = InputSpec.of_survey(store, config.network, config.labels)
         _check_room(package, spec, config)
-        return cls(survey, package, config, store, spec, summarise_split(store, spec, config.split))
+        split_summary = summarise_split(store, spec, config.split)
+        return cls(store.location, package, config, store, spec, split_summary)
 
     @property
     def partial(self) -> Path:
@@ -187,7 +189,7 @@ class TrainRun:
         begun = self._begun()
         numbers = range(self.config.members)
         finished = [n for n in numbers if begun is not None and member_name(n) in begun.done]
-        everyone = tuple(numbers) if Location.parse(self.package).exists() else tuple(finished)
+        everyone = tuple(numbers) if self.package.exists() else tuple(finished)
         workload = Workload(self.config.members, everyone, self.split_summary.counts, self.spec)
         pinned = begun.fingerprint.get("plan") if begun is not None else None
         return make_plan(workload, self.config, workers=workers, gang=gang, pinned=pinned)
@@ -199,7 +201,7 @@ class TrainRun:
     def tasks(self, plan: TrainPlan) -> list[MemberTask]:
         return [
             MemberTask(
-                self.survey.absolute(),
+                self.survey.address,
                 self.partial.absolute(),
                 number,
                 self.spec,
@@ -225,7 +227,7 @@ def _fingerprint(
     }
 
 
-def _reopen(path: Path, fingerprint: Mapping[str, Any], config: TrainConfig) -> Package:
+def _reopen(path: Location, fingerprint: Mapping[str, Any], config: TrainConfig) -> Package:
     package = Package.load(path)
     found: Mapping[str, Any] = package.manifest.fingerprint
     asked = dict(fingerprint)
@@ -310,7 +312,7 @@ def _summary(
     package: Package, split_summary: SplitSummary, seconds: float, listener: Listener
 ) -> TrainSummary:
     summary = TrainSummary(
-        package.path,
+        package.location.outer,
         package.digest,
         package.size,
         split_summary.counts,

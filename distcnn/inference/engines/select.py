@@ -269,7 +269,7 @@ def no_engine_error(package: Package, engine: str, trials: Sequence[EngineTrial]
     """The error that says why none of these engines can be used."""
     reasons = "; ".join(f"{trial.candidate}: {trial.refused}" for trial in trials if trial.refused)
     return ParityError(
-        f"no engine can run {package.path.name} here ({reasons})",
+        f"no engine can run {package.location.name} here ({reasons})",
         expected="one that reproduces the package's fixtures",
         cure="Leave predict.engine at auto, or train the package again on this machine."
         if engine != "auto"

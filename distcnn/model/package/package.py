@@ -39,6 +39,7 @@ from distcnn.model.inputs import Batch, InputSpec, StarInputs
 from distcnn.model.networks.covariance import pack_pairs
 from distcnn.model.networks.hybrid import Network, build_network, is_student, stack_members
 from distcnn.model.package import torchscript
+from distcnn.model.package.host_cache import local_files
 from distcnn.schema import PACKAGE_FORMAT
 
 Engine = Literal["eager", "torchscript"]
@@ -62,8 +63,11 @@ class Fixtures(NamedTuple):
 class Package:
     """An opened package: its manifest, and members on demand."""
 
-    def __init__(self, location: Location, manifest: Manifest) -> None:
+    def __init__(
+        self, location: Location, manifest: Manifest, files: Location | None = None
+    ) -> None:
         self.location = location
+        self._files = files or location
         self.manifest = manifest
         self.digest = manifest.digest
         # Sections without which there is no network: absent ones are a KeyError for ``load``.
@@ -87,7 +91,7 @@ class Package:
         location = Location.parse(address)
         manifest = read_manifest(location)
         try:
-            package = cls(location, manifest)
+            package = cls(location, manifest, local_files(location, manifest))
         except (ValueError, KeyError, TypeError) as error:
             raise no_package(location, error) from None
         if verify:
@@ -102,12 +106,16 @@ class Package:
         ------
         DigestMismatch : they are not those that the manifest names.
         """
-        return read_file(self.location, self.manifest, name)
+        return read_file(self._files, self.manifest, name)
 
     @property
     def path(self) -> Path:
         """The folder on this machine; raises where there is none (``Location.local_path``)."""
         return self.location.local_path
+
+    def file_sizes(self) -> int:
+        """Bytes of all files that the manifest names."""
+        return sum((self._files / name).size() for name in self.manifest.files)
 
     @property
     def size(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from distcnn.errors import InputError
 from distcnn.evaluation.baseline_table import is_baselines, read_baselines, read_facts
 from distcnn.formatting import format_bytes
+from distcnn.location import Address, Location
 from distcnn.report.text.package import describe_package
 from distcnn.schema import Flag
 from distcnn.survey import ElementProgress, Store, array_progress, bytes_below, stored_regions
@@ -16,29 +17,34 @@ from distcnn.survey import ElementProgress, Store, array_progress, bytes_below, 
 _QUIET = {"coordinates", "format", "kind", "complete", "limits", "flag_texts"}
 
 
-def describe(path: Path) -> str:
+def describe(address: Address) -> str:
     """Readable text about a store, package, table of baselines, unfinished run or archive folder.
 
     Raises
     ------
     InputError : the path is nothing that distcnn makes or reads.
     """
-    if (path / "zarr.json").is_file():
-        lines = _store(Store.open(path))
-    elif (path / "manifest.json").is_file():
-        lines = describe_package(path)
+    place = Location.parse(address)
+    if (place / "zarr.json").exists():
+        return "\n".join(_store(Store.open(place)))
+    with place.local_copy() as path:
+        return "\n".join(_lines(path)).replace(str(path), str(place))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if (path / "manifest.json").is_file():
+        yield from describe_package(path)
     elif is_baselines(path):
-        lines = _baselines(path)
+        yield from _baselines(path)
     elif path.suffix == ".partial" and path.is_dir():
-        lines = iter([f"{path}: an unfinished run; the same command again goes on with it"])
+        yield f"{path}: an unfinished run; the same command again goes on with it"
     elif path.is_dir() and any(path.iterdir()):
-        lines = _folder(path)
+        yield from _folder(path)
     else:
         raise InputError(
             f"{path} is nothing that distcnn makes or reads",
             expected="a survey, package, prediction store, catalogue or archive folder",
         )
-    return "\n".join(lines)
 
 
 def _baselines(path: Path) -> Iterator[str]:
@@ -51,10 +57,10 @@ def _baselines(path: Path) -> Iterator[str]:
 
 def _store(store: Store) -> Iterator[str]:
     kind = "survey" if store.attrs["kind"] == "survey" else "prediction store"
-    yield f"{store.path}: a {kind} of {store.stars:,} stars"
+    yield f"{store.location}: a {kind} of {store.stars:,} stars"
     yield f"  complete      {_completeness(store)}"
     yield from _elements(array_progress(store))
-    yield f"  size on disk  {format_bytes(bytes_below(store.path))}"
+    yield f"  size on disk  {format_bytes(store.location.size())}"
     yield f"  layout        shards of {store.shard_stars:,} stars, chunks of {store.chunk_stars:,}"
     yield "  dimensions    " + ", ".join(f"{k} {v:,}" for k, v in store.sizes.items())
     yield "  variables     " + ", ".join(_with_unit(store, n) for n in store.variables)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.config import SplitConfig
 from distcnn.errors import TrainingError
+from distcnn.location import Location
 from distcnn.model import InputSpec, StarInputs, star_inputs
 from distcnn.survey import Region, Store
 from distcnn.survey.rows import digest_of_ids
@@ -102,7 +102,7 @@ def read_labelled(
     rows = evenly_spaced(find_rows(store, spec, split, *parts), most)
     if not len(rows):
         raise TrainingError(
-            f"{store.path.name} has no labelled star in {_names(parts)}",
+            f"{store.location.name} has no labelled star in {_names(parts)}",
             expected="labelled stars in every part of the split",
             cure="Ingest more labelled stars, or change train.split.",
         )
@@ -142,7 +142,7 @@ def summarise_split(store: Store, spec: InputSpec, split: SplitConfig) -> SplitS
     """
     if not store.attrs.get("complete", False):
         raise TrainingError(
-            f"{store.path} is not complete",
+            f"{store.location} is not complete",
             expected="a survey whose ingest has finished",
             cure="Run the same `distcnn ingest` again; it goes on where it stopped.",
         )
@@ -158,8 +158,8 @@ def summarise_split(store: Store, spec: InputSpec, split: SplitConfig) -> SplitS
         used = part != Split.TEST
         seen.append(hashing.of_arrays({name: array[used] for name, array in block.items()}))
     found = {part: np.concatenate(ids[part]) for part in Split}
-    _require(found, store.path)
-    _require_values(values, spec.labels, store.path)
+    _require(found, store.location)
+    _require_values(values, spec.labels, store.location)
     return SplitSummary(
         {part.name.lower(): len(found[part]) for part in Split},
         {part.name.lower(): digest_of_ids(found[part]) for part in Split},
@@ -179,7 +179,7 @@ def seen_stars(store: Store, split: SplitConfig) -> Array:
     return np.concatenate(found)
 
 
-def _require(found: dict[Split, Array], path: Path) -> None:
+def _require(found: dict[Split, Array], path: Location) -> None:
     empty = [part for part in Split if part != Split.TEST and not len(found[part])]
     if empty:
         counts = ", ".join(f"{part.name.lower()} {len(ids)}" for part, ids in found.items())
@@ -190,7 +190,7 @@ def _require(found: dict[Split, Array], path: Path) -> None:
         )
 
 
-def _require_values(values: Array, labels: Sequence[str], path: Path) -> None:
+def _require_values(values: Array, labels: Sequence[str], path: Location) -> None:
     """``values`` [parts, L]: stars that have each label."""
     for part in (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION):
         missing = [name for name, count in zip(labels, values[part], strict=True) if not count]

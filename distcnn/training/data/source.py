@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from distcnn.arrays import Array
 from distcnn.config import TrainConfig
+from distcnn.location import Address
 from distcnn.model import InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.survey.split import Split
@@ -102,7 +102,7 @@ class LabelledSource:
     digest : of all that training sees of the survey (``SplitSummary.data``).
     """
 
-    survey: Path
+    survey: Address
     spec: InputSpec
     config: TrainConfig
     digest: str
@@ -144,7 +144,7 @@ class _FittedSurvey:
     properties: SurveyProperties
 
     @classmethod
-    def of(cls, survey: Path, spec: InputSpec, config: TrainConfig) -> "_FittedSurvey":
+    def of(cls, survey: Address, spec: InputSpec, config: TrainConfig) -> "_FittedSurvey":
         store = Store.open(survey, "survey")
         train = find_rows(store, spec, config.split, Split.TRAIN)
         sample = read_stars(store, spec, train[:: max(1, -(-len(train) // MAX_SAMPLE_STARS))])
@@ -180,7 +180,7 @@ def scaling_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @lru_cache(maxsize=1)
-def _scaled_survey(survey: Path, spec: InputSpec, settings: str, digest: str) -> ScaledSurvey:
+def _scaled_survey(survey: Address, spec: InputSpec, settings: str, digest: str) -> ScaledSurvey:
     # ``digest`` is not read but part of the key: another survey under the same name is another.
     fitted = _FittedSurvey.of(survey, spec, TrainConfig.model_validate_json(settings))
     train = fitted.reader.read(fitted.train)

@@ -20,6 +20,7 @@ from distcnn.config import TrainConfig
 from distcnn.errors import DistcnnError, TrainingError
 from distcnn.executor import WorkerContext, worker_context
 from distcnn.files import atomic_write_bytes
+from distcnn.location import Location
 from distcnn.model import InputSpec
 from distcnn.model.devices import open_device
 from distcnn.training.data.loader import Sharding
@@ -61,7 +62,7 @@ class RankTask:
         member = self.member
         return json.dumps(
             {
-                "survey": str(member.survey),
+                "survey": Location.parse(member.survey).address,
                 "partial": str(member.partial),
                 "number": member.number,
                 "spec": member.spec.to_json(),
@@ -78,7 +79,7 @@ class RankTask:
     def from_json(cls, text: str) -> "RankTask":
         value = json.loads(text)
         member = MemberTask(
-            Path(value["survey"]),
+            value["survey"],
             Path(value["partial"]),
             value["number"],
             InputSpec.from_json(value["spec"]),

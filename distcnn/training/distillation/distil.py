@@ -16,7 +16,7 @@ from distcnn.config import DistilConfig, QualityConfig, TrainConfig
 from distcnn.errors import TrainingError
 from distcnn.events import Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
-from distcnn.location import Location
+from distcnn.location import Address, Location
 from distcnn.model import InputSpec, Package
 from distcnn.survey import Ledger, Store
 from distcnn.survey.split import Split, groups_digest
@@ -51,7 +51,7 @@ class DistilSummary:
     ``agreement``: see ``agreement.student_agreement``; empty without test stars.
     """
 
-    package: Path
+    package: Path | Location
     digest: str
     stars: int
     validation: float
@@ -60,9 +60,9 @@ class DistilSummary:
 
 
 def distil_package(
-    package: Path,
-    small: Path,
-    survey: Path,
+    package: Address,
+    small: Address,
+    survey: Address,
     config: DistilConfig,
     quality: QualityConfig,
     *,
@@ -84,8 +84,8 @@ def distil_package(
     clock = time.perf_counter()
     run = DistilRun.of(package, small, survey, config, quality)
     with locked(run.partial):
-        if Location.parse(small).exists():
-            made = _reopen(small, run.fingerprint)
+        if run.small.exists():
+            made = _reopen(run.small, run.fingerprint)
         else:
             ledger = begin_ledger(run.partial, run.fingerprint)
             _train(run, ledger, executor, listener)
@@ -101,7 +101,7 @@ class DistilRun:
     """Teacher, survey and settings, checked, and what the product depends on."""
 
     teacher: Package
-    small: Path
+    small: Location
     store: Store
     config: DistilConfig
     quality: QualityConfig
@@ -112,7 +112,12 @@ class DistilRun:
 
     @classmethod
     def of(
-        cls, package: Path, small: Path, survey: Path, config: DistilConfig, quality: QualityConfig
+        cls,
+        package: Address,
+        small: Address,
+        survey: Address,
+        config: DistilConfig,
+        quality: QualityConfig,
     ) -> "DistilRun":
         teacher, store = Package.load(package), Store.open(survey, "survey")
         _check_teacher(teacher)
@@ -122,12 +127,13 @@ class DistilRun:
         rows = distillation_rows(store, train.split, config.stars)
         if len(rows) < MIN_DISTILLATION_STARS:
             raise TrainingError(
-                f"{store.path.name} has {len(rows)} stars to learn from",
+                f"{store.location.name} has {len(rows)} stars to learn from",
                 expected=f"at least {MIN_DISTILLATION_STARS} that are not held back to judge it",
                 cure="Give a larger survey, or raise distil.stars.",
             )
         data = data_digest(store, teacher, rows)
-        return cls(teacher, small, store, config, quality, train, split_summary, len(rows), data)
+        place = Location.parse(small)
+        return cls(teacher, place, store, config, quality, train, split_summary, len(rows), data)
 
     @property
     def partial(self) -> Path:
@@ -149,26 +155,26 @@ class DistilRun:
     @property
     def task(self) -> StudentTask:
         member = MemberTask(
-            self.store.path.absolute(),
+            self.store.location.address,
             self.partial.absolute(),
             0,
             self.teacher.spec,
             self.train,
             self.split_summary.data,
         )
-        return StudentTask(self.teacher.path.absolute(), self.teacher.digest, member, self.config)
+        return StudentTask(self.teacher.location.address, self.teacher.digest, member, self.config)
 
 
 def _check_teacher(teacher: Package) -> None:
     if teacher.student:
         raise TrainingError(
-            f"{teacher.path} is a student already",
+            f"{teacher.location} is a student already",
             expected="an ensemble of at least two members",
             cure="Distil the ensemble that it was made from.",
         )
     if teacher.size < 2:
         raise TrainingError(
-            f"{teacher.path} has one member, so there is no scatter to be learned",
+            f"{teacher.location} has one member, so there is no scatter to be learned",
             expected="an ensemble of at least two members",
             cure="Train with train.members=8 or more, or use the package as it is.",
         )
@@ -182,8 +188,8 @@ def _check_fit(teacher: Package, store: Store, train: TrainConfig) -> None:
         ours, theirs = found.to_json(), teacher.spec.to_json()
         names = [name for name in ours if ours[name] != theirs[name]]
         raise TrainingError(
-            f"{store.path.name} has {_values(ours, names)}",
-            expected=f"{_values(theirs, names)}, as {teacher.path.name} was trained on",
+            f"{store.location.name} has {_values(ours, names)}",
+            expected=f"{_values(theirs, names)}, as {teacher.location.name} was trained on",
             cure="Give the survey that it was trained on, or one ingested with the same settings.",
         )
     begun = teacher.manifest.groups_digest
@@ -199,7 +205,7 @@ def _values(spec: dict[str, Any], names: list[str]) -> str:
     return ", ".join(f"{name} {spec[name]}" for name in names)
 
 
-def _reopen(path: Path, fingerprint: dict[str, Any]) -> Package:
+def _reopen(path: Location, fingerprint: dict[str, Any]) -> Package:
     made = Package.load(path)
     check_fingerprint(path, made.manifest.fingerprint, fingerprint, "distil")
     return made
@@ -250,7 +256,7 @@ def _finalise(run: DistilRun, ledger: Ledger) -> Package:
 
 def _summary(package: Package, run: DistilRun, seconds: float, listener: Listener) -> DistilSummary:
     summary = DistilSummary(
-        package.path,
+        package.location.outer,
         package.digest,
         run.stars,
         float(package.curves[0]["validation"]),

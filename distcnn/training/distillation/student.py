@@ -6,7 +6,6 @@ reference label is read here. What the task leaves behind is what a member leave
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.config import DistilConfig, SplitConfig, StudentNetwork, TrainConfig
+from distcnn.location import Address
 from distcnn.modalities import MODALITIES
 from distcnn.model import Network, Package, build_network
 from distcnn.model.devices import open_device, worker_threads
@@ -45,7 +45,7 @@ MAX_VALIDATION_STARS = 8192
 class StudentTask:
     """A student to train: the ensemble, and what a member's task says."""
 
-    teacher: Path
+    teacher: Address
     digest: str
     member: MemberTask
     config: DistilConfig

@@ -22,6 +22,7 @@ from distcnn import hashing
 from distcnn.config import TrainConfig
 from distcnn.errors import DigestMismatch
 from distcnn.files import atomic_write_bytes
+from distcnn.location import Address
 from distcnn.model import InputSpec, Network, build_network
 from distcnn.model.devices import open_device, worker_threads
 from distcnn.training.data.augment import Augment
@@ -48,7 +49,7 @@ class MemberTask:
     ``data`` is the digest of all that training sees of the survey.
     """
 
-    survey: Path
+    survey: Address
     partial: Path
     number: int
     spec: InputSpec

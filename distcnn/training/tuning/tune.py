@@ -24,6 +24,7 @@ from distcnn.errors import LockHeld, TrainingError, UsageError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, TaskResult
 from distcnn.files import FOLDER_LOCK, FileLock, empty_folder
+from distcnn.location import Address
 from distcnn.model import InputSpec
 from distcnn.survey import Ledger, Store
 from distcnn.training.data.labelled import summarise_split
@@ -59,7 +60,7 @@ def run_trial(task: TrialTask) -> TrialResult:
 
 
 def tune(
-    survey: Path,
+    survey: Address,
     study: Path,
     config: TrainConfig,
     settings: TuneConfig,
@@ -98,7 +99,7 @@ def tune(
     return done
 
 
-def look(survey: Path, study: Path, config: TrainConfig, settings: TuneConfig) -> Study:
+def look(survey: Address, study: Path, config: TrainConfig, settings: TuneConfig) -> Study:
     """What ``tune`` would do and what it has done; raises what it would raise, runs nothing."""
     if (study / "ledger.jsonl").exists():
         _begin(survey, study, config, settings)
@@ -127,7 +128,7 @@ class _TrialTaskFactory:
 
 
 def _begin(
-    survey: Path, study: Path, config: TrainConfig, settings: TuneConfig
+    survey: Address, study: Path, config: TrainConfig, settings: TuneConfig
 ) -> _TrialTaskFactory:
     """Begin a study or go on with the one there, of the same data and settings."""
     need_optuna()
@@ -146,7 +147,7 @@ def _begin(
     )
     work = (study / "work").absolute()
     base = tuple(
-        MemberTask(survey.absolute(), work, number, spec, config, split_summary.data)
+        MemberTask(store.location.address, work, number, spec, config, split_summary.data)
         for number in range(settings.members)
     )
     return _TrialTaskFactory(work, base, settings.epochs)
