@@ -154,14 +154,14 @@ def region_stars(survey: Store) -> int:
     return size
 
 
-def regions_of(survey: Store, predictions: Path) -> Tiles:
+def regions_of(survey: Store, predictions: Location) -> Tiles:
     """All regions of a run: those of the prediction store, or what they will be.
 
     Raises
     ------
     StoreError : the path holds something else.
     """
-    if Location.parse(predictions).exists():
+    if predictions.exists():
         return Store.open(predictions, "predictions").regions()
     return tile(survey.stars, shard=region_stars(survey))
 
