@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import path as os_path
 from pathlib import Path
@@ -109,13 +109,17 @@ class LocalLocation(Location):
             return place
         return LocalLocation((self.path / place.path).resolve())
 
-    def new_file(self, suffix: str = "") -> AbstractContextManager[Path]:
+    @contextmanager
+    def new_file(self, suffix: str = "") -> Iterator[Path]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        return atomic_write(self.path, suffix=suffix)
+        with atomic_write(self.path, suffix=suffix) as draft:
+            yield draft
 
-    def replace_folder(self) -> AbstractContextManager[Path]:
+    @contextmanager
+    def replace_folder(self) -> Iterator[Path]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        return replace_folder(self.path)
+        with replace_folder(self.path) as draft:
+            yield draft
 
     @contextmanager
     def local_copy(self) -> Iterator[Path]:
