@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from distcnn.config import BackendConfig, Config, SerialConfig
 from distcnn.errors import UsageError
 from distcnn.events import Listener, Notice, silent
-from distcnn.location import Address, Location
+from distcnn.location import Address, LocalLocation, Location, work_folder
 
 if TYPE_CHECKING:
     from distcnn.checks import Checked
@@ -101,7 +101,7 @@ def ingest_archive(
     def work(executor: "ClusterExecutor", watched: Listener) -> "IngestSummary":
         return build_survey(archive, survey, config.ingest, executor=executor, listener=watched)
 
-    places = _places({"archive": archive}, survey)
+    places = _places({"archive": archive, **_work(survey)}, survey)
     done = _on_workers(config.cluster, config, listener, places, work)
     # A hint for reports, not an identity: both may be moved together.
     store = Store.open(survey)
@@ -153,7 +153,7 @@ def train_package(
             resume=resume,
         )
 
-    places = _places({"survey": survey}, package)
+    places = _places({"survey": survey, **_work(package)}, package)
     return _on_workers(config.cluster, config, listener, places, work)
 
 
@@ -191,7 +191,7 @@ def distil_package(
             listener=watched,
         )
 
-    places = _places({"survey": survey, "package": package}, small)
+    places = _places({"survey": survey, "package": package, **_work(small)}, small)
     return _on_workers(cluster, config, listener, places, work)
 
 
@@ -589,19 +589,29 @@ def _on_workers(
     return run_on_cluster(_logging(cluster, places.output), listener, watched)
 
 
-def _places(reads: Mapping[str, Path], output: Path, memory: int = 0) -> "Places":
+def _places(reads: Mapping[str, Address], output: Address, memory: int = 0) -> "Places":
     from distcnn.clusters import Places
 
     seen = {what: Location.parse(place) for what, place in reads.items()}
     return Places(Location.parse(output), seen, memory)
 
 
+def _work(product: Address) -> dict[str, Address]:
+    """The folder of work on a product in an object store, which every worker has to see too."""
+    place = Location.parse(product)
+    if isinstance(place, LocalLocation):
+        return {}
+    folder = work_folder(place).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return {"folder of unfinished work (DISTCNN_WORK)": folder}
+
+
 def _logging(cluster: BackendConfig, product: Location) -> BackendConfig:
     """The cluster, with the logs of its jobs beside what a command makes unless it says where."""
     if getattr(cluster, "logs", "none") is not None:
         return cluster
-    folder = product.parent.local_path.absolute()
-    return cluster.replaced(logs=folder / f"{product.name}.logs")
+    logs = work_folder(product).with_suffix(".logs").absolute()
+    return cluster.replaced(logs=logs)
 
 
 def _watched(

@@ -135,7 +135,7 @@ def _unlike(address: str, digest: str) -> str:
 def _leave_token(folder: str, facts: dict[str, Any], what: str) -> str | None:
     name = f"worker-{uuid.uuid4().hex}"
     try:
-        _write(f"{folder}/{name}", name.encode())
+        _write(folder, name, name.encode())
     except Exception as error:  # any failure is an answer
         facts["unseen"][what] = f"{type(error).__name__}: {error}"
         return None
@@ -151,13 +151,13 @@ def _read(address: str) -> bytes:
         return stream.read(PROBE_BYTES)
 
 
-def _write(address: str, data: bytes) -> None:
-    if "://" in address:
+def _write(folder: str, name: str, data: bytes) -> None:
+    if "://" in folder:
         from distcnn.location import Location
 
-        Location.parse(address).write_bytes(data)
+        (Location.parse(folder) / name).write_bytes(data)
         return
-    with open(address, "wb") as stream:  # noqa: PTH123 - plain, as all here
+    with open(f"{folder}/{name}", "wb") as stream:  # noqa: PTH123 - plain, as all here
         stream.write(data)
         with contextlib.suppress(OSError):
             os.fsync(stream.fileno())
