@@ -4,7 +4,8 @@
     python benchmarks/render.py --report runs/demo/report     # the picture of README.md
 
 Text between ``<!-- NAME: made by benchmarks/render.py -->`` and ``<!-- end -->`` is replaced;
-NAME is one of numbers, flags (of ``distcnn.schema``), speed, training, more, accuracy, recipes.
+NAME is one of numbers, flags (of ``distcnn.schema``), speed, training, more, accuracy, recipes,
+clusters (of ``benchmarks/clusters.py``).
 Of each kind of result and each hardware the newest by its ``date`` counts (none = the oldest),
 the short checks of speed never. The figure is ``inference.svg`` beside the results. ``--check``
 writes nothing and fails if a document or the figure are not what the results say; of the figure it
@@ -23,7 +24,17 @@ from pathlib import Path
 from typing import Any
 
 from rendering.figure import drawn, figure_of
-from rendering.tables import LISTS, accuracy, flags, listed, numbers, recipes, speed, training
+from rendering.tables import (
+    LISTS,
+    accuracy,
+    clusters,
+    flags,
+    listed,
+    numbers,
+    recipes,
+    speed,
+    training,
+)
 
 Result = dict[str, Any]
 Results = dict[str, list[Result]]
@@ -34,7 +45,11 @@ MARK = re.compile(
 FIGURE = "inference.svg"
 PICTURE, PICTURE_TITLE = "coverage.svg", "Are the quoted errors true?"
 """The figure of a report that README.md shows: its file beside the results, its title there."""
-DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "deploy" / "README.md",
+)
 MORE = tuple(LISTS)
 SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "speed": ("inference", speed),
@@ -66,6 +81,8 @@ def newest(folder: Path) -> Results:
                 f"{len(last)} newest results of {kind} on {hardware}; remove all but one"
             )
         results.setdefault(kind, []).append(last[0])
+    kits = (path.read_text(encoding="utf-8") for path in sorted(folder.glob("clusters-*.json")))
+    results["clusters"] = [json.loads(text) for text in kits]
     return results
 
 
@@ -82,8 +99,10 @@ def section(name: str, results: Results, figure: str) -> str:
         return flags()
     if name == "more":
         return "\n\n".join(listed(kind)(one) for kind in MORE for one in results.get(kind, []))
+    if name == "clusters":
+        return clusters(results.get("clusters", []))
     if name not in SECTIONS:
-        known = ", ".join([*SECTIONS, "more", "numbers", "flags"])
+        known = ", ".join([*SECTIONS, "more", "numbers", "flags", "clusters"])
         raise SystemExit(f"section {name}: expected one of {known}")
     kind, table = SECTIONS[name]
     parts = [table(one) for one in results.get(kind, []) if name != "recipes" or one["recipes"]]

@@ -305,7 +305,9 @@ def plan(
     stars: Annotated[float, typer.Option(help="Number of stars; 250e6 is fine.")],
     pixels: Annotated[int, typer.Option(help="Pixels of a spectrum.")] = 800,
     members: Annotated[int, typer.Option(help="Networks in the ensemble.")] = 28,
-    devices: Annotated[str, typer.Option(help="Number and kind: 8xH200.")] = "2xcpu-core-avx2",
+    devices: Annotated[
+        str, typer.Option(help="Number and kind: 8xH200; or a cluster: slurm, my.yaml.")
+    ] = "2xcpu-core-avx2",
 ) -> None:
     """Tell how long predicting a survey of any size would take, from measured rates."""
     from distcnn import pipeline

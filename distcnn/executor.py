@@ -76,12 +76,14 @@ class ExpectedWorkers:
     """What a plan may count on before a cluster is opened.
 
     ``memory`` is what each worker gets [bytes]; None = there is no telling. ``threads``: how
-    many the arithmetic of each may use.
+    many the arithmetic of each may use. ``gpus``: how many each may use; None = there is no
+    telling.
     """
 
     count: int = 1
     memory: int | None = None
     threads: int = 1
+    gpus: int | None = None
 
 
 RESULT_OBSERVERS: list[Callable[[object], None]] = []

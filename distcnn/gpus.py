@@ -1,6 +1,7 @@
 """GPUs: how many this process may use, told without waking one and without torch."""
 
 import os
+from importlib import metadata
 from pathlib import Path
 
 
@@ -18,3 +19,11 @@ def count_gpus(nodes: Path = Path("/dev")) -> int:
     # CUDA stops reading at the first name that is none.
     valid = next((i for i, name in enumerate(named) if name in {"", "-1"}), len(named))
     return min(there, valid)
+
+
+def usable_gpus() -> int:
+    """The same, none where torch was built for CPUs alone; torch is not loaded to tell."""
+    try:
+        return 0 if metadata.version("torch").endswith("+cpu") else count_gpus()
+    except metadata.PackageNotFoundError:
+        return 0

@@ -16,7 +16,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from distcnn.config import BackendConfig, Config, SerialConfig
+from distcnn.config import BackendConfig, Config, SerialConfig, load_config, presets
 from distcnn.errors import UsageError
 from distcnn.events import Listener, Notice, silent
 from distcnn.location import Address, LocalLocation, Location, work_folder
@@ -116,8 +116,10 @@ def plan_training(survey: Address, package: Address, config: Config) -> "TrainPl
     from distcnn.clusters import expect_workers
 
     _must_exist(survey, "a survey store")
-    workers = expect_workers(config.cluster).count
-    return training.plan_training(survey, package, config.train, workers=workers)
+    there = expect_workers(config.cluster)
+    return training.plan_training(
+        survey, package, config.train, workers=there.count, gpus=there.gpus
+    )
 
 
 @_with_places
@@ -151,6 +153,7 @@ def train_package(
             executor=executor,
             listener=watched,
             resume=resume,
+            gpus=executor.findings.gpus,
         )
 
     places = _places({"survey": survey, **_work(package)}, package)
@@ -524,10 +527,23 @@ def check_machine() -> str:
 
 
 def forecast_run(stars: int, pixels: int, members: int, devices: str) -> "Forecast":
-    """How long a run of that size would take; prints as text."""
+    """How long a run of that size would take; prints as text.
+
+    ``devices``: a number and a kind (``8xH200``), or a cluster as ``--cluster`` takes it.
+    """
     from distcnn.inference import forecast
 
+    if devices in presets() or devices.endswith((".yaml", ".yml")) or "://" in devices:
+        devices = _devices_of(devices)
     return forecast(stars, pixels, members, devices)
+
+
+def _devices_of(cluster: str) -> str:
+    from distcnn.clusters import expect_workers
+
+    config = load_config(cluster=cluster)
+    there = expect_workers(config.cluster)
+    return f"{there.count * (1 if there.gpus else there.threads)}x{config.cluster.rates}"
 
 
 @_with_places

@@ -44,6 +44,45 @@ def flags() -> str:
     return markdown(("bit", "flag", "meaning"), ((str(f.value), f.name, f.sentence) for f in Flag))
 
 
+def clusters(kits: Sequence[Result]) -> str:
+    """Which backend passes which check of the conformance kit, with the seconds it took."""
+    if not kits:
+        return "Not measured yet: `python benchmarks/clusters.py` does it."
+    names = dict.fromkeys(name for kit in kits for name in kit["checks"])
+    rows = [
+        (
+            name.removeprefix("test_").replace("_", " "),
+            *(_check(kit["checks"].get(name)) for kit in kits),
+        )
+        for name in names
+    ]
+    rows.append(("checks of the executor alone", *(_executor_checks(kit) for kit in kits)))
+    reasons = {
+        f"{kit['backend']}: {check['reason'].removeprefix('Skipped: ')}"
+        for kit in kits
+        for check in kit["checks"].values()
+        if check and check["outcome"] == "skipped"
+    }
+    lines = (
+        [f"Seconds; skipped where it cannot be: {'; '.join(sorted(reasons))}."] if reasons else []
+    )
+    lines += [markdown(("check", *(kit["backend"] for kit in kits)), rows)]
+    lines += [f"{kit['backend']}: {origin(kit)[:-1]}, load {kit['load']:.0f}." for kit in kits]
+    return "\n\n".join(lines)
+
+
+def _check(check: Mapping[str, Any] | None) -> str:
+    if check is None:
+        return ""
+    return f"{check['seconds']:.0f}" if check["outcome"] == "passed" else str(check["outcome"])
+
+
+def _executor_checks(kit: Result) -> str:
+    one = kit["executor"]
+    total = one["passed"] + one["failed"] + one["skipped"]
+    return f"{one['passed']} of {total}, {one['seconds']:.0f}" if total else ""
+
+
 def _accuracy_numbers(result: Result) -> Iterator[Row]:
     found, ours = _cells(result["table"]), result["packages"]["hybrid"]
     labels = _labels(result["table"])

@@ -14,7 +14,7 @@ from distcnn.clusters.places import Findings, Places
 from distcnn.clusters.registry import find_backend
 
 if TYPE_CHECKING:
-    from distcnn.clusters.base import ClusterExecutor
+    from distcnn.clusters.base import Backend, ClusterExecutor
     from distcnn.config import BackendConfig
     from distcnn.events import Listener
     from distcnn.executor import ExpectedWorkers
@@ -110,5 +110,14 @@ def expect_workers(config: "BackendConfig") -> "ExpectedWorkers":
 
     backend = find_backend(config.backend).load()
     return ExpectedWorkers(
-        backend.expected_workers(config), backend.worker_memory(config), config.threads
+        backend.expected_workers(config),
+        backend.worker_memory(config),
+        config.threads,
+        _worker_gpus(backend, config),
     )
+
+
+def _worker_gpus(backend: "Backend", config: "BackendConfig") -> int | None:
+    """What the backend says, or the key ``gpus`` of its configuration; None = neither tells."""
+    ask: Callable[[BackendConfig], int] | None = getattr(backend, "worker_gpus", None)
+    return getattr(config, "gpus", None) if ask is None else ask(config)

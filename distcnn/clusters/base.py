@@ -16,6 +16,11 @@ class ClusterExecutor(Executor, Protocol):
         """Address of the Dask dashboard, if there is one."""
         ...
 
+    @property
+    def findings(self) -> Findings:
+        """What ``preflight`` has found."""
+        ...
+
     def preflight(self, places: Places, listener: Listener) -> Findings:
         """Look at every worker before any work, and tell what was found.
 
@@ -31,7 +36,9 @@ class Backend(Protocol):
     model that the row of the backend names.
 
     A plan asks what to expect before anything is started, so nothing here may look at the
-    machine where the command was typed unless the workers will run there too.
+    machine where the command was typed unless the workers will run there too. How many GPUs a
+    worker has is asked of the function ``worker_gpus(config)``, if the module has one, or else
+    is the key ``gpus`` of the configuration, if that has one.
     """
 
     def open_executor(

@@ -55,6 +55,11 @@ def expected_workers(config: ClusterConfig) -> int:
     return workers
 
 
+def worker_gpus(config: ClusterConfig) -> int:
+    """One of its own."""
+    return 1
+
+
 def worker_memory(config: ClusterConfig) -> int:
     """Host memory of a worker, as of those on cores [bytes]; the GPU's is not counted."""
     return local.worker_memory(config)

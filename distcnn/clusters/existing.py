@@ -25,6 +25,7 @@ from distcnn.clusters.dask_workers.security import check_answer, client_security
 from distcnn.config import ExistingConfig
 from distcnn.errors import ClusterError
 from distcnn.events import Listener, silent
+from distcnn.gpus import usable_gpus
 
 REQUIRED = {
     "distributed.scheduler.allowed-failures": 0,
@@ -77,6 +78,19 @@ def worker_memory(config: ExistingConfig) -> int:
         _count(client, config)
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         return min(int(worker["memory_limit"] or config.memory_limit) for worker in workers)
+
+
+def worker_gpus(config: ExistingConfig) -> int | None:
+    """As many as the worker with the fewest; None = one of them cannot tell.
+
+    Raises
+    ------
+    ClusterError : as ``open_executor``.
+    """
+    with _connected(config) as client:
+        _count(client, config)
+        found = client.run(usable_gpus, on_error="return").values()
+        return min(found) if all(isinstance(gpus, int) for gpus in found) else None
 
 
 @contextmanager

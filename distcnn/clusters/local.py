@@ -21,6 +21,7 @@ from distcnn.clusters.this_machine import free_memory
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 from distcnn.events import Listener, silent
+from distcnn.gpus import usable_gpus
 
 STOP_TIMEOUT_S = 30.0
 
@@ -40,6 +41,11 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
 def expected_workers(config: ClusterConfig) -> int:
     """As many as are asked for, or so many that each has its threads' cores."""
     return config.workers or max(1, int(CPU_COUNT) // config.threads)
+
+
+def worker_gpus(config: ClusterConfig) -> int:
+    """Those of this machine: any process here may use them."""
+    return usable_gpus()
 
 
 def worker_memory(config: ClusterConfig) -> int:

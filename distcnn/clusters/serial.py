@@ -8,6 +8,7 @@ from distcnn.clusters.this_machine import free_memory
 from distcnn.config import BackendConfig
 from distcnn.events import Listener, silent
 from distcnn.executor import SerialExecutor
+from distcnn.gpus import usable_gpus
 
 
 class SerialCluster(SerialExecutor):
@@ -30,6 +31,11 @@ def open_executor(config: BackendConfig, listener: Listener = silent) -> Iterato
 def expected_workers(config: BackendConfig) -> int:
     """The process of the command alone."""
     return SerialCluster.workers
+
+
+def worker_gpus(config: BackendConfig) -> int:
+    """Those of this machine: any process here may use them."""
+    return usable_gpus()
 
 
 def worker_memory(config: BackendConfig) -> int:

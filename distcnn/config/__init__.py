@@ -1,6 +1,7 @@
 """Configuration: one frozen, validated model per stage."""
 
 from distcnn.config.base import Bytes, Frozen, parse_bytes
+from distcnn.config.cluster_choice import presets
 from distcnn.config.load import Config, load_config, to_yaml
 from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
@@ -84,5 +85,6 @@ __all__ = [
     "conf_folder",
     "load_config",
     "parse_bytes",
+    "presets",
     "to_yaml",
 ]

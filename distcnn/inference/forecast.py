@@ -137,7 +137,8 @@ def _parse_devices(text: str) -> tuple[int, str, DeviceRates]:
         raise UsageError(
             f"devices is {text!r}",
             expected=f"a number and one of {', '.join(table)}, as in 8x{next(iter(table))}",
-            cure="Measure another kind with benchmarks/inference.py and add its rates.",
+            cure="Or name a cluster, as --cluster takes it. Measure another kind with "
+            "benchmarks/inference.py and add its rates.",
         )
     return count, kind, DeviceRates(**table[kind])
 

@@ -123,6 +123,7 @@ def make_plan(
     workers: int,
     gang: bool,
     pinned: Mapping[str, Any] | None,
+    gpus: int | None = None,
 ) -> TrainPlan:
     """Decide how to train.
 
@@ -131,8 +132,9 @@ def make_plan(
     workers : how many can work at the same time.
     gang : whether they can be had together.
     pinned : what was decided when this package was begun, if it was.
+    gpus : of each worker, which need not be on this machine; None = there is no telling.
     """
-    case = _PlanInputs(workload, config, workers, gang, pinned)
+    case = _PlanInputs(workload, config, workers, gang, pinned, gpus)
     strategy, reason = case.strategy()
     virtual_ranks = config.distribute.lanes if strategy == "data" else 1
     ranks = min(config.distribute.ranks or workers, virtual_ranks)
@@ -156,10 +158,14 @@ class _PlanInputs:
     workers: int
     gang: bool
     pinned: Mapping[str, Any] | None
+    gpus: int | None
 
     @property
     def device(self) -> str:
-        return plan_device(self.config.distribute.device)
+        wanted = self.config.distribute.device
+        if wanted == "auto":
+            return "cuda" if self.gpus else "cpu"
+        return wanted if self.gpus != 0 else plan_device(wanted, 0)
 
     def strategy(self) -> tuple[str, str]:
         """Its name, and why."""

@@ -19,6 +19,7 @@ from distcnn.errors import PlanRefused, TrainingError, UsageError
 from distcnn.events import Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, Gang, TaskResult
 from distcnn.formatting import format_bytes
+from distcnn.gpus import usable_gpus
 from distcnn.location import Address, Location
 from distcnn.model import (
     InputSpec,
@@ -71,6 +72,7 @@ def train_package(
     executor: Executor,
     listener: Listener = silent,
     resume: bool = False,
+    gpus: int | None = None,
 ) -> TrainSummary:
     """Train an ensemble on the labelled stars of a survey and write it as a package.
 
@@ -80,6 +82,7 @@ def train_package(
     Parameters
     ----------
     resume : refuse to begin again.
+    gpus : of each worker; None = those of this machine, where the work is done then.
 
     Raises
     ------
@@ -99,7 +102,8 @@ def train_package(
         if package.exists():
             made = _reopen(package, whole, config)
         else:
-            plan = run.plan(workers=executor.workers, gang=isinstance(executor, Gang))
+            gpus = usable_gpus() if gpus is None else gpus
+            plan = run.plan(workers=executor.workers, gang=isinstance(executor, Gang), gpus=gpus)
             ledger = begin_ledger(run.partial, run.fingerprint | {"plan": plan.pinned})
             tasks = run.tasks(plan)
             _train_members(tasks, plan, ledger, executor, listener)
@@ -119,15 +123,24 @@ def train_package(
 
 
 def plan_training(
-    survey: Address, package: Address, config: TrainConfig, *, workers: int, gang: bool = True
+    survey: Address,
+    package: Address,
+    config: TrainConfig,
+    *,
+    workers: int,
+    gang: bool = True,
+    gpus: int | None = None,
 ) -> TrainPlan:
     """What ``train_package`` would do with that many workers; nothing is begun or written.
+
+    ``gpus``: of each of them; None = there is no telling before they have come.
 
     Raises
     ------
     TrainingError : too few labelled stars, or unknown labels.
     """
-    return TrainRun.of(survey, package, config).plan(workers=workers, gang=gang)
+    run = TrainRun.of(survey, package, config)
+    return run.plan(workers=workers, gang=gang, gpus=gpus)
 
 
 def _check_room(package: Location, spec: InputSpec, config: TrainConfig) -> None:
@@ -184,7 +197,7 @@ class TrainRun:
     def fingerprint(self) -> dict[str, Any]:
         return _fingerprint(self.spec, self.split_summary, self.config)
 
-    def plan(self, *, workers: int, gang: bool) -> TrainPlan:
+    def plan(self, *, workers: int, gang: bool, gpus: int | None = None) -> TrainPlan:
         """Decide, or go on with what was decided."""
         begun = self._begun()
         numbers = range(self.config.members)
@@ -192,7 +205,9 @@ class TrainRun:
         everyone = tuple(numbers) if self.package.exists() else tuple(finished)
         workload = Workload(self.config.members, everyone, self.split_summary.counts, self.spec)
         pinned = begun.fingerprint.get("plan") if begun is not None else None
-        return make_plan(workload, self.config, workers=workers, gang=gang, pinned=pinned)
+        return make_plan(
+            workload, self.config, workers=workers, gang=gang, pinned=pinned, gpus=gpus
+        )
 
     def _begun(self) -> Ledger | None:
         path = self.partial / LEDGER

@@ -14,6 +14,7 @@ from distcnn.config import (
 )
 from distcnn.config.cluster_choice import presets
 from distcnn.errors import ConfigError
+from distcnn.pipeline import forecast_run
 
 
 @pytest.fixture
@@ -112,6 +113,13 @@ def test_files_from_before_backends_had_models_of_their_own_still_open(write):
         text = f"cluster:\n  backend: {backend}\n  workers: 2\n  dashboard: 127.0.0.1:0\n"
         text += "  memory_limit: 4000000000\n  threads: 1\n  in_flight: 2\n  attempts: 3\n"
         assert load_config(write("old.yaml", text + "  patience: 120.0\n")).cluster.threads == 1
+
+
+def test_a_forecast_takes_a_cluster_for_devices(write):
+    site = "cluster:\n  backend: local\n  workers: 5\n  rates: H200\n"
+    text = str(forecast_run(1_000_000, 800, 28, write("site.yaml", site)))
+    assert "devices     5 x H200\n" in text
+    assert "devices     1 x cpu-core-avx2\n" in str(forecast_run(1_000_000, 800, 28, "serial"))
 
 
 def test_presets_say_in_their_first_line_what_they_are():

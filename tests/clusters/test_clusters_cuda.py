@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -47,6 +48,21 @@ def test_without_the_extra_its_name_is_told():
 @pytest.mark.skipif(not INSTALLED or Path("/dev/nvidia0").exists(), reason="needs no GPU")
 def test_the_real_dask_cuda_without_a_driver():
     assert "no NVIDIA driver" in refused()
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="needs no GPU")
+def test_the_command_ends_with_one_line_and_exit_code_1(tmp_path):
+    words = ["simulate", str(tmp_path / "archive"), "--stars", "5", "--cluster", "cuda"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "distcnn", *words],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "pip install 'distcnn[cuda]'" in line or "no NVIDIA driver" in line
 
 
 def test_without_a_driver_that_is_said(monkeypatch):

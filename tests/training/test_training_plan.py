@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from distcnn.cli import app
 from distcnn.config import DistributeConfig, QualityConfig, TrainConfig
-from distcnn.errors import FingerprintMismatch, TrainingError
+from distcnn.errors import DeviceError, FingerprintMismatch, TrainingError
 from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.model import InputSpec
 from distcnn.training import plan_training, train_package
@@ -47,6 +47,35 @@ def test_what_speaks_against_groups():
     assert "sooner than" in decide(1, 8, stars=500).reason
     assert "cannot be had together" in decide(1, 8, gang=False).reason
     assert decide(1, 8, strategy="ensemble").strategy == "ensemble"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gpus", "device", "strategy"),
+    [
+        ("auto", 1, "cuda", "fused"),
+        ("auto", 0, "cpu", "ensemble"),
+        ("auto", None, "cpu", "ensemble"),
+        ("cuda", None, "cuda", "fused"),
+        ("cpu", 4, "cpu", "ensemble"),
+    ],
+)
+def test_gpus_are_those_of_the_workers_and_not_of_this_machine(
+    wanted, gpus, device, strategy, monkeypatch
+):
+    monkeypatch.setattr("distcnn.gpus.count_gpus", lambda: 0 if gpus else 8)
+    config = TrainConfig(members=8, distribute=DistributeConfig(device=wanted))
+    counts = dict.fromkeys(("train", "validation", "calibration", "test"), 1000)
+    size = Workload(8, (), counts, SPEC)
+    plan = make_plan(size, config, workers=2, gang=True, pinned=None, gpus=gpus)
+    assert (plan.device, plan.strategy) == (device, strategy)
+
+
+def test_a_gpu_is_asked_for_and_the_workers_have_none():
+    config = TrainConfig(members=8, distribute=DistributeConfig(device="cuda"))
+    counts = dict.fromkeys(("train", "validation", "calibration", "test"), 1000)
+    size = Workload(8, (), counts, SPEC)
+    with pytest.raises(DeviceError, match="the device asked for is cuda"):
+        make_plan(size, config, workers=2, gang=True, pinned=None, gpus=0)
 
 
 def test_finished_members_do_not_count():

@@ -102,10 +102,10 @@ def _setting(key: str) -> Any:
 
 def _gpus() -> int | None:
     try:
-        from distcnn.gpus import count_gpus
+        from distcnn.gpus import usable_gpus
     except ImportError:
         return None
-    return count_gpus()
+    return usable_gpus()
 
 
 def _memory_free() -> int | None:
