@@ -128,7 +128,7 @@ def _unlike(address: str, digest: str) -> str:
     try:
         found = probe_digest(_read(address))
     except Exception as error:  # any failure is an answer
-        return f"{type(error).__name__}: {error}"
+        return _text_of(error, address)
     return "" if found == digest else f"{address} holds something else there"
 
 
@@ -137,9 +137,15 @@ def _leave_token(folder: str, facts: dict[str, Any], what: str) -> str | None:
     try:
         _write(folder, name, name.encode())
     except Exception as error:  # any failure is an answer
-        facts["unseen"][what] = f"{type(error).__name__}: {error}"
+        facts["unseen"][what] = _text_of(error, folder)
         return None
     return name
+
+
+def _text_of(error: Exception, address: str) -> str:
+    # The same words from every worker, whose own file the error would name.
+    words = getattr(error, "strerror", None) or error
+    return f"{address}: {words} ({type(error).__name__})"
 
 
 def _read(address: str) -> bytes:

@@ -96,6 +96,9 @@ def _ask_workers(
     if isinstance(found, Exception):
         raise ClusterError(f"the workers do not answer ({found})", cure=RERUN) from found
     failed = {address: facts for address, facts in found.items() if not isinstance(facts, dict)}
+    # One that has gone meanwhile is replaced by its backend, or not; it is not asked again.
+    gone = failed.keys() - client.nthreads().keys() if failed else set()
+    failed = {address: error for address, error in failed.items() if address not in gone}
     if failed:
         address, error = next(iter(failed.items()))
         raise ClusterError(
@@ -103,7 +106,7 @@ def _ask_workers(
             f"({type(error).__name__}: {error})",
             cure=RERUN,
         )
-    return dict(found)
+    return {address: facts for address, facts in found.items() if address not in gone}
 
 
 def _patiently(answers: "SimpleQueue[Any]", patience: float) -> Any:
