@@ -7,13 +7,11 @@ finished for too long, what is in flight, and which worker has it.
 
 import os
 import platform
-import secrets
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -26,7 +24,7 @@ from distcnn.events import Listener, Notice
 from distcnn.formatting import format_duration
 from distcnn.location import Location
 from distcnn.monitor.run_note import NOTE_S, NoteWriter
-from distcnn.monitor.run_state import RunState, Snapshot
+from distcnn.monitor.run_state import RunState, Snapshot, run_name
 
 TICK_S = 1.0
 """Time between two looks at a run."""
@@ -47,12 +45,6 @@ class Link(Protocol):
     def send(self, snapshot: Snapshot) -> bool: ...
 
     def holders(self, keys: list[str]) -> dict[str, Snapshot]: ...
-
-
-def run_name() -> str:
-    """Start (UTC), host and process: no two runs have the same."""
-    now = datetime.now(UTC)
-    return f"{now:%Y%m%dT%H%M%S}-{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 def typed_command() -> str:

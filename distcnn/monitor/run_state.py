@@ -6,9 +6,13 @@ reads. An event costs some ten microseconds here and nothing is sent from here, 
 number of regions does not matter to those who look.
 """
 
+import os
+import platform
+import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from threading import Lock
 from time import time
 from typing import Any
@@ -43,6 +47,12 @@ RATES = {"novel": "NOVEL_SPECTRUM", "disagree": "MEMBERS_DISAGREE"}
 """Shares of stars that are followed over time, and the flags that tell them."""
 CURVES = ("time", "speed", *RATES, "disagreement")
 """Seconds since the stage began; stars/s; shares of stars; member scatter / quoted error."""
+
+
+def run_name() -> str:
+    """A name for a run: start (UTC), host and process, and something that no other has."""
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%dT%H%M%S}-{platform.node()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 @dataclass

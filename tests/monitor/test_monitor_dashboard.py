@@ -1,12 +1,18 @@
 """The page on the Dask dashboard and the metrics beside it, on schedulers of several kinds."""
 
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.request import urlopen
 
 import psutil
 import pytest
+from conformance.cluster_checks import wait_until
 from distributed import Client, LocalCluster
 from monitor.runs import busy_state
 
@@ -20,6 +26,7 @@ from distcnn.monitor.dashboard.plugin import MAX_RUNS, RunsPlugin
 from distcnn.monitor.run_monitor import watch_run
 from tests.inference.small import go, make_package, make_survey
 
+ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")
 
 
@@ -209,3 +216,40 @@ def test_pages_and_metrics_listen_on_loopback_alone(inputs, tmp_path):
     assert sum(float(found[1]) for found in counts if found) == 1500
     names = {name for text in texts for name in re.findall(r"^(distcnn_\w+)", text, re.M)}
     assert names == {row.exported for row in metrics.WORKER_TABLE}
+
+
+@contextmanager
+def dask(*arguments, folder):
+    """A process of Dask's command line."""
+    with (folder / "log").open("ab") as log:
+        process = psutil.Popen(
+            [sys.executable, "-m", f"distributed.cli.{arguments[0]}", *arguments[1:]],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        for one in (*process.children(recursive=True), process):
+            one.kill()
+        process.wait()
+
+
+def test_a_scheduler_in_a_process_of_its_own_shows_the_run_after_its_client_has_gone(tmp_path):
+    where = tmp_path / "where.json"
+    address = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")
+    options = ("--no-show", "--scheduler-file", str(where))
+    with dask("dask_scheduler", *address, *options, folder=tmp_path) as process:
+        wait_until(lambda: where.exists() and where.read_text().rstrip().endswith("}"))
+        with Client(json.loads(where.read_text())["address"], set_as_default=False) as client:
+            link = DaskLink(client)
+            page = re.search(r"http://127\.0\.0\.1:\d+/distcnn", link.open())[0]
+            assert link.send(busy_state()[0].snapshot())
+        assert "<title>distcnn</title>" in read(page.removesuffix("distcnn"), "distcnn")
+        text = read(page.removesuffix("distcnn"), "metrics")
+        assert 'distcnn_stars_done_total{run="one"} 60000.0' in text
+        listening = [c.laddr.ip for c in process.net_connections("inet") if c.status == "LISTEN"]
+        assert set(listening) == {"127.0.0.1"}

@@ -1,5 +1,6 @@
 """How far a product is, from its files alone: watch, and inspect of what is not done."""
 
+import io
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ from distcnn.config import MonitorConfig
 from distcnn.events import RegionStored, StageStarted, silent
 from distcnn.executor import SerialExecutor
 from distcnn.location import Location
-from distcnn.monitor import run_monitor
+from distcnn.monitor import open_listener, run_monitor
 from distcnn.monitor.progress import is_at_work, read_progress
 from distcnn.monitor.run_monitor import watch_run
 from distcnn.monitor.run_note import MAX_NOTES, NoteWriter
@@ -231,3 +232,19 @@ def test_the_command_line_tells_it_with_its_exit_code(folder):
 def test_what_is_no_command_of_ours_is_not_given_out_as_one(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest", "-x"])
     assert run_monitor.typed_command() == ""
+
+
+def test_the_journal_the_notes_and_the_page_call_a_run_the_same(folder):
+    place = Location.parse(folder / "predictions.zarr")
+    config = MonitorConfig(journal=folder / "journal.jsonl")
+    with (
+        open_listener(config, io.StringIO()) as listener,
+        watch_run(SerialExecutor(), config, listener, output=place) as watched,
+    ):
+        go(folder, listener=watched)
+    lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    (note,) = read_progress(place).ended
+    assert {line["run"] for line in lines} == {note["run"]}
+    stored = [line for line in lines if line["event"] == "RegionStored"]
+    assert len(stored) == 5
+    assert all({"time", "run", "region", "attempt", "result"} <= set(line) for line in stored)

@@ -214,7 +214,9 @@ def _worker(config: KubernetesConfig, name: str, address: str, protocol: str) ->
         *("dask", "worker", address, "--protocol", protocol),
         *("--name", f"$({POD_NAME})", "--nthreads", "1"),
         *("--memory-limit", str(config.memory_limit), "--local-directory", SCRATCH),
-        *("--no-dashboard", "--preload", "distcnn.clusters.preload"),
+        # Without an address Dask would show its numbers at every address of the pod.
+        *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
+        *("--preload", "distcnn.clusters.preload"),
         *("--preload-nanny", "distcnn.clusters.dask_workers.memory_watch"),
         # A worker that finds no scheduler ends, and its pod starts it again.
         *("--death-timeout", "60"),

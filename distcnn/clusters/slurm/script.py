@@ -95,7 +95,9 @@ class JobScript:
 
     def _workers(self, scheduler: str, worker: str) -> Iterator[str]:
         config = self.config
-        options = ["--nthreads 1", f"--memory-limit {config.memory_limit}", "--no-dashboard"]
+        options = ["--nthreads 1", f"--memory-limit {config.memory_limit}"]
+        # Without an address Dask would show its numbers at every address of the node.
+        options += ["--no-dashboard", "--dashboard-address 127.0.0.1:0"]
         options += [f"--death-timeout {DEATH_TIMEOUT_S}", '--local-directory "$scratch"']
         if config.interface is None:
             # Else a worker would listen at every address of its node.

@@ -30,6 +30,11 @@ class ListenerGroup:
         with self._lock:
             self._pass_on(event)
 
+    @property
+    def run(self) -> str | None:
+        """The name of the run that one of the listeners has given it, if one has."""
+        return next((str(one.run) for one in self._opened if hasattr(one, "run")), None)
+
     def add(self, listener: Listener) -> None:
         """One listener more, from the next event on."""
         with self._lock:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import socket
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -13,6 +11,7 @@ import numpy as np
 
 from distcnn.errors import UsageError
 from distcnn.events import Event, StageEnded, StageStarted
+from distcnn.monitor.run_state import run_name
 from distcnn.survey import RegionResult
 
 
@@ -23,7 +22,8 @@ class Journal:
     "event": "RegionStored", "stage": "predict", "region": "000000000-000002048", "attempt": 1,
     "result": {"stars": 2048, "seconds": {"read": 0.4, ...}, "memory": 812000000, ...}}``
 
-    Every line has the time (UTC), the run (start, host and process: many runs may share a file),
+    Every line has the time (UTC), the run (many may share a file; its page, its metrics and its
+    notes have the same name),
     the event and its stage; the rest are the event's own fields. The stage of an event without
     one, such as a notice, is the stage begun last and not ended yet, null outside of stages.
     Numbers that are not finite become null, as JSON has none.
@@ -40,7 +40,7 @@ class Journal:
             self._stream = path.open("ab", buffering=0)
         except OSError as error:
             raise UsageError(f"the journal {path} cannot be written ({error.strerror})") from None
-        self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
+        self.run = run_name()
         self._stages: list[str] = []
 
     def __call__(self, event: Event) -> None:
