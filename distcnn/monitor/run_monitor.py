@@ -108,8 +108,9 @@ def _open_link(executor: Any, state: RunState, listener: Listener) -> Link | Non
 
     link = DaskLink(client, getattr(executor, "dashboard", None))
     where = link.open()
-    state.facts["page"] = where
-    listener(Notice(where))
+    if where:
+        state.facts["page"] = where
+        listener(Notice(where))
     return link
 
 

@@ -9,8 +9,9 @@ import platform
 import socket
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
-from distcnn.monitor.dashboard.plugin import NAME, PAGE, RunsPlugin
+from distcnn.monitor.dashboard.plugin import NAME, NO_DASHBOARD, PAGE, RunsPlugin
 from distcnn.monitor.dashboard.worker import RegionCounter
 from distcnn.monitor.run_state import Snapshot
 
@@ -38,7 +39,8 @@ class DaskLink:
     def open(self) -> str:
         """Register what shows the run; returns a sentence that says where to look.
 
-        The sentence says why there is nothing to see, where there is nothing.
+        It says why there is nothing to see, where there is nothing; it is empty where nobody
+        wanted a dashboard.
         """
         try:
             self._register()
@@ -82,13 +84,17 @@ class DaskLink:
         return answer
 
     def _where(self, hello: Snapshot) -> str:
-        if hello["trouble"]:
-            return f"There is no page of this run: {hello['trouble']}"
+        self.trouble = hello["trouble"]
+        if self.trouble:
+            wanted = self.trouble != NO_DASHBOARD
+            return f"There is no page of this run: {self.trouble}" if wanted else ""
         port, host = hello["port"], hello["host"]
-        if _is_loopback(hello["address"]) and not _is_here(host):
+        tunnel = _is_loopback(urlsplit(self.dashboard or "").hostname or "")
+        if _is_loopback(hello["address"]) and not _is_here(host) and not tunnel:
+            way = f"ssh -N -L {port}:127.0.0.1:{port} {host}"
+            way = f"kubectl port-forward pod/{host} {port}" if hello["pod"] else way
             return (
-                f"Page of this run: http://127.0.0.1:{port}/{PAGE} on {host}; "
-                f"to see it here: ssh -N -L {port}:127.0.0.1:{port} {host}"
+                f"Page of this run: http://127.0.0.1:{port}/{PAGE} on {host}; to see it here: {way}"
             )
         link = self.dashboard or self.client.dashboard_link
         return f"Page of this run: {link.removesuffix('/').removesuffix('/status')}/{PAGE}"

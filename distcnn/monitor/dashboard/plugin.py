@@ -11,6 +11,7 @@ Uses of Dask that its releases do not promise, each tested in
 ``BokehApplication``, and the list of pages in its menu.
 """
 
+import os
 import platform
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from distcnn.monitor.run_state import Snapshot
 
 MAX_RUNS = 5
 PAGE = "distcnn"
+NO_DASHBOARD = "the scheduler has no dashboard"
 NAME = f"distcnn-{__version__}"
 
 
@@ -55,6 +57,7 @@ class RunsPlugin(SchedulerPlugin):
             "host": platform.node(),
             "address": server.address,
             "port": server.port,
+            "pod": "KUBERNETES_SERVICE_HOST" in os.environ,
             "trouble": self.trouble,
         }
 
@@ -113,7 +116,7 @@ def _add_page(scheduler: Any, plugin: RunsPlugin) -> str:
         return f"bokeh cannot be used at the scheduler ({error})"
     others = [a for a in scheduler.http_application.applications if isinstance(a, BokehTornado)]
     if not others:
-        return "the scheduler has no dashboard"
+        return NO_DASHBOARD
     build: Callable[..., Any] = BokehApplication
     prefix = others[0].prefix
 

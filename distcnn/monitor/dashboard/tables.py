@@ -116,7 +116,7 @@ def _region_tiles(snapshot: Snapshot) -> list[str]:
         _tile(
             f"{rates['disagreement']:.2f}",
             "member scatter / error",
-            f"members disagree: {100 * rates['disagree']:.2f} %",
+            f"they disagree: {100 * rates['disagree']:.2f} %",
         ),
     ]
 
