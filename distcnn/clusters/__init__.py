@@ -46,7 +46,7 @@ def open_cluster(
     """
     from distcnn.events import silent
 
-    backend = find_backend(config.backend).load()
+    backend, config = _chosen(config)
     with backend.open_executor(config, listener or silent) as executor:
         yield executor
 
@@ -88,11 +88,11 @@ def render_cluster(config: "BackendConfig") -> str:
     """
     from distcnn.errors import ClusterError
 
-    row = find_backend(config.backend)
-    render: Callable[[BackendConfig], str] | None = getattr(row.load(), "render", None)
+    backend, config = _chosen(config)
+    render: Callable[[BackendConfig], str] | None = getattr(backend, "render", None)
     if render is None:
         raise ClusterError(
-            f"the cluster {row.name} creates no objects that could be shown", expected="k8s"
+            f"the cluster {config.backend} creates no objects that could be shown", expected="k8s"
         )
     return render(config)
 
@@ -108,13 +108,22 @@ def expect_workers(config: "BackendConfig") -> "ExpectedWorkers":
     # Here, because the command line imports this package for the names of the backends alone.
     from distcnn.executor import ExpectedWorkers
 
-    backend = find_backend(config.backend).load()
+    backend, config = _chosen(config)
     return ExpectedWorkers(
         backend.expected_workers(config),
         backend.worker_memory(config),
         config.threads,
         _worker_gpus(backend, config),
     )
+
+
+def _chosen(config: "BackendConfig") -> "tuple[Backend, BackendConfig]":
+    """The backend, and the configuration in its own model, whichever it was made in."""
+    row = find_backend(config.backend)
+    model = row.load_settings()
+    if not isinstance(config, model):
+        config = model.model_validate(config.model_dump(exclude_unset=True))
+    return row.load(), config
 
 
 def _worker_gpus(backend: "Backend", config: "BackendConfig") -> int | None:
