@@ -352,42 +352,48 @@ class RefusalChecks(_Checks):
 
 
 class StageChecks(_Checks):
-    """The other commands that have workers."""
+    """The other commands that have workers; what ``serial`` makes of them is made once."""
 
-    def ingest(self, site: Site, inputs: Path, name: str, cluster: str) -> Path:
-        words = ["ingest", inputs / "archive", inputs / f"{name}.zarr", "--cluster", cluster]
+    def ingest(self, site: Site, folder: Path, name: str) -> dict[str, str]:
+        """Chunks of the survey that is made of the archive."""
+        out = folder / f"{name}.zarr"
+        words = ["ingest", folder / "archive", out, "--cluster", site.cluster]
         settings = ["ingest.grid={start: 846.0, step: 0.01, size: 61}", "ingest.block_rows=4"]
         settings += ["ingest.prepare={rebin: 3, noise_correlation: 2.45}"]
         settings += ["ingest.store={chunk_stars: 4, shard_stars: 8}"]
-        with begun(site, *words, *(w for s in settings for w in ("--set", s))) as run:
-            assert run.end() in {0, 3}, run.output
-        return inputs / f"{name}.zarr"
+        if not out.exists():
+            with begun(site, *words, *(w for s in settings for w in ("--set", s))) as run:
+                assert run.end() in {0, 3}, run.output
+        return chunks(out)
 
-    def train(self, site: Site, inputs: Path, name: str, cluster: str, *sets: str) -> dict:
-        words = ["train", inputs / "labelled.zarr", inputs / name, "--conf", inputs / "my.yaml"]
-        words += ["--cluster", cluster, *(w for s in sets for w in ("--set", s))]
-        done(site, *words)
-        return {
-            path.name: load_file(path) for path in sorted((inputs / name).rglob("*.safetensors"))
-        }
+    def train(self, site: Site, folder: Path, name: str, *sets: str) -> dict:
+        """Arrays of the package that is made of the labelled survey."""
+        words = ["train", folder / "labelled.zarr", folder / name, "--conf", folder / "my.yaml"]
+        words += ["--cluster", site.cluster, *(w for s in sets for w in ("--set", s))]
+        words += ["--set", f"monitor.journal={folder / name}.jsonl"]
+        if not (folder / name).exists():
+            done(site, *words)
+        files = sorted((folder / name).rglob("*.safetensors"))
+        return {path.name: load_file(path) for path in files}
 
-    def test_ingest_gives_the_bytes_of_serial(self, site, inputs):
-        here = self.ingest(site, inputs, "ingested_serial", "serial")
-        there = self.ingest(site, inputs, "ingested", site.cluster)
-        assert len(chunks(here)) > 3
-        assert chunks(there) == chunks(here)
+    def test_ingest_gives_the_bytes_of_serial(self, site, inputs, products):
+        here = self.ingest(Site(products, "serial"), products, "ingested")
+        assert len(here) > 3
+        assert self.ingest(site, inputs, "ingested_there") == here
 
-    def test_members_are_trained_as_by_serial(self, site, inputs):
+    def test_members_are_trained_as_by_serial(self, site, inputs, products):
         ensemble = "train.distribute.strategy=ensemble"
-        here = self.train(site, inputs, "trained_serial", "serial", ensemble)
-        there = self.train(site, inputs, "trained", site.cluster, ensemble)
+        here = self.train(Site(products, "serial"), products, "members", ensemble)
+        there = self.train(site, inputs, "members_there", ensemble)
         assert_same_weights(here, there, exactly=True)
         self.assert_nothing_left(site)
 
-    def test_ranks_train_a_member_together(self, site, inputs):
+    def test_ranks_train_a_member_together(self, site, inputs, products):
         data = ("train.distribute={strategy: data, lanes: 2}", "train.members=1")
-        here = self.train(site, inputs, "ranks_serial", "serial", *data)
-        there = self.train(site, inputs, "ranks", site.cluster, *data)
+        here = self.train(Site(products, "serial"), products, "ranks", *data)
+        there = self.train(site, inputs, "ranks_there", *data)
+        told = [event.get("text", "") for event in events(inputs / "ranks_there.jsonl")]
+        assert any(f"{site.workers} ranks begin" in text for text in told)
         assert_same_weights(here, there, exactly=False)
         self.assert_nothing_left(site)
 
