@@ -282,6 +282,8 @@ def plan_ingest(
             expected="a folder of archive files",
             cure="Name the folder; the files in it are chosen by 'files' in the configuration.",
         )
+    # Workers elsewhere have a working directory of their own.
+    archive, survey = archive.absolute(), survey.absolute()
     files: dict[Kind, list[Path]] = {}
     tree = ArchiveTree(archive)
     for kind in _KINDS:

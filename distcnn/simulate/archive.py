@@ -93,7 +93,8 @@ def write_archive(
         return known
     listener(StageStarted("simulate", stars, "stars"))
     sums: dict[str, str] = {}
-    work = partial(write_range, out=out, seed=seed, config=config)
+    # Workers elsewhere have a working directory of their own.
+    work = partial(write_range, out=out.absolute(), seed=seed, config=config)
     for result in executor(work, ranges):
         written = result.unwrap()
         sums |= written.md5

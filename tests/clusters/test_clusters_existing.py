@@ -1,14 +1,16 @@
 """A scheduler and workers that run already."""
 
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
 from conformance.cluster_checks import WorkerChecks, meet, process, take_turns, wait_until
 from dask_processes import scheduler, worker
 
+from distcnn import pipeline
 from distcnn.clusters import expect_workers, open_cluster
-from distcnn.config import ClusterConfig
+from distcnn.config import ClusterConfig, load_config
 from distcnn.errors import ClusterError
 
 
@@ -104,3 +106,12 @@ class TestExisting(WorkerChecks):
         for thread in threads:
             thread.join(600)
         assert found == [[], [], [], []]
+
+
+def test_relative_paths_are_those_of_the_command(two_workers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the workers are in a folder of their own
+    config = load_config("demo", [f"cluster={{backend: '{two_workers}'}}"])
+    pipeline.simulate_archive(Path("archive"), 40, 1, config)
+    done = pipeline.ingest_archive(Path("archive"), Path("survey.zarr"), config)
+    assert done.stars > 30
+    assert {path.name for path in tmp_path.iterdir()} == {"archive", "survey.zarr"}
