@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from distcnn.config import Config, Frozen, conf_folder, load_config, parse_bytes, to_yaml
 from distcnn.config.describe import describe
 from distcnn.config.resources import Follows
+from distcnn.config.train import StudentNetwork
 from distcnn.errors import ConfigError
 
 
@@ -296,6 +297,11 @@ def test_a_trap_of_yaml_is_one_line_that_names_file_and_line(tmp_path, text, lin
 )
 def test_a_number_is_the_one_that_people_read(scalar, epochs):
     assert load_config(None, [f"train.epochs={scalar}"]).train.epochs == epochs
+
+
+def test_what_is_true_or_false_may_be_said_so():
+    assert load_config(None, ["train.network.xp=true"]).train.network.xp is True
+    assert StudentNetwork(student=True).student is True
 
 
 @pytest.mark.parametrize("text", ["no", "on", "12:30", "2022-06-13", "007", "a#b", "=", "1e"])

@@ -46,7 +46,8 @@ def _has_bool(value: object) -> bool:
 
 
 def _takes_bool(annotation: Any) -> bool:
-    return annotation in {bool, Any} or any(map(_takes_bool, get_args(annotation)))
+    values = isinstance(annotation, bool)  # of Literal[True]
+    return values or annotation in {bool, Any} or any(map(_takes_bool, get_args(annotation)))
 
 
 def parse_bytes(value: object) -> object:
