@@ -283,7 +283,7 @@ def plan_ingest(
             cure="Name the folder; the files in it are chosen by 'files' in the configuration.",
         )
     # Workers elsewhere have a working directory of their own.
-    archive, survey = archive.absolute(), survey.absolute()
+    archive, survey = archive.absolute(), Location.parse(survey).address
     files: dict[Kind, list[Path]] = {}
     tree = ArchiveTree(archive)
     for kind in _KINDS:
