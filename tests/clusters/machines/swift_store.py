@@ -204,6 +204,8 @@ class SwiftStore:
     def kill(self, name: str = "proxy") -> None:
         """End a daemon at once, as a crash does; ``start`` starts it again."""
         process = self._running.pop(name)
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()  # or it would start another child meanwhile
         family = [*process.children(recursive=True), process]
         for one in family:
             with suppress(psutil.NoSuchProcess):
