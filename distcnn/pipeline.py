@@ -23,8 +23,8 @@ from distcnn.location import Address, LocalLocation, Location, work_folder
 
 if TYPE_CHECKING:
     from distcnn.checks import Checked
-    from distcnn.clusters import Places
     from distcnn.clusters.base import ClusterExecutor
+    from distcnn.clusters.places import Places
     from distcnn.evaluation import EvaluationData
     from distcnn.inference import Forecast, Plan, PredictSummary, ShareSummary, VerifySummary
     from distcnn.ingest import IngestSummary
@@ -606,7 +606,7 @@ def _on_workers(
 
 
 def _places(reads: Mapping[str, Address], output: Address, memory: int = 0) -> "Places":
-    from distcnn.clusters import Places
+    from distcnn.clusters.places import Places
 
     seen = {what: Location.parse(place) for what, place in reads.items()}
     return Places(Location.parse(output), seen, memory)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from distcnn.clusters.places import Findings, Places
 from distcnn.clusters.registry import find_backend
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from distcnn.executor import ExpectedWorkers
 
 __all__ = [
-    "Findings",
-    "Places",
     "expect_workers",
     "open_cluster",
     "render_cluster",

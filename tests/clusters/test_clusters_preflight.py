@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from distcnn.clusters import Places
 from distcnn.clusters.dask_workers.preflight import examine as examination
 from distcnn.clusters.dask_workers.preflight.examine import examine, probe_digest
 from distcnn.clusters.dask_workers.preflight.report import HOSTS_SHOWN, Report
 from distcnn.clusters.dask_workers.preflight.tokens import exchanged_beside, probe_of
 from distcnn.clusters.dask_workers.preflight.verdict import PACKAGES, judge
+from distcnn.clusters.places import Places
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError, UsageError
 from distcnn.location import Location

@@ -1,6 +1,8 @@
 """The registry: every row has what it says, and an unknown name lists those there are."""
 
 import importlib
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -125,3 +127,11 @@ def test_a_configuration_made_by_hand_is_checked_too():
         open_cluster(ClusterConfig().model_copy(update={"backend": "moon"})),
     ):
         pass
+
+
+def test_the_names_of_backends_cost_no_library_when_a_command_starts():
+    heavy = {"numpy", "dask", "distributed", "torch", "zarr", "pydantic", "yaml"}
+    code = f"import sys, distcnn.cli; print(*({heavy!r} & set(sys.modules)))"
+    words = [sys.executable, "-c", code]
+    told = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert told.stdout.split() == []
