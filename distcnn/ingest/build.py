@@ -35,6 +35,7 @@ from distcnn.ingest.merge import (
 )
 from distcnn.ingest.outcome import (
     check_files,
+    check_releases,
     failures_of,
     is_mended,
     poor_joins,
@@ -171,6 +172,8 @@ def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRec
     for part in parts.values():
         quarantined.update(part.rejected)
     _tell(plan, ledger, list(parts.values()))
+    of_labels = ledger.done.get("labels", {}).get("special_values", {})
+    check_releases(plan, [of_labels, *(part.special_values for part in parts.values())])
     return parts, quarantined
 
 

@@ -1,5 +1,7 @@
 """What became of files and joins, told once for the whole survey."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
@@ -9,6 +11,7 @@ from distcnn.events import Notice
 from distcnn.ingest.matching import LabelTable
 from distcnn.ingest.plan import IngestPlan, reader_of
 from distcnn.ingest.readers import Kind
+from distcnn.ingest.readers.cleaning import RELEASE
 from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
 from distcnn.ingest.selection import listed
 from distcnn.ingest.staging.columns import FileFailure
@@ -93,6 +96,29 @@ def poor_joins(
                 f"Check ingest.{kind}: files, and 'source_id' in 'columns'"
             )
     return told
+
+
+def check_releases(plan: IngestPlan, counts: Iterable[Mapping[str, int]]) -> None:
+    """Refuse stars of several releases of Gaia: one number is another star in each.
+
+    Raises
+    ------
+    InputError : the designations, or they and the release of a survey of Gaia, differ.
+    """
+    total = Counter[str]()
+    for some in counts:
+        total.update({k.removeprefix(RELEASE): n for k, n in some.items() if k.startswith(RELEASE)})
+    met = [f"{number} of {release}" for release, number in sorted(total.items())]
+    own = plan.config.release.upper().removeprefix("E")
+    of_gaia = plan.config.survey.lower().startswith("gaia") and re.fullmatch(r"DR\d+", own)
+    if len(total) > 1 or (total and of_gaia and set(total) != {own}):
+        named = f"; the survey is of Gaia {own} (ingest.release)" if of_gaia else ""
+        raise InputError(
+            f"the stars are named by designations of Gaia, {' and '.join(met)}{named}",
+            expected="one release: the same number is another star in another one",
+            cure="Bring them to one release (Gaia's table dr2_neighbourhood), leave files out by "
+            "'files', or set ingest.release.",
+        )
 
 
 def _named(ids: Sequence[int]) -> str:

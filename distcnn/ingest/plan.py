@@ -23,7 +23,7 @@ from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.statements import SILENT, Statements, agreed_grid
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers import Kind, Reader, ReadRequest, SpectraReader, make_reader
-from distcnn.ingest.readers.formats.containers import is_zip
+from distcnn.ingest.readers.formats.containers import formats_of, is_zip
 from distcnn.ingest.selection import ArchiveTree, find_files
 from distcnn.ingest.unlabelled import why_unlabelled
 from distcnn.location import Address, LocalLocation, Location, work_folder
@@ -293,7 +293,7 @@ def plan_ingest(
             found = find_files(tree, section, required=kind != "labels")
             files[kind] = found.paths
             if found.paths:
-                _check_members(kind, section, found.paths)
+                _check_used(kind, section, found.paths)
             for sentence in found.left_out:
                 listener(Notice(f"Files of {kind}: {sentence}.", "warning"))
     unlabelled = why_unlabelled(tree, config, files)
@@ -311,13 +311,28 @@ def plan_ingest(
     return IngestPlan(archive, place, config, files, content_hashes, listener, unlabelled)
 
 
-def _check_members(kind: Kind, section: FilesConfig, paths: Sequence[Path]) -> None:
+_USED_BY = {"hdu": ("fits", "votable"), "delimiter": ("text",), "decimal": ("text",)}
+"""Settings of files, and the formats that know them."""
+
+
+def _check_used(kind: Kind, section: FilesConfig, paths: Sequence[Path]) -> None:
+    """Refuse settings that none of the files uses."""
     if section.members and not any(map(is_zip, paths)):
         raise ConfigError(
             f"ingest.{kind}.members = {section.members!r}",
             expected="zip archives to choose members of; none of the files is one",
             cure="Leave 'members' out, or correct 'files'.",
         )
+    for name, formats in _USED_BY.items():
+        value = getattr(section, name)
+        if value == FilesConfig.model_fields[name].default:
+            continue
+        if not any(formats_of(path).intersection(("unknown", *formats)) for path in paths):
+            raise ConfigError(
+                f"ingest.{kind}.{name} = {value!r}",
+                expected=f"a file of {' or '.join(formats)}, which it is for; there is none",
+                cure=f"Leave {name!r} out, or correct 'files'.",
+            )
 
 
 def _groups_of_files(paths: Sequence[Path]) -> Iterator[list[Path]]:

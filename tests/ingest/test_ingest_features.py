@@ -202,3 +202,22 @@ def test_multiples_of_units_are_the_unit_that_they_make(tmp_path, unit):
     files = FilesConfig(reader="table", files="*", columns={"wavelength": "wavelength"})
     reader = make_reader(files, request)
     np.testing.assert_allclose(reader.wavelength(tmp_path / "t.ecsv"), wave[0] / 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "words"),
+    [
+        (
+            "votable: by hand",
+            "binary._MAX_VOTABLE_BYTES",
+            "which is read whole.*to FITS",
+        ),
+        ("aligned: IPAC", "aligned._MAX_BYTES", "fixed width of more than.*Convert it to Parquet"),
+    ],
+)
+def test_tables_that_are_read_whole_have_a_largest_size(tmp_path, monkeypatch, name, limit, words):
+    feature = next(one for one in FEATURES if one.title == name)
+    monkeypatch.setattr(f"distcnn.ingest.readers.formats.{limit}", 10)
+    path = tmp_path / feature.write(tmp_path, "source")
+    with pytest.raises(InputError, match=words):
+        read(path, "source")

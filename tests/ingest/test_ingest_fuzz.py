@@ -3,10 +3,14 @@
 The long version is ``benchmarks/fuzz.py``.
 """
 
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -75,3 +79,85 @@ def test_the_judge_tells_crashes_and_goes_on(fuzzing, catalogue):
     finally:
         judge.close()
     assert not judge.process.is_alive()
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+BOMB_BYTES = 160 << 20
+"""More than the child process is let take, of a few KiB of gzip."""
+CHILD = """
+import resource, sys
+from pathlib import Path
+from distcnn.config import FilesConfig, GridConfig
+from distcnn.errors import DistcnnError
+from distcnn.ingest.readers import ReadRequest, make_reader
+import distcnn.ingest.readers.formats.binary, distcnn.ingest.readers.table
+from distcnn.ingest.readers.formats import packing
+packing._MAX_UNPACKED_BYTES, packing._MAX_IN_MEMORY_BYTES = 100 << 20, 1 << 20
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (400 << 20),) * 2)
+for path in map(Path, sys.argv[1:]):
+    files = FilesConfig(reader="table", files="*", columns={"photometry": "G"})
+    reader = make_reader(files, ReadRequest("source", bands=("G",)))
+    try:
+        rows = sum(len(block) for block in reader.blocks(path, rows=100))
+        print(path.name, "rows", rows)
+    except DistcnnError as error:
+        print(path.name, "error", error)
+"""
+
+
+def pack_endlessly(path, head, filling):
+    """A small gzip of a head and much more of the same."""
+    piece = filling * ((1 << 20) // len(filling))
+    packed = zlib.compressobj(1, zlib.DEFLATED, 31)
+    with path.open("wb") as stream:
+        stream.write(packed.compress(head))
+        for _ in range(BOMB_BYTES // len(piece)):
+            stream.write(packed.compress(piece))
+        stream.write(packed.flush())
+
+
+def bombs(folder):
+    """Small files that unpack to much more, or ask for them, by the words that refuse them."""
+    table = Table({"source_id": [11, 12, 13], "G": [1.0, 2.0, 3.0]})
+    table.write(folder / "t.fits")
+    head = (folder / "t.fits").read_bytes()
+    many = head.replace(b"NAXIS2  =                    3", b"NAXIS2  =            300000000")
+    pack_endlessly(folder / "table.fits.gz", many, bytes(1000))
+    votable = b'<?xml version="1.0"?><VOTABLE version="1.4"><RESOURCE><TABLE>'
+    pack_endlessly(folder / "table.vot.gz", votable, b" " * 1000)
+    pack_endlessly(folder / "line.csv.gz", b"source_id,G\n11,1.0\n", b"1" * 1000)
+    pack_endlessly(folder / "header.csv.gz", b"", b"a" * 1000)
+    pack_endlessly(folder / "comments.csv.gz", b"", b"# nothing\n" * 1000)
+    letters = "".join(
+        f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "x" * 100}">' for n in range(9)
+    )
+    (folder / "entities.vot").write_text(
+        f'<?xml version="1.0"?><!DOCTYPE VOTABLE [{letters}]><VOTABLE version="1.4"><RESOURCE>'
+        '<TABLE name="&e8;"><FIELD name="G" datatype="double"/></TABLE></RESOURCE></VOTABLE>'
+    )
+    (folder / "t.fits").unlink()
+    (folder / "rows.fits").write_bytes(many)
+    return {
+        "table.fits.gz": "unpacks to more than 200 times",
+        "table.vot.gz": "unpacks to more than 200 times",
+        "line.csv.gz": "a line is longer than 64 MiB",
+        "header.csv.gz": "a line is longer than 64 MiB",
+        "comments.csv.gz": "of comments stand before its header",
+        "entities.vot": "not readable as votable",
+        "rows.fits": "it is truncated",
+    }
+
+
+@pytest.mark.slow
+def test_no_small_file_takes_memory_without_bound(tmp_path):
+    expected = bombs(tmp_path)
+    paths = [str(tmp_path / name) for name in expected]
+    command = [sys.executable, "-c", CHILD, *paths]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    told = dict(line.partition(" error ")[::2] for line in answer.stdout.splitlines())
+    assert told.keys() == expected.keys()
+    for name, words in expected.items():
+        assert words in told[name], told[name]

@@ -128,7 +128,7 @@ def test_a_value_means_the_same_in_every_format_and_role(value_files, form, role
 
 def id_column(form, value):
     if isinstance(value, str):
-        return MaskedColumn([value, "1"], dtype="U30")
+        return MaskedColumn([value, "1"], dtype="U70")
     if isinstance(value, float):
         return MaskedColumn([value, 1.0], dtype="f8")
     return MaskedColumn([value, 1], dtype="u8" if value >= 2**63 else "i8")

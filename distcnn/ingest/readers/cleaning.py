@@ -17,11 +17,14 @@ from distcnn.arrays import Array
 from distcnn.config import SentinelsConfig
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.readers.base import Block, Reader, SpectraReader
-from distcnn.ingest.readers.values.identifiers import KINDS
+from distcnn.ingest.readers.values.identifiers import KINDS, IdKind, release_of
 
 _counts: ContextVar[Counter[str] | None] = ContextVar("cleaning_counts", default=None)
 IDENTIFIER = "identifier"
 """Begins the keys of counts of identifiers."""
+RELEASE = f"{IDENTIFIER}: of Gaia "
+"""Begins the keys of counts of designations by release."""
+_DESIGNATIONS = KINDS.index(IdKind.DESIGNATION)
 _AS_THEY_ARE = ("wavelength",)
 _ANY_NUMBER = ("flux", "flux_error", "xp", "xp_error")
 """Roles in which a large negative number may be real: only exact sentinels are missing."""
@@ -91,10 +94,19 @@ def clean(block: Block, sentinels: SentinelsConfig) -> tuple[Block, Counter[str]
     for number, kind in enumerate(KINDS[1:], 1):
         found = int(np.count_nonzero(columns.get("id_kind", np.empty(0)) == number))
         counts.update({f"{IDENTIFIER}: {kind}": found} if found else {})
+    for release, found in _releases(block).items():
+        counts[f"{RELEASE}{release}"] = found
     for name, values in columns.items():
         if values.dtype.kind == "f" and name not in _AS_THEY_ARE:
             columns[name] = _cleaned(name, values, sentinels, counts)
     return replace(block, columns=columns), counts
+
+
+def _releases(block: Block) -> Counter[str]:
+    """How many designations there are of each release of Gaia."""
+    kinds = block.columns.get("id_kind", np.empty(0))
+    names = block.columns["name"][kinds == _DESIGNATIONS].tolist() if kinds.size else []
+    return Counter(map(release_of, names))
 
 
 def _cleaned(name: str, values: Array, sentinels: SentinelsConfig, counts: Counter[str]) -> Array:

@@ -188,6 +188,17 @@ def table_sources(
             yield TableSource(path, f"{path}:{info.filename}", opener, True, *text)
 
 
+def formats_of(path: Path) -> set[str]:
+    """Formats of the tables in a file; ``unknown`` where it cannot be told."""
+    try:
+        if is_zip(path):
+            with zipfile.ZipFile(path) as archive:
+                return {format_of_name(name) or "unknown" for name in archive.namelist()}
+        return {next(table_sources(path)).format}
+    except (FileBroken, OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return {"unknown"}
+
+
 def _chosen_members(
     path: Path, archive: zipfile.ZipFile, product: str, members: Sequence[str]
 ) -> list[zipfile.ZipInfo]:

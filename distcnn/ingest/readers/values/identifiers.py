@@ -21,7 +21,8 @@ from distcnn.schema import NAME_BYTES, DescribedName, Reason
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # With a point or an exponent, as programs print floats; "1E0657" is the name of a source.
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE][+-]))(?:[eE][+-]?[0-9]+)?")
-_DESIGNATION = re.compile(r"Gaia[ _]+E?DR[0-9]+[ _]+([0-9]+)", re.IGNORECASE)
+_DESIGNATION = re.compile(r"Gaia[ _]+(?:E?DR[0-9]+)[ _]+([0-9]+)", re.IGNORECASE)
+_RELEASE = re.compile(rb"E?DR[0-9]+", re.IGNORECASE)
 # Numbers as spreadsheets keep them from being rounded (="17", '17), and columns of shape (n, 1).
 _WRAPPED = re.compile(r'="?([^"]*)"?|\'(\d+)|\[([^,\[\]]*)\]|\(([^,()]*)\)')
 _EXACT_FLOAT = 2**53
@@ -202,6 +203,12 @@ def _of_float(value: float, text: str) -> tuple[int, IdKind, str]:
 
 def _bad(met: str, cure: str = "") -> RowProblem:
     return RowProblem(Reason.BAD_ID, f"source_id is {met}" + (f"; {cure}" if cure else ""))
+
+
+def release_of(designation: bytes) -> str:
+    """The release whose numbers a designation has: ``DR3`` for EDR3 too, which has the same."""
+    found = _RELEASE.search(designation)
+    return found[0].decode().upper().removeprefix("E") if found else ""
 
 
 def hash_of_name(text: str) -> int:
