@@ -203,8 +203,8 @@ def _scheduler(config: KubernetesConfig, name: str, protocol: str) -> Manifest:
         **_container(config, "scheduler", command, protocol == "tls"),
         "ports": [{"name": "tcp-comm", "containerPort": COMM_PORT, "protocol": "TCP"}],
         "resources": _resources(config.scheduler_cpu, config.scheduler_memory),
-        "readinessProbe": {**probe, "periodSeconds": 2, "failureThreshold": 5},
-        "startupProbe": {**probe, "periodSeconds": 2, "failureThreshold": 60},
+        "readinessProbe": {**probe, "periodSeconds": 1, "failureThreshold": 10},
+        "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 120},
         "livenessProbe": {**probe, "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 6},
     }
 

@@ -243,9 +243,17 @@ class Cluster:
         with suppress(ClusterError):
             if _signalled(kind):
                 self.api.delete_cluster(self.name)
+            elif kind is not None and issubclass(kind, SchedulerLost):
+                self._tell_of_scheduler()
             elif killed := states.killed_for_memory(self.api, self.name):
                 text = f"killed for memory meanwhile: {', '.join(killed)}"
                 self.listener(Notice(f"{text}. {states.MEMORY}", "warning"))
+
+    def _tell_of_scheduler(self) -> None:
+        """Why it was lost, where its pod is there still and says so."""
+        if known := states.tell(states.find_troubles(self.api, self.name, "scheduler")):
+            text = f"of the scheduler, whose memory is cluster.scheduler_memory: {known}"
+            self.listener(Notice(text, "warning"))
 
     def close(self, kind: type[BaseException] | None, *_: object) -> None:
         """Take everything down and see it gone; after Ctrl-C for seconds only."""
