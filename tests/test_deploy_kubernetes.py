@@ -14,6 +14,7 @@ import yaml
 
 from distcnn.clusters.k8s import KubernetesConfig, manifests, render, run
 from distcnn.config import load_config
+from distcnn.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -194,6 +195,13 @@ class TestRender:
 def test_settings_that_kubernetes_would_refuse_are_refused_at_once(wrong, told):
     with pytest.raises(ValueError, match=told):
         config_of(**wrong)
+
+
+def test_credentials_among_the_variables_are_refused_and_not_shown():
+    with pytest.raises(ConfigError) as caught:
+        config_of(env={"AWS_SECRET_ACCESS_KEY": "hush"})
+    assert "cluster.secrets" in str(caught.value)
+    assert "hush" not in str(caught.value)
 
 
 class TestRights:

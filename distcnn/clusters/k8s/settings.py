@@ -1,14 +1,17 @@
 """Settings of the backend ``k8s``: what its pods are made of, and how they are reached."""
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from distcnn.config import ClusterConfig
 from distcnn.config.base import Bytes, Frozen
+from distcnn.errors import ConfigError
 
 LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 """What Kubernetes takes as a name (RFC 1123)."""
+_SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|ACCESS_KEY", re.IGNORECASE)
 Name = Annotated[str, Field(pattern=LABEL, max_length=63)]
 
 
@@ -126,6 +129,19 @@ class KubernetesConfig(ClusterConfig):
     """Whether pods may run as root; a namespace may refuse them."""
     grace: int = Field(3, ge=0)
     """Time that a pod has to end once it is told to [s]."""
+
+    @field_validator("env", mode="before")
+    @classmethod
+    def _holds_no_secret(cls, value: Any) -> Any:
+        for name in value if isinstance(value, dict) else ():
+            if _SECRET.search(str(name)):
+                # Not a ValueError, which would be shown with what was given.
+                raise ConfigError(
+                    f"cluster.env has {name}, which everyone who sees the pods can read",
+                    expected="a Secret of the namespace, named by cluster.secrets",
+                    cure=f"kubectl create secret generic NAME --from-literal={name}=...",
+                )
+        return value
 
     @model_validator(mode="after")
     def _not_by_chance_root(self) -> Self:
