@@ -70,7 +70,8 @@ def run_on_cluster(
                 return work(executor)
         except SchedulerLost as lost:
             number = f"{restart + 1} of {restarts}"
-            text = f"{lost.problem}; going on from what is stored, with a new cluster ({number})"
+            problem = " ".join(lost.problem.split())  # Dask's words have several lines
+            text = f"{problem}; going on from what is stored, with a new cluster ({number})"
             listener(Notice(text, "warning"))
     with open_cluster(config, listener) as executor:
         return work(executor)

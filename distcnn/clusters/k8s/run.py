@@ -1,5 +1,6 @@
 """A run in a Kubernetes cluster: its objects made, waited for, and taken away again."""
 
+import logging
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -61,6 +62,7 @@ def open_workers(
     if pod is not None and config.image is None:
         config = config.model_copy(update={"image": manifests.image_of(pod)})
     with ExitStack() as stack:
+        stack.enter_context(_quiet())
         stack.enter_context(dask.config.set(dask_settings(Path(tempfile.gettempdir()))))
         cluster = _start(
             stack,
@@ -331,6 +333,21 @@ def _conditions(pod: Manifest) -> list[tuple[str, str]]:
     if "deletionTimestamp" in pod["metadata"]:
         return []
     return [(one["type"], one["status"]) for one in pod["status"].get("conditions", ())]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Dask's tracebacks of connections that break: what matters comes as an error."""
+    dask_s = ("distributed", "tornado.application")
+    found = {name: logging.getLogger(name) for name in logging.root.manager.loggerDict}
+    levels = {one: one.level for name, one in found.items() if name.startswith(dask_s)}
+    for one in levels:
+        one.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for one, level in levels.items():
+            one.setLevel(level)
 
 
 def _client(address: str, security: Any) -> Any:
