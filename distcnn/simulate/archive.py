@@ -24,6 +24,7 @@ from distcnn.errors import UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
 from distcnn.files import atomic_write, atomic_write_bytes, atomic_write_text
+from distcnn.formatting import dotted
 from distcnn.schema import DEFAULT_LABELS
 from distcnn.simulate.defects import defect_names
 from distcnn.simulate.files import apogee, ecsv, gaia
@@ -87,7 +88,8 @@ def write_archive(
     ranges = split_sky(stars, config.stars_per_file)
     settings = {"stars": stars, "seed": seed, "config": _recorded(config)}
     digest = hashing.of_value({**settings, "version": __version__})
-    known = _claim(out, digest)
+    made_by = {**settings, "digest": digest, "version": __version__}
+    known = _claim(out, made_by)
     if known is not None:
         listener(StageEnded("simulate", {**known, "note": "complete before"}))
         return known
@@ -99,7 +101,7 @@ def write_archive(
         written = result.unwrap()
         sums |= written.md5
         listener(Advanced("simulate", written.stars, result.task.name))
-    counts = _finish(out, ranges, sums, {**settings, "digest": digest, "version": __version__})
+    counts = _finish(out, ranges, sums, made_by)
     facts = {**counts, "seconds": round(time.perf_counter() - begin, 1)}
     listener(StageEnded("simulate", facts))
     return facts
@@ -115,7 +117,7 @@ def _recorded(config: SimulateConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude=same)
 
 
-def _claim(out: Path, digest: str) -> dict[str, Any] | None:
+def _claim(out: Path, made_by: dict[str, Any]) -> dict[str, Any] | None:
     """Counts of the archive if it is complete; else mark the folder as begun.
 
     Raises
@@ -124,16 +126,26 @@ def _claim(out: Path, digest: str) -> dict[str, Any] | None:
     """
     finished, begun = out / RECORD_FILE, out / PARTS_FOLDER / RECORD_FILE
     for record in (finished, begun):
-        if record.exists() and json.loads(record.read_text()).get("digest") != digest:
-            raise UsageError(
-                f"{out} holds a simulated archive made with another seed, size or settings",
-                cure="Choose an empty folder, or remove that one.",
-            )
+        if record.exists():
+            _check_same(out, json.loads(record.read_text()), made_by)
     if finished.exists() and _intact(out):
         return {**json.loads(finished.read_text())["counts"], "seconds": 0.0}
     begun.parent.mkdir(parents=True, exist_ok=True)
-    begun.write_text(json.dumps({"digest": digest}))
+    begun.write_text(json.dumps(made_by))
     return None
+
+
+def _check_same(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    if found.get("digest") == asked["digest"]:
+        return
+    before, now = dict(dotted(found)), dict(dotted(asked))
+    other = [key for key in now if key != "digest" and before.get(key) != now[key]]
+    raise UsageError(
+        f"{out} holds a simulated archive made with "
+        + ", ".join(f"{key} = {before.get(key, 'unknown')}" for key in other),
+        expected=", ".join(f"{key} = {now[key]}" for key in other) + ", as asked now",
+        cure=f"Choose an empty folder, or remove {out}.",
+    )
 
 
 def _intact(out: Path) -> bool:

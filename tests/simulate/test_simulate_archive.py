@@ -107,7 +107,8 @@ def test_a_folder_with_another_archive_is_refused_and_left_alone(
     archive: Path, tmp_path: Path
 ) -> None:
     before = digest(archive)
-    with pytest.raises(UsageError, match="another seed"):
+    wanted = f"made with seed = {SEED}: expected seed = {SEED + 1}, as asked now"
+    with pytest.raises(UsageError, match=wanted):
         write_archive(archive, STARS, SEED + 1, CONFIG, executor=SerialExecutor())
     assert digest(archive) == before
 
