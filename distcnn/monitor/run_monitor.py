@@ -42,7 +42,7 @@ SAY_AGAIN = 4.0
 class Link(Protocol):
     """Where snapshots go, and who knows which worker has a task."""
 
-    def send(self, snapshot: Snapshot) -> bool: ...
+    def send(self, snapshot: Snapshot, *, last: bool = False) -> bool: ...
 
     def holders(self, keys: list[str]) -> dict[str, Snapshot]: ...
 
@@ -178,11 +178,13 @@ class RunMonitor:
             return
         if due and self.output is not None:
             with suppress(OSError, DistcnnError):
-                self.state.facts["free_bytes"] = self.output.free_bytes()
+                free = self.output.free_bytes()
+                # An object store says that it has no end.
+                self.state.facts["free_bytes"] = free if free < sys.maxsize else None
         snapshot = self.state.snapshot()
         self._sent = snapshot["version"]
         if self.link is not None:
-            self.link.send(snapshot)
+            self.link.send(snapshot, last=last)
         if due:
             self._noted = monotonic()
             if self._write_note is not None:

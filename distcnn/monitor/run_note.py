@@ -13,7 +13,7 @@ from operator import itemgetter
 
 from distcnn.errors import DistcnnError
 from distcnn.files import atomic_write_bytes
-from distcnn.location import LocalLocation, Location
+from distcnn.location import Location, work_folder
 from distcnn.monitor.run_state import Snapshot
 from distcnn.survey import Store
 
@@ -60,16 +60,11 @@ class NoteWriter:
 
 def _in_partial(output: Location, data: bytes) -> bool:
     """Never makes the folder: it may have been removed because the work is done."""
-    folder = partial_of(output)
-    if not isinstance(folder, LocalLocation) or not folder.is_folder():
+    folder = work_folder(output)
+    if not folder.is_dir():
         return False
-    atomic_write_bytes(folder.path / FILE, data)
+    atomic_write_bytes(folder / FILE, data)
     return True
-
-
-def partial_of(output: Location) -> Location:
-    """Where a survey or package is while it is made."""
-    return output.parent / f"{output.name}.partial"
 
 
 def read_notes(store: Store) -> list[Snapshot]:

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 from conformance.cluster_checks import wait_until
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Security
 from monitor.runs import busy_state
 
 from distcnn.clusters import open_cluster
@@ -120,11 +120,21 @@ def test_a_scheduler_on_another_host_that_listens_on_loopback_needs_a_tunnel():
     assert tunnelled._where(there).endswith("http://127.0.0.1:9999/distcnn")
 
 
+def test_the_page_comes_over_an_encrypted_connection_too():
+    with scheduler(security=Security.temporary()) as (cluster, client):
+        assert cluster.scheduler_address.startswith("tls://")
+        link = DaskLink(client)
+        assert link.open().startswith("Page of this run: http://127.0.0.1:")
+        assert link.send(busy_state()[0].snapshot())
+        assert "<title>distcnn</title>" in read(cluster.dashboard_link, "distcnn")
+
+
 def test_a_lost_scheduler_never_harms_the_run():
     with scheduler() as (_, client):
         link = DaskLink(client)
         link.open()
     assert not link.send(busy_state()[0].snapshot())
+    assert not link.send(busy_state()[0].snapshot(), last=True)
     assert link.holders(["a"]) == {}
 
 

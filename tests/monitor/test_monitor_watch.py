@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from object_server import BUCKET, SECRET
 
 from distcnn import pipeline
 from distcnn.config import MonitorConfig
@@ -22,7 +23,7 @@ from distcnn.monitor.progress import is_at_work, read_progress
 from distcnn.monitor.run_monitor import watch_run
 from distcnn.monitor.run_note import MAX_NOTES, NoteWriter
 from distcnn.monitor.watch import WatchCode, watch
-from distcnn.survey import Store
+from distcnn.survey import Region, Store, stored_regions
 from tests.inference.small import STARS, go, make_package, make_survey
 
 
@@ -248,3 +249,36 @@ def test_the_journal_the_notes_and_the_page_call_a_run_the_same(folder):
     stored = [line for line in lines if line["event"] == "RegionStored"]
     assert len(stored) == 5
     assert all({"time", "run", "region", "attempt", "result"} <= set(line) for line in stored)
+
+
+def test_runs_on_an_object_store_are_followed_from_their_objects(s3, made, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["distcnn", "predict", "package", "survey", "predictions"])
+    place = Location.parse(f"s3://{BUCKET}/watched.zarr")
+    stored = []
+
+    def listen(event):
+        stored.extend([event] if isinstance(event, RegionStored) else [])
+        if len(stored) == 3:
+            raise Stopped
+
+    def interrupted():
+        with watch_run(SerialExecutor(), MonitorConfig(), listen, output=place) as watched:
+            go(made, listener=watched, predictions=place)
+
+    with pytest.raises(Stopped):
+        interrupted()
+    said = []
+    assert watch(place, said.append, once=True) is WatchCode.INTERRUPTED
+    # Lines of the ledger follow within a second there, so the last one may be missing.
+    done = sum(Region.parse(name).size for name in stored_regions(Store.open(place)))
+    assert f"{done} of 150 stars" in said[0]
+    assert done >= 32
+    assert any("failed; process" in line for line in said)
+    assert said[-1].endswith("distcnn predict package survey predictions")
+    assert not any(SECRET in (place / name).read_bytes().decode() for name in notes_of(place))
+    place.remove()
+
+
+def notes_of(place):
+    folder = Store.open(place).private / "runs"
+    return [f".distcnn/runs/{note.name}" for note in folder.children()]

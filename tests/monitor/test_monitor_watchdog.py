@@ -78,7 +78,7 @@ def test_holders_are_told_with_the_quietest_first():
 
 def test_what_fails_while_it_watches_never_ends_the_run():
     class Broken:
-        def send(self, snapshot):
+        def send(self, snapshot, *, last=False):
             raise OSError("gone")
 
         def holders(self, keys):

@@ -17,6 +17,8 @@ from distcnn.monitor.run_state import Snapshot
 
 REPLY_S = 5.0
 """How long the scheduler may take to answer before a snapshot is dropped."""
+LAST_S = 1.0
+"""The same at the end of a run, which a scheduler that is gone must not hold up."""
 RETRY_S = 10.0
 """Time between two attempts to register again."""
 
@@ -49,12 +51,14 @@ class DaskLink:
             self.trouble = f"{type(error).__name__}: {error}"
             return f"There is no page of this run on the Dask dashboard ({self.trouble})"
 
-    def send(self, snapshot: Snapshot) -> bool:
-        """Show a snapshot; False if that could not be done."""
+    def send(self, snapshot: Snapshot, *, last: bool = False) -> bool:
+        """Show a snapshot; False if that could not be done. The ``last`` one is not insisted on."""
         try:
+            if not self._registered and last:
+                return False
             if not self._registered:
                 self._register()
-            self._ask("distcnn_update", snapshot=snapshot)
+            self._ask("distcnn_update", LAST_S if last else REPLY_S, snapshot=snapshot)
         except Exception as error:  # the next one may arrive
             self.trouble, self._registered = f"{type(error).__name__}: {error}", False
             return False
@@ -76,9 +80,9 @@ class DaskLink:
         self.client.register_plugin(RegionCounter(), name=RegionCounter.name)
         self._registered = True
 
-    def _ask(self, handler: str, **message: Any) -> Snapshot:
+    def _ask(self, handler: str, seconds: float = REPLY_S, **message: Any) -> Snapshot:
         call = getattr(self.client.scheduler, handler)
-        answer = self.client.sync(call, callback_timeout=REPLY_S, **message)
+        answer = self.client.sync(call, callback_timeout=seconds, **message)
         if not isinstance(answer, dict):  # Dask answers with a text where there is no handler
             raise ConnectionError(f"the scheduler answers {answer!r}")
         return answer
