@@ -308,7 +308,13 @@ def predict_survey(
 
     def work(executor: "ClusterExecutor", watched: Listener) -> "PredictSummary":
         return inference.predict(
-            package, survey, predictions, config.predict, executor=executor, listener=watched
+            package,
+            survey,
+            predictions,
+            config.predict,
+            executor=executor,
+            listener=watched,
+            memory=plan.worker_memory,
         )
 
     places = _places({"survey": survey, "package": package}, predictions, plan.memory_needed)
@@ -350,6 +356,7 @@ def predict_share(
             share=share,
             executor=executor,
             listener=watched,
+            memory=plan.worker_memory,
         )
     listener(Notice(str(done)))
     if done.whole is not None:

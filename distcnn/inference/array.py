@@ -78,8 +78,11 @@ def predict_share(
     executor: Executor,
     listener: Listener = silent,
     functions: WorkerFunctions = WorkerFunctions(),  # noqa: B008 - frozen
+    memory: int | None = None,
 ) -> ShareSummary:
     """Compute the regions of one element; who stores the last region completes the store.
+
+    ``memory``: as for ``predict``.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def predict_share(
     """
     start = perf_counter()
     opened, source = Package.load(package), Store.open(survey, "survey")
-    there = ExpectedWorkers(executor.workers)
+    there = ExpectedWorkers(executor.workers, memory)
     place = Location.parse(predictions)
     plan = plan_opened(opened, source, place, config, lambda: there, share=share)
     plan.check()

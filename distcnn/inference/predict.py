@@ -92,10 +92,12 @@ def predict(
     executor: Executor,
     listener: Listener = silent,
     functions: WorkerFunctions = WorkerFunctions(),  # noqa: B008 - frozen
+    memory: int | None = None,
 ) -> PredictSummary:
     """Compute every star of a survey; the same call again resumes, and ends at once when done.
 
-    This process holds some tens of bytes per region, however many there are.
+    This process holds some tens of bytes per region, however many there are. ``memory``: what a
+    worker has [bytes], to which batches are fitted; None = as much as a plan may count on.
 
     Raises
     ------
@@ -107,7 +109,7 @@ def predict(
     """
     start = perf_counter()
     opened, source = Package.load(package), Store.open(survey, "survey")
-    there = ExpectedWorkers(executor.workers)
+    there = ExpectedWorkers(executor.workers, memory)
     place = Location.parse(predictions)
     plan = plan_opened(opened, source, place, config, lambda: there)
     plan.check()

@@ -20,8 +20,9 @@ from distcnn.errors import (
     StoreError,
 )
 from distcnn.events import Notice, RegionStored, StageEnded, StageStarted
-from distcnn.executor import ExpectedWorkers
-from distcnn.inference import discard_unfinished, plan, verify
+from distcnn.executor import ExpectedWorkers, SerialExecutor
+from distcnn.inference import discard_unfinished, plan, predict, verify
+from distcnn.inference.batching import Batching
 from distcnn.inference.package_cache import PackageKey, get_cached
 from distcnn.inference.prediction_store import MAX_CHUNK_STARS, SETTINGS_WITHOUT_EFFECT, _chunk
 from distcnn.inference.predictor import DERIVED
@@ -478,6 +479,16 @@ def test_a_plan_that_needs_more_memory_than_a_worker_gets_is_refused(inputs):
     small = ExpectedWorkers(2, memory=100_000_000)
     with pytest.raises(PlanRefused, match=r"a worker may need .* MB, it gets 100 MB"):
         plan(*paths, CONFIG, lambda: small).check()
+
+
+def test_a_run_fits_its_batches_to_the_memory_of_the_workers_as_its_plan_does(inputs):
+    config = CONFIG.model_copy(update={"batch": 100_000})
+    paths = inputs / "package", inputs / "survey.zarr", inputs / "predictions.zarr"
+    memory = plan(*paths, config, lambda: ExpectedWorkers(1)).memory_needed - 1_000_000
+    fitted = plan(*paths, config, lambda: ExpectedWorkers(1, memory)).batching
+    predict(*paths, config, executor=SerialExecutor(), memory=memory)
+    assert Batching.of_store(Store.open(paths[2])) == fitted
+    assert fitted.batch < 100_000
 
 
 def test_a_plan_asks_for_no_workers_when_all_is_done(done):
