@@ -305,6 +305,20 @@ def _number(form: str, unit: str = "", scale: float = 1.0) -> Form:
 
 
 LISTS: dict[str, tuple[str, tuple[tuple[str, str, Form], ...]]] = {
+    "hosts": (
+        "`predict` on two hosts over one with as many workers (`--cluster ssh`, encrypted)",
+        (
+            ("CPU seconds of all processes", "cpu_two_to_one", _number("g")),
+            ("Seconds", "two_to_one", _number("g")),
+            ("Seconds with the start of workers", "two_to_one_with_start", _number("g")),
+            ("Step that takes most of the workers' time, its share", "binding", str),
+            (
+                "Network, both ways, files left out",
+                "network_bytes_per_star",
+                _number("g", " bytes per star"),
+            ),
+        ),
+    ),
     "scaling": (
         "The driver of `predict` alone",
         (

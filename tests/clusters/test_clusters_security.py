@@ -16,8 +16,8 @@ from distcnn.clusters.dask_workers.security import (
     tls_variables,
     write_certificates,
 )
-from distcnn.config import ClusterConfig, load_config, to_yaml
-from distcnn.config.run import TlsConfig
+from distcnn.config import load_config, to_yaml
+from distcnn.config.run import ExistingConfig, TlsConfig
 from distcnn.errors import ClusterError, ConfigError, MissingExtra
 
 FILES = {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
@@ -56,7 +56,7 @@ def encrypted(tmp_path_factory, ours):
 
 
 def assert_refused(address, match, **tls):
-    config = ClusterConfig(backend=address, tls=TlsConfig(**tls), patience=60.0)
+    config = ExistingConfig(backend=address, tls=TlsConfig(**tls), patience=60.0)
     with pytest.raises(ClusterError, match=match), open_cluster(config):
         pass
 
@@ -64,7 +64,7 @@ def assert_refused(address, match, **tls):
 class TestSchedulerAndWorkersOverTls:
     def test_they_work_for_who_has_a_certificate(self, encrypted, ours):
         assert encrypted.startswith("tls://127.0.0.1:")
-        config = ClusterConfig(backend=encrypted, tls=TlsConfig(**ours))
+        config = ExistingConfig(backend=encrypted, tls=TlsConfig(**ours))
         with open_cluster(config) as executor:
             wait_until(lambda: executor.alive_workers() == 2)
             assert sum(result.unwrap() for result in executor(square, range(5))) == 30
@@ -76,7 +76,7 @@ class TestSchedulerAndWorkersOverTls:
     ):
         names = {"ca-file": "ca", "client.cert": "cert", "client.key": "key"}
         own = {f"distributed.comm.tls.{name}": str(ours[key]) for name, key in names.items()}
-        with dask.config.set(own), open_cluster(ClusterConfig(backend=encrypted)) as executor:
+        with dask.config.set(own), open_cluster(ExistingConfig(backend=encrypted)) as executor:
             assert [result.unwrap() for result in executor(square, [7])] == [49]
 
     def test_who_names_no_certificate_is_refused(self, encrypted):

@@ -1,5 +1,7 @@
 """Whole commands on hosts by ssh: two network namespaces, and a third for the command."""
 
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,12 +28,18 @@ class SshSite(Site):
         self.scratch.mkdir()
         self.write(Path(self.cluster), ())
 
-    def write(self, path: Path, first_on_path: tuple[Path, ...]) -> None:
-        """A file for ``--cluster``; workers look for modules in some folders first."""
+    def write(self, path: Path, first_on_path: tuple[Path, ...], second: str = "") -> None:
+        """A file for ``--cluster``; workers look for modules in some folders first.
+
+        ``second``: more for the line of the second host.
+        """
         places = ":".join(map(str, (*first_on_path, ROOT, ROOT / "tests")))
         cluster = {
             "backend": "ssh",
-            "hosts": [f"{self.hosts.address(n)} workers=1" for n in (1, 2)],
+            "hosts": [
+                f"{self.hosts.address(1)} workers=1",
+                f"{self.hosts.address(2)} workers=1 {second}",
+            ],
             "key": str(self.hosts.key),
             "known_hosts": str(self.hosts.known_hosts),
             "python": sys.executable,
@@ -64,6 +72,18 @@ class SshSite(Site):
         self.write(path, (first_on_path,))
         yield str(path)
 
+    @contextmanager
+    def blind_workers(self, folder: Path) -> Iterator[str]:
+        if shutil.which("unshare") is None:
+            pytest.skip("a mount namespace needs unshare (util-linux)")
+        path, python = self.folder / "blind.yaml", self.folder / "blind_python"
+        hide = 'mount -t tmpfs none "$0" && exec "$@"'
+        words = ("unshare", "--mount", "sh", "-c", hide, str(folder), sys.executable)
+        python.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        python.chmod(0o755)
+        self.write(path, (), f"python={python}")
+        yield str(path)
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
@@ -74,3 +94,9 @@ def site(tmp_path_factory):
 
 class TestSsh(RunChecks, LossChecks, RefusalChecks, StageChecks):
     """The scheduler is in the command: it is not lost without it."""
+
+    def test_no_key_is_in_what_a_run_prints_or_leaves(self, finished, site):
+        assert "PRIVATE KEY" not in finished
+        files = [path for path in site.folder.rglob("*") if path.is_file()]
+        assert any(path.suffix == ".jsonl" for path in files)
+        assert not any(b"PRIVATE KEY" in path.read_bytes() for path in files)

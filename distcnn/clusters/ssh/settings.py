@@ -66,7 +66,8 @@ class SshConfig(ClusterConfig):
     python: str | None = None
     """Python of the hosts; None = the path of the one that runs here."""
     setup: tuple[str, ...] = ()
-    """Shell lines before Python starts on a host, such as ``module load cuda``."""
+    """Lines for ``sh`` before Python starts on a host, which is no login shell: for modules
+    ``. /etc/profile.d/modules.sh``, then ``module load cuda``."""
     address: str | None = None
     """Address of this machine at which the hosts reach it; None = the one that they see."""
     scheduler_port: int = Field(0, ge=0, le=65535)

@@ -198,6 +198,7 @@ class Watched:
             async for line in agent.stdout:
                 if line.startswith(MARK):
                     self._understand(json.loads(line.removeprefix(MARK)))
+            await asyncio.wait(aside[1:], timeout=BEAT_S)  # its last words
         finally:
             for task in aside:
                 task.cancel()

@@ -16,6 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from distcnn.clusters.ssh import SshConfig
+
+ROOT = Path(__file__).parents[3]
 CLONE_NEWNET = 0x40000000
 NETWORK = "10.77.0"
 LIMIT_S = 30.0
@@ -206,3 +209,16 @@ def hosts_in(folder: Path, count: int) -> Iterator[Hosts]:
         stack.callback(hosts.stop)
         hosts.start()
         yield hosts
+
+
+def config_of(hosts, scratch, *, lines=None, **settings):
+    """A worker on each of two hosts, or what ``lines`` say."""
+    return SshConfig(
+        backend="ssh",
+        hosts=lines or tuple(f"{hosts.address(n)} workers=1" for n in (1, 2)),
+        key=hosts.key,
+        known_hosts=hosts.known_hosts,
+        setup=(f"export PYTHONPATH={ROOT}:{ROOT / 'tests'}:{ROOT / 'tests/clusters'}",),
+        scratch=str(scratch),
+        **settings,
+    )
