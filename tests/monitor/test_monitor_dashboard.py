@@ -12,11 +12,15 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
+import yaml
 from conformance.cluster_checks import wait_until
 from distributed import Client, LocalCluster, Security
 from monitor.runs import busy_state
 
 from distcnn.clusters import open_cluster
+from distcnn.clusters.k8s import KubernetesConfig, render
+from distcnn.clusters.slurm import SlurmConfig
+from distcnn.clusters.slurm.script import JobScript
 from distcnn.config import LocalConfig, MonitorConfig, PredictConfig
 from distcnn.events import Notice, RegionStored, silent
 from distcnn.location import Location
@@ -273,3 +277,13 @@ def test_a_scheduler_in_a_process_of_its_own_shows_the_run_after_its_client_has_
         assert 'distcnn_stars_done_total{run="one"} 60000.0' in text
         listening = [c.laddr.ip for c in process.net_connections("inet") if c.status == "LISTEN"]
         assert set(listening) == {"127.0.0.1"}
+
+
+def test_workers_in_jobs_and_pods_show_their_numbers_on_loopback_alone():
+    # Without an address a worker of Dask would show them everywhere, even with --no-dashboard.
+    job = JobScript(SlurmConfig(), "job", Path("/logs")).render("tcp://10.0.0.1:1234", "w7")
+    assert "--dashboard-address 127.0.0.1:0" in job
+    pods = yaml.safe_load_all(render(KubernetesConfig(image="distcnn:1", workers=1)))
+    commands = re.findall(r"'--dashboard-address', '([^']*):\d+'", str(list(pods)))
+    assert len(commands) >= 2
+    assert set(commands) == {"127.0.0.1"}
