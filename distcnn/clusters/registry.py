@@ -1,8 +1,9 @@
 """The cluster backends, one row each. Data only: a backend is imported when it is chosen.
 
 To add one, write a module beside this file with the functions of ``base.Backend`` (and, where
-it has configuration keys of its own, a subclass of ``ClusterConfig``), add its row here,
-and pass ``ClusterChecks`` of the conformance kit.
+it has configuration keys of its own, a subclass of ``ClusterConfig``) and a preset in
+``conf/clusters``, add its row here, and pass the conformance kit: ``cluster_checks`` for its
+executor, ``cluster_runs`` for whole commands.
 """
 
 import re
