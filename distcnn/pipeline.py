@@ -71,7 +71,7 @@ def simulate_archive(
     from distcnn.clusters import open_cluster
     from distcnn.simulate import write_archive
 
-    with open_cluster(config.cluster, listener) as executor:
+    with open_cluster(_logging(config.cluster, out), listener) as executor:
         executor.preflight(_places({}, out), listener)
         return write_archive(
             out, stars, seed, config.simulate, executor=executor, listener=listener
@@ -343,7 +343,7 @@ def predict_share(
     plan.check()
     where = config.cluster if plan.waiting else SerialConfig()
     with (
-        open_cluster(where, listener) as executor,
+        open_cluster(_logging(where, predictions), listener) as executor,
         _watched(executor, config, listener, predictions) as watched,
     ):
         reads = {"survey": survey, "package": package}

@@ -160,6 +160,16 @@ class SlurmCluster:
         chosen = states or ("pending", "running", "configuring", "suspended")
         return self.ask("squeue", "-h", "-t", ",".join(chosen), "-o", "%A").split()
 
+    def workers(self) -> list[str]:
+        """Command lines of what jobs have started and is still there."""
+        found = []
+        for one in self._processes():
+            with suppress(psutil.Error):
+                line = " ".join(one.cmdline())
+                if "dask_worker" in line or "spawn_main" in line:
+                    found.append(line)
+        return found
+
     def stop(self) -> None:
         """End the daemons and the jobs."""
         for daemon in reversed(self.daemons.values()):
