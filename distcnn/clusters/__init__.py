@@ -90,7 +90,8 @@ def render_cluster(config: "BackendConfig") -> str:
     render: Callable[[BackendConfig], str] | None = getattr(backend, "render", None)
     if render is None:
         raise ClusterError(
-            f"the cluster {config.backend} creates no objects that could be shown", expected="k8s"
+            f"the cluster {config.backend} creates no objects that could be shown",
+            expected="k8s or slurm",
         )
     return render(config)
 

@@ -12,7 +12,7 @@ import pytest
 from clusters.machines.slurm_cluster import CORES, SlurmCluster, missing_programs
 from conformance.cluster_checks import WorkerChecks, environment, square, wait_until
 
-from distcnn.clusters import expect_workers, open_cluster, slurm
+from distcnn.clusters import expect_workers, open_cluster, render_cluster, slurm
 from distcnn.clusters.slurm import SlurmConfig
 from distcnn.clusters.slurm.queue import (
     GONE,
@@ -98,6 +98,13 @@ def test_a_script_has_what_the_configuration_says():
     (command,) = re.findall(r"^python -m distributed.cli.dask_worker (.*) &$", text, re.MULTILINE)
     assert command.startswith("tcp://10.0.0.1:1234 --nthreads 1 --memory-limit 1000000000")
     assert "--interface ib0 --name w7 --nworkers 4" in command
+
+
+def test_the_script_can_be_shown_without_a_slurm(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    text = render_cluster(SlurmConfig(partition="normal"))
+    assert "#SBATCH --partition=normal" in text
+    assert "tls://HOST:PORT" in text
 
 
 def test_our_settings_of_dask_are_in_the_script():
@@ -229,7 +236,7 @@ class TestJobs:
         text = self.refused(machine, python="/nowhere/python")
         assert "No such file or directory" in text
         assert re.search(r"job \d+: (FAILED|COMPLETED)", text)
-        assert "See that the node has the Python of cluster.python" in text
+        assert "whether the node has the Python of cluster.python" in text
 
     def test_a_python_without_dask_is_said_too(self, machine):
         text = self.refused(machine, python="/usr/bin/env -i /usr/bin/python3")

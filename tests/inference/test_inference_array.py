@@ -244,3 +244,29 @@ def test_elements_at_the_same_time_make_one_store_and_one_of_them_completes_it(i
     assert sum("Engines on" in text for text in texts) == 1
     assert sum("is sound" in text for text in texts) == 1
     assert_same(inputs, made)
+
+
+WITHOUT_DASK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"dask", "distributed", "dask_jobqueue"}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Block())
+from distcnn.__main__ import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_an_element_needs_no_dask(inputs, made):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DASK, *command(inputs, "--array", "1/1")],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())},
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert_same(inputs, made)

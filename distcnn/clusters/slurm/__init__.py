@@ -37,7 +37,7 @@ from distcnn.clusters.dask_workers.security import (
 )
 from distcnn.clusters.dask_workers.settings import dask_settings
 from distcnn.clusters.dask_workers.start import close_at_once, start_workers
-from distcnn.clusters.slurm.queue import cancel_all, no_slurm, node_addresses
+from distcnn.clusters.slurm.queue import cancel, cancel_all, no_slurm, node_addresses
 from distcnn.clusters.slurm.script import JobScript
 from distcnn.clusters.slurm.settings import SlurmConfig
 from distcnn.errors import ClusterError, MissingExtra
@@ -47,7 +47,7 @@ from distcnn.stopping import removed_at_end
 if TYPE_CHECKING:
     from distcnn.clusters.slurm.jobs import Keeper
 
-__all__ = ["SlurmConfig", "expected_workers", "open_executor", "worker_memory"]
+__all__ = ["SlurmConfig", "expected_workers", "open_executor", "render", "worker_memory"]
 
 POLL_S = 0.2
 LOGS = Path("slurm.logs")
@@ -71,7 +71,7 @@ def open_executor(config: SlurmConfig, listener: Listener = silent) -> Iterator[
     local.check_address(config.dashboard)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
-        stack.enter_context(_log_folder(logs))
+        stack.enter_context(_log_folder(logs, name))
         security = choose_security(config.tls, loopback=host.startswith("127."))
         if security is not None:
             keys = stack.enter_context(_private_folder(logs / f".{name}"))
@@ -113,6 +113,13 @@ def expected_workers(config: SlurmConfig) -> int:
 def worker_memory(config: SlurmConfig) -> int:
     """The limit at which a worker is killed [bytes]; its job asks Slurm for it."""
     return config.memory_limit
+
+
+def render(config: SlurmConfig) -> str:
+    """The script of a job, as it would be submitted."""
+    script = JobScript(config, "distcnn-NAME", config.logs or LOGS)
+    scheme = "tcp" if config.tls.mode == "off" else "tls"
+    return script.render(f"{scheme}://HOST:PORT", "distcnn-NAME-0")
 
 
 def _require() -> None:
@@ -166,13 +173,13 @@ def _all_nodes_are_here(config: SlurmConfig) -> bool:
 
 
 @contextmanager
-def _log_folder(logs: Path) -> Iterator[None]:
+def _log_folder(logs: Path, name: str) -> Iterator[None]:
     """The folder, there while the block runs; afterwards without logs that say nothing."""
     logs.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        for file in logs.glob("distcnn-*.log"):
+        for file in logs.glob(f"{name}-*.log"):
             if not file.stat().st_size:
                 file.unlink(missing_ok=True)
         with suppress(OSError):  # something is in it
@@ -212,14 +219,15 @@ def _wait(client: Any, keeper: "Keeper", listener: Listener) -> None:
     least = min(config.minimum_workers, config.total)
     while came < config.total:
         sleep(POLL_S)
-        if (now := count_workers(client)) > came or keeper.coming():
+        now = count_workers(client)
+        if now > came or (now < least and keeper.coming()):
             deadline = monotonic() + config.patience
         came = now
         if came < least:
             enough = None
         elif enough is None:
             enough = monotonic()
-        elif monotonic() - enough > config.gather:
+        elif keeper.given_up or monotonic() - enough > config.gather:
             arrival.rest_comes_later(came)
             return
         if monotonic() > deadline:
@@ -237,7 +245,9 @@ def _stop(
     keeper.stop()
     name = keeper.script.name
     try:
-        left = cancel_all(name)
+        cancel(name)
+        for job in list(cluster.workers.values()):
+            job.job_id = ""  # so that Dask does not cancel each by itself
         if kind is not None and not issubclass(kind, Exception):
             close_at_once(cluster)
         else:

@@ -10,7 +10,6 @@ the end of their log is told instead.
 import asyncio
 import itertools
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -24,7 +23,6 @@ from distcnn.clusters.slurm.queue import (
     JobState,
     count_reasons,
     hopeless,
-    no_slurm,
     parse_queue,
     queue_arguments,
 )
@@ -34,6 +32,10 @@ from distcnn.events import Listener, Notice
 
 FAILURES = 3
 """Jobs in a row that end without having had a worker, after which no more are submitted."""
+LONGEST_PAUSE_S = 600.0
+"""Between two tries to submit where jobs fail although others work."""
+SUBMISSIONS = 8
+"""Programs of Slurm that run at the same time: its controller serves others too."""
 LOST_S = 45.0
 """Time after which a job that runs, and whose workers are gone, is replaced: its node is lost."""
 TAIL_LINES = 8
@@ -46,8 +48,16 @@ class Job(SLURMJob):
     pid = None
     auto_restart = False
 
-    def __init__(self, scheduler: str, name: str, *, script: JobScript, **options: Any) -> None:
-        self.our_script = script
+    def __init__(
+        self,
+        scheduler: str,
+        name: str,
+        *,
+        script: JobScript,
+        gate: asyncio.Semaphore,
+        **options: Any,
+    ) -> None:
+        self.our_script, self.gate = script, gate
         self.refused = ""
         self.begun = monotonic()
         self.last_seen: float | None = None
@@ -69,11 +79,9 @@ class Job(SLURMJob):
 
     async def start(self) -> None:
         """Submit; what sbatch says against it is kept, for nobody waits for this."""
-        with self.job_file() as file:
-            try:
+        async with self.gate:
+            with self.job_file() as file:
                 code, out, err = await call(["sbatch", "--parsable", file])
-            except FileNotFoundError:
-                code, out, err = 1, "", no_slurm("sbatch").problem
         if code:
             self.refused = " ".join(err.split()) or f"sbatch ends with {code}"
         else:
@@ -83,7 +91,7 @@ class Job(SLURMJob):
     async def close(self) -> None:
         """Cancel it, unless it was never there."""
         if self.job_id:
-            with suppress(FileNotFoundError):
+            async with self.gate:
                 await call(["scancel", "--quiet", self.job_id])
         self.status = Status.closed
 
@@ -96,9 +104,12 @@ class Job(SLURMJob):
 async def call(command: list[str]) -> tuple[int, str, str]:
     """Exit code and both outputs of a program; Ctrl-C does not reach it."""
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=pipe, stderr=pipe, start_new_session=True
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=pipe, stderr=pipe, start_new_session=True
+        )
+    except OSError as error:
+        return 1, "", str(error)
     out, err = await process.communicate()
     return process.returncode or 0, out.decode(), err.decode()
 
@@ -110,7 +121,8 @@ class JobCluster(SLURMCluster):
 
     def __init__(self, *, script: JobScript, **options: Any) -> None:
         self._numbers = itertools.count()
-        super().__init__(name=script.name, script=script, **options)
+        gate = asyncio.Semaphore(SUBMISSIONS)
+        super().__init__(name=script.name, script=script, gate=gate, **options)
 
     def _new_worker_name(self, worker_number: int) -> str:
         # Dask would use a name again while the scheduler still waits for the lost worker of that
@@ -143,7 +155,9 @@ class Keeper:
         self.states: dict[str, JobState] = {}
         self.failed: list[str] = []
         """What is known of jobs that ended in a row without having had a worker."""
-        self.given_up = False
+        self._cause = ""
+        self.next_try = 0.0
+        """When jobs that failed get successors."""
         self.silence = ""
         """What Slurm said instead of an answer, last time."""
         self.arrivals = _Arrivals()
@@ -162,7 +176,10 @@ class Keeper:
 
     async def _keep(self) -> None:
         while True:
-            await self._look()
+            try:
+                await self._look()
+            except Exception as error:  # a run without a keeper would never end
+                self.silence = f"{type(error).__name__}: {error}"
             # The first answers come soon: a job that cannot run ends at once.
             early = monotonic() - min((j.begun for j in self._jobs()), default=0.0) < 10.0
             await asyncio.sleep(min(self.config.poll, 1.0) if early else self.config.poll)
@@ -171,25 +188,21 @@ class Keeper:
         return list(self.cluster.workers.values())
 
     async def _look(self) -> None:
-        try:
-            code, out, err = await call(queue_arguments(self.script.name))
-        except FileNotFoundError as error:
-            code, out, err = 1, "", str(error)
+        code, out, err = await call(queue_arguments(self.script.name))
         self.silence = " ".join(err.split()) if code else ""
         if code:
             return
         self.states = parse_queue(out)
         present = {str(one.name) for one in self.cluster.scheduler.workers.values()}
         for name, job in list(self.cluster.workers.items()):
-            if not present.isdisjoint(job.workers):
+            if job.last_seen is None and not self.arrivals.names.isdisjoint(job.workers):
                 job.last_seen = monotonic()
                 self.failed.clear()
-                self.given_up = False
-            elif not self.arrivals.names.isdisjoint(job.workers) and job.last_seen is None:
-                job.last_seen = monotonic()  # it came and went between two looks
+            if not present.isdisjoint(job.workers):
+                job.last_seen = monotonic()
             if (end := self._end_of(job)) is not None:
                 await self._replace(name, job, end)
-        if not self.given_up:
+        if monotonic() > self.next_try:
             self.cluster.scale(jobs=self.config.jobs)
 
     def _end_of(self, job: Job) -> JobState | None:
@@ -216,14 +229,24 @@ class Keeper:
         if job.last_seen is not None:
             self.listener(Notice(f"{end}; another job takes its place"))
             return
-        self.failed.append(self._told(job, end))
-        if len(self.failed) >= min(FAILURES, self.config.jobs):
-            self.given_up = True
-        self.listener(Notice(f"No worker came from {self.failed[-1]}", "warning"))
+        cause = job.refused or tail(self.script.log_of(str(job.job_id)))
+        told = self._told(job, end)
+        pause = self.config.poll * 2 ** len(self.failed)
+        self.next_try = monotonic() + min(pause, LONGEST_PAUSE_S)
+        # The same for every one of a hundred jobs is told once.
+        if not self.failed or self._cause != cause:
+            self.listener(Notice(f"No worker came from {told}", "warning"))
+        self.failed.append(told)
+        self._cause = cause
+
+    @property
+    def given_up(self) -> bool:
+        """Whether jobs fail one after the other."""
+        return len(self.failed) >= min(FAILURES, self.config.jobs)
 
     def _told(self, job: Job, end: JobState) -> str:
         if job.refused:
-            return f"a job, for sbatch says: {job.refused}"
+            return f"a job; sbatch says: {job.refused}"
         file = self.script.log_of(str(job.job_id))
         text = tail(file)
         return f"{end}; {file} ends with:\n{text}" if text else f"{end}; {file} is empty"
@@ -264,8 +287,9 @@ class Keeper:
         if "sbatch says" in self.failed[-1]:
             return "Change cluster.partition, account, walltime or directives accordingly."
         return (
-            "See that the node has the Python of cluster.python, with distcnn, once it has run the "
-            "lines of cluster.environment."
+            "See there whether the node has the Python of cluster.python, with distcnn, after "
+            "the lines of cluster.environment, and whether it reaches the scheduler "
+            "(cluster.interface)."
         )
 
 

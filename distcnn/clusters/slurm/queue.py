@@ -130,6 +130,16 @@ def no_slurm(program: str) -> ClusterError:
     )
 
 
+def cancel(name: str) -> None:
+    """Cancel every job of a name that Slurm knows of now.
+
+    Raises
+    ------
+    ClusterError : Slurm does not answer.
+    """
+    ask(["scancel", "--quiet", "--user", getpass.getuser(), "--name", name])
+
+
 def cancel_all(name: str, timeout: float = CANCEL_TIMEOUT_S) -> list[JobState]:
     """Cancel every job of a name until none is left; returns those that are, after a while.
 
@@ -138,7 +148,7 @@ def cancel_all(name: str, timeout: float = CANCEL_TIMEOUT_S) -> list[JobState]:
     """
     begun = monotonic()
     while True:
-        ask(["scancel", "--quiet", "--user", getpass.getuser(), "--name", name])
+        cancel(name)
         states = list(jobs_of(name).values())
         left = [state for state in states if state.alive]
         ending = any(state.state == "COMPLETING" for state in states)
