@@ -10,7 +10,7 @@ before it. Here, and nowhere else, clusters are opened and stages are put togeth
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -629,11 +629,11 @@ def _work(product: Address) -> dict[str, Address]:
     return {"folder of unfinished work (DISTCNN_WORK)": folder}
 
 
-def _logging(cluster: BackendConfig, product: Location) -> BackendConfig:
+def _logging(cluster: BackendConfig, product: Address) -> BackendConfig:
     """The cluster, with the logs of its jobs beside what a command makes unless it says where."""
     if getattr(cluster, "logs", "none") is not None:
         return cluster
-    logs = work_folder(product).with_suffix(".logs").absolute()
+    logs = work_folder(Location.parse(product)).with_suffix(".logs").absolute()
     return cluster.replaced(logs=logs)
 
 
