@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -239,8 +240,12 @@ class TestJobs:
         assert "whether the node has the Python of cluster.python" in text
 
     def test_a_python_without_dask_is_said_too(self, machine):
-        text = self.refused(machine, python="/usr/bin/env -i /usr/bin/python3")
-        assert "cluster.python" in text
+        bare = machine.folder / "bare_python"
+        bare.write_text(f'#!/bin/bash\nPYTHONPATH= exec {sys.executable} -S "$@"\n')
+        bare.chmod(0o755)
+        text = self.refused(machine, python=str(bare))
+        assert "No module named 'distributed'" in text or "distributed.cli" in text
+        assert "pip install 'distcnn[slurm]'" in text
 
     def test_jobs_that_wait_are_told_and_the_others_begin(self, machine):
         notices = []

@@ -286,6 +286,11 @@ class Keeper:
     def _cure(self) -> str:
         if "sbatch says" in self.failed[-1]:
             return "Change cluster.partition, account, walltime or directives accordingly."
+        if "ModuleNotFoundError" in self.failed[-1] or "No module named" in self.failed[-1]:
+            return (
+                "Install it for the Python of the nodes (pip install 'distcnn[slurm]'), or name "
+                "another with cluster.python, or with lines of cluster.environment."
+            )
         return (
             "See there whether the node has the Python of cluster.python, with distcnn, after "
             "the lines of cluster.environment, and whether it reaches the scheduler "
