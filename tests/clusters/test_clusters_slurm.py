@@ -15,6 +15,7 @@ from conformance.cluster_checks import WorkerChecks, environment, square, wait_u
 
 from distcnn.clusters import expect_workers, open_cluster, render_cluster, slurm
 from distcnn.clusters.slurm import SlurmConfig
+from distcnn.clusters.slurm.jobs import tail
 from distcnn.clusters.slurm.queue import (
     GONE,
     JobState,
@@ -126,6 +127,17 @@ def test_the_queue_is_read_and_told():
     assert not JobState("1", GONE).alive
     assert hopeless(states) is None
     assert hopeless(parse_queue("9|PENDING|InvalidAccount|")).job == "9"
+
+
+def test_the_end_of_a_log_is_told_with_the_first_error_in_it(tmp_path):
+    log = tmp_path / "job.log"
+    assert tail(log) == ""
+    chain = ["ModuleNotFoundError: zarr", "", *(f"line {n}" for n in range(20)), "RuntimeError: no"]
+    log.write_text("\n".join(chain))
+    assert tail(log).splitlines()[:3] == ["ModuleNotFoundError: zarr", "...", "line 13"]
+    assert tail(log).endswith("RuntimeError: no")
+    log.write_text("/bin/bash: line 3: python: command not found\n")
+    assert tail(log) == "/bin/bash: line 3: python: command not found"
 
 
 def test_a_machine_without_slurm_is_said(monkeypatch, tmp_path):

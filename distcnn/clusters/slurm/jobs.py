@@ -9,7 +9,7 @@ the end of their log is told instead.
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -39,7 +39,8 @@ SUBMISSIONS = 8
 LOST_S = 45.0
 """Time after which a job that runs, and whose workers are gone, is replaced: its node is lost."""
 TAIL_LINES = 8
-TAIL_BYTES = 4000
+TAIL_BYTES = 64_000
+_ERROR = re.compile(r"\w*(Error|Exception): ")
 
 
 class Job(SLURMJob):
@@ -299,15 +300,15 @@ class Keeper:
 
 
 def tail(file: Path) -> str:
-    """The last lines of a log; empty if there is none."""
+    """The last lines of a log, after the first error in it; empty if there is none."""
     try:
         with file.open("rb") as stream:
             stream.seek(max(0, file.stat().st_size - TAIL_BYTES))
-            lines = stream.read().decode(errors="replace").splitlines()
+            text = stream.read().decode(errors="replace")
     except OSError:
         return ""
-    return "\n".join(_worth_reading(lines))
-
-
-def _worth_reading(lines: list[str]) -> Iterator[str]:
-    return iter([line.rstrip() for line in lines if line.strip()][-TAIL_LINES:])
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    shown = lines[-TAIL_LINES:]
+    # Of errors that follow from each other the first is the cause.
+    first = next((line for line in lines if _ERROR.match(line)), None)
+    return "\n".join(shown if first is None or first in shown else [first, "...", *shown])
