@@ -10,7 +10,7 @@ before it. Here, and nowhere else, clusters are opened and stages are put togeth
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import wraps
 from inspect import signature
 from pathlib import Path
