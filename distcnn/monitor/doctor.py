@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from dask.system import CPU_COUNT
 
 from distcnn import __version__
 from distcnn.schema import SURVEY_VARIABLES
@@ -39,6 +38,9 @@ def _version(name: str) -> str:
 
 
 def _hardware() -> Iterator[str]:
+    # Here, because every command imports this package, and elements of job arrays need no Dask.
+    from dask.system import CPU_COUNT
+
     memory = psutil.virtual_memory()
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     yield f"cores: {os.cpu_count()} ({int(CPU_COUNT)} usable), load {load}"
