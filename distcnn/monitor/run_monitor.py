@@ -35,6 +35,7 @@ MIN_STALL_S = 300.0
 STALL_FACTOR = 10.0
 """... or so many times the longest time between two regions, epochs or units so far."""
 MAX_HOLDERS_NAMED = 3
+MAX_TASK_TEXT = 150
 SAY_AGAIN = 4.0
 """A run that stays stuck says so again after so many times the time before."""
 
@@ -233,6 +234,8 @@ def describe_holders(tasks: Mapping[str, str], link: Link | None) -> str:
 
 
 def _holding(task: str, holder: Snapshot) -> str:
+    if len(task) > MAX_TASK_TEXT:  # short regions are sent by the hundred
+        task = f"{task[:MAX_TASK_TEXT].rpartition(',')[0]} and more"
     heard = f", not heard of for {format_duration(holder['unheard'])}"
     return f"{task} is on worker {holder['worker']} of host {holder['host']}" + (
         heard if holder["unheard"] > 5 else ""

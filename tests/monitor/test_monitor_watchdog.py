@@ -72,6 +72,8 @@ def test_holders_are_told_with_the_quietest_first():
         "region 8-16 is on worker w-b of host 10.0.0.1, not heard of for 1 min 20 s; "
         "region 0-8 is on worker w-a of host 10.0.0.0"
     )
+    many = ", ".join(f"region {n}-{n + 8}" for n in range(0, 800, 8))
+    assert describe_holders({"a": many}, Link()).count("region") < 15
     assert "1 tasks wait at the scheduler" in describe_holders({"c": "region 16-24"}, Link())
     assert "no task is in flight" in describe_holders({}, None)
 
