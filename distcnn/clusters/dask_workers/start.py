@@ -27,6 +27,8 @@ from distcnn.events import Listener, silent
 START_TIMEOUT_S = 60.0
 """Longest time in which no further worker comes."""
 POLL_S = 0.1
+SEMAPHORES_PER_WORKER = 7
+"""Of a nanny and its queues; each is a file, of a page at least, in ``/dev/shm``."""
 QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 ABANDON_TIMEOUT_S = 2.0
 """Time for Dask to close what it has begun; what it leaves is killed."""
@@ -44,7 +46,7 @@ def start_workers(
     ClusterError : they do not come. Nothing is left of them, whatever ends the start.
     """
     _start_tracker()
-    _check_semaphores()
+    _check_semaphores(workers)
     starting = _Starting(start, workers, listener)
     try:
         return starting.wait()
@@ -145,15 +147,19 @@ def _start_tracker() -> None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
-def _check_semaphores() -> None:
+def _check_semaphores(workers: int) -> None:
     # Without them Dask's nannies wait for their workers for ever.
+    asked = max(1, SEMAPHORES_PER_WORKER * workers)
+    made = []
     try:
-        get_context("spawn").Lock()
+        for _ in range(asked):
+            made.append(get_context("spawn").Lock())
     except (OSError, ImportError) as error:
         raise ClusterError(
-            f"local workers cannot start: this system gives no semaphore ({error})",
+            f"local workers cannot start: this system gives {len(made)} of the {asked} semaphores "
+            f"that they need ({error})",
             expected="a /dev/shm that can be written",
-            cure="Mount one (docker: --tmpfs /dev/shm, or --shm-size), "
+            cure="Mount one of 1 MB or more (docker: --tmpfs /dev/shm, or --shm-size), "
             "or run with --cluster serial.",
         ) from error
 

@@ -16,7 +16,10 @@ def cache_folder() -> Path:
     if named:
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "distcnn"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "distcnn"
+    except RuntimeError:  # a container's user may have neither a home nor a name
+        return Path(os.devnull, "distcnn")  # nothing is kept, as with a home that is read-only
 
 
 @lru_cache
