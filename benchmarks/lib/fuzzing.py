@@ -1,7 +1,9 @@
 """Files of every format for every reader, ways to damage them, and a judge of what then happens."""
 
+import bz2
 import gzip
 import io
+import lzma
 import resource
 import tempfile
 import traceback
@@ -123,6 +125,33 @@ def _zip(**members: bytes) -> bytes:
     return stream.getvalue()
 
 
+def _zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def _aligned(table: Table, form: str) -> bytes:
+    stream = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table.write(stream, format=form)
+    return stream.getvalue().encode()
+
+
+def _vizier(table: Table) -> bytes:
+    lines = _text(table).decode().replace(",", "\t").splitlines()
+    below = ["\t".join(["mag"] * len(table.colnames)), "\t".join(["---"] * len(table.colnames))]
+    return "\n".join(["#RESOURCE=x", lines[0], *below, *lines[1:], ""]).encode()
+
+
+def _wide(ids: np.ndarray) -> Table:
+    columns = {f"xp_{n}": np.full(len(ids), 1.5) for n in range(110)}
+    return Table({"source_id": ids, **columns})
+
+
 def _variable_fits(table: Table) -> bytes:
     names = [n for n in table.colnames if n not in ("flux", "flux_error")]
     columns = [fits.Column(n, "K" if n == "source_id" else "D", array=table[n]) for n in names]
@@ -167,6 +196,15 @@ def seeds() -> list[Seed]:
         Seed("table", "spectra", "names.csv", _text(named)),
         Seed("table", "spectra", "variable.fits", _variable_fits(raw)),
         Seed("table", "source", "ascii.fits", _fits(source, ascii_table=True)),
+        Seed("table", "source", "x.csv.bz2", bz2.compress(_text(source))),
+        Seed("table", "source", "x.csv.xz", lzma.compress(_text(source))),
+        Seed("table", "source", "x.csv.zst", _zstd(_text(source))),
+        Seed("table", "source", "x.fits.xz", lzma.compress(_fits(source))),
+        Seed("table", "source", "x.tbl", _aligned(source, "ascii.ipac")),
+        Seed("table", "source", "x.mrt", _aligned(source, "ascii.mrt")),
+        Seed("table", "source", "vizier.tsv", _vizier(source)),
+        Seed("table", "xp", "wide.csv", _text(_wide(ids))),
+        Seed("table", "xp", "x.parquet", _parquet(xp)),
     ]
     combined = _votable(pixels).replace(b"</TABLE>", b"</TABLE>" + _element(_votable(pixels)))
     found.append(Seed("gaia_rvs_datalink", "spectra", "RVS_COMBINED.xml", combined))

@@ -221,3 +221,20 @@ def test_tables_that_are_read_whole_have_a_largest_size(tmp_path, monkeypatch, n
     path = tmp_path / feature.write(tmp_path, "source")
     with pytest.raises(InputError, match=words):
         read(path, "source")
+
+
+def test_the_header_of_a_table_of_one_row_names_its_star(tmp_path):
+    """As in the spectra of ESO: arrays in one row, the star in the primary header."""
+    for number, name in enumerate(("HD 1", "HD 2")):
+        made = fits.HDUList([fits.PrimaryHDU(), fits.table_to_hdu(Table({"flux": FLUX[:1]}))])
+        made[0].header["OBJECT"], made[0].header["RA"] = name, 10.5 + number
+        made.writeto(tmp_path / f"{number}.fits")
+        columns = {"source_id": "OBJECT", "ra": "RA"}
+        block = read(tmp_path / f"{number}.fits", "spectra", columns=columns)
+        assert block.columns["name"].tolist() == [name.encode()]
+        assert block.columns["ra"].tolist() == [10.5 + number]
+    made = fits.table_to_hdu(Table({"flux": FLUX}))
+    made.header["OBJECT"] = "HD 1"
+    made.writeto(tmp_path / "many.fits")
+    with pytest.raises(InputError, match="no column 'OBJECT'"):
+        read(tmp_path / "many.fits", "spectra", columns={"source_id": "OBJECT"})

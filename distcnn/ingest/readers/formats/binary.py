@@ -181,6 +181,8 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
             found = fits_table(one, hdus[0].header, *_content(table_source, stream, plain_file))
             names = [column.name for column in found.columns]
             table = BinaryTable(name, names, found.header, found.length, found.read)
+            if found.length == 1:
+                table = _with_keywords(table)
             units, ucds = _of_fits_columns(found.header)
             yield replace(table, units=units, ucds=ucds)
 
@@ -188,8 +190,37 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
 _TABLES = (fits.BinTableHDU, fits.TableHDU)
 _MAX_VOTABLE_BYTES = 2 << 30
 _OUTSIDE = re.compile(rb"<(?:\w+:)?(?:STREAM\b[^>]*\bhref\s*=[^>]*|FITS\b[^>]*)>", re.IGNORECASE)
+_STRUCTURAL = re.compile(
+    r"|SIMPLE|XTENSION|BITPIX|NAXIS\d*|[PG]COUNT|TFIELDS|EXTEND|THEAP|COMMENT|HISTORY|CHECKSUM|"
+    r"DATASUM|EXTNAME|EXTVER|T[A-Z]+\d+"
+)
+"""Keywords that describe the table, not the star."""
 _TAG_BYTES = 4096
 """Longest tag that is looked for across the pieces a file is read in."""
+
+
+def _with_keywords(table: BinaryTable) -> BinaryTable:
+    """A table of one row, as ESO has one for each spectrum, with its keywords as columns.
+
+    (Of a table of many rows the header tells nothing of one of them.)
+    """
+    known = {name.lower() for name in table.columns}
+    said = {
+        key: value
+        for key, value in table.header.items()
+        if isinstance(value, (bool, int, float, str))
+        and not _STRUCTURAL.fullmatch(key)
+        and key.lower() not in known
+    }
+
+    def read(start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
+        found = table._read(start, stop, [name for name in names if name not in said])
+        for name in (name for name in names if name in said):
+            found[name] = np.empty(stop - start, object)
+            found[name][:] = [said[name]] * (stop - start)
+        return found
+
+    return replace(table, columns=[*table.columns, *said], _read=read)
 
 
 def _of_fits_columns(header: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
