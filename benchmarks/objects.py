@@ -19,12 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from clusters.machines.swift_store import SwiftStore, why_not  # noqa: E402
-
 from distcnn import pipeline  # noqa: E402
 from distcnn.config import load_config  # noqa: E402
 from distcnn.location import Location  # noqa: E402
 from distcnn.survey import Ledger, Store  # noqa: E402
+from tests.clusters.machines.swift_store import SwiftStore, why_not  # noqa: E402
 from tests.inference.small import make_package, make_survey  # noqa: E402
 
 FACTS = {"digest": "0" * 64, "stars": 8192, "seconds": {"read": 0.1, "infer": 1.0, "write": 0.2}}
@@ -32,8 +31,9 @@ FACTS = {"digest": "0" * 64, "stars": 8192, "seconds": {"read": 0.1, "infer": 1.
 
 def predict(folder: str, where: str, out: str, workers: int) -> float:
     """Seconds of a whole ``predict`` with the products in a folder or below an address."""
-    sets = ["cluster.backend=local", f"cluster.workers={workers}", "predict.engine=eager"]
-    config = load_config(None, [*sets, "predict.precision=float32"])
+    cluster = ["cluster.backend=local", f"cluster.workers={workers}"]
+    sets = cluster if workers else ["cluster.backend=serial"]
+    config = load_config(None, [*sets, "predict.engine=eager", "predict.precision=float32"])
     begin = time.perf_counter()
     pipeline.predict_survey(f"{folder}/package", f"{where}/survey.zarr", f"{where}/{out}", config)
     return time.perf_counter() - begin
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("address", nargs="?")
     parser.add_argument("--stars", type=int, default=4096)
     parser.add_argument("--regions", type=int, default=20_000)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="0 = in this process")
     args = parser.parse_args()
     args.folder.mkdir(parents=True)
     server = None

@@ -118,7 +118,7 @@ class SwiftStore:
         names = (*SERVERS, "proxy", "memcached")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.endpoint = f"http://127.0.0.1:{self.ports['proxy']}"
-        self._running: dict[str, psutil.Popen] = {}
+        self.running: dict[str, psutil.Popen] = {}
         self._configure()
 
     def _configure(self) -> None:
@@ -160,15 +160,15 @@ class SwiftStore:
         return self
 
     def _run(self, name: str, command: list[str]) -> None:
-        if name in self._running:
+        if name in self.running:
             return
         with (self.folder / f"{name}.log").open("ab") as log:
-            self._running[name] = psutil.Popen(
+            self.running[name] = psutil.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
     def _answers(self) -> bool:
-        for name, process in self._running.items():
+        for name, process in self.running.items():
             assert process.poll() is None, (self.folder / f"{name}.log").read_text()
         try:
             self.make_bucket("ready")
@@ -203,7 +203,7 @@ class SwiftStore:
 
     def kill(self, name: str = "proxy") -> None:
         """End a daemon at once, as a crash does; ``start`` starts it again."""
-        process = self._running.pop(name)
+        process = self.running.pop(name)
         with suppress(psutil.NoSuchProcess):
             process.suspend()  # or it would start another child meanwhile
         family = [*process.children(recursive=True), process]
@@ -216,7 +216,7 @@ class SwiftStore:
     def stop(self) -> None:
         """End everything."""
         with ExitStack() as stack:
-            for name in list(self._running):
+            for name in list(self.running):
                 stack.callback(self.kill, name)
         shutil.rmtree(self.folder, ignore_errors=True)
 
