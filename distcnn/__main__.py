@@ -13,6 +13,7 @@ def main() -> None:
     """Run the command line."""
     _open_streams()
     stopping.install()
+    _check_folder()
     from distcnn import cli
 
     cli.main()
@@ -24,6 +25,15 @@ def _open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - closed at exit
+
+
+def _check_folder() -> None:
+    # Libraries of compiled code end the process with a word of their own.
+    try:
+        os.getcwd()  # noqa: PTH109 - next to nothing is imported here
+    except OSError as error:
+        sys.stderr.write(f"distcnn: the working directory is gone ({error.strerror}).\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -224,3 +224,20 @@ def test_an_output_folder_may_be_made_before(tmp_path):
     done = distcnn(*words, "--cluster", "serial", "--engine", "eager")
     assert done.returncode == 0, done.stderr
     assert any((tmp_path / "p.zarr").iterdir())
+
+
+def test_a_working_directory_that_is_gone_is_said(tmp_path):
+    (tmp_path / "gone").mkdir()
+    line = f"rmdir ../gone; exec {sys.executable} -m distcnn --version"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=tmp_path / "gone",
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        "distcnn: the working directory is gone (No such file or directory).\n"
+    )

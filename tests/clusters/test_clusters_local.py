@@ -283,6 +283,7 @@ def test_a_control_c_that_python_drops_is_raised_again(temporary, killing):
 HOSTILE = {
     "distributed.comm.require-encryption": True,
     "distributed.comm.timeouts.connect": "1 ms",
+    "distributed.dashboard.link": "{no_such_variable}",
     "distributed.nanny.preload": ["no_such_module"],
     "distributed.scheduler.idle-timeout": "1 s",
     "distributed.scheduler.work-stealing": True,

@@ -59,6 +59,7 @@ _DEFAULTS: dict[str, Any] = {
     "distributed.comm.require-encryption": False,
     "distributed.comm.timeouts.connect": "30 s",
     "distributed.comm.timeouts.tcp": "30 s",
+    "distributed.dashboard.link": "{scheme}://{host}:{port}/status",
     "distributed.nanny.environ": {},
     "distributed.nanny.preload": [],
     "distributed.scheduler.idle-timeout": None,
