@@ -5,6 +5,8 @@ The same manifests are applied for real, to an old one, by tests/clusters/test_c
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -202,6 +204,14 @@ def test_credentials_among_the_variables_are_refused_and_not_shown():
         config_of(env={"AWS_SECRET_ACCESS_KEY": "hush"})
     assert "cluster.secrets" in str(caught.value)
     assert "hush" not in str(caught.value)
+
+
+def test_the_command_prints_what_a_run_creates_and_creates_nothing():
+    words = ("cluster", "render", "k8s", "--set", "cluster.image=a:1")
+    printed = subprocess.run(
+        [sys.executable, "-m", "distcnn", *words], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed == render(load_config(None, ["cluster.image=a:1"], "k8s").cluster)
 
 
 class TestRights:
