@@ -271,8 +271,8 @@ class Cluster:
             self._say_what_is_left(f" ({error.problem})")
 
     def _say_what_is_left(self, why: str = "") -> None:
-        line = f"kubectl delete -n {self.api.namespace} daskcluster {self.name}"
-        text = f"the DaskCluster {self.name} is not gone yet{why}; `{line}` ends it"
+        line = f"kubectl get -n {self.api.namespace} daskcluster {self.name}"
+        text = f"the DaskCluster {self.name} was told to end and is not gone yet{why}: `{line}`"
         self.listener(Notice(text, "warning"))
 
     def _pods(self, component: str | None = None) -> list[Manifest]:
