@@ -13,6 +13,7 @@ Survey and package must lie on a file system that the workers and this machine s
 and workers that were started with certificates (``tls://``) are met with those of ``cluster.tls``.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -96,10 +97,15 @@ def worker_gpus(config: ExistingConfig) -> int | None:
 @contextmanager
 def _connected(config: ExistingConfig) -> Iterator[Any]:
     client = _connect(config)
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    # A scheduler that goes prints a traceback here; what concerns the user is an error of its own.
+    log.setLevel(logging.CRITICAL)
     try:
         yield client
     finally:
         client.close()
+        log.setLevel(level)
 
 
 def _connect(config: ExistingConfig) -> Any:

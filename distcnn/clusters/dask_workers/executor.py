@@ -185,7 +185,7 @@ class _Window(Generic[Task, Result]):
         try:
             future = submit(self.client, key, attempt_batch, self.function, packed, threads)
         except ClosedClientError as lost:
-            raise SchedulerLost(f"the scheduler is gone ({lost})", cure=RERUN) from lost
+            raise _gone(lost) from lost
         self.tries[key] = _Try(tasks, attempt, key, future)
         future.add_done_callback(lambda _: self.done.put(key))
 
@@ -224,7 +224,7 @@ class _Window(Generic[Task, Result]):
         except ClusterError:
             raise
         except CancelledError as lost:
-            raise SchedulerLost(f"the scheduler is gone ({lost})", cure=RERUN) from lost
+            raise _gone(lost) from lost
         except Exception as broken:  # a result carries any failure of its task
             return [TaskResult(task, None, broken, ended.attempt) for task in ended.tasks]
         self.seconds = seconds / len(packed)
@@ -266,3 +266,8 @@ class _Window(Generic[Task, Result]):
             expected=f"a worker needs less than {format_bytes(self.config.memory_limit)} of memory",
             cure="Raise resources.memory, or take fewer workers, and run the command again.",
         )
+
+
+def _gone(lost: BaseException) -> SchedulerLost:
+    # Dask tells it in several lines.
+    return SchedulerLost(f"the scheduler is gone ({' '.join(str(lost).split())})", cure=RERUN)
