@@ -6,7 +6,8 @@ read is float32 with NaN for missing.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from zarr.errors import GroupNotFoundError
 from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.errors import StoreCorrupt, StoreError
-from distcnn.location import Address, Location
+from distcnn.location import Address, Location, ObjectLocation
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
 from distcnn.survey.layout import Quantised, to_float32
 from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
@@ -196,7 +197,17 @@ class Store:
                     expected=f"one of {', '.join(self.variables)}",
                 )
         with settings(self.location):
-            return {name: self._read_one(name, region) for name in names}
+            values = self._each(lambda name: self._read_one(name, region), names)
+            return dict(zip(names, values, strict=True))
+
+    def _each(self, work: Callable[[str], Any], names: Iterable[str]) -> list[Any]:
+        """``work`` for every variable: one after the other on a disk; all at once where each
+        waits for requests, which are most of the time there.
+        """
+        if not isinstance(self.location, ObjectLocation):
+            return [work(name) for name in names]
+        with ThreadPoolExecutor(self.location.settings.concurrency) as pool:
+            return list(pool.map(work, names))
 
     def _read_one(self, name: str, region: Region) -> Array:
         if self.attrs.get("complete"):
@@ -257,14 +268,16 @@ class Store:
         encoded = {name: self._encode(name, np.asarray(arrays[name])) for name in self.variables}
         try:
             with settings(self.location):
-                for name, values in encoded.items():
-                    self._arrays[name][region.slice] = values
+                self._each(lambda name: self._write_one(name, region, encoded[name]), encoded)
         except OSError as error:
             raise StoreError(
                 f"{self.location}: region {region.name} cannot be written ({error})",
                 cure="Free space or choose another disk, then run the same command again.",
             ) from None
         return hashing.of_arrays(encoded)
+
+    def _write_one(self, name: str, region: Region, values: Array) -> None:
+        self._arrays[name][region.slice] = values
 
     def _check_arrays(self, region: Region, arrays: Mapping[str, Array]) -> None:
         if set(arrays) != set(self.variables):
