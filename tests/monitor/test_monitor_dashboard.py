@@ -8,12 +8,14 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.request import urlopen
 
 import psutil
 import pytest
 import yaml
 from conformance.cluster_checks import wait_until
+from dask import config
 from distributed import Client, LocalCluster, Security
 from monitor.runs import busy_state
 
@@ -39,6 +41,8 @@ def scheduler(**more):
     """A scheduler without workers, and a client of it."""
     settings = {"n_workers": 0, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", **more}
     with (
+        TemporaryDirectory() as folder,  # else Dask leaves one of its own behind
+        config.set({"temporary-directory": folder}),
         LocalCluster(silence_logs=50, **settings) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
@@ -177,7 +181,7 @@ def test_a_real_run_is_seen_in_a_real_browser_and_after_its_end(inputs, tmp_path
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     heard, seen = [], []
-    config = PredictConfig(batch=16, engine="eager", precision="float32")
+    predict = PredictConfig(batch=16, engine="eager", precision="float32")
 
     def listen(event):
         heard.append(event)
@@ -202,7 +206,7 @@ def test_a_real_run_is_seen_in_a_real_browser_and_after_its_end(inputs, tmp_path
             with watch_run(
                 executor, MonitorConfig(), listen, output=Location.parse(tmp_path / "p.zarr")
             ) as watched:
-                go(inputs, config, executor, watched, predictions=tmp_path / "p.zarr")
+                go(inputs, predict, executor, watched, predictions=tmp_path / "p.zarr")
             late = browser.new_page(viewport={"width": 1400, "height": 900})
             late.goto(address())
             late.wait_for_selector("text=complete")
