@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import certifi
 import pytest
 import yaml
 
@@ -53,7 +54,10 @@ class Node:
     @property
     def environment(self) -> dict[str, str]:
         """Variables with which pods find the checkout."""
-        return {"PYTHONPATH": f"{self.code}:{self.code}/tests:{self.code}/tests/clusters"}
+        path = f"{self.code}:{self.code}/tests:{self.code}/tests/clusters"
+        # The image has none of the system's certificates, without which no client of an object
+        # store can be made.
+        return {"PYTHONPATH": path, "SSL_CERT_FILE": str(Path(certifi.where()).resolve())}
 
     def command(self, *words: object) -> list[str]:
         """A command that runs in the network of the node."""
