@@ -39,7 +39,7 @@ def demo_run(tmp_path_factory):
     return folder / "demo", done
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 def test_the_demo_makes_every_product_and_says_where(demo_run):
     demo, done = demo_run
     for name in ("catalogue.fits", "catalogue.parquet", "catalogue.vot", "report/index.html"):

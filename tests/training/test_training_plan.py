@@ -185,7 +185,7 @@ def test_two_trainings_do_not_share_a_package(tmp_path, survey, config):
     partial = tmp_path / "package.partial"
     holder = context.Process(target=hold, args=(partial, ready, over))
     holder.start()
-    assert ready.wait(60)
+    assert ready.wait(600)
     with pytest.raises(TrainingError, match=rf"process {holder.pid} on .*Wait for it or stop it"):
         train_package(
             survey, tmp_path / "package", config, QualityConfig(), executor=SerialExecutor()
