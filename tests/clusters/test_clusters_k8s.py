@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import shutil
 import subprocess
 from contextlib import contextmanager
@@ -35,6 +36,10 @@ from distcnn.errors import ClusterError
 from distcnn.events import Notice
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+COMPLETE = pytest.mark.skipif(
+    os.environ.get("DISTCNN_KUBERNETES") != "all",
+    reason="takes ten minutes on two cores: runs with DISTCNN_KUBERNETES=all",
+)
 MEMORY = 1_000_000_000
 RESOURCES = {"memory": 1_500_000_000, "planned_memory": MEMORY}
 PLAIN_USER = {"user": 1000, "group": 1000, "allow_root": False}
@@ -160,6 +165,7 @@ def site(node, section, tmp_path_factory):
     return KubernetesSite(node, section, tmp_path_factory.mktemp("site"))
 
 
+@COMPLETE
 class TestCommands(RunChecks, LossChecks, RefusalChecks, StageChecks):
     """Whole commands."""
 
@@ -188,6 +194,7 @@ def refused(config, node):
     return open_in_vain
 
 
+@COMPLETE
 class TestRefusals:
     """What is wrong is told from the states of pods, not by a time that is over."""
 
@@ -275,6 +282,7 @@ class TestRefusals:
         assert "helm install --repo https://helm.dask.org" in str(said)
 
 
+@COMPLETE
 class TestJob:
     """deploy/kubernetes, applied: the command itself runs in the cluster, data on a claim."""
 
@@ -349,6 +357,7 @@ def patch_of(version, kind, name, rest):
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **rest}
 
 
+@COMPLETE
 class TestObjectStore:
     """Survey, package and predictions in a bucket; pods without any volume, as a plain user."""
 
@@ -405,6 +414,7 @@ def digests(bucket, prefix):
     return found
 
 
+@COMPLETE
 @pytest.mark.parametrize("overlay", ["local-volume", "s3", "gpu"])
 def test_every_overlay_is_taken_by_the_api_server(node, overlay):
     folder = ROOT / "deploy" / "kubernetes" / "overlays" / overlay
@@ -414,6 +424,7 @@ def test_every_overlay_is_taken_by_the_api_server(node, overlay):
     assert "job.batch/distcnn-predict" in said
 
 
+@COMPLETE
 def test_what_is_rendered_is_taken_by_the_api_server(node, config):
     said = node.kubectl("create", "--dry-run=server", "-f", "-", text=render(config))
     assert "daskcluster.kubernetes.dask.org/distcnn-xxxxxxxx created" in said
