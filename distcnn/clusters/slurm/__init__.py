@@ -12,6 +12,7 @@ minute without a scheduler, and jobs that begin later as well.
 import logging
 import secrets
 import shutil
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -32,6 +33,7 @@ from distcnn.clusters.dask_workers.gang import RERUN
 from distcnn.clusters.dask_workers.scratch import scratch_folder
 from distcnn.clusters.dask_workers.security import (
     choose_security,
+    is_loopback,
     tls_variables,
     write_certificates,
 )
@@ -72,7 +74,7 @@ def open_executor(config: SlurmConfig, listener: Listener = silent) -> Iterator[
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
         stack.enter_context(_log_folder(logs, name))
-        security = choose_security(config.tls, loopback=host.startswith("127."))
+        security = choose_security(config.tls, loopback=is_loopback(host))
         if security is not None:
             keys = stack.enter_context(_private_folder(logs / f".{name}"))
             security = write_certificates(security, keys)
@@ -123,10 +125,15 @@ def render(config: SlurmConfig) -> str:
 
 
 def _require() -> None:
+    before = signal.getsignal(signal.SIGINT)
     try:
         import dask_jobqueue  # noqa: F401
     except ImportError:
         raise MissingExtra.of("Slurm clusters", "dask-jobqueue", "slurm") from None
+    finally:
+        # It makes Ctrl-C end every process that imports it, without an error.
+        if signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
     for program in ("sbatch", "squeue", "scancel"):
         if shutil.which(program) is None:
             raise no_slurm(program)
@@ -137,7 +144,7 @@ def _address_here(config: SlurmConfig) -> str:
     interface = config.scheduler_interface or config.interface
     find: Callable[[], str] = get_ip
     address = find() if interface is None else _address_of(interface)
-    if address.startswith("127.") and not _all_nodes_are_here(config):
+    if is_loopback(address) and not _all_nodes_are_here(config):
         raise ClusterError(
             f"the scheduler would listen at {address}, where no other machine reaches it",
             expected="the interface of this machine at which the nodes see it",

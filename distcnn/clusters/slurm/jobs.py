@@ -9,8 +9,6 @@ the end of their log is told instead.
 
 import asyncio
 import itertools
-import re
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -26,7 +24,7 @@ from distcnn.clusters.slurm.queue import (
     parse_queue,
     queue_arguments,
 )
-from distcnn.clusters.slurm.script import JobScript
+from distcnn.clusters.slurm.script import JobScript, tail
 from distcnn.errors import ClusterError
 from distcnn.events import Listener, Notice
 
@@ -38,9 +36,6 @@ SUBMISSIONS = 8
 """Programs of Slurm that run at the same time: its controller serves others too."""
 LOST_S = 45.0
 """Time after which a job that runs, and whose workers are gone, is replaced: its node is lost."""
-TAIL_LINES = 8
-TAIL_BYTES = 64_000
-_ERROR = re.compile(r"\w*(Error|Exception): ")
 
 
 class Job(SLURMJob):
@@ -231,7 +226,7 @@ class Keeper:
             self.listener(Notice(f"{end}; another job takes its place"))
             return
         cause = job.refused or tail(self.script.log_of(str(job.job_id)))
-        told = self._told(job, end)
+        told = self._told(job, end, cause)
         pause = self.config.poll * 2 ** len(self.failed)
         self.next_try = monotonic() + min(pause, LONGEST_PAUSE_S)
         # The same for every one of a hundred jobs is told once.
@@ -245,12 +240,11 @@ class Keeper:
         """Whether jobs fail one after the other."""
         return len(self.failed) >= min(FAILURES, self.config.jobs)
 
-    def _told(self, job: Job, end: JobState) -> str:
+    def _told(self, job: Job, end: JobState, cause: str) -> str:
         if job.refused:
-            return f"a job; sbatch says: {job.refused}"
+            return f"a job; sbatch says: {cause}"
         file = self.script.log_of(str(job.job_id))
-        text = tail(file)
-        return f"{end}; {file} ends with:\n{text}" if text else f"{end}; {file} is empty"
+        return f"{end}; {file} ends with:\n{cause}" if cause else f"{end}; {file} is empty"
 
     def note(self) -> str:
         """What is worth a word while workers are missing."""
@@ -297,18 +291,3 @@ class Keeper:
             "the lines of cluster.environment, and whether it reaches the scheduler "
             "(cluster.interface)."
         )
-
-
-def tail(file: Path) -> str:
-    """The last lines of a log, after the first error in it; empty if there is none."""
-    try:
-        with file.open("rb") as stream:
-            stream.seek(max(0, file.stat().st_size - TAIL_BYTES))
-            text = stream.read().decode(errors="replace")
-    except OSError:
-        return ""
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    shown = lines[-TAIL_LINES:]
-    # Of errors that follow from each other the first is the cause.
-    first = next((line for line in lines if _ERROR.match(line)), None)
-    return "\n".join(shown if first is None or first in shown else [first, "...", *shown])

@@ -1,5 +1,6 @@
-"""The script of a job: directives, the user's environment, our settings, the workers."""
+"""The script of a job: directives, the user's environment, our settings, the workers; its log."""
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,10 @@ from distcnn.clusters.slurm.settings import SlurmConfig
 DEATH_TIMEOUT_S = 60
 """Time without a scheduler after which a worker, and with the last one its job, ends: also when
 the command was killed and could not cancel its jobs."""
+
+TAIL_LINES = 8
+TAIL_BYTES = 64_000
+_ERROR = re.compile(r"\w*(Error|Exception): ")
 
 
 @dataclass(frozen=True)
@@ -136,3 +141,18 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
     print(probe.getsockname()[0])
 ' {scheduler}) || exit 1"""
 """The address of a node at which the scheduler sees it."""
+
+
+def tail(file: Path) -> str:
+    """The last lines of a log, after the first error in it; empty if there is none."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - TAIL_BYTES))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return ""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    shown = lines[-TAIL_LINES:]
+    # Of errors that follow from each other the first is the cause.
+    first = next((line for line in lines if _ERROR.match(line)), None)
+    return "\n".join(shown if first is None or first in shown else [first, "...", *shown])
