@@ -64,17 +64,18 @@ def run_on_cluster(
     from distcnn.events import Notice
 
     restarts = config.restarts if isinstance(config, ClusterConfig) else 0
-    for restart in range(restarts):
+    lost_before = 0
+    while True:
         try:
             with open_cluster(config, listener) as executor:
                 return work(executor)
         except SchedulerLost as lost:
-            number = f"{restart + 1} of {restarts}"
+            lost_before += 1
+            if lost_before > restarts:
+                raise
             problem = " ".join(lost.problem.split())  # Dask's words have several lines
-            text = f"{problem}; going on from what is stored, with a new cluster ({number})"
-            listener(Notice(text, "warning"))
-    with open_cluster(config, listener) as executor:
-        return work(executor)
+            text = f"{problem}; going on from what is stored, with a new cluster"
+            listener(Notice(f"{text} ({lost_before} of {restarts})", "warning"))
 
 
 def render_cluster(config: "BackendConfig") -> str:

@@ -22,6 +22,7 @@ from typing import Any
 from distributed.comm.addressing import parse_host_port
 from distributed.security import Security
 
+from distcnn.clusters.dask_workers.settings import dask_variable
 from distcnn.config import ClusterConfig
 from distcnn.config.run import TlsConfig
 from distcnn.errors import ClusterError, MissingExtra
@@ -166,19 +167,30 @@ def check_answer(address: str, security: Security | None) -> None:
         ) from None
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an address is reached from its own machine only."""
+    return address.startswith("127.") or address in {"::1", "localhost"}
+
+
+def pem_texts(security: Security) -> dict[str, str]:
+    """``ca``, ``cert`` and ``key`` themselves: the user's files need not be where workers run."""
+    return {
+        name: value if _is_text(value) else Path(value).read_text(encoding="ascii")
+        for name, value in _parts(security).items()
+    }
+
+
 def write_certificates(security: Security, folder: Path) -> Security:
     """The same with its keys in files of ``folder`` that this user alone can read.
 
     For workers that are started by others (a batch system), and that see the folder.
     """
-    tls: dict[str, str] = security.get_tls_config_for_role("worker")  # type: ignore[no-untyped-call]
-    paths = {}
-    for name, text in (("ca", tls["ca_file"]), ("cert", tls["cert"]), ("key", tls["key"])):
-        paths[name] = text
-        if "\n" in text:
+    paths = _parts(security)
+    for name, value in paths.items():
+        if _is_text(value):
             paths[name] = str(folder / f"{name}.pem")
-            _write_private(Path(paths[name]), text)
-    return _for_all_roles(paths["ca"], paths["cert"], paths["key"])
+            _write_private(Path(paths[name]), value)
+    return _for_all_roles(**paths)
 
 
 def tls_variables(security: Security) -> dict[str, str]:
@@ -186,14 +198,27 @@ def tls_variables(security: Security) -> dict[str, str]:
 
     It names files (``write_certificates``), for the environment of a process can be shown.
     """
+    return tls_variables_of(**_parts(security))
+
+
+def tls_variables_of(ca: str, cert: str, key: str) -> dict[str, str]:
+    """The same for three files."""
+    comm = "distributed.comm"
+    files = {f"{comm}.tls.ca-file": ca}
+    for role in ROLES:
+        files |= {f"{comm}.tls.{role}.cert": cert, f"{comm}.tls.{role}.key": key}
+    said = {f"{comm}.require-encryption": "True", **files}
+    return {dask_variable(key): value for key, value in said.items()}
+
+
+def _parts(security: Security) -> dict[str, str]:
+    """``ca``, ``cert`` and ``key``, each the text itself or the path of a file."""
     tls: dict[str, str] = security.get_tls_config_for_role("worker")  # type: ignore[no-untyped-call]
-    prefix = "DASK_DISTRIBUTED__COMM__"
-    return {
-        f"{prefix}REQUIRE_ENCRYPTION": "True",
-        f"{prefix}TLS__CA_FILE": tls["ca_file"],
-        **{f"{prefix}TLS__{role.upper()}__CERT": tls["cert"] for role in ROLES},
-        **{f"{prefix}TLS__{role.upper()}__KEY": tls["key"] for role in ROLES},
-    }
+    return {"ca": tls["ca_file"], "cert": tls["cert"], "key": tls["key"]}
+
+
+def _is_text(pem: str) -> bool:
+    return "\n" in pem
 
 
 def _write_private(path: Path, text: str) -> None:

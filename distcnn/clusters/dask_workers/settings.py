@@ -50,6 +50,11 @@ def dask_settings(scratch: Path, threads: int = 1) -> dict[str, Any]:
     }
 
 
+def dask_variable(key: str) -> str:
+    """The environment variable from which Dask reads a key; its value is a Python literal."""
+    return "DASK_" + key.replace(".", "__").replace("-", "_").upper()
+
+
 _DEFAULTS: dict[str, Any] = {
     # Dask's own values: the user may have others, in ~/.config/dask or in DASK_ variables, for
     # clusters elsewhere, with which workers on this machine do not start or do not live.

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from distcnn.clusters.k8s.settings import KubernetesConfig
-from distcnn.config import ClusterConfig
 from distcnn.events import Listener, silent
 
 if TYPE_CHECKING:
@@ -23,7 +22,9 @@ DEFAULT_WORKERS = 2
 
 
 @contextmanager
-def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterator["DaskExecutor"]:
+def open_executor(
+    config: KubernetesConfig, listener: Listener = silent
+) -> Iterator["DaskExecutor"]:
     """Workers in pods, reached with or without this process being in the cluster.
 
     Raises
@@ -33,22 +34,21 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
     """
     from distcnn.clusters.k8s import run
 
-    settings = _own(config)
-    with run.open_workers(settings, expected_workers(settings), listener) as executor:
+    with run.open_workers(config, expected_workers(config), listener) as executor:
         yield executor
 
 
-def expected_workers(config: ClusterConfig) -> int:
+def expected_workers(config: KubernetesConfig) -> int:
     """As many as are asked for; nobody can know what a cluster has room for."""
     return config.workers or DEFAULT_WORKERS
 
 
-def worker_memory(config: ClusterConfig) -> int:
+def worker_memory(config: KubernetesConfig) -> int:
     """The memory of a worker, at which Kubernetes kills it [bytes]."""
     return config.memory_limit
 
 
-def render(config: ClusterConfig) -> str:
+def render(config: KubernetesConfig) -> str:
     """The objects that a run would make, as YAML; asks no cluster.
 
     Raises
@@ -57,11 +57,4 @@ def render(config: ClusterConfig) -> str:
     """
     from distcnn.clusters.k8s import run
 
-    settings = _own(config)
-    return run.render(settings, expected_workers(settings))
-
-
-def _own(config: ClusterConfig) -> KubernetesConfig:
-    if isinstance(config, KubernetesConfig):
-        return config
-    return KubernetesConfig.model_validate(config.model_dump())
+    return run.render(config, expected_workers(config))

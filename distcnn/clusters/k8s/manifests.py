@@ -15,7 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distcnn.clusters.dask_workers.settings import dask_settings, thread_variables
+from distcnn.clusters.dask_workers.security import tls_variables_of
+from distcnn.clusters.dask_workers.settings import (
+    dask_settings,
+    dask_variable,
+    thread_variables,
+)
 from distcnn.clusters.k8s.settings import KubernetesConfig, Toleration, Volume
 from distcnn.errors import ClusterError
 
@@ -65,12 +70,12 @@ def dask_cluster(
         "metadata": _metadata(config, name, namespace),
         "spec": {
             "scheduler": {
-                "spec": _pod(config, name, _scheduler(config, name, protocol)),
+                "spec": _pod(config, name, _scheduler(config, protocol)),
                 "service": _service(config, name),
             },
             "worker": {
                 "replicas": workers,
-                "spec": _pod(config, name, _worker(config, name, address, protocol))
+                "spec": _pod(config, name, _worker(config, address, protocol))
                 | _of_workers(config),
             },
         },
@@ -190,7 +195,7 @@ def _container(
     return container if config.secrets else {k: v for k, v in container.items() if k != "envFrom"}
 
 
-def _scheduler(config: KubernetesConfig, name: str, protocol: str) -> Manifest:
+def _scheduler(config: KubernetesConfig, protocol: str) -> Manifest:
     command = [
         *("dask", "scheduler", "--protocol", protocol, "--port", str(COMM_PORT)),
         *("--dashboard-address", f"127.0.0.1:{DASHBOARD_PORT}", "--no-show"),
@@ -209,7 +214,7 @@ def _scheduler(config: KubernetesConfig, name: str, protocol: str) -> Manifest:
     }
 
 
-def _worker(config: KubernetesConfig, name: str, address: str, protocol: str) -> Manifest:
+def _worker(config: KubernetesConfig, address: str, protocol: str) -> Manifest:
     command = [
         *("dask", "worker", address, "--protocol", protocol),
         *("--name", f"$({POD_NAME})", "--nthreads", "1"),
@@ -244,7 +249,7 @@ def variables(config: KubernetesConfig) -> dict[str, str]:
     # Kubernetes kills at the limit, and says so; Dask would be a little faster, and silent.
     settings["distributed.worker.memory.terminate"] = False
     return {
-        **{variable(key): str(value) for key, value in sorted(settings.items())},
+        **{dask_variable(key): str(value) for key, value in sorted(settings.items())},
         **thread_variables(config.threads),
         "HOME": SCRATCH,
         "TMPDIR": SCRATCH,
@@ -255,20 +260,8 @@ def variables(config: KubernetesConfig) -> dict[str, str]:
     }
 
 
-def variable(key: str) -> str:
-    """The environment variable from which Dask reads a key; its value is a Python literal."""
-    return "DASK_" + key.replace(".", "__").replace("-", "_").upper()
-
-
 def _certificate_variables() -> dict[str, str]:
-    tls = "DASK_DISTRIBUTED__COMM__TLS__"
-    roles = ("CLIENT", "SCHEDULER", "WORKER")
-    return {
-        "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
-        f"{tls}CA_FILE": f"{CERTIFICATES}/ca.pem",
-        **{f"{tls}{role}__CERT": f"{CERTIFICATES}/cert.pem" for role in roles},
-        **{f"{tls}{role}__KEY": f"{CERTIFICATES}/key.pem" for role in roles},
-    }
+    return tls_variables_of(*(f"{CERTIFICATES}/{part}.pem" for part in ("ca", "cert", "key")))
 
 
 def _volume(number: int, volume: Volume) -> Manifest:

@@ -17,7 +17,7 @@ from distributed import Client
 from distcnn.clusters.dask_workers.arrival import wait_for_workers
 from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.clusters.dask_workers.gang import RERUN
-from distcnn.clusters.dask_workers.security import choose_security
+from distcnn.clusters.dask_workers.security import choose_security, pem_texts
 from distcnn.clusters.dask_workers.settings import dask_settings
 from distcnn.clusters.k8s import manifests, states
 from distcnn.clusters.k8s.api import Api, connect, forbidden, no_operator
@@ -163,9 +163,7 @@ class Cluster:
             wanted = manifests.owned(wanted, pod)
         made = self.api.create_cluster(wanted)
         if encrypted:
-            tls = security.get_tls_config_for_role("worker")
-            texts = {"ca.pem": tls["ca_file"], "cert.pem": tls["cert"], "key.pem": tls["key"]}
-            files = {key: _text(value) for key, value in texts.items()}
+            files = {f"{part}.pem": text for part, text in pem_texts(security).items()}
             secret = manifests.certificates(*place, files)
             self.api.create_secret(manifests.owned(secret, made))
 
@@ -178,7 +176,7 @@ class Cluster:
         ClusterError : the pod does not run; says why.
         """
         begun, patience = monotonic(), self.config.patience
-        while not self._scheduler_ready():
+        while not self._ready_schedulers():
             waited = monotonic() - begun
             troubles = states.find_troubles(self.api, self.name, "scheduler")
             if any(trouble.final for trouble in troubles) or (troubles and waited > patience):
@@ -280,12 +278,11 @@ class Cluster:
             return self.api.pods(f"{manifests.OF_A_CLUSTER}={self.name}")
         return self.api.pods(states.selector(self.name, component))
 
-    def _scheduler_ready(self) -> bool:
-        conditions = [c for pod in self._pods("scheduler") for c in _conditions(pod)]
-        return ("Ready", "True") in conditions
+    def _ready_schedulers(self) -> list[Manifest]:
+        return [pod for pod in self._pods("scheduler") if ("Ready", "True") in _conditions(pod)]
 
     def _scheduler_pod(self) -> str:
-        ready = [p for p in self._pods("scheduler") if ("Ready", "True") in _conditions(p)]
+        ready = self._ready_schedulers()
         if not ready:
             raise SchedulerLost(f"the scheduler of {self.name} is gone", cure=RERUN)
         return str(ready[0]["metadata"]["name"])
@@ -370,8 +367,3 @@ def _close_client(client: Any, kind: type[BaseException] | None, *_: object) -> 
 def _signalled(kind: type[BaseException] | None) -> bool:
     """Whether Ctrl-C or the like ends the run, and not an error or success."""
     return kind is not None and not issubclass(kind, Exception)
-
-
-def _text(pem: str) -> str:
-    """Certificates are in memory, or in files of the user."""
-    return pem if "\n" in pem else Path(pem).read_text(encoding="ascii")

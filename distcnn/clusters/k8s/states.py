@@ -4,7 +4,7 @@ Kubernetes writes down why; a user should not have to look for it with kubectl.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -60,23 +60,17 @@ _NODES = (
 def find_troubles(api: Api, name: str, component: str) -> list[Trouble]:
     """What keeps pods of a cluster from running, in words; empty if nothing is known."""
     pods = api.pods(selector(name, component))
-    found = [trouble for pod in pods if (trouble := trouble_of(pod))]
-    waiting = [pod for pod in pods if pod["status"].get("phase") == "Pending"]
+    found = [(pod, trouble) for pod in pods if (trouble := trouble_of(pod))]
     if not found:
-        found = [_of_events(events) for pod in waiting if (events := _warnings(api, pod))]
-    return [_with_log(api, pod, trouble) for pod, trouble in _paired(pods, found)]
+        waiting = [pod for pod in pods if pod["status"].get("phase") == "Pending"]
+        warned = [(pod, events) for pod in waiting if (events := _warnings(api, pod))]
+        found = [(pod, _of_events(events)) for pod, events in warned]
+    return [_with_log(api, pod, trouble) for pod, trouble in found]
 
 
 def selector(name: str, component: str) -> str:
     """Labels of the pods of one part of a cluster: ``scheduler`` or ``worker``."""
     return f"{OF_A_CLUSTER}={name},{COMPONENT}={component}"
-
-
-def _paired(
-    pods: Sequence[Manifest], found: Sequence[Trouble]
-) -> Iterator[tuple[Manifest, Trouble]]:
-    troubled = [pod for pod in pods if trouble_of(pod)] or pods
-    return zip(troubled, found, strict=False)
 
 
 def trouble_of(pod: Manifest) -> Trouble | None:

@@ -33,14 +33,13 @@ from distcnn.clusters import local
 from distcnn.clusters.dask_workers.arrival import wait_for_workers
 from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.clusters.dask_workers.scratch import scratch_folder
-from distcnn.clusters.dask_workers.security import choose_security
+from distcnn.clusters.dask_workers.security import choose_security, is_loopback, pem_texts
 from distcnn.clusters.dask_workers.settings import dask_settings
 from distcnn.clusters.dask_workers.start import start_workers
 from distcnn.clusters.ssh.connection import require_asyncssh
 from distcnn.clusters.ssh.examine import Host, Unfit, examine_hosts
 from distcnn.clusters.ssh.settings import OWN_END, HostConfig, SshConfig, read_hosts
 from distcnn.clusters.ssh.watch import Loop, Watch
-from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 from distcnn.events import Listener, Notice, silent
 
@@ -53,7 +52,7 @@ _KEPT: dict[tuple[SshConfig, tuple[HostConfig, ...]], tuple[float, list[Host | U
 
 
 @contextmanager
-def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterator[DaskExecutor]:
+def open_executor(config: SshConfig, listener: Listener = silent) -> Iterator[DaskExecutor]:
     """Workers on every host, the scheduler here.
 
     Raises
@@ -62,37 +61,37 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
     ConfigError : the hosts file cannot be used.
     MissingExtra : asyncssh is not installed, or cryptography where a certificate is to be made.
     """
-    ours = _ours(config)
     with ExitStack() as stack:
         loop = stack.enter_context(_loop())
-        hosts = _find_hosts(loop, ours, listener)
+        hosts = _find_hosts(loop, config, listener)
         workers = sum(len(host.worker_names) for host in hosts)
-        address = address_here(ours, hosts)
-        security = choose_security(ours.tls, loopback=_is_loopback(address))
-        if security is None and not _is_loopback(address):
+        address = address_here(config, hosts)
+        security = choose_security(config.tls, loopback=is_loopback(address))
+        if security is None and not is_loopback(address):
             listener(Notice(f"{UNENCRYPTED} {address}", "warning"))
         folder = stack.enter_context(scratch_folder())
-        usual = dask_settings(folder, ours.threads)
-        stack.enter_context(dask.config.set({**usual, **ours.dask_settings}))
-        cluster, client = start_workers(lambda: _start(ours, address, security, folder), 0)
+        usual = dask_settings(folder, config.threads)
+        stack.enter_context(dask.config.set({**usual, **config.dask_settings}))
+        cluster, client = start_workers(lambda: _start(config, address, security, folder), 0)
         stack.push(partial(local.stop, cluster, client))
-        watch = Watch(loop, ours, hosts, _order(ours, cluster, security), listener)
+        watch = Watch(loop, config, hosts, _order(config, cluster, security), listener)
         stack.callback(watch.stop)
         watch.start()
-        least = workers if ours.min_workers is None else ours.min_workers
+        least = workers if config.min_workers is None else config.min_workers
         came = wait_for_workers(
             client,
             _to_wait_for(watch, least, listener),
-            patience=ours.patience,
+            patience=config.patience,
             least=least,
             listener=listener,
             why=watch.why,
         )
         watch.begun = True
-        yield DaskExecutor(client, ours, workers=came, dashboard=local.dashboard_of(ours, cluster))
+        dashboard = local.dashboard_of(config, cluster)
+        yield DaskExecutor(client, config, workers=came, dashboard=dashboard)
 
 
-def expected_workers(config: ClusterConfig) -> int:
+def expected_workers(config: SshConfig) -> int:
     """As many as the hosts are to have; asks those that do not say, and whether they are fit.
 
     Raises
@@ -102,7 +101,7 @@ def expected_workers(config: ClusterConfig) -> int:
     return sum(len(host.worker_names) for host in _ask_hosts(config))
 
 
-def worker_memory(config: ClusterConfig) -> int:
+def worker_memory(config: SshConfig) -> int:
     """The limit at which a worker is killed, or what is free now on the host with least [bytes].
 
     Raises
@@ -112,13 +111,9 @@ def worker_memory(config: ClusterConfig) -> int:
     return min(config.memory_limit, *(host.memory for host in _ask_hosts(config)))
 
 
-def _ours(config: ClusterConfig) -> SshConfig:
-    return config if isinstance(config, SshConfig) else SshConfig(**config.model_dump())
-
-
-def _ask_hosts(config: ClusterConfig) -> list[Host]:
+def _ask_hosts(config: SshConfig) -> list[Host]:
     with _loop() as loop:
-        return _find_hosts(loop, _ours(config), silent)
+        return _find_hosts(loop, config, silent)
 
 
 @contextmanager
@@ -185,7 +180,7 @@ def address_here(config: SshConfig, hosts: Sequence[Host]) -> str:
         return config.address
     seen = {host.seen: host.name for host in hosts}
     # A host that is this machine sees it at its loopback address; it knows the others too.
-    beyond = {address: name for address, name in seen.items() if not _is_loopback(address)}
+    beyond = {address: name for address, name in seen.items() if not is_loopback(address)}
     cure = "Name an address of this machine that all hosts reach, cluster.address."
     if len(beyond) > 1:
         places = ", ".join(f"{name} sees {address}" for address, name in beyond.items())
@@ -203,10 +198,6 @@ def address_here(config: SshConfig, hosts: Sequence[Host]) -> str:
             cure=f"{cure} Behind a router there is none: run the command on one of the hosts.",
         )
     return address
-
-
-def _is_loopback(address: str) -> bool:
-    return address.startswith("127.") or address in {"::1", "localhost"}
 
 
 def _start(config: SshConfig, address: str, security: Security | None, folder: Path) -> Any:
@@ -246,21 +237,12 @@ def _order(config: SshConfig, cluster: Any, security: Security | None) -> dict[s
     """What every agent is told; it travels inside the ssh connection."""
     return {
         "scheduler": cluster.scheduler_address,
-        "security": None if security is None else _texts(security),
+        "security": None if security is None else pem_texts(security),
         "memory": config.memory_limit,
         "threads": config.threads,
         "settings": config.dask_settings,
         "silence": OWN_END * config.lost_after,
         "folder": config.scratch,
-    }
-
-
-def _texts(security: Security) -> dict[str, str]:
-    """Keys and certificates themselves: the user's files need not be on the hosts."""
-    tls: dict[str, str] = security.get_tls_config_for_role("worker")  # type: ignore[no-untyped-call]
-    return {
-        name: tls[name] if "\n" in tls[name] else Path(tls[name]).read_text(encoding="ascii")
-        for name in ("ca_file", "cert", "key")
     }
 
 

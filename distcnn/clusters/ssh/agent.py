@@ -54,7 +54,7 @@ class Agent:
     Parameters
     ----------
     order : scheduler [address], workers [names], address [of this host], memory [bytes a worker],
-        threads, silence [s] after which to end, settings of Dask, security (ca_file, cert, key as
+        threads, silence [s] after which to end, settings of Dask, security (ca, cert, key as
         PEM text; null = none), folder (null = the one of the system).
     tell : gives facts to the other end.
     """
@@ -152,7 +152,7 @@ def _security(tls: dict[str, str] | None) -> Security | None:
     make: Callable[..., Security] = Security
     return make(
         require_encryption=True,
-        tls_ca_file=tls["ca_file"],
+        tls_ca_file=tls["ca"],
         tls_worker_cert=tls["cert"],
         tls_worker_key=tls["key"],
     )

@@ -7,13 +7,13 @@ versions that run here; it says how many cores and how much memory it has, and w
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import distcnn
+from distcnn.clusters.dask_workers.preflight.verdict import minor_version, public_version
 from distcnn.clusters.ssh.connection import HostRefused, connected, python_command, python_of
 from distcnn.clusters.ssh.settings import HostConfig, SshConfig
 
@@ -120,17 +120,10 @@ def _other_versions(said: dict[str, Any]) -> list[str]:
     """Each as ``numpy 2.1.0 (here 2.4.6)``."""
     here = {name: version(name) for name in said["versions"] if name != "distcnn"}
     here["distcnn"] = distcnn.__version__
-    # What follows a plus says for which devices it was built: 2.13.0+cpu.
-    pairs = [
-        (n, there.split("+")[0], here[n].split("+")[0]) for n, there in said["versions"].items()
-    ]
-    # Code and numbers of one Python 3.x are those of another with the same x.
-    pairs.append(("Python", _first_two(said["python"]), _first_two(sys.version_info)))
+    pairs = [(n, *map(public_version, (v, here[n]))) for n, v in said["versions"].items()]
+    pythons = (".".join(map(str, one[:3])) for one in (said["python"], sys.version_info))
+    pairs.append(("Python", *map(minor_version, pythons)))
     return [f"{name} {there} (here {ours})" for name, there, ours in pairs if there != ours]
-
-
-def _first_two(numbers: Sequence[object]) -> str:
-    return ".".join(map(str, numbers[:2]))
 
 
 def _address(host: HostConfig, said: dict[str, Any]) -> str | None:

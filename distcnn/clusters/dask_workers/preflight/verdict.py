@@ -6,6 +6,7 @@ from typing import Any
 
 from distcnn.clusters.dask_workers.preflight.report import Report, count_of
 from distcnn.clusters.dask_workers.preflight.tokens import BESIDE
+from distcnn.clusters.dask_workers.settings import dask_variable
 from distcnn.clusters.places import Places
 from distcnn.config import ClusterConfig
 from distcnn.formatting import format_bytes
@@ -49,13 +50,13 @@ def _unlike(
     facts: Mapping[str, Any], here: Mapping[str, Any], names: Sequence[str]
 ) -> Iterator[str]:
     """``zarr 3.0.1`` and the like, of what differs from here."""
-    if _minor(facts["python"]) != _minor(here["python"]):
+    if minor_version(facts["python"]) != minor_version(here["python"]):
         yield f"python {facts['python']}"
     for name in names:
         version, ours = facts["versions"][name], here["versions"][name]
         if version is None:
             yield f"no {name}"
-        elif _public(version) != _public(ours or ""):
+        elif public_version(version) != public_version(ours or ""):
             yield f"{name} {version}"
         elif name == "distcnn" and facts["code"] != here["code"]:
             yield f"distcnn {version} with other code"
@@ -66,10 +67,10 @@ def _versions_problem(
 ) -> tuple[str, str, str]:
     names = [text.removeprefix("no ").split()[0] for text in unlike]
     ours = {**here["versions"], "python": here["python"]}
-    wanted = [f"'{name}=={_public(ours[name])}'" for name in names if name != "python"]
+    wanted = [f"'{name}=={public_version(ours[name])}'" for name in names if name != "python"]
     cure = f"Install there what is here: pip install {' '.join(wanted)}." if wanted else ""
     if "python" in names:
-        cure = f"Run Python {_minor(here['python'])} there. {cure}".strip()
+        cure = f"Run Python {minor_version(here['python'])} there. {cure}".strip()
     have = "has" if who.startswith(("1 ", "the ")) else "have"
     expected = ", ".join(f"{name} {ours[name]}" for name in names)
     return f"{who} {have} {', '.join(unlike)}", expected, cure
@@ -100,7 +101,7 @@ def _judge_settings(
     wrong = {key: value for key, value in wanted.items() if scheduler["settings"][key] != value}
     if wrong:
         there = ", ".join(f"{key} {scheduler['settings'][key]}" for key in wrong)
-        lines = "; ".join(f"export {_variable(key)}={value}" for key, value in wrong.items())
+        lines = "; ".join(f"export {dask_variable(key)}={value}" for key, value in wrong.items())
         report.problems.append(
             (
                 f"the scheduler runs with {there}",
@@ -167,14 +168,11 @@ def _some(hosts: Sequence[str]) -> str:
     return f"{', '.join(names[:3])}{more}"
 
 
-def _variable(key: str) -> str:
-    return "DASK_" + key.replace(".", "__").replace("-", "_").upper()
-
-
-def _public(version: str) -> str:
-    """Without the local tag: the same torch is built for CPUs and for GPUs."""
+def public_version(version: str) -> str:
+    """A version without its local tag: the same torch is built for CPUs and for GPUs."""
     return version.partition("+")[0]
 
 
-def _minor(python: str) -> str:
+def minor_version(python: str) -> str:
+    """``3.11`` of ``3.11.7``: code and numbers are those of every Python with the same."""
     return ".".join(python.split(".")[:2])
