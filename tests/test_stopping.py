@@ -21,9 +21,12 @@ folder = Path(sys.argv[1])
 folder.mkdir()
 with stopping.ending_in_order(), stopping.removed_at_end(folder):
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    print(child.pid, flush=True)
+    said = False
     while True:
         try:
+            if not said:
+                said = True
+                print(child.pid, flush=True)  # a signal may follow before the next line does
             child.wait()
         except BaseException:
             pass

@@ -43,7 +43,7 @@ def write_table(run, path, **changes):
 
 def test_every_product_is_found_from_the_predictions_alone(run):
     found = find_products(run.data.predictions)
-    assert found.survey.samefile(run.data.survey)
+    assert found.survey.local_path.samefile(run.data.survey)
     assert found.split == SPLIT
     assert found.curves == CURVES
     assert found.baselines == {}

@@ -39,7 +39,8 @@ def task_of(survey: Path, partial: Path, config: TrainConfig, **sharding) -> Mem
     store = Store.open(survey)
     spec = InputSpec.of_survey(store, config.network)
     split_summary = summarise_split(store, spec, config.split)
-    return MemberTask(survey, partial, 0, spec, config, split_summary.data, Sharding(3, **sharding))
+    address, data = store.location.address, split_summary.data
+    return MemberTask(address, partial, 0, spec, config, data, Sharding(3, **sharding))
 
 
 def weights(task: MemberTask) -> dict:
