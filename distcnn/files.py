@@ -14,18 +14,20 @@ import os
 import platform
 import secrets
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 from weakref import WeakSet
 
 from distcnn.errors import LockHeld
 
 DRAFT_SUFFIX = ".partial"
+"""End of the names of drafts; what carries it belongs to a writer that lives or was killed."""
 FOLDER_LOCK = "lock"
 """File that is locked while one process has a folder for itself."""
-"""End of the names of drafts; what carries it belongs to a writer that lives or was killed."""
 
 
 @contextmanager
@@ -172,7 +174,30 @@ def _force_to_disk(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-class FileLock:
+class Lock(ABC):
+    """What is held until ``release``, ``remove``, or the end of the block."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Free it."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Free it, and leave no file of it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class FileLock(Lock):
     """An exclusive lock on a file; it is free as soon as the process that holds it is gone.
 
     A lock, unlike a file with a process number, needs no cleaning up after a crash and holds
@@ -224,7 +249,9 @@ class FileLock:
             os.close(descriptor)
         os.ftruncate(descriptor, 0)
         # Of one width, for those who share it may write at the same time.
-        os.pwrite(descriptor, f"{_me():80}".encode() if shared else _me().encode(), 0)
+        os.pwrite(
+            descriptor, f"{this_holder():80}".encode() if shared else this_holder().encode(), 0
+        )
         return cls(path, descriptor)
 
     def release(self) -> None:
@@ -247,17 +274,6 @@ class FileLock:
             os.close(self._descriptor)
         self._descriptor = self._claim = None
 
-    def __enter__(self) -> "FileLock":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
-
 
 _HELD: WeakSet[FileLock] = WeakSet()
 
@@ -266,8 +282,15 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 """What ``flock`` answers where the file system has no locks."""
 
 
-def _me() -> str:
+def this_holder() -> str:
+    """What this process writes into what it holds."""
     return f"process {os.getpid()} on {platform.node()}"
+
+
+def is_gone(holder: str) -> bool:
+    """Whether ``holder`` is a process of this machine that runs no more; of others no one knows."""
+    number, _, host = holder.removeprefix("process ").partition(" on ")
+    return host == platform.node() and number.isdigit() and not _is_alive(int(number))
 
 
 def _claim(path: Path) -> Path:
@@ -283,7 +306,7 @@ def _claim(path: Path) -> Path:
         except FileExistsError:
             _remove_if_dead(claim)
             continue
-        os.write(descriptor, _me().encode())
+        os.write(descriptor, this_holder().encode())
         os.close(descriptor)
         return claim
 
@@ -294,8 +317,7 @@ def _remove_if_dead(claim: Path) -> None:
         holder = claim.read_text(errors="replace")
     except FileNotFoundError:
         return
-    number, _, host = holder.removeprefix("process ").partition(" on ")
-    if host != platform.node() or not number.isdigit() or is_alive(int(number)):
+    if not is_gone(holder):
         raise LockHeld(
             f"{claim} is held by {holder or 'another process'}",
             cure=f"Wait for its end, or remove {claim} if it runs no more: "
@@ -310,8 +332,7 @@ def _remove_if_dead(claim: Path) -> None:
         mine.unlink()
 
 
-def is_alive(process_id: int) -> bool:
-    """Whether a process of this machine runs."""
+def _is_alive(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:

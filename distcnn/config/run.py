@@ -49,7 +49,7 @@ class TlsConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # YAML's reading of ``on`` and ``off``
+        if isinstance(value, bool):  # ``true`` and ``false``
             return {"mode": "on" if value else "off"}
         return {"mode": value} if isinstance(value, str) else value
 

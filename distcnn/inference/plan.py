@@ -185,8 +185,9 @@ def plan_opened(
     tiles = regions_of(survey, predictions)
     regions = list(share.of(tiles)) if share else tiles
     share_stars = sum(region.size for region in regions) if share else survey.stars
-    left = [region.size for region in regions if region.name not in done]
-    waiting = sum(left)
+    # An array: a survey has up to millions of regions.
+    left = np.fromiter((r.size for r in regions if r.name not in done), np.int64)
+    waiting = int(left.sum())
     workers = expect() if waiting else ExpectedWorkers(0)
     per_star = bytes_per_star(len(package.labels), named="name" in survey.variables)
     results = per_star * min(tiles.step, survey.stars)

@@ -6,18 +6,15 @@ moment may both be refused, and never both succeed. Ages are differences between
 store itself has noted, so clocks of machines do not matter.
 """
 
-import os
-import platform
 import random
 import secrets
 import threading
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from distcnn.errors import LockHeld, PlaceError
-from distcnn.files import is_alive
+from distcnn.files import Lock, is_gone, this_holder
 from distcnn.location.faults import faults_of
 
 if TYPE_CHECKING:
@@ -44,7 +41,7 @@ class _HeldSinceNow(Exception):
         self.error = error
 
 
-class Lease:
+class Lease(Lock):
     """Held from ``acquire`` to ``release``; renewed meanwhile by a thread."""
 
     def __init__(self, mine: "ObjectLocation") -> None:
@@ -92,8 +89,9 @@ class Lease:
             self._thread.join(timeout=RENEWAL_SECONDS)
         self._withdraw()
 
-    remove = release
-    """There is no file to leave."""
+    def remove(self) -> None:
+        """As ``release``: there is no file to leave."""
+        self.release()
 
     def _withdraw(self) -> None:
         _HELD.discard(self._mine)
@@ -102,7 +100,7 @@ class Lease:
             self._mine.remove()
 
     def _write(self) -> None:
-        self._mine.write_bytes(f"process {os.getpid()} on {platform.node()}".encode())
+        self._mine.write_bytes(this_holder().encode())
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEWAL_SECONDS):
@@ -111,17 +109,6 @@ class Lease:
                 self._write()
                 if self._ended.is_set():  # released while it was being written
                     self._mine.remove()
-
-    def __enter__(self) -> "Lease":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 def _refuse_others(place: "ObjectLocation", mine: str) -> None:
@@ -159,9 +146,4 @@ def _is_over(holder: str, lease: "ObjectLocation") -> bool:
     """Whether it was of a process of this machine that is gone, or that has no such lease now:
     one that was released while the store could not be reached.
     """
-    number, _, host = holder.removeprefix("process ").partition(" on ")
-    if host != platform.node() or not number.isdigit():
-        return False
-    if int(number) == os.getpid():
-        return lease not in _HELD
-    return not is_alive(int(number))
+    return lease not in _HELD if holder == this_holder() else is_gone(holder)

@@ -5,11 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from distcnn.errors import UsageError
+from distcnn.files import Lock
 from distcnn.location.settings import ObjectSettings
 
 SCHEMES = ("s3", "gs", "az", "file")
@@ -17,25 +17,6 @@ SCHEMES = ("s3", "gs", "az", "file")
 # At least two letters, so that no drive is one. ``Path`` makes one slash of "s3://". With "@" it
 # is a place for scp, with "::" a chain of fsspec; some write "s3:bucket" without a slash.
 _URL = re.compile(r"([A-Za-z][\w+.@-]+):(?=[/:])|(s3|gs|gcs|https?|sftp|hdfs|az|abfss?):")
-
-
-class Lock(Protocol):
-    """What is held until ``release``, ``remove``, or the end of the block."""
-
-    def release(self) -> None:
-        """Free it."""
-
-    def remove(self) -> None:
-        """Free it, and leave no file of it."""
-
-    def __enter__(self) -> object: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
 
 
 class Location(ABC):

@@ -160,7 +160,7 @@ class RunState:
                     self._epoch(event)
                 case RegionFailed():
                     self.failed_attempts += 1
-                    self._note_error(event)
+                    self._note(event.error, event.region, event.attempt)
                 case Notice(level="warning"):
                     self._note(event.text, "", 0)
                 case StageEnded() if event.stage == self.stage:
@@ -198,9 +198,6 @@ class RunState:
         while len(self.members) > MAX_MEMBERS_SHOWN:
             del self.members[next(iter(self.members))]
 
-    def _note_error(self, event: RegionFailed) -> None:
-        self._note(event.error, event.region, event.attempt)
-
     def _note(self, text: str, region: str, attempt: int) -> None:
         self.errors.append(
             {"time": self.clock(), "region": region, "attempt": attempt, "text": text[:MAX_TEXT]}
@@ -209,7 +206,7 @@ class RunState:
     def silence(self) -> float:
         """Seconds without progress; 0 where nothing is to be done."""
         with self._lock:
-            return self.clock() - self.last_progress if self.status in _WAITING else 0.0
+            return self._silence(self.clock())
 
     def end(self, status: str) -> None:
         """The run is over: ``complete``, ``failed``, ``stopped``."""
@@ -285,7 +282,7 @@ class RunState:
                 "speed": round(self.speed(now), 2),
                 "mean_speed": round(mean, 2),
                 "seconds_left": round(left / mean, 1) if mean and left else None,
-                "silence": self._silence(now),
+                "silence": round(self._silence(now), 2),
                 "regions": self.regions,
                 "failed_attempts": self.failed_attempts,
                 "quarantined": self.quarantined,
@@ -301,7 +298,7 @@ class RunState:
             }
 
     def _silence(self, now: float) -> float:
-        return round(now - self.last_progress, 2) if self.status in _WAITING else 0.0
+        return now - self.last_progress if self.status in _WAITING else 0.0
 
 
 _WAITING = ("running", "stalled")

@@ -131,10 +131,14 @@ class DaskExecutor:
 def _explained(result: TaskResult[Task, Result], known: str) -> TaskResult[Task, Result]:
     """The same, with what the backend knows of a worker that was lost."""
     lost = result.error
-    if not isinstance(lost, ClusterError) or not known:
+    if not isinstance(lost, ClusterError):
         return result
-    told = ClusterError(f"{lost.problem} ({known})", expected=lost.expected, cure=lost.cure)
-    return replace(result, error=told)
+    problem = _with_known(lost.problem, known)
+    return replace(result, error=ClusterError(problem, expected=lost.expected, cure=lost.cure))
+
+
+def _with_known(problem: str, known: str) -> str:
+    return f"{problem} ({known})" if known else problem
 
 
 @dataclass(frozen=True)
@@ -253,16 +257,14 @@ class _Window(Generic[Task, Result]):
                 raise self._all_lost()
 
     def _all_lost(self) -> ClusterError:
-        known = self.why()
         text = f"no worker has been alive for {self.config.patience:g} s"
-        return ClusterError(f"{text} ({known})" if known else text, cure=RERUN)
+        return ClusterError(_with_known(text, self.why()), cure=RERUN)
 
     def _given_up(self, ended: _Try[Task]) -> ClusterError:
         times = "once" if ended.attempt == 1 else f"{ended.attempt} times"
-        known = self.why()
-        because = f" ({known})" if known else ""
+        problem = f"the worker died {times} while it ran {str(ended.tasks[0])[:200]}"
         return ClusterError(
-            f"the worker died {times} while it ran {str(ended.tasks[0])[:200]}{because}",
+            _with_known(problem, self.why()),
             expected=f"a worker needs less than {format_bytes(self.config.memory_limit)} of memory",
             cure="Raise resources.memory, or take fewer workers, and run the command again.",
         )

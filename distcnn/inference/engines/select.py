@@ -136,8 +136,7 @@ def select_engine(
     """
     tolerance, device = tolerance or ParityTolerance(), device or torch.device("cpu")
     asked = {"engine": engine, "precision": precision}
-    path = _cache_file(package, device, batch=len(stars), tolerance=asdict(tolerance), **asked)
-    known = _remembered(path, package, tolerance, device)
+    path, known = _remembered(package, len(stars), tolerance, device, asked)
     if known is not None:
         return known
     found = dict(benchmark_engines(package, stars, tolerance, device, **asked))
@@ -166,8 +165,7 @@ def prepare_engines(
     """
     tolerance, device = tolerance or ParityTolerance(), device or torch.device("cpu")
     asked = {"engine": engine, "precision": precision}
-    path = _cache_file(package, device, batch=batch, tolerance=asdict(tolerance), **asked)
-    known = _remembered(path, package, tolerance, device)
+    _, known = _remembered(package, batch, tolerance, device, asked)
     if known is None:
         admitted = [one for one, refused in list_candidates(device, **asked) if not refused]
         for candidate in admitted[-1:]:
@@ -176,13 +174,19 @@ def prepare_engines(
 
 
 def _remembered(
-    path: Path, package: Package, tolerance: ParityTolerance, device: torch.device
-) -> tuple[Ensemble, EngineChoice] | None:
+    package: Package,
+    batch: int,
+    tolerance: ParityTolerance,
+    device: torch.device,
+    asked: dict[str, str],
+) -> tuple[Path, tuple[Ensemble, EngineChoice] | None]:
+    """Where the choice for this is kept, and the one that is there if it can still be used."""
+    path = _cache_file(package, device, batch=batch, tolerance=asdict(tolerance), **asked)
     known = _read(path)
     if known is None:
-        return None
+        return path, None
     ensemble = check_parity(package, known.candidate, tolerance, device)[1]
-    return None if ensemble is None else (ensemble, replace(known, cached=True))
+    return path, None if ensemble is None else (ensemble, replace(known, cached=True))
 
 
 def benchmark_engines(

@@ -110,10 +110,10 @@ def _gpus() -> int | None:
 
 def _memory_free() -> int | None:
     try:
-        import psutil
+        from distcnn.clusters.this_machine import free_memory
     except ImportError:
         return None
-    return int(psutil.virtual_memory().available)
+    return free_memory()
 
 
 def _disk_free() -> int | None:
