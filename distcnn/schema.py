@@ -59,6 +59,8 @@ SURVEY_VARIABLES = _table(
     ("photometry", (STAR, BAND), "float32", "mag", "apparent magnitudes; NaN if missing"),
     ("parallax", (STAR,), "float32", "mas", "parallax as published; NaN if missing"),
     ("parallax_error", (STAR,), "float32", "mas", "standard error of parallax"),
+    ("velocity", (STAR,), "float32", "km/s", "radial velocity v = c z; NaN if unknown"),
+    ("velocity_error", (STAR,), "float32", "km/s", "standard error of velocity"),
     ("label", (STAR, LABEL), "float32", "", "reference labels; NaN where the star has none"),
     ("label_error", (STAR, LABEL), "float32", "", "standard errors of the reference labels"),
     ("label_snr", (STAR,), "float32", "", "signal to noise of the reference spectrum"),
@@ -74,6 +76,8 @@ PREDICTION_VARIABLES = _table(
     ("snr", (STAR,), "float32", "", "signal to noise per pixel, copied from the survey"),
     ("parallax", (STAR,), "float32", "mas", "parallax, copied from the survey; NaN if missing"),
     ("reference_magnitude", (STAR,), "float32", "mag", "first photometric band, from the survey"),
+    ("velocity", (STAR,), "float32", "km/s", "radial velocity v = c z, copied from the survey"),
+    ("velocity_error", (STAR,), "float32", "km/s", "standard error of velocity, copied"),
     ("label", (STAR, LABEL), "float32", "", "mean of the ensemble; NaN if not computed"),
     ("label_error", (STAR, LABEL), "float32", "", "calibrated standard error (68 % interval)"),
     ("label_noise", (STAR, LABEL), "float32", "", "noise learned by the network, uncalibrated"),
@@ -231,6 +235,15 @@ class Reason(DescribedName):
         "source_id_lost_digits",
         "the source_id is a float from 2^53 on, whose last digits are lost; write the column as "
         "64-bit integers, from the table that still has them",
+    )
+    NO_VELOCITY = (
+        "no_velocity",
+        "the star has no velocity to shift its spectrum to rest by; give one, or keep such "
+        "spectra as they are by ingest.prepare.rest_frame.missing",
+    )
+    AMBIGUOUS = (
+        "ambiguous_crosswalk",
+        "the crosswalk leads to several stars, as near and as alike in brightness",
     )
     GRID = "other_grid", "the spectrum stands on another wavelength grid than declared"
     MALFORMED = (

@@ -114,16 +114,18 @@ def columns(
     own: OwnLabels | None = None,
     *,
     has_names: bool = False,
+    has_velocities: bool = False,
 ) -> tuple[Column, ...]:
     """The columns of a catalogue whose predictions have these labels, in their order.
 
     ``own``: what the predictions say of labels that the schema does not tell of. ``has_names``:
-    whether the survey's stars have names of their own.
+    whether the survey's stars have names of their own; ``has_velocities``: or velocities.
     """
     known = [label_info(label, own or {}) for label in labels]
     published = [(n, info) for n, info in enumerate(known) if info.name in PUBLISHED_LABELS]
     return (
         *_identity(key, has_names),
+        *(_velocity() if has_velocities else ()),
         *(column for index, info in enumerate(known) for column in _of_label(info, index)),
         *(_correlation(*pair, index) for index, pair in enumerate(pairs(known))),
         *_quality(),
@@ -154,6 +156,13 @@ def _identity(key: RowKey, has_names: bool) -> tuple[Column, ...]:
         _stored("snr", "float32", "stat.snr", "F9.2"),
         _stored("parallax", "float32", "pos.parallax", "F10.4"),
         _stored("reference_magnitude", "float32", "phot.mag;em.opt", "F8.4"),
+    )
+
+
+def _velocity() -> tuple[Column, ...]:
+    return (
+        _stored("velocity", "float32", "spect.dopplerVeloc.opt", "F9.3"),
+        _stored("velocity_error", "float32", "stat.error;spect.dopplerVeloc.opt", "F8.3"),
     )
 
 

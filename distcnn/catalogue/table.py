@@ -48,7 +48,8 @@ def catalogue_table(
     """The catalogue of a prediction store; ``report`` hears of every block read [rows]."""
     labels = list(map(str, store.coordinate("label")))
     own, named = of_attributes(store.attrs), "name" in store.variables
-    table = columns(labels, store.row_key, own, has_names=named)
+    moving = "velocity" in store.variables
+    table = columns(labels, store.row_key, own, has_names=named, has_velocities=moving)
 
     def blocks() -> Iterator[Array]:
         for start in range(0, store.stars, BLOCK_ROWS):

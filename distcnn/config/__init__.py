@@ -6,6 +6,7 @@ from distcnn.config.load import Config, load_config, to_yaml
 from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig
+from distcnn.config.rest_frame import REST, RestFrameConfig
 from distcnn.config.run import (
     BackendConfig,
     ClusterConfig,
@@ -19,6 +20,7 @@ from distcnn.config.run import (
 )
 from distcnn.config.simulate import DefectConfig, ReleaseGridConfig, SimulateConfig
 from distcnn.config.survey import (
+    CrosswalkConfig,
     CutConfig,
     FilesConfig,
     GridConfig,
@@ -44,11 +46,13 @@ from distcnn.config.train import (
 from distcnn.config.yaml_file import conf_folder
 
 __all__ = [
+    "REST",
     "AugmentConfig",
     "BackendConfig",
     "Bytes",
     "ClusterConfig",
     "Config",
+    "CrosswalkConfig",
     "CudaConfig",
     "CutConfig",
     "DefectConfig",
@@ -73,6 +77,7 @@ __all__ = [
     "ReleaseGridConfig",
     "ReportConfig",
     "ResourcesConfig",
+    "RestFrameConfig",
     "SentinelsConfig",
     "SerialConfig",
     "SimulateConfig",

@@ -50,6 +50,12 @@ RULES = (
         "with ingest.spectra",
     ),
     Rule(
+        "ingest",
+        ("crosswalk",),
+        lambda config: config.ingest.labels is not None,
+        "with ingest.labels",
+    ),
+    Rule(
         "ingest.store",
         ("flux_encoding", "keep_flux_error"),
         lambda config: config.ingest.spectra is not None,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from distcnn.config.base import Frozen
+from distcnn.config.rest_frame import REST, RestFrameConfig
 from distcnn.config.units import wavelength_unit
 from distcnn.schema import DEFAULT_LABELS, PREDICTION_VARIABLES, label_columns
 
@@ -176,6 +177,31 @@ class LabelsConfig(FilesConfig):
         return {name: info.model_dump(exclude_none=True) for name, info in self.info.items()}
 
 
+class CrosswalkConfig(FilesConfig):
+    """A table from the identifiers of the label table to those of the spectra, such as Gaia's
+    dr2_neighbourhood or dr3_neighbourhood.
+
+    ``columns`` names label_id and source_id; angular_distance and magnitude_difference are taken
+    if they are there. Of several stars of one label_id the nearest counts, of equally near ones
+    the most alike in brightness; where that decides nothing, none does.
+    """
+
+    reader: str = "table"
+    """Name of a reader."""
+    cuts: tuple[CutConfig, ...] = ()
+    """Quality cuts, such as a largest angular_distance; rows that fail count for nothing."""
+
+    @model_validator(mode="after")
+    def _names_both(self) -> Self:
+        missing = [name for name in ("label_id", "source_id") if name not in self.columns]
+        if missing:
+            raise ValueError(
+                "columns with label_id, the identifier of the label table, and source_id, that of "
+                f"the spectra; {' and '.join(missing)} missing"
+            )
+        return self
+
+
 class GridConfig(Frozen):
     """The wavelength grid of the input spectra. Metadata of the dataset, never constants."""
 
@@ -223,6 +249,9 @@ class PrepareConfig(Frozen):
     conserved. Pixels that do not fill a stored one are left over at the red end."""
     target: GridConfig | None = None
     """Common grid to rebin every spectrum onto (surveys whose files have grids of their own)."""
+    rest_frame: RestFrameConfig | None = None
+    """Shift to the rest frame of each star, by its velocity; null = spectra stay in the frame of
+    their files. Needs ``target``."""
     outlier_sigma: float | None = 8.0
     """A pixel this many of its errors above a running median is masked; None = no such test."""
     outlier_window: int = Field(15, ge=3)
@@ -234,6 +263,16 @@ class PrepareConfig(Frozen):
     square root (Gaia RVS: 2.45, because 0.0245 nm detector pixels are resampled to 0.01 nm)."""
     minimum_coverage: float = Field(0.5, ge=0, le=1)
     """Least fraction of a stored pixel that good input pixels must cover."""
+
+    @model_validator(mode="after")
+    def _has_a_grid_at_rest(self) -> Self:
+        if self.rest_frame is None:
+            return self
+        if self.target is None:
+            raise ValueError("a target with rest_frame: the grid at rest, common to all stars")
+        if self.target.frame != REST:
+            raise ValueError(f"target.frame: {REST} with rest_frame, not {self.target.frame}")
+        return self
 
 
 class StoreConfig(Frozen):
@@ -272,6 +311,8 @@ class IngestConfig(Frozen):
     """XP coefficients."""
     labels: LabelsConfig | None = LabelsConfig(reader="apogee", files="allStar*.fits")
     """Reference labels."""
+    crosswalk: CrosswalkConfig | None = None
+    """From the identifiers of the label table to those of the spectra; null = they are the same."""
     bands: Names = (
         "phot_g_mean_mag",
         "phot_bp_mean_mag",
@@ -290,3 +331,23 @@ class IngestConfig(Frozen):
     """Numbers that stand for a missing value, in every kind of file and role."""
     block_rows: int = Field(256, ge=1)
     """Rows parsed at a time; bounds the memory of a worker."""
+
+    @property
+    def velocity_files(self) -> Literal["spectra", "source", "labels"] | None:
+        """Kind of file that gives the velocities of the shift to rest; None without one."""
+        shift = self.prepare.rest_frame if self.spectra is not None else None
+        return shift.velocity if shift is not None else None
+
+    @model_validator(mode="after")
+    def _velocities_have_files(self) -> Self:
+        kind = self.velocity_files
+        if kind is None:
+            return self
+        files: FilesConfig | None = getattr(self, kind)
+        if files is None:
+            raise ValueError(f"ingest.{kind}, from which prepare.rest_frame takes velocities")
+        if kind == "source" and "velocity" not in files.columns:
+            raise ValueError(
+                "velocity in ingest.source.columns, from which prepare.rest_frame takes it"
+            )
+        return self

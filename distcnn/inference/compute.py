@@ -23,6 +23,7 @@ from distcnn.survey import Region, RowKey, Store, to_float32
 Arrays = dict[str, Array]
 
 COPIED = ("ra", "dec", "snr", "parallax")
+COPIED_IF_THERE = ("name", "velocity", "velocity_error")
 NOT_FINITE = "the network gave a value that is not finite"
 
 
@@ -110,7 +111,7 @@ def _read_ahead(
     predictor: Predictor, survey: Store, task: RegionTask, step: int
 ) -> Iterator[_Block]:
     """Blocks in order; the next one is read while the caller works on the present one."""
-    wanted = dict.fromkeys((*predictor.variables, *COPIED, "name", "photometry"))
+    wanted = dict.fromkeys((*predictor.variables, *COPIED, *COPIED_IF_THERE, "photometry"))
     names = tuple(name for name in wanted if name in survey.variables)
 
     reading = _Reading(survey, names, lenient=task.lenient)
@@ -210,5 +211,5 @@ def _copies(arrays: Arrays, stars: int, column: int | None, key: RowKey) -> Arra
     copies = {name: arrays.get(name, missing).copy() for name in COPIED}
     magnitude = missing if column is None else arrays["photometry"][:, column].copy()
     copies |= {name: arrays[name] for name in key.names}
-    copies |= {"name": arrays["name"]} if "name" in arrays else {}
+    copies |= {name: arrays[name] for name in COPIED_IF_THERE if name in arrays}
     return copies | {"reference_magnitude": magnitude}

@@ -16,6 +16,7 @@ from distcnn import __version__
 from distcnn.config import PredictConfig
 from distcnn.errors import LockHeld, StoreBusy, StoreError
 from distcnn.inference.compatibility import survey_digest
+from distcnn.inference.compute import COPIED_IF_THERE
 from distcnn.labels import ATTRIBUTE, label_info
 from distcnn.location import Address, Location
 from distcnn.model import Package
@@ -134,7 +135,10 @@ def layout(
 
 def _variables(survey: Store, dims: set[str]) -> tuple[Variable, ...]:
     """Those of the schema, and what else the rows of the survey are known by."""
-    known = tuple(v for v in PREDICTION_VARIABLES.values() if dims.issuperset(v.dims))
+    absent = {name for name in COPIED_IF_THERE if name not in survey.variables}
+    known = tuple(
+        v for v in PREDICTION_VARIABLES.values() if dims.issuperset(v.dims) and v.name not in absent
+    )
     return (*(v for v in survey.row_key.variables if v.name not in PREDICTION_VARIABLES), *known)
 
 

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from distcnn.errors import DistcnnError, FingerprintMismatch, InputError, LockHe
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, TaskResult
 from distcnn.files import empty_folder, locked_folder
-from distcnn.ingest.matching import CollectedLabels, LabelTable, collect_labels
 from distcnn.ingest.merge import (
     RowSlice,
     drop_duplicates,
@@ -38,15 +37,22 @@ from distcnn.ingest.outcome import (
     check_releases,
     failures_of,
     is_mended,
+    not_shifted,
     poor_joins,
     tell_failures,
     tell_unread,
 )
-from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, reader_of, staging_folder
-from distcnn.ingest.readers.cleaning import counting, sentences_of
+from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, staging_folder
+from distcnn.ingest.readers.cleaning import sentences_of
 from distcnn.ingest.readers.formats.containers import Unread
-from distcnn.ingest.staging.columns import FileFailure, Part, to_lines
+from distcnn.ingest.staging.columns import Part
 from distcnn.ingest.staging.flux_unit import stored_flux_unit
+from distcnn.ingest.staging.labels import (
+    LABELS_REJECTED,
+    stage_labels,
+    staged_labels,
+    staged_velocities,
+)
 from distcnn.ingest.staging.part import PartRecord, make_part
 from distcnn.labels import ATTRIBUTE, described
 from distcnn.location import Address, LocalLocation, Location
@@ -54,9 +60,7 @@ from distcnn.schema import Reason
 from distcnn.survey import Ledger, Region, Store, create_store, float_dtype, tile
 
 READ, WRITE = "ingest: read files", "ingest: write survey"
-_LABELS = "labels.npz"
-_LABELS_REJECTED, _DUPLICATES = "labels.rejected.jsonl", "duplicates.rejected.jsonl"
-_LABEL_BLOCK_ROWS = 20_000
+_DUPLICATES = "duplicates.rejected.jsonl"
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,8 @@ def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRec
     )
     _check_inputs(plan, ledger)
     mended = _mended(plan, ledger)
-    tasks = plan.part_tasks(_stage_labels(plan, ledger))
+    labels = stage_labels(plan, ledger)
+    tasks = plan.part_tasks(labels, staged_velocities(plan))
     folder = plan.parts_folder
     done = {t.name for t in tasks if t.name in ledger.done and (folder / t.name).exists()}
     done -= mended
@@ -169,6 +174,7 @@ def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRec
     quarantined = Counter[str]()
     if plan.config.labels is not None:
         quarantined["labels"] = ledger.done["labels"]["rejected"]
+        quarantined.update(ledger.done["labels"]["of_crosswalk"])
     for part in parts.values():
         quarantined.update(part.rejected)
     _tell(plan, ledger, list(parts.values()))
@@ -187,13 +193,8 @@ def _tell(plan: IngestPlan, ledger: Ledger, records: Sequence[PartRecord]) -> No
     read |= set(of_labels.get("read_beside", []))
     notes = (Unread(**note) for note in [*unread, *of_labels.get("unread", [])])
     tell_unread(plan, (note for note in notes if note.where not in read))
-    for sentence in poor_joins(plan, records, _labels_of(plan)):
+    for sentence in (*poor_joins(plan, records, staged_labels(plan)), *not_shifted(plan, records)):
         plan.listener(Notice(f"{sentence}.", "warning"))
-
-
-def _labels_of(plan: IngestPlan) -> LabelTable | None:
-    path = plan.staging_folder / _LABELS
-    return LabelTable.load(path) if plan.config.labels is not None and path.exists() else None
 
 
 def _mended(plan: IngestPlan, ledger: Ledger) -> set[str]:
@@ -287,51 +288,6 @@ def discard_unfinished(survey: Address) -> None:
         empty_folder(staging)
         if begun and not Store.open(place).attrs.get("complete"):
             place.remove()
-
-
-def _stage_labels(plan: IngestPlan, ledger: Ledger) -> Path | None:
-    """Read the label table here, once; tasks find it as a file."""
-    config, reader = plan.config.labels, reader_of(plan.config, "labels")
-    if config is None or reader is None:
-        return None
-    path = plan.staging_folder / _LABELS
-    if "labels" in ledger.done and path.exists() and not is_mended(plan, ledger.done["labels"]):
-        return path
-    files = plan.files["labels"]
-    with counting() as special:
-        collected = collect_labels(reader, files, config, rows=_LABEL_BLOCK_ROWS)
-    collected.table.save(path)
-    (plan.staging_folder / _LABELS_REJECTED).write_bytes(to_lines("labels", collected.rejected))
-    ledger.record(
-        "labels",
-        hashing.of_file(path),
-        **_facts_of_labels(plan, collected),
-        special_values=dict(special),
-    )
-    if not len(collected.table.source_id):
-        plan.listener(Notice(f"No label in {files[0].name} passes the cuts.", "warning"))
-    return path
-
-
-def _facts_of_labels(plan: IngestPlan, collected: CollectedLabels) -> dict[str, Any]:
-    hashes = {
-        plan.relative(path): plan.content_hashes[plan.relative(path)]
-        for path in plan.files["labels"]
-    }
-    failures = []
-    for path, error in collected.failures:
-        name = plan.relative(path)
-        failures.append(
-            asdict(FileFailure.of("labels", Path(name), error)) | {"hash": hashes.pop(name)}
-        )
-    return {
-        "stars": len(collected.table.source_id),
-        "rejected": len(collected.rejected),
-        "inputs": hashes,
-        "failures": failures,
-        "unread": [asdict(note) for note in collected.unread],
-        "read_beside": collected.read_beside,
-    }
 
 
 # --- the empty store -------------------------------------------------------------------------
@@ -466,7 +422,7 @@ def _finish(
     begun: float,
 ) -> IngestSummary:
     lists = [Part(plan.parts_folder / name).rejected for name in parts]
-    lists += [plan.staging_folder / name for name in (_LABELS_REJECTED, _DUPLICATES)]
+    lists += [plan.staging_folder / name for name in (LABELS_REJECTED, _DUPLICATES)]
     lists = [path for path in lists if path.exists()]
     ledger = Ledger.open(plan.staging_folder / "parts.jsonl", plan.fingerprint())
     special = Counter[str](ledger.done.get("labels", {}).get("special_values", {}))

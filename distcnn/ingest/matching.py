@@ -12,6 +12,7 @@ from distcnn.arrays import Array, find_sorted
 from distcnn.config import CutConfig, LabelsConfig
 from distcnn.errors import ColumnMissing, FileBroken, InputError
 from distcnn.files import atomic_write
+from distcnn.ingest.preprocess.velocity import ERROR, VELOCITY
 from distcnn.ingest.readers.base import Block, Reader, Rejected
 from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
 from distcnn.schema import Reason
@@ -100,6 +101,52 @@ class LabelTable:
             return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
 
 
+@dataclass(frozen=True)
+class VelocityTable:
+    """Velocities as their files give them, one row per star, sorted by source_id."""
+
+    source_id: Array
+    velocity: Array
+    velocity_error: Array
+
+    @classmethod
+    def of(cls, blocks: Iterable[Block]) -> "VelocityTable":
+        """The first velocity of every star that has one, of the best S/N where that is known."""
+        columns = {name: [np.empty(0)] for name in (VELOCITY, ERROR, "label_snr")}
+        ids = [np.empty(0, np.int64)]
+        for block in blocks:
+            some = np.isfinite(block.columns[VELOCITY])
+            ids.append(block.columns["source_id"][some])
+            for name, values in columns.items():
+                values.append(block.columns.get(name, np.full(len(block), np.nan))[some])
+        joined = {name: np.concatenate(values) for name, values in columns.items()}
+        source_id = np.concatenate(ids)
+        snr = np.nan_to_num(joined["label_snr"], nan=-np.inf)
+        order = np.lexsort((-snr, source_id))
+        first = np.diff(source_id[order], prepend=-1) != 0
+        order = order[first]
+        return cls(source_id[order], joined[VELOCITY][order], joined[ERROR][order])
+
+    def look_up(self, source_id: Array) -> dict[str, Array]:
+        """Columns ``velocity`` and ``velocity_error`` [n] of stars; NaN for those not in it."""
+        place, found = find_sorted(self.source_id, source_id)
+        out = {name: np.full(len(source_id), np.nan) for name in (VELOCITY, ERROR)}
+        for name, values in out.items():
+            values[found] = getattr(self, name)[place[found]]
+        return out
+
+    def save(self, path: Path) -> None:
+        """Write as one npz file, atomically."""
+        with atomic_write(path) as draft, draft.open("wb") as stream:
+            np.savez(stream, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "VelocityTable":
+        """Read what ``save`` wrote."""
+        with np.load(path) as arrays:
+            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+
+
 @dataclass
 class CollectedLabels:
     """A label table, the rows of its files that were rejected, and what else was met in them."""
@@ -111,6 +158,8 @@ class CollectedLabels:
     unread: list[Unread]
     read_beside: list[str]
     """What was read of files of which other things were not."""
+    velocities: VelocityTable | None = None
+    """Velocities of all its stars, whatever the cuts say, where spectra are shifted by them."""
 
 
 def collect_labels(
@@ -123,6 +172,7 @@ def collect_labels(
     FileBroken, ColumnMissing : no file can be used; the error is that of the first.
     """
     blocks: list[Block] = []
+    moving: list[Block] = []
     rejected: list[Rejected] = []
     failures: list[tuple[Path, InputError]] = []
     with collecting_notes() as notes:
@@ -135,33 +185,49 @@ def collect_labels(
                 continue
             for block in of_file:
                 rejected += block.rejected
-                blocks.append(block.take(_passes(block, config.cuts)))
+                moving += [_motion(block)] if VELOCITY in block.columns else []
+                blocks.append(block.take(passes(block, config.cuts)))
     if len(failures) == len(files):
         raise failures[0][1]
     names = ("source_id", "label", "label_error", "label_snr")
     joined = {name: np.concatenate([b.columns[name] for b in blocks]) for name in names}
     rejected += notes.unusable
     return CollectedLabels(
-        _best_of_each(joined), rejected, failures, notes.unread, sorted(notes.read)
+        best_of_each(joined),
+        rejected,
+        failures,
+        notes.unread,
+        sorted(notes.read),
+        VelocityTable.of(moving) if moving else None,
     )
 
 
-def _passes(block: Block, cuts: Iterable[CutConfig]) -> Array:
-    passes = np.isfinite(block.columns["label"]).any(axis=1)
+def _motion(block: Block) -> Block:
+    names = ("source_id", "label_snr", VELOCITY, ERROR)
+    columns = {name: block.columns[name] for name in names}
+    return Block(block.rows, columns)
+
+
+def passes(block: Block, cuts: Iterable[CutConfig]) -> Array:
+    """Rows of a block that pass every cut; of labels those that have any."""
+    kept: Array = np.ones(len(block), bool)
+    if "label" in block.columns:
+        kept = np.asarray(np.isfinite(block.columns["label"]).any(axis=1))
     for cut in cuts:
         values = block.columns[f"cut/{cut.column}"]
         if cut.minimum is not None:
-            passes &= values >= cut.minimum
+            kept &= values >= cut.minimum
         if cut.maximum is not None:
-            passes &= values <= cut.maximum
+            kept &= values <= cut.maximum
         if cut.forbidden_bits:
             forbidden = np.int64(sum(1 << bit for bit in cut.forbidden_bits))
             bits = np.nan_to_num(values, nan=0.0).astype(np.int64)
-            passes &= np.isfinite(values) & ((bits & forbidden) == 0)
-    return np.asarray(passes)
+            kept &= np.isfinite(values) & ((bits & forbidden) == 0)
+    return kept
 
 
-def _best_of_each(columns: dict[str, Array]) -> LabelTable:
+def best_of_each(columns: dict[str, Array]) -> LabelTable:
+    """A label table of rows in any order: of a star that comes twice the row of the best S/N."""
     snr = np.nan_to_num(columns["label_snr"], nan=-np.inf)
     # Stable: of rows with the same star and the same S/N the first in the file stays first.
     order = np.lexsort((-snr, columns["source_id"]))

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from distcnn.arrays import Array
 from distcnn.config import GridConfig, IngestConfig
 from distcnn.ingest.plan import further_scalars
+from distcnn.ingest.preprocess.velocity import ERROR, SHIFT, VELOCITY, stored_frame
 from distcnn.ingest.readers.base import XP_COEFFICIENTS, Rejected
 from distcnn.ingest.staging.columns import Part, to_lines
 from distcnn.ingest.staging.part import PartRecord
@@ -186,6 +187,8 @@ def variable_names(config: IngestConfig, *, has_error: bool, has_names: bool = F
         names += ["parallax", "parallax_error"]
         names += ["photometry"] if config.bands else []
         names += further_scalars(config)
+    if config.velocity_files is not None:
+        names += [VELOCITY, ERROR]
     if config.labels is not None:
         names += ["label", "label_error", "label_snr"]
     return names
@@ -228,7 +231,7 @@ def survey_layout(
     if wavelength is not None:
         sizes[PIXEL] = len(wavelength)
         given = config.grid if grid is None else grid
-        described = _wavelength_attrs(config, config.prepare.target or given, given.frame)
+        described = _wavelength_attrs(config, config.prepare.target or given, given)
         coordinates["wavelength"] = Coordinate(PIXEL, wavelength, described)
     if has_names:
         sizes[NAME] = NAME_BYTES
@@ -252,15 +255,22 @@ def survey_layout(
     )
 
 
-def _wavelength_attrs(config: IngestConfig, grid: GridConfig, frame: str) -> dict[str, Any]:
-    return {
+def _wavelength_attrs(config: IngestConfig, grid: GridConfig, given: GridConfig) -> dict[str, Any]:
+    """What is said of stored wavelengths; ``given`` is the grid of the files."""
+    attrs = {
         "units": grid.unit,
         "unit": grid.unit,
         "medium": grid.medium,
-        "frame": frame,
+        "frame": stored_frame(config, given),
         "spacing": grid.spacing,
         "normalisation": config.prepare.normalisation,
     }
+    shift = config.prepare.rest_frame
+    if shift is None:
+        return attrs
+    kept = shift.missing == "keep"
+    alone = {"frame_without_velocity": given.frame} if kept else {}
+    return attrs | {"frame_of_files": given.frame, "shift": SHIFT} | alone
 
 
 def _units(config: IngestConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from distcnn.errors import ConfigError, InputError
 from distcnn.events import Notice
 from distcnn.ingest.matching import LabelTable
 from distcnn.ingest.plan import IngestPlan, reader_of
+from distcnn.ingest.preprocess.velocity import VELOCITY
 from distcnn.ingest.readers import Kind
 from distcnn.ingest.readers.cleaning import RELEASE
 from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
@@ -98,6 +99,21 @@ def poor_joins(
     return told
 
 
+def not_shifted(plan: IngestPlan, records: Sequence[PartRecord]) -> list[str]:
+    """A sentence for spectra that are kept in the frame of their files, if there are any."""
+    if plan.config.velocity_files is None:
+        return []
+    kept = sum(record.kept for record in records)
+    without = kept - sum(record.found.get(VELOCITY, 0) for record in records)
+    if not without:
+        return []
+    frame = plan.input_grid().frame
+    return [
+        f"{without} of {kept} stars have no velocity: their spectra were not shifted to rest, "
+        f"they are {frame}, and 'velocity' is NaN"
+    ]
+
+
 def check_releases(plan: IngestPlan, counts: Iterable[Mapping[str, int]]) -> None:
     """Refuse stars of several releases of Gaia: one number is another star in each.
 
@@ -116,8 +132,8 @@ def check_releases(plan: IngestPlan, counts: Iterable[Mapping[str, int]]) -> Non
         raise InputError(
             f"the stars are named by designations of Gaia, {' and '.join(met)}{named}",
             expected="one release: the same number is another star in another one",
-            cure="Bring them to one release (Gaia's table dr2_neighbourhood), leave files out by "
-            "'files', or set ingest.release.",
+            cure="Lead labels to the release of the spectra by ingest.crosswalk (Gaia's table "
+            "dr2_neighbourhood), leave files out by 'files', or set ingest.release.",
         )
 
 

@@ -21,6 +21,7 @@ from distcnn.formatting import dotted
 from distcnn.ingest.matching import content_hash, healpix_range, overlapping_files
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.statements import SILENT, Statements, agreed_grid
+from distcnn.ingest.preprocess.velocity import ERROR, VELOCITY, check_frames
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers import Kind, Reader, ReadRequest, SpectraReader, make_reader
 from distcnn.ingest.readers.formats.containers import formats_of, is_zip
@@ -52,6 +53,8 @@ class PartTask:
     wavelength: Array | None = field(compare=False, default=None)
     stated: Statements = SILENT
     """What the first file says of its spectra."""
+    velocities: Path | None = None
+    """Velocities of the label table, where the spectra are shifted by them."""
 
     @property
     def kind(self) -> Kind:
@@ -69,9 +72,12 @@ def reader_of(config: IngestConfig, kind: Kind) -> Reader | None:
     files: FilesConfig | None = getattr(config, kind)
     if files is None:
         return None
-    cuts = config.labels.cuts if config.labels else ()
+    section = config.crosswalk if kind == "crosswalk" else config.labels
+    cuts = section.cuts if section else ()
     labels = config.labels.labels if config.labels else ()
     scalars = further_scalars(config)
+    velocity = config.velocity_files == kind
+    scalars += tuple(n for n in (VELOCITY, ERROR) if velocity and n in files.columns)
     request = ReadRequest(
         kind,
         config.grid,
@@ -81,6 +87,7 @@ def reader_of(config: IngestConfig, kind: Kind) -> Reader | None:
         scalars,
         config.sentinels,
         override=config.override,
+        velocity=velocity,
     )
     return make_reader(files, request)
 
@@ -97,9 +104,11 @@ def further_scalars(config: IngestConfig) -> tuple[str, ...]:
 
     A new number per star is thus a row of SURVEY_VARIABLES and the name of its column: readers
     gather it, parts stage it and the survey stores it like the parallax; NaN where missing.
+    Velocities by which spectra are shifted are handled where that is done.
     """
     given = config.source.columns if config.source is not None else {}
-    return tuple(name for name in _gathered_scalars() if name in given)
+    handled = (VELOCITY, ERROR) if config.velocity_files is not None else ()
+    return tuple(n for n in _gathered_scalars() if n in given and n not in handled)
 
 
 def _gathered_scalars() -> Iterator[str]:
@@ -113,7 +122,8 @@ def _check_scalars(config: IngestConfig) -> None:
     """Refuse columns of scalars where no reader looks for them, rather than leave them out."""
     for kind, files in (("spectra", config.spectra), ("xp", config.xp)):
         for name in _gathered_scalars():
-            if files is not None and name in files.columns:
+            own = name in (VELOCITY, ERROR) and config.velocity_files == kind
+            if files is not None and name in files.columns and not own:
                 raise ConfigError(
                     f"ingest.{kind}.columns names {name!r}",
                     expected="it in ingest.source.columns",
@@ -184,11 +194,20 @@ class IngestPlan:
             "distcnn version": __version__,
         }
 
-    def part_tasks(self, labels: Path | None) -> list[PartTask]:
-        """One task per spectra file; small files without a HEALPix range share one."""
+    def part_tasks(self, labels: Path | None, velocities: Path | None = None) -> list[PartTask]:
+        """One task per spectra file; small files without a HEALPix range share one.
+
+        Raises
+        ------
+        GridMismatch : the spectra cannot be shifted as the settings say.
+        """
         wavelength, stated = self.output_grid(), self.statements()
+        if self.config.spectra is not None:
+            check_frames(self.config, self.input_grid(), stated, self.files["spectra"][0])
         return [
-            replace(self._part_task(group, labels, wavelength), stated=stated)
+            replace(
+                self._part_task(group, labels, wavelength), stated=stated, velocities=velocities
+            )
             for group in _groups_of_files(self.files[self.main_kind])
         ]
 
@@ -298,17 +317,32 @@ def plan_ingest(
                 listener(Notice(f"Files of {kind}: {sentence}.", "warning"))
     unlabelled = why_unlabelled(tree, config, files)
     if unlabelled:
+        _check_velocities_without_labels(config, unlabelled)
         del files["labels"]
-        config = config.model_copy(update={"labels": None})
+        config = config.model_copy(update={"labels": None, "crosswalk": None})
         text = (
             f"The stars get no labels: {unlabelled}. That is right for stars to predict; for a "
             "training survey correct the folder or ingest.labels (null says that there are none)."
         )
         listener(Notice(text, "warning"))
+    if config.crosswalk is not None and config.labels is not None:
+        reader_of(config, "crosswalk")
+        files["crosswalk"] = find_files(tree, config.crosswalk).paths
+        _check_used("crosswalk", config.crosswalk, files["crosswalk"])
     every = sorted({path for paths in files.values() for path in paths})
     content_hashes = {relative_name(path, archive): content_hash(path) for path in every}
     place = Location.parse(survey)
     return IngestPlan(archive, place, config, files, content_hashes, listener, unlabelled)
+
+
+def _check_velocities_without_labels(config: IngestConfig, unlabelled: str) -> None:
+    if config.velocity_files == "labels":
+        raise InputError(
+            f"{unlabelled}; the spectra are to be shifted by velocities of the label table",
+            expected="a table of velocities of these stars",
+            cure="Take velocities from source or spectra (ingest.prepare.rest_frame.velocity), "
+            "which new stars have as well as labelled ones.",
+        )
 
 
 _USED_BY = {"hdu": ("fits", "votable"), "delimiter": ("text",), "decimal": ("text",)}

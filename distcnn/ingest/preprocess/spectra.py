@@ -227,16 +227,22 @@ def _running_quantile(good: Array, window: int, quantile: float) -> Array:
 
 
 def overlap(source: Array, target: Array) -> "sparse.csr_array":
-    """Length [Q, P] that the target pixels share with the source pixels, given edges of both."""
-    points = np.unique(np.concatenate([source, target]))
-    lengths = np.diff(points)
-    middle = (points[1:] + points[:-1]) / 2
-    column = np.searchsorted(source, middle) - 1
-    row = np.searchsorted(target, middle) - 1
+    """Length [Q, P] that the target pixels share with the source pixels, given edges of both.
+
+    Both increase. One merge of the two finds all pieces in order, because a spectrum that is
+    shifted by its own velocity needs weights of its own.
+    """
+    points = np.concatenate([source, target])
+    order = np.argsort(points, kind="stable")
+    is_source = order < len(source)
+    lengths = np.diff(points[order])
+    column = (np.cumsum(is_source) - 1)[:-1]
+    row = (np.cumsum(~is_source) - 1)[:-1]
     inside = (column >= 0) & (column < len(source) - 1) & (row >= 0) & (row < len(target) - 1)
     inside &= lengths > MIN_OVERLAP_FRACTION * np.diff(target).min()
+    first = np.searchsorted(row[inside], np.arange(len(target)))
     shape = (len(target) - 1, len(source) - 1)
-    return sparse.csr_array((lengths[inside], (row[inside], column[inside])), shape=shape)
+    return sparse.csr_array((lengths[inside], column[inside], first), shape=shape)
 
 
 def rebin(

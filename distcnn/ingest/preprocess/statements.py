@@ -58,7 +58,7 @@ def agreed_grid(
     for name in ("medium", "frame"):
         said: Statement | None = getattr(stated, name)
         configured: str = getattr(grid, name)
-        if said is None or name in override or _same(said.value, configured):
+        if said is None or name in override or same_frame(said.value, configured):
             continue
         if name in grid.model_fields_set:
             raise GridMismatch(
@@ -83,7 +83,7 @@ def check_same(own: GridConfig, first: GridConfig, path: Path, *, converted: boo
         if converted and name == "medium":
             continue
         one, other = getattr(own, name), getattr(first, name)
-        if not _same(one, other):
+        if not same_frame(one, other):
             cure = "Give ingest.prepare.target, a common grid, which converts the medium."
             if name == "frame":
                 cure = "Ingest them as surveys of their own, or shift them to one frame first."
@@ -94,7 +94,8 @@ def check_same(own: GridConfig, first: GridConfig, path: Path, *, converted: boo
             )
 
 
-def _same(one: str, other: str) -> bool:
+def same_frame(one: str, other: str) -> bool:
+    """Whether two names are of one frame, or of one medium."""
     one, other = (text.strip().lower() for text in (one, other))
     return SAME_FRAME.get(one, one) == SAME_FRAME.get(other, other)
 

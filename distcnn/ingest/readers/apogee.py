@@ -1,7 +1,7 @@
 """APOGEE allStar and allStarLite tables as reference labels.
 
 Column names of the DR17 data model (allStar-dr17-synspec_rev1.fits): GAIAEDR3_SOURCE_ID, SNR,
-TEFF, LOGG, M_H, ALPHA_M, FE_H, X_FE, each with ``_ERR``.
+TEFF, LOGG, M_H, ALPHA_M, FE_H, X_FE, each with ``_ERR``; velocities VHELIO_AVG and VERR [km/s].
 """
 
 from collections.abc import Iterator
@@ -27,6 +27,7 @@ COLUMNS = {
     "alfe": "AL_FE",
     "mgfe": "MG_FE",
     "nife": "NI_FE",
+    "velocity": "VHELIO_AVG",
 }
 
 
@@ -35,6 +36,7 @@ class Apogee:
 
     def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         errors = {f"{name}_error": f"{column}_ERR" for name, column in COLUMNS.items()}
+        errors["velocity_error"] = "VERR"
         columns = errors | COLUMNS | {k: str(v) for k, v in files.columns.items()}
         self.labels, self.files = request.labels, files
         self.selection = label_selection(
@@ -42,8 +44,9 @@ class Apogee:
             request.cuts,
             columns,
             identifier=columns["source_id"],
-            texts=False,
+            texts="source_id" in files.columns,  # such as APOGEE_ID, with a crosswalk
             hdu=files.hdu,
+            velocity=request.velocity,
         )
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:

@@ -18,7 +18,7 @@ from distcnn.errors import ColumnMissing, FileBroken
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.schema import NAME_BYTES, Reason
 
-Kind = Literal["spectra", "source", "xp", "labels"]
+Kind = Literal["spectra", "source", "xp", "labels", "crosswalk"]
 XP_COEFFICIENTS = 55  # per band, BP and RP (Gaia DR3 data model, xp_continuous_mean_spectrum)
 
 
@@ -40,9 +40,12 @@ class Block:
     Columns by kind of file: ``source_id`` always, with ``id_kind`` and ``name`` (bytes of UTF-8)
     where stars may have names; spectra ``flux, flux_error [n, P]`` (error
     absent if the survey has none), ``ra, dec`` [deg], ``snr``, ``wavelength [n, P]`` if every row
-    has its own; source ``ra, dec, parallax, parallax_error`` [mas], ``photometry [n, K]`` [mag],
-    ``snr`` and the further scalars asked for; xp ``xp, xp_error [n, 110]``; labels
-    ``label, label_error [n, L]``, ``label_snr`` and ``cut/NAME`` for every column that is cut on.
+    has its own, ``velocity, velocity_error, barycentric_correction`` in the unit of the settings
+    if the request asks for velocities; source ``ra, dec, parallax, parallax_error`` [mas],
+    ``photometry [n, K]`` [mag], ``snr`` and the further scalars asked for; xp ``xp, xp_error
+    [n, 110]``; labels ``label, label_error [n, L]``, ``label_snr``, velocities and ``cut/NAME`` for
+    every column that is cut on; crosswalk ``label_id, label_name, angular_distance,
+    magnitude_difference`` and ``cut/NAME``.
     """
 
     rows: Array
@@ -71,6 +74,8 @@ class ReadRequest:
     sentinels: SentinelsConfig = field(default_factory=SentinelsConfig)
     override: tuple[str, ...] = ()
     """Statements of the files that the configuration overrides."""
+    velocity: bool = False
+    """Whether velocities are taken from these files."""
 
 
 @runtime_checkable

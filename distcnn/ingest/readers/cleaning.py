@@ -16,6 +16,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.config import SentinelsConfig
 from distcnn.ingest.preprocess.statements import Statements
+from distcnn.ingest.preprocess.velocity import VELOCITY_VARIABLES
 from distcnn.ingest.readers.base import Block, Reader, SpectraReader
 from distcnn.ingest.readers.values.identifiers import KINDS, IdKind, release_of
 
@@ -26,7 +27,7 @@ RELEASE = f"{IDENTIFIER}: of Gaia "
 """Begins the keys of counts of designations by release."""
 _DESIGNATIONS = KINDS.index(IdKind.DESIGNATION)
 _AS_THEY_ARE = ("wavelength",)
-_ANY_NUMBER = ("flux", "flux_error", "xp", "xp_error")
+_ANY_NUMBER = ("flux", "flux_error", "xp", "xp_error", *VELOCITY_VARIABLES)
 """Roles in which a large negative number may be real: only exact sentinels are missing."""
 
 

@@ -12,6 +12,7 @@ from distcnn.arrays import Array
 from distcnn.config import FilesConfig, GridConfig
 from distcnn.errors import GridMismatch
 from distcnn.ingest.preprocess.statements import SILENT, Statements
+from distcnn.ingest.preprocess.velocity import VELOCITY_VARIABLES
 from distcnn.ingest.preprocess.wavelength import wavelengths
 from distcnn.ingest.readers.base import (
     Block,
@@ -46,6 +47,7 @@ class GaiaRvs:
         texts: bool = False,
     ) -> None:
         given = {k: str(v) for k, v in files.columns.items()}
+        columns = (*columns, *(n for n in VELOCITY_VARIABLES if n in given and n not in columns))
         self.columns = {name: given.get(name, name) for name in columns}
         self.hdu, self.files, self.texts = files.hdu, files, texts
         self.grid: GridConfig = request.grid

@@ -22,6 +22,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig
 from distcnn.ingest.preprocess.statements import Statements
+from distcnn.ingest.preprocess.velocity import VELOCITY_VARIABLES
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers.base import (
     Block,
@@ -59,7 +60,8 @@ class GaiaRvsDatalink:
 
     def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
         given = {k: str(v) for k, v in files.columns.items()}
-        names = {n: given.get(n, n) for n in ("wavelength", "flux", "flux_error", "ra", "dec")}
+        self.scalars = ("ra", "dec", *(n for n in VELOCITY_VARIABLES if n in given))
+        names = {n: given.get(n, n) for n in ("wavelength", "flux", "flux_error", *self.scalars)}
         identifier = given.get("source_id", "source_id")
         self.selection = ColumnSelection(identifier, names, frozenset({"ra", "dec"}), hdu=files.hdu)
         self.grid, self.files, self.request = request.grid, files, request
@@ -111,7 +113,7 @@ class GaiaRvsDatalink:
     def _on_grid(
         self, stars: Iterator[Block], file: str, grid: Array, rows: int
     ) -> Iterator[Block]:
-        widths = {"flux": len(grid), "flux_error": len(grid), "ra": 0, "dec": 0}
+        widths = {"flux": len(grid), "flux_error": len(grid), **dict.fromkeys(self.scalars, 0)}
         builder = BlockBuilder(file, rows, widths)
         for star in stars:
             _add(star, grid, builder)
@@ -277,7 +279,7 @@ def _add(star: Block, grid: Array, builder: BlockBuilder) -> None:
         return
     for name in ("flux", "flux_error"):
         builder.columns[name][builder.count] = star.columns[name]
-    for name in ("ra", "dec"):
+    for name in set(builder.widths) - {"flux", "flux_error"}:
         builder.columns[name][builder.count] = star.columns[name][0]
     builder.accept(row, source_id)
 

@@ -11,12 +11,15 @@ from importlib import import_module
 from distcnn.config import FilesConfig
 from distcnn.errors import ConfigError
 from distcnn.formatting import did_you_mean
+from distcnn.ingest.preprocess.velocity import VELOCITY_VARIABLES
 from distcnn.ingest.readers.base import Kind, Reader, ReadRequest, SpectraReader
 from distcnn.ingest.readers.cleaning import CleaningReader, CleaningSpectraReader
 from distcnn.schema import LABELS
 
 EACH_BAND, EACH_LABEL, EACH_SCALAR = "each band", "each label", "each scalar"
 """Stand for what the request names: bands; labels with their errors; further scalars."""
+EACH_VELOCITY = "each velocity"
+"""Stands for velocity and its error, and the barycentric correction of spectra, if asked for."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,18 @@ READERS = {
         ReaderEntry(
             "gaia_rvs",
             "GaiaRvs",
-            {"spectra": ("source_id", "ra", "dec", "flux", "flux_error")},
+            {"spectra": ("source_id", "ra", "dec", "flux", "flux_error", EACH_VELOCITY)},
             "Gaia RVS mean spectra, bulk files",
         ),
         ReaderEntry(
             "gaia_rvs_datalink",
             "GaiaRvsDatalink",
-            {"spectra": ("source_id", "wavelength", "flux", "flux_error", "ra", "dec")},
+            {
+                "spectra": (
+                    *("source_id", "wavelength", "flux", "flux_error", "ra", "dec"),
+                    EACH_VELOCITY,
+                )
+            },
             "Gaia RVS spectra as DataLink sends them, one row per pixel",
         ),
         ReaderEntry(
@@ -78,17 +86,23 @@ READERS = {
         ReaderEntry(
             "apogee",
             "Apogee",
-            {"labels": ("source_id", "label_snr", EACH_LABEL)},
+            {"labels": ("source_id", "label_snr", EACH_LABEL, EACH_VELOCITY)},
             "APOGEE allStar tables",
         ),
         ReaderEntry(
             "table",
             "Table",
             {
-                "spectra": ("source_id", "flux", "flux_error", "wavelength", "ra", "dec", "snr"),
+                "spectra": (
+                    *("source_id", "flux", "flux_error", "wavelength", "ra", "dec", "snr"),
+                    EACH_VELOCITY,
+                ),
                 "source": ("source_id", *_OF_A_SOURCE, "photometry", EACH_SCALAR),
                 "xp": _OF_XP,
-                "labels": ("source_id", "label_snr", EACH_LABEL),
+                "labels": ("source_id", "label_snr", EACH_LABEL, EACH_VELOCITY),
+                "crosswalk": (
+                    *("source_id", "label_id", "angular_distance", "magnitude_difference"),
+                ),
             },
             "any table of one row per star, by the names in columns",
         ),
@@ -124,10 +138,12 @@ def make_reader(files: FilesConfig, request: ReadRequest) -> Reader:
 def known_variables(entry: ReaderEntry, request: ReadRequest) -> list[str]:
     """What ``columns`` may name for this kind of file, with the bands and labels asked for."""
     labels = [*request.labels, *(name for name in LABELS if name not in request.labels)]
+    velocities = VELOCITY_VARIABLES if request.kind == "spectra" else VELOCITY_VARIABLES[:2]
     several = {
         EACH_BAND: request.bands,
         EACH_SCALAR: request.scalars,
         EACH_LABEL: [name for label in labels for name in (label, f"{label}_error")],
+        EACH_VELOCITY: velocities if request.velocity else (),
     }
     names = [name for row in entry.variables[request.kind] for name in several.get(row, (row,))]
     return list(dict.fromkeys(names))

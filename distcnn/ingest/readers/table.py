@@ -18,6 +18,7 @@ from distcnn.ingest.readers.base import (
     ReadRequest,
     find_column,
 )
+from distcnn.ingest.readers.formats.arrays import ONE_NUMBER
 from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
     open_table,
@@ -33,6 +34,7 @@ from distcnn.ingest.readers.formats.text import TextTable
 from distcnn.ingest.readers.formats.xp_table import VARIABLES, xp_blocks, xp_pieces
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.ingest.readers.gaia_source import gather_bands
+from distcnn.ingest.readers.values.crosswalk import crosswalk_blocks
 from distcnn.ingest.readers.values.labels import label_blocks, label_selection
 from distcnn.ingest.readers.values.scalars import ColumnSelection, scalar_blocks
 
@@ -70,6 +72,7 @@ class Table:
                 identifier=self._name("source_id"),
                 texts=True,
                 hdu=self.files.hdu,
+                velocity=self.request.velocity,
             )
             labels = self.request.labels
             yield from label_blocks(table_source, selection, labels, rows=rows, ids=ids)
@@ -77,6 +80,10 @@ class Table:
             selection = self._source_selection()
             for block in scalar_blocks(table_source, selection, rows=rows, ids=ids):
                 yield gather_bands(block, self.request.bands)
+        elif self.request.kind == "crosswalk":
+            columns = {k: self._name(k) for k in self.given}
+            cuts, hdu = self.request.cuts, self.files.hdu
+            yield from crosswalk_blocks(table_source, columns, cuts, hdu=hdu, rows=rows, ids=ids)
         else:
             yield from self._xp(table_source, rows, ids)
 
@@ -114,7 +121,7 @@ class Table:
         table = self._opened(table_source)
         if table_source.format == "text" and table.is_plain:
             table.wavelength()  # raises if the header contradicts the declared grid
-            optional = [n for n in ("flux_error", "ra", "dec", "snr") if n in table.columns]
+            optional = [n for n in ("flux_error", *ONE_NUMBER) if n in table.columns]
             names = ("source_id", "flux", *optional)
             reader = GaiaRvs(self.files, self.request, names, texts=True)
             yield from reader.source_blocks(table_source, rows, ids)

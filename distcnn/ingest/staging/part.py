@@ -9,10 +9,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distcnn.arrays import Array
 from distcnn.files import relative_name
 from distcnn.ingest.matching import content_hash
 from distcnn.ingest.plan import PartTask
+from distcnn.ingest.preprocess.velocity import VELOCITY
 from distcnn.ingest.readers.cleaning import counting
 from distcnn.ingest.staging.columns import PartWriter
 from distcnn.ingest.staging.join import (
@@ -55,7 +58,8 @@ class PartRecord:
     error_high: float = 1.0
     """Largest flux error."""
     found: dict[str, int] = field(default_factory=dict)
-    """Different stars, and how many of them are in the source table, XP files and labels."""
+    """Different stars, and how many of them are in the source table, XP files and labels, or have
+    the velocity that they are shifted by."""
     failures: list[dict[str, str]] = field(default_factory=list)
     """Files that could not be used (``FileFailure``), with their ``hash``."""
     unread: list[dict[str, str]] = field(default_factory=list)
@@ -129,6 +133,8 @@ def _join(task: PartTask, writer: PartWriter) -> tuple[PartStars, Array, dict[st
         found["source"] = join_source(task, writer, stars)
     found["xp"] = join_xp(task, writer, stars)
     labelled, found["labels"] = join_labels(task, writer, stars)
+    if task.config.velocity_files is not None:
+        found[VELOCITY] = int((np.isfinite(writer.read(VELOCITY)) & stars.keep).sum())
     writer.append({"keep": stars.keep})
     return stars, labelled, found
 

@@ -11,11 +11,21 @@ from distcnn.errors import GridMismatch
 from distcnn.ingest.plan import PartTask, spectra_reader_of
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.statements import Statements, agreed_grid, check_same
+from distcnn.ingest.preprocess.velocity import (
+    ERROR,
+    VELOCITY,
+    RestFramePreparation,
+    Velocities,
+    check_frames,
+    doppler_factors,
+    is_topocentric,
+)
 from distcnn.ingest.preprocess.wavelength import in_order, known, same_grid
 from distcnn.ingest.readers import Block, Rejected, SpectraReader
 from distcnn.ingest.staging.columns import PartWriter, name_bytes
 from distcnn.ingest.staging.flux_unit import flux_factor_of, in_flux_unit
 from distcnn.ingest.staging.scale import ErrorRange, FluxEncoding, ScaleOfFile
+from distcnn.ingest.staging.velocity import VelocitySource
 from distcnn.schema import NAME_BYTES, MaskBit, Reason
 
 Problem = tuple[Reason, str]
@@ -37,18 +47,26 @@ def stage_spectra(task: PartTask, writer: PartWriter) -> ErrorRange:
     assert reader is not None
     writer.append(_no_spectra(task))
     errors, encoding = ErrorRange(), FluxEncoding.of(task.config.store)
+    motion = VelocitySource.of(task)
     for number, path in enumerate(task.files):
         with writer.whole_or_none("spectra", path):
-            errors.join(_stage_file(task, writer, reader, number, ScaleOfFile(encoding)))
+            scale = ScaleOfFile(encoding)
+            errors.join(_stage_file(task, writer, reader, number, scale=scale, motion=motion))
     return errors
 
 
 def _stage_file(
-    task: PartTask, writer: PartWriter, reader: SpectraReader, number: int, scale: ScaleOfFile
+    task: PartTask,
+    writer: PartWriter,
+    reader: SpectraReader,
+    number: int,
+    *,
+    scale: ScaleOfFile,
+    motion: VelocitySource | None,
 ) -> ErrorRange:
     path, errors = task.files[number], ErrorRange()
     stated = reader.statements(path)
-    preparing = _preparing(task, path, reader, stated)
+    preparing = _preparing(task, path, reader, stated, motion)
     factor = flux_factor_of(task.config, stated, task.stated, path)
     for read in reader.blocks(path, rows=task.config.block_rows):
         block = in_flux_unit(read, factor)
@@ -86,6 +104,8 @@ def _no_spectra(task: PartTask) -> dict[str, Array]:
     columns: dict[str, Array] = {n: np.empty(0, np.int64) for n in ("source_id", "row")}
     columns |= {"file": np.empty(0, np.int32), "flux": empty, "mask": empty.astype(np.uint8)}
     columns["name"] = np.empty((0, NAME_BYTES), np.uint8)
+    if task.config.velocity_files is not None:
+        columns |= {name: np.empty(0, np.float32) for name in (VELOCITY, ERROR)}
     return columns | {name: np.empty(0) for name in ("ra", "dec", "spectrum_snr")}
 
 
@@ -93,20 +113,31 @@ def _no_spectra(task: PartTask) -> dict[str, Array]:
 class _Preparing:
     """How the spectra of one file are prepared: on its own grid, or row by row."""
 
+    path: Path
     grid: GridConfig
     """Grid of the file: the configuration, with what the file says where that is silent."""
     wavelength: Array
-    common: Preparation
+    common: Preparation | RestFramePreparation
+    motion: VelocitySource | None
+    """Where velocities come from, if the spectra are shifted to rest."""
 
 
-def _preparing(task: PartTask, path: Path, reader: SpectraReader, stated: Statements) -> _Preparing:
+def _preparing(
+    task: PartTask,
+    path: Path,
+    reader: SpectraReader,
+    stated: Statements,
+    motion: VelocitySource | None,
+) -> _Preparing:
     config = task.config
     grid = agreed_grid(config.grid, stated, path, config.override)
     first = agreed_grid(config.grid, task.stated, path, config.override)
     check_same(grid, first, path, converted=config.prepare.target is not None)
+    check_frames(config, grid, stated, path)
     wavelength = reader.wavelength(path)
     assert task.wavelength is not None
-    preparation = Preparation.for_grid(known(wavelength), grid, config.prepare)
+    kind = Preparation if motion is None else RestFramePreparation
+    preparation = kind.for_grid(known(wavelength), grid, config.prepare)
     if not same_grid(preparation.wavelength, task.wavelength):
         raise GridMismatch(
             f"{path}, row 1: the spectra stand on {len(wavelength)} pixels from "
@@ -114,7 +145,7 @@ def _preparing(task: PartTask, path: Path, reader: SpectraReader, stated: Statem
             expected="the grid of the other files",
             cure="Give ingest.prepare.target, a common grid to rebin every spectrum onto.",
         )
-    return _Preparing(grid, wavelength, preparation)
+    return _Preparing(path, grid, wavelength, preparation, motion)
 
 
 def _rejected(block: Block, path: str, problems: dict[int, Problem]) -> list[Rejected]:
@@ -134,7 +165,10 @@ def _prepare_block(
     for name in ("ra", "dec"):
         columns[name] = block.columns.get(name, np.full(len(block), np.nan)).astype(float)
     columns["spectrum_snr"] = _snr(block)
-    problems, spectra = _prepare_rows(task, block, preparing)
+    problems, shifts = _shifts(block, preparing)
+    found, spectra = _prepare_rows(task, block, preparing, shifts)
+    problems |= found
+    columns |= {} if shifts is None else shifts.columns
     beyond = scale.encoding.beyond(spectra["flux"])
     spectra["mask"][beyond] |= np.uint8(MaskBit.RANGE)
     lost = scale.judge(spectra["flux"], spectra.get("flux_error"), beyond)
@@ -146,24 +180,59 @@ def _prepare_block(
     return problems, columns | spectra
 
 
+@dataclass(frozen=True)
+class _Shifts:
+    """Shifts of the rows of a block: velocities [km/s], and what wavelengths are divided by."""
+
+    velocities: Velocities
+    factors: Array
+
+    @property
+    def columns(self) -> dict[str, Array]:
+        """Velocities as they are staged."""
+        both = {VELOCITY: self.velocities.velocity, ERROR: self.velocities.error}
+        return {name: values.astype(np.float32) for name, values in both.items()}
+
+
+def _shifts(block: Block, preparing: _Preparing) -> tuple[dict[int, Problem], _Shifts | None]:
+    """Shifts to rest of the rows, and the rows that cannot be shifted and are not kept as is."""
+    motion, problems = preparing.motion, dict[int, Problem]()
+    shift = motion.config.prepare.rest_frame if motion is not None else None
+    if motion is None or shift is None:
+        return problems, None
+    velocities, correction = motion.velocities(block, preparing.path), None
+    known = velocities.known
+    if is_topocentric(shift, preparing.grid):
+        correction = motion.correction(block, preparing.path)
+        known &= np.isfinite(correction)
+    if shift.missing == "quarantine":
+        text = "it has no velocity that can be used to shift it to rest"
+        problems = {int(row): (Reason.NO_VELOCITY, text) for row in np.flatnonzero(~known)}
+    velocities = velocities.only(known)
+    factors = np.where(known, doppler_factors(velocities.velocity, correction), 1.0)
+    return problems, _Shifts(velocities, factors)
+
+
 def _prepare_rows(
-    task: PartTask, block: Block, preparing: _Preparing
+    task: PartTask, block: Block, preparing: _Preparing, shifts: _Shifts | None
 ) -> tuple[dict[int, Problem], dict[str, Array]]:
     own = block.columns.get("wavelength")
     flux, error = block.columns["flux"], block.columns.get("flux_error")
+    factors = None if shifts is None else shifts.factors
     if own is None:
-        return {}, _arrays(preparing.common, flux, error)
+        return {}, _arrays(preparing.common, flux, error, factors)
     assert task.wavelength is not None
     problems: dict[int, Problem] = {}
     out: dict[str, Array] = {}
     for rows, wavelength in _rows_by_grid(own):
-        problem, preparation = _row_preparation(task, wavelength, preparing.grid)
+        problem, preparation = _row_preparation(task, wavelength, preparing)
         if preparation is None:
             problems |= dict.fromkeys(rows, problem)
             continue
         use = slice(len(wavelength))
         some = flux[rows][:, use], None if error is None else error[rows][:, use]
-        for name, values in _arrays(preparation, *some).items():
+        of_rows = None if factors is None else factors[rows]
+        for name, values in _arrays(preparation, *some, of_rows).items():
             if name not in out:
                 out[name] = _nothing(name, len(own), len(task.wavelength))
             out[name][rows] = values
@@ -188,20 +257,30 @@ def _rows_by_grid(own: Array) -> list[tuple[list[int], Array]]:
     return list(groups.values())
 
 
-def _arrays(preparation: Preparation, flux: Array, error: Array | None) -> dict[str, Array]:
-    done = preparation.apply(flux, error)
+def _arrays(
+    preparation: Preparation | RestFramePreparation,
+    flux: Array,
+    error: Array | None,
+    factors: Array | None,
+) -> dict[str, Array]:
+    if isinstance(preparation, RestFramePreparation):
+        assert factors is not None
+        done = preparation.apply(flux, error, factors)
+    else:
+        done = preparation.apply(flux, error)
     arrays = {"flux": done.flux, "mask": done.mask}
     return arrays if done.error is None else arrays | {"flux_error": done.error}
 
 
 def _row_preparation(
-    task: PartTask, wavelength: Array, grid: GridConfig
-) -> tuple[Problem, Preparation | None]:
+    task: PartTask, wavelength: Array, preparing: _Preparing
+) -> tuple[Problem, Preparation | RestFramePreparation | None]:
     """The preparation of rows that bring their own wavelengths; None with the problem."""
     if not in_order(wavelength):
         detail = "its wavelengths neither increase nor decrease throughout"
         return (Reason.GRID, detail), None
-    own = Preparation.for_grid(wavelength, grid, task.config.prepare)
+    kind = Preparation if preparing.motion is None else RestFramePreparation
+    own = kind.for_grid(wavelength, preparing.grid, task.config.prepare)
     assert task.wavelength is not None
     if same_grid(own.wavelength, task.wavelength):
         return _NO_PROBLEM, own

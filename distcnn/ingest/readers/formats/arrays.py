@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from distcnn.arrays import Array
+from distcnn.ingest.preprocess.velocity import VELOCITY_VARIABLES
 from distcnn.ingest.readers.base import Block, Rejected, RowProblem, member_of
 from distcnn.ingest.readers.formats.binary import BinaryTable
 from distcnn.ingest.readers.formats.text_arrays import ArrayText
@@ -12,6 +13,8 @@ from distcnn.ingest.readers.values.numbers import arrays, numbers
 from distcnn.ingest.readers.values.scalars import identify, reject, star_columns
 from distcnn.schema import Reason
 
+ONE_NUMBER = ("ra", "dec", "snr", *VELOCITY_VARIABLES)
+"""Variables of spectra that are one number per star."""
 Converter = Callable[[dict[str, Array]], dict[str, Array]]
 
 
@@ -100,7 +103,7 @@ def _arrays_of(
     for name, several in columns.items():
         problems: dict[int, RowProblem] = {}
         lengths = expected
-        if name in ("ra", "dec", "snr"):
+        if name in ONE_NUMBER:
             out[name], problems = numbers(values[several[0]], several[0], name_of_file)
         elif len(several) > 1:
             out[name], problems = stacked(values, several, name_of_file)

@@ -23,7 +23,7 @@ from distcnn.ingest.preprocess.wavelength import (
     wavelengths,
 )
 from distcnn.ingest.readers.base import Block, ReadRequest, find_column, look_for
-from distcnn.ingest.readers.formats.arrays import array_blocks
+from distcnn.ingest.readers.formats.arrays import ONE_NUMBER, array_blocks
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
 from distcnn.ingest.readers.formats.containers import TableSource
 from distcnn.ingest.readers.formats.text_arrays import ArrayText
@@ -80,7 +80,7 @@ class SpectraTable:
         for name in ("flux_error", "wavelength"):
             if name not in columns and (found := wide_columns(self.names, name)):
                 columns[name] = found
-        for name in (n for n in ("ra", "dec", "snr") if n in self.given):
+        for name in (n for n in ONE_NUMBER if n in self.given):
             columns[name] = [find_column(self.names, self._one(name), self.source.name)]
         return columns
 

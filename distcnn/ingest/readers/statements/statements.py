@@ -36,6 +36,9 @@ _FRAME_KEYS = ("SPECSYS", "SPECSYS1", "SPECSYSA", "FRAME", "WAVEFRAM", "WAVFRAME
 # LAMOST writes HELIO = T, SDSS the correction that it has applied, HELIO_RV.
 _BARYCENTRIC_FLAGS = ("HELIO", "VHELIO", "HELIOCOR", "BARYCOR", "BARYCORR", "BERVCORR")
 _BARYCENTRIC_VALUES = ("HELIO_RV",)
+# Corrections to rest; IRAF's task dopcor numbers its records, DOPCOR01 and on.
+_REST_FLAGS = ("RVCORR", "RVCORREC", "RV_CORR", "RVCOR", "RESTFRAM", "RESTFRAME")
+_REST_RECORDS = ("DOPCOR01", "DOPCOR")
 _MEDIUM_KEYS = ("AIRORVAC", "AIR_VAC", "AIRVAC", "VACORAIR", "MEDIUM", "WAVEMED", "WAVE_MED")
 _MEDIUM_FLAGS = {"VACUUM": "vacuum", "INVACUUM": "vacuum", "ISVACUUM": "vacuum", "INAIR": "air"}
 _NORMALISED_FLAGS = ("CONTNORM", "NORMALIZ", "NORMALIS", "NORMED", "NORMFLUX")
@@ -195,12 +198,25 @@ def _frame(facts: TableFacts) -> Statement | None:
         for frame, names in _FRAMES.items():
             if found and text in names:
                 return Statement(frame, _words(*found))
+    at_rest = _at_rest(facts)
+    if at_rest is not None:
+        return at_rest
     for key in _BARYCENTRIC_FLAGS:
         found = facts.lookup([key])
         if found is not None and str(found[1]).strip().lower() in _TRUE - {"1"}:
             return Statement("barycentric", _words(*found))
     found = facts.lookup(_BARYCENTRIC_VALUES)
     return Statement("barycentric", _words(*found)) if found else None
+
+
+def _at_rest(facts: TableFacts) -> Statement | None:
+    """By what programs note that they have shifted a spectrum to rest."""
+    for key in _REST_FLAGS:
+        found = facts.lookup([key])
+        if found is not None and str(found[1]).strip().lower() in _TRUE - {"1"}:
+            return Statement("stellar rest", _words(*found))
+    found = facts.lookup(_REST_RECORDS)
+    return Statement("stellar rest", _words(*found)) if found else None
 
 
 def _flux_unit(facts: TableFacts, columns: Sequence[str]) -> Statement | None:

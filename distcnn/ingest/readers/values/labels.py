@@ -6,6 +6,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import CutConfig
+from distcnn.ingest.preprocess.velocity import ERROR, VELOCITY
 from distcnn.ingest.readers.base import Block
 from distcnn.ingest.readers.formats.containers import TableSource
 from distcnn.ingest.readers.values.scalars import ColumnSelection, scalar_blocks
@@ -19,14 +20,19 @@ def label_selection(
     identifier: str,
     texts: bool,
     hdu: int | str,
+    velocity: bool = False,
 ) -> ColumnSelection:
-    """Columns of labels, of their errors (``teff_error``; may be missing), of S/N and of cuts."""
+    """Columns of labels, of their errors (``teff_error``; may be missing), of S/N and of cuts.
+
+    ``velocity``: and of the velocity and its error, which may be missing.
+    """
     names = {f"label/{label}": columns.get(label, label) for label in labels}
     errors = {f"error/{label}": columns.get(f"{label}_error", f"{label}_error") for label in labels}
     snr = {"label_snr": columns.get("label_snr", "snr")}
-    optional = frozenset([*errors, *snr])
+    motion = {n: columns.get(n, n) for n in (VELOCITY, ERROR)} if velocity else {}
+    optional = frozenset([*errors, *snr, *([ERROR] if ERROR not in columns else [])])
     cut = {f"cut/{cut.column}": cut.column for cut in cuts}
-    return ColumnSelection(identifier, names | errors | snr | cut, optional, texts, hdu)
+    return ColumnSelection(identifier, names | errors | snr | motion | cut, optional, texts, hdu)
 
 
 def label_blocks(
