@@ -19,7 +19,7 @@ import numpy as np
 
 from distcnn import __version__, hashing
 from distcnn.config import IngestConfig
-from distcnn.errors import DistcnnError, FingerprintMismatch, InputError, LockHeld, StoreError
+from distcnn.errors import DistcnnError, InputError, LockHeld, StoreError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, TaskResult
 from distcnn.files import empty_folder, locked_folder
@@ -54,6 +54,7 @@ from distcnn.ingest.staging.labels import (
     staged_velocities,
 )
 from distcnn.ingest.staging.part import PartRecord, make_part
+from distcnn.ingest.stamping import check_inputs, stamp, stamp_recorded
 from distcnn.labels import ATTRIBUTE, described
 from distcnn.location import Address, LocalLocation, Location
 from distcnn.schema import Reason
@@ -105,10 +106,10 @@ def build_survey(
     begun = time.monotonic()
     plan = plan_ingest(archive, survey, config, listener)
     if _is_made(plan):
-        return _already_there(plan, begun)
+        return _already_there(plan, executor, begun)
     with _alone(plan.survey):
         if _is_made(plan):  # by an ingest that has ended just now
-            return _already_there(plan, begun)
+            return _already_there(plan, executor, begun)
         parts, quarantined = _make_parts(plan, executor)
         parts, duplicates = _without_duplicates(plan, parts)
         quarantined[plan.main_kind] += duplicates
@@ -158,7 +159,8 @@ def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRec
         disposable={"labels"},
         cure=_begin_again(plan),
     )
-    _check_inputs(plan, ledger)
+    stamp_recorded(plan, executor, ledger)
+    check_inputs(plan, ledger, _begin_again(plan))
     mended = _mended(plan, ledger)
     labels = stage_labels(plan, ledger)
     tasks = plan.part_tasks(labels, staged_velocities(plan))
@@ -167,7 +169,8 @@ def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRec
     done -= mended
     plan.listener(StageStarted(READ, len(tasks), "files", len(done)))
     _run_tasks(plan, ledger, executor, [task for task in tasks if task.name not in done])
-    _check_inputs(plan, ledger)
+    check_inputs(plan, ledger, _begin_again(plan))
+    stamp(plan, executor)  # what no part has read
     parts = {task.name: PartRecord.from_json(ledger.done[task.name]) for task in tasks}
     stars = sum(part.kept for part in parts.values())
     plan.listener(StageEnded(READ, {"files": len(tasks), "stars": stars}))
@@ -251,19 +254,6 @@ def _first_error(failures: Sequence[TaskResult[PartTask, PartRecord]]) -> BaseEx
         cure = f"{error.cure} {len(others)} more failed: {named}.".strip()
         return type(error)(error.problem, expected=error.expected, cure=cure)
     return error
-
-
-def _check_inputs(plan: IngestPlan, ledger: Ledger) -> None:
-    """Files may be mended as long as nothing was made from them."""
-    for record in ledger.done.values():
-        for name, found in record["inputs"].items():
-            if plan.content_hashes.get(name) != found:
-                raise FingerprintMismatch(
-                    f"{plan.archive / name} has changed since a part of {plan.staging_folder} "
-                    "was made from it",
-                    expected="the same file",
-                    cure=_begin_again(plan),
-                )
 
 
 def _begin_again(plan: IngestPlan) -> str:
@@ -432,7 +422,7 @@ def _finish(
         "stars": store.stars,
         "quarantined": quarantined.get(plan.main_kind, 0),
         "labelled": sum(part.labelled for part in parts.values()),
-        "files": len(plan.content_hashes),
+        "files": len(plan.paths),
         # The key of surveys from before the name "quarantined by kind"; they must stay readable.
         "put_aside": {kind: number for kind, number in quarantined.items() if number},
         "special_values": dict(sorted(special.items())),
@@ -463,10 +453,11 @@ def _summary(plan: IngestPlan, counts: Mapping[str, Any], begun: float) -> Inges
     return summary
 
 
-def _already_there(plan: IngestPlan, begun: float) -> IngestSummary:
+def _already_there(plan: IngestPlan, executor: Executor, begun: float) -> IngestSummary:
     store = Store.open(plan.survey, "survey")
     if not store.attrs.get("complete"):
         raise StoreError(f"{plan.survey} is not complete", cure="Remove it and ingest again.")
+    stamp(plan, executor)
     # Opening compares every setting and every input with what the survey was made from.
     Ledger.open(store.private / "ledger.jsonl", {"inputs": plan.inputs, **plan.fingerprint()})
     shutil.rmtree(plan.staging_folder, ignore_errors=True)

@@ -6,6 +6,7 @@ whatever other files know of its stars. ``PartTask`` is what a worker is given t
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from distcnn.errors import ColumnMissing, ConfigError, FileBroken, InputError
 from distcnn.events import Listener, Notice
 from distcnn.files import relative_name
 from distcnn.formatting import dotted
-from distcnn.ingest.matching import content_hash, healpix_range, overlapping_files
+from distcnn.ingest.matching import healpix_range, overlapping_files
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.statements import SILENT, Statements, agreed_grid
 from distcnn.ingest.preprocess.velocity import ERROR, VELOCITY, check_frames
@@ -33,6 +34,8 @@ from distcnn.schema import STAR, SURVEY_VARIABLES
 _KINDS: tuple[Kind, ...] = ("spectra", "source", "xp", "labels")
 MAX_SHARED_PART_BYTES = 32 << 20
 """Bytes of small files without a HEALPix range that share one part."""
+MAX_SHARED_PART_FILES = 1000
+"""Files that share one part: some seconds of reading, as opening a file takes a millisecond."""
 # Settings that change how fast a survey is made, and nothing in it.
 _SETTINGS_WITHOUT_EFFECT = {"block_rows"}
 # Scalars that ingest treats one by one: positions, S/N and parallax have rules of their own.
@@ -138,16 +141,20 @@ def staging_folder(survey: Address) -> Path:
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """What is to be made from what; ``content_hashes`` name the contents of the files."""
+    """What is to be made from what."""
 
     archive: Path
     survey: Location
     config: IngestConfig
     files: Mapping[Kind, Sequence[Path]]
-    content_hashes: Mapping[str, str]
+    sizes: Mapping[Path, int]
+    """Bytes of the files, as they were listed."""
     listener: Listener
     unlabelled: str = ""
     """Why no star can have a label, although the configuration names labels."""
+    content_hashes: dict[str, str] = field(default_factory=dict)
+    """Names for the contents of files by their name within the archive, as far as they are
+    known; workers find them out (``stamping``)."""
 
     @property
     def main_kind(self) -> Kind:
@@ -177,8 +184,14 @@ class IngestPlan:
 
     @property
     def inputs(self) -> str:
-        """Digest of all files' names and contents."""
-        return hashing.of_value(dict(self.content_hashes))
+        """Digest of all files' names and contents, once all are known."""
+        return hashing.of_value(self.content_hashes)
+
+    @cached_property
+    def paths(self) -> dict[str, Path]:
+        """Every file by its name within the archive, in the order of their paths."""
+        every = sorted({path for paths in self.files.values() for path in paths})
+        return {self.relative(path): path for path in every}
 
     def relative(self, path: Path) -> str:
         """A file's name within the archive: the same on every machine."""
@@ -208,8 +221,14 @@ class IngestPlan:
             replace(
                 self._part_task(group, labels, wavelength), stated=stated, velocities=velocities
             )
-            for group in _groups_of_files(self.files[self.main_kind])
+            for group in _groups_of_files(self.files[self.main_kind], self.sizes)
         ]
+
+    @cached_property
+    def _kinds_in_main_files(self) -> frozenset[Kind]:
+        """Kinds whose files are those of the rows: each tells of its own stars."""
+        main = self.files[self.main_kind]
+        return frozenset(kind for kind, paths in self.files.items() if paths == main)
 
     def _part_task(
         self, group: Sequence[Path], labels: Path | None, wavelength: Array | None
@@ -218,9 +237,8 @@ class IngestPlan:
         others: dict[Kind, tuple[Path, ...]] = {}
         for kind in _KINDS[1:3]:
             candidates = self.files.get(kind, ()) if kind != self.main_kind else ()
-            others[kind] = tuple(
-                dict.fromkeys(p for f in group for p in overlapping_files(f, candidates))
-            )
+            same = kind in self._kinds_in_main_files
+            others[kind] = tuple(group) if same else _files_about(group, candidates)
         return PartTask(
             f"{self.relative(group[0]).replace('/', '__')}{extra}",
             tuple(group),
@@ -329,10 +347,8 @@ def plan_ingest(
         reader_of(config, "crosswalk")
         files["crosswalk"] = find_files(tree, config.crosswalk).paths
         _check_used("crosswalk", config.crosswalk, files["crosswalk"])
-    every = sorted({path for paths in files.values() for path in paths})
-    content_hashes = {relative_name(path, archive): content_hash(path) for path in every}
     place = Location.parse(survey)
-    return IngestPlan(archive, place, config, files, content_hashes, listener, unlabelled)
+    return IngestPlan(archive, place, config, files, tree.sizes, listener, unlabelled)
 
 
 def _check_velocities_without_labels(config: IngestConfig, unlabelled: str) -> None:
@@ -369,7 +385,14 @@ def _check_used(kind: Kind, section: FilesConfig, paths: Sequence[Path]) -> None
             )
 
 
-def _groups_of_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
+def _files_about(group: Sequence[Path], candidates: Sequence[Path]) -> tuple[Path, ...]:
+    """The files of another kind that can hold the stars of a part."""
+    if not all(map(healpix_range, group)):
+        return tuple(candidates)
+    return tuple(dict.fromkeys(p for f in group for p in overlapping_files(f, candidates)))
+
+
+def _groups_of_files(paths: Sequence[Path], sizes: Mapping[Path, int]) -> Iterator[list[Path]]:
     """Files of one part each.
 
     A file with a HEALPix range stands alone, because the range says which source and XP files
@@ -379,11 +402,12 @@ def _groups_of_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
     size = 0
     for path in paths:
         alone = healpix_range(path) is not None
-        if group and (alone or size + path.stat().st_size > MAX_SHARED_PART_BYTES):
+        full = len(group) == MAX_SHARED_PART_FILES
+        if group and (alone or full or size + sizes[path] > MAX_SHARED_PART_BYTES):
             yield group
             group, size = [], 0
         group.append(path)
-        size += path.stat().st_size
+        size += sizes[path]
         if alone:
             yield group
             group, size = [], 0

@@ -57,6 +57,12 @@ class ArchiveTree:
     files: list[Path] = field(default_factory=list)
     dangling: list[Path] = field(default_factory=list)
     special: list[Path] = field(default_factory=list)
+    sizes: dict[Path, int] = field(default_factory=dict)
+    """Bytes of every file. Each is looked at once: on a shared disk that is what costs."""
+    identities: dict[Path, object] = field(default_factory=dict)
+    """What is the same for all names of one file."""
+    links: set[Path] = field(default_factory=set)
+    """Files that are links."""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -68,26 +74,37 @@ class ArchiveTree:
             if real in seen:
                 continue
             seen.add(real)
-            for path, is_link in self._entries(folder):
+            for path, is_link in self._entries(folder, real):
                 (links if is_link else waiting).append(path)
 
-    def _entries(self, folder: Path) -> Iterator[tuple[Path, bool]]:
+    def _entries(self, folder: Path, real: str) -> Iterator[tuple[Path, bool]]:
         """Folders in a folder, and whether each is a link; its files are noted."""
-        for path in _children(folder):
+        for entry in _children(folder):
+            path, is_link = folder / entry.name, entry.is_symlink()
             try:
-                kind = path.stat().st_mode
+                about = entry.stat()
             except OSError:  # it is not there, leads to itself, or lies beyond our rights
                 self.dangling.append(path)
                 continue
-            if stat.S_ISDIR(kind):
-                yield path, path.is_symlink()
+            if stat.S_ISDIR(about.st_mode):
+                yield path, is_link
+            elif stat.S_ISREG(about.st_mode):
+                self.files.append(path)
+                self.sizes[path] = about.st_size
+                # Numbers of files are not to be relied on everywhere, so only hard links are
+                # told by them.
+                hard = (about.st_dev, about.st_ino) if about.st_nlink > 1 else None
+                own = os.path.realpath(path) if is_link else f"{real}/{entry.name}"
+                self.identities[path] = hard or own
+                self.links.update([path] if is_link else [])
             else:
-                (self.files if stat.S_ISREG(kind) else self.special).append(path)
+                self.special.append(path)
 
 
-def _children(folder: Path) -> list[Path]:
+def _children(folder: Path) -> list["os.DirEntry[str]"]:
     try:
-        return sorted(folder.iterdir())
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(
             f"the folder {folder} cannot be read ({error.strerror})",
@@ -113,7 +130,7 @@ def find_files(tree: ArchiveTree, files: FilesConfig, *, required: bool = True) 
         _check_pattern(pattern)
     _refuse_dangling(archive, _matching(archive, tree.dangling, patterns)[0])
     matching, left_over = _matching(archive, tree.files, patterns)
-    paths, repeated = _each_once(matching)
+    paths, repeated = _each_once(tree, matching)
     found = FoundFiles(sorted(paths, key=lambda path: (path.name, str(path))))
     special = _matching(archive, tree.special, patterns)[0]
     # A link that no pattern matches may have led to a folder of files.
@@ -170,15 +187,12 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return len(pattern) == 1 or _fits(parts[:-1], pattern[:-1])
 
 
-def _each_once(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+def _each_once(tree: ArchiveTree, paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """One path for every file, and the further names (links) of files that were named before."""
     seen: set[object] = set()
     once, repeated = list[Path](), list[Path]()
-    for path in sorted(paths, key=lambda path: (path.is_symlink(), path.name, str(path))):
-        about = path.stat()
-        # Numbers of files are not to be relied on everywhere, so only hard links are told by them.
-        hard = (about.st_dev, about.st_ino) if about.st_nlink > 1 else None
-        key = hard or os.path.realpath(path)
+    for path in sorted(paths, key=lambda path: (path in tree.links, path.name, str(path))):
+        key = tree.identities[path]
         (repeated if key in seen else once).append(path)
         seen.add(key)
     return once, repeated

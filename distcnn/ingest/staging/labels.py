@@ -10,7 +10,12 @@ import numpy as np
 from distcnn import hashing
 from distcnn.events import Notice
 from distcnn.ingest.crosswalk import Crosswalk, in_words, led_across, read_crosswalk
-from distcnn.ingest.matching import CollectedLabels, LabelTable, collect_labels
+from distcnn.ingest.matching import (
+    CollectedLabels,
+    LabelTable,
+    collect_labels,
+    content_hash,
+)
 from distcnn.ingest.outcome import is_mended
 from distcnn.ingest.plan import IngestPlan, reader_of
 from distcnn.ingest.readers.cleaning import RELEASE, counting
@@ -32,6 +37,9 @@ def stage_labels(plan: IngestPlan, ledger: Ledger) -> Path | None:
     if "labels" in ledger.done and path.exists() and not is_mended(plan, ledger.done["labels"]):
         return path
     files = plan.files["labels"]
+    # Before reading, as parts do.
+    for read in (*files, *plan.files.get("crosswalk", ())):
+        plan.content_hashes.setdefault(plan.relative(read), content_hash(read))
     with counting() as special:
         collected = collect_labels(reader, files, config, rows=_BLOCK_ROWS)
     lines = to_lines("labels", collected.rejected)
