@@ -120,7 +120,7 @@ def main() -> None:
         rows = [measure(Path(folder), n, given.pixels, given.workers) for n in given.files]
     for row in rows:
         print("  ".join(f"{name} {value:g}" for name, value in row.items()))
-    about = {"hardware": hardware(), "commit": commit(), "when": now()}
+    about = {"hardware": hardware(), "commit": commit(), "date": now()}
     result = {"benchmark": "small files", "pixels": given.pixels, "rows": rows, **about}
     keep("small_files", result, given.json)
 

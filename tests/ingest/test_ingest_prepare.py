@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 from distcnn.config import GridConfig, PrepareConfig
 from distcnn.errors import ConfigError, GridMismatch
-from distcnn.ingest.preprocess.spectra import Preparation, continuum, find_outliers, overlap
+from distcnn.ingest.preprocess.spectra import (
+    Preparation,
+    continuum,
+    find_outliers,
+    overlap,
+    quantile_of_rows,
+)
 from distcnn.ingest.preprocess.wavelength import convert_unit, edges, to_air, to_vacuum, wavelengths
 from distcnn.schema import MaskBit
 
@@ -226,3 +232,17 @@ def test_an_unknown_unit_is_refused_and_every_spelling_of_a_known_one_is_convert
         convert_unit(np.ones(3), "furlong", "nm")
     for spelling in ("A", "\u00c5", "\u212b", "angstroms"):
         np.testing.assert_allclose(convert_unit(np.array([5000.0]), spelling, "micron"), [0.5])
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 0.99), st.integers(1, 40))
+def test_quantiles_of_rows_are_those_of_numpy(seed, quantile, width):
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((5, width)).astype(np.float32)
+    values[rng.uniform(size=values.shape) < 0.3] = np.nan
+    values[:, 0] = 1.0  # numpy warns of rows of NaN
+    expected = np.nanquantile(values, quantile, axis=1)
+    np.testing.assert_allclose(quantile_of_rows(values, quantile), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_quantile_of_nothing_is_nan():
+    assert np.isnan(quantile_of_rows(np.full((2, 3), np.nan), 0.9)).all()

