@@ -32,4 +32,5 @@ class RestFrameConfig(Frozen):
     """A star without velocity: its spectrum is quarantined, or kept as it is, in the frame of its
     file, with a velocity of NaN."""
     maximum_error: float | None = Field(None, gt=0)
-    """Largest velocity_error [km/s]; a velocity of a larger one counts as missing."""
+    """Largest velocity_error [km/s]; a velocity of a larger one, or an unknown one, counts as
+    missing. null = whatever the error."""
