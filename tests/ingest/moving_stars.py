@@ -85,6 +85,6 @@ def shifts_of(wavelength: np.ndarray, flux: np.ndarray) -> np.ndarray:
     found = []
     for line in LINES_NM:
         near = np.abs(wavelength - line) < 0.3
-        depth = 1 - flux[:, near]
+        depth = 1 - np.asarray(flux[:, near], float)
         found.append((depth @ wavelength[near] / depth.sum(axis=1) - line) / line * C)
     return np.stack(found, axis=1)

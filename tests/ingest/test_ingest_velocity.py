@@ -31,8 +31,8 @@ from distcnn.ingest.preprocess.velocity import (
 from distcnn.ingest.preprocess.wavelength import to_air, to_vacuum
 from distcnn.survey import Store, spectra_conditions
 
-LARGEST_ERROR_KM_S = 0.05
-"""A fortieth of a tenth of a pixel: what rebinning leaves of a line's centre."""
+LARGEST_ERROR_KM_S = 0.02
+"""A six-hundredth of a pixel: what rebinning leaves of a line's centre."""
 
 
 def survey_of(folder, tmp_path, config, listener=lambda event: None):
@@ -98,7 +98,8 @@ def test_a_velocity_may_stand_in_another_table(tmp_path, kind):
     (folder / "stars.csv").write_text("\n".join(["star,rv,rv_error,teff,snr", *rows, ""]))
     columns = {"source_id": "star", "velocity": "rv", "velocity_error": "rv_error"}
     table = {"reader": "table", "files": "stars.csv", "columns": columns}
-    table |= {"labels": ["teff"], "cuts": [{"column": "snr", "minimum": 90}]} * (kind == "labels")
+    if kind == "labels":
+        table |= {"labels": ["teff"], "cuts": [{"column": "snr", "minimum": 90}]}
     config = settings(
         **{kind: table, "spectra__columns": {"source_id": "star"}},
         bands=(),
@@ -268,10 +269,10 @@ def test_columns_of_velocities_that_nothing_uses_are_refused(tmp_path):
 
 
 @given(st.floats(300, 1000), st.floats(-500, 500))
-def test_dividing_wavelengths_in_air_would_be_wrong_by_less_than_0_02_km_s(air_nm, velocity):
+def test_dividing_wavelengths_in_air_would_be_wrong_by_less_than_0_03_km_s(air_nm, velocity):
     right = to_air(to_vacuum(air_nm) / doppler_factors(velocity))
     simple = air_nm / doppler_factors(velocity)
-    assert abs(simple / right - 1) * C < 0.02
+    assert abs(simple / right - 1) * C < 0.03
 
 
 @given(st.floats(-600, 600))

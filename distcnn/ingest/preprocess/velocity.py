@@ -5,7 +5,7 @@ the speed (Lindegren & Dravins 2003, A&A 401, 1185, barycentric radial-velocity 
 relativistic formula for a motion along the line of sight would differ by v^2/2c: 0.02 km/s at
 100 km/s, 0.4 km/s at 500 km/s. The Doppler shift acts on wavelengths in vacuum, so those in air
 are brought to vacuum, shifted, and brought to the medium of the target. (Dividing wavelengths in
-air would be wrong by the change of the refractive index over the shift: below 0.02 km/s from 300
+air would be wrong by the change of the refractive index over the shift: below 0.03 km/s from 300
 to 1000 nm up to 500 km/s, a test shows it; it costs nothing to be right.)
 
 Fluxes are kept as they are: they are not multiplied by 1 + v/c, a factor that no normalisation
