@@ -17,6 +17,8 @@ from distcnn.survey import Ledger
 
 FILES_OF_A_TASK = 1000
 """Files stamped by one task: about a second of reading."""
+FEW_FILES = 100
+"""Files that are stamped without a task: it would cost as much."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ def stamp(plan: IngestPlan, executor: Executor, names: Iterable[str] | None = No
     """Have files stamped that are not yet: those of ``names`` within the archive, or all."""
     wanted = plan.paths if names is None else dict.fromkeys(names)
     missing = [name for name in wanted if name not in plan.content_hashes and name in plan.paths]
+    if len(missing) <= FEW_FILES:
+        plan.content_hashes.update((name, content_hash(plan.paths[name])) for name in missing)
+        return
     pieces = [missing[n : n + FILES_OF_A_TASK] for n in range(0, len(missing), FILES_OF_A_TASK)]
     tasks = {piece[0]: piece for piece in pieces}
     stamps = (StampTask(name, tuple(plan.paths[n] for n in tasks[name])) for name in tasks)

@@ -63,6 +63,7 @@ def test_files_are_stamped_by_parts_and_again_only_if_the_survey_is_there(
     folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(stamping, "FILES_OF_A_TASK", 5)
+    monkeypatch.setattr(stamping, "FEW_FILES", 4)
     build_survey(folder, tmp_path / "s.zarr", one_per_file(), executor=SerialExecutor())
     expected = {path.name: content_hash(path) for path in folder.iterdir()}
     assert Store.open(tmp_path / "s.zarr").attrs["inputs"] == hashing.of_value(expected)
