@@ -20,6 +20,7 @@ class Recording(SerialExecutor):
     """Runs tasks here, counts them by function, and does something after each."""
 
     def __init__(self, after=lambda task: None):
+        super().__init__()
         self.tasks, self.after = Counter(), after
 
     def __call__(self, function, tasks):
