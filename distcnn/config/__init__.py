@@ -19,6 +19,13 @@ from distcnn.config.run import (
     SerialConfig,
 )
 from distcnn.config.simulate import DefectConfig, ReleaseGridConfig, SimulateConfig
+from distcnn.config.spectrum_layout import (
+    KeepConfig,
+    MissingPixelsConfig,
+    PixelMaskConfig,
+    SpectrumLayoutConfig,
+    ValuePlaceConfig,
+)
 from distcnn.config.survey import (
     CrosswalkConfig,
     CutConfig,
@@ -28,6 +35,7 @@ from distcnn.config.survey import (
     LabelsConfig,
     PrepareConfig,
     SentinelsConfig,
+    SpectraFilesConfig,
     StoreConfig,
 )
 from distcnn.config.train import (
@@ -64,12 +72,15 @@ __all__ = [
     "Frozen",
     "GridConfig",
     "IngestConfig",
+    "KeepConfig",
     "LabelsConfig",
     "LocalConfig",
+    "MissingPixelsConfig",
     "MonitorConfig",
     "NetworkConfig",
     "ObjectsConfig",
     "OptimiserConfig",
+    "PixelMaskConfig",
     "PredictConfig",
     "PrepareConfig",
     "QualityConfig",
@@ -81,12 +92,15 @@ __all__ = [
     "SentinelsConfig",
     "SerialConfig",
     "SimulateConfig",
+    "SpectraFilesConfig",
+    "SpectrumLayoutConfig",
     "SplitConfig",
     "StoreConfig",
     "StudentConfig",
     "StudentNetwork",
     "TrainConfig",
     "TuneConfig",
+    "ValuePlaceConfig",
     "conf_folder",
     "load_config",
     "parse_bytes",

@@ -22,9 +22,9 @@ HEAD = """# Settings
 Printed from the code by `python -m distcnn.config.describe > conf/README.md`.
 
 A command reads a YAML file with these sections (`--conf FILE`; the name of a file in this
-folder will do, `--conf demo`), then single values (`--set train.members=4`). What neither
-names has the default below. A key that is not listed here is an error. A size is a number of
-bytes, or text such as `4 GiB` or `500 MB`.
+folder or in `surveys` will do, `--conf demo`), then single values (`--set train.members=4`).
+What neither names has the default below. A key that is not listed here is an error. A size is a
+number of bytes, or text such as `4 GiB` or `500 MB`.
 """
 
 

@@ -125,13 +125,19 @@ def to_yaml(config: Config, title: str) -> str:
     return f"# {title}\n{print_yaml(tree)}"
 
 
+def _shipped_folders() -> tuple[Path, Path]:
+    """Folders of configurations that a name alone finds."""
+    return conf_folder(), conf_folder() / "surveys"
+
+
 def _find(path: Path) -> Path:
     if path.is_file():
         return path
-    shipped = conf_folder() / f"{path.name.removesuffix('.yaml')}.yaml"
-    if path.parent == Path() and shipped.is_file():
-        return shipped
-    names = sorted(file.stem for file in conf_folder().glob("*.yaml"))
+    for folder in _shipped_folders():
+        shipped = folder / f"{path.name.removesuffix('.yaml')}.yaml"
+        if path.parent == Path() and shipped.is_file():
+            return shipped
+    names = [f.stem for folder in _shipped_folders() for f in sorted(folder.glob("*.yaml"))]
     raise ConfigError(
         f"there is no configuration file {str(path)!r}",
         expected=f"a YAML file, or one of {', '.join(names)}",

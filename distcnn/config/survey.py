@@ -1,12 +1,13 @@
 """Settings of ingest: which files, which grid, how a spectrum is prepared, how it is stored."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from distcnn.config.base import Frozen
 from distcnn.config.rest_frame import REST, RestFrameConfig
+from distcnn.config.spectrum_layout import SpectrumLayoutConfig
 from distcnn.config.units import wavelength_unit
 from distcnn.schema import DEFAULT_LABELS, PREDICTION_VARIABLES, label_columns
 
@@ -60,6 +61,13 @@ class FilesConfig(Frozen):
                     f"{pattern.partition('://')[0]}. Fetch the files first"
                 )
         return files
+
+
+class SpectraFilesConfig(FilesConfig):
+    """Files of spectra, which the reader ``described`` has to be told the layout of."""
+
+    layout: SpectrumLayoutConfig | None = None
+    """How the files are laid out, for the reader ``described``."""
 
 
 class SentinelsConfig(Frozen):
@@ -299,7 +307,9 @@ class IngestConfig(Frozen):
     """Name of the dataset, kept as metadata."""
     release: str = "DR3"
     """Data release, kept as metadata; packages are tagged with it."""
-    spectra: FilesConfig | None = FilesConfig(reader="gaia_rvs", files="RvsMeanSpectrum_*.csv.gz")
+    spectra: SpectraFilesConfig | None = SpectraFilesConfig(
+        reader="gaia_rvs", files="RvsMeanSpectrum_*.csv.gz"
+    )
     """The spectra; None for a survey of photometry alone, whose rows then come from ``source``."""
     source: FilesConfig | None = FilesConfig(reader="gaia_source", files="GaiaSource_*.csv.gz")
     """Positions, magnitudes, parallax."""
@@ -351,3 +361,10 @@ class IngestConfig(Frozen):
                 "velocity in ingest.source.columns, from which prepare.rest_frame takes it"
             )
         return self
+
+    @field_validator("spectra", mode="before")
+    @classmethod
+    def _as_spectra(cls, value: Any) -> Any:
+        if isinstance(value, FilesConfig) and not isinstance(value, SpectraFilesConfig):
+            return SpectraFilesConfig(**dict(value))
+        return value

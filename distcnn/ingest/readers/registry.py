@@ -106,6 +106,12 @@ READERS = {
             },
             "any table of one row per star, by the names in columns",
         ),
+        ReaderEntry(
+            "described",
+            "Described",
+            {"spectra": ()},
+            "any file of spectra, as its layout describes it",
+        ),
     )
 }
 
@@ -128,6 +134,12 @@ def make_reader(files: FilesConfig, request: ReadRequest) -> Reader:
             "distcnn/ingest/readers and a row of READERS in registry.py there.",
         )
     entry = able[files.reader]
+    if getattr(files, "layout", None) is not None and files.reader != "described":
+        raise ConfigError(
+            f"ingest.{request.kind}.layout with reader {files.reader}, which does not use it",
+            expected="reader: described",
+            cure="Set ingest.spectra.reader: described, or leave 'layout' out.",
+        )
     _check_columns(entry, files, request)
     reader = entry.make(files, request)
     if isinstance(reader, SpectraReader):
@@ -157,7 +169,7 @@ def _check_columns(entry: ReaderEntry, files: FilesConfig, request: ReadRequest)
         if name not in known:
             raise ConfigError(
                 f"{where} names {name!r}, a variable that reader {entry.name} does not know",
-                expected=f"some of {', '.join(known)}",
+                expected=f"some of {', '.join(known)}" if known else "none; 'layout' has all",
                 cure=did_you_mean(name, known, "Remove it."),
             )
         several = entry.name in ("table", "gaia_xp") and name in SEVERAL_COLUMNS

@@ -60,16 +60,24 @@ class BinaryTable:
         ------
         FileBroken : the bytes cannot be read after all.
         """
-        masks = masks_of(names, self.columns)
-        every = list(dict.fromkeys([*names, *masks.values()]))
         for start in range(0, self.length, rows):
             stop = min(start + rows, self.length)
-            try:
-                columns = self._read(start, stop, every)
-                columns |= {n: masked(columns[n], columns[mask]) for n, mask in masks.items()}
-            except Exception as error:  # pages of Parquet are unpacked, and checked, only now
-                raise _unreadable(self.name, "", error, row=start + 1) from None
-            yield np.arange(start + 1, stop + 1), columns
+            yield np.arange(start + 1, stop + 1), self.read(start, stop, names)
+
+    def read(self, start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
+        """Columns of rows [start, stop), as ``blocks`` gives them.
+
+        Raises
+        ------
+        FileBroken : the bytes cannot be read after all.
+        """
+        masks = masks_of(names, self.columns)
+        every = list(dict.fromkeys([*names, *masks.values()]))
+        try:
+            columns = self._read(start, stop, every)
+            return columns | {n: masked(columns[n], columns[mask]) for n, mask in masks.items()}
+        except Exception as error:  # pages of Parquet are unpacked, and checked, only now
+            raise unreadable(self.name, "", error, row=start + 1) from None
 
 
 def open_table(table_source: TableSource, hdu: int | str = 1) -> BinaryTable:
@@ -110,7 +118,7 @@ def _tables(table_source: TableSource, hdu: int | str | None) -> Iterator[Binary
                 warnings.simplefilter("ignore")
                 table = next(tables, None)
         except Exception as error:  # libraries let errors of every kind through from bad bytes
-            raise _unreadable(table_source.name, f" as {kind}", error) from None
+            raise unreadable(table_source.name, f" as {kind}", error) from None
         if table is None:
             if empty is not None:
                 raise empty
@@ -138,7 +146,7 @@ def _tell_table(what: str, where: str, is_read: bool) -> None:
         tell_unread(what, where, "choose with 'hdu'")
 
 
-def _unreadable(name: str, kind: str, error: Exception, row: int | None = None) -> InputError:
+def unreadable(name: str, kind: str, error: Exception, row: int | None = None) -> InputError:
     """What a library says of bad bytes as an error that names file and cure."""
     if isinstance(error, InputError):
         return error
@@ -176,15 +184,27 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
             where = f"{Path(table_source.name).name}: HDU {number}{called}"
             _tell_table("further tables of FITS files", where, number in chosen)
         for number in chosen:
-            one = hdus[number]
             name = table_source.name if len(chosen) == 1 else f"{table_source.name}, HDU {number}"
-            found = fits_table(one, hdus[0].header, *_content(table_source, stream, plain_file))
-            names = [column.name for column in found.columns]
-            table = BinaryTable(name, names, found.header, found.length, found.read)
-            if found.length == 1:
-                table = _with_keywords(table)
-            units, ucds = _of_fits_columns(found.header)
-            yield replace(table, units=units, ucds=ucds)
+            yield table_of_hdu(name, hdus, number, table_source, stream)
+
+
+def table_of_hdu(
+    name: str, hdus: Any, number: int, table_source: TableSource, stream: IO[bytes]
+) -> BinaryTable:
+    """The table extension of that number of an open FITS file.
+
+    Raises
+    ------
+    ValueError : as ``fits_table`` does.
+    """
+    content = content_of(table_source, stream, table_source.is_plain)
+    found = fits_table(hdus[number], hdus[0].header, *content)
+    names = [column.name for column in found.columns]
+    table = BinaryTable(name, names, found.header, found.length, found.read)
+    if found.length == 1:
+        table = _with_keywords(table)
+    units, ucds = _of_fits_columns(found.header)
+    return replace(table, units=units, ucds=ucds)
 
 
 _TABLES = (fits.BinTableHDU, fits.TableHDU)
@@ -234,7 +254,7 @@ def _of_fits_columns(header: Mapping[str, Any]) -> tuple[dict[str, str], dict[st
     return said
 
 
-def _content(
+def content_of(
     table_source: TableSource, stream: IO[bytes], plain_file: bool
 ) -> tuple[int, Callable[[], AbstractContextManager[IO[bytes]]]]:
     """Bytes in all, and how to open them again."""
@@ -259,7 +279,8 @@ def _number_of(hdus: Any, hdu: int | str, table_source: TableSource, numbers: Se
         f"the file is not readable as fits: HDU {hdu!r} is no table",
         cure=f"Set 'hdu' of this kind of file to one that is: {tables}."
         if tables
-        else "It holds images or nothing; write its spectra as a table of one row per star.",
+        else "It holds images, or nothing: describe them with reader: described and a 'layout' "
+        "(conf/surveys has those of surveys).",
     )
 
 

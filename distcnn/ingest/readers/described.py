@@ -1,0 +1,154 @@
+"""Any file of spectra by description: ``ingest.spectra.layout`` says how it is laid out.
+
+Tables of one row per star or per pixel, arrays of one row, images of any kind, in one file or one
+for each arm; ``conf/surveys`` holds the descriptions of surveys.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from distcnn.arrays import Array
+from distcnn.config import FilesConfig, SpectraFilesConfig, SpectrumLayoutConfig
+from distcnn.config.spectrum_layout import ARM, STAR, Place
+from distcnn.errors import ConfigError, InputError
+from distcnn.ingest.preprocess.statements import Statements
+from distcnn.ingest.readers.base import Block, ReadRequest, broken
+from distcnn.ingest.readers.formats.containers import (
+    TableSource,
+    blocks_of_each,
+    of_first,
+    table_sources,
+)
+from distcnn.ingest.readers.layouts.described_spectra import DescribedSpectra
+from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile, opened
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a look at a file told; kept, for it is asked for its grid and statements in turn."""
+
+    stated: Statements
+    wavelength: Array
+
+
+class Described:
+    """Reader ``described``."""
+
+    def __init__(self, files: FilesConfig, request: ReadRequest) -> None:
+        if not isinstance(files, SpectraFilesConfig) or files.layout is None:
+            raise ConfigError(
+                "ingest.spectra.reader = 'described' without a layout",
+                expected="ingest.spectra.layout, which describes the files",
+                cure="Begin with the configuration of a survey in conf/surveys, or with what "
+                "'distcnn conf --guess FILE' writes.",
+            )
+        if files.hdu != FilesConfig.model_fields["hdu"].default:
+            raise ConfigError(
+                f"ingest.spectra.hdu = {files.hdu!r} with the reader described",
+                expected="it in ingest.spectra.layout.hdu",
+            )
+        self.files, self.request = files, request
+        self.layout: SpectrumLayoutConfig = files.layout
+        self._last: tuple[tuple[str, int, int], _Look] | None = None
+
+    def _sources(self, path: Path) -> Iterator[TableSource]:
+        return table_sources(path, files=self.files)
+
+    @contextmanager
+    def _opened(self, source: TableSource) -> Iterator[DescribedSpectra]:
+        texts = [place.column for place in self.layout.id if place.column is not None]
+        with ExitStack() as stack:
+            files: dict[Place | None, SpectrumFile] = {}
+            for arm, one in arm_sources(source, self.layout).items():
+                files[arm] = stack.enter_context(opened(one, texts))
+            yield DescribedSpectra(files, self.layout, self.request)
+
+    def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
+        """Blocks of the spectra; of files of one arm each, the star comes with the first."""
+        return blocks_of_each(self._sources(path), lambda source: self._blocks(source, rows, ids))
+
+    def _blocks(self, source: TableSource, rows: int, ids: Array | None) -> Iterator[Block]:
+        if self.layout.arm_files and not is_first_arm(source, self.layout):
+            return
+        with self._opened(source) as spectra:
+            yield from spectra.blocks(rows, ids)
+
+    def wavelength(self, path: Path) -> Array:
+        """Wavelengths of the file's first spectrum, its arms joined; they increase."""
+        return self._look(path).wavelength
+
+    def statements(self, path: Path) -> Statements:
+        """Units, medium, frame and kind of error that the file states, or the layout."""
+        return self._look(path).stated
+
+    def _look(self, path: Path) -> _Look:
+        try:
+            about = path.stat()
+        except OSError as error:
+            raise broken(
+                path,
+                f"the file cannot be read ({error.strerror})",
+                cure="Check that it is there, and that it may be read.",
+            ) from None
+        key = (str(path), about.st_mtime_ns, about.st_size)
+        if self._last is None or self._last[0] != key:
+            self._last = key, of_first(self._sources(path), self._look_at)
+        return self._last[1]
+
+    def _look_at(self, source: TableSource) -> _Look:
+        with self._opened(source) as spectra:
+            return _Look(spectra.statements, spectra.wavelength())
+
+
+# --- arms in files of their own ----------------------------------------------------------------
+
+
+def arm_sources(
+    source: TableSource, layout: SpectrumLayoutConfig
+) -> dict[Place | None, TableSource]:
+    """Arm -> its file, of those that there are; the file itself under None if arms are within it.
+
+    Raises
+    ------
+    InputError : the file's name does not fit ``arm_files``.
+    """
+    if not layout.arm_files:
+        return {None: source}
+    if source.is_member:
+        raise InputError(
+            f"{source.name}: arms in files of their own cannot be members of a zip archive",
+            cure="Unpack it, and ingest the files.",
+        )
+    star, packed = _star_of(source, layout)
+    found: dict[Place | None, TableSource] = {}
+    for arm in layout.arms:
+        name = layout.arm_files.replace(STAR, star).replace(ARM, str(arm))
+        for path in (source.path.with_name(name + end) for end in (packed, "", ".gz")):
+            if path.exists():
+                found[arm] = next(table_sources(path))
+                break
+    return found
+
+
+def is_first_arm(source: TableSource, layout: SpectrumLayoutConfig) -> bool:
+    """Whether a file is that of the first arm that the star has."""
+    first = next(iter(arm_sources(source, layout).values()))
+    return first.path == source.path
+
+
+def _star_of(source: TableSource, layout: SpectrumLayoutConfig) -> tuple[str, str]:
+    """What stands for ``{star}`` in a file's name, and the ending of one that is packed."""
+    arms = "|".join(re.escape(str(arm)) for arm in layout.arms)
+    pattern = re.escape(layout.arm_files).replace(re.escape(STAR), "(?P<star>.+)", 1)
+    pattern = pattern.replace(re.escape(ARM), f"(?:{arms})")
+    found = re.fullmatch(rf"{pattern}(?P<packed>\.\w+)?", source.path.name)
+    if found is None:
+        raise InputError(
+            f"{source.name}: its name does not fit arm_files, {layout.arm_files!r}",
+            expected=f"an arm of {', '.join(map(str, layout.arms))} where {ARM} stands",
+            cure="Correct ingest.spectra.files, or arm_files of ingest.spectra.layout.",
+        )
+    return found["star"], found["packed"] or ""

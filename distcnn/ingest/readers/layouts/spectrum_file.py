@@ -1,0 +1,222 @@
+"""An open file of spectra: its tables and images by HDU, and its headers, in every format."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import numpy as np
+from astropy.io import fits
+
+from distcnn.arrays import Array
+from distcnn.config.spectrum_layout import Place
+from distcnn.errors import ColumnMissing, FileBroken
+from distcnn.ingest.readers.base import Rejected
+from distcnn.ingest.readers.formats.binary import (
+    BinaryTable,
+    content_of,
+    open_table,
+    table_of_hdu,
+    unreadable,
+)
+from distcnn.ingest.readers.formats.containers import TableSource, sought
+from distcnn.ingest.readers.formats.fits_images import FitsImage, fits_image
+from distcnn.ingest.readers.formats.fits_table import cards
+from distcnn.ingest.readers.formats.text_arrays import ArrayText
+
+_TABLES = (fits.BinTableHDU, fits.TableHDU)
+_IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
+_MAX_TEXT_ROWS = 1 << 24
+SHOWN_HDUS = 20
+"""As many HDUs are named where one is not found."""
+
+
+@dataclass
+class SpectrumFile:
+    """A file while it is open. HDUs that are not there, or are empty, are None."""
+
+    source: TableSource
+    hdus: Any = None
+    """astropy's list of a FITS file."""
+    stream: IO[bytes] | None = None
+    texts: Sequence[str] = ()
+    """Columns of text tables that are kept as texts."""
+    rejected: list[Rejected] = field(default_factory=list)
+    """Rows of text tables that cannot be read."""
+    _tables: dict[Place | None, BinaryTable] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Path, with that of a member of a zip archive."""
+        return self.source.name
+
+    def table(self, hdu: Place | None) -> BinaryTable | None:
+        """The table ``hdu``; of None the only one, or the first.
+
+        Raises
+        ------
+        FileBroken : it cannot be read, or is no table.
+        """
+        if hdu not in self._tables:
+            table = self._open_table(hdu)
+            if table is None:
+                return None
+            self._tables[hdu] = table
+        return self._tables[hdu]
+
+    def _open_table(self, hdu: Place | None) -> BinaryTable | None:
+        if self.hdus is None:
+            if self.source.format == "text":
+                return _text_table(self)
+            return open_table(self.source, 1 if hdu is None else hdu)
+        number = self._only_table() if hdu is None else self.number_of(hdu)
+        if number is None:
+            return None
+        if not isinstance(self.hdus[number], _TABLES):
+            if not self.hdus[number].shape:
+                return None  # as LAMOST writes an arm that was not combined
+            raise self.unfit(f"HDU {hdu!r} is an image, no table of spectra")
+        assert self.stream is not None
+        with self._reading():
+            table = table_of_hdu(self.name, self.hdus, number, self.source, self.stream)
+        return table if table.length else None
+
+    def _only_table(self) -> int | None:
+        numbers = [n for n, hdu in enumerate(self.hdus) if isinstance(hdu, _TABLES)]
+        if len(numbers) > 1 and 1 not in numbers:
+            raise self.unfit("which of its tables holds the spectra is not said")
+        return None if not numbers else numbers[0]
+
+    def image(self, hdu: Place) -> FitsImage | None:
+        """The image ``hdu``.
+
+        Raises
+        ------
+        FileBroken : it cannot be read, or is no image.
+        """
+        if self.hdus is None:
+            raise self.unfit(f"it is {self.source.format}, which has no images")
+        number = self.number_of(hdu)
+        if number is None:
+            return None
+        one = self.hdus[number]
+        if isinstance(one, _TABLES) and not isinstance(one, _IMAGES):
+            raise self.unfit(f"HDU {hdu!r} is a table, no image")
+        if not one.shape or 0 in one.shape:
+            return None
+        assert self.stream is not None
+        with self._reading():
+            content = content_of(self.source, self.stream, self.source.is_plain)
+            return fits_image(self.name, one, self.hdus[0].header, *content)
+
+    def header(self, hdu: Place | None) -> dict[str, Any]:
+        """Keywords of an HDU, with those of the primary one; of None of that alone."""
+        if self.hdus is None:
+            table = self.table(None)
+            return dict(table.header) if table is not None else {}
+        number = 0 if hdu is None else self.number_of(hdu)
+        if number is None:
+            return {}
+        return cards(self.hdus[0].header) | cards(self.hdus[number].header)
+
+    def number_of(self, hdu: Place) -> int | None:
+        """The number of an HDU; None if there is none of that number or name."""
+        if isinstance(hdu, str) and not hdu.lstrip("-").isdigit():
+            names = [str(one.name).strip().upper() for one in self.hdus]
+            return names.index(hdu.upper()) if hdu.upper() in names else None
+        return int(hdu) if 0 <= int(hdu) < len(self.hdus) else None
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # bad bytes make libraries raise errors of every kind
+            raise unreadable(self.name, " as fits", error) from None
+
+    def missing(self, what: str, setting: str) -> ColumnMissing:
+        """The error for an HDU or column that a layout names and the file lacks."""
+        return ColumnMissing(
+            f"{self.name}: there is no {what}",
+            expected=f"it, as ingest.spectra.layout.{setting} says",
+            cure=f"{self.contents()}Correct 'layout', or leave the file out by 'files'.",
+        )
+
+    def unfit(self, problem: str) -> FileBroken:
+        """The error for a sound file that is laid out otherwise than the layout says."""
+        return FileBroken(
+            f"{self.name}: {problem}",
+            cure=f"{self.contents()}Set 'layout' (shape, hdu) of ingest.spectra to what it is.",
+        )
+
+    def contents(self) -> str:
+        """``It holds HDU 0 (no name, empty), 1 (COADD, table of 9 rows: flux, ivar).``"""
+        if self.hdus is None:
+            return ""
+        words = [f"{n} ({_described(hdu)})" for n, hdu in enumerate(self.hdus)]
+        more = ", ..." if len(words) > SHOWN_HDUS else ""
+        return f"It holds HDU {', '.join(words[:SHOWN_HDUS])}{more}. "
+
+
+def _described(hdu: Any) -> str:
+    name = str(hdu.name).strip() or "no name"
+    header = hdu.header
+    if isinstance(hdu, _TABLES) and not isinstance(hdu, fits.CompImageHDU):
+        columns = [str(header.get(f"TTYPE{n}", "")) for n in range(1, 7)]
+        shown = ", ".join(column for column in columns if column)
+        return f"{name}, table of {header.get('NAXIS2')} rows: {shown}"
+    if not hdu.shape:
+        return f"{name}, empty"
+    return f"{name}, image of {' x '.join(map(str, hdu.shape))}"
+
+
+@contextmanager
+def opened(source: TableSource, texts: Sequence[str] = ()) -> Iterator[SpectrumFile]:
+    """A file of spectra, open while the block runs.
+
+    Raises
+    ------
+    FileBroken : it cannot be read as what its name or its first bytes say.
+    """
+    if source.format != "fits":
+        yield SpectrumFile(source, texts=texts)
+        return
+    stream = sought(source)
+    # What was unpacked stays open, for its tables and images are read from it.
+    with stream if source.is_plain else nullcontext(stream):
+        yield SpectrumFile(source, _hdus(source.name, stream), stream)
+
+
+def _hdus(name: str, stream: IO[bytes]) -> Any:
+    try:
+        # An HDU that is cut off is left out by astropy, with no more than a warning.
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            hdus = fits.open(stream, memmap=False)
+            names = [hdu.name for hdu in hdus]
+        if not names or any("corrupted" in str(warning.message) for warning in told):
+            raise ValueError("an extension is damaged, or the file is truncated")
+    except Exception as error:  # bad bytes make libraries raise errors of every kind
+        raise unreadable(name, " as fits", error) from None
+    return hdus
+
+
+def _text_table(file: SpectrumFile) -> BinaryTable:
+    """A text table, which is read whole."""
+    text = file.source.text()
+    with text.stream:
+        table = ArrayText(text, [column for column in text.columns if column in file.texts])
+        columns: dict[str, Array] = {}
+        for _, found in table.blocks(_MAX_TEXT_ROWS, table.columns):
+            columns = found
+        file.rejected += table.take_rejected()
+        facts = table.facts
+    length = len(next(iter(columns.values()))) if columns else 0
+
+    def read(start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
+        return {name: np.asarray(columns[name])[start:stop] for name in names}
+
+    return BinaryTable(
+        file.name, list(columns), dict(facts.header), length, read, dict(facts.units),
+        dict(facts.ucds),
+    )  # fmt: skip

@@ -1,0 +1,456 @@
+"""What a layout says besides places: arms, masks, missing pixels, rows to keep, and refusals."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from conformance.reader_checks import read_all
+from layout_files import LINEAR, PIXELS, reader_of, spectra, write_layout
+
+from distcnn.config import FilesConfig, SpectraFilesConfig, SpectrumLayoutConfig, load_config
+from distcnn.errors import ColumnMissing, ConfigError, FileBroken, GridMismatch, ScaleMismatch
+from distcnn.ingest.readers import ReadRequest, make_reader
+from distcnn.ingest.readers.formats.containers import collecting_notes
+from distcnn.ingest.readers.values.identifiers import hash_of_name
+
+ONE_STAR = {
+    "shape": "row_per_star",
+    "hdu": 1,
+    "flux": "flux",
+    "error": "sigma",
+    "error_kind": "sigma",
+    "wavelength": "wave",
+    "id": {"header": "STAR"},
+}
+
+
+def table_of(flux, sigma, wave, name="", **more):
+    """A table of one row of arrays."""
+    columns = {"flux": flux, "sigma": sigma, "wave": wave, **more}
+    made = []
+    for column, values in columns.items():
+        cells = np.asarray(values)[np.newaxis]
+        form = {"f": "D", "i": "J"}[cells.dtype.kind]
+        made.append(fits.Column(column, f"{cells.size}{form}", array=cells))
+    return fits.BinTableHDU.from_columns(made, name=name or None)
+
+
+def write(path, *hdus, **keywords):
+    """A file of extensions, with keywords in the primary header."""
+    primary = fits.PrimaryHDU()
+    primary.header.update({"STAR": 4611, **keywords})
+    fits.HDUList([primary, *hdus]).writeto(path)
+    return path
+
+
+def one_block(layout, path, **grid):
+    return read_all(reader_of(layout, **grid), path)
+
+
+# --- arms --------------------------------------------------------------------------------------
+
+ARMS = {**ONE_STAR, "hdu": "ARM_{arm}", "arms": ["B", "R"]}
+
+
+def arm(name, start, stop, level, step=1.0):
+    wave = np.arange(start, stop, step)
+    return table_of(np.full(wave.size, level), np.full(wave.size, 0.1), wave, f"ARM_{name}")
+
+
+@pytest.mark.parametrize(
+    ("rule", "from_blue", "from_red"),
+    [
+        ("middle", [5000, 5014], [5015, 5029]),
+        ("first", [5000, 5019], [5020, 5029]),
+        ("last", [5000, 5009], [5010, 5029]),
+    ],
+)
+def test_where_arms_overlap_every_pixel_comes_once(tmp_path, rule, from_blue, from_red):
+    path = write(tmp_path / "a.fits", arm("R", 5010, 5030, 2.0), arm("B", 5000, 5020, 1.0))
+    reader = reader_of({**ARMS, "overlap": rule})
+    wavelength, flux = reader.wavelength(path), read_all(reader, path).columns["flux"][0]
+    np.testing.assert_array_equal(wavelength, np.arange(5000, 5030))
+    for level, (low, high) in ((1.0, from_blue), (2.0, from_red)):
+        assert [wavelength[flux == level].min(), wavelength[flux == level].max()] == [low, high]
+
+
+def test_arms_that_overlap_are_refused_where_asked(tmp_path):
+    path = write(tmp_path / "a.fits", arm("B", 5000, 5020, 1.0), arm("R", 5010, 5030, 2.0))
+    with pytest.raises(GridMismatch, match=r"arms overlap from 5010 to 5019; set layout\.overlap"):
+        reader_of({**ARMS, "overlap": "refuse"}).wavelength(path)
+
+
+def test_a_gap_between_arms_is_missing_and_not_a_wide_pixel(tmp_path):
+    path = write(tmp_path / "a.fits", arm("B", 5000, 5010, 1.0), arm("R", 6000, 6010, 2.0))
+    reader = reader_of(ARMS)
+    wavelength, flux = reader.wavelength(path), read_all(reader, path).columns["flux"][0]
+    assert wavelength[np.isnan(flux)].tolist() == [5010, 5999]
+    assert np.isfinite(flux).sum() == 20
+
+
+def test_an_arm_may_be_absent_if_the_layout_says_so(tmp_path):
+    path = write(tmp_path / "a.fits", arm("R", 6000, 6010, 2.0))
+    assert one_block({**ARMS, "minimum_arms": 1}, path).columns["flux"].shape == (1, 10)
+    with pytest.raises(ColumnMissing, match=r"there is no arm B; 1 of 2 arms") as caught:
+        one_block(ARMS, path)
+    assert "minimum_arms" in str(caught.value)
+
+
+def test_an_arm_that_was_not_combined_is_an_empty_extension(tmp_path):
+    path = write(tmp_path / "a.fits", fits.ImageHDU(name="ARM_B"), arm("R", 6000, 6010, 2.0))
+    assert one_block({**ARMS, "minimum_arms": 1}, path).columns["flux"].shape == (1, 10)
+
+
+def test_arms_in_files_of_their_own_are_one_star(tmp_path):
+    layout = {
+        **ONE_STAR,
+        "hdu": 1,
+        "arms": [1, 2, 3],
+        "arm_files": "{star}{arm}.fits",
+        "minimum_arms": 1,
+        "id": {"file_name": r"(\d+)[123]\.fits"},
+    }
+    for star in (140205, 140206):
+        for number in (1, 2, 3):
+            if (star, number) != (140206, 1):
+                start = 5000 + 100 * number
+                write(tmp_path / f"{star}{number}.fits", arm("X", start, start + 10, number))
+    reader = reader_of(layout)
+    blocks = {path.name: read_all(reader, path) for path in sorted(tmp_path.iterdir())}
+    assert {name for name, block in blocks.items() if len(block)} == {
+        "1402051.fits",
+        "1402062.fits",
+    }
+    assert blocks["1402051.fits"].columns["source_id"].tolist() == [140205]
+    flux = blocks["1402051.fits"].columns["flux"]
+    assert np.isfinite(flux).sum() == 30
+    assert np.isfinite(blocks["1402062.fits"].columns["flux"]).sum() == 20
+    with pytest.raises(Exception, match=r"does not fit arm_files"):
+        read_all(reader, write(tmp_path / "other.fits", arm("X", 1, 5, 1)))
+
+
+def test_several_extensions_give_their_rows_one_after_the_other(tmp_path):
+    layout = {**ONE_STAR, "hdu": ["FIRST", "SECOND", "THIRD"], "id": {"column": "star"}}
+
+    def stars(name, *numbers):
+        table = table_of(np.ones(4), np.ones(4), np.arange(4) + 5.0)
+        columns = [
+            fits.Column(c.name, c.format, array=np.repeat(c.array, len(numbers), axis=0))
+            for c in table.columns
+        ]
+        columns.append(fits.Column("star", "K", array=numbers))
+        return fits.BinTableHDU.from_columns(columns, name=name)
+
+    path = write(tmp_path / "a.fits", stars("FIRST", 7, 8), stars("SECOND"), stars("THIRD", 9))
+    block = one_block(layout, path)
+    assert block.columns["source_id"].tolist() == [7, 8, 9]
+    assert block.rows.tolist() == [1, 2, 3]
+    assert block.columns["wavelength"].shape == (3, 4)
+
+
+# --- pixels ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", ["J", "E", "I"])
+def test_bits_are_dropped_by_number_or_name(tmp_path, values):
+    mask = np.array([0, 1, 2, 4, 8, 16 + 2])
+    flux = np.ones(6)
+    table = table_of(flux, flux, np.arange(6) + 5.0)
+    columns = [*table.columns, fits.Column("mask", f"6{values}", array=mask[np.newaxis])]
+    path = write(tmp_path / "a.fits", fits.BinTableHDU.from_columns(columns))
+
+    def good(**rule):
+        block = one_block({**ONE_STAR, "masks": [{"place": "mask", **rule}]}, path)
+        return np.isfinite(block.columns["flux"][0]).tolist()
+
+    assert good() == [True, False, False, False, False, False]
+    assert good(drop=[1]) == [True, True, False, True, True, False]
+    assert good(drop=["LINE", 0], bits={"LINE": 3}) == [True, False, True, True, False, True]
+
+
+def test_an_undefined_mask_drops_its_pixel(tmp_path):
+    table = table_of(np.ones(3), np.ones(3), np.arange(3) + 5.0)
+    quality = fits.Column("qual", "3J", array=np.array([[0, -1, 0]]), null=-1)
+    path = write(tmp_path / "a.fits", fits.BinTableHDU.from_columns([*table.columns, quality]))
+    block = one_block({**ONE_STAR, "masks": [{"place": "qual", "drop": [5]}]}, path)
+    assert np.isfinite(block.columns["flux"][0]).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "expected"),
+    [
+        ("ivar", [4.0, 0.0, -1.0, np.nan], [0.5, np.nan, np.nan, np.nan]),
+        ("variance", [4.0, 0.0, -1.0, np.nan], [2.0, np.nan, np.nan, np.nan]),
+        ("sigma", [4.0, 0.0, -1.0, np.nan], [4.0, np.nan, np.nan, np.nan]),
+        ("relative", [0.5, 0.0, -1.0, np.nan], [1.5, np.nan, np.nan, np.nan]),
+    ],
+)
+def test_an_error_that_cannot_be_one_is_a_missing_pixel(tmp_path, kind, error, expected):
+    path = write(tmp_path / "a.fits", table_of(np.full(4, 3.0), error, np.arange(4) + 5.0))
+    block = one_block({**ONE_STAR, "error_kind": kind}, path)
+    np.testing.assert_allclose(block.columns["flux_error"][0], expected, rtol=1e-6)
+    assert np.isfinite(block.columns["flux"][0]).tolist() == [True, False, False, False]
+
+
+def test_sentinels_and_padding_are_missing(tmp_path):
+    flux, error = [1.0, 0.0, 1.0, 1.0, 1.0, 0.0], [0.1, 0.1, 1e10, 0.1, -1.0, 0.0]
+    wave = [5.0, 6.0, 7.0, 8.0, 9.0, 0.0]
+    path = write(tmp_path / "a.fits", table_of(flux, error, wave))
+    missing = {"flux": [0.0], "error": [-1.0], "error_above": 1e9}
+    reader = reader_of({**ONE_STAR, "missing": missing})
+    assert reader.wavelength(path).tolist() == [5.0, 6.0, 7.0, 8.0, 9.0]
+    found = np.isfinite(read_all(reader, path).columns["flux"][0])
+    assert found.tolist() == [True, False, False, True, False]
+
+
+def test_flux_and_error_are_divided_by_the_continuum(tmp_path):
+    table = table_of([2.0, 3.0], [0.2, 0.3], [5.0, 6.0], level=np.array([2.0, 0.0]))
+    path = write(tmp_path / "a.fits", table)
+    reader = reader_of({**ONE_STAR, "continuum": "level"})
+    block = read_all(reader, path)
+    np.testing.assert_allclose(block.columns["flux"][0], [1.0, np.nan])
+    np.testing.assert_allclose(block.columns["flux_error"][0], [0.1, np.nan], rtol=1e-6)
+    assert reader.statements(path).flux_unit.value == ""
+
+
+# --- values of one number per star ------------------------------------------------------------
+
+
+def test_names_are_hashed_and_kept(tmp_path):
+    path = write(tmp_path / "a.fits", table_of(*np.ones((2, 3)), [5.0, 6.0, 7.0]), STAR="2M0024+53")
+    columns = one_block(ONE_STAR, path).columns
+    assert columns["source_id"].tolist() == [hash_of_name("2M0024+53")]
+    assert columns["name"].tolist() == [b"2M0024+53"]
+
+
+def test_the_first_place_that_a_file_has_gives_the_identifier(tmp_path):
+    layout = {**ONE_STAR, "id": [{"header": "OBSID"}, {"file_name": r"spec-(.*)\.fits"}]}
+    table = table_of(*np.ones((2, 3)), [5.0, 6.0, 7.0])
+    new = write(tmp_path / "spec-1.fits", table, OBSID=77)
+    old = write(tmp_path / "spec-b2.fits", table)
+    assert one_block(layout, new).columns["source_id"].tolist() == [77]
+    assert one_block(layout, old).columns["name"].tolist() == [b"b2"]
+
+
+def test_velocities_and_positions_come_with_the_spectra(tmp_path):
+    places = {
+        "ra": {"header": "RA"},
+        "velocity": {"column": "VREL", "hdu": 2},
+        "velocity_error": {"header": "VERR", "hdu": 1},
+    }
+    table = table_of(*np.ones((2, 3)), [5.0, 6.0, 7.0])
+    table.header["VERR"] = 0.5
+    about = fits.BinTableHDU.from_columns([fits.Column("VREL", "E", array=[-67.5])])
+    path = write(tmp_path / "a.fits", table, about, RA=6.25)
+    columns = one_block({**ONE_STAR, "values": places}, path).columns
+    assert (columns["ra"][0], columns["velocity"][0]) == (6.25, -67.5)
+    assert columns["velocity_error"].tolist() == [0.5]
+
+
+def test_rows_that_are_no_stars_are_left_out_and_told(tmp_path):
+    flux, sigma = spectra(3)
+    targets = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("ID", "K", array=[7, -8, 9]),
+            fits.Column("KIND", "3A", array=["TGT", "SKY", "TGT"]),
+            fits.Column("BITS", "J", array=[0, 0, 4]),
+        ],
+        name="MAP",
+    )
+    images = [fits.ImageHDU(a, name=n) for n, a in (("F", flux), ("N", sigma), ("W", LINEAR))]
+    path = write(tmp_path / "a.fits", *images, targets)
+    layout = {
+        "shape": "image_per_quantity",
+        "flux": "F",
+        "error": "N",
+        "error_kind": "sigma",
+        "wavelength": "W",
+        "id": {"column": "ID", "hdu": "MAP"},
+        "keep": [{"column": "KIND", "hdu": "MAP", "equals": ["TGT", "STD"]}],
+    }
+    with collecting_notes() as notes:
+        block = one_block(layout, path)
+    assert block.columns["source_id"].tolist() == [7, 9]
+    assert block.rows.tolist() == [1, 3]
+    assert block.rejected == ()
+    assert [note.where for note in notes.unread] == ["a.fits: 1 of 3"]
+    layout["keep"].append({"column": "BITS", "hdu": "MAP", "equals": 0})
+    assert one_block(layout, path).columns["source_id"].tolist() == [7]
+
+
+# --- refusals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["unit", "medium", "frame"])
+def test_what_neither_file_nor_configuration_says_is_refused(tmp_path, name):
+    path = write(tmp_path / "a.fits", table_of(*np.ones((2, 3)), [5.0, 6.0, 7.0]))
+    said = {"unit": "Angstrom", "medium": "vacuum", "frame": "barycentric"}
+    del said[name]
+    files = SpectraFilesConfig(reader="described", files="*", layout=ONE_STAR)
+    grid = load_config(None).ingest.grid.model_validate(said)
+    reader = make_reader(files, ReadRequest("spectra", grid))
+    with pytest.raises(GridMismatch, match=rf"nothing in it says the {name}") as caught:
+        reader.wavelength(path)
+    assert f"Set ingest.grid.{name}" in caught.value.cure
+
+
+def test_the_file_may_say_it_instead(tmp_path):
+    table = table_of(*np.ones((2, 3)), [5.0, 6.0, 7.0])
+    table.header["TUNIT3"] = "Angstrom"
+    table.header["TUCD3"] = "em.wl;obs.atmos"
+    path = write(tmp_path / "a.fits", table, SPECSYS="HELIOCEN")
+    files = SpectraFilesConfig(reader="described", files="*", layout=ONE_STAR)
+    said = make_reader(files, ReadRequest("spectra")).statements(path)
+    assert (said.unit.value, said.medium.value, said.frame.value) == (
+        "Angstrom",
+        "air",
+        "barycentric",
+    )
+
+
+def test_a_kind_of_error_that_nothing_tells_is_refused(tmp_path):
+    path = write(tmp_path / "a.fits", table_of(*np.ones((2, 3)), [5.0, 6.0, 7.0]))
+    with pytest.raises(ScaleMismatch, match=r"nothing in it says what 'sigma' is"):
+        reader_of({**ONE_STAR, "error_kind": None}).statements(path)
+
+
+def test_a_kind_of_error_that_the_file_contradicts_is_refused(tmp_path):
+    table = table_of(np.ones(3), np.ones(3), [5.0, 6.0, 7.0], ivar=np.ones(3))
+    path = write(tmp_path / "a.fits", table)
+    with pytest.raises(ScaleMismatch, match=r"of kind 'inverse variance' \(column ivar\)"):
+        reader_of({**ONE_STAR, "error": "ivar"}).statements(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"hdu": 5}, "there is no HDU 5 with spectra"),
+        ({"hdu": "COADD"}, "there is no HDU 'COADD'"),
+        ({"flux": "FLUXX"}, "no column 'FLUXX'"),
+        ({"wavelength": None}, "its header gives no wavelengths"),
+        ({"id": {"header": "OBSID"}}, "it has no OBSID"),
+        ({"id": {"column": "TARGETID"}}, "it has no column 'TARGETID'"),
+        ({"id": {"file_name": r"b(.*)\.fits"}}, "it has no the file name"),
+        ({"shape": "image_rows", "flux": 0, "error": 1, "wavelength": 2}, "is a table, no image"),
+        (
+            {"shape": "image_per_quantity", "hdu": None, "flux": 1, "error": 1, "wavelength": 1},
+            "is a table, no image",
+        ),
+    ],
+)
+def test_an_error_about_a_sound_file_says_what_to_set(tmp_path, change, words):
+    path = write(tmp_path / "a.fits", table_of(*np.ones((2, 3)), [5.0, 6.0, 7.0]))
+    with pytest.raises((FileBroken, ColumnMissing, GridMismatch)) as caught:
+        one_block({**ONE_STAR, **change}, path)
+    text = str(caught.value)
+    assert words in text
+    assert "fetch" not in text.lower()
+    assert "layout" in text or "columns" in text
+
+
+def test_the_reader_of_tables_tells_images_from_damage(tmp_path):
+    fits.PrimaryHDU(np.ones((5, 9))).writeto(tmp_path / "a.fits")
+    reader = make_reader(FilesConfig(reader="table", files="*"), ReadRequest("spectra"))
+    with pytest.raises(FileBroken, match="reader: described") as caught:
+        reader.wavelength(tmp_path / "a.fits")
+    assert "etch" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"arms": ["B"]}, "arms together with"),
+        ({"hdu": "A{arm}"}, "arms together with"),
+        ({"flux": 3}, "names of columns"),
+        ({"shape": "image_rows"}, "numbers of rows"),
+        ({"shape": "image_per_quantity"}, "no hdu"),
+        ({"row": 0}, "row with shape"),
+        ({"error": None}, "error_kind together"),
+        ({"minimum_arms": 2}, "minimum_arms together"),
+        ({"masks": [{"place": "m", "drop": ["BAD"]}]}, "a name of 'bits'"),
+        ({"id": {"column": "a", "header": "b"}}, "one of column, header"),
+        ({"id": {"file_name": "("}}, "a regular expression"),
+        ({"id": {"file_name": "a.*"}}, "with a group"),
+        ({"overlapp": "first"}, "overlapp"),
+    ],
+)
+def test_a_layout_that_cannot_be_meant_is_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        SpectrumLayoutConfig.model_validate({**ONE_STAR, **change})
+
+
+def test_settings_that_the_reader_does_not_use_are_refused(tmp_path):
+    layout = SpectrumLayoutConfig.model_validate(ONE_STAR)
+    for files, words in (
+        (SpectraFilesConfig(reader="described", files="*"), "without a layout"),
+        (SpectraFilesConfig(reader="table", files="*", layout=layout), "does not use it"),
+        (SpectraFilesConfig(reader="described", files="*", layout=layout, hdu=2), "layout.hdu"),
+        (
+            SpectraFilesConfig(reader="described", files="*", layout=layout, columns={"flux": "f"}),
+            "does not know",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            make_reader(files, ReadRequest("spectra"))
+
+
+# --- other formats -----------------------------------------------------------------------------
+
+
+def test_a_packed_file_and_a_member_of_a_zip_archive_are_read_alike(tmp_path):
+    import gzip
+    import zipfile
+
+    path, layout, stars = write_layout(
+        tmp_path, "image_per_quantity", "ivar", "log_linear", "other_hdu"
+    )
+    content = path.read_bytes()
+    (tmp_path / "spec.fits.gz").write_bytes(gzip.compress(content))
+    with zipfile.ZipFile(tmp_path / "spec.zip", "w") as archive:
+        archive.writestr("inside/spec.fits", content)
+    plain = one_block(layout, path)
+    for name in ("spec.fits.gz", "spec.zip"):
+        block = one_block(layout, tmp_path / name)
+        for column, values in plain.columns.items():
+            np.testing.assert_array_equal(block.columns[column], values)
+    assert plain.columns["source_id"].tolist() == stars
+
+
+def test_nested_columns_of_parquet_are_described_by_their_path(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    spectrum = [
+        {"flux": [1.0, 2.0, 3.0], "ivar": [4.0, 0.0, 4.0], "lambda": [5.0, 6.0, 7.0]},
+        {"flux": [1.0, 2.0], "ivar": [1.0, 1.0], "lambda": [5.0, 6.0]},
+    ]
+    table = pa.table({"object_id": ["a1", "b2"], "spectrum": spectrum})
+    pq.write_table(table, tmp_path / "Npix=1.parquet")
+    layout = {
+        "shape": "row_per_star",
+        "flux": "spectrum.flux",
+        "error": "spectrum.ivar",
+        "wavelength": "spectrum.lambda",
+        "id": {"column": "object_id"},
+    }
+    block = one_block(layout, tmp_path / "Npix=1.parquet")
+    assert block.columns["name"].tolist() == [b"a1", b"b2"]
+    np.testing.assert_allclose(block.columns["flux"], [[1, np.nan, 3], [1, 2, np.nan]])
+    np.testing.assert_allclose(block.columns["wavelength"], [[5, 6, 7], [5, 6, np.nan]])
+    np.testing.assert_allclose(block.columns["flux_error"][0], [0.5, np.nan, 0.5])
+
+
+def test_a_text_of_one_row_per_pixel_may_hold_several_stars(tmp_path):
+    rows = [f"{star},{wave},{star / 100}" for star in (11, 12) for wave in range(5, 9)]
+    path = tmp_path / "pixels.csv"
+    path.write_text("\n".join(["star,wave,flux", *rows, ""]))
+    layout = {
+        "shape": "row_per_pixel",
+        "flux": "flux",
+        "wavelength": "wave",
+        "id": {"column": "star"},
+    }
+    block = one_block(layout, path)
+    assert block.columns["source_id"].tolist() == [11, 12]
+    np.testing.assert_allclose(block.columns["flux"], [[0.11] * 4, [0.12] * 4])
+    assert block.columns["wavelength"].shape == (2, 4)
+    assert PIXELS > 4
