@@ -148,20 +148,63 @@ def simulate(
 
 @app.command()
 def ingest(
-    archive_dir: Path,
-    survey: Place,
+    archive_dir: Annotated[Path, typer.Argument(help="Folder of archive files; a file of --try.")],
+    survey: Annotated[
+        str | None, typer.Argument(help="The store to make; a file of --try.")
+    ] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="More files of --try.")] = None,
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
     restart: Restart = False,
+    look: Annotated[
+        bool, typer.Option("--try", help="Show what becomes of files of spectra; write no survey.")
+    ] = False,
+    png: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With --try: draw the files there.")
+    ] = None,
 ) -> None:
-    """Turn archive files into one survey store (sharded Zarr); bad rows are listed, not lost."""
+    """Turn archive files into one survey store (sharded Zarr); bad rows are listed, not lost.
+
+    With --try FILE... nothing is stored: it shows the stars, wavelengths and masks of some files.
+    """
     from distcnn import pipeline
 
     config = _configure(conf, sets, cluster)
+    if look:
+        paths = [archive_dir, *([Path(survey)] if survey else []), *(files or [])]
+        previews = pipeline.try_files(paths, config, png)
+        _show(*pipeline.describe_previews(previews, config))
+        raise typer.Exit(_code(sum(preview.error is not None for preview in previews)))
+    _check_ingest(survey, files, png)
+    assert survey is not None
     with _listening(config) as listener:
         done = pipeline.ingest_archive(archive_dir, survey, config, listener, restart=restart)
     raise typer.Exit(_code(done.quarantined + done.unusable_files))
+
+
+def _check_ingest(survey: str | None, files: list[Path] | None, png: Path | None) -> None:
+    if survey is None or files or png is not None:
+        met = (
+            "no survey" if survey is None else "--png" if png else f"{len(files or [])} more paths"
+        )
+        raise UsageError(
+            f"distcnn ingest with {met}",
+            expected="ARCHIVE_DIR SURVEY, or --try and some files",
+        )
+
+
+@app.command()
+def conf(
+    guess: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Print a first configuration for this file of spectra."),
+    ] = None,
+) -> None:
+    """List the configurations that come along, or write a first one for an unknown file."""
+    from distcnn import pipeline
+
+    _show(pipeline.list_configurations() if guess is None else pipeline.guess_configuration(guess))
 
 
 @app.command()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from distcnn.evaluation import EvaluationData
     from distcnn.inference import Forecast, Plan, PredictSummary, ShareSummary, VerifySummary
     from distcnn.ingest import IngestSummary
+    from distcnn.ingest.preview import FilePreview
     from distcnn.survey import Share
     from distcnn.training import DistilSummary, TrainPlan, TrainSummary
     from distcnn.training.tuning.study import Study
@@ -107,6 +108,58 @@ def ingest_archive(
     store = Store.open(survey)
     store.annotate({"archive": Location.parse(archive).relative_to(store.location)})
     return done
+
+
+def try_files(
+    paths: Sequence[Path], config: Config, png: Path | None = None
+) -> "list[FilePreview]":
+    """What a configuration makes of files of spectra, without writing a survey.
+
+    Parameters
+    ----------
+    png : folder for a figure of each file; None for none.
+    """
+    from distcnn.ingest.preview import preview_file
+
+    for path in paths:
+        _must_exist(path, "a file of spectra")
+    previews = [preview_file(path, config.ingest) for path in paths]
+    for preview in previews:
+        if png is not None and preview.spectra:
+            draw_preview(preview, png / f"{preview.path.name}.png")
+    return previews
+
+
+def draw_preview(preview: "FilePreview", path: Path) -> None:
+    """Draw the spectra of a preview as PNG."""
+    from distcnn.report.figures.preview import save_spectra
+
+    stored = preview.stored
+    axis = f"wavelength [{stored.unit}, {stored.medium}, {stored.frame}]"
+    titles = [f"{preview.path.name}  {one.title}" for one in preview.spectra]
+    save_spectra(path, preview.spectra, titles, preview.line_places, axis)
+
+
+def describe_previews(previews: "Sequence[FilePreview]", config: Config) -> list[str]:
+    """The text of ``distcnn ingest --try``."""
+    from distcnn.ingest.preview import describe_preview
+
+    return [describe_preview(preview, config.ingest) for preview in previews]
+
+
+def list_configurations() -> str:
+    """Names of the configurations that come along, each with its first words."""
+    from distcnn.config import shipped_configurations
+
+    return "\n".join(f"{name:<22} {words}" for name, words in shipped_configurations().items())
+
+
+def guess_configuration(path: Path) -> str:
+    """A first configuration for a file of spectra, every guess marked by a comment."""
+    from distcnn.ingest.preview.guess import guess
+
+    _must_exist(path, "a file of spectra")
+    return guess(path)
 
 
 @_with_places

@@ -2,7 +2,7 @@
 
 from distcnn.config.base import Bytes, Frozen, parse_bytes
 from distcnn.config.cluster_choice import presets
-from distcnn.config.load import Config, load_config, to_yaml
+from distcnn.config.load import Config, load_config, shipped_configurations, to_yaml
 from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig
@@ -105,5 +105,6 @@ __all__ = [
     "load_config",
     "parse_bytes",
     "presets",
+    "shipped_configurations",
     "to_yaml",
 ]

@@ -125,6 +125,16 @@ def to_yaml(config: Config, title: str) -> str:
     return f"# {title}\n{print_yaml(tree)}"
 
 
+def shipped_configurations() -> dict[str, str]:
+    """Name of every configuration that comes along -> the first line of its comment."""
+    found = {}
+    for folder in _shipped_folders():
+        for path in sorted(folder.glob("*.yaml")):
+            first = path.read_text(encoding="utf-8").partition("\n")[0]
+            found[path.stem] = first.removeprefix("#").strip()
+    return found
+
+
 def _shipped_folders() -> tuple[Path, Path]:
     """Folders of configurations that a name alone finds."""
     return conf_folder(), conf_folder() / "surveys"

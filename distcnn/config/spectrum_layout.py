@@ -118,9 +118,9 @@ class SpectrumLayoutConfig(Frozen):
     """Column, image row (0 = first) or image HDU of the flux."""
     error: Place | None = None
     """The same of its error; null = the files have none."""
-    error_kind: Literal["sigma", "variance", "ivar", "relative"] | None = None
-    """``relative``: sigma in units of flux; ``ivar``: inverse variance. null = as the file says,
-    by its name (``IVAR``) or unit."""
+    error_kind: Literal["sigma", "variance", "ivar", "relative", "snr"] | None = None
+    """``relative``: sigma over flux; ``snr``: flux over sigma; ``ivar``: inverse variance. null =
+    as the file says, by its name (``IVAR``) or unit."""
     wavelength: Place | None = None
     """The same of the wavelengths; null = by the header (CRVAL1, COEFF0, ...)."""
     spacing: Literal["linear", "log"] | None = None
@@ -140,11 +140,17 @@ class SpectrumLayoutConfig(Frozen):
     """Names or numbers of the arms to join, those preferred first. Pixels of NaN fill the gaps."""
     arm_files: str = ""
     """File name, with ``{star}`` and ``{arm}``, where each arm is a file: ``{star}{arm}.fits``."""
+    join_files: bool = False
+    """Whether files of one folder that name the same star (``id``: header or file_name) are its
+    arms, whatever they are called: the setups of an instrument. Every worker looks at all files
+    of the folder once."""
     minimum_arms: int | None = Field(None, ge=1)
-    """Least arms a spectrum must have; null = all."""
+    """Least arms a spectrum must have; null = all of ``arms``."""
     overlap: Literal["middle", "first", "last", "refuse"] = "middle"
     """Which pixels are kept where arms overlap: of both up to the middle, of the arm named first
     or last; or such files are refused."""
+    text_columns: tuple[str, ...] = ()
+    """Names of the columns of text tables that have no first line of names."""
     id: Annotated[tuple[ValuePlaceConfig, ...], BeforeValidator(_one_or_several)]
     """Where the star's identifier stands, a text or a number; of several places the first that a
     file has. Texts are hashed to a number and kept as the star's name."""
@@ -187,10 +193,12 @@ class SpectrumLayoutConfig(Frozen):
             raise ValueError(f"arm_files with {STAR} and {ARM}")
         if len(set(map(str, self.arms))) < len(self.arms):
             raise ValueError("every arm once")
-        if not self.arms and self.minimum_arms is not None:
-            raise ValueError("minimum_arms together with arms")
-        if self.minimum_arms is not None and self.minimum_arms > len(self.arms):
+        if not (self.arms or self.join_files) and self.minimum_arms is not None:
+            raise ValueError("minimum_arms together with arms or join_files")
+        if self.arms and (self.minimum_arms or 1) > len(self.arms):
             raise ValueError(f"minimum_arms of {len(self.arms)} or less")
+        if self.join_files and (self.arms or any(place.column for place in self.id)):
+            raise ValueError("join_files without arms, with id in the header or the file's name")
         return self
 
     @property

@@ -11,7 +11,7 @@ from distcnn.ingest.readers import ReadRequest, make_reader
 
 PIXELS = 40
 SHAPES = ("row_per_star", "row_per_pixel", "image_rows", "image_per_quantity")
-ERRORS = ("sigma", "variance", "ivar", "relative")
+ERRORS = ("sigma", "variance", "ivar", "relative", "snr")
 IDS = ("column", "header", "other_hdu", "file_name")
 LOG_START, LOG_STEP = 3.7, 1e-4
 LOGARITHMIC = 10 ** (LOG_START + LOG_STEP * np.arange(PIXELS))
@@ -42,8 +42,8 @@ def spectra(stars: int) -> tuple[np.ndarray, np.ndarray]:
 
 def error_of(flux: np.ndarray, sigma: np.ndarray, kind: str) -> np.ndarray:
     """The error as a file of that kind has it."""
-    kinds = {"sigma": sigma, "variance": sigma**2, "ivar": sigma**-2, "relative": sigma / flux}
-    return kinds[kind]
+    kinds = {"sigma": sigma, "variance": sigma**2, "ivar": sigma**-2}
+    return kinds.get(kind, sigma / flux if kind == "relative" else flux / sigma)
 
 
 def write_layout(

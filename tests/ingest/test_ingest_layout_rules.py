@@ -90,7 +90,7 @@ def test_a_gap_between_arms_is_missing_and_not_a_wide_pixel(tmp_path):
 def test_an_arm_may_be_absent_if_the_layout_says_so(tmp_path):
     path = write(tmp_path / "a.fits", arm("R", 6000, 6010, 2.0))
     assert one_block({**ARMS, "minimum_arms": 1}, path).columns["flux"].shape == (1, 10)
-    with pytest.raises(ColumnMissing, match=r"there is no arm B; 1 of 2 arms") as caught:
+    with pytest.raises(ColumnMissing, match=r"there is no arm B; 1 of 2 arms are there") as caught:
         one_block(ARMS, path)
     assert "minimum_arms" in str(caught.value)
 
@@ -126,6 +126,22 @@ def test_arms_in_files_of_their_own_are_one_star(tmp_path):
     assert np.isfinite(blocks["1402062.fits"].columns["flux"]).sum() == 20
     with pytest.raises(Exception, match=r"does not fit arm_files"):
         read_all(reader, write(tmp_path / "other.fits", arm("X", 1, 5, 1)))
+
+
+def test_files_that_name_the_same_star_are_its_arms(tmp_path):
+    layout = {**ONE_STAR, "id": {"header": "OBJECT"}, "join_files": True}
+    for name, star, start in (("ADP.1", "A", 6000), ("ADP.2", "B", 6000), ("ADP.3", "A", 5000)):
+        write(tmp_path / f"{name}.fits", arm("X", start, start + 10, start / 5000), OBJECT=star)
+    reader = reader_of(layout)
+    first, second, third = (
+        read_all(reader, tmp_path / f"ADP.{number}.fits") for number in (1, 2, 3)
+    )
+    assert (len(first), len(second), len(third)) == (1, 1, 0)
+    assert np.isfinite(first.columns["flux"]).sum() == 20
+    assert first.columns["flux"][0, 0] == 1.0
+    assert np.isfinite(second.columns["flux"]).sum() == 10
+    with pytest.raises(ColumnMissing, match="no other file of the star; 1 of 2 arms"):
+        one_block({**layout, "minimum_arms": 2}, tmp_path / "ADP.2.fits")
 
 
 def test_several_extensions_give_their_rows_one_after_the_other(tmp_path):

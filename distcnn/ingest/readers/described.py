@@ -4,7 +4,6 @@ Tables of one row per star or per pixel, arrays of one row, images of any kind, 
 for each arm; ``conf/surveys`` holds the descriptions of surveys.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from pathlib import Path
 
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig, SpectraFilesConfig, SpectrumLayoutConfig
-from distcnn.config.spectrum_layout import ARM, STAR, Place
-from distcnn.errors import ConfigError, InputError
+from distcnn.config.spectrum_layout import Place
+from distcnn.errors import ConfigError
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.readers.base import Block, ReadRequest, broken
 from distcnn.ingest.readers.formats.containers import (
@@ -22,6 +21,7 @@ from distcnn.ingest.readers.formats.containers import (
     of_first,
     table_sources,
 )
+from distcnn.ingest.readers.layouts.arm_files import FilesOfArms
 from distcnn.ingest.readers.layouts.described_spectra import DescribedSpectra
 from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile, opened
 
@@ -52,6 +52,7 @@ class Described:
             )
         self.files, self.request = files, request
         self.layout: SpectrumLayoutConfig = files.layout
+        self.arms = FilesOfArms(files, files.layout)
         self._last: tuple[tuple[str, int, int], _Look] | None = None
 
     def _sources(self, path: Path) -> Iterator[TableSource]:
@@ -60,10 +61,11 @@ class Described:
     @contextmanager
     def _opened(self, source: TableSource) -> Iterator[DescribedSpectra]:
         texts = [place.column for place in self.layout.id if place.column is not None]
+        names = self.layout.text_columns
         with ExitStack() as stack:
             files: dict[Place | None, SpectrumFile] = {}
-            for arm, one in arm_sources(source, self.layout).items():
-                files[arm] = stack.enter_context(opened(one, texts))
+            for arm, one in self.arms.of(source).items():
+                files[arm] = stack.enter_context(opened(one, texts, names))
             yield DescribedSpectra(files, self.layout, self.request)
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
@@ -71,8 +73,9 @@ class Described:
         return blocks_of_each(self._sources(path), lambda source: self._blocks(source, rows, ids))
 
     def _blocks(self, source: TableSource, rows: int, ids: Array | None) -> Iterator[Block]:
-        if self.layout.arm_files and not is_first_arm(source, self.layout):
-            return
+        first = next(iter(self.arms.of(source).values()))
+        if first.path != source.path:
+            return  # the star comes with the file of its first arm
         with self._opened(source) as spectra:
             yield from spectra.blocks(rows, ids)
 
@@ -101,54 +104,3 @@ class Described:
     def _look_at(self, source: TableSource) -> _Look:
         with self._opened(source) as spectra:
             return _Look(spectra.statements, spectra.wavelength())
-
-
-# --- arms in files of their own ----------------------------------------------------------------
-
-
-def arm_sources(
-    source: TableSource, layout: SpectrumLayoutConfig
-) -> dict[Place | None, TableSource]:
-    """Arm -> its file, of those that there are; the file itself under None if arms are within it.
-
-    Raises
-    ------
-    InputError : the file's name does not fit ``arm_files``.
-    """
-    if not layout.arm_files:
-        return {None: source}
-    if source.is_member:
-        raise InputError(
-            f"{source.name}: arms in files of their own cannot be members of a zip archive",
-            cure="Unpack it, and ingest the files.",
-        )
-    star, packed = _star_of(source, layout)
-    found: dict[Place | None, TableSource] = {}
-    for arm in layout.arms:
-        name = layout.arm_files.replace(STAR, star).replace(ARM, str(arm))
-        for path in (source.path.with_name(name + end) for end in (packed, "", ".gz")):
-            if path.exists():
-                found[arm] = next(table_sources(path))
-                break
-    return found
-
-
-def is_first_arm(source: TableSource, layout: SpectrumLayoutConfig) -> bool:
-    """Whether a file is that of the first arm that the star has."""
-    first = next(iter(arm_sources(source, layout).values()))
-    return first.path == source.path
-
-
-def _star_of(source: TableSource, layout: SpectrumLayoutConfig) -> tuple[str, str]:
-    """What stands for ``{star}`` in a file's name, and the ending of one that is packed."""
-    arms = "|".join(re.escape(str(arm)) for arm in layout.arms)
-    pattern = re.escape(layout.arm_files).replace(re.escape(STAR), "(?P<star>.+)", 1)
-    pattern = pattern.replace(re.escape(ARM), f"(?:{arms})")
-    found = re.fullmatch(rf"{pattern}(?P<packed>\.\w+)?", source.path.name)
-    if found is None:
-        raise InputError(
-            f"{source.name}: its name does not fit arm_files, {layout.arm_files!r}",
-            expected=f"an arm of {', '.join(map(str, layout.arms))} where {ARM} stands",
-            cure="Correct ingest.spectra.files, or arm_files of ingest.spectra.layout.",
-        )
-    return found["star"], found["packed"] or ""

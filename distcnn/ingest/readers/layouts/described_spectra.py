@@ -72,20 +72,28 @@ class DescribedSpectra:
         least = self.layout.minimum_arms or max(len(self.layout.arms), 1)
         if len(arms) < least:
             there = {arm.name for arm in arms}
-            lacking = ", ".join(str(arm) for arm in self.layout.arms if arm not in there)
+            lacking = [f"arm {arm}" for arm in self.layout.arms if arm not in there]
             raise self.file.missing(
-                f"arm {lacking}; {len(arms)} of {len(self.layout.arms)} arms", "arms (minimum_arms)"
+                f"{' and '.join(lacking) or 'other file of the star'}; {len(arms)} of "
+                f"{len(self.layout.arms) or least} arms are there",
+                "minimum_arms",
             )
         return _Section(self.file, arms, self.layout)
 
     def _arms(self, hdu: Place | None) -> Iterator[_Arm]:
         request = self.request
-        for rank, name in enumerate(self.layout.arms or (None,)):
-            file = self.files.get(name) if self.layout.arm_files else self.file
+        for rank, (name, file) in enumerate(self._files_of_arms()):
             reader = arm_reader(file, self.layout, hdu, name) if file is not None else None
             if reader is not None:
                 meaning = ArmMeaning(reader, self.layout, request.grid, request.override)
                 yield _Arm(rank, name, reader, meaning)
+
+    def _files_of_arms(self) -> list[tuple[Place | None, SpectrumFile | None]]:
+        if self.layout.join_files:
+            return list(self.files.items())
+        if self.layout.arm_files:
+            return [(name, self.files.get(name)) for name in self.layout.arms]
+        return [(name, self.file) for name in self.layout.arms or (None,)]
 
     @property
     def count(self) -> int:

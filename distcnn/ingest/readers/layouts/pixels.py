@@ -9,6 +9,7 @@ from distcnn.arrays import Array
 from distcnn.config import GridConfig, MissingPixelsConfig, PixelMaskConfig, SpectrumLayoutConfig
 from distcnn.errors import GridMismatch, ScaleMismatch
 from distcnn.ingest.preprocess.statements import Statement, Statements
+from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers.layouts.quantities import MASK, ArmReader, with_unit
 from distcnn.ingest.readers.statements.flux_units import sigma_of
 from distcnn.ingest.readers.statements.grids import column_wavelengths, header_grid
@@ -95,7 +96,16 @@ class ArmMeaning:
             with np.errstate(invalid="ignore"):
                 positive = np.where(arrays["wavelength"] > 0, arrays["wavelength"], np.nan)
                 return column_wavelengths(positive, self.grid, self.stated)
-        found = header_grid(self.facts, arrays["flux"].shape[1], self.grid, self.stated)
+        pixels = arrays["flux"].shape[1]
+        found = header_grid(self.facts, pixels, self.grid, self.stated)
+        if found is None and is_declared(self.grid):
+            found = wavelengths(self.grid)
+            if len(found) != pixels:
+                raise GridMismatch(
+                    f"{self.facts.name}: its spectra have {pixels} pixels",
+                    expected=f"{len(found)}, as ingest.grid.size says",
+                    cure="Correct ingest.grid, or name the wavelengths in ingest.spectra.layout.",
+                )
         if found is None:
             raise GridMismatch(
                 f"{self.facts.name}: its header gives no wavelengths (CRVAL1 and CDELT1 or CD1_1, "
@@ -121,8 +131,8 @@ class ArmMeaning:
         return np.where(lost, np.nan, flux), error
 
     def _sigma(self, flux: Array, error: Array) -> Array:
-        if self.error_kind == "relative":
-            return np.asarray(error * np.abs(flux))
+        if self.error_kind in ("relative", "snr"):
+            return np.abs(flux * error if self.error_kind == "relative" else flux / error)
         units = [self.facts.units.get(self.columns[n][0], "") for n in ("flux_error", "flux")]
         stated = self.stated.flux_unit
         known = units[0] and stated is not None and "error" not in self.override

@@ -1,9 +1,10 @@
 """An open file of spectra: its tables and images by HDU, and its headers, in every format."""
 
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from distcnn.ingest.readers.formats.text_arrays import ArrayText
 _TABLES = (fits.BinTableHDU, fits.TableHDU)
 _IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 _MAX_TEXT_ROWS = 1 << 24
+_MAX_TEXT_BYTES = 1 << 30
 SHOWN_HDUS = 20
 """As many HDUs are named where one is not found."""
 
@@ -171,15 +173,23 @@ def _described(hdu: Any) -> str:
 
 
 @contextmanager
-def opened(source: TableSource, texts: Sequence[str] = ()) -> Iterator[SpectrumFile]:
+def opened(
+    source: TableSource, texts: Sequence[str] = (), columns: Sequence[str] = ()
+) -> Iterator[SpectrumFile]:
     """A file of spectra, open while the block runs.
+
+    Parameters
+    ----------
+    texts : columns of a text table that are kept as texts.
+    columns : names of the columns of a text table whose first line has none.
 
     Raises
     ------
     FileBroken : it cannot be read as what its name or its first bytes say.
     """
     if source.format != "fits":
-        yield SpectrumFile(source, texts=texts)
+        named = _with_names(source, columns) if columns and source.format == "text" else source
+        yield SpectrumFile(named, texts=texts)
         return
     stream = sought(source)
     # What was unpacked stays open, for its tables and images are read from it.
@@ -199,6 +209,19 @@ def _hdus(name: str, stream: IO[bytes]) -> Any:
     except Exception as error:  # bad bytes make libraries raise errors of every kind
         raise unreadable(name, " as fits", error) from None
     return hdus
+
+
+def _with_names(source: TableSource, columns: Sequence[str]) -> TableSource:
+    """A text table with a first line of names before what it has."""
+
+    def open_named() -> IO[bytes]:
+        with source.open() as stream:
+            content = stream.read(_MAX_TEXT_BYTES)
+        first = next((line for line in content.splitlines() if not line.startswith(b"#")), b"")
+        sign = source.delimiter if len(source.delimiter) == 1 else "," if b"," in first else " "
+        return io.BytesIO(sign.join(columns).encode() + b"\n" + content)
+
+    return replace(source, open=open_named)
 
 
 def _text_table(file: SpectrumFile) -> BinaryTable:
