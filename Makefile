@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 DEPENDENCIES ?= pinned
 CONSTRAINTS := $(if $(filter newest,$(DEPENDENCIES)),,-c deploy/constraints$(if $(filter oldest,$(DEPENDENCIES)),-oldest).txt)
 
-.PHONY: demo test check real install clean
+.PHONY: demo test check real surveys install clean
 
 demo: install
 	$(BIN)/distcnn demo runs/demo
@@ -28,6 +28,9 @@ check: install
 
 real: install
 	$(BIN)/python benchmarks/real.py
+
+surveys: install
+	$(BIN)/python benchmarks/surveys.py
 
 install: $(STAMP)
 

@@ -32,6 +32,8 @@ class ValuePlaceConfig(Frozen):
     """Regular expression that fits the file's name whole; its first group is the value."""
     hdu: int | str | None = None
     """HDU of that column or keyword; null = the table of the spectra, or the primary header."""
+    times: float = 1.0
+    """What a number is multiplied by: 299792.458 makes a velocity [km/s] of a redshift."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

@@ -12,6 +12,9 @@ from distcnn.schema import Reason
 GAP_STEPS = 1.5
 """Steps between pixels of two arms from which on there is a gap between them."""
 
+MAX_GAP_PIXELS = 1024
+"""Pixels of NaN in a gap: more than a window of the continuum, which is not to span two arms."""
+
 
 @dataclass(frozen=True)
 class ArmSpectra:
@@ -119,7 +122,7 @@ def _cut(blue: ArmSpectra, red: ArmSpectra, overlap: str) -> tuple[ArmSpectra, A
 
 
 def _gap(blue: Array, red: Array) -> Array:
-    """Wavelengths of pixels of NaN that keep a gap from being taken for part of its borders."""
+    """Wavelengths of pixels of NaN that keep the borders of a gap, and its arms, apart."""
     left, right = blue[-1] - blue[-2] if len(blue) > 1 else 0.0, 0.0
     right = red[1] - red[0] if len(red) > 1 else left
     left = left or right
@@ -128,7 +131,8 @@ def _gap(blue: Array, red: Array) -> Array:
         return np.empty(0)
     if width <= 2 * (left + right):
         return np.array([(blue[-1] + red[0]) / 2])
-    return np.array([blue[-1] + left, red[0] - right])
+    number = min(int(width / max(left, right)) - 1, MAX_GAP_PIXELS)
+    return np.linspace(blue[-1] + left, red[0] - right, max(number, 2))
 
 
 def _nothing(wavelength: Array, like: ArmSpectra) -> ArmSpectra:

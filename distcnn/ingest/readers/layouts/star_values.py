@@ -72,9 +72,9 @@ class StarValues:
         return _objects([value])
 
     def numbers(self, place: ValuePlaceConfig, start: int, stop: int) -> Array:
-        """Values [n] as float64, NaN where they are missing or none."""
+        """Values [n] as float64 times ``place.times``, NaN where they are missing or none."""
         found, _ = numbers(self.read(place, start, stop), str(place), self.file.name)
-        return found
+        return found * place.times
 
     def kept(self, rules: Sequence[KeepConfig], start: int, stop: int) -> Array:
         """Mask [n] of the spectra that all rules keep."""

@@ -1,0 +1,93 @@
+"""A first configuration for an unknown file: it can be read, marks its guesses, and comes close."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from conformance.reader_checks import read_all
+from layout_files import LINEAR, spectra, write_layout
+
+from distcnn.config import load_config
+from distcnn.errors import InputError
+from distcnn.ingest.plan import spectra_reader_of
+from distcnn.ingest.preview import preview_file
+from distcnn.ingest.preview.guess import guess
+from distcnn.pipeline import guess_configuration
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from lib.survey_files import write_survey
+
+EASY = ("lamost_lrs_dr9", "lamost_mrs_dr8", "mwm", "fourmost_lr", "ges_hr15n", "weave", "rave_dr6",
+        "hats", "apogee_apstar")  # fmt: skip
+REAL = ("lamost_lrs", "lamost_mrs", "sdss_boss", "apogee", "desi")
+
+
+def guessed(path: Path, folder: Path):
+    """The configuration that is guessed for a file, and its text."""
+    text = guess(path)
+    conf = folder / "guessed.yaml"
+    conf.write_text(text)
+    return load_config(conf).ingest, text
+
+
+def data_file(folder: Path) -> Path:
+    return sorted(path for path in folder.rglob("*") if path.is_file())[0]
+
+
+@pytest.mark.parametrize("name", EASY)
+def test_a_guess_finds_the_lines_of_a_survey_where_they_are(tmp_path, name):
+    stars = write_survey(name, tmp_path / "files")
+    path = data_file(tmp_path / "files")
+    config, text = guessed(path, tmp_path)
+    assert "guess" in text
+    preview = preview_file(path, config)
+    assert preview.error is None
+    one = preview.spectra[0]
+    assert len(one.lines.velocity) >= 3
+    assert abs(one.lines.median - stars[0].velocity) < 9
+    assert one.snr == pytest.approx(100, rel=0.1)
+
+
+@pytest.mark.parametrize("shape", ["row_per_star", "row_per_pixel", "image_rows"])
+def test_a_guess_reads_what_was_written(tmp_path, shape):
+    path, _, _ = write_layout(tmp_path, shape, "sigma", "column", "header")
+    config, text = guessed(path, tmp_path)
+    block = read_all(spectra_reader_of(config), path)
+    flux, sigma = spectra(1)
+    np.testing.assert_allclose(block.columns["flux"], flux, rtol=1e-6)
+    np.testing.assert_allclose(block.columns["flux_error"], sigma, rtol=1e-6)
+    np.testing.assert_allclose(spectra_reader_of(config).wavelength(path), LINEAR)
+    assert 'error_kind: "sigma"  # guess' in text
+    assert "GUESS, the file does not say" in text
+
+
+def test_what_a_file_says_is_no_guess(tmp_path):
+    write_survey("fourmost_lr", tmp_path / "files")
+    text = guess(data_file(tmp_path / "files"))
+    assert "# medium: air, as the file says: UCD of WAVE = 'em.wl;obs.atmos'" in text
+    assert "# frame: barycentric, as the file says: SPECSYS = 'HELIOCEN'" in text
+    assert "unit: Angstrom  # the file says" in text
+    assert "GUESS" not in text
+
+
+def test_a_file_without_a_spectrum_is_told(tmp_path):
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1, 2])])
+    table.writeto(tmp_path / "a.fits")
+    with pytest.raises(InputError, match="nothing in it looks like a spectrum") as caught:
+        guess_configuration(tmp_path / "a.fits")
+    assert "table of 2 rows: a" in str(caught.value)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("folder", REAL)
+def test_a_guess_for_real_files_can_be_read(real_data, tmp_path, folder):
+    where = real_data / "real_files" / folder
+    if not where.is_dir():
+        pytest.skip(f"real_files/{folder} is missing in DISTCNN_DATA")
+    for path in sorted(where.iterdir()):
+        config, _ = guessed(path, tmp_path)
+        preview = preview_file(path, config)
+        assert preview.error is None
+        assert preview.count >= 1
