@@ -10,6 +10,7 @@ from inference.small import make_package, make_survey
 
 COMMANDS = [
     "simulate",
+    "conf",
     "ingest",
     "train",
     "tune",
@@ -54,12 +55,39 @@ def test_a_typing_error_is_wrong_usage_and_names_the_nearest_command():
 
 def test_a_missing_argument_is_wrong_usage():
     assert distcnn("train", "survey.zarr").returncode == 2
+    assert distcnn("ingest", ".").returncode == 2
+
+
+def test_files_are_tried_without_writing_and_a_configuration_is_guessed(tmp_path):
+    path = tmp_path / "star.csv"
+    rows = [f"{5000 + pixel},{1 + 0.01 * (pixel % 7)},0.01" for pixel in range(60)]
+    path.write_text("\n".join(["wavelength,flux,flux_error", *rows, ""]))
+    guessed = distcnn("conf", "--guess", path)
+    assert guessed.returncode == 0, guessed.stderr
+    (tmp_path / "my.yaml").write_text(guessed.stdout)
+    words = ["ingest", "--try", path, path, "--conf", tmp_path / "my.yaml"]
+    tried = distcnn(*words, "--png", tmp_path / "png")
+    assert tried.returncode == 0, tried.stderr
+    assert tried.stdout.count("1 spectrum, 0 quarantined") == 2
+    assert "60 pixels from 5000 to 5059 Angstrom" in tried.stdout
+    assert (tmp_path / "png" / "star.csv.png").stat().st_size > 1000
+    assert {one.name for one in tmp_path.iterdir()} == {"star.csv", "my.yaml", "png"}
+    other = distcnn("ingest", "--try", path, "--conf", "sdss_boss")
+    assert (other.returncode, "cannot be used" in other.stdout) == (3, True)
+
+
+def test_configurations_that_come_along_are_listed():
+    listed = distcnn("conf").stdout
+    for name in ("demo", "gaia_rvs_dr3", "lamost_lrs", "mwm"):
+        assert re.search(rf"^{name} +\S", listed, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["ingest", "nowhere", "s.zarr"], "nowhere does not exist"),
+        (["ingest", "--try", "nowhere.fits"], "nowhere.fits does not exist"),
+        (["conf", "--guess", "nowhere.fits"], "nowhere.fits does not exist"),
         (["train", "no.zarr", "package"], "no.zarr does not exist"),
         (["tune", "no.zarr", "study"], "no.zarr does not exist"),
         (["tune", "no.zarr", "study", "--dry-run"], "no.zarr does not exist"),

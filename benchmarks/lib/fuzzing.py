@@ -9,11 +9,12 @@ import tempfile
 import traceback
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from astropy.io import fits
 from astropy.io.votable import from_table, writeto
 from astropy.table import Table
 
-from distcnn.config import CutConfig, FilesConfig, GridConfig
+from distcnn.config import CutConfig, GridConfig, SpectraFilesConfig
 from distcnn.errors import DistcnnError
 from distcnn.ingest.readers import ReadRequest, make_reader
 from distcnn.ingest.readers.formats.containers import collecting_notes
@@ -32,6 +33,8 @@ SECONDS_PER_INPUT = 10.0
 MEMORY_BYTES = 1 << 30
 """Memory that a reader of a damaged small file may take on top of what the process holds."""
 GRID = GridConfig(start=846.0, step=0.1, size=PIXELS)
+OWN_GRID = GridConfig(unit="nm", medium="vacuum", frame="stellar rest")
+"""For files that bring their wavelengths."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Seed:
     name: str
     content: bytes
     columns: tuple[tuple[str, str], ...] = ()
+    layout: Mapping[str, Any] | None = None
+    """For the reader ``described``."""
+    stars: int = STARS
 
     @property
     def title(self) -> str:
@@ -57,12 +63,18 @@ class Seed:
         DistcnnError : the file cannot be used.
         """
         cuts = (CutConfig(column="cut", minimum=0.0),) if self.kind == "labels" else ()
-        request = ReadRequest(self.kind, GRID, ("G",), ("teff",), cuts)  # type: ignore[arg-type]
-        files = FilesConfig(reader=self.reader, files="*", columns=dict(self.columns))
+        grid_of_files = GRID if self.layout is None else OWN_GRID
+        request = ReadRequest(self.kind, grid_of_files, ("G",), ("teff",), cuts)  # type: ignore[arg-type]
+        files = SpectraFilesConfig.model_validate(
+            {"reader": self.reader, "files": "*", "columns": dict(self.columns)}
+            | ({} if self.layout is None else {"layout": self.layout})
+        )
         reader = make_reader(files, request)
         if self.kind == "spectra":
             grid = reader.wavelength(path)  # type: ignore[attr-defined]
-            assert len(grid) == PIXELS, f"a grid of {len(grid)} pixels"
+            # A damaged table of pixels may well hold fewer.
+            fits_seed = len(grid) == PIXELS or self.layout is not None
+            assert fits_seed, f"a grid of {len(grid)} pixels"
         count = 0
         ids = np.array([11], np.int64) if only_first else None
         with collecting_notes() as notes:
@@ -208,7 +220,57 @@ def seeds() -> list[Seed]:
     ]
     combined = _votable(pixels).replace(b"</TABLE>", b"</TABLE>" + _element(_votable(pixels)))
     found.append(Seed("gaia_rvs_datalink", "spectra", "RVS_COMBINED.xml", combined))
-    return found
+    return [*found, *_described(ids, flux)]
+
+
+def _described(ids: np.ndarray, flux: np.ndarray) -> Iterator[Seed]:
+    """A sound file of every shape that a layout describes."""
+    wave = 846.0 + 0.1 * np.arange(PIXELS)
+    own = {"flux": "flux", "error": "ivar", "wavelength": "wave", "masks": [{"place": "mask"}],
+           "id": {"column": "star"}}  # fmt: skip
+    cells = {"flux": flux, "ivar": flux, "wave": np.tile(wave, (STARS, 1)),
+             "mask": np.zeros(flux.shape, "i2")}  # fmt: skip
+    rows = _fits(Table({"star": ids, **cells}))
+    layout = {"shape": "row_per_star", **own}
+    yield Seed("described", "spectra", "rows.fits", rows, (), layout)
+    packed = gzip.compress(rows, mtime=0)
+    yield Seed("described", "spectra", "rows.fits.gz", packed, (), layout)
+    yield Seed("described", "spectra", "rows.parquet", _parquet(Table({"star": ids, **cells})), (),
+               layout)  # fmt: skip
+    long = Table({"star": np.repeat(ids, PIXELS), **{n: v.ravel() for n, v in cells.items()}})
+    layout = {"shape": "row_per_pixel", **own}
+    yield Seed("described", "spectra", "pixels.fits", _fits(long), (), layout)
+    yield Seed("described", "spectra", "pixels.csv", _text(long), (), layout)
+    yield _image_rows(wave, flux, ids)
+    yield _images_of_arms(wave, flux, ids)
+
+
+def _image_rows(wave: np.ndarray, flux: np.ndarray, ids: np.ndarray) -> Seed:
+    hdu = fits.PrimaryHDU(np.array([flux[0], flux[0], wave, 0 * wave], "f4"))
+    hdu.header["OBSID"] = int(ids[0])
+    stream = io.BytesIO()
+    hdu.writeto(stream)
+    layout = {"shape": "image_rows", "flux": 0, "error": 1, "error_kind": "ivar", "wavelength": 2,
+              "masks": [{"place": 3, "drop": [0]}], "id": {"header": "OBSID"}}  # fmt: skip
+    return Seed("described", "spectra", "image.fits", stream.getvalue(), (), layout, 1)
+
+
+def _images_of_arms(wave: np.ndarray, flux: np.ndarray, ids: np.ndarray) -> Seed:
+    hdus: list[Any] = [fits.PrimaryHDU()]
+    for arm, part in (("B", slice(0, 3)), ("R", slice(2, PIXELS))):
+        mask = np.zeros((STARS, len(wave[part])), "u4")
+        for name, values in (("FLUX", flux[:, part]), ("SIGMA", flux[:, part]),
+                             ("WAVE", wave[part]), ("MASK", mask)):  # fmt: skip
+            hdus.append(fits.ImageHDU(values, name=f"{arm}_{name}"))
+    hdus.append(fits.table_to_hdu(Table({"ID": ids})))
+    hdus[-1].name = "MAP"
+    stream = io.BytesIO()
+    fits.HDUList(hdus).writeto(stream)
+    layout = {"shape": "image_per_quantity", "flux": "{arm}_FLUX", "error": "{arm}_SIGMA",
+              "error_kind": "sigma", "wavelength": "{arm}_WAVE", "arms": ["B", "R"],
+              "masks": [{"place": "{arm}_MASK"}], "id": {"column": "ID", "hdu": "MAP"},
+              "overlap": "first"}  # fmt: skip
+    return Seed("described", "spectra", "arms.fits", stream.getvalue(), (), layout)
 
 
 def _element(document: bytes) -> bytes:

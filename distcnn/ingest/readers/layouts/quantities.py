@@ -12,7 +12,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.config import SpectrumLayoutConfig
 from distcnn.config.spectrum_layout import ARM, Place
-from distcnn.ingest.readers.base import RowProblem, find_column, look_for
+from distcnn.ingest.readers.base import RowProblem, look_for
 from distcnn.ingest.readers.formats.binary import BinaryTable
 from distcnn.ingest.readers.formats.fits_images import FitsImage
 from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile
@@ -23,6 +23,8 @@ from distcnn.schema import Reason
 
 MASK = "mask "
 """Begins the names of quantities that are masks of bits."""
+SHOWN_COLUMNS = 12
+"""As many columns are named where one is not found."""
 
 
 @dataclass
@@ -90,10 +92,25 @@ def arm_reader(
     table = file.table(hdu)
     if table is None:
         return None
-    names = {name: find_column(table.columns, str(p), file.name) for name, p in places.items()}
+    names = {name: _column(file, table, name, str(place)) for name, place in places.items()}
     if layout.shape == "row_per_star":
         return TableCells(table, names)
     return _pixel_rows(file, table, names, layout)
+
+
+def _column(file: SpectrumFile, table: BinaryTable, quantity: str, name: str) -> str:
+    found = look_for(table.columns, name)
+    if found is None:
+        there = ", ".join(table.columns[:SHOWN_COLUMNS])
+        raise file.missing(f"column {name!r} beside {there}", setting_of(quantity))
+    return found
+
+
+def setting_of(quantity: str) -> str:
+    """The key of the layout that names the place of a quantity."""
+    if quantity.startswith(MASK):
+        return "masks"
+    return "error" if quantity == "flux_error" else quantity
 
 
 class TableCells:
@@ -238,8 +255,7 @@ def _image_per_quantity(
         return None
     for name, image in images.items():
         if image is None:
-            setting = "masks" if name.startswith(MASK) else name.removeprefix("flux_")
-            raise file.missing(f"image HDU {places[name]!r}", setting)
+            raise file.missing(f"image HDU {places[name]!r}", setting_of(name))
     row = None if layout.row is None else int(of_arm(layout.row, arm))
     there = {name: image for name, image in images.items() if image is not None}
     return Images(file, there, row, places)

@@ -76,7 +76,7 @@ class SpectrumFile:
         if number is None:
             return None
         if not isinstance(self.hdus[number], _TABLES):
-            if not self.hdus[number].shape:
+            if not _shape(self.hdus[number]):
                 return None  # as LAMOST writes an arm that was not combined
             raise self.unfit(f"HDU {hdu!r} is an image, no table of spectra")
         assert self.stream is not None
@@ -105,7 +105,7 @@ class SpectrumFile:
         one = self.hdus[number]
         if isinstance(one, _TABLES) and not isinstance(one, _IMAGES):
             raise self.unfit(f"HDU {hdu!r} is a table, no image")
-        if not one.shape or 0 in one.shape:
+        if not _shape(one) or 0 in _shape(one):
             return None
         assert self.stream is not None
         with self._reading():
@@ -162,14 +162,20 @@ class SpectrumFile:
 
 def _described(hdu: Any) -> str:
     name = str(hdu.name).strip() or "no name"
-    header = hdu.header
+    header = cards(hdu.header)
     if isinstance(hdu, _TABLES) and not isinstance(hdu, fits.CompImageHDU):
         columns = [str(header.get(f"TTYPE{n}", "")) for n in range(1, 7)]
         shown = ", ".join(column for column in columns if column)
         return f"{name}, table of {header.get('NAXIS2')} rows: {shown}"
-    if not hdu.shape:
+    if not _shape(hdu):
         return f"{name}, empty"
-    return f"{name}, image of {' x '.join(map(str, hdu.shape))}"
+    return f"{name}, image of {' x '.join(map(str, _shape(hdu)))}"
+
+
+def _shape(hdu: Any) -> tuple[int, ...]:
+    """Shape of an image; empty of an HDU that has none, or is of no known kind."""
+    shape: tuple[int, ...] = getattr(hdu, "shape", None) or ()
+    return shape
 
 
 @contextmanager
