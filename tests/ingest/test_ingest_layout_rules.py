@@ -185,6 +185,26 @@ def test_bits_are_dropped_by_number_or_name(tmp_path, values):
     assert good(drop=["LINE", 0], bits={"LINE": 3}) == [True, False, True, True, False, True]
 
 
+@pytest.mark.parametrize("kind", ["u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"])
+def test_images_of_every_type_are_read_with_their_own_scale(tmp_path, kind):
+    values = np.arange(2 * PIXELS, dtype=kind).reshape(2, PIXELS) + np.array(3, kind)
+    scaled = fits.PrimaryHDU(np.arange(4, dtype="i2"))
+    scaled.header.update({"BSCALE": 7.0, "BZERO": 100.0, "STAR": 5})  # of the primary image alone
+    hdus = [scaled, fits.ImageHDU(values, name="F"), fits.ImageHDU(values, name="N")]
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    layout = {
+        "shape": "image_per_quantity",
+        "flux": "F",
+        "error": "N",
+        "error_kind": "sigma",
+        "row": 1,
+        "id": {"header": "STAR"},
+    }
+    reader = reader_of(layout, start=5000.0, step=1.0, size=PIXELS)
+    block = read_all(reader, tmp_path / "a.fits")
+    np.testing.assert_array_equal(block.columns["flux"][0], values[1].astype("f4"))
+
+
 def test_an_undefined_mask_drops_its_pixel(tmp_path):
     table = table_of(np.ones(3), np.ones(3), np.arange(3) + 5.0)
     quality = fits.Column("qual", "3J", array=np.array([[0, -1, 0]]), null=-1)

@@ -14,7 +14,7 @@ from distcnn.config import FilesConfig, SpectraFilesConfig, SpectrumLayoutConfig
 from distcnn.config.spectrum_layout import Place
 from distcnn.errors import ConfigError
 from distcnn.ingest.preprocess.statements import Statements
-from distcnn.ingest.readers.base import Block, ReadRequest, broken
+from distcnn.ingest.readers.base import Block, ReadRequest, broken, member_of
 from distcnn.ingest.readers.formats.containers import (
     TableSource,
     blocks_of_each,
@@ -32,6 +32,8 @@ class _Look:
 
     stated: Statements
     wavelength: Array
+    block: Block | None
+    """Of a file of one spectrum, which need not be opened again for it."""
 
 
 class Described:
@@ -70,14 +72,21 @@ class Described:
 
     def blocks(self, path: Path, *, rows: int, ids: Array | None = None) -> Iterator[Block]:
         """Blocks of the spectra; of files of one arm each, the star comes with the first."""
+        look = self._last[1] if self._last is not None and self._last[0] == _key(path) else None
+        if look is not None and look.block is not None:
+            one = look.block
+            return iter([one.take(member_of(one.columns["source_id"], ids), one.rejected)])
         return blocks_of_each(self._sources(path), lambda source: self._blocks(source, rows, ids))
 
     def _blocks(self, source: TableSource, rows: int, ids: Array | None) -> Iterator[Block]:
-        first = next(iter(self.arms.of(source).values()))
-        if first.path != source.path:
-            return  # the star comes with the file of its first arm
+        if not self._stands_for_star(source):
+            return
         with self._opened(source) as spectra:
             yield from spectra.blocks(rows, ids)
+
+    def _stands_for_star(self, source: TableSource) -> bool:
+        """Whether a file is that of the star's first arm, with which the star comes."""
+        return next(iter(self.arms.of(source).values())).path == source.path
 
     def wavelength(self, path: Path) -> Array:
         """Wavelengths of the file's first spectrum, its arms joined; they increase."""
@@ -88,19 +97,32 @@ class Described:
         return self._look(path).stated
 
     def _look(self, path: Path) -> _Look:
-        try:
-            about = path.stat()
-        except OSError as error:
-            raise broken(
-                path,
-                f"the file cannot be read ({error.strerror})",
-                cure="Check that it is there, and that it may be read.",
-            ) from None
-        key = (str(path), about.st_mtime_ns, about.st_size)
+        key = _key(path)
         if self._last is None or self._last[0] != key:
             self._last = key, of_first(self._sources(path), self._look_at)
         return self._last[1]
 
     def _look_at(self, source: TableSource) -> _Look:
         with self._opened(source) as spectra:
-            return _Look(spectra.statements, spectra.wavelength())
+            wavelength, block = spectra.wavelength(), None
+            if spectra.count == 1 and not source.is_member and self._stands_for_star(source):
+                block = next(spectra.blocks(1, None))
+            return _Look(spectra.statements, wavelength, block)
+
+
+def _key(path: Path) -> tuple[str, int, int]:
+    """What tells whether a file is still the same.
+
+    Raises
+    ------
+    FileBroken : it cannot be looked at.
+    """
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise broken(
+            path,
+            f"the file cannot be read ({error.strerror})",
+            cure="Check that it is there, and that it may be read.",
+        ) from None
+    return str(path), about.st_mtime_ns, about.st_size

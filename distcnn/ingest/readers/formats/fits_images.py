@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 
 from distcnn.arrays import Array
-from distcnn.ingest.readers.formats.fits_table import FitsColumn, cards
+from distcnn.ingest.readers.formats.fits_table import FitsColumn
 
 _CODES = {8: "B", 16: "I", 32: "J", 64: "K", -32: "E", -64: "D"}
 """TFORM of a table whose cells would have the pixels of that BITPIX."""
@@ -40,32 +40,32 @@ class FitsImage:
 def fits_image(
     name: str,
     hdu: Any,
-    primary: Any,
+    header: dict[str, Any],
     size: int,
     opener: Callable[[], AbstractContextManager[IO[bytes]]],
 ) -> FitsImage:
-    """The image of an HDU of a file of ``size`` bytes in all.
+    """The image of an HDU of a file of ``size`` bytes in all; ``header``: its keywords.
 
     Raises
     ------
     ValueError : the HDU has no image, or the file is shorter than announced.
     """
-    header = cards(primary) | cards(hdu.header)
     shape = hdu.shape
     if not shape or 0 in shape:
         raise ValueError("it has no image")
     rows, pixels = int(np.prod(shape[:-1], dtype=int)), int(shape[-1])
     if isinstance(hdu, fits.CompImageHDU):
         return FitsImage(name, header, rows, pixels, lambda a, b: _unpacked(hdu, pixels)[a:b])
-    code = _CODES[int(header["BITPIX"])]
-    row_bytes = pixels * abs(int(header["BITPIX"])) // 8
+    own = hdu.header  # of the primary HDU's keywords none describes these bytes
+    code = _CODES[int(own["BITPIX"])]
+    row_bytes = pixels * abs(int(own["BITPIX"])) // 8
     start = int(hdu.fileinfo()["datLoc"])
     if size < start + rows * row_bytes:
         raise ValueError(
             f"it has {size} bytes, its header announces {start + rows * row_bytes}; it is truncated"
         )
-    scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
-    null = header.get("BLANK") if code in "BIJK" else None
+    scale, zero = float(own.get("BSCALE", 1)), float(own.get("BZERO", 0))
+    null = own.get("BLANK") if code in "BIJK" else None
     column = FitsColumn(name, code, pixels, 0, row_bytes, null, scale, zero)
 
     def read(first: int, last: int) -> Array:

@@ -47,6 +47,7 @@ class SpectrumFile:
     rejected: list[Rejected] = field(default_factory=list)
     """Rows of text tables that cannot be read."""
     _tables: dict[Place | None, BinaryTable] = field(default_factory=dict)
+    _cards: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -110,7 +111,7 @@ class SpectrumFile:
         assert self.stream is not None
         with self._reading():
             content = content_of(self.source, self.stream, self.source.is_plain)
-            return fits_image(self.name, one, self.hdus[0].header, *content)
+            return fits_image(self.name, one, self._keywords(number), *content)
 
     def header(self, hdu: Place | None) -> dict[str, Any]:
         """Keywords of an HDU, with those of the primary one; of None of that alone."""
@@ -120,7 +121,13 @@ class SpectrumFile:
         number = 0 if hdu is None else self.number_of(hdu)
         if number is None:
             return {}
-        return cards(self.hdus[0].header) | cards(self.hdus[number].header)
+        return self._keywords(number)
+
+    def _keywords(self, number: int) -> dict[str, Any]:
+        for one in (0, number):
+            if one not in self._cards:
+                self._cards[one] = cards(self.hdus[one].header)
+        return self._cards[0] | self._cards[number]
 
     def number_of(self, hdu: Place) -> int | None:
         """The number of an HDU; None if there is none of that number or name."""

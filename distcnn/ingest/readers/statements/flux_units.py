@@ -1,6 +1,7 @@
 """Units of flux and its errors: their scale, and whether an error is a variance."""
 
 import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ DIMENSIONLESS = {
 _DIALECTS: tuple[str | None, ...] = (None, "fits", "vounit", "ogip", "cds")
 
 
+@lru_cache(maxsize=256)
 def flux_unit(text: str) -> Any:
     """The unit that a text names in any of the usual dialects, with its scale; None if none."""
     text = text.strip()
