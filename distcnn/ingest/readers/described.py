@@ -97,6 +97,10 @@ class Described:
         return self._look(path).stated
 
     def _look(self, path: Path) -> _Look:
+        if self.layout.arm_files or self.layout.join_files:
+            # Arms are asked for one after the other, and all are answered by one look.
+            source = next(self._sources(path))
+            path = next(iter(self.arms.of(source).values())).path
         key = _key(path)
         if self._last is None or self._last[0] != key:
             self._last = key, of_first(self._sources(path), self._look_at)
