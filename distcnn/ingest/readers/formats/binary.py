@@ -23,7 +23,7 @@ from distcnn.errors import InputError
 from distcnn.ingest.readers.base import broken
 from distcnn.ingest.readers.formats.aligned import aligned_table
 from distcnn.ingest.readers.formats.containers import TableSource, sought, tell_read, tell_unread
-from distcnn.ingest.readers.formats.fits_table import fits_table
+from distcnn.ingest.readers.formats.fits_table import PackedInTiles, fits_table
 from distcnn.ingest.readers.formats.packing import cannot_unpack
 from distcnn.ingest.readers.formats.parquet_columns import from_arrow, inner, inner_columns
 from distcnn.ingest.readers.statements.statements import TableFacts, parquet_facts
@@ -150,6 +150,8 @@ def unreadable(name: str, kind: str, error: Exception, row: int | None = None) -
     """What a library says of bad bytes as an error that names file and cure."""
     if isinstance(error, InputError):
         return error
+    if isinstance(error, PackedInTiles):
+        return broken(name, str(error), cure="Unpack it with funpack.")
     if isinstance(error, MemoryError):
         cure = "Give the workers more memory, or cut the file into several."
         return broken(name, "the table does not fit into memory", cure=cure)

@@ -23,6 +23,10 @@ _BINARY = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])([LXBIJKAEDCM]?)")
 _ASCII = re.compile(r"\s*([AIFED])(\d+)")
 
 
+class PackedInTiles(ValueError):
+    """A sound table that is packed in a way that is not read."""
+
+
 @dataclass(frozen=True)
 class FitsColumn:
     """One column as its cards say: where it lies in a row and what its bytes mean."""
@@ -170,7 +174,7 @@ def fits_table(
     """
     header = cards(primary) | cards(hdu.header)
     if header.get("ZTABLE"):
-        raise ValueError("the table is packed in tiles (ZTABLE); unpack it with funpack")
+        raise PackedInTiles("the table is packed in tiles (ZTABLE)")
     row_bytes, length = int(header["NAXIS1"]), int(header["NAXIS2"])
     start = int(hdu.fileinfo()["datLoc"])
     needed = start + row_bytes * length
