@@ -16,30 +16,7 @@ from layout_files import (
     write_layout,
 )
 
-
-class TestDescribed(SpectraReaderChecks):
-    @pytest.fixture
-    def reader(self):
-        return reader_of(TABLE)
-
-    @pytest.fixture
-    def stars(self):
-        return [11, 12, 13, 14, 15, 16]
-
-    @pytest.fixture
-    def good(self, tmp_path, stars):
-        flux, sigma = spectra(len(stars))
-        columns = [
-            fits.Column("star", "K", array=stars),
-            fits.Column("lambda", f"{PIXELS}D", array=np.tile(LINEAR, (len(stars), 1))),
-            fits.Column("flux", f"{PIXELS}E", array=flux),
-            fits.Column("noise", f"{PIXELS}E", array=sigma),
-        ]
-        path = tmp_path / "stars.fits"
-        fits.BinTableHDU.from_columns(columns).writeto(path)
-        return path
-
-
+STARS = [11, 12, 13, 14, 15, 16]
 TABLE = {
     "shape": "row_per_star",
     "hdu": 1,
@@ -49,6 +26,101 @@ TABLE = {
     "wavelength": "lambda",
     "id": {"column": "star"},
 }
+PIXEL_TABLE = {**TABLE, "shape": "row_per_pixel"}
+IMAGES = {
+    "shape": "image_per_quantity",
+    "flux": "F",
+    "error": "N",
+    "error_kind": "sigma",
+    "wavelength": "W",
+    "id": {"column": "star", "hdu": "TARGETS"},
+}
+
+ROWS = {
+    "shape": "image_rows",
+    "flux": 0,
+    "error": 1,
+    "error_kind": "sigma",
+    "wavelength": 2,
+    "id": {"header": "STAR"},
+}
+
+
+class DescribedChecks(SpectraReaderChecks):
+    """The kit of readers for one shape of files."""
+
+    layout = TABLE
+
+    @pytest.fixture
+    def reader(self):
+        return reader_of(self.layout)
+
+    @pytest.fixture
+    def stars(self):
+        return STARS
+
+
+class TestDescribedTable(DescribedChecks):
+    @pytest.fixture
+    def good(self, tmp_path):
+        flux, sigma = spectra(len(STARS))
+        columns = [
+            fits.Column("star", "K", array=STARS),
+            fits.Column("lambda", f"{PIXELS}D", array=np.tile(LINEAR, (len(STARS), 1))),
+            fits.Column("flux", f"{PIXELS}E", array=flux),
+            fits.Column("noise", f"{PIXELS}E", array=sigma),
+        ]
+        path = tmp_path / "stars.fits"
+        fits.BinTableHDU.from_columns(columns).writeto(path)
+        return path
+
+
+class TestDescribedPixels(DescribedChecks):
+    layout = PIXEL_TABLE
+
+    @pytest.fixture
+    def good(self, tmp_path):
+        flux, sigma = spectra(len(STARS))
+        columns = [
+            fits.Column("star", "K", array=np.repeat(STARS, PIXELS)),
+            fits.Column("lambda", "D", array=np.tile(LINEAR, len(STARS))),
+            fits.Column("flux", "E", array=flux.ravel()),
+            fits.Column("noise", "E", array=sigma.ravel()),
+        ]
+        path = tmp_path / "pixels.fits"
+        fits.BinTableHDU.from_columns(columns).writeto(path)
+        return path
+
+
+class TestDescribedImages(DescribedChecks):
+    layout = IMAGES
+
+    @pytest.fixture
+    def good(self, tmp_path):
+        flux, sigma = spectra(len(STARS))
+        targets = fits.BinTableHDU.from_columns([fits.Column("star", "K", array=STARS)])
+        targets.name = "TARGETS"
+        images = [fits.ImageHDU(a, name=n) for n, a in (("F", flux), ("N", sigma), ("W", LINEAR))]
+        path = tmp_path / "images.fits"
+        fits.HDUList([fits.PrimaryHDU(), targets, *images]).writeto(path)
+        return path
+
+
+class TestDescribedRowsOfAnImage(DescribedChecks):
+    layout = ROWS
+
+    @pytest.fixture
+    def stars(self):
+        return STARS[:1]
+
+    @pytest.fixture
+    def good(self, tmp_path):
+        flux, sigma = spectra(1)
+        hdu = fits.PrimaryHDU(np.array([flux[0], sigma[0], LINEAR]))
+        hdu.header["STAR"] = STARS[0]
+        path = tmp_path / "star.fits"
+        hdu.writeto(path)
+        return path
 
 
 @pytest.mark.parametrize("identifier", IDS)
