@@ -115,8 +115,8 @@ class TestDescribedRowsOfAnImage(DescribedChecks):
 
     @pytest.fixture
     def good(self, tmp_path):
-        flux, sigma = spectra(1)
-        hdu = fits.PrimaryHDU(np.array([flux[0], sigma[0], LINEAR]))
+        flux, sigma = (np.tile(one, 20)[0] for one in spectra(1))
+        hdu = fits.PrimaryHDU(np.array([flux, sigma, 5000.0 + 0.5 * np.arange(flux.size)]))
         hdu.header["STAR"] = STARS[0]
         path = tmp_path / "star.fits"
         hdu.writeto(path)

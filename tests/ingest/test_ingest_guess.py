@@ -19,7 +19,7 @@ from distcnn.pipeline import guess_configuration
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from lib.survey_files import write_survey
 
-EASY = ("lamost_lrs_dr9", "lamost_mrs_dr8", "mwm", "fourmost_lr", "ges_hr15n", "weave", "rave_dr6",
+EASY = ("lamost_lrs_dr9", "lamost_mrs_dr8", "mwm", "fourmost_lr", "ges_hr15n", "weave",
         "hats", "apogee_apstar")  # fmt: skip
 REAL = ("lamost_lrs", "lamost_mrs", "sdss_boss", "apogee", "desi")
 

@@ -29,7 +29,8 @@ MIN_PIXELS = 20
 _ROLES = {
     "wavelength": r"(log_?)?(lam(bda)?|wave(length)?s?|wl|loglam|awav|wavelen)",
     "flux": r"(flux|f|flam|spec(trum)?|intensity|counts?|data|signal)",
-    "error": r"(.*(ivar|invvar)|.*(err(or)?|sigma|unc(ertainty)?|std|noise|var(iance)?)s?|e_?flux)",
+    "error": r"(.*(ivar|invvar)|(.*_)?(err(or)?|sigma|unc(ertainty)?|std|noise|var(iance)?)s?(_.*)?"
+    r"|e_?flux|.*flux_?err)",
     "mask": r"(.*mask|.*flags?|qual(ity)?|dq|pixel_flags|bitmask)",
 }
 _ID_COLUMNS = ("source_id", "targetid", "sdss_id", "object_id", "targid", "obsid", "star", "id",
@@ -102,6 +103,7 @@ def _of_table(table: BinaryTable, hdu: str | int | None, file: SpectrumFile) -> 
     inside = [
         column for column in table.columns if column.upper() not in map(str.upper, table.header)
     ]
+    inside = [one for one in inside if not any(o.startswith(f"{one}.") for o in inside)]
     first = table.read(0, 1, inside)
     long = [name for name in inside if _size(first[name][0]) >= MIN_PIXELS]
     guess = _Guess()
@@ -153,6 +155,13 @@ def _guess_hdu(guess: _Guess, hdu: str | int, file: SpectrumFile) -> None:
     text, found = arms
     guess.set("hdu", text, "guess: extensions of the same name but for the arm")
     guess.set("arms", found, "guess: their arms, the first preferred where they overlap")
+
+
+def _without_arm(name: str) -> str:
+    """A name without ``{arm}``, or the arm that is the only one there."""
+    arms = {"{ARM}", *(arm for several in _ARMS for arm in several)}
+    parts = [part for part in name.upper().split("_") if part not in arms]
+    return "_".join(parts).lower()
 
 
 def _arms_in(name: str, names: Sequence[str]) -> tuple[str, list[str]] | None:
@@ -222,7 +231,7 @@ def _of_named_images(images: Mapping[str | int, tuple[int, int]]) -> _Guess | No
     for name in names:
         arms = _arms_in(name, names)
         text = arms[0] if arms else name
-        bare = text.replace("{arm}", "").strip("_").lower()
+        bare = _without_arm(text)
         role = next((r for r, pattern in _ROLES.items() if re.fullmatch(pattern, bare)), None)
         if role is None or (role if role != "mask" else "masks") in guess.values:
             continue

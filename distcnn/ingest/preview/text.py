@@ -108,9 +108,9 @@ def _plot(wavelength: Array, flux: Array) -> Iterator[str]:
     low, high = float(np.nanmin(heights)), float(np.nanmax(heights))
     span = (high - low) or 1.0
     rows = [[" "] * PLOT_WIDTH for _ in range(PLOT_HEIGHT)]
-    for column in np.flatnonzero(np.isfinite(heights)):
-        row = round(float((high - heights[column]) / span * (PLOT_HEIGHT - 1)))
-        rows[row][column] = _MARK
+    for column in np.flatnonzero(np.isfinite(heights)).tolist():
+        height = round(float((high - heights[column]) / span * (PLOT_HEIGHT - 1)))
+        rows[height][column] = _MARK
     for number, row in enumerate(rows):
         label = f"{high:9.3g}" if number == 0 else f"{low:9.3g}" if number == len(rows) - 1 else ""
         yield f"  {label:>9} |{''.join(row).rstrip()}"

@@ -198,7 +198,7 @@ class _Section:
             columns[name] = self.values.numbers(place, start, stop)[kept]
         spectra, problems = self.spectra(start, stop, own=own)
         chosen = np.flatnonzero(kept)
-        bad = {n: problems[row] for n, row in enumerate(chosen) if row in problems}
+        bad = {n: problems[row] for n, row in enumerate(chosen.tolist()) if row in problems}
         reject(columns["source_id"], bad, numbers[kept], self.file.name, rejected)
         columns |= _stacked([spectra[row] for row in chosen], own)
         good = columns["source_id"] > 0

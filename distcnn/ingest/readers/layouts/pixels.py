@@ -132,7 +132,9 @@ class ArmMeaning:
 
     def _sigma(self, flux: Array, error: Array) -> Array:
         if self.error_kind in ("relative", "snr"):
-            return np.abs(flux * error if self.error_kind == "relative" else flux / error)
+            # A signal to noise has the sign of the flux; a negative error is none.
+            of_flux = self.error_kind == "relative"
+            return np.asarray(np.abs(flux) * error if of_flux else np.abs(flux / error))
         units = [self.facts.units.get(self.columns[n][0], "") for n in ("flux_error", "flux")]
         stated = self.stated.flux_unit
         known = units[0] and stated is not None and "error" not in self.override

@@ -41,12 +41,17 @@ class ArmArrays:
 class ArmReader(Protocol):
     """Reads an arm of one shape."""
 
-    facts: TableFacts
-    """What the file says of the arm besides its arrays."""
-    columns: Mapping[str, list[str]]
-    """Quantity -> names by which ``facts`` knows units."""
-    count: int
-    """Spectra in the file."""
+    @property
+    def facts(self) -> TableFacts:
+        """What the file says of the arm besides its arrays."""
+
+    @property
+    def columns(self) -> Mapping[str, list[str]]:
+        """Quantity -> names by which ``facts`` knows units."""
+
+    @property
+    def count(self) -> int:
+        """Spectra in the file."""
 
     def read(self, start: int, stop: int) -> ArmArrays:
         """The arrays of spectra [start, stop)."""
@@ -125,7 +130,8 @@ class TableCells:
         """Arrays padded with NaN to the longest; rows whose arrays differ in length have none."""
         values = self.table.read(start, stop, list(self.names.values()))
         size = max((_length(values[column]) for column in self.names.values()), default=0)
-        out, problems = {}, {}
+        out: dict[str, Array] = {}
+        problems: dict[int, RowProblem] = {}
         lengths = None
         for name, column in self.names.items():
             out[name], found, bad = arrays(values[column], size, column, padded=True)
@@ -159,7 +165,8 @@ class PixelRows:
         first, last = self.edges[start], self.edges[stop]
         values = self.table.read(first, last, list(self.names.values()))
         size = max(np.diff(self.edges[start : stop + 1]))
-        out, problems = {}, {}
+        out: dict[str, Array] = {}
+        problems: dict[int, RowProblem] = {}
         for name, column in self.names.items():
             flat, _, bad = arrays(values[column].reshape(-1, 1), 1, column)
             problems |= {self._spectrum(first + row) - start: why for row, why in bad.items()}

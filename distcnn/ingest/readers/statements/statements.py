@@ -94,6 +94,11 @@ def read_statements(
     )
 
 
+def _bare(column: str) -> str:
+    """The name of a column without that of what it lies in (``spectrum.ivar``)."""
+    return column.lower().rpartition(".")[2]
+
+
 def _words(key: str, value: Any) -> str:
     return f"{key} = {value!r}"
 
@@ -105,7 +110,7 @@ def _unit(
     spacing = None
     if columns:
         stated = [(f"unit of {c}", facts.units[c]) for c in columns[:1] if c in facts.units]
-        if _LOG_NAME.match(columns[0].lower()):
+        if _LOG_NAME.match(_bare(columns[0])):
             spacing = Statement("log", f"column {columns[0]}")
     else:
         found = facts.lookup(_UNIT_KEYS)
@@ -186,7 +191,7 @@ def _medium_by_column(facts: TableFacts, columns: Sequence[str]) -> Statement | 
         if "obs.atmos" in ucd.lower():
             return Statement("air", _words(f"UCD of {column}", ucd))
         for medium in ("vacuum", "air"):
-            if re.search(rf"(^|_){medium[:3]}(uum)?(_|$)", column.lower()):
+            if re.search(rf"(^|_){medium[:3]}(uum)?(_|$)", _bare(column)):
                 return Statement(medium, f"column {column}")
     return None
 
@@ -244,7 +249,7 @@ def _error(
         if kind is not None:
             return Statement(kind, _words(f"unit of {column}", unit))
         for kind, pattern in _ERROR_NAMES:
-            if pattern.search(column.lower()):
+            if pattern.search(_bare(column)):
                 return Statement(kind, f"column {column}")
     return None
 
