@@ -159,8 +159,8 @@ class SpectrumLayoutConfig(Frozen):
     values: dict[Literal["ra", "dec", "snr", "velocity", "velocity_error"], ValuePlaceConfig] = (
         Field(default_factory=dict)
     )
-    """Further numbers: ra, dec [deg], snr, and velocity and velocity_error [km/s], those of the
-    star as the wavelengths have it (positive: lines are shifted to the red)."""
+    """Further numbers: ra, dec [deg], snr, and for ``prepare.rest_frame`` velocity, velocity_error
+    and barycentric_correction in its unit."""
     keep: tuple[KeepConfig, ...] = ()
     """What a row must say to be taken; sky and broken fibres are left out by it."""
 
