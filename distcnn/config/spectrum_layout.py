@@ -156,9 +156,10 @@ class SpectrumLayoutConfig(Frozen):
     id: Annotated[tuple[ValuePlaceConfig, ...], BeforeValidator(_one_or_several)]
     """Where the star's identifier stands, a text or a number; of several places the first that a
     file has. Texts are hashed to a number and kept as the star's name."""
-    values: dict[Literal["ra", "dec", "snr", "velocity", "velocity_error"], ValuePlaceConfig] = (
-        Field(default_factory=dict)
-    )
+    values: dict[
+        Literal["ra", "dec", "snr", "velocity", "velocity_error", "barycentric_correction"],
+        ValuePlaceConfig,
+    ] = Field(default_factory=dict)
     """Further numbers: ra, dec [deg], snr, and for ``prepare.rest_frame`` velocity, velocity_error
     and barycentric_correction in its unit."""
     keep: tuple[KeepConfig, ...] = ()
