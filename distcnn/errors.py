@@ -150,6 +150,10 @@ class SchedulerLost(ClusterError):
     """The scheduler of a cluster is gone or does not answer; what is stored is kept."""
 
 
+class WorkerUnfit(ClusterError):
+    """A worker that joined a run later has not the versions or the code of the others."""
+
+
 class VerificationFailed(DistcnnError):
     """A finished store is not what its ledger says."""
 

@@ -17,12 +17,14 @@ from distributed.client import ClosedClientError
 
 from distcnn.clusters.dask_workers.arrival import count_workers, nothing_known
 from distcnn.clusters.dask_workers.gang import RERUN, alive_workers, run_together
+from distcnn.clusters.dask_workers.preflight.examine import identity
 from distcnn.clusters.dask_workers.preflight.run import preflight
+from distcnn.clusters.dask_workers.preflight.verdict import PACKAGES
 from distcnn.clusters.dask_workers.private import submit
 from distcnn.clusters.dask_workers.task import attempt_batch, dumps, unpacked
 from distcnn.clusters.places import Findings, Places
 from distcnn.config import ClusterConfig
-from distcnn.errors import ClusterError, SchedulerLost
+from distcnn.errors import ClusterError, SchedulerLost, WorkerUnfit
 from distcnn.events import Listener
 from distcnn.executor import Result, Task, TaskResult, task_text
 from distcnn.formatting import format_bytes
@@ -72,6 +74,7 @@ class DaskExecutor:
         self.coming = coming
         self.required_settings = required_settings
         self.findings = Findings()
+        self.wanted: Mapping[str, Any] | None = None  # of workers; known once preflight has run
 
     def __call__(
         self, function: Callable[[Task], Result], tasks: Iterable[Task]
@@ -83,6 +86,7 @@ class DaskExecutor:
         Raises
         ------
         ClusterError : no worker lives for ``patience`` seconds, or the scheduler is gone.
+        WorkerUnfit : one has joined that preflight would have refused.
         """
         window = _Window(self, function)
         self._windows.add(window)
@@ -107,6 +111,7 @@ class DaskExecutor:
         self.findings = preflight(
             self.client, self.config, places, listener, self.required_settings
         )
+        self.wanted = identity(PACKAGES)
         return self.findings
 
     def alive_workers(self) -> int:
@@ -121,7 +126,7 @@ class DaskExecutor:
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> list[TaskResult[Task, Result]]:
         """All tasks at the same time on workers of their own; see ``executor.Gang``."""
-        results = run_together(self.client, function, tasks, self.config.threads)
+        results = run_together(self.client, function, tasks, self.config.threads, self.wanted)
         if any(isinstance(result.error, ClusterError) for result in results):
             known = self.why()
             return [_explained(result, known) for result in results]
@@ -156,7 +161,7 @@ class _Window(Generic[Task, Result]):
 
     def __init__(self, executor: DaskExecutor, function: Callable[[Task], Result]) -> None:
         self.client, self.config, self.why = executor.client, executor.config, executor.why
-        self.coming = executor.coming
+        self.coming, self.wanted = executor.coming, executor.wanted
         self.size = executor.workers * executor.config.in_flight
         self.function = dumps(function)
         self.tries: dict[str, _Try[Task]] = {}
@@ -185,9 +190,9 @@ class _Window(Generic[Task, Result]):
 
     def begin(self, tasks: tuple[Task, ...], attempt: int) -> None:
         key = next(self.keys)
-        packed, threads = [dumps(task) for task in tasks], self.config.threads
+        what = (self.function, [dumps(task) for task in tasks], self.config.threads, self.wanted)
         try:
-            future = submit(self.client, key, attempt_batch, self.function, packed, threads)
+            future = submit(self.client, key, attempt_batch, *what)
         except ClosedClientError as lost:
             raise _gone(lost) from lost
         self.tries[key] = _Try(tasks, attempt, key, future)
@@ -229,6 +234,9 @@ class _Window(Generic[Task, Result]):
             raise
         except CancelledError as lost:
             raise _gone(lost) from lost
+        except TypeError as unknown:
+            # An older ``attempt_batch``; what a task raises comes as its result.
+            raise WorkerUnfit(f"a worker has not our code ({unknown})", cure=RERUN) from unknown
         except Exception as broken:  # a result carries any failure of its task
             return [TaskResult(task, None, broken, ended.attempt) for task in ended.tasks]
         self.seconds = seconds / len(packed)
@@ -242,6 +250,8 @@ class _Window(Generic[Task, Result]):
             value, error = unpacked(data)
         except Exception as broken:  # it came, but cannot be made here
             return TaskResult(task, None, broken, attempt)
+        if isinstance(error, WorkerUnfit):
+            raise error
         return TaskResult(task, value, error, attempt)
 
     def _patiently(self, ask: Callable[[], Answer], nothing_yet: type[Exception]) -> Answer:

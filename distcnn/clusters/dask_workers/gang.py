@@ -5,7 +5,7 @@ two such calls apart, so that neither waits for workers that the other holds. Th
 lease which its client renews: it falls free when the client dies.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from distributed.client import ClosedClientError
 
 from distcnn.clusters.dask_workers.private import make_lease, stop_renewing, submit
 from distcnn.clusters.dask_workers.task import attempt, dumps, unpacked
-from distcnn.errors import ClusterError, SchedulerLost
+from distcnn.errors import ClusterError, SchedulerLost, WorkerUnfit
 from distcnn.executor import Cancelled, Result, Task, TaskResult
 
 LEASE_NAME = "distcnn-together"
@@ -63,9 +63,16 @@ def _order(worker: Any, address: str) -> tuple[str, int, str, str]:
 
 
 def run_together(
-    client: Any, function: Callable[[Task], Result], tasks: Sequence[Task], threads: int
+    client: Any,
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    threads: int,
+    wanted: Mapping[str, Any] | None = None,
 ) -> list[TaskResult[Task, Result]]:
-    """See ``distcnn.executor.Gang.together``; each task may use so many threads."""
+    """See ``distcnn.executor.Gang.together``; each task may use so many threads.
+
+    ``wanted``: what the workers have to be like, see ``latecomers``.
+    """
     with _lock(client):
         workers = alive_workers(client)
         if len(workers) < len(tasks):
@@ -74,7 +81,7 @@ def run_together(
                 expected="a worker for each",
                 cure=RERUN,
             )
-        seats = _begin(client, dumps(function), tasks, workers, threads)
+        seats = _begin(client, (dumps(function), threads, wanted), tasks, workers)
         try:
             return _wait(client, seats)
         finally:
@@ -100,15 +107,15 @@ def _lock(client: Any) -> Iterator[None]:
 
 def _begin(
     client: Any,
-    function: bytes,
+    attempted: tuple[bytes, int, Mapping[str, Any] | None],
     tasks: Sequence[Task],
     workers: Sequence[str],
-    threads: int,
 ) -> list[Seat[Task]]:
     run, seats = uuid4().hex, []
+    function, *how = attempted
     for number, (task, address) in enumerate(zip(tasks, workers, strict=False)):
         key = f"together-{run}-{number}"
-        future = submit(client, key, attempt, function, dumps(task), threads, worker=address)
+        future = submit(client, key, attempt, function, dumps(task), *how, worker=address)
         seats.append(Seat(task, address, future))
     return seats
 
@@ -157,6 +164,8 @@ def _result_of(seat: Seat[Task]) -> TaskResult[Task, Any]:
         raise SchedulerLost(f"the scheduler is gone ({lost})", cure=RERUN) from lost
     except Exception as broken:  # a result carries any failure of its task
         return TaskResult(seat.task, None, broken)
+    if isinstance(error, WorkerUnfit):
+        raise error
     return TaskResult(seat.task, value, error)
 
 

@@ -2,7 +2,7 @@
 
 import pickle
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -11,6 +11,7 @@ from distributed.comm.addressing import get_address_host
 from distributed.protocol import pickle as dask_pickle
 
 from distcnn.clusters import preload
+from distcnn.clusters.dask_workers.preflight.latecomers import check_worker
 from distcnn.clusters.dask_workers.walltime import note_duration
 from distcnn.errors import DistcnnError
 from distcnn.executor import WorkerContext, observe_result, worker_context
@@ -21,7 +22,7 @@ loads: Callable[[bytes], Any] = dask_pickle.loads
 
 
 def attempt_batch(
-    function: bytes, tasks: Sequence[bytes], threads: int
+    function: bytes, tasks: Sequence[bytes], threads: int, wanted: Mapping[str, Any] | None = None
 ) -> tuple[list[bytes], float]:
     """Run tasks one after the other: what ``attempt`` gives of each, and the seconds of all.
 
@@ -29,12 +30,22 @@ def attempt_batch(
     """
     begun, done = monotonic(), []
     for number, task in enumerate(tasks, 1):
-        done.append(attempt(function, task, threads, may_secede=number == len(tasks)))
+        last = number == len(tasks)
+        done.append(attempt(function, task, threads, wanted, may_secede=last))
     return done, monotonic() - begun
 
 
-def attempt(function: bytes, task: bytes, threads: int, *, may_secede: bool = True) -> bytes:
+def attempt(
+    function: bytes,
+    task: bytes,
+    threads: int,
+    wanted: Mapping[str, Any] | None = None,
+    *,
+    may_secede: bool = True,
+) -> bytes:
     """Run on a worker: ``(value, None)`` or ``(None, error)``.
+
+    ``wanted``: what the worker has to be like (see ``latecomers``); None = preflight has not run.
 
     Pickled here at both ends, so that what cannot be pickled is a result too, and Dask,
     which would hash arguments and refuse some, sees bytes.
@@ -42,7 +53,10 @@ def attempt(function: bytes, task: bytes, threads: int, *, may_secede: bool = Tr
     preload.settle()
     begun = monotonic()
     try:
-        with worker_context(_context(threads, may_secede)):
+        context = _context(threads, may_secede)
+        if wanted is not None:
+            check_worker(wanted, context.host)
+        with worker_context(context):
             value = loads(function)(loads(task))
             observe_result(value)
             return pickle.dumps((value, None))

@@ -1,1 +1,4 @@
-"""Preflight: ``run`` is the whole; ``examine`` what is asked, ``verdict`` what is wrong."""
+"""Preflight: ``run`` is the whole; ``examine`` what is asked, ``verdict`` what is wrong.
+
+``latecomers`` asks whoever joins after it.
+"""

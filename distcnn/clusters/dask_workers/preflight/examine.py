@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 import uuid
+from collections.abc import Iterable
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
@@ -33,9 +34,7 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
     """
     facts: dict[str, Any] = {
         "host": socket.gethostname(),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in request["packages"]},
-        "code": _code(),
+        **identity(request["packages"]),
         "settings": {key: _setting(key) for key in request.get("settings", ())},
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "gpus": _gpus(),
@@ -59,6 +58,15 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
         else:
             facts["token"] = _leave_token(request["folder"], facts, request["what"])
     return facts
+
+
+def identity(packages: Iterable[str]) -> dict[str, Any]:
+    """What decides the numbers that this process computes, and whether it understands others."""
+    return {
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in packages},
+        "code": _code(),
+    }
 
 
 def probe_digest(data: bytes) -> str:

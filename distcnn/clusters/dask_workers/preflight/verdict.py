@@ -37,19 +37,19 @@ def _judge_versions(report: Report, scheduler: Mapping[str, Any]) -> None:
     here, total = report.here, len(report.workers)
     found = Counter[tuple[str, ...]]()
     for facts in report.workers.values():
-        found[tuple(_unlike(facts, here, PACKAGES))] += 1
+        found[tuple(differences(facts, here, PACKAGES))] += 1
     for unlike, count in found.items():
         if unlike:
-            report.problems.append(_versions_problem(f"{count} of {total} workers", unlike, here))
-    unlike = tuple(_unlike(scheduler, here, SPOKEN))
+            report.problems.append(versions_problem(f"{count} of {total} workers", unlike, here))
+    unlike = tuple(differences(scheduler, here, SPOKEN))
     if unlike:
-        report.problems.append(_versions_problem("the scheduler", unlike, here))
+        report.problems.append(versions_problem("the scheduler", unlike, here))
 
 
-def _unlike(
+def differences(
     facts: Mapping[str, Any], here: Mapping[str, Any], names: Sequence[str]
 ) -> Iterator[str]:
-    """``zarr 3.0.1`` and the like, of what differs from here."""
+    """``zarr 3.0.1`` and the like, of what differs from here (see ``examine.identity``)."""
     if minor_version(facts["python"]) != minor_version(here["python"]):
         yield f"python {facts['python']}"
     for name in names:
@@ -62,16 +62,17 @@ def _unlike(
             yield f"distcnn {version} with other code"
 
 
-def _versions_problem(
+def versions_problem(
     who: str, unlike: Sequence[str], here: Mapping[str, Any]
 ) -> tuple[str, str, str]:
+    """Problem, what was expected, and cure, for ``who`` that is ``unlike`` in these."""
     names = [text.removeprefix("no ").split()[0] for text in unlike]
     ours = {**here["versions"], "python": here["python"]}
     wanted = [f"'{name}=={public_version(ours[name])}'" for name in names if name != "python"]
     cure = f"Install there what is here: pip install {' '.join(wanted)}." if wanted else ""
     if "python" in names:
         cure = f"Run Python {minor_version(here['python'])} there. {cure}".strip()
-    have = "has" if who.startswith(("1 ", "the ")) else "have"
+    have = "has" if who.startswith(("1 ", "the ", "a ")) else "have"
     expected = ", ".join(f"{name} {ours[name]}" for name in names)
     return f"{who} {have} {', '.join(unlike)}", expected, cure
 
