@@ -12,13 +12,18 @@ from typing import Any
 
 from distcnn import survey
 from distcnn.config import TrainConfig
-from distcnn.errors import LockHeld, TrainingError
+from distcnn.errors import LockHeld, PlanRefused, TrainingError
 from distcnn.files import empty_folder, locked_folder
+from distcnn.formatting import format_bytes
 from distcnn.location import Address, Location, work_folder
+from distcnn.model import InputSpec, build_network
 from distcnn.survey import Ledger
 from distcnn.training.loop.checkpoint import CHECKPOINT
 
 LEDGER = "ledger.jsonl"
+COPIES_OF_WEIGHTS = 8
+"""On disk per member while the package is written: weights, best weights and two moments of the
+optimiser in a checkpoint, a checkpoint being replaced, weights and TorchScript in the package."""
 
 
 def partial_folder(package: Address) -> Path:
@@ -41,6 +46,25 @@ def begin_ledger(partial: Path, fingerprint: dict[str, Any]) -> Ledger:
         cure="Ask for the same again, use another output path, or begin again: --restart removes "
         f"{partial}.",
     )
+
+
+def check_room(folder: Path, spec: InputSpec, config: TrainConfig, members: int) -> None:
+    """Refuse what has no room on the disk of ``folder`` for checkpoints and weights of members.
+
+    Raises
+    ------
+    PlanRefused : says what is needed and what is free.
+    """
+    network = build_network(spec, config.network, seed=0)
+    tensors = network.state_dict().values()
+    needed = members * COPIES_OF_WEIGHTS * sum(one.numel() * one.element_size() for one in tensors)
+    free = Location.parse(folder).free_bytes()
+    if needed > free:
+        raise PlanRefused(
+            f"training in {folder} may need {format_bytes(needed)}, {format_bytes(free)} are free "
+            "on that disk",
+            cure="Free what is short, choose another output path, or train fewer members.",
+        )
 
 
 def discard_unfinished(package: Address) -> None:

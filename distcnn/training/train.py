@@ -15,16 +15,14 @@ import numpy as np
 
 from distcnn import __version__
 from distcnn.config import QualityConfig, TrainConfig
-from distcnn.errors import PlanRefused, TrainingError, UsageError
+from distcnn.errors import TrainingError, UsageError
 from distcnn.events import Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, Gang, TaskResult
-from distcnn.formatting import format_bytes
 from distcnn.gpus import usable_gpus
 from distcnn.location import Address, Location
 from distcnn.model import (
     InputSpec,
     Package,
-    build_network,
 )
 from distcnn.survey import Ledger, Store
 from distcnn.survey.split import groups_digest
@@ -39,15 +37,12 @@ from distcnn.training.partial import (
     LEDGER,
     begin_ledger,
     check_fingerprint,
+    check_room,
     locked,
     member_settings,
     partial_folder,
 )
 from distcnn.training.plan import TrainPlan, Workload, make_plan
-
-COPIES_OF_WEIGHTS = 8
-"""On disk per member while the package is written: weights, best weights and two moments of the
-optimiser in a checkpoint, a checkpoint being replaced, weights and TorchScript in the package."""
 
 
 @dataclass(frozen=True)
@@ -143,24 +138,6 @@ def plan_training(
     return run.plan(workers=workers, gang=gang, gpus=gpus)
 
 
-def _check_room(package: Location, spec: InputSpec, config: TrainConfig) -> None:
-    """Refuse a training whose package and checkpoints have no room on the disk."""
-    if package.exists():
-        return
-    network = build_network(spec, config.network, seed=0)
-    weights = sum(
-        tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()
-    )
-    needed = config.members * COPIES_OF_WEIGHTS * weights
-    free = Location.parse(partial_folder(package)).free_bytes()
-    if needed > free:
-        raise PlanRefused(
-            f"training {package} may need {format_bytes(needed)}, {format_bytes(free)} are free "
-            "on that disk",
-            cure="Free what is short, choose another output path, or fewer train.members.",
-        )
-
-
 def _require_begun(package: Location) -> None:
     partial = partial_folder(package)
     if not package.exists() and not (partial / LEDGER).exists():
@@ -185,7 +162,8 @@ class TrainRun:
     def of(cls, survey: Address, package: Address, config: TrainConfig) -> "TrainRun":
         store, package = Store.open(survey, "survey"), Location.parse(package)
         spec = InputSpec.of_survey(store, config.network, config.labels)
-        _check_room(package, spec, config)
+        if not package.exists():
+            check_room(partial_folder(package), spec, config, config.members)
         split_summary = summarise_split(store, spec, config.split)
         return cls(store.location, package, config, store, spec, split_summary)
 

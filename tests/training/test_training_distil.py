@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ from distcnn.config import (
     StudentConfig,
     TrainConfig,
 )
-from distcnn.errors import FingerprintMismatch, GridMismatch, TrainingError
+from distcnn.errors import FingerprintMismatch, GridMismatch, PlanRefused, TrainingError
 from distcnn.events import Advanced, StageStarted
 from distcnn.executor import SerialExecutor
 from distcnn.inference.engines import select_engine
@@ -268,6 +269,14 @@ def test_what_cannot_be_distilled_is_told_why(tmp_path, place, survey, simple):
     with locked(place / "x.partial"), pytest.raises(TrainingError, match="another training works"):
         distil(place, survey, "x")
     assert not list(place.glob("x*"))
+
+
+def test_a_disk_without_room_is_found_before_the_student_learns(place, survey, monkeypatch):
+    usage = shutil.disk_usage(place)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(PlanRefused, match="1 kB are free"):
+        distil(place, survey, "roomless")
+    assert not list(place.glob("roomless*"))
 
 
 def test_one_member_has_no_scatter_to_teach(tmp_path, survey, config):

@@ -1,4 +1,5 @@
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from distcnn.errors import (
     ConfigError,
     FingerprintMismatch,
     MissingExtra,
+    PlanRefused,
     TrainingError,
     UsageError,
 )
@@ -314,6 +316,16 @@ def test_present_settings_beyond_a_range_are_not_tried(tmp_path, survey, config,
     one = settings.model_copy(update={"trials": 1})
     study = run(survey, tmp_path / "study", config, one)
     assert study.trials[0].params["batch"] in (64, 128)
+
+
+def test_a_disk_without_room_is_found_before_the_first_trial(
+    tmp_path, survey, config, settings, monkeypatch
+):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(PlanRefused, match="1 kB are free"):
+        run(survey, tmp_path / "study", config, settings)
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_study_needs_a_survey(tmp_path):

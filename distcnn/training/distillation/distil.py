@@ -37,7 +37,13 @@ from distcnn.training.evaluate import evaluate_package
 from distcnn.training.finalise import calibrate_and_write, curve_of, result_in
 from distcnn.training.loop.member import MemberTask, read_member
 from distcnn.training.loop.progress import PROGRESS, Follower, epochs_done, following
-from distcnn.training.partial import begin_ledger, check_fingerprint, locked, partial_folder
+from distcnn.training.partial import (
+    begin_ledger,
+    check_fingerprint,
+    check_room,
+    locked,
+    partial_folder,
+)
 
 STAGE = "distil"
 MIN_DISTILLATION_STARS = 100
@@ -133,6 +139,8 @@ class DistilRun:
             )
         data = data_digest(store, teacher, rows)
         place = Location.parse(small)
+        if not place.exists():
+            check_room(partial_folder(place), teacher.spec, train, members=1)
         return cls(teacher, place, store, config, quality, train, split_summary, len(rows), data)
 
     @property

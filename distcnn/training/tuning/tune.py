@@ -29,7 +29,7 @@ from distcnn.model import InputSpec
 from distcnn.survey import Ledger, Store
 from distcnn.training.data.labelled import summarise_split
 from distcnn.training.loop.member import MemberTask, run_member
-from distcnn.training.partial import member_settings
+from distcnn.training.partial import check_room, member_settings
 from distcnn.training.tuning.optuna_study import JOURNAL, AskTellStudy, need_optuna, read_study
 from distcnn.training.tuning.study import Study, overridden, tuned_hyperparameters, write_table
 
@@ -135,6 +135,7 @@ def _begin(
     tuned_hyperparameters(config, settings)
     store = Store.open(survey, "survey")
     spec = InputSpec.of_survey(store, config.network, config.labels)
+    check_room(study, spec, config, settings.members)
     split_summary = summarise_split(store, spec, config.split)
     made_from = {"distcnn_version": __version__, "data": split_summary.data, "spec": spec.to_json()}
     asked = {"tune": settings.model_dump(mode="json", exclude={"trials"})}
