@@ -105,16 +105,8 @@ def expect_workers(config: "BackendConfig") -> "ExpectedWorkers":
     ClusterError : the backend is unknown, or cannot be asked.
     MissingExtra : what the backend needs is not installed.
     """
-    # Here, because the command line imports this package for the names of the backends alone.
-    from distcnn.executor import ExpectedWorkers
-
     backend, config = _chosen(config)
-    return ExpectedWorkers(
-        backend.expected_workers(config),
-        backend.worker_memory(config),
-        config.threads,
-        _worker_gpus(backend, config),
-    )
+    return backend.expect(config)
 
 
 def _chosen(config: "BackendConfig") -> "tuple[Backend, BackendConfig]":
@@ -124,9 +116,3 @@ def _chosen(config: "BackendConfig") -> "tuple[Backend, BackendConfig]":
     if not isinstance(config, model):
         config = model.model_validate(config.model_dump(exclude_unset=True))
     return row.load(), config
-
-
-def _worker_gpus(backend: "Backend", config: "BackendConfig") -> int | None:
-    """What the backend says, or the key ``gpus`` of its configuration; None = neither tells."""
-    ask: Callable[[BackendConfig], int] | None = getattr(backend, "worker_gpus", None)
-    return getattr(config, "gpus", None) if ask is None else ask(config)

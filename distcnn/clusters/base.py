@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from distcnn.clusters.places import Findings, Places
 from distcnn.events import Listener
-from distcnn.executor import Executor
+from distcnn.executor import Executor, ExpectedWorkers
 
 
 class ClusterExecutor(Executor, Protocol):
@@ -36,9 +36,7 @@ class Backend(Protocol):
     model that the row of the backend names.
 
     A plan asks what to expect before anything is started, so nothing here may look at the
-    machine where the command was typed unless the workers will run there too. How many GPUs a
-    worker has is asked of the function ``worker_gpus(config)``, if the module has one, or else
-    is the key ``gpus`` of the configuration, if that has one.
+    machine where the command was typed unless the workers will run there too.
     """
 
     def open_executor(
@@ -56,17 +54,8 @@ class Backend(Protocol):
         """
         ...
 
-    def expected_workers(self, config: Any) -> int:
-        """How many workers ``open_executor`` would give; starts none.
-
-        Raises
-        ------
-        ClusterError, MissingExtra : as ``open_executor``.
-        """
-        ...
-
-    def worker_memory(self, config: Any) -> int:
-        """Memory that a worker gets [bytes]; what needs more is killed, or fails.
+    def expect(self, config: Any) -> ExpectedWorkers:
+        """The workers that ``open_executor`` would give, with what each gets; starts none.
 
         Raises
         ------

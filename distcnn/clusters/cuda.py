@@ -15,6 +15,7 @@ from distcnn.clusters.dask_workers.settings import keeping_environment
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError, MissingExtra
 from distcnn.events import Listener, silent
+from distcnn.executor import ExpectedWorkers
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
         or the workers do not start.
     """
     cuda = _import()
-    workers = expected_workers(config)
+    workers = expect(config).count
 
     def start(config: ClusterConfig, workers: int, folder: Path) -> Any:
         return _start(cuda, config, workers, folder)
@@ -37,8 +38,9 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
         yield executor
 
 
-def expected_workers(config: ClusterConfig) -> int:
-    """One per GPU of this machine, or as many as are asked for.
+def expect(config: ClusterConfig) -> ExpectedWorkers:
+    """One worker per GPU of this machine, or as many as are asked for, with the host memory of
+    those on cores; memory of the GPU is not counted.
 
     Raises
     ------
@@ -52,17 +54,7 @@ def expected_workers(config: ClusterConfig) -> int:
             expected="at most one worker per GPU",
             cure="Leave cluster.workers empty for all GPUs.",
         )
-    return workers
-
-
-def worker_gpus(config: ClusterConfig) -> int:
-    """One of its own."""
-    return 1
-
-
-def worker_memory(config: ClusterConfig) -> int:
-    """Host memory of a worker, as of those on cores [bytes]; the GPU's is not counted."""
-    return local.worker_memory(config)
+    return ExpectedWorkers(workers, local.worker_memory(config), config.threads, gpus=1)
 
 
 def _import() -> Any:

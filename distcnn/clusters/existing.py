@@ -26,6 +26,7 @@ from distcnn.clusters.dask_workers.security import check_answer, client_security
 from distcnn.config import ExistingConfig
 from distcnn.errors import ClusterError
 from distcnn.events import Listener, silent
+from distcnn.executor import ExpectedWorkers
 from distcnn.gpus import usable_gpus
 
 REQUIRED = {
@@ -55,43 +56,23 @@ def open_executor(config: ExistingConfig, listener: Listener = silent) -> Iterat
         )
 
 
-def expected_workers(config: ExistingConfig) -> int:
+def expect(config: ExistingConfig) -> ExpectedWorkers:
     """The workers that are there now; waits for the first of them.
 
-    Raises
-    ------
-    ClusterError : as ``open_executor``.
-    """
-    with _connected(config) as client:
-        return _count(client, config)
-
-
-def worker_memory(config: ExistingConfig) -> int:
-    """The least memory at which one of the workers is killed [bytes].
-
-    Workers that were started without a limit are taken to have ``resources.memory``.
+    Each gets the least memory at which one of them is killed; those that were started without
+    a limit are taken to have ``resources.memory``. GPUs: as many as the worker with the fewest.
 
     Raises
     ------
     ClusterError : as ``open_executor``.
     """
     with _connected(config) as client:
-        _count(client, config)
+        count = _count(client, config)
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        return min(int(worker["memory_limit"] or config.memory_limit) for worker in workers)
-
-
-def worker_gpus(config: ExistingConfig) -> int | None:
-    """As many as the worker with the fewest; None = one of them cannot tell.
-
-    Raises
-    ------
-    ClusterError : as ``open_executor``.
-    """
-    with _connected(config) as client:
-        _count(client, config)
-        found = client.run(usable_gpus, on_error="return").values()
-        return min(found) if all(isinstance(gpus, int) for gpus in found) else None
+        memory = min(int(worker["memory_limit"] or config.memory_limit) for worker in workers)
+        gpus = client.run(usable_gpus, on_error="return").values()
+    known = all(isinstance(found, int) for found in gpus)
+    return ExpectedWorkers(count, memory, config.threads, min(gpus) if known else None)
 
 
 @contextmanager

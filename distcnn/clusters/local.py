@@ -21,6 +21,7 @@ from distcnn.clusters.this_machine import free_memory
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 from distcnn.events import Listener, silent
+from distcnn.executor import ExpectedWorkers
 from distcnn.gpus import usable_gpus
 
 STOP_TIMEOUT_S = 30.0
@@ -34,18 +35,16 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
     ------
     ClusterError : no further worker comes for a minute, or the dashboard cannot listen.
     """
-    with open_workers(config, expected_workers(config), _start, listener) as executor:
+    with open_workers(config, expect(config).count, _start, listener) as executor:
         yield executor
 
 
-def expected_workers(config: ClusterConfig) -> int:
-    """As many as are asked for, or so many that each has its threads' cores."""
-    return config.workers or max(1, int(CPU_COUNT) // config.threads)
-
-
-def worker_gpus(config: ClusterConfig) -> int:
-    """Those of this machine: any process here may use them."""
-    return usable_gpus()
+def expect(config: ClusterConfig) -> ExpectedWorkers:
+    """As many as are asked for, or so many that each has its threads' cores, and GPUs for all:
+    any process of this machine may use them.
+    """
+    count = config.workers or max(1, int(CPU_COUNT) // config.threads)
+    return ExpectedWorkers(count, worker_memory(config), config.threads, usable_gpus())
 
 
 def worker_memory(config: ClusterConfig) -> int:

@@ -7,7 +7,7 @@ from distcnn.clusters.places import Findings, Places
 from distcnn.clusters.this_machine import free_memory
 from distcnn.config import BackendConfig
 from distcnn.events import Listener, silent
-from distcnn.executor import SerialExecutor
+from distcnn.executor import ExpectedWorkers, SerialExecutor
 from distcnn.gpus import usable_gpus
 
 
@@ -28,16 +28,8 @@ def open_executor(config: BackendConfig, listener: Listener = silent) -> Iterato
     yield SerialCluster(config.threads)
 
 
-def expected_workers(config: BackendConfig) -> int:
-    """The process of the command alone."""
-    return SerialCluster.workers
-
-
-def worker_gpus(config: BackendConfig) -> int:
-    """Those of this machine: any process here may use them."""
-    return usable_gpus()
-
-
-def worker_memory(config: BackendConfig) -> int:
-    """What is free on this machine now [bytes]: no one watches over this process."""
-    return free_memory()
+def expect(config: BackendConfig) -> ExpectedWorkers:
+    """The process of the command alone, with what is free on this machine now: no one watches
+    over its memory, and any process here may use the GPUs.
+    """
+    return ExpectedWorkers(SerialCluster.workers, free_memory(), config.threads, usable_gpus())

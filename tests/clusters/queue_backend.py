@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 from distcnn.clusters.serial import SerialCluster
 from distcnn.config import ClusterConfig
+from distcnn.executor import ExpectedWorkers
 
 
 class QueueConfig(ClusterConfig):
@@ -18,9 +19,5 @@ def open_executor(config, listener):
     yield SerialCluster(config.threads)
 
 
-def expected_workers(config):
-    return 1
-
-
-def worker_memory(config):
-    return 2_000_000_000
+def expect(config):
+    return ExpectedWorkers(1, 2_000_000_000)

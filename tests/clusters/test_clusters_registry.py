@@ -23,7 +23,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 class TestEveryRow:
     def test_its_module_has_the_functions_of_a_backend(self, row):
         backend = row.load()
-        for name in ("open_executor", "expected_workers", "worker_memory"):
+        for name in ("open_executor", "expect"):
             assert callable(getattr(backend, name))
             assert getattr(backend, name).__doc__
 

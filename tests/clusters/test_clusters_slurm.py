@@ -145,7 +145,7 @@ import signal
 from distcnn.clusters import slurm
 before = signal.getsignal(signal.SIGINT)
 try:
-    slurm.expected_workers(slurm.SlurmConfig())
+    slurm.expect(slurm.SlurmConfig())
 except slurm.ClusterError:  # no Slurm on this machine
     pass
 import dask_jobqueue

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from distcnn.clusters.k8s.settings import KubernetesConfig
 from distcnn.events import Listener, silent
+from distcnn.executor import ExpectedWorkers
 
 if TYPE_CHECKING:
     from distcnn.clusters.dask_workers.executor import DaskExecutor
 
-__all__ = ["KubernetesConfig", "expected_workers", "open_executor", "render", "worker_memory"]
+__all__ = ["KubernetesConfig", "expect", "open_executor", "render"]
 
 DEFAULT_WORKERS = 2
 
@@ -34,18 +35,17 @@ def open_executor(
     """
     from distcnn.clusters.k8s import run
 
-    with run.open_workers(config, expected_workers(config), listener) as executor:
+    with run.open_workers(config, expect(config).count, listener) as executor:
         yield executor
 
 
-def expected_workers(config: KubernetesConfig) -> int:
-    """As many as are asked for; nobody can know what a cluster has room for."""
-    return config.workers or DEFAULT_WORKERS
+def expect(config: KubernetesConfig) -> ExpectedWorkers:
+    """As many as are asked for; nobody can know what a cluster has room for.
 
-
-def worker_memory(config: KubernetesConfig) -> int:
-    """The memory of a worker, at which Kubernetes kills it [bytes]."""
-    return config.memory_limit
+    Each gets the memory at which Kubernetes kills it.
+    """
+    count = config.workers or DEFAULT_WORKERS
+    return ExpectedWorkers(count, config.memory_limit, config.threads, config.gpus)
 
 
 def render(config: KubernetesConfig) -> str:
@@ -57,4 +57,4 @@ def render(config: KubernetesConfig) -> str:
     """
     from distcnn.clusters.k8s import run
 
-    return run.render(config, expected_workers(config))
+    return run.render(config, expect(config).count)

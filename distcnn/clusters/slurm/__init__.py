@@ -44,12 +44,13 @@ from distcnn.clusters.slurm.script import JobScript
 from distcnn.clusters.slurm.settings import SlurmConfig
 from distcnn.errors import ClusterError, MissingExtra
 from distcnn.events import Listener, Notice, silent
+from distcnn.executor import ExpectedWorkers
 from distcnn.stopping import removed_at_end
 
 if TYPE_CHECKING:
     from distcnn.clusters.slurm.jobs import Keeper
 
-__all__ = ["SlurmConfig", "expected_workers", "open_executor", "render", "worker_memory"]
+__all__ = ["SlurmConfig", "expect", "open_executor", "render"]
 
 POLL_S = 0.2
 LOGS = Path("slurm.logs")
@@ -101,20 +102,17 @@ def open_executor(config: SlurmConfig, listener: Listener = silent) -> Iterator[
         )
 
 
-def expected_workers(config: SlurmConfig) -> int:
-    """Those of all jobs.
+def expect(config: SlurmConfig) -> ExpectedWorkers:
+    """Those of all jobs; each gets the limit at which it is killed, and its job asks Slurm for it.
+
+    In a job with GPUs there is a worker for each of them.
 
     Raises
     ------
     ClusterError, MissingExtra : there is no Slurm here, or no dask-jobqueue.
     """
     _require()
-    return config.total
-
-
-def worker_memory(config: SlurmConfig) -> int:
-    """The limit at which a worker is killed [bytes]; its job asks Slurm for it."""
-    return config.memory_limit
+    return ExpectedWorkers(config.total, config.memory_limit, config.threads, min(config.gpus, 1))
 
 
 def render(config: SlurmConfig) -> str:

@@ -42,8 +42,9 @@ from distcnn.clusters.ssh.settings import OWN_END, HostConfig, SshConfig, read_h
 from distcnn.clusters.ssh.watch import Loop, Watch
 from distcnn.errors import ClusterError
 from distcnn.events import Listener, Notice, silent
+from distcnn.executor import ExpectedWorkers
 
-__all__ = ["HostConfig", "SshConfig", "expected_workers", "open_executor", "worker_memory"]
+__all__ = ["HostConfig", "SshConfig", "expect", "open_executor"]
 
 UNENCRYPTED = "cluster.tls is off: whoever reaches this address can run code as you:"
 KEPT_S = 60.0
@@ -91,24 +92,19 @@ def open_executor(config: SshConfig, listener: Listener = silent) -> Iterator[Da
         yield DaskExecutor(client, config, workers=came, dashboard=dashboard)
 
 
-def expected_workers(config: SshConfig) -> int:
+def expect(config: SshConfig) -> ExpectedWorkers:
     """As many as the hosts are to have; asks those that do not say, and whether they are fit.
 
-    Raises
-    ------
-    ClusterError, ConfigError, MissingExtra : as ``open_executor``.
-    """
-    return sum(len(host.worker_names) for host in _ask_hosts(config))
-
-
-def worker_memory(config: SshConfig) -> int:
-    """The limit at which a worker is killed, or what is free now on the host with least [bytes].
+    Each gets the limit at which a worker is killed, or what is free now on the host with least.
 
     Raises
     ------
     ClusterError, ConfigError, MissingExtra : as ``open_executor``.
     """
-    return min(config.memory_limit, *(host.memory for host in _ask_hosts(config)))
+    hosts = _ask_hosts(config)
+    count = sum(len(host.worker_names) for host in hosts)
+    memory = min(config.memory_limit, *(host.memory for host in hosts))
+    return ExpectedWorkers(count, memory, config.threads)
 
 
 def _ask_hosts(config: SshConfig) -> list[Host]:
