@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 
 import psutil
@@ -19,7 +18,18 @@ SETS += ["--set", "ingest.store.chunk_stars=64", "--set", "ingest.store.shard_st
 
 def start(archive, survey):
     command = [sys.executable, "-m", "distcnn", "ingest", str(archive), str(survey), *SETS]
-    return psutil.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    with log_of(survey).open("wb") as log:
+        return psutil.Popen(command, stderr=log, start_new_session=True)
+
+
+def log_of(survey):
+    return survey.with_suffix(".log")
+
+
+def ingest(archive, survey, killing):
+    """Begin, or go on, and end well."""
+    code = killing(start(archive, survey)).wait()
+    assert code in (0, 3), log_of(survey).read_text()
 
 
 def lines_of(path):
@@ -39,7 +49,7 @@ def test_ingest_killed_between_files_ends_with_the_same_bits(
     archive, tmp_path, done_before, killing
 ):
     whole, broken = tmp_path / "whole.zarr", tmp_path / "broken.zarr"
-    assert killing(start(archive, whole)).wait() in (0, 3)
+    ingest(archive, whole, killing)
     killed = killing(start(archive, broken))
     parts = tmp_path / "broken.zarr.partial" / "parts.jsonl"
     while lines_of(parts) <= done_before and killed.poll() is None:
@@ -48,7 +58,7 @@ def test_ingest_killed_between_files_ends_with_the_same_bits(
     assert killed.wait() == -signal.SIGKILL
     assert not broken.exists()
     assert lines_of(parts) < 10
-    assert killing(start(archive, broken)).wait() in (0, 3)
+    ingest(archive, broken, killing)
     first, second = (Ledger.read(Store.open(p).private / "ledger.jsonl") for p in (whole, broken))
     assert {k: v["digest"] for k, v in first.done.items()} == {
         k: v["digest"] for k, v in second.done.items()
