@@ -378,13 +378,40 @@ def verify(
 
 
 @app.command()
-def export(predictions: Place, catalogue: Place, conf: Conf = None, sets: Sets = None) -> None:
+def export(
+    predictions: Place,
+    catalogue: Place,
+    columns: Annotated[
+        str | None, typer.Option(help="Only these: source_id,ra,dec,teff*,flags.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help='Only rows like this: "flags == 0 and teff_error < 100".')
+    ] = None,
+    covariance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORM",
+            help="Of the errors of two labels: none, columns (a correlation for each pair; the "
+            "default up to five labels) or array (one matrix for each star).",
+        ),
+    ] = None,
+    conf: Conf = None,
+    sets: Sets = None,
+) -> None:
     """Write the catalogue: CATALOGUE.fits, .parquet or .vot, with units, UCDs and sentences."""
     from distcnn import pipeline
 
     config = _configure(conf, sets)
     with _listening(config) as listener:
-        pipeline.export_catalogue(predictions, catalogue, listener, config=config)
+        pipeline.export_catalogue(
+            predictions,
+            catalogue,
+            listener,
+            config=config,
+            columns=columns,
+            where=where,
+            covariance=covariance,
+        )
 
 
 @app.command()

@@ -440,12 +440,19 @@ def export_catalogue(
     listener: Listener = silent,
     *,
     config: Config | None = None,
+    columns: str | None = None,
+    where: str | None = None,
+    covariance: str | None = None,
 ) -> int:
-    """Write the catalogue file; returns its number of rows."""
-    from distcnn.catalogue import export
+    """Write the catalogue; returns its number of rows.
+
+    ``columns``: names and patterns, with commas between them. ``where``: condition on rows.
+    ``covariance``: none, columns (a correlation for each pair of labels) or array (one matrix).
+    """
+    from distcnn.catalogue import Selection, export
 
     _must_exist(predictions, "a prediction store")
-    return export(predictions, catalogue, listener)
+    return export(predictions, catalogue, listener, Selection.parse(columns, where, covariance))
 
 
 @_with_places

@@ -1,11 +1,13 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from catalogue.simple_predictions import make_predictions
 from inference.small import make_package, make_survey
 
 COMMANDS = [
@@ -131,6 +133,21 @@ def test_a_folder_that_is_no_store_is_told_so(tmp_path):
     assert done.returncode == 1
     assert "is not a store of distcnn" in done.stderr
     assert "a folder of 1 files" in distcnn("inspect", tmp_path).stdout
+
+
+def test_export_takes_the_columns_and_rows_that_are_asked_for(tmp_path):
+    make_predictions(tmp_path / "predictions.zarr", 200)
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text()
+    (shown,) = re.findall(r"^    distcnn (export .* --columns .*)$", readme, re.MULTILINE)
+    done = distcnn(*shlex.split(shown), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = distcnn("inspect", "good.fits", cwd=tmp_path).stdout
+    assert "teff_error " in told
+    assert "logg_error" not in told
+    done = distcnn("export", "predictions.zarr", "c.fits", "--where", "flag == 0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Did you mean 'flags'?" in done.stderr
+    assert not (tmp_path / "c.fits").exists()
 
 
 def test_version_is_printed():

@@ -7,6 +7,7 @@ grow with them.
 from distcnn.catalogue.columns import BOUNDARY_TESTS, Column, columns
 from distcnn.catalogue.describe import describe, is_catalogue
 from distcnn.catalogue.export import export
+from distcnn.catalogue.selection import CovarianceForm, Selection
 from distcnn.catalogue.table import CatalogueTable, HeaderEntry, catalogue_table
 from distcnn.catalogue.writers import find_entry
 
@@ -14,7 +15,9 @@ __all__ = [
     "BOUNDARY_TESTS",
     "CatalogueTable",
     "Column",
+    "CovarianceForm",
     "HeaderEntry",
+    "Selection",
     "catalogue_table",
     "columns",
     "describe",

@@ -8,7 +8,9 @@ Correlations of errors are named as Gaia's are: ``teff_logg_corr``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 from distcnn.labels import OwnLabels, label_info
 from distcnn.schema import LABELS, NAME_BYTES, PREDICTION_VARIABLES, LabelInfo, Status
@@ -87,6 +89,8 @@ LABEL_COLUMNS = (
 """The columns of each label, in this order."""
 
 FLAG_BOUNDARY = "flag_boundary"
+CORRELATION = "label_correlation"
+COVARIANCE = "label_covariance"
 Label = TypeVar("Label")
 
 
@@ -94,8 +98,9 @@ Label = TypeVar("Label")
 class Column:
     """One column: numpy type, unit (VOUnit, and dex), UCD1+, format (TDISP) and a sentence.
 
-    Its values are ``variable`` of the prediction store (or the computed flag_boundary): the
-    numbers of the stars [N], or column ``index`` of a matrix [N, L] of labels or [N, pairs].
+    Its values are ``variable`` of the prediction store (or the computed flag_boundary and
+    label_covariance): the numbers of the stars [N], or column ``index`` of a matrix [N, L] of
+    labels or [N, pairs].
     """
 
     name: str
@@ -106,6 +111,13 @@ class Column:
     description: str
     variable: str
     index: int | None = None
+    shape: tuple[int, ...] = ()
+    """Shape of one value; () = a number or a text."""
+
+    @property
+    def field(self) -> "np.dtype[Any]":
+        """Type of its cell in a row."""
+        return np.dtype((self.dtype, self.shape))
 
 
 def columns(
@@ -134,6 +146,23 @@ def columns(
             FLAG_BOUNDARY, "S8", "", "meta.code.qual", "A8", _boundary_sentence(), FLAG_BOUNDARY
         ),
     )
+
+
+def covariance_columns(labels: Sequence[str]) -> tuple[Column, ...]:
+    """The covariance matrix of all labels as one column; none of a single label."""
+    if len(labels) < 2:
+        return ()
+    text = (
+        f"covariance matrix of the errors of one star, in the units of the labels: "
+        f"{', '.join(labels)}; calibrated errors times their correlations"
+    )
+    shape, ucd = (len(labels), len(labels)), "stat.covariance"
+    return (Column(COVARIANCE, "float32", "", ucd, "G14.6", text, COVARIANCE, shape=shape),)
+
+
+def is_correlation(column: Column) -> bool:
+    """Whether it is the correlation of a pair of labels."""
+    return column.variable == CORRELATION
 
 
 def pairs(labels: Sequence[Label]) -> list[tuple[Label, Label]]:
@@ -202,7 +231,7 @@ def _correlation(first: LabelInfo, second: LabelInfo, index: int) -> Column:
     text = f"correlation of the errors of {first.symbol} and {second.symbol} of one star"
     ucd = f"stat.correlation;{first.ucd};{second.ucd}"
     name = f"{first.name}_{second.name}_corr"
-    return Column(name, "float32", "", ucd, "F6.3", text, "label_correlation", index)
+    return Column(name, "float32", "", ucd, "F6.3", text, CORRELATION, index)
 
 
 def _published_error(info: LabelInfo, index: int) -> Column:

@@ -3,7 +3,8 @@
 from pathlib import Path
 from time import perf_counter
 
-from distcnn.catalogue.table import CatalogueTable, catalogue_table
+from distcnn.catalogue.selection import Selection
+from distcnn.catalogue.table import ALL, CatalogueTable, catalogue_table
 from distcnn.catalogue.writers import WriterEntry, entry_of
 from distcnn.errors import StoreError, UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
@@ -13,16 +14,22 @@ from distcnn.survey import Store
 STAGE = "export"
 
 
-def export(predictions: Address, target: Address, listener: Listener = silent) -> int:
+def export(
+    predictions: Address,
+    target: Address,
+    listener: Listener = silent,
+    selection: Selection = ALL,
+) -> int:
     """Write the catalogue of a prediction store; a catalogue that is there is replaced.
 
     Returns
     -------
-    Number of stars written: all that the survey has.
+    Number of stars written: all that the survey has, or that fulfil the selection's condition.
 
     Raises
     ------
-    UsageError : the suffix is not known, or the target is no catalogue that could be replaced.
+    UsageError : the suffix is not known, the target is no catalogue that could be replaced, or
+        the selection names what the predictions do not have.
     StoreError : the predictions are not finished, or the disk refuses.
     StoreCorrupt : stored bytes do not match their checksum.
     """
@@ -38,7 +45,7 @@ def export(predictions: Address, target: Address, listener: Listener = silent) -
         )
     start = perf_counter()
     listener(StageStarted(STAGE, store.stars, "stars"))
-    table = catalogue_table(store, lambda rows: listener(Advanced(STAGE, rows)))
+    table = catalogue_table(store, lambda rows: listener(Advanced(STAGE, rows)), selection)
     rows = _replace(target, entry, table)
     facts = {"stars": rows, "file": target.name, "seconds": round(perf_counter() - start, 1)}
     listener(StageEnded(STAGE, facts))

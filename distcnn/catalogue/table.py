@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.catalogue.columns import FLAG_BOUNDARY, Column, columns
-from distcnn.catalogue.flag_boundary import flag_boundary
-from distcnn.labels import of_attributes
+from distcnn.catalogue.columns import Column
+from distcnn.catalogue.rows import SelectedRows, row_dtype
+from distcnn.catalogue.selection import Selection
 from distcnn.schema import Flag
-from distcnn.survey import Region, Store
+from distcnn.survey import Store
 
 BLOCK_ROWS = 65536
 """Rows read and written at a time."""
+ALL = Selection()
 
 
 @dataclass(frozen=True)
@@ -39,49 +40,32 @@ class CatalogueTable:
     @property
     def dtype(self) -> "np.dtype[Any]":
         """Type of one row, in the byte order of this machine."""
-        return np.dtype([(column.name, column.dtype) for column in self.columns])
+        return row_dtype(self.columns)
 
 
 def catalogue_table(
-    store: Store, report: Callable[[int], None] = lambda rows: None
+    store: Store,
+    report: Callable[[int], None] = lambda rows: None,
+    selection: Selection = ALL,
 ) -> CatalogueTable:
-    """The catalogue of a prediction store; ``report`` hears of every block read [rows]."""
-    labels = list(map(str, store.coordinate("label")))
-    own, named = of_attributes(store.attrs), "name" in store.variables
-    moving = "velocity" in store.variables
-    table = columns(labels, store.row_key, own, has_names=named, has_velocities=moving)
+    """The catalogue of a prediction store; ``report`` hears of every block read [rows].
+
+    Raises
+    ------
+    UsageError : the selection names a column that is not there, or its condition is wrong.
+    """
+    rows = SelectedRows.of(store, selection)
 
     def blocks() -> Iterator[Array]:
-        for start in range(0, store.stars, BLOCK_ROWS):
-            region = Region(start, min(start + BLOCK_ROWS, store.stars))
-            yield _rows(store, region, table, labels)
-            report(region.size)
+        return rows.blocks(store, BLOCK_ROWS, report)
 
-    return CatalogueTable(table, store.stars, header_entries(store), blocks)
+    count = rows.count(store, BLOCK_ROWS)
+    return CatalogueTable(rows.columns, count, header_entries(store, rows), blocks)
 
 
-def _rows(store: Store, region: Region, table: tuple[Column, ...], labels: list[str]) -> Array:
-    stored = store.read(region)
-    boundary = flag_boundary(stored, labels, store.attrs.get("limits"))
-    values = {**stored, FLAG_BOUNDARY: boundary}
-    if "name" in stored:
-        values["name"] = _names(stored["name"])
-    rows = np.empty(region.size, [(column.name, column.dtype) for column in table])
-    for column in table:
-        found = values[column.variable]
-        rows[column.name] = found if column.index is None else found[:, column.index]
-    return rows
-
-
-def _names(stored: Array) -> Array:
-    """Names of the stars as ASCII, which is all that FITS allows in a column."""
-    texts = np.ascontiguousarray(stored).view(f"S{stored.shape[1]}")[:, 0].tolist()
-    ascii_only = [text.decode("utf-8", "replace").encode("ascii", "replace") for text in texts]
-    return np.array(ascii_only, f"S{stored.shape[1]}")
-
-
-def header_entries(store: Store) -> tuple[HeaderEntry, ...]:
-    """Where the values come from."""
+def header_entries(store: Store, rows: SelectedRows | None = None) -> tuple[HeaderEntry, ...]:
+    """Where the values come from, and which rows they are of."""
+    where = rows.condition.text if rows and rows.condition else None
     attrs = store.attrs
     package, survey = attrs.get("package", {}), attrs.get("survey", {})
     counts, engine = attrs.get("counts", {}), attrs.get("engine", {})
@@ -96,6 +80,8 @@ def header_entries(store: Store) -> tuple[HeaderEntry, ...]:
         ("MEMBERS", engine.get("members"), "networks in the ensemble"),
         ("BANDS", " ".join(attrs.get("bands", ())), "photometric bands used"),
         ("FAILED", counts.get("failed"), "stars that could not be computed"),
+        ("WHERE", where, "condition that the rows fulfil"),
+        ("ALLSTARS", store.stars if where else None, "stars of which these rows were taken"),
     )
     return tuple(HeaderEntry(name, str(v), text) for name, v, text in found if v not in (None, ""))
 

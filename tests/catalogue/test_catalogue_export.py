@@ -1,17 +1,29 @@
 """Choosing a writer, refusing what cannot be exported, and the eight tests of flag_boundary."""
 
+import warnings
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from astropy.table import Table
+from astropy.units import UnitsWarning
 from hypothesis import given
 from hypothesis import strategies as st
 from simple_predictions import FIVE, LIMITS, make_predictions
 
-from distcnn.catalogue import BOUNDARY_TESTS, catalogue_table, export
+from distcnn.catalogue import (
+    BOUNDARY_TESTS,
+    CovarianceForm,
+    Selection,
+    catalogue_table,
+    export,
+)
 from distcnn.catalogue.flag_boundary import flag_boundary
 from distcnn.catalogue.writers import WRITERS
 from distcnn.errors import StoreError, UsageError
 from distcnn.events import Advanced, StageEnded, StageStarted
 from distcnn.schema import Flag
+from distcnn.survey import Region
 
 INSIDE = {
     "label": [[5000.0, 3.0, 0.0, 0.1, 0.0]],
@@ -130,3 +142,136 @@ def test_provenance_names_package_survey_and_engine(tmp_path):
     assert entries["SURVSHA"].value == "b" * 64
     assert entries["FAILED"].value == "1"
     assert all(len(name) <= 8 and entry.description for name, entry in entries.items())
+
+
+def in_astropy(path):
+    """The catalogue as astropy reads it; dex is not a FITS unit, and astropy says so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnitsWarning)
+        return Table.read(path)
+
+
+def read(store, target, **wanted):
+    count = export(store.path, target, selection=Selection(**wanted))
+    table = pq.read_table(target)
+    assert table.num_rows == count
+    return table
+
+
+@pytest.fixture
+def store(tmp_path):
+    return make_predictions(tmp_path / "p.zarr", 1000)
+
+
+def test_columns_come_as_asked_for_by_name_and_pattern(store, tmp_path):
+    table = read(store, tmp_path / "c.parquet", columns=("ra", "source_id", "teff*", "ra"))
+    names = table.column_names
+    assert names[:3] == ["ra", "source_id", "teff"]
+    assert {"teff_error", "teff_logg_corr"} < set(names)
+    assert all(name.startswith("teff") for name in names[2:])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"columns": ("tefff",)}, "no column 'tefff'.*one of source_id, .*Did you mean 'teff'"),
+        ({"columns": ("gaia*",)}, "no column 'gaia\\*'"),
+        ({"where": "flag == 0"}, "no column 'flag'.*Did you mean 'flags'"),
+        ({"where": "flags = 0"}, "compared by =="),
+    ],
+)
+def test_a_selection_of_what_is_not_there_leaves_the_old_catalogue(
+    store, tmp_path, wanted, message
+):
+    target = tmp_path / "c.parquet"
+    target.write_bytes(b"old")
+    with pytest.raises(UsageError, match=message):
+        export(store.path, target, selection=Selection(**wanted))
+    assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".parquet", ".vot"])
+def test_rows_are_those_that_fulfil_the_condition_and_the_header_says_which(
+    store, tmp_path, suffix, monkeypatch
+):
+    monkeypatch.setattr("distcnn.catalogue.table.BLOCK_ROWS", 150)
+    wanted = Selection(("source_id", "flag_boundary", "snr"), "snr > 50 and flags & 4 == 0")
+    target = tmp_path / f"c{suffix}"
+    stored = store.read(Region(0, 1000))
+    kept = (stored["snr"] > 50) & (stored["flags"] & 4 == 0)
+    assert export(store.path, target, selection=wanted) == kept.sum() > 0
+    table = in_astropy(target)
+    assert table.colnames == list(wanted.columns)
+    np.testing.assert_array_equal(table["source_id"], stored["source_id"][kept])
+    text = target.read_bytes()
+    assert b"snr > 50 and flags & 4 == 0" in text.replace(b"&amp;", b"&").replace(b"&gt;", b">")
+    assert b"ALLSTARS" in text
+
+
+def test_what_a_condition_leaves_is_gathered_into_large_row_groups(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("distcnn.catalogue.table.BLOCK_ROWS", 100)
+    rows = read(store, tmp_path / "c.parquet", where="source_id % 7 == 0").num_rows
+    file = pq.ParquetFile(tmp_path / "c.parquet")
+    sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert sizes[:-1] == [100] * (rows // 100)
+
+
+def test_a_condition_that_no_star_fulfils_gives_an_empty_catalogue(store, tmp_path):
+    for suffix in (".fits", ".parquet", ".vot"):
+        target = tmp_path / f"c{suffix}"
+        assert export(store.path, target, selection=Selection(where="snr > 1e9")) == 0
+        assert len(in_astropy(target)) == 0
+
+
+def test_only_the_variables_that_are_needed_are_read(store, tmp_path, monkeypatch):
+    asked = set()
+    read_stored = type(store).read_stored
+
+    def watched(self, region, names):
+        asked.update(names)
+        return read_stored(self, region, names)
+
+    monkeypatch.setattr(type(store), "read_stored", watched)
+    read(store, tmp_path / "c.parquet", columns=("source_id", "teff"), where="flags == 0")
+    assert asked == {"source_id", "label", "flags"}
+
+
+def test_many_labels_have_no_correlations_unless_they_are_asked_for(tmp_path):
+    labels = tuple(f"label_{n}" for n in range(24))
+    store = make_predictions(tmp_path / "p.zarr", 40, labels, limits=None)
+    stored = store.read(Region(0, 40))
+    names = read(store, tmp_path / "c.parquet").column_names
+    assert not [name for name in names if name.endswith("_corr")]
+    assert "label_covariance" not in names
+    form = CovarianceForm.COLUMNS
+    names = read(store, tmp_path / "c.parquet", covariance=form).column_names
+    assert len([name for name in names if name.endswith("_corr")]) == 276
+    named = read(store, tmp_path / "c.parquet", columns=("label_3_label_9_corr",))
+    assert named.column_names == ["label_3_label_9_corr"]
+    assert len(stored["label_correlation"][0]) == 276
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".parquet", ".vot"])
+def test_the_covariance_of_a_star_comes_as_one_array(tmp_path, suffix):
+    store = make_predictions(tmp_path / "p.zarr", 40, ("teff", "logg", "mh"), limits=None)
+    target = tmp_path / f"c{suffix}"
+    export(store.path, target, selection=Selection(covariance=CovarianceForm.ARRAY))
+    stored = store.read(Region(0, 40))
+    table = in_astropy(target)
+    assert not [name for name in table.colnames if name.endswith("_corr")]
+    found = np.stack([np.asarray(cell).reshape(3, 3) for cell in table["label_covariance"]])
+    error, pairs = stored["label_error"], stored["label_correlation"]
+    np.testing.assert_allclose(found[:, 0, 0], error[:, 0] ** 2, rtol=1e-6)
+    for place, (one, other) in enumerate([(0, 1), (0, 2), (1, 2)]):
+        expected = pairs[:, place] * error[:, one] * error[:, other]
+        np.testing.assert_allclose(found[:, one, other], expected, rtol=1e-5)
+        np.testing.assert_array_equal(found[:, one, other], found[:, other, one])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [((" , ", None, None), "names no column"), ((None, None, "matrix"), "none, columns, array")],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        Selection.parse(*options)

@@ -54,7 +54,7 @@ def empty_astropy_table(table: CatalogueTable) -> Table:
     for column in table.columns:
         kind = np.dtype(column.dtype)
         empty[column.name] = Column(
-            np.empty(0, f"U{kind.itemsize}" if kind.kind == "S" else kind),
+            np.empty((0, *column.shape), f"U{kind.itemsize}" if kind.kind == "S" else kind),
             unit=units.Unit(column.unit) if column.unit else None,
             description=column.description,
             meta={"ucd": column.ucd},

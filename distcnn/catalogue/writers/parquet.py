@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.table.meta import get_yaml_from_table
 
+from distcnn.arrays import Array
 from distcnn.catalogue.table import CatalogueTable, flag_table
 from distcnn.catalogue.writers.base import CatalogueHeader, empty_astropy_table
 from distcnn.catalogue.writers.votable import votable_document
@@ -48,15 +49,25 @@ def _texts(metadata: Any) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in (metadata or {}).items()}
 
 
-def arrow_table(block: "np.ndarray[tuple[int], np.dtype[np.void]]", schema: pa.Schema) -> pa.Table:
+def arrow_table(block: Array, schema: pa.Schema) -> pa.Table:
     """Rows of ``CatalogueTable.blocks`` as an Arrow table."""
     arrays = []
     for field in schema:
         column = np.ascontiguousarray(block[field.name])
+        if column.ndim > 1:
+            arrays.append(_lists(column, field.type))
+            continue
         if column.dtype.kind == "S":
             column = column.astype(str)
         arrays.append(pa.array(column, type=field.type))
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _lists(values: Array, kind: pa.DataType) -> pa.Array:
+    """Arrays [N, ...] as one flat list per row."""
+    length = int(np.prod(values.shape[1:]))
+    offsets = np.arange(0, (len(values) + 1) * length, length, dtype="i4")
+    return pa.ListArray.from_arrays(offsets, values.ravel(), type=kind)
 
 
 def arrow_schema(table: CatalogueTable) -> pa.Schema:
@@ -66,6 +77,7 @@ def arrow_schema(table: CatalogueTable) -> pa.Schema:
         kind = np.dtype(column.dtype)
         meaning = {"unit": column.unit, "ucd": column.ucd, "description": column.description}
         arrow = pa.string() if kind.kind == "S" else pa.from_numpy_dtype(kind)
+        arrow = pa.list_(arrow) if column.shape else arrow
         fields.append(pa.field(column.name, arrow, nullable=False, metadata=meaning))
     return pa.schema(fields, metadata=_metadata(table))
 

@@ -87,6 +87,8 @@ def _field(table: ET.Element, column: Column) -> None:
     shape = {"datatype": _TYPES.get(column.dtype, "char")}
     if kind.kind == "S":
         shape["arraysize"] = str(kind.itemsize)
+    elif column.shape:
+        shape["arraysize"] = "x".join(map(str, reversed(column.shape)))
     if column.unit:
         shape["unit"] = column.unit
     if column.name in ("ra", "dec"):
