@@ -7,6 +7,7 @@ PYTEST_ARGS ?=
 # What fixes the versions: pinned, oldest (the least that pyproject.toml allows) or newest.
 DEPENDENCIES ?= pinned
 CONSTRAINTS := $(if $(filter newest,$(DEPENDENCIES)),,-c deploy/constraints$(if $(filter oldest,$(DEPENDENCIES)),-oldest).txt)
+EXTRAS := $(if $(filter oldest,$(DEPENDENCIES)),dev,dev,dev-hats)
 
 .PHONY: demo test check real surveys install clean
 
@@ -38,7 +39,7 @@ install: $(STAMP)
 # package can ask for a larger build of it.
 $(STAMP): pyproject.toml deploy/constraints.txt deploy/constraints-oldest.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q $(CONSTRAINTS) torch -e '.[dev]'
+	$(BIN)/python -m pip install -q $(CONSTRAINTS) torch -e '.[$(EXTRAS)]'
 	touch $(STAMP)
 
 clean:

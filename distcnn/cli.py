@@ -397,11 +397,15 @@ def export(
     ] = None,
     conf: Conf = None,
     sets: Sets = None,
+    cluster: Cluster = None,
 ) -> None:
-    """Write the catalogue: CATALOGUE.fits, .parquet or .vot, with units, UCDs and sentences."""
+    """Write the catalogue: CATALOGUE.fits, .parquet, .vot or .hats, with units and sentences.
+
+    HATS, partitioned on the sky, is written by all workers; the same command again resumes.
+    """
     from distcnn import pipeline
 
-    config = _configure(conf, sets)
+    config = _configure(conf, sets, cluster)
     with _listening(config) as listener:
         pipeline.export_catalogue(
             predictions,

@@ -449,10 +449,20 @@ def export_catalogue(
     ``columns``: names and patterns, with commas between them. ``where``: condition on rows.
     ``covariance``: none, columns (a correlation for each pair of labels) or array (one matrix).
     """
-    from distcnn.catalogue import Selection, export
+    from distcnn.catalogue import Selection, export, find_entry
 
     _must_exist(predictions, "a prediction store")
-    return export(predictions, catalogue, listener, Selection.parse(columns, where, covariance))
+    selection = Selection.parse(columns, where, covariance)
+    place = Location.parse(catalogue)
+    entry = find_entry(Path(place.name))
+    if config is None or entry is None or not entry.shared:
+        return export(predictions, place, listener, selection)
+
+    def work(executor: "ClusterExecutor", watched: Listener) -> int:
+        return export(predictions, place, watched, selection, executor)
+
+    places = _places({"predictions": predictions, **_work(place)}, place)
+    return _on_workers(config.cluster, config, listener, places, work)
 
 
 @_with_places

@@ -1,14 +1,21 @@
 """Export: choose the writer by the suffix, write beside the target, then put it in place."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
+from distcnn import __version__, hashing
+from distcnn.catalogue.rows import SelectedRows, SharedRows
 from distcnn.catalogue.selection import Selection
 from distcnn.catalogue.table import ALL, CatalogueTable, catalogue_table
-from distcnn.catalogue.writers import WriterEntry, entry_of
+from distcnn.catalogue.writers import FINISHED, WriterEntry, entry_of
 from distcnn.errors import StoreError, UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
-from distcnn.location import Address, Location
+from distcnn.executor import Executor
+from distcnn.files import atomic_write_text, empty_folder, locked_folder
+from distcnn.location import Address, Location, work_folder
 from distcnn.survey import Store
 
 STAGE = "export"
@@ -19,8 +26,14 @@ def export(
     target: Address,
     listener: Listener = silent,
     selection: Selection = ALL,
+    executor: Executor | None = None,
 ) -> int:
     """Write the catalogue of a prediction store; a catalogue that is there is replaced.
+
+    Parameters
+    ----------
+    executor : shares the work where the format allows it (HATS); what is done is then kept beside
+        the target until all of it is, and the same call goes on there.
 
     Returns
     -------
@@ -36,6 +49,27 @@ def export(
     target = Location.parse(target)
     entry = entry_of(Path(target.name))
     _check_target(target, entry)
+    store = _open_finished(predictions)
+    start = perf_counter()
+    listener(StageStarted(STAGE, store.stars, "stars"))
+
+    def report(rows: int) -> None:
+        listener(Advanced(STAGE, rows))
+
+    shared = entry.load_shared()
+    if shared is None or executor is None:
+        rows = _replace(target, entry, catalogue_table(store, report, selection))
+    else:
+        table = catalogue_table(store, selection=selection)
+        regions = SharedRows.cut(store, SelectedRows.of(store, selection))
+        with _unfinished(target, store, regions) as work:
+            rows = shared.write_shared(work, table, regions, executor, report)
+    facts = {"stars": rows, "file": target.name, "seconds": round(perf_counter() - start, 1)}
+    listener(StageEnded(STAGE, facts))
+    return rows
+
+
+def _open_finished(predictions: Address) -> Store:
     store = Store.open(predictions, "predictions")
     if not store.attrs.get("complete"):
         raise StoreError(
@@ -43,13 +77,7 @@ def export(
             expected="a prediction store with every region stored",
             cure="Run the same distcnn predict command again; it goes on where it stopped.",
         )
-    start = perf_counter()
-    listener(StageStarted(STAGE, store.stars, "stars"))
-    table = catalogue_table(store, lambda rows: listener(Advanced(STAGE, rows)), selection)
-    rows = _replace(target, entry, table)
-    facts = {"stars": rows, "file": target.name, "seconds": round(perf_counter() - start, 1)}
-    listener(StageEnded(STAGE, facts))
-    return rows
+    return store
 
 
 def _check_target(target: Location, entry: WriterEntry) -> None:
@@ -74,8 +102,45 @@ def _check_target(target: Location, entry: WriterEntry) -> None:
 
 def _replace(target: Location, entry: WriterEntry, table: CatalogueTable) -> int:
     replacement = target.new_file() if entry.layout == "file" else target.replace_folder()
+    with _refused(target), replacement as draft:
+        return entry.load().write(draft, table)
+
+
+@contextmanager
+def _unfinished(target: Location, store: Store, rows: SharedRows) -> Iterator[Path]:
+    """A folder for the work; the catalogue in it takes the target's place when the block ends."""
+    work = work_folder(target)
+    with _refused(target), locked_folder(work):
+        _begin(work, store, rows)
+        yield work
+        with target.replace_folder() as draft:
+            for part in sorted((work / FINISHED).iterdir()):
+                shutil.move(part, draft / part.name)
+        empty_folder(work)
+
+
+def _begin(work: Path, store: Store, rows: SharedRows) -> None:
+    """Keep what an earlier run has left there only if it was to make the very same catalogue."""
+    wanted = hashing.of_value(
+        {
+            "predictions": store.attrs.get("fingerprint"),
+            "address": str(store.location),
+            "columns": [column.name for column in rows.rows.columns],
+            "where": rows.rows.condition and rows.rows.condition.text,
+            "step": rows.regions.step,
+            "distcnn": __version__,
+        }
+    )
+    note = work / "of"
+    if note.exists() and note.read_text(encoding="utf-8") == wanted:
+        return
+    empty_folder(work)
+    atomic_write_text(note, wanted)
+
+
+@contextmanager
+def _refused(target: Location) -> Iterator[None]:
     try:
-        with replacement as draft:
-            return entry.load().write(draft, table)
+        yield
     except OSError as error:
         raise StoreError(f"{target} cannot be written ({error.strerror or error})") from error

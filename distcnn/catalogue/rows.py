@@ -20,8 +20,11 @@ from distcnn.catalogue.expression import Expression
 from distcnn.catalogue.flag_boundary import flag_boundary
 from distcnn.catalogue.selection import Selection
 from distcnn.labels import of_attributes
-from distcnn.survey import Region, Store
+from distcnn.location import Location
+from distcnn.survey import Region, Store, Tiles
 
+REGION_BYTES = 96 * 2**20
+"""Memory that the rows of a region take at most; reading and sorting them takes some of that."""
 _MADE_OF = {
     FLAG_BOUNDARY: ("label", "novelty", "reference_magnitude", "parallax", "flags"),
     COVARIANCE: ("label_error", CORRELATION),
@@ -85,6 +88,26 @@ class SelectedRows:
         rows = _rows(store, region, needed)
         kept = self.condition({column.name: rows[column.name] for column in needed})
         return np.broadcast_to(kept, (region.size,))
+
+
+@dataclass(frozen=True)
+class SharedRows:
+    """Selected rows cut into regions, which any worker reads; it can be pickled."""
+
+    predictions: Location
+    rows: SelectedRows
+    regions: Tiles
+
+    @classmethod
+    def cut(cls, store: Store, rows: SelectedRows) -> "SharedRows":
+        """Regions of whole chunks of the store, of which each takes a task little memory."""
+        most = REGION_BYTES // rows.dtype.itemsize
+        step = max(1, most // store.chunk_stars) * store.chunk_stars
+        return cls(store.location, rows, Tiles(store.stars, step))
+
+    def read(self, number: int) -> Array:
+        """The rows of one region, as ``SelectedRows.read``."""
+        return self.rows.read(Store.open(self.predictions, "predictions"), self.regions[number])
 
 
 def known_columns(store: Store) -> tuple[Column, ...]:

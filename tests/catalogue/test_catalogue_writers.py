@@ -5,12 +5,13 @@ import sys
 
 import numpy as np
 import parquet_folder
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.io.votable import parse
 from astropy.io.votable.ucd import check_ucd
-from astropy.table import vstack
+from astropy.table import Table, vstack
 from conformance.writer_checks import WriterChecks, contents
 from simple_predictions import make_predictions
 
@@ -100,6 +101,27 @@ class TestVOTable(WriterChecks):
         assert parameters["SURVEY"].value == "gaia_rvs"
         assert parameters["FLAG_NO_XP"].value == int(Flag.NO_XP)
         assert parameters["FLAG_NO_XP"].description
+
+
+class TestHats(WriterChecks):
+    suffix = ".hats"
+
+    @pytest.fixture(autouse=True)
+    def _there(self):
+        pytest.importorskip("hats", reason="the library hats is not installed")
+
+    def read(self, path):
+        """All partitions, in the order of the survey, which is that of the identifiers here."""
+        files = sorted((path / "dataset").rglob("*.parquet"))
+        rows = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+        rows = rows.sort_by("source_id")
+        table = Table({name: rows[name].to_numpy() for name in rows.column_names[1:]})
+        for field in rows.schema:
+            if field.name in table.colnames:
+                about = {key.decode(): text.decode() for key, text in field.metadata.items()}
+                table[field.name].unit = about["unit"] or None
+                table[field.name].description = about["description"]
+        return table
 
 
 class TestFolder(WriterChecks):

@@ -1,6 +1,6 @@
 """What every writer of a format offers, and the astropy table that several of them begin with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,7 +9,9 @@ import numpy as np
 from astropy import units
 from astropy.table import Column, Table
 
+from distcnn.catalogue.rows import SharedRows
 from distcnn.catalogue.table import CatalogueTable
+from distcnn.executor import Executor
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,28 @@ class Writer(Protocol):
         Raises
         ------
         OSError, ValueError, KeyError, IndexError : it is not such a catalogue.
+        """
+        ...
+
+
+FINISHED = "catalogue"
+"""Folder in that of the work which becomes the catalogue."""
+
+
+class SharedWriter(Protocol):
+    """A writer whose work can be shared: tasks for workers that see one folder, and resumable."""
+
+    def write_shared(
+        self,
+        work: Path,
+        table: CatalogueTable,
+        rows: SharedRows,
+        run: Executor,
+        report: Callable[[int], None],
+    ) -> int:
+        """Fill ``work/catalogue`` and return the number of rows; ``report`` hears of rows read.
+
+        What an earlier run has left in ``work`` is used. The bytes are those of ``write``.
         """
         ...
 

@@ -18,6 +18,9 @@ from distcnn.catalogue.table import CatalogueTable, flag_table
 from distcnn.catalogue.writers.base import CatalogueHeader, empty_astropy_table
 from distcnn.catalogue.writers.votable import votable_document
 
+OWN_HEADERS = ("table_meta_yaml", "IVOA.VOTable-Parquet.content", "IVOA.VOTable-Parquet.version")
+"""Keys under which astropy's and the VOTable header stand."""
+
 
 def write(path: Path, table: CatalogueTable) -> int:
     """Write the file; returns its number of rows."""

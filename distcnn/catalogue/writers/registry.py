@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal, cast
 
-from distcnn.catalogue.writers.base import Writer
+from distcnn.catalogue.writers.base import SharedWriter, Writer
 from distcnn.errors import UsageError
 
 
@@ -23,9 +23,16 @@ class WriterEntry:
     layout: Literal["file", "folder"]
     """Whether a catalogue of this format is one file or a folder of files."""
 
+    shared: bool = False
+    """Whether workers can share the work (``base.SharedWriter``)."""
+
     def load(self) -> Writer:
         """The writer itself; only now is its module imported, with whatever library it needs."""
         return cast(Writer, import_module(f"distcnn.catalogue.writers.{self.name}"))
+
+    def load_shared(self) -> SharedWriter | None:
+        """The writer as one whose work can be shared; None if it is not one."""
+        return cast(SharedWriter, self.load()) if self.shared else None
 
     def is_there(self, path: Path) -> bool:
         """Whether the path holds something of this format's layout."""
@@ -35,6 +42,7 @@ class WriterEntry:
 WRITERS: tuple[WriterEntry, ...] = (
     WriterEntry("fits", (".fits",), "file"),
     WriterEntry("parquet", (".parquet",), "file"),
+    WriterEntry("hats", (".hats",), "folder", shared=True),
     WriterEntry("votable", (".vot", ".xml", ".votable"), "file"),
 )
 
