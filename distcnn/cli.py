@@ -557,6 +557,31 @@ def demo(
     _show(*lines)
 
 
+package_app = typer.Typer(help="Packages that were not trained here.", no_args_is_help=True)
+app.add_typer(package_app, name="package")
+
+
+@package_app.command("import")
+def import_(
+    package: Place,
+    files: Annotated[list[Path], typer.Argument(help="Keras models, one per member.")],
+    survey: Annotated[
+        str, typer.Option(help="Labelled stars, none of which they were trained on.")
+    ],
+    conf: Conf = None,
+    sets: Sets = None,
+) -> None:
+    """Take networks of Keras (.h5, .keras) over as a package; the section imported describes them.
+
+    Their weights stay as they are. Errors, limits and flags are fitted on the labelled stars.
+    """
+    from distcnn import pipeline
+
+    config = _configure(conf, sets)
+    with _listening(config) as listener:
+        pipeline.import_package(package, files, survey, config, listener)
+
+
 cluster_app = typer.Typer(help="Look at clusters without starting one.", no_args_is_help=True)
 app.add_typer(cluster_app, name="cluster")
 

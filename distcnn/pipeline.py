@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from distcnn.ingest import IngestSummary
     from distcnn.ingest.preview import FilePreview
     from distcnn.survey import Share
-    from distcnn.training import DistilSummary, TrainPlan, TrainSummary
+    from distcnn.training import DistilSummary, ImportSummary, TrainPlan, TrainSummary
     from distcnn.training.tuning.study import Study
 
 
@@ -249,6 +249,31 @@ def distil_package(
 
     places = _places({"survey": survey, "package": package, **_work(small)}, small)
     return _on_workers(cluster, config, listener, places, work)
+
+
+@_with_places
+def import_package(
+    package: Address,
+    files: Sequence[Path],
+    survey: Address,
+    config: Config,
+    listener: Listener = silent,
+) -> "ImportSummary":
+    """Take networks trained elsewhere over as ``package``, calibrated on labelled stars."""
+    from distcnn import training
+
+    for file in files:
+        _must_exist(file, "a Keras model")
+    _must_exist(survey, "a survey store")
+    return training.import_package(
+        package,
+        files,
+        survey,
+        config.imported,
+        train=config.train,
+        quality=config.quality,
+        listener=listener,
+    )
 
 
 @_with_places

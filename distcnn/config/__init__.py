@@ -2,6 +2,13 @@
 
 from distcnn.config.base import Bytes, Frozen, parse_bytes
 from distcnn.config.cluster_choice import presets
+from distcnn.config.imported import (
+    ImportedConfig,
+    ImportedNetwork,
+    ImportedOutput,
+    ImportedScalar,
+    LayerConfig,
+)
 from distcnn.config.load import Config, load_config, shipped_configurations, to_yaml
 from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
@@ -71,9 +78,14 @@ __all__ = [
     "FilesConfig",
     "Frozen",
     "GridConfig",
+    "ImportedConfig",
+    "ImportedNetwork",
+    "ImportedOutput",
+    "ImportedScalar",
     "IngestConfig",
     "KeepConfig",
     "LabelsConfig",
+    "LayerConfig",
     "LocalConfig",
     "MissingPixelsConfig",
     "MonitorConfig",

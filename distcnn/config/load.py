@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from distcnn.config.base import Frozen
 from distcnn.config.cluster_choice import put_below
 from distcnn.config.idle import idle_keys
+from distcnn.config.imported import ImportedConfig
 from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig, redundant, settle
@@ -46,8 +47,11 @@ class Config(Frozen):
     """``distcnn tune``."""
     distil: DistilConfig = DistilConfig()
     """``distcnn distil``."""
+    imported: ImportedConfig = ImportedConfig()
+    """``distcnn package import``."""
     quality: QualityConfig = QualityConfig()
-    """Limits, novelty and calibration, fitted by ``distcnn train`` and ``distcnn distil``."""
+    """Limits, novelty and calibration, fitted by ``distcnn train``, ``distcnn distil`` and
+    ``distcnn package import``."""
     predict: PredictConfig = PredictConfig()
     """``distcnn predict`` and ``distcnn verify``."""
     report: ReportConfig = ReportConfig()

@@ -17,7 +17,7 @@ from distcnn.model.inputs import Batch, StarInputs
 from distcnn.model.networks.covariance import pack_pairs, pairs
 from distcnn.model.networks.hybrid import Network, Student, stack_members
 from distcnn.model.package.package import Engine, Package
-from distcnn.model.scaling import BranchInputs
+from distcnn.model.scaling import BranchInputs, InputScaling
 from distcnn.model.scaling_cpu import CpuInputScaling
 
 Layers = Callable[[BranchInputs], Outputs]
@@ -134,7 +134,8 @@ def sequential_layers(members: Sequence[Any]) -> Layers:
 
 
 def _inputs_of(scaling: Any, device: str) -> Callable[[Batch], BranchInputs]:
-    if isinstance(scaling, Network) and torch.device(device).type == "cpu":
+    own = isinstance(scaling, Network) and isinstance(scaling.inputs, InputScaling)
+    if own and torch.device(device).type == "cpu":
         return CpuInputScaling(scaling.inputs)
     return lambda batch: cast(BranchInputs, scaling.inputs(batch))
 

@@ -200,6 +200,12 @@ class LabelScaling(nn.Module):
         self.register_buffer("scale", torch.ones(len(labels)))
         self.register_buffer("logarithm", torch.tensor(hot))
 
+    def set_linear(self, low: Tensor, width: Tensor) -> None:
+        """Labels [L] are ``low`` at 0 and ``low + width`` at 1, none of them as its logarithm."""
+        self.centre.copy_(low)
+        self.scale.copy_(width)
+        self.logarithm.zero_()
+
     def forward(self, mean: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         linear = self.centre + self.scale * mean
         # The cut is far above any temperature; it keeps the unused branch finite.

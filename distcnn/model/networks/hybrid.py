@@ -4,14 +4,17 @@ Legend: B star, P pixel, C XP coefficient, S scalar feature, L label.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from distcnn.arrays import Array
-from distcnn.config import NetworkConfig, StudentNetwork
+from distcnn.config import ImportedNetwork, NetworkConfig, StudentNetwork
 from distcnn.errors import TrainingError
+from distcnn.model.imported.layers import ImportedLayers
+from distcnn.model.imported.scaling import ImportedScaling
 from distcnn.model.inputs import InputSpec, StarInputs
 from distcnn.model.networks.covariance import MIN_SIGMA, Correlation, pairs
 from distcnn.model.networks.published import Hr15n2023, Rave2020, WithConstantNoise
@@ -110,9 +113,18 @@ class Network(nn.Module):
     ``[B,L,L]``. ``layers`` take what the scaling makes of them, by branch.
     """
 
-    def __init__(self, spec: InputSpec, layers: nn.Module, *, log_flux: bool = False) -> None:
+    def __init__(
+        self,
+        spec: InputSpec,
+        layers: nn.Module,
+        *,
+        log_flux: bool = False,
+        inputs: ImportedScaling | None = None,
+    ) -> None:
         super().__init__()
-        self.inputs = InputScaling(spec, log_flux=log_flux)
+        # Training alone asks for more of the scaling than to be called, and trains ours only.
+        own = inputs or InputScaling(spec, log_flux=log_flux)
+        self.inputs = cast(InputScaling, own)
         self.layers = layers
         self.labels = LabelScaling(spec.labels)
 
@@ -131,7 +143,20 @@ def build_network(spec: InputSpec, config: NetworkConfig, seed: int) -> Network:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if isinstance(config, ImportedNetwork):
+            return _imported(spec, config)
         return Network(spec, _layers(spec, config), log_flux=config.flux == "log")
+
+
+def _imported(spec: InputSpec, config: ImportedNetwork) -> Network:
+    layers = WithConstantNoise(ImportedLayers(config), len(spec.labels))
+    network = Network(spec, layers, inputs=ImportedScaling(spec, config.meaning))
+    used = [output for output in config.meaning.outputs if output.label is not None]
+    network.labels.set_linear(
+        torch.tensor([one.low for one in used]),
+        torch.tensor([one.high - one.low for one in used]),
+    )
+    return network
 
 
 def is_student(config: NetworkConfig) -> bool:

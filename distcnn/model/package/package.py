@@ -30,7 +30,7 @@ from torch import Tensor
 
 from distcnn import __version__, hashing
 from distcnn.arrays import Array
-from distcnn.config import NetworkConfig, StudentNetwork
+from distcnn.config import ImportedNetwork, NetworkConfig, StudentNetwork
 from distcnn.errors import PackageError
 from distcnn.labels import OwnLabels, described, label_info
 from distcnn.location import Address, Location
@@ -74,8 +74,7 @@ class Package:
         spec, network = (manifest.to_json()[name] for name in ("spec", "network"))
         self.spec = InputSpec.from_json(spec)
         self.labels = self.spec.labels
-        kind = StudentNetwork if "student" in network else NetworkConfig
-        self.network: NetworkConfig = kind.model_validate(network)
+        self.network = _network_config(network)
 
     @classmethod
     def load(cls, address: Address, verify: bool = True) -> "Package":
@@ -181,6 +180,12 @@ class Package:
     def _scripted(self, number: int, device: str) -> Member:
         member: Member = torchscript.loaded(self.read(_member(number, "ts.pt")), device)
         return member
+
+
+def _network_config(network: Mapping[str, Any]) -> NetworkConfig:
+    if "layers" in network:
+        return ImportedNetwork.model_validate(network)
+    return (StudentNetwork if "student" in network else NetworkConfig).model_validate(network)
 
 
 def write_package(
