@@ -156,6 +156,19 @@ class DistillationSection(Section):
     """Settings of the distillation."""
 
 
+class ImportSection(Section):
+    """From which files trained elsewhere the members were taken."""
+
+    files: tuple[str, ...]
+    """Names of the files, a member each."""
+    digests: tuple[str, ...]
+    """sha256 of each."""
+    format: str
+    """What wrote them, with its version."""
+    parameters: int
+    """Weights of one member."""
+
+
 def _named(value: object) -> object:
     # The first packages listed the names alone.
     return {"name": value} if isinstance(value, str) else value
@@ -189,6 +202,7 @@ class Manifest(Section):
     ensemble_size: tuple[TableRow, ...] = ()
     """Residuals and coverage by number of members."""
     distilled: DistillationSection | None = None
+    imported: ImportSection | None = None
     fingerprint: Settings = {}
     """From what and how it was trained; the same fingerprint finds the package again."""
     files: Mapping[str, str] = {}

@@ -104,11 +104,8 @@ def import_package(
         curves=[_origin(n, file) for n, file in enumerate(files)],
         more={
             "ensemble_size": ensemble_sizes(networks, held_out, quality, spec.labels),
-            "fingerprint": {
-                "imported": [hashing.of_bytes(file.read_bytes()) for file in files],
-                "data": split.data,
-                "distcnn_version": __version__,
-            },
+            "imported": _provenance(files, translated),
+            "fingerprint": {"data": split.data, "distcnn_version": __version__},
         },
     )
     if split.counts["test"]:
@@ -235,9 +232,17 @@ def _correlation(pulls: Array) -> Array:
     return np.asarray(MAX_CORRELATION * matrix + (1 - MAX_CORRELATION) * np.eye(len(matrix)))
 
 
+def _provenance(files: Sequence[Path], translated: Sequence[Translation]) -> dict[str, Any]:
+    return {
+        "files": [file.name for file in files],
+        "digests": [hashing.of_bytes(file.read_bytes()) for file in files],
+        "format": f"Keras {translated[0].version}".strip(),
+        "parameters": sum(values.size for values in translated[0].weights.values()),
+    }
+
+
 def _origin(number: int, file: Path) -> Mapping[str, Any]:
-    digest = hashing.of_bytes(file.read_bytes())
-    return {"member": number, "imported": file.name, "digest": digest, "epochs": []}
+    return {"member": number, "digest": hashing.of_bytes(file.read_bytes()), "epochs": []}
 
 
 def _summary(

@@ -42,6 +42,8 @@ class Translation:
     layers: tuple[LayerConfig, ...]
     weights: Weights
     """``3.weight``, ``3.bias``, ...; float32."""
+    version: str
+    """Of Keras, as the file says."""
 
 
 def translate(file: KerasFile, scalars: int) -> Translation:
@@ -70,7 +72,7 @@ def translate(file: KerasFile, scalars: int) -> Translation:
         layers.append(LayerConfig.model_validate({**settings, **with_role, "sources": sources}))
     if len(layers[-1].shape) != 1:
         raise InputError(f"a model that gives {layers[-1].shape} numbers", expected="one per label")
-    return Translation(tuple(layers), weights)
+    return Translation(tuple(layers), weights, file.version)
 
 
 def _refuse_unknown(file: KerasFile) -> None:

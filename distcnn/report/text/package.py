@@ -34,6 +34,11 @@ _PARTS = {
     "test": "opened once, when all was done",
 }
 
+_PARTS_IF_IMPORTED = _PARTS | {
+    "train": "fits limits, novelty, what stands for missing inputs",
+    "validation": "fits the sizes of the errors",
+}
+
 
 def describe_package(path: Path) -> Iterator[str]:
     """Lines of text; what a package of another version lacks is left out.
@@ -57,16 +62,17 @@ def _lines(path: Path, manifest: Manifest, data: bytes) -> Iterator[str]:
     parts = (
         ("network", _network(manifest)),
         ("distilled from an ensemble", _distilled(manifest)),
+        ("trained elsewhere", _imported(manifest)),
         ("data", _data(manifest)),
         ("split, by a hash of source_id", _split(manifest)),
         ("limits: beyond them a flag says so", _limits(path, manifest)),
         ("coverage [%] of the quoted errors on calibration stars", _coverage(manifest)),
         ("attenuation: slope of predicted against true", _attenuation(manifest)),
         ("ensemble size", _sizes(manifest)),
-        ("members", _members(path, manifest)),
+        ("members", () if manifest.imported else _members(path, manifest)),
         ("test split", describe_test_results(path)),
         ("agreement of the student with its ensemble, on the test split", describe_agreement(path)),
-        ("settings of training", _settings(manifest.train)),
+        ("settings of training", () if manifest.imported else _settings(manifest.train)),
         ("versions", _versions(manifest)),
     )
     for head, lines in parts:
@@ -103,7 +109,8 @@ def _network(manifest: Manifest) -> Iterator[str]:
     network, spec = manifest.network, manifest.spec
     if network:
         sizes = [f"{k} {network[k]}" for k in ("width", "hidden", "dropout") if k in network]
-        yield ", ".join([str(network.get("preset", "")), *sizes])
+        preset = str(network.get("preset", ""))
+        yield f"{preset}, layers of its own" if manifest.imported else ", ".join([preset, *sizes])
     inputs = []
     if spec.pixels:
         inputs.append(f"spectrum of {spec.pixels:,} pixels ({network.get('flux', '?')} flux)")
@@ -129,6 +136,15 @@ def _distilled(manifest: Manifest) -> Iterator[str]:
     yield ", ".join(f"{key} {plain_value(value)}" for key, value in plain.items())
 
 
+def _imported(manifest: Manifest) -> Iterator[str]:
+    found = manifest.imported
+    if found is None:
+        return
+    yield f"networks of {found.format} with {found.parameters:,} weights, kept as they are; errors,"
+    yield "limits and flags are of the labelled stars below, if it was trained on none of them"
+    yield from (f"{n:24s} {d}" for n, d in zip(found.files, found.digests, strict=True))
+
+
 def _data(manifest: Manifest) -> Iterator[str]:
     digests = {
         **dict(manifest.survey),
@@ -152,7 +168,7 @@ def _split(manifest: Manifest) -> Iterator[str]:
         for part, fraction in split.fractions.items()
     ]
     table = aligned([["part", "fraction", "stars", "digest of source_id"], *rows], left=(0, 3))
-    uses = ["", *_PARTS.values()]
+    uses = ["", *(_PARTS_IF_IMPORTED if manifest.imported else _PARTS).values()]
     yield from (f"{line:58s} {use}".rstrip() for line, use in zip(table, uses, strict=True))
     yield f"seed {split.seed}, rotated by {split.rotate:g}"
 
