@@ -395,11 +395,19 @@ def export(
             "default up to five labels) or array (one matrix for each star).",
         ),
     ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="ARCSECONDS",
+            help="HATS: write stars so near to a partition beside it once more, for cross-matches.",
+        ),
+    ] = None,
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
 ) -> None:
-    """Write the catalogue: CATALOGUE.fits, .parquet, .vot or .hats, with units and sentences.
+    """Write the catalogue: .fits, .parquet, .vot, .hats or .cds (for VizieR), all described.
 
     HATS, partitioned on the sky, is written by all workers; the same command again resumes.
     """
@@ -415,6 +423,7 @@ def export(
             columns=columns,
             where=where,
             covariance=covariance,
+            margin=margin,
         )
 
 

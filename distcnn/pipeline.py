@@ -468,16 +468,18 @@ def export_catalogue(
     columns: str | None = None,
     where: str | None = None,
     covariance: str | None = None,
+    margin: float | None = None,
 ) -> int:
     """Write the catalogue; returns its number of rows.
 
     ``columns``: names and patterns, with commas between them. ``where``: condition on rows.
     ``covariance``: none, columns (a correlation for each pair of labels) or array (one matrix).
+    ``margin``: of the partitions of a HATS catalogue, in arcseconds.
     """
     from distcnn.catalogue import Selection, export, find_entry
 
     _must_exist(predictions, "a prediction store")
-    selection = Selection.parse(columns, where, covariance)
+    selection = Selection.parse(columns, where, covariance, margin)
     place = Location.parse(catalogue)
     entry = find_entry(Path(place.name))
     if config is None or entry is None or not entry.shared:

@@ -49,6 +49,8 @@ def export(
     target = Location.parse(target)
     entry = entry_of(Path(target.name))
     _check_target(target, entry)
+    if selection.margin and entry.name != "hats":
+        raise UsageError(f"margins in {target.name}", expected="a name that ends in .hats")
     store = _open_finished(predictions)
     start = perf_counter()
     listener(StageStarted(STAGE, store.stars, "stars"))
@@ -62,7 +64,7 @@ def export(
     else:
         table = catalogue_table(store, selection=selection)
         regions = SharedRows.cut(store, SelectedRows.of(store, selection))
-        with _unfinished(target, store, regions) as work:
+        with _unfinished(target, store, regions, table.margin) as work:
             rows = shared.write_shared(work, table, regions, executor, report)
     facts = {"stars": rows, "file": target.name, "seconds": round(perf_counter() - start, 1)}
     listener(StageEnded(STAGE, facts))
@@ -107,11 +109,11 @@ def _replace(target: Location, entry: WriterEntry, table: CatalogueTable) -> int
 
 
 @contextmanager
-def _unfinished(target: Location, store: Store, rows: SharedRows) -> Iterator[Path]:
+def _unfinished(target: Location, store: Store, rows: SharedRows, margin: float) -> Iterator[Path]:
     """A folder for the work; the catalogue in it takes the target's place when the block ends."""
     work = work_folder(target)
     with _refused(target), locked_folder(work):
-        _begin(work, store, rows)
+        _begin(work, store, rows, margin)
         yield work
         with target.replace_folder() as draft:
             for part in sorted((work / FINISHED).iterdir()):
@@ -119,7 +121,7 @@ def _unfinished(target: Location, store: Store, rows: SharedRows) -> Iterator[Pa
         empty_folder(work)
 
 
-def _begin(work: Path, store: Store, rows: SharedRows) -> None:
+def _begin(work: Path, store: Store, rows: SharedRows, margin: float) -> None:
     """Keep what an earlier run has left there only if it was to make the very same catalogue."""
     wanted = hashing.of_value(
         {
@@ -127,6 +129,7 @@ def _begin(work: Path, store: Store, rows: SharedRows) -> None:
             "address": str(store.location),
             "columns": [column.name for column in rows.rows.columns],
             "where": rows.rows.condition and rows.rows.condition.text,
+            "margin": margin,
             "step": rows.regions.step,
             "distcnn": __version__,
         }

@@ -172,7 +172,8 @@ def _covariance(error: Array, correlation: Array) -> Array:
     whole = np.ones((*error.shape, error.shape[1]), np.float32)
     for place, (one, other) in enumerate(pairs(range(error.shape[1]))):
         whole[:, one, other] = whole[:, other, one] = correlation[:, place]
-    covariance: Array = whole * error[:, :, None] * error[:, None, :]
+    # The product of the errors first, or rounding would make it lopsided.
+    covariance: Array = whole * (error[:, :, None] * error[:, None, :])
     return covariance
 
 

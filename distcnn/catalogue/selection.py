@@ -37,10 +37,18 @@ class Selection:
     where: str = ""
     """Condition that a row fulfils (``catalogue.expression``); none = all rows."""
     covariance: CovarianceForm = CovarianceForm.USUAL
+    margin: float = 0.0
+    """Stars this near to a partition of the sky are written once more, beside it [arcseconds]."""
 
     @classmethod
-    def parse(cls, columns: str | None, where: str | None, covariance: str | None) -> "Selection":
-        """The selection that three options of the command line ask for.
+    def parse(
+        cls,
+        columns: str | None,
+        where: str | None,
+        covariance: str | None,
+        margin: float | None = None,
+    ) -> "Selection":
+        """The selection that options of the command line ask for.
 
         Raises
         ------
@@ -52,7 +60,7 @@ class Selection:
         forms = [form.value for form in CovarianceForm]
         if covariance is not None and covariance not in forms:
             raise UsageError(f"--covariance {covariance}", expected=f"one of {', '.join(forms)}")
-        return cls(names, where or "", CovarianceForm(covariance or "usual"))
+        return cls(names, where or "", CovarianceForm(covariance or "usual"), margin or 0.0)
 
     def choose(self, known: Sequence[Column]) -> tuple[Column, ...]:
         """The columns of the catalogue, of all that there could be.

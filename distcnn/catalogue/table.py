@@ -36,6 +36,8 @@ class CatalogueTable:
     header: tuple[HeaderEntry, ...]
     blocks: Callable[[], Iterator[Array]]
     """Structured arrays of ``dtype``, BLOCK_ROWS rows at a time."""
+    margin: float = 0.0
+    """Width of the margins of partitions on the sky [arcseconds]; 0 = none."""
 
     @property
     def dtype(self) -> "np.dtype[Any]":
@@ -60,7 +62,8 @@ def catalogue_table(
         return rows.blocks(store, BLOCK_ROWS, report)
 
     count = rows.count(store, BLOCK_ROWS)
-    return CatalogueTable(rows.columns, count, header_entries(store, rows), blocks)
+    header = header_entries(store, rows)
+    return CatalogueTable(rows.columns, count, header, blocks, selection.margin)
 
 
 def header_entries(store: Store, rows: SelectedRows | None = None) -> tuple[HeaderEntry, ...]:

@@ -6,12 +6,16 @@ from itertools import pairwise
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from astropy import units
+from astropy.coordinates import SkyCoord
 from conformance.writer_checks import contents
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import concat_tables
 from simple_predictions import make_predictions
 
-from distcnn.catalogue import Selection, export
+from distcnn.catalogue import Selection, describe, export
+from distcnn.catalogue.hats.margins import margin_ranges
 from distcnn.catalogue.hats.partitions import COUNT_ORDER, Partition, count_stars, partitions_of
 from distcnn.errors import StoreError, UsageError
 from distcnn.executor import SerialExecutor, TaskResult
@@ -187,6 +191,68 @@ def test_blocks_of_any_size_give_the_same_catalogue(predictions, tmp_path, monke
     monkeypatch.setattr("distcnn.catalogue.table.BLOCK_ROWS", 130)
     export(predictions.path, tmp_path / "b.hats")
     assert contents(tmp_path / "a.hats") == contents(tmp_path / "b.hats")
+
+
+MARGIN = 1800.0
+"""Half a degree: so wide that 2,000 stars on the whole sky have neighbours across borders."""
+
+
+def test_margins_hold_every_star_near_a_partition_and_none_of_its_own(predictions, tmp_path):
+    target = tmp_path / "c.hats"
+    export(predictions.path, target, selection=Selection(margin=MARGIN))
+    main = dict(_partitions(target / "catalogue"))
+    margins = dict(_partitions(target / "margin"))
+    stars = concat_tables(list(main.values()))
+    places = SkyCoord(stars["ra"], stars["dec"], unit="deg")
+    names = stars["source_id"].to_numpy()
+    near = 0
+    for one, own in main.items():
+        inside = np.isin(names, own["source_id"])
+        _, apart, _ = places.match_to_catalog_sky(places[inside])
+        # Nearer to one of its stars than the margin is nearer to the partition too.
+        expected = names[~inside & (apart.arcsec < MARGIN)]
+        found = margins[one]["source_id"].to_numpy() if one in margins else np.empty(0)
+        assert np.isin(expected, found).all()
+        assert not np.isin(found, own["source_id"]).any()
+        near += len(expected)
+    assert near > 50
+    assert describe(target).startswith(f"{target}: a catalogue of 2,000 stars")
+
+
+def _partitions(folder):
+    for file in sorted((folder / "dataset").rglob("*.parquet")):
+        yield file.relative_to(folder), pq.ParquetFile(file).read()
+
+
+@given(st.integers(0, 6), st.data(), st.floats(1, 3600))
+def test_the_ranges_of_a_margin_are_apart_and_outside_of_the_partition(order, data, margin):
+    pixel = data.draw(st.integers(0, 12 * 4**order - 1))
+    low, high = Partition(order, pixel).index_range
+    ranges = margin_ranges(Partition(order, pixel), margin)
+    assert (ranges[:, 0] < ranges[:, 1]).all()
+    assert (ranges[1:, 0] > ranges[:-1, 1]).all()
+    assert ((ranges[:, 1] <= low) | (ranges[:, 0] >= high)).all()
+
+
+def test_margins_are_for_hats_alone(predictions, tmp_path):
+    with pytest.raises(UsageError, match=r"margins in c\.fits"):
+        export(predictions.path, tmp_path / "c.fits", selection=Selection(margin=1.0))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lsdb_finds_the_margin_and_with_it_matches_across_borders(predictions, tmp_path):
+    lsdb = pytest.importorskip("lsdb", reason="the library lsdb is not installed")
+    target = tmp_path / "c.hats"
+    export(predictions.path, target, selection=Selection(margin=MARGIN), executor=SerialExecutor())
+    catalogue = lsdb.open_catalog(target)
+    assert catalogue.margin is not None
+    pairs = catalogue.crossmatch(
+        catalogue, n_neighbors=5, radius_arcsec=MARGIN - 1, suffixes=("_a", "_b")
+    ).compute()
+    stored = predictions.read(Region(0, STARS))
+    places = SkyCoord(stored["ra"], stored["dec"], unit="deg")
+    first, _, _, _ = places.search_around_sky(places, (MARGIN - 1) * units.arcsec)
+    assert len(pairs) == len(first) > STARS
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,7 +1,10 @@
 """The writers pass the kit, and follow the conventions of their format."""
 
 import json
+import re
 import sys
+from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import parquet_folder
@@ -22,6 +25,8 @@ from distcnn.errors import UsageError
 from distcnn.model.networks.covariance import pair_names
 from distcnn.schema import LABELS, Flag
 from distcnn.survey import Region
+
+BYTES = r"^ *(?:\d+)- *(?:\d+)"
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +106,31 @@ class TestVOTable(WriterChecks):
         assert parameters["SURVEY"].value == "gaia_rvs"
         assert parameters["FLAG_NO_XP"].value == int(Flag.NO_XP)
         assert parameters["FLAG_NO_XP"].description
+
+
+class TestCds(WriterChecks):
+    suffix = ".cds"
+    types: ClassVar = {"E15.8": "f4", "E24.16": "f8", "I6": "i2", "I11": "i4", "I20": "i8"}
+
+    def read(self, path):
+        """As astropy reads it; bytes of ASCII have no types, their formats in the ReadMe say."""
+        readme = path / "ReadMe"
+        table = Table.read(path / "catalogue.dat", readme=str(readme), format="ascii.cds")
+        for form, name in re.findall(rf"{BYTES} +(\S+) +\S+ +(\S+)", readme.read_text(), re.M):
+            if form in self.types:
+                table[name] = table[name].astype(self.types[form])
+        return table
+
+    def test_no_line_of_the_readme_is_too_long_and_every_byte_is_described(self, path):
+        lines = (path / "ReadMe").read_text(encoding="ascii").splitlines()
+        assert max(map(len, lines)) <= 80
+        found = (re.match(r" *(\d+)- *(\d+) ", line) for line in lines)
+        ends = [(int(one[1]), int(one[2])) for one in found if one]
+        assert ends[0][0] == 1
+        assert all(start == end + 2 for (_, end), (start, _) in pairwise(ends))
+        rows = (path / "catalogue.dat").read_bytes().splitlines()
+        assert {len(row) for row in rows} == {ends[-1][1]}
+        assert len(rows) == 300
 
 
 class TestHats(WriterChecks):

@@ -6,7 +6,7 @@ are tasks for any executor, and what is stored is not made again (``build``).
 """
 
 from distcnn.catalogue.hats.build import HatsBuild, gather_pieces, lay_piece, most_stars
-from distcnn.catalogue.hats.files import read_properties
+from distcnn.catalogue.hats.files import main_folder, read_properties
 from distcnn.catalogue.hats.pieces import SPATIAL_INDEX
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "HatsBuild",
     "gather_pieces",
     "lay_piece",
+    "main_folder",
     "most_stars",
     "read_properties",
 ]

@@ -14,11 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distcnn.arrays import Array
 from distcnn.catalogue.hats.files import (
+    MAIN,
+    MARGIN,
     partition_path,
+    write_collection,
     write_index,
+    write_margin_index,
     write_partition,
 )
+from distcnn.catalogue.hats.margins import margin_ranges
 from distcnn.catalogue.hats.partitions import Partition, count_stars, partitions_of
 from distcnn.catalogue.hats.pieces import (
     SPATIAL_INDEX,
@@ -45,6 +51,18 @@ class HatsBuild:
     folder: Path
     most_stars: int
     """Rows of a partition at most."""
+    margin: float = 0.0
+    """Stars this near to a partition stand in a second catalogue too [arcseconds]; 0 = none."""
+
+    @property
+    def catalogue(self) -> Path:
+        """The folder of the catalogue itself: all of it, or that part of a collection."""
+        return self.folder / MAIN if self.margin else self.folder
+
+    @property
+    def margins(self) -> Path:
+        """The folder of the stars in margins."""
+        return self.folder / MARGIN
 
 
 def most_stars(row_bytes: int) -> int:
@@ -80,7 +98,12 @@ def gather_pieces(build: HatsBuild, pieces: int, counts: Counter[int], run: Exec
     partitions = partitions_of(counts, build.most_stars)
     tasks = run(partial(gather_partition, build, pieces), partitions)
     stars = sum(done.unwrap() for done in tasks)
-    write_index(build.folder, build.name, partitions, counts, build.most_stars)
+    write_index(build.catalogue, build.name, partitions, counts, build.most_stars)
+    if build.margin:
+        found = run(partial(gather_margin, build, pieces), partitions)
+        margins = {done.task: done.unwrap() for done in found}
+        write_margin_index(build.margins, build.name, margins, build.margin)
+        write_collection(build.folder, build.name)
     return stars
 
 
@@ -89,11 +112,23 @@ def gather_partition(build: HatsBuild, pieces: int, partition: Partition) -> int
 
     Stars at one place stand in the order of their pieces and, in a piece, of the survey.
     """
-    path = partition_path(build.folder, partition)
+    path = partition_path(build.catalogue, partition)
+    return _gather(build, pieces, path, np.array([partition.index_range]))
+
+
+def gather_margin(build: HatsBuild, pieces: int, partition: Partition) -> int:
+    """Task: store the stars around a partition unless they are there; returns their number."""
+    path = partition_path(build.margins, partition)
+    return _gather(build, pieces, path, margin_ranges(partition, build.margin))
+
+
+def _gather(build: HatsBuild, pieces: int, path: Path, ranges: Array) -> int:
     if path.exists():
         return int(pq.read_metadata(path).num_rows)
     found = (read_piece(_piece(build, number)) for number in range(pieces))
-    rows = pa.concat_tables([part_of(piece, partition) for piece in found])
+    rows = pa.concat_tables([part_of(piece, ranges) for piece in found])
+    if not rows.num_rows:
+        return 0
     # Arrow itself sorts without keeping the order of equals.
     order = np.argsort(rows[SPATIAL_INDEX].to_numpy(), kind="stable")
     write_partition(path, rows.take(pa.array(order)))

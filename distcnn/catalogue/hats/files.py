@@ -19,10 +19,20 @@ from distcnn.catalogue.hats.pieces import SPATIAL_INDEX
 from distcnn.files import atomic_write, atomic_write_text
 
 HATS_VERSION = "v1.0"
+MAIN, MARGIN = "catalogue", "margin"
+"""Folders of a collection."""
 MAP_ORDER = 8
 """Order of the map of stars on the sky: pixels of 14 arcminutes, 6 MB."""
 ROW_GROUP_STARS = 65_536
 """Rows that are read at once by those who look for a few of them."""
+
+_POSITIONS = {
+    "hats_col_ra": "ra",
+    "hats_col_dec": "dec",
+    "hats_col_healpix": SPATIAL_INDEX,
+    "hats_col_healpix_order": INDEX_ORDER,
+    "hats_npix_suffix": ".parquet",
+}
 
 
 def partition_path(folder: Path, partition: Partition) -> Path:
@@ -63,11 +73,7 @@ def write_index(
             "obs_collection": name,
             "dataproduct_type": "object",
             "hats_nrows": stars,
-            "hats_col_ra": "ra",
-            "hats_col_dec": "dec",
-            "hats_col_healpix": SPATIAL_INDEX,
-            "hats_col_healpix_order": INDEX_ORDER,
-            "hats_npix_suffix": ".parquet",
+            **_POSITIONS,
             "hats_max_rows": most_stars,
             "hats_order": max(one.order for one in partitions),
             "hats_estsize": size // 1024,
@@ -76,6 +82,52 @@ def write_index(
             "moc_sky_fraction": f"{sum(1 / (12 << 2 * one.order) for one in partitions):.5f}",
         },
     )
+
+
+def write_margin_index(
+    folder: Path, name: str, counts: Mapping[Partition, int], margin: float
+) -> None:
+    """Write what tells of the margins ``counts`` (stars of each); ``margin`` in arcseconds."""
+    from hats.catalog.partition_info import PartitionInfo
+    from hats.io.parquet_metadata import write_parquet_metadata
+    from hats.pixel_math.healpix_pixel import HealpixPixel
+
+    partitions = [one for one, stars in counts.items() if stars]
+    pixels = [HealpixPixel(one.order, one.pixel) for one in sorted(partitions)]
+    write_parquet_metadata(folder)
+    PartitionInfo.from_healpix(pixels).write_to_file(folder / "partition_info.csv")
+    write_properties(
+        folder / "hats.properties",
+        {
+            "obs_collection": f"{name}_{MARGIN}",
+            "dataproduct_type": "margin",
+            "hats_nrows": sum(counts.values()),
+            **_POSITIONS,
+            "hats_primary_table_url": MAIN,
+            "hats_margin_threshold": float(margin),
+            "hats_order": max(one.order for one in partitions),
+            "hats_builder": f"distcnn {__version__}",
+            "hats_version": HATS_VERSION,
+        },
+    )
+
+
+def write_collection(folder: Path, name: str) -> None:
+    """Write what makes a catalogue and its margins one."""
+    write_properties(
+        folder / "collection.properties",
+        {
+            "obs_collection": name,
+            "hats_primary_table_url": MAIN,
+            "all_margins": MARGIN,
+            "default_margin": MARGIN,
+        },
+    )
+
+
+def main_folder(folder: Path) -> Path:
+    """The catalogue itself, of a collection or alone."""
+    return folder / MAIN if (folder / "collection.properties").exists() else folder
 
 
 def write_properties(path: Path, values: Mapping[str, object]) -> None:

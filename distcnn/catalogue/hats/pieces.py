@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from distcnn.arrays import Array
-from distcnn.catalogue.hats.partitions import Partition
 from distcnn.errors import MissingExtra, StoreError
 from distcnn.files import atomic_write
 
@@ -79,9 +78,9 @@ def read_piece(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def part_of(piece: pa.Table, partition: Partition) -> pa.Table:
-    """The rows of a piece that are in a partition."""
-    low, high = partition.index_range
+def part_of(piece: pa.Table, ranges: Array) -> pa.Table:
+    """The rows of a piece whose spatial index is in one of the ranges [R,2], low to below high."""
     index = piece[SPATIAL_INDEX].to_numpy()
-    start, stop = np.searchsorted(index, [low, high])
-    return piece.slice(start, stop - start)
+    first = np.searchsorted(index, ranges)
+    parts = [piece.slice(start, stop - start) for start, stop in first.tolist() if stop > start]
+    return pa.concat_tables(parts) if parts else piece.slice(0, 0)

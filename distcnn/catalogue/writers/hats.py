@@ -18,6 +18,7 @@ from distcnn.catalogue.hats import (
     HatsBuild,
     gather_pieces,
     lay_piece,
+    main_folder,
     most_stars,
     read_properties,
 )
@@ -66,8 +67,9 @@ def write_shared(
 
 def read_header(path: Path) -> CatalogueHeader:
     """The header of a catalogue folder."""
-    schema = pq.read_schema(path / "dataset" / "_common_metadata")
-    return header_of(schema, int(read_properties(path / "hats.properties")["hats_nrows"]))
+    folder = main_folder(path)
+    schema = pq.read_schema(folder / "dataset" / "_common_metadata")
+    return header_of(schema, int(read_properties(folder / "hats.properties")["hats_nrows"]))
 
 
 def _lay_region(build: HatsBuild, rows: SharedRows, schema: pa.Schema, number: int) -> Counter[int]:
@@ -77,7 +79,7 @@ def _lay_region(build: HatsBuild, rows: SharedRows, schema: pa.Schema, number: i
 def _build(table: CatalogueTable, pieces: Path, folder: Path) -> HatsBuild:
     entries = {entry.name: entry.value for entry in table.header}
     name = "_".join(filter(None, (entries.get("SURVEY"), entries.get("RELEASE")))) or "catalogue"
-    return HatsBuild(name, pieces, folder, most_stars(table.dtype.itemsize))
+    return HatsBuild(name, pieces, folder, most_stars(table.dtype.itemsize), table.margin)
 
 
 def _schema(table: CatalogueTable) -> pa.Schema:

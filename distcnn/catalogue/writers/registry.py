@@ -42,6 +42,7 @@ class WriterEntry:
 WRITERS: tuple[WriterEntry, ...] = (
     WriterEntry("fits", (".fits",), "file"),
     WriterEntry("parquet", (".parquet",), "file"),
+    WriterEntry("cds", (".cds",), "folder"),
     WriterEntry("hats", (".hats",), "folder", shared=True),
     WriterEntry("votable", (".vot", ".xml", ".votable"), "file"),
 )
