@@ -205,6 +205,25 @@ def test_an_output_without_a_label_is_left_out(site, files):
     np.testing.assert_allclose(fewer, all_of_them[:, 1:], rtol=1e-5)
 
 
+def test_an_imported_ensemble_is_no_teacher(site):
+    folder, conf = site
+    asked = ("--survey", folder / "labelled.zarr", "--conf", conf)
+    told = CliRunner().invoke(
+        app, list(map(str, ("distil", folder / "package", folder / "small", *asked)))
+    )
+    assert told.exit_code == 1
+    assert "was trained elsewhere" in told.output
+
+
+def test_the_report_and_the_comparison_take_the_package(site):
+    folder, conf = site
+    survey, conf = folder / "labelled.zarr", ("--conf", conf)
+    done("predict", folder / "package", survey, folder / "own.zarr", *conf)
+    done("compare", survey, folder / "b.parquet", "--package", folder / "package", *conf)
+    done("report", folder / "own.zarr", folder / "page", *conf)
+    assert (folder / "page" / "index.html").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
     [

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distcnn import __version__
-from distcnn.config import DistilConfig, QualityConfig, TrainConfig
+from distcnn.config import DistilConfig, ImportedNetwork, QualityConfig, TrainConfig
 from distcnn.errors import TrainingError
 from distcnn.events import Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
@@ -179,6 +179,12 @@ def _check_teacher(teacher: Package) -> None:
             f"{teacher.location} is a student already",
             expected="an ensemble of at least two members",
             cure="Distil the ensemble that it was made from.",
+        )
+    if isinstance(teacher.network, ImportedNetwork):
+        raise TrainingError(
+            f"{teacher.location} was trained elsewhere, on inputs scaled in a way of its own",
+            expected="an ensemble that distcnn has trained",
+            cure="Use the package as it is.",
         )
     if teacher.size < 2:
         raise TrainingError(
