@@ -16,6 +16,7 @@ SHOWN_ENTRIES = (
     "ENGINE",
     "PRECIS",
     "MEMBERS",
+    "WHERE",
 )
 
 

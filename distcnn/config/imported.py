@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from distcnn.config.base import Frozen
+from distcnn.config.base import Frozen, LocalPath
 from distcnn.config.train import NetworkConfig
 
 
@@ -55,6 +55,11 @@ class ImportedConfig(Frozen):
     """How the flux was scaled; the default is not at all."""
     least_parallax: float = Field(1e-4, gt=0)
     """Smallest parallax that an absolute magnitude is computed from ["]."""
+
+    trained_on: LocalPath | None = None
+    """CSV or Parquet table of the stars that the network was trained on, by ``source_id`` or by
+    ``name``. Where one of them would be taken for an unknown star the import is refused: its errors
+    would come out too small. None = not known."""
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 Nothing is trained. What such a network lacks is fitted on the labelled stars: how large its
 errors are and how they go together, limits, novelty and calibration, by the same parts of the
 split as for our own networks. The stars must be others than those it was trained on, or its errors
-come out too small; the file does not say which those were.
+come out too small; the file does not say which those were, ``imported.trained_on`` may.
 """
 
 import time
@@ -36,11 +36,16 @@ from distcnn.training.data.labelled import (
     read_labelled,
     summarise_split,
 )
+from distcnn.training.data.trained_stars import refuse_trained_stars
 from distcnn.training.evaluate import ensemble_sizes, evaluate_package
 from distcnn.training.finalise import calibrate_and_write
 
 STAGE = "import"
 MAX_CORRELATION = 0.99
+_UNKNOWN_STARS = (
+    "the errors hold if the network was trained on none of these labelled stars; its file does not "
+    "say, imported.trained_on can"
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ def import_package(
     translated = [_translated(file, meaning) for file in files]
     config = _config(translated, files, meaning, train)
     spec = _spec(store, config)
+    if meaning.trained_on is not None:
+        refuse_trained_stars(store, spec, config.split, meaning.trained_on)
     listener(StageStarted(STAGE, len(files), "networks"))
     split = summarise_split(store, spec, config.split)
     networks = [_network(spec, config, each) for each in translated]
@@ -110,6 +117,8 @@ def import_package(
     )
     if split.counts["test"]:
         evaluate_package(made, store, config)
+    if meaning.trained_on is None:
+        listener(Notice(_UNKNOWN_STARS))
     return _summary(made, split.counts, time.perf_counter() - clock, listener)
 
 
@@ -163,6 +172,14 @@ def _config(
 
 def _spec(store: Store, config: TrainConfig) -> InputSpec:
     assert isinstance(config.network, ImportedNetwork)
+    known = store.coordinate("label").tolist() if "label" in store.variables else []
+    missing = [label for label in config.labels or () if label not in known]
+    if known and missing:
+        raise TrainingError(
+            f"{store.location.name} has no label {', '.join(missing)}",
+            expected="reference values of every label of imported.outputs",
+            cure="Set label: null for outputs that cannot be calibrated; they are left out.",
+        )
     spec = InputSpec.of_survey(store, config.network, config.labels)
     takes = [layer for layer in config.network.layers if layer.kind == "spectrum"]
     pixels = takes[0].shape[0] if takes else 0
@@ -248,12 +265,6 @@ def _origin(number: int, file: Path) -> Mapping[str, Any]:
 def _summary(
     made: Package, stars: dict[str, int], seconds: float, listener: Listener
 ) -> ImportSummary:
-    listener(
-        Notice(
-            "the errors hold if the network was trained on none of these labelled stars; "
-            "its file does not say"
-        )
-    )
     facts = {"members": made.size, "calibration": stars["calibration"], "test": stars["test"]}
     listener(StageEnded(STAGE, facts | {"seconds": round(seconds, 1)}))
     results = list(made.evaluation.get("results", []))

@@ -205,6 +205,27 @@ def test_an_output_without_a_label_is_left_out(site, files):
     np.testing.assert_allclose(fewer, all_of_them[:, 1:], rtol=1e-5)
 
 
+def test_stars_that_it_was_trained_on_are_not_taken_for_new_ones(site, files, tmp_path):
+    folder, _ = site
+    table = tmp_path / "trained.csv"
+    table.write_text("source_id\n" + "\n".join(str(1000 * n) for n in range(1, 101)) + "\n")
+    with pytest.raises(TrainingError, match=r"of 1\d+ labelled stars .* are in trained\.csv"):
+        imported(folder, files, trained_on=table)
+    table.write_text("source_id\n7\n")
+    assert imported(folder, files, "apart", trained_on=table).members == 2
+    table.write_text("star\n7\n")
+    with pytest.raises(ConfigError, match="has the columns star"):
+        imported(folder, files, trained_on=table)
+
+
+def test_labels_without_reference_values_can_be_left_out(site, files):
+    folder, _ = site
+    outputs = load_config(folder / "my.yaml").imported.outputs
+    other = (*outputs[:2], outputs[2].model_copy(update={"label": "feh"}))
+    with pytest.raises(TrainingError, match="no label feh.*label: null"):
+        imported(folder, files, outputs=other)
+
+
 def test_an_imported_ensemble_is_no_teacher(site):
     folder, conf = site
     asked = ("--survey", folder / "labelled.zarr", "--conf", conf)
