@@ -167,6 +167,8 @@ class ImportSection(Section):
     """What wrote them, with its version."""
     parameters: int
     """Weights of one member."""
+    trained_on: str | None = None
+    """sha256 of the table of stars that they were trained on; None = not known."""
 
 
 def _named(value: object) -> object:

@@ -111,7 +111,7 @@ def import_package(
         curves=[_origin(n, file) for n, file in enumerate(files)],
         more={
             "ensemble_size": ensemble_sizes(networks, held_out, quality, spec.labels),
-            "imported": _provenance(files, translated),
+            "imported": _provenance(files, translated, meaning.trained_on),
             "fingerprint": {"data": split.data, "distcnn_version": __version__},
         },
     )
@@ -159,7 +159,8 @@ def _config(
                 cure="Import it as a package of its own.",
             )
     network = ImportedNetwork(
-        meaning=meaning,
+        # Where the table of stars is on this machine is nobody's business.
+        meaning=meaning.model_copy(update={"trained_on": None}),
         layers=first.layers,
         spectrum=any(layer.kind == "spectrum" for layer in first.layers),
         xp=False,
@@ -249,12 +250,15 @@ def _correlation(pulls: Array) -> Array:
     return np.asarray(MAX_CORRELATION * matrix + (1 - MAX_CORRELATION) * np.eye(len(matrix)))
 
 
-def _provenance(files: Sequence[Path], translated: Sequence[Translation]) -> dict[str, Any]:
+def _provenance(
+    files: Sequence[Path], translated: Sequence[Translation], trained_on: Path | None
+) -> dict[str, Any]:
     return {
         "files": [file.name for file in files],
         "digests": [hashing.of_bytes(file.read_bytes()) for file in files],
         "format": f"Keras {translated[0].version}".strip(),
         "parameters": sum(values.size for values in translated[0].weights.values()),
+        "trained_on": None if trained_on is None else hashing.of_file(trained_on),
     }
 
 

@@ -222,7 +222,7 @@ def test_labels_without_reference_values_can_be_left_out(site, files):
     folder, _ = site
     outputs = load_config(folder / "my.yaml").imported.outputs
     other = (*outputs[:2], outputs[2].model_copy(update={"label": "feh"}))
-    with pytest.raises(TrainingError, match="no label feh.*label: null"):
+    with pytest.raises(TrainingError, match=r"no label feh.*label: null"):
         imported(folder, files, outputs=other)
 
 
