@@ -21,6 +21,7 @@ COMMANDS = [
     "predict",
     "verify",
     "export",
+    "package",
     "compare",
     "report",
     "check",
@@ -99,6 +100,7 @@ def test_configurations_that_come_along_are_listed():
         (["check", "no.zarr", "nothing"], "'nothing' is no check"),
         (["compare", "no.zarr", "b.parquet", "--package", "p"], "no.zarr does not exist"),
         (["inspect", "no.zarr"], "no.zarr does not exist"),
+        (["package", "import", "p", "no.h5", "--survey", "s.zarr"], "no.h5 does not exist"),
     ],
 )
 def test_a_path_that_is_not_there_is_wrong_usage_in_one_line(words, message, tmp_path):

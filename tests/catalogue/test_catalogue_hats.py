@@ -271,3 +271,17 @@ def test_lsdb_opens_the_catalogue_and_matches_it_with_another(predictions, tmp_p
     assert (matched["source_id_few"] == matched["source_id_all"]).all()
     cone = whole.cone_search(ra=180, dec=10, radius_arcsec=20 * 3600).compute()
     assert 0 < len(cone) < STARS
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lsdb_reads_covariances_of_many_labels_as_one_column(tmp_path):
+    lsdb = pytest.importorskip("lsdb", reason="the library lsdb is not installed")
+    labels = tuple(f"label_{n}" for n in range(24))
+    store = make_predictions(tmp_path / "p.zarr", 300, labels, limits=None)
+    wanted = Selection(("source_id", "ra", "dec", "label_covariance"), "status == DONE")
+    export(store.path, tmp_path / "c.hats", selection=wanted)
+    rows = lsdb.open_catalog(tmp_path / "c.hats").compute().sort_values("source_id")
+    assert list(rows.columns) == list(wanted.columns)
+    found = np.stack([np.asarray(cell).reshape(24, 24) for cell in rows["label_covariance"]])
+    error = store.read(Region(0, 300), ["label_error"])["label_error"][1:]
+    np.testing.assert_allclose(np.diagonal(found, axis1=1, axis2=2), error**2, rtol=1e-6)
