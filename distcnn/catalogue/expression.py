@@ -84,7 +84,8 @@ class Expression:
 
     @classmethod
     def _tried(cls, text: str, tree: ast.expr, columns: Mapping[str, str]) -> "Expression":
-        found = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        found = [node.id for node in sorted(nodes, key=lambda node: node.col_offset)]
         names = [name for name in found if name in columns or name not in {*WORDS, *FUNCTIONS}]
         for name in names:
             if name not in columns:

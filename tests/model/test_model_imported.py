@@ -33,6 +33,10 @@ from distcnn.model.imported.keras_layers import _KINDS, IDENTITIES
 
 SAVERS = {".h5": save_h5, ".keras": save_keras}
 PARITY = 1e-5
+pytestmark = [
+    pytest.mark.filterwarnings(r"ignore:.*torch\.jit\.:DeprecationWarning"),
+    pytest.mark.filterwarnings(r"ignore:.*torch\.jit\.:FutureWarning"),
+]
 
 
 def check(tmp_path, layers, *, suffix=".h5", scalars=0, stars=3, seed=1, **how):
