@@ -169,10 +169,26 @@ def _description(field: Field) -> Iterator[str]:
         f"{field.start:4d}-{field.end:4d} {field.form:6s} {column.unit or '---':6s} {column.name} "
     )
     missing = f"{_NULL} " if np.dtype(column.dtype).kind == "f" else ""
-    text = missing + column.description
-    first = textwrap.wrap(text, max(WIDTH - len(head), 24))[0]
+    first, *more = _explained(missing + column.description, WIDTH - len(head), WIDTH - 24)
     yield head + first
-    yield from (" " * 24 + line for line in textwrap.wrap(text[len(first) :], WIDTH - 24))
+    yield from (" " * 24 + line for line in more)
+
+
+def _explained(text: str, first: int, others: int) -> list[str]:
+    """The text in lines of at most so many letters, none of which but the first begins with a
+    digit: readers would take that for the bytes of another column.
+    """
+    lines: list[list[str]] = [[]]
+    for word in text.split():
+        room = first if len(lines) == 1 else others
+        if lines[-1] and len(" ".join([*lines[-1], word])) > room:
+            moved = [word]
+            while moved[0][0].isdigit() and len(lines[-1]) > 1:
+                moved.insert(0, lines[-1].pop())
+            lines.append(moved)
+        else:
+            lines[-1].append(word)
+    return [" ".join(line) for line in lines]
 
 
 def _wrapped(text: str, indent: str = "  ") -> list[str]:
