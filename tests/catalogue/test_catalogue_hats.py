@@ -244,15 +244,16 @@ def test_lsdb_finds_the_margin_and_with_it_matches_across_borders(predictions, t
     lsdb = pytest.importorskip("lsdb", reason="the library lsdb is not installed")
     target = tmp_path / "c.hats"
     export(predictions.path, target, selection=Selection(margin=MARGIN), executor=SerialExecutor())
-    catalogue = lsdb.open_catalog(target)
-    assert catalogue.margin is not None
-    pairs = catalogue.crossmatch(
-        catalogue, n_neighbors=5, radius_arcsec=MARGIN - 1, suffixes=("_a", "_b")
-    ).compute()
+    whole = lsdb.open_catalog(target)
+    bare = lsdb.open_catalog(target / "catalogue")
+    assert whole.margin is not None
+    near = {"n_neighbors": 5, "radius_arcsec": MARGIN - 1, "suffixes": ("_a", "_b")}
+    pairs, without = (len(bare.crossmatch(one, **near).compute()) for one in (whole, bare))
     stored = predictions.read(Region(0, STARS))
     places = SkyCoord(stored["ra"], stored["dec"], unit="deg")
     first, _, _, _ = places.search_around_sky(places, (MARGIN - 1) * units.arcsec)
-    assert len(pairs) == len(first) > STARS
+    # LSDB itself leaves out a few of them at so large a radius, within a partition too.
+    assert without < 0.995 * len(first) < pairs <= len(first)
 
 
 @pytest.mark.filterwarnings("ignore")
