@@ -37,7 +37,11 @@ def make_predictions(
         sizes={STAR: stars, LABEL: len(labels), PAIR: names.size},
         chunk_stars=shard // 2,
         shard_stars=shard,
-        variables=tuple(v for v in PREDICTION_VARIABLES.values() if dims.issuperset(v.dims)),
+        variables=tuple(
+            v
+            for v in PREDICTION_VARIABLES.values()
+            if dims.issuperset(v.dims) and not v.name.startswith("velocity")
+        ),
         coordinates={name: c for name, c in coordinates.items() if name in dims},
         attrs={
             "complete": False,
