@@ -28,7 +28,8 @@ REAL = {  # configuration -> folder of real files, spectra, velocity known to a 
     "lamost_lrs": ("lamost_lrs", 2, {"spec-55862-B6212_sp06-250": 64.4}),
     "lamost_mrs": ("lamost_mrs", 2, {}),
     "sdss_boss": ("sdss_boss", 1, {}),
-    "apogee_apvisit": ("apogee", 1, {"2M00242666+5341178": -67.47}),
+    # shifted by the -67.5 km/s that the file gives
+    "apogee_apvisit": ("apogee", 1, {"2M00242666+5341178": 0.0}),
     "desi": ("desi", 2, {}),
     "fourmost_4fs": ("fourmost", 1, {"star5000_4fs_lrs": 0.0}),
 }

@@ -7,17 +7,27 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.config import GridConfig, IngestConfig
+from distcnn.config import REST, GridConfig, IngestConfig, RestFrameConfig
 from distcnn.errors import ConfigError, InputError
 from distcnn.ingest.plan import spectra_reader_of
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.statements import SILENT, Statements, agreed_grid
+from distcnn.ingest.preprocess.velocity import (
+    CORRECTION,
+    VELOCITY,
+    RestFramePreparation,
+    Velocities,
+    check_frames,
+    doppler_factors,
+    is_topocentric,
+)
 from distcnn.ingest.preprocess.wavelength import known
 from distcnn.ingest.preview.known_lines import FoundLines, find_lines, places_of_lines
 from distcnn.ingest.readers import Block, Rejected, SpectraReader
 from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
 from distcnn.schema import MaskBit
 
+_IN_KM_S = RestFrameConfig(velocity="spectra")
 SPECTRA_SHOWN = 8
 """As many spectra of a file are prepared and shown; the others are counted."""
 
@@ -33,6 +43,8 @@ class SpectrumPreview:
     """The file's own, or the median of flux over error."""
     velocity: float
     """Velocity that the file gives [km/s]; NaN if none."""
+    shifted: bool
+    """Whether it is shifted to rest by that velocity."""
     wavelength: Array
     """Of the stored pixels [Q]."""
     flux: Array
@@ -112,6 +124,7 @@ def _with_notes(preview: FilePreview, unread: Sequence[Unread]) -> FilePreview:
 def _preview(path: Path, config: IngestConfig, reader: SpectraReader) -> FilePreview:
     stated = reader.statements(path)
     grid = agreed_grid(config.grid, stated, path, config.override)
+    check_frames(config, grid, stated, path)
     wavelength = reader.wavelength(path)
     count, rejected, shown = 0, list[Rejected](), list[SpectrumPreview]()
     for block in reader.blocks(path, rows=config.block_rows):
@@ -119,13 +132,15 @@ def _preview(path: Path, config: IngestConfig, reader: SpectraReader) -> FilePre
         rejected += block.rejected
         some = block.take(np.arange(min(len(block), SPECTRA_SHOWN - len(shown))))
         shown += _prepared(some, known(wavelength), grid, config)
-    target = config.prepare.target
+    stored = grid if config.prepare.target is None else config.prepare.target
+    if any(one.shifted for one in shown):
+        stored = stored.model_copy(update={"frame": REST})
     return FilePreview(
         path,
         stated=stated,
         grid=grid,
         wavelength=known(wavelength),
-        stored=grid if target is None else target,
+        stored=stored,
         count=count,
         spectra=tuple(shown),
         rejected=tuple(rejected),
@@ -135,29 +150,49 @@ def _preview(path: Path, config: IngestConfig, reader: SpectraReader) -> FilePre
 def _prepared(
     block: Block, common: Array, grid: GridConfig, config: IngestConfig
 ) -> Iterator[SpectrumPreview]:
-    columns = block.columns
+    columns, factors = block.columns, _factors(block, grid, config)
+    velocities = Velocities.of(columns, len(block), config.prepare.rest_frame or _IN_KM_S)
+    stored = grid if config.prepare.target is None else config.prepare.target
     for row in range(len(block)):
         own = columns.get("wavelength")
         wavelength = common if own is None else known(own[row])
         use = slice(len(wavelength))
         flux = columns["flux"][row : row + 1, use]
         error = columns["flux_error"][row : row + 1, use] if "flux_error" in columns else None
-        preparation = Preparation.for_grid(wavelength, grid, config.prepare)
-        done = preparation.apply(flux, error)
+        preparation: Preparation | RestFramePreparation
+        if factors is None:
+            preparation = Preparation.for_grid(wavelength, grid, config.prepare)
+            done = preparation.apply(flux, error)
+        else:
+            preparation = RestFramePreparation.for_grid(wavelength, grid, config.prepare)
+            done = preparation.apply(flux, error, factors[row : row + 1])
         noise = None if done.error is None else done.error[0]
-        stored = grid if config.prepare.target is None else config.prepare.target
         yield SpectrumPreview(
             int(block.rows[row]),
             int(columns["source_id"][row]),
             _name(columns, row),
             _snr(columns, row, flux, error),
-            float(columns["velocity"][row]) if "velocity" in columns else float("nan"),
+            float(velocities.velocity[row]),
+            factors is not None,
             preparation.wavelength,
             done.flux[0],
             noise,
             done.mask[0],
             find_lines(preparation.wavelength, done.flux[0], noise, stored.unit, stored.medium),
         )
+
+
+def _factors(block: Block, grid: GridConfig, config: IngestConfig) -> Array | None:
+    """What the wavelengths of rows are divided by [B]; None if spectra bring no velocities."""
+    shift = config.prepare.rest_frame
+    if shift is None or config.velocity_files != "spectra":
+        return None
+    columns, stars = block.columns, len(block)
+    correction = None
+    if is_topocentric(shift, grid) and CORRECTION in columns:
+        correction = Velocities.of({VELOCITY: columns[CORRECTION]}, stars, shift).velocity
+    velocity = Velocities.of(columns, stars, shift).velocity
+    return np.nan_to_num(doppler_factors(velocity, correction), nan=1.0)
 
 
 def _name(columns: Mapping[str, Array], row: int) -> str:

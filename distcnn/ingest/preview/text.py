@@ -89,7 +89,8 @@ def _found(one: SpectrumPreview) -> str:
     lines = one.lines
     if not lines.velocity:
         return "none found"
-    given = f"; the file says {one.velocity:+.1f}" if np.isfinite(one.velocity) else ""
+    told = "after a shift by" if one.shifted else "the file says"
+    given = f"; {told} {one.velocity:+.1f}" if np.isfinite(one.velocity) else ""
     return f"{len(lines.velocity)} at {lines.median:+.0f} km/s, scatter {lines.scatter:.0f}{given}"
 
 
