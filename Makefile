@@ -31,7 +31,7 @@ real: install
 	$(BIN)/python benchmarks/real.py
 
 surveys: install
-	$(BIN)/python benchmarks/surveys.py
+	$(BIN)/python benchmarks/surveys.py --readme conf/surveys/README.md
 
 install: $(STAMP)
 

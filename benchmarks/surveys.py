@@ -1,6 +1,6 @@
 """Every configuration of conf/surveys on files of its survey, in one table with a figure each.
 
-    [DISTCNN_DATA=folder] python benchmarks/surveys.py [--out runs/surveys] [NAME ...]
+    [DISTCNN_DATA=folder] python benchmarks/surveys.py [--out runs/surveys] [--readme FILE] [NAME ...]
 
 Real files are those of ``DISTCNN_DATA/real_files``; for surveys without one, files are written in
 the published layout, of stars whose lines and velocities are known. ``velocity`` is that of the
@@ -20,7 +20,7 @@ import numpy as np
 
 from distcnn import pipeline
 from distcnn.config import Config, conf_folder, load_config
-from distcnn.ingest.preview import FilePreview
+from distcnn.ingest.preview import FilePreview, SpectrumPreview
 from distcnn.ingest.selection import ArchiveTree, find_files
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -36,8 +36,19 @@ REAL = {
 }
 HEAD = (
     "| survey | files | read | spectra | ids | pixels | range | medium, frame (said by) | lines | "
-    "velocity [km/s] | known | S/N | missing | normalisation |\n" + "|---" * 14 + "|"
+    "velocity [km/s] | known | S/N | errors | masks | not used | normalisation |\n"
+    + "|---" * 16
+    + "|"
 )
+
+
+PREAMBLE = """# Files of surveys
+
+One configuration per survey (`--conf NAME`); how sure its layout is stands in its first lines. What
+becomes of real files, or where none is at hand of files written in the published layout with lines
+at known velocities, made by `DISTCNN_DATA=folder make surveys`:
+
+"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,9 @@ class Row:
     velocity: str
     known: str
     snr: str
-    missing: str
+    errors: str
+    masks: str
+    unused: str
     normalisation: str
 
     def __str__(self) -> str:
@@ -104,16 +117,39 @@ def _row(
         f"{best.grid.medium} ({said['medium']}), {best.grid.frame} ({said['frame']})",
         max((len(one.lines.velocity) for one in spectra), default=0),
         ", ".join(f"{one.lines.median:+.0f}" for one in with_lines) or "none found",
-        ", ".join(_known(one.name or str(one.source_id), one.velocity, known) for one in with_lines)
-        or "-",
+        ", ".join(_known(one, known) for one in with_lines) or "-",
         ", ".join(f"{one.snr:.0f}" for one in spectra[:4]),
+        _errors(best, config),
+        _masks(config),
         f"{100 * float(np.mean([1 - one.good for one in spectra])):.1f}%",
         config.ingest.prepare.normalisation,
     )
 
 
-def _known(name: str, own: float, known: dict[str, float]) -> str:
-    velocity = known.get(name, own)
+def _errors(preview: FilePreview, config: Config) -> str:
+    """Kind of error, and who says so."""
+    said = preview.stated.error_kind
+    if said is not None:
+        return f"{said.value} (file)"
+    layout = config.ingest.spectra.layout if config.ingest.spectra else None
+    return f"{layout.error_kind} (configuration)" if layout is not None else "sigma"
+
+
+def _masks(config: Config) -> str:
+    """Masks and how many of their bits drop a pixel."""
+    layout = config.ingest.spectra.layout if config.ingest.spectra else None
+    if layout is None or not layout.masks:
+        return "by error"
+    return ", ".join(
+        f"{mask.place}: {'any bit' if mask.drop == 'any' else f'{len(mask.drop)} bits'}"
+        for mask in layout.masks
+    )
+
+
+def _known(one: SpectrumPreview, known: dict[str, float]) -> str:
+    if one.shifted:
+        return f"0 (shifted by {one.velocity:+.0f})"
+    velocity = known.get(one.name or str(one.source_id), one.velocity)
     return f"{velocity:+.0f}" if np.isfinite(velocity) else "?"
 
 
@@ -122,6 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--out", type=Path, default=Path("runs/surveys"))
+    parser.add_argument("--readme", type=Path, help="write the table here, too")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     names = asked.names or sorted(p.stem for p in (conf_folder() / "surveys").glob("*.yaml"))
@@ -140,7 +177,8 @@ def main() -> None:
                 continue
             rows.append(look_at(name, folder_of, {}, asked.out, "real"))
     table = "\n".join([HEAD, *map(str, rows)])
-    (asked.out / "surveys.md").write_text(table + "\n")
+    for path in (asked.out / "surveys.md", *([asked.readme] if asked.readme else [])):
+        path.write_text(PREAMBLE + table + "\n", encoding="utf-8")
     (asked.out / "surveys.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
     print(table)
     print(f"Figures and texts: {asked.out}")

@@ -4,6 +4,7 @@ The written files hold lines at known velocities: they are found there only if w
 unit, medium and spacing, and the order of arms, are right.
 """
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -90,6 +91,17 @@ def test_real_files_become_spectra_with_lines_where_they_belong(real_data, tmp_p
                 assert len(one.lines.velocity) >= 6
                 assert abs(one.lines.median - known) < TOLERANCE_KM_S
                 assert one.lines.scatter < TOLERANCE_KM_S
+
+
+def test_the_table_of_surveys_is_made_with_a_figure_each(tmp_path):
+    script = Path(__file__).parents[2] / "benchmarks" / "surveys.py"
+    words = [sys.executable, str(script), "rave_dr6", "--out", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| rave_dr6 | written | 3/3 | 3 |" in done.stdout
+    assert "| -60, +0, +35 |" in done.stdout
+    assert (tmp_path / "rave_dr6.png").stat().st_size > 10_000
+    assert "known lines" in (tmp_path / "rave_dr6.txt").read_text()
 
 
 def test_a_survey_that_nobody_knows_the_medium_of_has_to_be_told(tmp_path):
