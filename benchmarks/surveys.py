@@ -1,6 +1,6 @@
 """Every configuration of conf/surveys on files of its survey, in one table with a figure each.
 
-    [DISTCNN_DATA=folder] python benchmarks/surveys.py [--out runs/surveys] [--readme FILE] [NAME ...]
+    [DISTCNN_DATA=folder] python benchmarks/surveys.py [--out FOLDER] [--readme FILE] [NAME ...]
 
 Real files are those of ``DISTCNN_DATA/real_files``; for surveys without one, files are written in
 the published layout, of stars whose lines and velocities are known. ``velocity`` is that of the
