@@ -169,7 +169,7 @@ def main() -> None:
                 stars = write_survey(name, Path(folder))
                 known = {star.name: star.velocity for star in stars}
                 rows.append(look_at(name, Path(folder), known, asked.out, "written"))
-        else:
+        elif name in REAL:
             data = os.environ.get("DISTCNN_DATA")
             folder_of = Path(data or "") / "real_files" / REAL[name]
             if data is None or not folder_of.is_dir():

@@ -1,6 +1,7 @@
 """Settings of ingest: which files, which grid, how a spectrum is prepared, how it is stored."""
 
 import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -257,6 +258,9 @@ class PrepareConfig(Frozen):
     conserved. Pixels that do not fill a stored one are left over at the red end."""
     target: GridConfig | None = None
     """Common grid to rebin every spectrum onto (surveys whose files have grids of their own)."""
+    windows: tuple[tuple[float, float], ...] = ()
+    """Parts of ``target`` that are stored, each from and to a wavelength in its unit; () = all of
+    it. Gaps between arms then take no room, in the store and in networks."""
     rest_frame: RestFrameConfig | None = None
     """Shift to the rest frame of each star, by its velocity; null = spectra stay in the frame of
     their files. Needs ``target``."""
@@ -271,6 +275,15 @@ class PrepareConfig(Frozen):
     square root (Gaia RVS: 2.45, because 0.0245 nm detector pixels are resampled to 0.01 nm)."""
     minimum_coverage: float = Field(0.5, ge=0, le=1)
     """Least fraction of a stored pixel that good input pixels must cover."""
+
+    @model_validator(mode="after")
+    def _windows_in_order(self) -> Self:
+        if self.windows and self.target is None:
+            raise ValueError("a target with windows, which are parts of it")
+        borders = [border for window in self.windows for border in window]
+        if any(low >= high for low, high in pairwise(borders)):
+            raise ValueError("windows from a smaller to a larger wavelength, one after the other")
+        return self
 
     @model_validator(mode="after")
     def _has_a_grid_at_rest(self) -> Self:

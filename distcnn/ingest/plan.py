@@ -23,7 +23,7 @@ from distcnn.ingest.matching import healpix_range, overlapping_files
 from distcnn.ingest.preprocess.spectra import Preparation
 from distcnn.ingest.preprocess.statements import SILENT, Statements, agreed_grid
 from distcnn.ingest.preprocess.velocity import ERROR, VELOCITY, check_frames
-from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
+from distcnn.ingest.preprocess.wavelength import is_declared, target_pixels, wavelengths
 from distcnn.ingest.readers import Kind, Reader, ReadRequest, SpectraReader, make_reader
 from distcnn.ingest.readers.formats.containers import formats_of, is_zip
 from distcnn.ingest.selection import ArchiveTree, find_files
@@ -279,7 +279,8 @@ class IngestPlan:
             return None
         grid, prepare = self.config.grid, self.config.prepare
         if prepare.target is not None:
-            return wavelengths(prepare.target)
+            centres, stored = target_pixels(prepare)
+            return np.asarray(centres[stored])
         given = wavelengths(grid) if is_declared(grid) else self._first_grid(reader)
         return Preparation.for_grid(given, grid, prepare).wavelength
 

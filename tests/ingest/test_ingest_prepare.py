@@ -14,6 +14,7 @@ from distcnn.ingest.preprocess.spectra import (
     overlap,
     quantile_of_rows,
 )
+from distcnn.ingest.preprocess.velocity import RestFramePreparation
 from distcnn.ingest.preprocess.wavelength import convert_unit, edges, to_air, to_vacuum, wavelengths
 from distcnn.schema import MaskBit
 
@@ -246,3 +247,51 @@ def test_quantiles_of_rows_are_those_of_numpy(seed, quantile, width):
 
 def test_the_quantile_of_nothing_is_nan():
     assert np.isnan(quantile_of_rows(np.full((2, 3), np.nan), 0.9)).all()
+
+
+@pytest.mark.parametrize("kind", [Preparation, RestFramePreparation])
+def test_windows_keep_some_pixels_of_the_target_as_they_are_without(kind):
+    grid = GridConfig(unit="Angstrom", frame="barycentric")
+    target = {"start": 5000.0, "step": 1.5, "size": 100, "unit": "Angstrom"}
+    shift = {"velocity": "spectra"} if kind is RestFramePreparation else None
+    given_settings = {"target": target, "rest_frame": shift, "outlier_sigma": None}
+    whole = PrepareConfig.model_validate(given_settings)
+    windows = [[5003.0, 5030.0], [5100.0, 5140.0]]
+    some = PrepareConfig.model_validate(given_settings | {"windows": windows})
+    wavelength = 4990.0 + 0.4 * np.arange(420)
+    rng = np.random.default_rng(5)
+    flux = 1 + 0.1 * rng.standard_normal((3, 420))
+    flux[1, 100:140] = np.nan
+    factors = [np.array([1.0, 1.0001, 0.9998])] if shift else []
+    full, part = (kind.for_grid(wavelength, grid, config) for config in (whole, some))
+    kept = np.isin(full.wavelength, part.wavelength)
+    inside = [(low <= full.wavelength) & (full.wavelength <= high) for low, high in windows]
+    np.testing.assert_array_equal(kept, inside[0] | inside[1])
+    for one, other in zip(
+        vars(full.apply(flux, 0.1 + 0 * flux, *factors)).values(),
+        vars(part.apply(flux, 0.1 + 0 * flux, *factors)).values(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one[:, kept], other)
+
+
+@pytest.mark.parametrize(
+    ("windows", "words"),
+    [
+        ([[5.0, 4.0]], "one after the other"),
+        ([[1.0, 3.0], [2.0, 4.0]], "one after the other"),
+    ],
+)
+def test_windows_that_overlap_or_run_backwards_are_refused(windows, words):
+    target = {"start": 1.0, "step": 1.0, "size": 9}
+    with pytest.raises(ValueError, match=words):
+        PrepareConfig.model_validate({"target": target, "windows": windows})
+    with pytest.raises(ValueError, match="a target with windows"):
+        PrepareConfig.model_validate({"windows": [[1.0, 2.0]]})
+
+
+def test_windows_beside_the_target_are_refused():
+    target = {"start": 1.0, "step": 1.0, "size": 9}
+    config = PrepareConfig.model_validate({"target": target, "windows": [[20.0, 30.0]]})
+    with pytest.raises(ConfigError, match="some pixels of the target, 1 to 9"):
+        Preparation.for_grid(np.arange(1.0, 10.0), GridConfig(), config)

@@ -16,7 +16,7 @@ from distcnn.ingest.preprocess.wavelength import (
     convert_medium,
     convert_unit,
     edges,
-    wavelengths,
+    target_pixels,
 )
 from distcnn.schema import MaskBit
 
@@ -94,11 +94,12 @@ class Preparation:
     ) -> "Preparation":
         target = config.target
         assert target is not None
-        centres = wavelengths(target)
+        centres, stored = target_pixels(config)
         moved = convert_medium(kept, grid.unit, grid.medium, target.medium)
         moved = convert_unit(moved, grid.unit, target.unit)
         borders = edges(centres)
-        return cls(config, centres, overlap(edges(moved), borders), np.diff(borders), pixels)
+        weights, widths = overlap(edges(moved), borders), np.diff(borders)
+        return cls(config, centres[stored], weights[stored], widths[stored], pixels)
 
     def apply(self, flux: Array, error: Array | None) -> Spectra:
         """Prepare flux [B, P] and its error [B, P]."""

@@ -27,7 +27,7 @@ from distcnn.ingest.preprocess.wavelength import (
     convert_medium,
     convert_unit,
     edges,
-    wavelengths,
+    target_pixels,
 )
 from distcnn.schema import LIGHT_SPEED_KM_S
 
@@ -119,7 +119,8 @@ class RestFramePreparation:
         as_observed = Preparation.for_grid(wavelength, grid, plain)
         vacuum = convert_medium(as_observed.wavelength, grid.unit, grid.medium, "vacuum")
         vacuum = convert_unit(vacuum, grid.unit, target.unit)
-        return cls(config, as_observed, vacuum, wavelengths(target))
+        centres, stored = target_pixels(config)
+        return cls(config, as_observed, vacuum, centres[stored])
 
     def apply(self, flux: Array, error: Array | None, factors: Array) -> Spectra:
         """Prepare flux [B, P] and its error [B, P]; wavelengths are divided by ``factors`` [B]."""
@@ -130,10 +131,12 @@ class RestFramePreparation:
             None if error is None else np.empty(shape, np.float32),
             np.empty(shape, np.uint8),
         )
-        borders = edges(self.wavelength)
+        centres, stored = target_pixels(self.config)
+        borders = edges(centres)
+        widths = np.diff(borders)[stored]
         for row, factor in enumerate(factors):
-            weights = overlap(edges(self.shifted(factor)), borders)
-            one = rebin(_row(observed, row), weights, np.diff(borders), self.config)
+            weights = overlap(edges(self.shifted(factor)), borders)[stored]
+            one = rebin(_row(observed, row), weights, widths, self.config)
             out.flux[row], out.mask[row] = one.flux[0], one.mask[0]
             if out.error is not None and one.error is not None:
                 out.error[row] = one.error[0]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.config import GridConfig
+from distcnn.config import GridConfig, PrepareConfig
 from distcnn.config.units import NANOMETRES, wavelength_unit
 from distcnn.errors import ConfigError, GridMismatch
 
@@ -31,6 +31,26 @@ def wavelengths(grid: GridConfig) -> Array:
         # Steps are short decimals; rounding makes 846 + 0.01 k the number that files print.
         centres = np.round(grid.start + grid.step * steps, 10)
     return centres
+
+
+def target_pixels(config: PrepareConfig) -> tuple[Array, Array]:
+    """Pixel centres [T] of the whole target grid, and which of them [T] are stored.
+
+    Raises
+    ------
+    ConfigError : no pixel lies in the windows.
+    """
+    assert config.target is not None
+    centres = wavelengths(config.target)
+    stored = np.ones(len(centres), bool)
+    if config.windows:
+        stored = np.any([(low <= centres) & (centres <= high) for low, high in config.windows], 0)
+    if not stored.any():
+        raise ConfigError(
+            f"ingest.prepare.windows = {[list(window) for window in config.windows]}",
+            expected=f"some pixels of the target, {centres[0]:.6g} to {centres[-1]:.6g}",
+        )
+    return centres, stored
 
 
 def is_declared(grid: GridConfig) -> bool:
