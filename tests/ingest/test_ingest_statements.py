@@ -12,7 +12,7 @@ from astropy import units
 from astropy.io.votable import from_table
 from astropy.io.votable.tree import Param
 from astropy.table import Column, Table
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny_archive import settings
 
@@ -555,6 +555,7 @@ def test_a_datalink_product_in_angstroms_stands_on_the_declared_grid(tmp_path, f
 
 
 @given(st.text(max_size=60))
+@example("1D11")
 def test_no_text_in_the_place_of_a_unit_or_a_header_raises(text):
     assert flux_factor(text, "Jy") is None or flux_factor(text, "Jy") > 0
     ecsv_facts("a file", text.splitlines())

@@ -48,7 +48,7 @@ def scaled_unit(text: str) -> str | None:
         return None
     try:
         nanometres = float(flux_unit(text).to(units.nm))
-    except (AttributeError, units.UnitConversionError):
+    except (AttributeError, units.UnitsError):  # 1D11 has a scale of 0
         return None
     close = (name for name, size in NANOMETRES.items() if np.isclose(nanometres, size, rtol=1e-9))
     return next(close, None)
@@ -63,7 +63,7 @@ def flux_factor(unit: str, target: str) -> float | None:
         return None
     try:
         return float(one.to(other))
-    except units.UnitConversionError:
+    except units.UnitsError:
         return None
 
 
