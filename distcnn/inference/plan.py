@@ -1,7 +1,7 @@
 """Plan: what a run would do, in numbers, before it does anything."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from distcnn.executor import ExpectedWorkers
 from distcnn.formatting import format_bytes
 from distcnn.inference.batching import Batching, WorkerNeeds, choose_batching
 from distcnn.inference.compatibility import check_compatible, check_conditions
+from distcnn.inference.compute import COPIED_IF_THERE
 from distcnn.inference.prediction_store import (
     fingerprint,
     finished_regions,
@@ -189,7 +190,8 @@ def plan_opened(
     left = np.fromiter((r.size for r in regions if r.name not in done), np.int64)
     waiting = int(left.sum())
     workers = expect() if waiting else ExpectedWorkers(0)
-    per_star = bytes_per_star(len(package.labels), named="name" in survey.variables)
+    copied = [name for name in COPIED_IF_THERE if name in survey.variables]
+    per_star = bytes_per_star(len(package.labels), copied)
     results = per_star * min(tiles.step, survey.stars)
     needs = WorkerNeeds.of(package, survey, _variables_read(package, survey), results)
     begun = bool(done) or (share is not None and has_engine(predictions))
@@ -236,12 +238,16 @@ def _batching(
     return choose_batching(needs, Batching.asked(config), allowed)
 
 
-def bytes_per_star(labels: int, *, named: bool = False) -> int:
-    """Bytes of one star in all prediction variables, uncompressed; ``named``: with its name."""
-    sizes = {LABEL: labels, PAIR: len(pairs(labels)), NAME: NAME_BYTES if named else 0}
+def bytes_per_star(labels: int, copied: Collection[str] = ()) -> int:
+    """Bytes of one star in all prediction variables, uncompressed.
+
+    ``copied``: those of COPIED_IF_THERE that the survey has.
+    """
+    sizes = {LABEL: labels, PAIR: len(pairs(labels)), NAME: NAME_BYTES}
     return sum(
         np.dtype(variable.dtype).itemsize * int(np.prod([sizes[d] for d in variable.dims[1:]]))
         for variable in PREDICTION_VARIABLES.values()
+        if variable.name in copied or variable.name not in COPIED_IF_THERE
     )
 
 
