@@ -214,12 +214,12 @@ def _running_quantile(good: Array, window: int, quantile: float) -> Array:
     pixels = good.shape[1]
     half = min(window // 2, pixels - 1)
     nodes = np.unique(np.linspace(0, pixels - 1, 2 + 8 * pixels // window).astype(int))
-    heights = np.empty((len(good), len(nodes)))
-    for index, node in enumerate(nodes):
-        around = good[:, max(0, node - half) : node + half + 1]
-        heights[:, index] = quantile_of_rows(around, quantile)
+    # Windows that reach beyond the ends are filled with NaN, which counts for nothing.
+    padded = np.pad(good, ((0, 0), (half, half)), constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1, axis=1)
     out = np.empty(good.shape, np.float32)
-    for row, height in zip(out, heights, strict=True):
+    for row, of_row in zip(out, windows, strict=True):
+        height = quantile_of_rows(of_row[nodes], quantile)
         known = np.isfinite(height)
         row[:] = np.interp(np.arange(pixels), nodes[known], height[known])
     return out
