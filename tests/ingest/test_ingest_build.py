@@ -429,8 +429,9 @@ def test_a_table_that_serves_as_labels_too_may_have_no_column_of_them(archive, s
     told = []
     if columns:
         # One of the two labels is there: this is a label table, and the other column is missed.
-        with pytest.raises(InputError, match="no column 'logg'"):
+        with pytest.raises(InputError, match="no column 'logg'") as caught:
             build_survey(archive.write(), survey, config, executor=EXECUTOR)
+        assert "For stars to predict" in caught.value.cure
         return
     build_survey(archive.write(), survey, config, executor=EXECUTOR, listener=told.append)
     (warning,) = warnings_of(told)

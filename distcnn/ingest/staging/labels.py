@@ -1,6 +1,7 @@
 """Labels of a survey: read once, led to the stars of the spectra, and staged for all parts."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from distcnn import hashing
+from distcnn.config import LabelsConfig
+from distcnn.errors import ColumnMissing
 from distcnn.events import Notice
 from distcnn.ingest.crosswalk import Crosswalk, in_words, led_across, read_crosswalk
 from distcnn.ingest.matching import (
@@ -18,6 +21,7 @@ from distcnn.ingest.matching import (
 )
 from distcnn.ingest.outcome import is_mended
 from distcnn.ingest.plan import IngestPlan, reader_of
+from distcnn.ingest.readers import Reader
 from distcnn.ingest.readers.cleaning import RELEASE, counting
 from distcnn.ingest.staging.columns import FileFailure, to_lines
 from distcnn.survey import Ledger
@@ -41,7 +45,7 @@ def stage_labels(plan: IngestPlan, ledger: Ledger) -> Path | None:
     for read in (*files, *plan.files.get("crosswalk", ())):
         plan.content_hashes.setdefault(plan.relative(read), content_hash(read))
     with counting() as special:
-        collected = collect_labels(reader, files, config, rows=_BLOCK_ROWS)
+        collected = _collected(reader, files, config)
     lines = to_lines("labels", collected.rejected)
     counts: dict[str, int] = {}
     if plan.config.crosswalk is not None:
@@ -66,6 +70,16 @@ def stage_labels(plan: IngestPlan, ledger: Ledger) -> Path | None:
     if not len(collected.table.source_id):
         plan.listener(Notice(f"No label in {files[0].name} passes the cuts.", "warning"))
     return path
+
+
+def _collected(reader: Reader, files: Sequence[Path], config: LabelsConfig) -> CollectedLabels:
+    try:
+        return collect_labels(reader, files, config, rows=_BLOCK_ROWS)
+    except ColumnMissing as error:
+        cure = "For stars to predict, which need no labels: --set ingest.labels=null."
+        raise ColumnMissing(
+            error.problem, expected=error.expected, cure=f"{error.cure} {cure}"
+        ) from None
 
 
 def _led_across(plan: IngestPlan, collected: CollectedLabels) -> tuple[CollectedLabels, Crosswalk]:
