@@ -10,8 +10,9 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from pydantic import ValidationError
+from tiny_archive import write_all_star
 
-from distcnn.config import Config, IngestConfig
+from distcnn.config import Config, IngestConfig, load_config
 from distcnn.errors import ColumnMissing, InputError
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
@@ -194,6 +195,26 @@ def test_new_stars_need_neither_labels_nor_a_crosswalk(tmp_path):
 def test_a_crosswalk_names_both_identifiers_and_serves_labels():
     with pytest.raises(ValidationError, match="source_id missing"):
         settings(crosswalk={"files": "x.csv", "columns": {"label_id": "a"}})
+
+
+def test_the_configuration_of_gaia_dr4_leads_labels_of_apogee_from_dr3(tmp_path):
+    config = load_config("gaia_rvs_dr4").ingest
+    folder = tmp_path / "a"
+    folder.mkdir()
+    stars = [NEW + n for n in range(6)]
+    flux = [[1.0] * config.grid.size] * len(stars)
+    spectra = pa.table({"source_id": stars, "flux": flux, "flux_error": flux})
+    pq.write_table(spectra, folder / "Gaia_DR4_MEAN_SPECTRUM_RVS.parquet")
+    new = build_survey(folder, tmp_path / "new.zarr", config, executor=SerialExecutor())
+    assert (new.stars, new.labelled) == (6, 0)
+    write_all_star(folder / "allStar-dr17.fits", np.array([OLD + n for n in range(6)]))
+    names = NEIGHBOURHOOD.replace("dr3", "dr4").replace("dr2", "dr3")
+    rows = [f"{OLD + n},{NEW + n},{n}.5,0.01" for n in range(6)]
+    (folder / "dr3_neighbourhood.csv").write_text("\n".join([names, *rows, ""]))
+    summary, _, labels, told = ingest(folder, tmp_path, config)
+    # One of the six is flagged.
+    assert summary.labelled == 5, told
+    assert labels[NEW] == pytest.approx([1, 101, 201, 301, 401])
 
 
 # --- label tables of surveys, in their published layouts ------------------------------------
