@@ -8,10 +8,12 @@ from astropy.table import Table
 from dying_executor import DyingExecutor, contents, quarantine
 from tiny_archive import PIXELS, array_text, settings, write_all_star
 
+from distcnn.config import FilesConfig
 from distcnn.errors import ColumnMissing, FileBroken, GridMismatch, InputError
 from distcnn.events import Notice
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
+from distcnn.ingest.readers import ReadRequest, make_reader
 from distcnn.schema import Reason
 
 EXECUTOR = SerialExecutor()
@@ -443,3 +445,12 @@ def test_stars_with_wavelengths_of_their_own_need_a_common_grid(tmp_path, survey
     stars = contents(tmp_path / "common.zarr")
     expected = 1 + 0.001 * (846.15 + 0.02 * np.arange(10))
     np.testing.assert_allclose(stars["flux"], np.broadcast_to(expected, (2, 10)), atol=1e-4)
+
+
+def test_a_lone_carriage_return_in_the_first_row_is_a_malformed_row(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b'source_id,G\n11,"a"x\ry\n12,3.5\n')
+    files = FilesConfig(reader="table", files="*", columns={"photometry": "G"})
+    reader = make_reader(files, ReadRequest("source", bands=("G",)))
+    (block,) = reader.blocks(tmp_path / "t.csv", rows=9)
+    assert block.columns["source_id"].tolist() == [12]
+    assert [row.row for row in block.rejected] == [1]

@@ -4,6 +4,7 @@ Spreadsheets write a mark of UTF-8 and ``sep=;``, numpy the names behind a ``#``
 units and one of dashes below the names, RDB a line of types.
 """
 
+import csv
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -78,7 +79,11 @@ def _comments(next_line: Callable[[], bytes], path: Path) -> tuple[list[bytes], 
 def names_of(line: bytes, delimiter: str) -> list[str]:
     """The fields of a line as texts."""
     row = line.strip() if delimiter == "whitespace" else line
-    return [text_of(name).strip('"') for name in split_row(row, delimiter.encode())]
+    try:
+        fields = split_row(row, delimiter.encode())
+    except csv.Error:  # of a lone carriage return; as a row it is told as one that is malformed
+        fields = [row]
+    return [text_of(name).strip('"') for name in fields]
 
 
 def _check(line: bytes, comments: Sequence[bytes], path: Path) -> None:
