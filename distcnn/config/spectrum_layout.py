@@ -158,10 +158,11 @@ class SpectrumLayoutConfig(Frozen):
     file has. Texts are hashed to a number and kept as the star's name."""
     values: dict[
         Literal["ra", "dec", "snr", "velocity", "velocity_error", "barycentric_correction"],
-        ValuePlaceConfig,
+        Annotated[tuple[ValuePlaceConfig, ...], BeforeValidator(_one_or_several)],
     ] = Field(default_factory=dict)
     """Further numbers: ra, dec [deg], snr, and for ``prepare.rest_frame`` velocity, velocity_error
-    and barycentric_correction in its unit."""
+    and barycentric_correction in its unit; of several places the first that a file has. Where it
+    has none they are missing, and that is told."""
     keep: tuple[KeepConfig, ...] = ()
     """What a row must say to be taken; sky and broken fibres are left out by it."""
 

@@ -1,5 +1,7 @@
 """A first configuration for an unknown file: it can be read, marks its guesses, and comes close."""
 
+import contextlib
+import re
 import sys
 from pathlib import Path
 
@@ -10,13 +12,14 @@ from conformance.reader_checks import read_all
 from layout_files import LINEAR, spectra, write_layout
 
 from distcnn.config import load_config
-from distcnn.errors import InputError
+from distcnn.errors import DistcnnError, InputError
 from distcnn.ingest.plan import spectra_reader_of
-from distcnn.ingest.preview import preview_file
+from distcnn.ingest.preview import describe_preview, preview_file
 from distcnn.ingest.preview.guess import guess
 from distcnn.pipeline import guess_configuration
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from lib import fuzzing
 from lib.survey_files import write_survey
 
 EASY = ("lamost_lrs_dr9", "lamost_mrs_dr8", "mwm", "fourmost_lr", "ges_hr15n", "weave",
@@ -70,6 +73,33 @@ def test_what_a_file_says_is_no_guess(tmp_path):
     assert "# frame: barycentric, as the file says: SPECSYS = 'HELIOCEN'" in text
     assert "unit: Angstrom  # the file says" in text
     assert "GUESS" not in text
+
+
+def test_a_text_without_names_of_columns_gets_some(tmp_path):
+    rows = [f"{5000 + pixel} {1 + 0.01 * (pixel % 7)} 0.01" for pixel in range(60)]
+    (tmp_path / "star.dat").write_text("\n".join(rows) + "\n")
+    config, text = guessed(tmp_path / "star.dat", tmp_path)
+    assert 'text_columns: ["wavelength", "flux", "error"]' in text
+    assert preview_file(tmp_path / "star.dat", config).spectra[0].snr == pytest.approx(103)
+
+
+def test_wavelengths_in_air_that_are_taken_for_vacuum_raise_a_doubt(tmp_path):
+    write_survey("rave_dr6", tmp_path / "files")
+    path = sorted((tmp_path / "files").iterdir())[1]
+    config, _ = guessed(path, tmp_path)
+    text = describe_preview(preview_file(path, config), config)
+    assert re.search(r"doubt        in air the lines would be at [+-]\d km/s", text)
+
+
+def test_a_guess_for_a_damaged_file_is_a_guess_or_a_clear_error(tmp_path):
+    seeds = [seed for seed in fuzzing.seeds() if seed.reader in ("described", "table")]
+    rng = np.random.default_rng(8)
+    for number in range(300):
+        seed = seeds[number % len(seeds)]
+        path = tmp_path / seed.name
+        path.write_bytes(fuzzing.damaged(seed, rng))
+        with contextlib.suppress(DistcnnError):
+            guess(path)
 
 
 def test_a_file_without_a_spectrum_is_told(tmp_path):

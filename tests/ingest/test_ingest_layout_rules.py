@@ -284,6 +284,20 @@ def test_velocities_and_positions_come_with_the_spectra(tmp_path):
     assert columns["velocity_error"].tolist() == [0.5]
 
 
+def test_a_value_that_a_file_does_not_have_is_missing_and_told(tmp_path):
+    table = table_of(*np.ones((2, 3)), [5.0, 6.0, 7.0])
+    path = write(tmp_path / "a.fits", table, VRAD=12.5)
+    places = {
+        "ra": {"header": "RAA"},
+        "velocity": [{"column": "VREL", "hdu": 11}, {"header": "VRAD"}],
+    }
+    with collecting_notes() as notes:
+        columns = one_block({**ONE_STAR, "values": places}, path).columns
+    assert np.isnan(columns["ra"]).all()
+    assert columns["velocity"].tolist() == [12.5]
+    assert [note.where for note in notes.unread] == ["a.fits: ra (RAA)"]
+
+
 def test_rows_that_are_no_stars_are_left_out_and_told(tmp_path):
     flux, sigma = spectra(3)
     targets = fits.BinTableHDU.from_columns(

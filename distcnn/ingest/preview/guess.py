@@ -17,7 +17,7 @@ from distcnn.config import GridConfig, SpectrumLayoutConfig
 from distcnn.errors import DistcnnError, InputError
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.readers.formats.binary import BinaryTable
-from distcnn.ingest.readers.formats.containers import table_sources
+from distcnn.ingest.readers.formats.containers import TableSource, table_sources
 from distcnn.ingest.readers.layouts.quantities import arm_reader, with_unit
 from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile, opened
 from distcnn.ingest.readers.statements.grids import header_grid
@@ -66,7 +66,9 @@ def guess(path: Path) -> str:
     ------
     InputError : nothing in it looks like a spectrum, or it cannot be read.
     """
-    with opened(next(table_sources(path))) as file:
+    source = next(table_sources(path))
+    names = _names_of_columns(source)
+    with opened(source, columns=names) as file:
         found = _of_images(file) or _of_tables(file)
         if found is None:
             raise InputError(
@@ -74,9 +76,32 @@ def guess(path: Path) -> str:
                 expected=f"an array or image row of {MIN_PIXELS} numbers or more",
                 cure=f"{file.contents()}Write a 'layout' by hand; conf/surveys has examples.",
             )
+        if names:
+            found.set("text_columns", names, "guess: the first line has no names, in this order")
         _guess_id(found, file, path)
         stated = _statements(found, file)
         return "\n".join([*_head(path, found), *_grid(found, file, stated), *_tail()]) + "\n"
+
+
+def _names_of_columns(source: TableSource) -> list[str]:
+    """Names for the columns of a text whose first line holds numbers; none if it has names."""
+    if source.format != "text":
+        return []
+    text = source.text()
+    with text.stream:
+        first = text.columns
+    if not all(map(_is_number, first)):
+        return []
+    usual = ["wavelength", "flux", "error"]
+    return [*usual[: len(first)], *(f"column{n}" for n in range(4, len(first) + 1))]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 # --- tables ------------------------------------------------------------------------------------
@@ -314,7 +339,8 @@ def _guess_id(guess: _Guess, file: SpectrumFile, path: Path) -> None:
 def _id_columns(guess: _Guess, file: SpectrumFile, several: bool) -> Iterator[dict[str, Any]]:
     for where, table in _tables_with_ids(guess, file, several):
         known = {column.lower(): column for column in table.columns}
-        for name in _ID_COLUMNS:
+        others = [name for name in known if name.endswith("_id")]
+        for name in (*_ID_COLUMNS, *others):
             if name in known:
                 yield {"column": known[name]} | ({} if where is None else {"hdu": where})
 

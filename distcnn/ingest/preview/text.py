@@ -12,6 +12,8 @@ from distcnn.schema import MaskBit
 
 PLOT_WIDTH, PLOT_HEIGHT = 72, 12
 _MARK = "*"
+AIR_SHIFT_KM_S = 82.0
+"""By as much lines are too blue where wavelengths in air are taken for vacuum, 400 to 1700 nm."""
 
 
 def describe_preview(preview: FilePreview, config: IngestConfig) -> str:
@@ -44,6 +46,7 @@ def _lines(preview: FilePreview, config: IngestConfig) -> Iterator[str]:
     for row in preview.rejected[:3]:
         yield f"  quarantined  row {row.row}: {row.detail}"
     yield from _table(preview.spectra)
+    yield from _other_medium(preview)
     if len(preview.spectra) < preview.count:
         yield f"  ... and {preview.count - len(preview.spectra)} more"
     if preview.spectra:
@@ -92,6 +95,15 @@ def _found(one: SpectrumPreview) -> str:
     told = "after a shift by" if one.shifted else "the file says"
     given = f"; {told} {one.velocity:+.1f}" if np.isfinite(one.velocity) else ""
     return f"{len(lines.velocity)} at {lines.median:+.0f} km/s, scatter {lines.scatter:.0f}{given}"
+
+
+def _other_medium(preview: FilePreview) -> Iterator[str]:
+    """A word of doubt where the lines would lie much better in the other medium."""
+    median = preview.spectra[0].lines.median if preview.spectra else float("nan")
+    medium, other = ("vacuum", "air") if preview.grid.medium == "vacuum" else ("air", "vacuum")
+    there = median + (AIR_SHIFT_KM_S if medium == "vacuum" else -AIR_SHIFT_KM_S)
+    if preview.stated.medium is None and abs(there) < abs(median) / 3:
+        yield f"  doubt        in {other} the lines would be at {there:+.0f} km/s"
 
 
 def _plot(wavelength: Array, flux: Array) -> Iterator[str]:

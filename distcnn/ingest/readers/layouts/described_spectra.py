@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.config import SpectrumLayoutConfig
+from distcnn.config import SpectrumLayoutConfig, ValuePlaceConfig
 from distcnn.config.spectrum_layout import Place
 from distcnn.errors import GridMismatch
 from distcnn.ingest.preprocess.statements import Statements
@@ -194,8 +194,8 @@ class _Section:
         column = self.values.read(self.identifier, start, stop)[kept]
         stars, rejected = identify(column, numbers[kept], self.file.name, True)
         columns = star_columns(stars)
-        for name, place in self.layout.values.items():
-            columns[name] = self.values.numbers(place, start, stop)[kept]
+        for name, places in self.layout.values.items():
+            columns[name] = self._numbers(name, places, start, stop)[kept]
         spectra, problems = self.spectra(start, stop, own=own)
         chosen = np.flatnonzero(kept)
         bad = {n: problems[row] for n, row in enumerate(chosen.tolist()) if row in problems}
@@ -204,6 +204,17 @@ class _Section:
         good = columns["source_id"] > 0
         block = Block(numbers[kept], columns).take(good, tuple(rejected))
         return block, int((~kept).sum())
+
+    def _numbers(
+        self, name: str, places: Sequence[ValuePlaceConfig], start: int, stop: int
+    ) -> Array:
+        """Values [n] of the first place that the file has; NaN, and told, if it has none."""
+        for place in places:
+            if self.values.has(place):
+                return self.values.numbers(place, start, stop)
+        where = f"{Path(self.file.name).name}: {name} ({', '.join(map(str, places))})"
+        tell_unread("values that files do not have", where, "correct 'values' of the layout if so")
+        return np.full(stop - start, np.nan)
 
     def spectra(
         self, start: int, stop: int, *, own: bool

@@ -31,7 +31,7 @@ _IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 _MAX_TEXT_ROWS = 1 << 24
 _MAX_TEXT_BYTES = 1 << 30
 SHOWN_HDUS = 20
-"""As many HDUs are named where one is not found."""
+"""As many HDUs, or columns, are named where one is not found."""
 
 
 @dataclass
@@ -71,7 +71,8 @@ class SpectrumFile:
     def _open_table(self, hdu: Place | None) -> BinaryTable | None:
         if self.hdus is None:
             if self.source.format == "text":
-                return _text_table(self)
+                text = _text_table(self)
+                return text if text.length else None
             return open_table(self.source, 1 if hdu is None else hdu)
         number = self._only_table() if hdu is None else self.number_of(hdu)
         if number is None:
@@ -161,7 +162,9 @@ class SpectrumFile:
     def contents(self) -> str:
         """``It holds HDU 0 (no name, empty), 1 (COADD, table of 9 rows: flux, ivar).``"""
         if self.hdus is None:
-            return ""
+            columns = [column for table in self._tables.values() for column in table.columns]
+            more = ", ..." if len(columns) > SHOWN_HDUS else ""
+            return f"It holds columns {', '.join(columns[:SHOWN_HDUS])}{more}. " if columns else ""
         words = [f"{n} ({_described(hdu)})" for n, hdu in enumerate(self.hdus)]
         more = ", ..." if len(words) > SHOWN_HDUS else ""
         return f"It holds HDU {', '.join(words[:SHOWN_HDUS])}{more}. "
