@@ -161,7 +161,7 @@ def test_doctor_tries_the_engines_on_a_package(tmp_path):
     make_package(tmp_path / "package", survey)
     done = distcnn("doctor", tmp_path / "package", "--set", "predict.batch=16")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^\* \w+ +float32", done.stdout, re.MULTILINE)
+    assert re.search(r"^\* \w+ +b?float(32|16)", done.stdout, re.MULTILINE)
     assert "graphs float32" in done.stdout
 
 

@@ -10,15 +10,13 @@ from distcnn import __version__, hashing
 from distcnn.catalogue.rows import SelectedRows, SharedRows
 from distcnn.catalogue.selection import Selection
 from distcnn.catalogue.table import ALL, CatalogueTable, catalogue_table
-from distcnn.catalogue.writers import FINISHED, WriterEntry, entry_of
+from distcnn.catalogue.writers import FINISHED, STAGE, WriterEntry, entry_of
 from distcnn.errors import StoreError, UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
 from distcnn.files import atomic_write_text, empty_folder, locked_folder
 from distcnn.location import Address, Location, work_folder
 from distcnn.survey import Store
-
-STAGE = "export"
 
 
 def export(
@@ -53,19 +51,16 @@ def export(
         raise UsageError(f"margins in {target.name}", expected="a name that ends in .hats")
     store = _open_finished(predictions)
     start = perf_counter()
-    listener(StageStarted(STAGE, store.stars, "stars"))
-
-    def report(rows: int) -> None:
-        listener(Advanced(STAGE, rows))
-
-    shared = entry.load_shared()
+    shared = entry.load_shared() if executor is not None else None
     if shared is None or executor is None:
-        rows = _replace(target, entry, catalogue_table(store, report, selection))
+        listener(StageStarted(STAGE, store.stars, "stars"))
+        table = catalogue_table(store, lambda n: listener(Advanced(STAGE, n)), selection)
+        rows = _replace(target, entry, table)
     else:
         table = catalogue_table(store, selection=selection)
         regions = SharedRows.cut(store, SelectedRows.of(store, selection))
         with _unfinished(target, store, regions, table.margin) as work:
-            rows = shared.write_shared(work, table, regions, executor, report)
+            rows = shared.write_shared(work, table, regions, executor, listener)
     facts = {"stars": rows, "file": target.name, "seconds": round(perf_counter() - start, 1)}
     listener(StageEnded(STAGE, facts))
     return rows

@@ -86,8 +86,16 @@ def lay_piece(build: HatsBuild, number: int, read: Callable[[], pa.Table]) -> Co
     return count_stars(index)
 
 
-def gather_pieces(build: HatsBuild, pieces: int, counts: Counter[int], run: Executor) -> int:
+def gather_pieces(
+    build: HatsBuild,
+    pieces: int,
+    counts: Counter[int],
+    run: Executor,
+    report: Callable[[int], None] = lambda rows: None,
+) -> int:
     """Make the catalogue of so many pieces; returns its number of rows.
+
+    ``report`` hears of the rows of each partition that is stored.
 
     Raises
     ------
@@ -96,8 +104,10 @@ def gather_pieces(build: HatsBuild, pieces: int, counts: Counter[int], run: Exec
     if not counts:
         raise UsageError("no star fulfils the condition", expected="a HATS catalogue has some")
     partitions = partitions_of(counts, build.most_stars)
-    tasks = run(partial(gather_partition, build, pieces), partitions)
-    stars = sum(done.unwrap() for done in tasks)
+    stars = 0
+    for done in run(partial(gather_partition, build, pieces), partitions):
+        stars += done.unwrap()
+        report(done.unwrap())
     write_index(build.catalogue, build.name, partitions, counts, build.most_stars)
     if build.margin:
         found = run(partial(gather_margin, build, pieces), partitions)

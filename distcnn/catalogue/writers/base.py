@@ -1,6 +1,6 @@
 """What every writer of a format offers, and the astropy table that several of them begin with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ from astropy.table import Column, Table
 
 from distcnn.catalogue.rows import SharedRows
 from distcnn.catalogue.table import CatalogueTable
+from distcnn.events import Listener
 from distcnn.executor import Executor
 
 
@@ -46,6 +47,8 @@ class Writer(Protocol):
         ...
 
 
+STAGE = "export"
+"""The stage that a catalogue is written in, for those who listen."""
 FINISHED = "catalogue"
 """Folder in that of the work which becomes the catalogue."""
 
@@ -59,9 +62,11 @@ class SharedWriter(Protocol):
         table: CatalogueTable,
         rows: SharedRows,
         run: Executor,
-        report: Callable[[int], None],
+        listener: Listener,
     ) -> int:
-        """Fill ``work/catalogue`` and return the number of rows; ``report`` hears of rows read.
+        """Fill ``work/catalogue`` and return the number of rows.
+
+        ``listener`` hears of what is done before, then that STAGE begins and of the rows stored.
 
         What an earlier run has left in ``work`` is used. The bytes are those of ``write``.
         """

@@ -6,7 +6,6 @@ bytes in the end.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -24,7 +23,7 @@ from distcnn.catalogue.hats import (
 )
 from distcnn.catalogue.rows import SharedRows
 from distcnn.catalogue.table import CatalogueTable
-from distcnn.catalogue.writers.base import FINISHED, CatalogueHeader
+from distcnn.catalogue.writers.base import FINISHED, STAGE, CatalogueHeader
 from distcnn.catalogue.writers.parquet import (
     OWN_HEADERS,
     arrow_schema,
@@ -32,7 +31,10 @@ from distcnn.catalogue.writers.parquet import (
     header_of,
 )
 from distcnn.errors import UsageError
+from distcnn.events import Advanced, Listener, StageEnded, StageStarted
 from distcnn.executor import Executor, SerialExecutor
+
+SORTING = "sort by position"
 
 
 def write(path: Path, table: CatalogueTable) -> int:
@@ -53,16 +55,21 @@ def write_shared(
     table: CatalogueTable,
     rows: SharedRows,
     run: Executor,
-    report: Callable[[int], None],
+    listener: Listener,
 ) -> int:
     """Fill ``work/catalogue`` by tasks; what an earlier run has left in ``work`` is used."""
     schema = _schema(table)
     build = _build(table, work / "pieces", work / FINISHED)
     counts: Counter[int] = Counter()
+    listener(StageStarted(SORTING, rows.regions.stars, "stars"))
     for done in run(partial(_lay_region, build, rows, schema), range(len(rows.regions))):
         counts += done.unwrap()
-        report(rows.regions[done.task].size)
-    return gather_pieces(build, len(rows.regions), counts, run)
+        listener(Advanced(SORTING, rows.regions[done.task].size))
+    listener(StageEnded(SORTING))
+    listener(StageStarted(STAGE, table.rows, "stars"))
+    return gather_pieces(
+        build, len(rows.regions), counts, run, lambda stars: listener(Advanced(STAGE, stars))
+    )
 
 
 def read_header(path: Path) -> CatalogueHeader:
