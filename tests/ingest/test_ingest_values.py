@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distcnn.catalogue.columns import columns
-from distcnn.catalogue.table import _names
+from distcnn.catalogue.rows import _names
 from distcnn.config import CutConfig, FilesConfig, GridConfig, IngestConfig
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
