@@ -145,7 +145,7 @@ def test_a_column_that_is_missing_names_the_further_tables(tmp_path, form):
 
 def test_a_file_of_images_says_so(tmp_path):
     fits.PrimaryHDU(np.zeros((2, 4))).writeto(tmp_path / "t.fits")
-    with pytest.raises(InputError, match="images or nothing; write its spectra as a table"):
+    with pytest.raises(InputError, match="images, or nothing: describe them with reader"):
         read(tmp_path / "t.fits", "spectra")
 
 
