@@ -97,6 +97,29 @@ def test_real_files_become_spectra_with_lines_where_they_belong(real_data, tmp_p
                 assert one.lines.scatter < TOLERANCE_KM_S
 
 
+def test_spectra_are_shifted_to_rest_by_the_velocities_that_a_layout_names(tmp_path):
+    stars = write_survey("lamost_lrs_dr9", tmp_path / "archive")
+    sets = [
+        "ingest.prepare.rest_frame={velocity: spectra}",
+        "ingest.prepare.target.frame=stellar rest",
+    ]
+    config = load_config(Path("lamost_lrs_dr9"), sets).ingest
+    build_survey(tmp_path / "archive", tmp_path / "s.zarr", config, executor=SerialExecutor())
+    store = Store.open(tmp_path / "s.zarr")
+    block = store.read(Region(0, store.stars), ["source_id", "flux", "velocity"])
+    expected = {int(star.name): star.velocity for star in stars}
+    said, wavelength = store.coordinate_attrs("wavelength"), store.coordinate("wavelength")
+    assert said["frame"] == "stellar rest"
+    for star, flux, velocity in zip(*block.values(), strict=True):
+        assert velocity == pytest.approx(expected[int(star)], abs=0.01)
+        lines = find_lines(wavelength, flux, None, said["unit"], said["medium"])
+        assert abs(lines.median) < TOLERANCE_KM_S
+    path = sorted((tmp_path / "archive").iterdir())[0]
+    text = describe_preview(preview_file(path, config), config)
+    assert "stellar rest; normalisation" in text
+    assert "after a shift by -60.0" in text
+
+
 def test_the_table_of_surveys_is_made_with_a_figure_each(tmp_path):
     script = Path(__file__).parents[2] / "benchmarks" / "surveys.py"
     words = [sys.executable, str(script), "rave_dr6", "--out", str(tmp_path)]

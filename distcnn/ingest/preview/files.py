@@ -133,8 +133,9 @@ def _preview(path: Path, config: IngestConfig, reader: SpectraReader) -> FilePre
         some = block.take(np.arange(min(len(block), SPECTRA_SHOWN - len(shown))))
         shown += _prepared(some, known(wavelength), grid, config)
     stored = grid if config.prepare.target is None else config.prepare.target
-    if any(one.shifted for one in shown):
-        stored = stored.model_copy(update={"frame": REST})
+    if config.prepare.rest_frame is not None:
+        shifted = any(one.shifted for one in shown)
+        stored = stored.model_copy(update={"frame": REST if shifted else grid.frame})
     return FilePreview(
         path,
         stated=stated,

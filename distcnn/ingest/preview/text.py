@@ -41,16 +41,24 @@ def _lines(preview: FilePreview, config: IngestConfig) -> Iterator[str]:
             f"  stored as    {_range(first.wavelength)} {stored.unit}, {stored.medium}, "
             f"{stored.frame}; normalisation {config.prepare.normalisation}"
         )
-    for note in preview.unread:
-        yield f"  not read     {note.what} ({note.where}); {note.cure}"
-    for row in preview.rejected[:3]:
-        yield f"  quarantined  row {row.row}: {row.detail}"
+    yield from _notes(preview, config)
     yield from _table(preview.spectra)
     yield from _other_medium(preview)
     if len(preview.spectra) < preview.count:
         yield f"  ... and {preview.count - len(preview.spectra)} more"
     if preview.spectra:
         yield from _plot(preview.spectra[0].wavelength, preview.spectra[0].flux)
+
+
+def _notes(preview: FilePreview, config: IngestConfig) -> Iterator[str]:
+    """What is not done here, what was not read, and the first of the rows that are quarantined."""
+    shift = config.prepare.rest_frame
+    if shift is not None and shift.velocity != "spectra":
+        yield f"  not shifted  here; an ingest takes the velocities from ingest.{shift.velocity}"
+    for note in preview.unread:
+        yield f"  not read     {note.what} ({note.where}); {note.cure}"
+    for row in preview.rejected[:3]:
+        yield f"  quarantined  row {row.row}: {row.detail}"
 
 
 def _spectra(count: int) -> str:
