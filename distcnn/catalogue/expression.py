@@ -63,7 +63,7 @@ class Expression:
     """A condition that has been read and tried; made by ``parse``."""
 
     text: str
-    """As Python would print it, on one line."""
+    """On one line, in ASCII."""
     names: tuple[str, ...]
     """The columns that it needs, as they come."""
     _tree: ast.expr
@@ -90,8 +90,10 @@ class Expression:
         for name in names:
             if name not in columns:
                 raise unknown_column(name, columns, f" in {text!r}")
-        made = cls(ast.unparse(tree), tuple(dict.fromkeys(names)), tree)
+        made = cls(" ".join(text.split()), tuple(dict.fromkeys(names)), tree)
         made(_one_row(made.names, columns))
+        if not made.text.isascii():
+            raise UsageError(f"{made.text!r} has other letters than ASCII")
         return made
 
     def __call__(self, values: Mapping[str, Array]) -> Array:

@@ -16,6 +16,7 @@ from distcnn.catalogue import (
     CovarianceForm,
     Selection,
     catalogue_table,
+    describe,
     export,
 )
 from distcnn.catalogue.flag_boundary import flag_boundary
@@ -206,6 +207,14 @@ def test_rows_are_those_that_fulfil_the_condition_and_the_header_says_which(
     text = target.read_bytes()
     assert b"snr > 50 and flags & 4 == 0" in text.replace(b"&amp;", b"&").replace(b"&gt;", b">")
     assert b"ALLSTARS" in text
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".parquet", ".vot", ".cds"])
+def test_a_long_condition_is_told_whole(store, tmp_path, suffix):
+    where = " or ".join(f"source_id == {4_000_000_007 * n}" for n in range(1, 30))
+    target = tmp_path / f"c{suffix}"
+    assert export(store.path, target, selection=Selection(where=where)) == 29
+    assert where in describe(target)
 
 
 def test_what_a_condition_leaves_is_gathered_into_large_row_groups(store, tmp_path, monkeypatch):

@@ -82,6 +82,7 @@ def test_a_condition_means_what_python_and_numpy_mean(text, expected):
         ("not " * 450 + "flags == 0", "nested too deep"),
         ("(" * 300 + "1" + ")" * 300, "cannot be read"),
         ("flags == \0", "cannot be read"),
+        ("flags == 0 # für mich", "other letters than ASCII"),
     ],
 )
 def test_what_is_no_condition_is_a_clear_error(text, message):

@@ -70,7 +70,8 @@ def read_header(path: Path) -> CatalogueHeader:
     """The header of a catalogue, from its ReadMe."""
     text = (path / README).read_text(encoding="ascii")
     rows = re.search(rf"^{re.escape(TABLE)} +\d+ +(\d+) ", text, re.MULTILINE)
-    entries = dict(re.findall(r"^  ([A-Z]{2,8}) = (.*)$", text, re.MULTILINE))
+    lines = re.findall(r"^  ([A-Z]{2,8}) = (.*(?:\n    .*)*)$", text, re.MULTILINE)
+    entries = {name: " ".join(value.split()) for name, value in lines}
     if rows is None:
         raise ValueError(f"{README} does not tell how many rows {TABLE} has")
     return CatalogueHeader(int(rows[1]), entries, tuple(_described(text)))
@@ -148,7 +149,7 @@ def _readme(table: CatalogueTable, fields: list[Field]) -> str:
         _RULE,
         "",
         "Provenance:",
-        *(f"  {entry.name} = {entry.value}" for entry in table.header),
+        *(line for entry in table.header for line in _wrapped(f"{entry.name} = {entry.value}")),
         "",
         "Bits of flags:",
         *(
