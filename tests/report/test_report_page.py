@@ -19,6 +19,7 @@ from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.manifest import Manifest
 from distcnn.report import write_report
 from distcnn.report.figures.registry import FIGURES, SECTIONS
+from distcnn.report.figures.spectra import with_gaps
 from distcnn.report.figures.style import style, wrapped_panels
 from distcnn.survey import Store
 
@@ -355,3 +356,10 @@ def test_the_users_matplotlibrc_is_no_traceback_and_no_noise(text, told, tmp_pat
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(told)
     assert bool(done.stdout) == bool(told)
+
+
+def test_no_line_is_drawn_between_windows_of_a_grid():
+    wavelength = np.array([1.0, 2.0, 3.0, 100.0, 101.0])
+    at, flux = with_gaps(wavelength, np.ones(5))
+    assert at.tolist() == [1.0, 2.0, 3.0, 51.5, 100.0, 101.0]
+    assert np.flatnonzero(np.isnan(flux)).tolist() == [3]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from distcnn.arrays import Array
 from distcnn.files import naming
-from distcnn.report.figures.spectra import MASK_COLOURS
+from distcnn.report.figures.spectra import MASK_COLOURS, with_gaps
 from distcnn.report.figures.style import (
     BLUE,
     FAINT_INK,
@@ -72,18 +72,18 @@ def draw_spectra(
 def _draw(ax: Axes, one: ShownSpectrum, lines: Mapping[str, float]) -> None:
     wavelength, flux = one.wavelength, one.flux
     if one.error is not None:
-        ax.fill_between(wavelength, flux - one.error, flux + one.error, color=BLUE, alpha=0.2, lw=0)
-    ax.plot(wavelength, flux, color=BLUE, lw=0.6)
+        at, below, above = with_gaps(wavelength, flux - one.error, flux + one.error)
+        ax.fill_between(at, below, above, color=BLUE, alpha=0.2, lw=0)
+    ax.plot(*with_gaps(wavelength, flux), color=BLUE, lw=0.6)
     low, high = bounds(flux, tail=0.002, margin=0.15)
     ax.set_ylim(low, high)
     ax.set_xlim(float(wavelength[0]), float(wavelength[-1]))
     ax.set_ylabel("flux")
     grid(ax, "x")
     for bit, colour in MASK_COLOURS.items():
-        masked = (one.mask & np.uint8(bit)) != 0
-        ax.fill_between(
-            wavelength, low, high, where=masked, step="mid", color=colour, alpha=0.25, lw=0
-        )
+        masked = np.where((one.mask & np.uint8(bit)) != 0, high, np.nan)
+        at, top = with_gaps(wavelength, masked)
+        ax.fill_between(at, low, top, step="mid", color=colour, alpha=0.25, lw=0)
     for name, place in lines.items():
         if wavelength[0] < place < wavelength[-1]:
             ax.axvline(place, color=FAINT_INK, lw=0.6, ls=":")

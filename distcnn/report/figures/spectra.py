@@ -44,6 +44,8 @@ _DEFECT_MARKERS = {
 }
 """Simulated defects that should make a spectrum novel."""
 MAX_POINTS = 20_000
+GAP_STEPS = 20
+"""Steps of a grid between neighbouring pixels from which on there is a gap; log grids have 3."""
 
 
 def spectra(
@@ -72,8 +74,9 @@ def _spectrum(ax: Axes, wavelength: Array, star: dict[str, Array]) -> None:
     flux = star["flux"]
     if "flux_error" in star:
         low, high = flux - star["flux_error"], flux + star["flux_error"]
-        ax.fill_between(wavelength, low, high, color=BLUE, alpha=0.2, lw=0)
-    ax.plot(wavelength, flux, color=BLUE, lw=0.8)
+        at, low, high = with_gaps(wavelength, low, high)
+        ax.fill_between(at, low, high, color=BLUE, alpha=0.2, lw=0)
+    ax.plot(*with_gaps(wavelength, flux), color=BLUE, lw=0.8)
     ax.set_xlim(float(wavelength[0]), float(wavelength[-1]))
     ax.set_ylim(*bounds(flux, tail=0.0005, margin=0.12))
     ax.set_ylabel("flux")
@@ -87,6 +90,15 @@ def _spectrum(ax: Axes, wavelength: Array, star: dict[str, Array]) -> None:
             # Two pixels at least, or a single one would be too thin to be seen.
             right = max(right, left + 2 * step)
             ax.axvspan(left, right, color=colour, alpha=0.3, lw=0, ymax=1)
+
+
+def with_gaps(wavelength: Array, *values: Array) -> tuple[Array, ...]:
+    """Wavelengths and values with NaN between windows of a grid, which no line is to cross."""
+    steps = np.diff(wavelength)
+    gaps = np.flatnonzero(steps > GAP_STEPS * np.median(steps)) + 1
+    middle = (wavelength[gaps] + wavelength[gaps - 1]) / 2
+    drawn = (np.insert(np.asarray(one, float), gaps, np.nan) for one in values)
+    return np.insert(np.asarray(wavelength, float), gaps, middle), *drawn
 
 
 def _runs(mask: Array) -> Iterator[tuple[int, int]]:
