@@ -1,7 +1,7 @@
 """One night of 4MOST: 40,000 files in the survey's layout to a catalogue of 24 labels.
 
     python benchmarks/one_night.py FOLDER [--stars 40000] [--training 3000] [--workers 2]
-                                   [--epochs 60] [--members 4] [--json FILE] [--keep]
+                                   [--epochs N] [--members N] [--json FILE] [--keep]
 
 Trains on labelled files with the configuration ``fourmost_lr_24``, then takes the night from files
 to catalogue with the same configuration, which finds no labels there: seconds of ingest, predict
@@ -86,7 +86,8 @@ def judge(catalogue: Path, stars: Stars) -> dict[str, dict[str, float]]:
 
 def configuration(given: Any) -> Config:
     """The preset with the sizes asked for."""
-    sets = [f"train.members={given.members}", f"train.epochs={given.epochs}"]
+    asked = {"members": given.members, "epochs": given.epochs}
+    sets = [f"train.{name}={value}" for name, value in asked.items() if value is not None]
     serial = given.workers == 0
     sets += ["cluster.backend=serial" if serial else f"cluster.workers={given.workers}"]
     return load_config("fourmost_lr_24", sets)
@@ -99,8 +100,8 @@ def main() -> None:
     parser.add_argument("--stars", type=int, default=40_000)
     parser.add_argument("--training", type=int, default=3000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--members", type=int, default=4)
+    parser.add_argument("--epochs", type=int, help="others than the preset's")
+    parser.add_argument("--members", type=int, help="others than the preset's")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", action="store_true", help="keep the files of the night")
     given = parser.parse_args()
