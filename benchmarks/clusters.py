@@ -1,6 +1,7 @@
 """The conformance kit of clusters on this machine: which backend passes which check, in seconds.
 
     python benchmarks/clusters.py [BACKEND ...]      # none = all that have tests; then render.py
+    python benchmarks/clusters.py --report REPORT    # of a run of all tests (--junitxml=REPORT)
 
 Runs the tests of ``tests/clusters`` that belong to the kit, and keeps the outcome of each backend
 in ``benchmarks/results/clusters-BACKEND.json``, of which ``render.py`` makes the table of
@@ -21,6 +22,8 @@ from typing import Any
 
 from lib.origin import commit, hardware, now
 
+from distcnn.clusters.registry import ROWS
+
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests" / "clusters"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -28,8 +31,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 def backends() -> list[str]:
     """Those that have tests of whole commands."""
-    names = (path.stem.removeprefix("test_clusters_") for path in TESTS.glob("*_runs.py"))
-    return sorted(name.removesuffix("_runs") for name in names)
+    names = {path.stem.removeprefix("test_clusters_") for path in TESTS.glob("test_*.py")}
+    return sorted(row.name for row in ROWS if f"{row.name}_runs" in names or row.name in names)
 
 
 def names_of(kits: Iterable[type]) -> list[str]:
@@ -64,6 +67,18 @@ def run(backend: str, checks: Sequence[str]) -> list[ET.Element]:
         return list(ET.parse(report).getroot().iter("testcase"))
 
 
+def reported(backend: str, report: Path) -> list[ET.Element]:
+    """The test cases of a backend in the report of a run of all tests."""
+    modules = {f"tests.clusters.test_clusters_{backend}{end}" for end in ("", "_runs")}
+    cases = ET.parse(report).getroot().iter("testcase")
+    return [case for case in cases if _module(case) in modules]
+
+
+def _module(case: ET.Element) -> str:
+    """Its class, if it has one, comes after the module."""
+    return ".".join(str(case.get("classname")).split(".")[:3])
+
+
 def outcome(case: ET.Element) -> dict[str, Any]:
     """``passed``, ``skipped`` or ``failed``, with seconds and the reason."""
     for tag, word in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
@@ -78,10 +93,10 @@ def _seconds(case: ET.Element) -> float:
     return round(float(case.get("time") or 0), 1)
 
 
-def measured(backend: str) -> dict[str, Any]:
-    """The result of one backend."""
+def measured(backend: str, report: Path | None) -> dict[str, Any]:
+    """The result of one backend, from a report if there is one."""
     runs, executor = kit()
-    cases = run(backend, [*runs, *executor])
+    cases = reported(backend, report) if report else run(backend, [*runs, *executor])
     of_runs = {str(c.get("name")): outcome(c) for c in cases if c.get("name") in runs}
     others = [outcome(case) for case in cases if case.get("name") in executor]
     words = [one["outcome"] for one in others]
@@ -90,7 +105,7 @@ def measured(backend: str) -> dict[str, Any]:
         "hardware": hardware(),
         "commit": commit(),
         "date": now(),
-        "load": os.getloadavg()[0],
+        "load": None if report else os.getloadavg()[0],
         "checks": {name: of_runs.get(name) for name in runs},
         "executor": {
             **{word: words.count(word) for word in ("passed", "skipped", "failed")},
@@ -103,9 +118,10 @@ def main() -> None:
     """Run, keep, and tell."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("backends", nargs="*", default=backends())
-    failed = False
-    for backend in parser.parse_args().backends:
-        result = measured(backend)
+    parser.add_argument("--report", type=Path, help="of pytest, instead of running the tests")
+    options, failed = parser.parse_args(), False
+    for backend in options.backends:
+        result = measured(backend, options.report)
         text = json.dumps(result, indent=1) + "\n"
         (RESULTS / f"clusters-{backend}.json").write_text(text, encoding="utf-8")
         words = [one["outcome"] for one in result["checks"].values() if one]

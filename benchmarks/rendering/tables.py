@@ -67,8 +67,13 @@ def clusters(kits: Sequence[Result]) -> str:
         [f"Seconds; skipped where it cannot be: {'; '.join(sorted(reasons))}."] if reasons else []
     )
     lines += [markdown(("check", *(kit["backend"] for kit in kits)), rows)]
-    lines += [f"{kit['backend']}: {origin(kit)[:-1]}, load {kit['load']:.0f}." for kit in kits]
+    lines += [f"{kit['backend']}: {origin(kit)[:-1]}, {_company(kit)}." for kit in kits]
     return "\n\n".join(lines)
+
+
+def _company(kit: Result) -> str:
+    """What ran beside: a kit that was taken from a run of all tests shared the cores with them."""
+    return "in a run of all tests" if kit["load"] is None else f"load {kit['load']:.0f}"
 
 
 def _check(check: Mapping[str, Any] | None) -> str:
