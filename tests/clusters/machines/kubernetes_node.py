@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,10 +139,13 @@ def running_node(folder: Path) -> Iterator[Node]:
     """A node below ``folder`` with the operator at work; skips, naming what is missing."""
     scripts = _scripts()
     crds = sorted(_operator_folder().glob("deployment/helm/*/crds/*.yaml"))
-    code = _copied_code(folder / "code")
-    node = Node(folder / "node", code)
     _script(scripts / "k8s-build.sh", folder / "programs")
+    # Not below ``folder``: an image keeps the modes of folders, and pytest's are for root alone,
+    # while pods run as anyone.
+    code = Path(tempfile.mkdtemp(prefix="distcnn-code-", dir="/tmp"))
+    node = Node(folder / "node", code)
     try:
+        _copy_code(code)
         _script(scripts / "k8s-up.sh", node.folder, folder / "programs", *crds)
         image, tag = IMAGE.removeprefix("localhost/").split(":")
         _script(scripts / "k8s-image.sh", node.folder, image, tag, Path(sys.prefix).resolve(), code)
@@ -150,6 +154,7 @@ def running_node(folder: Path) -> Iterator[Node]:
     finally:
         _script(scripts / "k8s-down.sh", node.folder)
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(code, ignore_errors=True)
 
 
 def _scripts() -> Path:
@@ -176,12 +181,12 @@ def _operator_folder() -> Path:
     return Path(found.origin).parent / "operator"
 
 
-def _copied_code(code: Path) -> Path:
+def _copy_code(code: Path) -> None:
     """What changes, without what git and tools keep beside it."""
+    code.chmod(0o755)
     ignored = shutil.ignore_patterns("__pycache__", ".*")
     for name in ("distcnn", "conf", "tests"):
         shutil.copytree(ROOT / name, code / name, ignore=ignored)
-    return code
 
 
 def _script(script: Path, *arguments: Path | str) -> None:
