@@ -277,7 +277,9 @@ class TestJobs:
 
     def test_jobs_that_wait_are_told_and_the_others_begin(self, machine):
         notices = []
-        blocker = machine.ask("sbatch", "--parsable", "--exclusive", "-w", "n1", "--wrap", "cat")
+        blocker = machine.ask(
+            "sbatch", "--parsable", "--exclusive", "-w", "n1", "-o", "/dev/null", "--wrap", "cat"
+        )
         subprocess.run(["scancel", blocker], check=True)
         script = machine.folder / "block.sh"
         script.write_text("#!/bin/bash\nexec tail -f /dev/null\n")
