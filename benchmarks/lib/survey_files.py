@@ -212,7 +212,7 @@ def _galah(folder: Path) -> Iterator[WrittenStar]:
         yield WrittenStar(star, velocity)
 
 
-def _eso_table(
+def eso_table(
     wavelength: Array, flux: Array, sigma: Array, names: dict[str, str], extra: dict[str, Any]
 ) -> fits.BinTableHDU:
     """The one row of an ESO science data product, in air."""
@@ -246,7 +246,7 @@ def _fourmost(folder: Path) -> Iterator[WrittenStar]:
             "FLUX_NOSS": (1e-16 * flux, "D", ""),
             "ERR_FLUX_NOSS": (1e-16 * sigma, "D", ""),
         }
-        table = _eso_table(wavelength, flux, sigma, names, extra)
+        table = eso_table(wavelength, flux, sigma, names, extra)
         table.header["TNULL4"] = -1
         keywords = {"SPECSYS": "HELIOCEN", "TRG_UID": 7000 + number, "CNAME": f"0000{number}",
                     "CONTNORM": False, "FLUXCAL": "ABSOLUTE"}  # fmt: skip
@@ -266,7 +266,7 @@ def _ges(folder: Path, setups: tuple[str, ...]) -> Iterator[WrittenStar]:
             wavelength = np.arange(low, high, 0.05)
             flux, sigma = spectrum(wavelength, velocity, number, air=True, resolution=17000)
             flux[BAD] = np.nan
-            table = _eso_table(wavelength, flux, sigma, names, {})
+            table = eso_table(wavelength, flux, sigma, names, {})
             keywords = {"SPECSYS": "BARYCENT", "OBJECT": star, "CONTNORM": False,
                         "WAVELMIN": low / 10, "WAVELMAX": high / 10, "SNR": SNR}  # fmt: skip
             path = folder / f"ADP.2020-01-0{number + 1}T00_00_0{place}.fits"
