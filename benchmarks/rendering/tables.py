@@ -72,8 +72,8 @@ def clusters(kits: Sequence[Result]) -> str:
 
 
 def _company(kit: Result) -> str:
-    """What ran beside: a kit that was taken from a run of all tests shared the cores with them."""
-    return "in a run of all tests" if kit["load"] is None else f"load {kit['load']:.0f}"
+    """What ran beside; a kit from a longer run of tests shared the cores with them."""
+    return "from a longer run of tests" if kit["load"] is None else f"load {kit['load']:.0f}"
 
 
 def _check(check: Mapping[str, Any] | None) -> str:
