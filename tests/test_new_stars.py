@@ -6,9 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from astropy.table import Table
-from typer.testing import CliRunner
 
-from distcnn.cli import app
+from tests.commands import distcnn, done
 
 PIXELS = 64
 SETTINGS = {
@@ -57,16 +56,6 @@ def write_archive(folder, first, stars, labelled=0):
         rows = [f"{name},{t:.1f},50" for name, t in zip(names, teff, strict=True)][:labelled]
         (folder / "labels.csv").write_text("\n".join(["star,teff,teff_error", *rows, ""]))
     return names
-
-
-def distcnn(*words):
-    return CliRunner().invoke(app, list(map(str, words)))
-
-
-def done(*words):
-    result = distcnn(*words)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from astropy.table import Table
-from typer.testing import CliRunner
 
-from distcnn.cli import app
 from distcnn.model import Package
 from distcnn.schema import LIGHT_SPEED_KM_S
+from tests.commands import distcnn, done
 
 PIXELS = 120
 SETTINGS = {
@@ -67,16 +66,6 @@ def write_archive(folder, first, stars, *, labelled):
         rows = [f"{first + n},{t:.1f},50" for n, t in enumerate(teff)]
         (folder / "labels.csv").write_text("\n".join(["star,teff,teff_error", *rows, ""]))
     return velocity
-
-
-def distcnn(*words):
-    return CliRunner().invoke(app, list(map(str, words)))
-
-
-def done(*words):
-    result = distcnn(*words)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from distcnn.location import Location
 
@@ -21,6 +22,12 @@ class Places:
 
 @dataclass(frozen=True)
 class Findings:
-    """What all workers have: ``gpus`` each, as few as the one with the fewest; None = not known."""
+    """What preflight has found.
+
+    ``gpus``: each worker has so many, as few as the one with the fewest; None = not known.
+    ``identity``: what workers that join later have to share (see ``preflight.latecomers``);
+    None = nobody has looked, or there is no one who could join.
+    """
 
     gpus: int | None = None
+    identity: Mapping[str, Any] | None = None

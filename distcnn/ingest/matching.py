@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -70,10 +71,27 @@ def content_hash(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class LabelTable:
-    """Reference labels, one row per star, sorted by source_id. Missing values are NaN."""
+class StarTable:
+    """Arrays of one row per star, sorted by source_id, that tasks find as a file."""
 
     source_id: Array
+
+    def save(self, path: Path) -> None:
+        """Write as one npz file, atomically."""
+        with atomic_write(path) as draft, draft.open("wb") as stream:
+            np.savez(stream, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote."""
+        with np.load(path) as arrays:
+            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class LabelTable(StarTable):
+    """Reference labels, one row per star, sorted by source_id. Missing values are NaN."""
+
     label: Array
     label_error: Array
     label_snr: Array
@@ -89,23 +107,11 @@ class LabelTable:
         snr[found] = self.label_snr[place[found]]
         return label, error, snr
 
-    def save(self, path: Path) -> None:
-        """Write as one npz file, atomically."""
-        with atomic_write(path) as draft, draft.open("wb") as stream:
-            np.savez(stream, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> "LabelTable":
-        """Read what ``save`` wrote."""
-        with np.load(path) as arrays:
-            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
-
 
 @dataclass(frozen=True)
-class VelocityTable:
+class VelocityTable(StarTable):
     """Velocities as their files give them, one row per star, sorted by source_id."""
 
-    source_id: Array
     velocity: Array
     velocity_error: Array
 
@@ -134,17 +140,6 @@ class VelocityTable:
         for name, values in out.items():
             values[found] = getattr(self, name)[place[found]]
         return out
-
-    def save(self, path: Path) -> None:
-        """Write as one npz file, atomically."""
-        with atomic_write(path) as draft, draft.open("wb") as stream:
-            np.savez(stream, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> "VelocityTable":
-        """Read what ``save`` wrote."""
-        with np.load(path) as arrays:
-            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
 
 
 @dataclass

@@ -17,6 +17,7 @@ from distcnn.errors import ConfigError, InputError, TrainingError, UsageError
 from distcnn.model import Ensemble, Package, star_inputs
 from distcnn.survey import Region, Store
 from distcnn.training import import_package
+from tests.commands import done
 
 PIXELS, STARS = 40, 2400
 NOISE = np.array([60.0, 0.12, 0.05])
@@ -88,12 +89,6 @@ def write_archive(folder, files, *, start=1, stars=STARS, labelled=True):
     folder.mkdir()
     pq.write_table(pa.table(columns), folder / "stars.parquet")
     return truth
-
-
-def done(*words):
-    result = CliRunner().invoke(app, list(map(str, words)))
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")

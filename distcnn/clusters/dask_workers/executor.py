@@ -17,9 +17,7 @@ from distributed.client import ClosedClientError
 
 from distcnn.clusters.dask_workers.arrival import count_workers, nothing_known
 from distcnn.clusters.dask_workers.gang import RERUN, alive_workers, run_together
-from distcnn.clusters.dask_workers.preflight.examine import identity
 from distcnn.clusters.dask_workers.preflight.run import preflight
-from distcnn.clusters.dask_workers.preflight.verdict import PACKAGES
 from distcnn.clusters.dask_workers.private import submit
 from distcnn.clusters.dask_workers.task import attempt_batch, dumps, unpacked
 from distcnn.clusters.places import Findings, Places
@@ -74,7 +72,6 @@ class DaskExecutor:
         self.coming = coming
         self.required_settings = required_settings
         self.findings = Findings()
-        self.wanted: Mapping[str, Any] | None = None  # of workers; known once preflight has run
 
     def __call__(
         self, function: Callable[[Task], Result], tasks: Iterable[Task]
@@ -111,7 +108,6 @@ class DaskExecutor:
         self.findings = preflight(
             self.client, self.config, places, listener, self.required_settings
         )
-        self.wanted = identity(PACKAGES)
         return self.findings
 
     def alive_workers(self) -> int:
@@ -126,7 +122,9 @@ class DaskExecutor:
         self, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> list[TaskResult[Task, Result]]:
         """All tasks at the same time on workers of their own; see ``executor.Gang``."""
-        results = run_together(self.client, function, tasks, self.config.threads, self.wanted)
+        results = run_together(
+            self.client, function, tasks, self.config.threads, self.findings.identity
+        )
         if any(isinstance(result.error, ClusterError) for result in results):
             known = self.why()
             return [_explained(result, known) for result in results]
@@ -161,7 +159,7 @@ class _Window(Generic[Task, Result]):
 
     def __init__(self, executor: DaskExecutor, function: Callable[[Task], Result]) -> None:
         self.client, self.config, self.why = executor.client, executor.config, executor.why
-        self.coming, self.wanted = executor.coming, executor.wanted
+        self.coming, self.wanted = executor.coming, executor.findings.identity
         self.size = executor.workers * executor.config.in_flight
         self.function = dumps(function)
         self.tries: dict[str, _Try[Task]] = {}

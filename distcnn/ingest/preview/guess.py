@@ -16,6 +16,7 @@ from distcnn.arrays import Array
 from distcnn.config import GridConfig, SpectrumLayoutConfig
 from distcnn.errors import DistcnnError, InputError
 from distcnn.ingest.preprocess.statements import Statements
+from distcnn.ingest.readers.base import is_number
 from distcnn.ingest.readers.formats.binary import BinaryTable
 from distcnn.ingest.readers.formats.containers import TableSource, table_sources
 from distcnn.ingest.readers.layouts.quantities import arm_reader, with_unit
@@ -90,18 +91,10 @@ def _names_of_columns(source: TableSource) -> list[str]:
     text = source.text()
     with text.stream:
         first = text.columns
-    if not all(map(_is_number, first)):
+    if not all(map(is_number, first)):
         return []
     usual = ["wavelength", "flux", "error"]
     return [*usual[: len(first)], *(f"column{n}" for n in range(4, len(first) + 1))]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 # --- tables ------------------------------------------------------------------------------------

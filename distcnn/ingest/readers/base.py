@@ -189,7 +189,7 @@ def find_column(columns: Mapping[str, Any] | list[str], name: str, path: Path | 
     found = look_for(columns, name)
     if found is None:
         there = ", ".join(list(columns)[:12]) + (", ..." if len(columns) > 12 else "")
-        if columns and all(map(_is_number, columns)):
+        if columns and all(map(is_number, columns)):
             raise ColumnMissing(
                 f"{path}, row 0 (header): its first line holds numbers: {there}",
                 expected=f"the names of its columns, {name!r} among them",
@@ -203,7 +203,8 @@ def find_column(columns: Mapping[str, Any] | list[str], name: str, path: Path | 
     return found
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
     try:
         float(text)
     except ValueError:

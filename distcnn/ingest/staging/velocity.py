@@ -55,8 +55,7 @@ class VelocitySource:
                 f"{path}: its reader gives no velocities",
                 expected="them, as ingest.prepare.rest_frame.velocity = spectra says",
                 cure="Name column or keyword as velocity in ingest.spectra.columns, or in 'values' "
-                "of its layout, or take "
-                "velocities from source.",
+                "of its layout, or take velocities from source.",
             )
         return Velocities.of(columns, len(block), shift)
 
@@ -74,8 +73,8 @@ class VelocitySource:
                 f"{path}: its wavelengths are topocentric",
                 expected=f"{shift.frame} ones, as the velocities (ingest.prepare.rest_frame.frame)",
                 cure=f"Name their {CORRECTION} in ingest.spectra.columns, or in 'values' of its "
-                "layout, the velocity that was "
-                "added to the observed one; or set rest_frame.frame: topocentric.",
+                "layout, the velocity that was added to the observed one; or set "
+                "rest_frame.frame: topocentric.",
             )
         return Velocities.of({VELOCITY: block.columns[CORRECTION]}, len(block), shift).velocity
 

@@ -48,7 +48,8 @@ def preflight(
         listener(Notice(warning, "warning"))
     report.check()
     gpus = [facts["gpus"] for facts in report.workers.values()]
-    return Findings(None if None in gpus else min(gpus, default=0))
+    same = {key: report.here[key] for key in ("python", "versions", "code")}  # see identity
+    return Findings(None if None in gpus else min(gpus, default=0), same)
 
 
 def examine_cluster(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from distcnn.ingest.readers.base import broken
+from distcnn.ingest.readers.base import broken, is_number
 from distcnn.ingest.readers.formats.fields import split_row
 from distcnn.ingest.readers.formats.packing import MAX_LINE_BYTES
 from distcnn.ingest.readers.values.numbers import text_of
@@ -137,15 +137,6 @@ def _is_header_of(names: list[str], first: list[str]) -> bool:
         and not any(map(is_number, names))
         and any(map(is_number, first))
     )
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _below(
