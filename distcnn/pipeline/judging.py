@@ -1,0 +1,101 @@
+"""From predictions to what they are worth: baselines, checks, report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distcnn.config import Config
+from distcnn.events import Listener, silent
+from distcnn.location import Address, Location
+from distcnn.pipeline.running import must_exist, with_places
+
+if TYPE_CHECKING:
+    from distcnn.checks import Checked
+    from distcnn.evaluation import EvaluationData
+
+
+@with_places
+def compare_baselines(
+    survey: Address,
+    out: Address,
+    package: Address,
+    listener: Listener = silent,
+    *,
+    config: Config | None = None,
+) -> None:
+    """Fit other methods on the split of ``package``; the table ``out`` has their labels."""
+    from distcnn.baselines import compare
+
+    must_exist(survey, "a survey store")
+    must_exist(package, "a package")
+    compare(survey, out, package, listener)
+
+
+@with_places
+def write_report(
+    predictions: Address,
+    folder: Address,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    survey: Address | None = None,
+    package: Address | None = None,
+    truth: Address | None = None,
+    baselines: Address | None = None,
+) -> Path | Location:
+    """Write the page and its numbers; returns the page.
+
+    Survey, package, truth and baselines are looked for where the products say, unless given.
+    """
+    from distcnn import report
+
+    data = _find_products(
+        predictions,
+        config,
+        listener,
+        survey=survey,
+        package=package,
+        truth=truth,
+        baselines=baselines,
+    )
+    return report.write_report(data, folder, config.report, listener)
+
+
+@with_places
+def check_predictions(
+    predictions: Address,
+    names: Sequence[str],
+    config: Config,
+    listener: Listener = silent,
+    *,
+    survey: Address | None = None,
+    package: Address | None = None,
+    truth: Address | None = None,
+    baselines: Address | None = None,
+) -> "Checked":
+    """Put the science checks ``names`` (all if empty) to predictions; prints as text."""
+    from distcnn.checks import choose_checks, run_checks
+
+    choose_checks(names)
+    data = _find_products(
+        predictions,
+        config,
+        listener,
+        survey=survey,
+        package=package,
+        truth=truth,
+        baselines=baselines,
+    )
+    return run_checks(data, config.report, listener, names=names)
+
+
+def _find_products(
+    predictions: Address, config: Config, listener: Listener, **given: Address | None
+) -> "EvaluationData":
+    from distcnn.evaluation import find_products
+
+    must_exist(predictions, "a prediction store")
+    if given["baselines"] is not None:
+        must_exist(given["baselines"], "a table of `distcnn compare`")
+    show = config.report.baselines
+    return find_products(predictions, listener, show_baselines=show, **given)

@@ -1,0 +1,205 @@
+"""From package and survey to predictions, and to a catalogue."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distcnn.config import Config, SerialConfig, load_config, presets
+from distcnn.events import Listener, Notice, silent
+from distcnn.location import Address, Location
+from distcnn.pipeline.running import (
+    logging_beside,
+    must_exist,
+    on_workers,
+    places_of,
+    watching,
+    with_places,
+    work_of,
+)
+
+if TYPE_CHECKING:
+    from distcnn.clusters.base import ClusterExecutor
+    from distcnn.inference import Forecast, Plan, PredictSummary, ShareSummary, VerifySummary
+    from distcnn.survey import Share
+
+
+@with_places
+def plan_predictions(
+    package: Address,
+    survey: Address,
+    predictions: Address,
+    config: Config,
+    *,
+    share: "Share | None" = None,
+) -> "Plan":
+    """What ``predict`` would do, or the element of a job array with this share; prints as text."""
+    from distcnn import inference
+    from distcnn.clusters import expect_workers
+
+    must_exist(package, "a package")
+    must_exist(survey, "a survey store")
+    return inference.plan(
+        package,
+        survey,
+        predictions,
+        config.predict,
+        lambda: expect_workers(config.cluster),
+        share=share,
+    )
+
+
+@with_places
+def predict_survey(
+    package: Address,
+    survey: Address,
+    predictions: Address,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    restart: bool = False,
+) -> "PredictSummary":
+    """Compute every star of ``survey`` with ``package`` into ``predictions``."""
+    from distcnn import inference
+
+    if restart:
+        inference.discard_unfinished(predictions)
+    plan = plan_predictions(package, survey, predictions, config)
+    listener(Notice(str(plan)))
+    plan.check()
+    # A finished store needs no workers.
+    where = config.cluster if plan.waiting else SerialConfig()
+
+    def work(executor: "ClusterExecutor", watched: Listener) -> "PredictSummary":
+        return inference.predict(
+            package,
+            survey,
+            predictions,
+            config.predict,
+            executor=executor,
+            listener=watched,
+            memory=plan.worker_memory,
+        )
+
+    places = places_of({"survey": survey, "package": package}, predictions, plan.memory_needed)
+    done = on_workers(where, config, listener, places, work)
+    if done.merged:  # as the last element of a job array would have done
+        listener(Notice(str(inference.verify(predictions, config.predict, listener))))
+    return done
+
+
+@with_places
+def predict_share(
+    package: Address,
+    survey: Address,
+    predictions: Address,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    share: "Share",
+) -> "ShareSummary":
+    """Compute the share of one element of a job array; the last one completes and verifies."""
+    from distcnn import inference
+    from distcnn.clusters import open_cluster
+
+    plan = plan_predictions(package, survey, predictions, config, share=share)
+    listener(Notice(str(plan)))
+    plan.check()
+    where = config.cluster if plan.waiting else SerialConfig()
+    with (
+        open_cluster(logging_beside(where, predictions), listener) as executor,
+        watching(executor, config, listener, predictions) as watched,
+    ):
+        reads = {"survey": survey, "package": package}
+        executor.preflight(places_of(reads, predictions, plan.memory_needed), listener)
+        done = inference.predict_share(
+            package,
+            survey,
+            predictions,
+            config.predict,
+            share=share,
+            executor=executor,
+            listener=watched,
+            memory=plan.worker_memory,
+        )
+    listener(Notice(str(done)))
+    if done.whole is not None:
+        listener(Notice(str(inference.verify(predictions, config.predict, listener))))
+    return done
+
+
+@with_places
+def verify_predictions(
+    predictions: Address,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    package: Address | None = None,
+    survey: Address | None = None,
+) -> "VerifySummary":
+    """Check a finished prediction store against its ledger, its survey and its package."""
+    from distcnn import inference
+
+    must_exist(predictions, "a prediction store")
+    return inference.verify(predictions, config.predict, listener, package=package, survey=survey)
+
+
+@with_places
+def export_catalogue(
+    predictions: Address,
+    catalogue: Address,
+    listener: Listener = silent,
+    *,
+    config: Config | None = None,
+    columns: str | None = None,
+    where: str | None = None,
+    covariance: str | None = None,
+    margin: float | None = None,
+) -> int:
+    """Write the catalogue; returns its number of rows.
+
+    ``columns``: names and patterns, with commas between them. ``where``: condition on rows.
+    ``covariance``: none, columns (a correlation for each pair of labels) or array (one matrix).
+    ``margin``: of the partitions of a HATS catalogue, in arcseconds.
+    """
+    from distcnn.catalogue import Selection, export, find_entry
+
+    must_exist(predictions, "a prediction store")
+    selection = Selection.parse(columns, where, covariance, margin)
+    place = Location.parse(catalogue)
+    entry = find_entry(Path(place.name))
+    if config is None or entry is None or not entry.shared:
+        return export(predictions, place, listener, selection)
+
+    def work(executor: "ClusterExecutor", watched: Listener) -> int:
+        return export(predictions, place, watched, selection, executor)
+
+    places = places_of({"predictions": predictions, **work_of(place)}, place)
+    return on_workers(config.cluster, config, listener, places, work)
+
+
+def forecast_run(stars: int, pixels: int, members: int, devices: str) -> "Forecast":
+    """How long a run of that size would take; prints as text.
+
+    ``devices``: a number and a kind (``8xH200``), or a cluster as ``--cluster`` takes it.
+    """
+    from distcnn.inference import forecast
+
+    if devices in presets() or devices.endswith((".yaml", ".yml")) or "://" in devices:
+        devices = _devices_of(devices)
+    return forecast(stars, pixels, members, devices)
+
+
+def _devices_of(cluster: str) -> str:
+    from distcnn.clusters import expect_workers
+
+    config = load_config(cluster=cluster)
+    there = expect_workers(config.cluster)
+    return f"{there.count * (1 if there.gpus else there.threads)}x{config.cluster.rates}"
+
+
+@with_places
+def try_engines(package: Address, config: Config) -> str:
+    """Table of the engines on this machine: parity in label errors, stars/s of one process."""
+    from distcnn.inference import table_of_engines
+
+    must_exist(package, "a package")
+    return table_of_engines(package, config.predict)
