@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.table import Table
 from scipy import sparse
 
-from distcnn.ingest.preprocess.wavelength import to_vacuum
+from distcnn.air import to_vacuum
 from distcnn.schema import LIGHT_SPEED_KM_S
 
 ELEMENTS = (

@@ -17,8 +17,8 @@ from astropy.io import fits
 from astropy.io.votable import from_table, writeto
 from astropy.table import Table
 
+from distcnn.air import to_vacuum
 from distcnn.arrays import Array
-from distcnn.ingest.preprocess.wavelength import to_vacuum
 from distcnn.ingest.preview.known_lines import KNOWN_LINES
 from distcnn.schema import LIGHT_SPEED_KM_S
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
 
+from distcnn.air import to_vacuum
 from distcnn.config import IngestConfig
-from distcnn.ingest.preprocess.wavelength import to_vacuum
 from distcnn.schema import LIGHT_SPEED_KM_S as C
 
 LINES_NM = np.array([500.0, 510.0, 520.0])

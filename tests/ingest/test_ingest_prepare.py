@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distcnn.air import to_air, to_vacuum
 from distcnn.config import GridConfig, PrepareConfig
 from distcnn.errors import ConfigError, GridMismatch
 from distcnn.ingest.preprocess.spectra import (
@@ -15,7 +16,7 @@ from distcnn.ingest.preprocess.spectra import (
     quantile_of_rows,
 )
 from distcnn.ingest.preprocess.velocity import RestFramePreparation
-from distcnn.ingest.preprocess.wavelength import convert_unit, edges, to_air, to_vacuum, wavelengths
+from distcnn.ingest.preprocess.wavelength import convert_unit, edges, wavelengths
 from distcnn.schema import MaskBit
 
 GRID = GridConfig(start=846.0, step=0.01, size=300)

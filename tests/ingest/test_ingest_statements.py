@@ -16,10 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny_archive import settings
 
+from distcnn.air import to_air, to_vacuum
 from distcnn.errors import GridMismatch, ScaleMismatch
 from distcnn.executor import SerialExecutor
 from distcnn.ingest.build import build_survey
-from distcnn.ingest.preprocess.wavelength import to_air, to_vacuum
 from distcnn.ingest.readers.statements.flux_units import flux_factor
 from distcnn.ingest.readers.statements.grids import header_grid
 from distcnn.ingest.readers.statements.statements import TableFacts, ecsv_facts, read_statements

@@ -18,6 +18,7 @@ from moving_stars import (
 )
 from pydantic import ValidationError
 
+from distcnn.air import to_air, to_vacuum
 from distcnn.config import GridConfig, PrepareConfig, RestFrameConfig
 from distcnn.errors import ColumnMissing, ConfigError, GridMismatch, InputError
 from distcnn.executor import SerialExecutor
@@ -28,7 +29,6 @@ from distcnn.ingest.preprocess.velocity import (
     Velocities,
     doppler_factors,
 )
-from distcnn.ingest.preprocess.wavelength import to_air, to_vacuum
 from distcnn.survey import Store, spectra_conditions
 
 LARGEST_ERROR_KM_S = 0.02

@@ -97,6 +97,11 @@ def _forest() -> list[tuple[str, float, float, float]]:
     return rows
 
 
+def named_lines() -> list[tuple[str, float, float]]:
+    """Element, wavelength in air [Angstrom] and solar equivalent width [mA] of the known lines."""
+    return [(element, air, width) for element, air, _, width in _NEUTRAL]
+
+
 @lru_cache(maxsize=1)
 def line_list() -> LineList:
     """Neutral and molecular lines, forests included."""

@@ -1,0 +1,1 @@
+"""Comparison: labels against other labels of the same stars: catalogues, repeats, trainings."""
