@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distcnn.report.figures.style import BLUE, FAINT_INK, GREEN, INK, ORANGE, RED, SKY, grid, style
+from distcnn.style import BLUE, FAINT_INK, GREEN, INK, ORANGE, RED, SKY, grid, style
 
 Result = dict[str, Any]
 Bar = tuple[str, float, str]

@@ -17,8 +17,8 @@ from distcnn.labels import label_info, of_attributes, present
 from distcnn.location import Address, Location
 from distcnn.report.figures.registry import SECTIONS, FigureData, choose_figures
 from distcnn.report.figures.spectra import MASK_COLOURS
-from distcnn.report.figures.style import as_uri, style
 from distcnn.report.text.table import label_value
+from distcnn.style import as_uri, style
 from distcnn.survey import Store
 
 STAGE = "report"

@@ -10,8 +10,8 @@ from distcnn.events import silent
 from distcnn.report.figures import attenuation as attenuation_figures
 from distcnn.report.figures.calibration import ensemble_size
 from distcnn.report.figures.run import learning
-from distcnn.report.figures.style import style
 from distcnn.schema import Flag
+from distcnn.style import style
 
 EDGES = (15.0, 25.0, 50.0, 100.0)
 

@@ -20,7 +20,7 @@ from distcnn.manifest import Manifest
 from distcnn.report import write_report
 from distcnn.report.figures.registry import FIGURES, SECTIONS
 from distcnn.report.figures.spectra import with_gaps
-from distcnn.report.figures.style import style, wrapped_panels
+from distcnn.style import style, wrapped_panels
 from distcnn.survey import Store
 
 CONFIG = ReportConfig(spectra=3)

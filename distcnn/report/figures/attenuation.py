@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distcnn.evaluation.records import AttenuationRow, MetallicityBiasRow
-from distcnn.report.figures.style import (
+from distcnn.style import (
     BLUE,
     FAINT_INK,
     GREEN,

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distcnn.evaluation.records import CoverageRow, EnsembleSizeRow
-from distcnn.report.figures.style import (
+from distcnn.stats import WITHIN_68, WITHIN_95
+from distcnn.style import (
     BLUE,
     GREEN,
     INK,
@@ -20,7 +21,6 @@ from distcnn.report.figures.style import (
     symbol,
     wrapped_panels,
 )
-from distcnn.stats import WITHIN_68, WITHIN_95
 
 Key = Literal["within_68", "within_95"]
 EXPECTED: dict[Key, float] = {"within_68": WITHIN_68, "within_95": WITHIN_95}

@@ -10,7 +10,7 @@ from distcnn.arrays import Array
 from distcnn.evaluation import Sample
 from distcnn.evaluation.metrics import known_snr_groups
 from distcnn.evaluation.subgroups import METALLICITIES
-from distcnn.report.figures.style import (
+from distcnn.style import (
     ORDERED,
     RED,
     axis_title,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from distcnn.arrays import Array
 from distcnn.files import naming
 from distcnn.report.figures.spectra import MASK_COLOURS, with_gaps
-from distcnn.report.figures.style import (
+from distcnn.style import (
     BLUE,
     FAINT_INK,
     INK,

@@ -15,7 +15,9 @@ from distcnn.evaluation.metrics import (
     running_percentiles,
 )
 from distcnn.evaluation.records import AccuracyRow
-from distcnn.report.figures.style import (
+from distcnn.report.text.table import label_value
+from distcnn.stats import robust_std
+from distcnn.style import (
     BLUE,
     FAINT_INK,
     INK,
@@ -33,8 +35,6 @@ from distcnn.report.figures.style import (
     symbol,
     wrapped_panels,
 )
-from distcnn.report.text.table import label_value
-from distcnn.stats import robust_std
 
 MIN_STARS_IN_PANEL = 20
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from distcnn.arrays import Array
 from distcnn.evaluation.records import RegionSpeed
-from distcnn.report.figures.style import (
+from distcnn.style import (
     BLUE,
     GREEN,
     GRID,

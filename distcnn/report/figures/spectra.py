@@ -10,7 +10,8 @@ from distcnn.arrays import Array
 from distcnn.evaluation import Sample
 from distcnn.evaluation.subgroups import choose_examples
 from distcnn.labels import label_info
-from distcnn.report.figures.style import (
+from distcnn.schema import Flag, MaskBit
+from distcnn.style import (
     BLUE,
     FAINT_INK,
     GREEN,
@@ -25,7 +26,6 @@ from distcnn.report.figures.style import (
     plain_ticks,
     symbol,
 )
-from distcnn.schema import Flag, MaskBit
 from distcnn.survey import Region, Store
 
 MASK_COLOURS = {

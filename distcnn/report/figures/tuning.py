@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from distcnn.arrays import Array
 from distcnn.config import Range
-from distcnn.report.figures.style import BLUE, FAINT_INK, INK, RED, grid, panels, plain_ticks, style
+from distcnn.style import BLUE, FAINT_INK, INK, RED, grid, panels, plain_ticks, style
 
 Space = Range | tuple[int, ...]
 """The values a hyper-parameter may take: a range, or a few."""

@@ -1,13 +1,31 @@
-"""Style: one look for every figure, safe for the colour-blind, embedded as SVG."""
+"""Style: one look for every figure, safe for the colour-blind; as files, and embedded as SVG.
+
+Import it before any part of matplotlib: the user's settings of that may not be readable.
+"""
+# ruff: noqa: E402 - the first import of matplotlib is guarded
 
 import base64
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib as mpl
+from distcnn.errors import ConfigError
+
+# It tells where it keeps a cache of its own, and of keys that it does not know; both are of no
+# consequence here, since figures have a style of their own.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+try:
+    import matplotlib as mpl
+except UnicodeDecodeError as error:
+    raise ConfigError(
+        f"matplotlib cannot read the user's file matplotlibrc ({error})",
+        expected="a text in UTF-8",
+        cure="`python -c 'import matplotlib'` names the file: save it in that encoding.",
+    ) from None
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -29,6 +47,12 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#CC79A7",
     "#56B4E9",
 )
+FILE_KINDS = ("png", "pdf", "svg")
+_UNDATED: Any = {
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "CreationDate": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
 METHOD_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
 MARKERS = "osD^vP"
 DENSITY, ORDERED = "cividis", "viridis"
@@ -132,10 +156,18 @@ def wrapped_panels(
     return WrappedPanels(figure, np.array(axes), across)
 
 
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write ``NAME.png``, ``NAME.pdf`` and ``NAME.svg``, the same bytes every time; their paths."""
+    paths = [folder / f"{name}.{kind}" for kind in FILE_KINDS]
+    for kind, path in zip(FILE_KINDS, paths, strict=True):
+        figure.savefig(path, format=kind, metadata=_UNDATED[kind])
+    return paths
+
+
 def as_uri(figure: Figure) -> str:
     """The figure as a ``data:`` URI of an SVG; dense points inside are pixels."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", metadata=_UNDATED["svg"])
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
