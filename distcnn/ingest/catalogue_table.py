@@ -120,7 +120,8 @@ def _chosen(
 def _error(block: Block, name: str, missing: Array) -> Array:
     """The error of a label, half the width of its interval where that is given."""
     if f"{name}/lower" in block.columns:
-        return np.abs(block.columns[f"{name}/upper"] - block.columns[f"{name}/lower"]) / 2
+        width = block.columns[f"{name}/upper"] - block.columns[f"{name}/lower"]
+        return np.asarray(np.abs(width) / 2)
     return block.columns.get(name, missing)
 
 

@@ -53,7 +53,7 @@ class TestHalo:
         label[:, 2] = -0.2 + 0.5 * (label[:, 2] + 0.2)
         answer = judge_halo(NAMES, halo_rows(NAMES, label, error, truth, snr))
         assert answer.verdict is Verdict.FAILED
-        assert "the largest is mh at -2.4 to -2: +1.0" in answer.sentence
+        assert "the largest is mh at -2.4 to -2: +1 +-" in answer.sentence
 
     def test_a_survey_without_halo_stars_decides_nothing_and_says_how_many_there_were(self, rng):
         truth, label, error, snr = stars(rng, poor=0)
@@ -227,7 +227,7 @@ class TestClusters:
         rows = cluster_rows(NAMES, cluster, label, error)
         assert {row["label"] for row in rows} == {"mh"}
         together = [row for row in rows if row["cluster"] == ALL]
-        assert together[0]["dispersion"] == pytest.approx(0.08, abs=0.015)
+        assert together[0]["dispersion"] == pytest.approx(0.08, abs=0.018)
         assert judge_clusters(rows, "a catalogue").verdict is Verdict.PASSED
 
     def test_members_that_scatter_more_fail(self, rng):

@@ -42,8 +42,8 @@ def table():
 def written(table, path):
     if path.suffix == ".parquet":
         table.to_pandas().to_parquet(path)
-    elif path.suffix == ".csv":
-        table.write(path, format="csv")
+    elif path.suffix in {".csv", ".vot"}:
+        table.write(path, format={".csv": "csv", ".vot": "votable"}[path.suffix])
     else:
         table.write(path)
     return path

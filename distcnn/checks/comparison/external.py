@@ -30,8 +30,11 @@ TOLERATED_SIGMA = 3.0
 """Sampling errors by which a value must exceed its limit."""
 TREND_AXES = ("teff", "logg", "mh", "feh")
 """Labels along which differences are looked at; of the metallicities the first that there is."""
-MIN_SIGNAL = 2.0
-"""Spread of the catalogue over the error of a difference from which a slope is told."""
+MIN_SIGNAL, LEAST_SIGNAL = 3.0, 1.0
+"""Spread of the catalogue over the errors of both from which a slope is judged, and from which
+none at all is a fault."""
+NO_SLOPE = 0.3
+"""A smaller slope is none at all."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def _numbers(
         "catalogue_error": float(np.median(theirs)),
         "pull": robust_std(difference / total),
         "slope": slope(label, reference, theirs),
-        "signal": robust_std(reference) / max(scatter, 1e-30),
+        "signal": robust_std(reference) / max(typical, 1e-30),
         "trend_along": along,
         "trend": trends.get(along, 0.0),
         "trend_errors": abs(trends.get(along, 0.0)) / max(typical, 1e-30),
@@ -159,6 +162,12 @@ def judge_external(rows: Sequence[AnswerRow], catalogue: str) -> Answer:
     return Answer(Verdict.PASSED, sentence, rows)
 
 
+def _is_sloped(found: float, signal: float) -> bool:
+    if signal >= MIN_SIGNAL:
+        return not MIN_SLOPE <= found <= MAX_SLOPE
+    return signal >= LEAST_SIGNAL and found < NO_SLOPE
+
+
 def _faults(row: AnswerRow) -> list[str]:
     value = {name: float(v) for name, v in row.items() if isinstance(v, int | float)}
     total = math.hypot(value["error"], value["catalogue_error"])
@@ -172,8 +181,7 @@ def _faults(row: AnswerRow) -> list[str]:
             f"drifts by {value['trend']:+.3g} along {row['trend_along']}, allowed "
             f"{MAX_TREND * allowed:.2g}"
         )
-    wide = value["signal"] >= MIN_SIGNAL or value["slope"] < 0.3
-    if wide and not MIN_SLOPE <= value["slope"] <= MAX_SLOPE:
+    if _is_sloped(value["slope"], value["signal"]):
         found.append(f"slope {value['slope']:.2f}, allowed {MIN_SLOPE:g} to {MAX_SLOPE:g}")
     if value["catalogue_error"] > 0 and value["pull"] > MAX_PULL:
         found.append(f"scatter of {value['pull']:.2f} errors of both, allowed {MAX_PULL:g}")

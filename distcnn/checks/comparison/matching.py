@@ -44,9 +44,10 @@ def match_sky(
     # A chord, not an arc: for seconds of arc they are the same to 1e-11.
     reach = 2 * np.sin(radius_arcsec / ARCSEC_PER_RADIAN / 2)
     tree_stars, tree_rows = KDTree(stars[known_stars]), KDTree(rows[known_rows])
-    distance, row = tree_rows.query(stars[known_stars], distance_upper_bound=reach)
+    found = tree_rows.query(stars[known_stars], distance_upper_bound=reach)
+    distance, row = np.asarray(found[0]), np.asarray(found[1])
     near = np.flatnonzero(np.isfinite(distance))
-    _, back = tree_stars.query(rows[known_rows[row[near]]])
+    back = np.asarray(tree_stars.query(rows[known_rows[row[near]]])[1])
     mutual = near[back == near]
     arcsec = 2 * np.arcsin(distance[mutual] / 2) * ARCSEC_PER_RADIAN
     return known_stars[mutual], known_rows[row[mutual]], arcsec

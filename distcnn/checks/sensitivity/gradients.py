@@ -51,7 +51,10 @@ def flux_gradients(networks: Sequence[Network], batch: Batch) -> tuple[Array, Ar
     ----------
     batch : inputs by modality; ``flux`` [B, P] is not empty.
     """
-    flux = batch["flux"].detach().clone().requires_grad_()
+    flux = batch["flux"].detach()
+    # At the very centre of the scaling autograd gives 0, as for |x|; stored flux has few digits
+    # and stands there often.
+    flux = torch.nextafter(flux, torch.full_like(flux, torch.inf)).requires_grad_()
     inputs = {**batch, "flux": flux}
     outputs = stack_members([network(inputs) for network in networks])
     label = outputs[0].mean(dim=0)
