@@ -1,11 +1,13 @@
 """Evaluate: everything that a report states as a number, from finished products."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from distcnn.config import ReportConfig
 from distcnn.evaluation.data import EvaluationData
+from distcnn.evaluation.distrust import distrusted, label_ranges
 from distcnn.evaluation.metrics import (
     FAINT_SNR,
     accuracy,
@@ -17,7 +19,7 @@ from distcnn.evaluation.metrics import (
     throughput,
 )
 from distcnn.evaluation.records import Evaluation, PackageTables
-from distcnn.evaluation.sample import STAGE, Sample, read_sample
+from distcnn.evaluation.sample import STAGE, Counts, Sample, read_sample
 from distcnn.evaluation.subgroups import attenuation, metallicity_bias, population_coverage
 from distcnn.events import Listener, StageEnded, silent
 from distcnn.location import Address, Location
@@ -37,7 +39,19 @@ def evaluate(
     """
     sample, counts, names = read_sample(data, config, listener)
     edges = config.snr_edges
-    numbers = Evaluation(
+    numbers = _numbers(data, sample, counts, names, edges)
+    listener(StageEnded(STAGE, {"stars": numbers.stars, "evaluated": numbers.judged}))
+    return numbers, sample
+
+
+def _numbers(
+    data: EvaluationData,
+    sample: Sample,
+    counts: Counts,
+    names: tuple[str, ...],
+    edges: Sequence[float],
+) -> Evaluation:
+    bare = Evaluation(
         stars=counts.stars,
         status=counts.status,
         unflagged=counts.unflagged,
@@ -56,9 +70,10 @@ def evaluate(
         trouble=defect_rows(sample),
         quarantine=[] if data.survey is None else quarantine_rows(_quarantine(data.survey)),
         throughput=throughput(data.ledger or _ledger(data.predictions)),
+        completeness=counts.completeness.tables(),
+        ranges=label_ranges(sample, names),
     )
-    listener(StageEnded(STAGE, {"stars": numbers.stars, "evaluated": numbers.judged}))
-    return numbers, sample
+    return replace(bare, distrust=distrusted(bare))
 
 
 def package_tables(manifest: Manifest) -> PackageTables:

@@ -8,7 +8,7 @@ Keys that a row may lack are absent where their value is not known.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -152,6 +152,79 @@ class PackageTables(TypedDict):
     attenuation: list[AttenuationRow]
 
 
+class CompletenessRow(TypedDict):
+    """Stars of one bin: all, with labels, with labels and no flag, not computed."""
+
+    by: str
+    bin: str
+    stars: int
+    labels: int
+    unflagged: int
+    failed: int
+
+
+class ReasonRow(TypedDict):
+    """Why stars of the archive have no label, or one with a flag; a star may have several."""
+
+    reason: str
+    stars: int
+    meaning: str
+
+
+class SkyCounts(TypedDict):
+    """Counts by cell of the sky, [declination][right ascension], see ``completeness``."""
+
+    stars: list[list[int]]
+    labels: list[list[int]]
+    unflagged: list[list[int]]
+
+
+class Completeness(TypedDict):
+    """The tables; ``sky`` is None where no star has a position."""
+
+    rows: list[CompletenessRow]
+    reasons: list[ReasonRow]
+    sky: SkyCounts | None
+
+
+class RangeRow(TypedDict):
+    """Stars whose predicted label lies between ``low`` and ``high`` [unit of the label]."""
+
+    label: str
+    low: float
+    high: float
+    stars: int
+    bias: float
+    bias_error: float
+    mad: float
+    within_68: float
+    within_95: float
+
+
+class DistrustRow(TypedDict):
+    """One place where something is off.
+
+    ``kind``: coverage, bias, slope or rival; ``where`` : the bin in words; ``value`` was found
+    where ``expected`` was promised; ``sigma`` : sampling errors between them (NaN = not known).
+    """
+
+    kind: str
+    label: str
+    where: str
+    stars: int
+    value: float
+    expected: float
+    sigma: float
+    advice: str
+
+
+class Distrust(TypedDict):
+    """What is off, and how many comparisons were made to find it."""
+
+    rows: list[DistrustRow]
+    compared: int
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Everything that the report states as a number; the fields are the keys of metrics.json.
@@ -163,6 +236,8 @@ class Evaluation:
     judged_against : ``truth`` of a simulation, or ``references``.
     cells : coverage by population. ``poor`` : bias along metallicity.
     trouble : how simulated defects are flagged.
+    completeness : how many stars have labels. ``ranges`` : bias and coverage along each label.
+    distrust : the bins where something is off.
     """
 
     stars: int
@@ -183,10 +258,13 @@ class Evaluation:
     trouble: list[DefectRow]
     quarantine: list[QuarantineRow]
     throughput: Throughput
+    completeness: Completeness
+    ranges: list[RangeRow]
+    distrust: Distrust = field(default_factory=lambda: Distrust(rows=[], compared=0))
 
     def to_json(self) -> str:
         """The text of ``metrics.json``; what is not finite becomes null."""
-        numbers = {field.name: getattr(self, field.name) for field in fields(self)}
+        numbers = {one.name: getattr(self, one.name) for one in fields(self)}
         return json.dumps(_finite(numbers), indent=1, allow_nan=False) + "\n"
 
 

@@ -4,7 +4,7 @@ Counts are of every star; arrays are of a sample that fits in memory, drawn by a
 source_id, so the same stars whatever the sharding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -14,6 +14,7 @@ from distcnn import hashing
 from distcnn.arrays import Array, find_sorted
 from distcnn.config import ReportConfig
 from distcnn.errors import ColumnMissing, FileBroken, StoreError
+from distcnn.evaluation.completeness import CompletenessCounts
 from distcnn.evaluation.data import EvaluationData
 from distcnn.events import Advanced, Listener, StageStarted
 from distcnn.location import Address, Location
@@ -35,19 +36,24 @@ _READ = (
     "status",
 )
 _DEBIASED = "label_debiased"
+_COUNTED = ("ra", "dec", "reference_magnitude")
+"""What completeness is told by, where the predictions have it."""
 
 
 @dataclass
 class Counts:
-    """Of every star: total, by status, by flag, without any flag, by S/N decade for the header."""
+    """Of every star: total, by status, by flag, without any flag, and how complete they are."""
 
+    completeness: CompletenessCounts
     stars: int = 0
     status: dict[str, int] = field(default_factory=lambda: {s.name.lower(): 0 for s in Status})
     flags: dict[str, int] = field(default_factory=lambda: {f.name or "": 0 for f in Flag})
     unflagged: int = 0
 
-    def add(self, flags: Array, status: Array) -> None:
+    def add(self, block: Mapping[str, Array]) -> None:
         """Count one region."""
+        flags, status = block["flags"], block["status"]
+        self.completeness.add(block)
         self.stars += len(flags)
         done = status == Status.DONE
         self.unflagged += int((done & (flags == 0)).sum())
@@ -142,18 +148,19 @@ def read_sample(
         )
     truth = _read_truth(data.truth, names) if data.truth else None
     joiner = _Joiner(data, names, survey, truth, config.sample / max(store.stars, 1))
-    counts, parts = Counts(), []
+    counts, parts = Counts(CompletenessCounts(config.snr_edges)), []
     listener(StageStarted(STAGE, store.stars, "stars"))
     for region in _regions(store):
         block = _read(store, region)
-        counts.add(block["flags"], block["status"])
+        counts.add(block)
         parts.append(joiner.join(region, block))
         listener(Advanced(STAGE, region.size))
     return _concatenate(parts), counts, names
 
 
 def _read(store: Store, region: Region) -> dict[str, Array]:
-    names = tuple(dict.fromkeys((*store.row_key.names, *_READ)))
+    counted = [name for name in _COUNTED if name in store.variables]
+    names = tuple(dict.fromkeys((*store.row_key.names, *_READ, *counted)))
     if _DEBIASED in store.variables:
         return store.read(region, (*names, _DEBIASED))
     block = store.read(region, names)

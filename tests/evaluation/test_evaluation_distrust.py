@@ -1,0 +1,70 @@
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from distcnn.config import ReportConfig
+from distcnn.evaluation import evaluate
+from distcnn.evaluation.distrust import MIN_STARS, distrusted, label_ranges
+
+PLAIN = ReportConfig(figures=())
+
+
+@pytest.fixture(scope="module")
+def evaluated(products):
+    return evaluate(products.data, PLAIN)
+
+
+def test_right_errors_and_no_bias_raise_no_more_than_chance_does(evaluated):
+    found = evaluated[0].distrust
+    assert found["compared"] > 100
+    coverage = [row for row in found["rows"] if row["kind"] in ("coverage", "bias")]
+    assert len(coverage) <= 0.05 * found["compared"]
+
+
+def test_ranges_of_a_label_hold_every_evaluated_star(evaluated):
+    numbers, sample = evaluated
+    for name in numbers.labels:
+        mine = [row for row in numbers.ranges if row["label"] == name]
+        assert all(one["high"] == two["low"] for one, two in pairwise(mine))
+        assert sum(row["stars"] for row in mine) > 0.9 * sample.evaluated.sum()
+        assert min(row["stars"] for row in mine) >= MIN_STARS
+
+
+def test_errors_halved_are_called_too_small_wherever_they_are(evaluated):
+    numbers, sample = evaluated
+    rows = label_ranges(replace(sample, label_error=sample.label_error / 2), numbers.labels)
+    found = distrusted(replace(numbers, ranges=rows, coverage=[], cells=[]))
+    wrong = [row for row in found["rows"] if row["kind"] == "coverage"]
+    assert {row["label"] for row in wrong} == set(numbers.labels)
+    assert {row["advice"] for row in wrong} == {"errors are too small here"}
+    assert len(wrong) > len(rows)
+
+
+def test_a_label_that_is_shifted_at_one_end_is_found_there(evaluated):
+    numbers, sample = evaluated
+    hot = sample.label[:, 0] > np.nanquantile(sample.label[:, 0], 0.8)
+    label = sample.label.copy()
+    label[hot, 0] += 60
+    rows = label_ranges(replace(sample, label=label), numbers.labels)
+    found = distrusted(replace(numbers, ranges=rows))
+    shifted = [row for row in found["rows"] if row["kind"] == "bias" and row["label"] == "teff"]
+    worst = max(shifted, key=lambda row: row["value"])
+    assert worst["value"] > 40
+    assert worst["advice"] == "the label is too high here"
+    assert float(worst["where"].split()[2]) > np.nanquantile(sample.label[:, 0], 0.6)
+
+
+def test_a_rival_that_wins_is_named(evaluated):
+    numbers, _ = evaluated
+    methods = {
+        name: row | {"mad": 0.5 * row["mad"] if name == "ridge" else row["mad"]}
+        for name, row in numbers.comparison[0]["methods"].items()
+    }
+    methods["ridge"]["mad"] = 0.5 * methods["network"]["mad"]
+    row = numbers.comparison[0] | {"methods": methods}
+    found = distrusted(replace(numbers, comparison=[row]))
+    (lost,) = (one for one in found["rows"] if one["kind"] == "rival")
+    assert lost["advice"] == "ridge has the smaller scatter here"
+    assert lost["expected"] == pytest.approx(lost["value"] / 2)
