@@ -82,6 +82,8 @@ class MemberSection(Section):
 
     member: int | None = None
     """Number among the members that were trained, before the best were selected."""
+    fold: int | None = None
+    """Fold of the stars that it never saw; None where all members share the parts."""
     digest: str | None = None
     """Digest of its weights as training stored them."""
     seed: int | None = None
@@ -119,6 +121,9 @@ class SplitSection(Section):
     calibration: float = 0.0
     seed: int = 0
     rotate: float = 0.0
+    method: str = "held-out"
+    """Whether members share the parts, or each holds out one of ``folds``."""
+    folds: int | None = None
     groups: str | None = None
     """Table of stars that fall into the same part."""
     stars: Mapping[str, int] = {}
@@ -130,13 +135,18 @@ class SplitSection(Section):
 
     @property
     def fractions(self) -> dict[str, float]:
-        """Fraction of the labelled stars per part; the test split is what the others leave."""
+        """Fraction of the labelled stars per part, of folds as one member has them; the test split
+        is what the others leave."""
         named = {
             "train": self.train,
             "validation": self.validation,
             "calibration": self.calibration,
         }
-        return {**named, "test": 1 - sum(named.values())}
+        end = sum(named.values())
+        if self.method == "folds" and self.folds:
+            fold = end / self.folds
+            named |= {"train": end - self.validation - fold, "calibration": fold}
+        return {**named, "test": 1 - end}
 
 
 class DistillationSection(Section):
@@ -284,7 +294,11 @@ class Manifest(Section):
         ------
         ValueError : the package does not say how its stars were split.
         """
-        return SplitConfig.model_validate(self.train.get("split"))
+        split = self.train.get("split")
+        # Packages from before there were folds do not name a method.
+        return SplitConfig.model_validate(
+            {"method": "held-out", **split} if isinstance(split, dict) else split
+        )
 
     @property
     def groups_digest(self) -> JsonValue:

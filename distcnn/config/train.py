@@ -11,12 +11,20 @@ from distcnn.config.resources import ResourceDevice
 class SplitConfig(Frozen):
     """Fractions of the labelled stars, by a hash of source_id: the rest is the test split."""
 
+    method: Literal["held-out", "folds"] = "held-out"
+    """``held-out``: validation and calibration stars are trained on by no member. ``folds``
+    (cross-fitting): the stars outside the test split are cut into ``folds`` parts, member k trains
+    on all but part k modulo ``folds`` and its validation stars; errors, flags and limits are fitted
+    on every star from the members that never saw it."""
+    folds: int = Field(8, ge=2, le=100)
+    """Parts for ``folds``; the ensemble needs as many members or more."""
     train: float = Field(0.65, gt=0, lt=1)
     """Fits the weights."""
     validation: float = Field(0.10, gt=0, lt=1)
-    """Stops training and selects members."""
+    """Stops training and selects members; for ``folds`` other stars for the members of each
+    fold."""
     calibration: float = Field(0.15, gt=0, lt=1)
-    """Fits calibration and thresholds of flags."""
+    """Fits calibration and thresholds of flags; for ``folds`` every star outside test does."""
     seed: int = 0
     """Seed of the hash."""
     rotate: float = Field(0.0, ge=0, lt=1)
@@ -32,7 +40,18 @@ class SplitConfig(Frozen):
         total = self.train + self.validation + self.calibration
         if total > 1 + 1e-9:
             raise ValueError(f"train + validation + calibration of at most 1; they are {total:g}")
+        if self.cross_fitted and 1 / self.folds + self.validation / total > 1 - 1e-9:
+            raise ValueError(f"{self.folds} folds leave stars to train on; validation takes them")
         return self
+
+    @property
+    def cross_fitted(self) -> bool:
+        """Whether members train on folds."""
+        return self.method == "folds"
+
+    def held_out(self) -> Self:
+        """The same four parts for every member."""
+        return self.model_copy(update={"method": "held-out"})
 
 
 class NetworkConfig(Frozen):
@@ -149,6 +168,15 @@ class TrainConfig(OptimiserConfig):
     """Fraction of members kept, best validation loss first (published practice: 0.8)."""
     labels: tuple[str, ...] | None = None
     """Labels to learn; None = all that the survey has."""
+
+    @model_validator(mode="after")
+    def _a_member_per_fold(self) -> Self:
+        if self.split.cross_fitted and self.members < self.split.folds:
+            raise ValueError(
+                f"a member or more per fold, for every star needs one that never saw it; there are "
+                f"{self.members} members and train.split.folds is {self.split.folds}"
+            )
+        return self
 
 
 class StudentConfig(Frozen):

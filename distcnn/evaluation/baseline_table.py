@@ -82,7 +82,8 @@ def origin_of(survey: Store, split: SplitConfig, labels: Sequence[str]) -> dict[
     ------
     ConfigError : the split's table of groups is not there.
     """
-    settings = split.model_dump(mode="json", exclude={"groups"})
+    # Folds leave the four parts where they are, and baselines are fitted on those.
+    settings = split.model_dump(mode="json", exclude={"groups", "method", "folds"})
     return {
         "survey": survey.attrs.get("fingerprint"),
         "split": hashing.of_value(settings | {"groups": groups_digest(split)}),

@@ -25,6 +25,8 @@ from distcnn.quality.novelty import Novelty
 from distcnn.stats import coverage_table
 
 Arrays = Mapping[str, Array]
+NOVELTY_FOLDS = 4
+"""Parts of calibration stars whose novelty is measured against the others, where they trained."""
 
 _PARTS = {"limits": "limits", "novelty": "novelty", "calibration": "calibration"} | {
     "debiasing": "attenuation"
@@ -57,9 +59,14 @@ class Quality:
         *,
         names: Sequence[str] = (),
         seed: int = 0,
+        members: int = 1,
         hidden: Mapping[str, Arrays] | None = None,
     ) -> "Quality":
         """Fit limits and novelty on training stars, everything else on the calibration split.
+
+        Calibration stars that trained other members than those that predicted them have a ``fold``
+        [N], and ``fewer_members_error`` [N, L]: what their labels err more than those of the whole
+        ensemble, for being the mean of fewer members.
 
         Parameters
         ----------
@@ -68,6 +75,7 @@ class Quality:
         calibration : the same inputs, ``snr`` [N], and ``label``, ``noise``, ``scatter``,
             ``reference``, ``reference_error`` [N, L]; ``reference_error`` may be absent.
         names : names of the labels; logg and mh select the strata of the calibration.
+        members : of the whole ensemble.
         hidden : ``label``, ``noise``, ``scatter`` of the same stars with inputs hidden, by the
             names of ``calibration.MISSING_MODALITIES``.
         """
@@ -77,9 +85,8 @@ class Quality:
             train.get("parallax"),
             settings.limit_quantile,
         )
-        novelty = _fit_novelty(train, calibration, settings, seed)
+        novelty, score = _fit_novelty(train, calibration, settings, seed)
         seen = InputSummary.of(calibration, len(calibration["label"]), novelty)
-        score = _novelty_score(seen, novelty)
         damaged = input_flags(InputQuantities(seen, score, limits, settings)) & DAMAGED
         # Errors are calibrated for stars that a careful user would keep.
         clean = dict(calibration) | {
@@ -97,6 +104,8 @@ class Quality:
             edges=settings.snr_edges,
             population=(train["reference"], _reference_error(train)),
         )
+        if "fold" in calibration:
+            scatter = _as_measured(scatter, members, seed)
         ratio = np.where((damaged == 0)[:, None], scatter / total, np.nan)
         disagreement = np.array([_limit(c, settings.disagreement_quantile) for c in ratio.T])
         return cls(limits, novelty, fitted, debiasing, disagreement, settings)
@@ -177,7 +186,7 @@ class Quality:
             table = coverage_table(
                 residual[inside],
                 assessed["label_error"][inside],
-                _reference_error(held_out)[inside],
+                _residual_error(held_out)[inside],
                 _snr(held_out)[inside],
                 edges=self.settings.snr_edges,
                 names=names,
@@ -226,7 +235,7 @@ class Quality:
 def _fit_calibration(
     stars: Arrays, settings: QualityConfig, names: Sequence[str], hidden: Mapping[str, Arrays]
 ) -> Calibration:
-    reference, error, snr = stars["reference"], _reference_error(stars), _snr(stars)
+    reference, error, snr = stars["reference"], _residual_error(stars), _snr(stars)
     label = stars["label"]
     missing = InputSummary.of(stars, len(label), None).missing
     whole = np.where((missing == 0)[:, None], reference, np.nan)
@@ -245,9 +254,8 @@ def _fit_calibration(
     for number, name in enumerate(MISSING_MODALITIES):
         if name in hidden:
             label, noise, scatter = (hidden[name][k] for k in ("label", "noise", "scatter"))
-            found = ReferenceResiduals(
-                label - whole, np.hypot(noise, scatter), np.nan_to_num(error)
-            )
+            error = _residual_error({**stars, **hidden[name]})
+            found = ReferenceResiduals(label - whole, np.hypot(noise, scatter), error)
             fitted = fitted.with_missing(number, found, snr, label)
     return fitted
 
@@ -260,16 +268,59 @@ def _reference_error(stars: Arrays) -> Array:
     return stars.get("reference_error", np.zeros_like(stars["reference"]))
 
 
+def _residual_error(stars: Arrays) -> Array:
+    """[N, L] what a residual has beside the error that a new star's label would have."""
+    own = np.nan_to_num(_reference_error(stars))
+    return np.hypot(own, stars.get("fewer_members_error", np.zeros_like(own)))
+
+
+def _as_measured(scatter: Array, members: int, seed: int) -> Array:
+    """Scatter [N, L] as so many members would show it, from what is expected of it.
+
+    Out of fold it is an expectation, shrunk; of new stars it is a sample, with the spread of a
+    sample. The limit of disagreement is a quantile of the latter.
+    """
+    degrees = max(members - 1, 1)
+    draw = np.random.default_rng(seed).chisquare(degrees, scatter.shape)
+    return np.asarray(scatter * np.sqrt(draw / degrees))
+
+
 def _fit_novelty(
     train: Arrays, calibration: Arrays, settings: QualityConfig, seed: int
-) -> Novelty | None:
+) -> tuple[Novelty | None, Array]:
+    """The reference, and the score [N] of calibration stars against spectra that are not theirs."""
     if "flux" not in train or not train["flux"].size:
-        return None
-    fitted = Novelty.fit(
-        train["flux"], train.get("flux_error"), settings.novelty_components, seed=seed
+        return None, np.full(len(calibration["label"]), np.nan, np.float32)
+    fitted = _reference(train, np.ones(len(train["flux"]), bool), settings, seed)
+    raw = _raw_novelty(fitted, calibration, settings, seed)
+    fitted = fitted.with_threshold(raw, settings.novelty_quantile)
+    return fitted, np.asarray(raw / np.float32(fitted.threshold), np.float32)
+
+
+def _raw_novelty(
+    fitted: Novelty, calibration: Arrays, settings: QualityConfig, seed: int
+) -> Array:
+    flux, error, fold = (calibration.get(name) for name in ("flux", "flux_error", "fold"))
+    assert flux is not None
+    if fold is None:
+        return fitted.score(flux, error)
+    # These stars are among those of the reference: each is judged by one that is without it.
+    raw = np.full(len(flux), np.nan, np.float32)
+    for group in np.unique(fold % NOVELTY_FOLDS):
+        mine = fold % NOVELTY_FOLDS == group
+        others = _reference(calibration, ~mine, settings, seed)
+        raw[mine] = others.score(flux[mine], None if error is None else error[mine])
+    return raw
+
+
+def _reference(stars: Arrays, rows: Array, settings: QualityConfig, seed: int) -> Novelty:
+    error = stars.get("flux_error")
+    return Novelty.fit(
+        stars["flux"][rows],
+        None if error is None else error[rows],
+        settings.novelty_components,
+        seed=seed,
     )
-    score = fitted.score(calibration["flux"], calibration.get("flux_error"))
-    return fitted.with_threshold(score, settings.novelty_quantile)
 
 
 def _novelty_score(summary: InputSummary, novelty: Novelty | None) -> Array:

@@ -3,6 +3,10 @@
 A star falls into the same part whatever survey, release or order it comes in, so no star can
 leak from training into test by being ingested again. Stars of one group (a cluster) share the
 hash of its name, so that none of them tells what the others are.
+
+Hashes lie on a circle. The test split is the end of it, whatever the method. With
+``split.method=folds`` the rest is cut into equal folds; a member that holds out fold f finds its
+calibration stars there, its validation stars right behind it, and trains on all others.
 """
 
 from dataclasses import dataclass
@@ -33,22 +37,61 @@ class Split(IntEnum):
 
 TEST = Split.TEST
 """The part that is opened once, when everything else is done."""
+NO_FOLD = -1
+"""In place of a fold: that of a test star."""
 
 
-def assign_split(source_id: Array, split: SplitConfig) -> Array:
+def assign_split(source_id: Array, split: SplitConfig, fold: int | None = None) -> Array:
     """The ``Split`` of each star, int8 [N].
+
+    Parameters
+    ----------
+    fold : the split as a member sees it that holds out this fold: it trains on TRAIN, stops by
+        VALIDATION, and CALIBRATION is its fold. None = the four parts that the settings name.
 
     Raises
     ------
     ConfigError : the table of groups is not there.
     TrainingError : the table of groups cannot be used.
     """
+    edges, place = _edges(split), _place(source_id, split)
+    if fold is None:
+        return np.searchsorted(edges, place, side="right").astype(np.int8)
+    number = _fold(place, edges[-1], split.folds)
+    behind = (place / edges[-1] * split.folds - (fold + 1)) % split.folds
+    stopping = behind < split.validation / edges[-1] * split.folds
+    part = np.where(stopping, np.int8(Split.VALIDATION), np.int8(Split.TRAIN))
+    part[number == fold] = Split.CALIBRATION
+    part[number == NO_FOLD] = Split.TEST
+    return part
+
+
+def assign_fold(source_id: Array, split: SplitConfig) -> Array:
+    """The fold of each star, int8 [N]: whose members never see it; ``NO_FOLD`` for test stars.
+
+    Raises
+    ------
+    ConfigError, TrainingError : see ``assign_split``.
+    """
+    return _fold(_place(source_id, split), _edges(split)[-1], split.folds)
+
+
+def _edges(split: SplitConfig) -> Array:
     edges = np.cumsum([split.train, split.validation, split.calibration])
     # Sums of decimal fractions may end at 0.9999...; without a test split nobody is in it.
-    edges = np.where(edges > 1 - 1e-9, 1.0, edges)
+    return np.where(edges > 1 - 1e-9, 1.0, edges)
+
+
+def _place(source_id: Array, split: SplitConfig) -> Array:
+    """Place on the circle of hashes, [N] in 0...1."""
     keys = source_id if split.groups is None else Groups.read(split.groups).keys(source_id)
-    place = (hashing.uniform(keys, split.seed) + split.rotate) % 1.0
-    return np.searchsorted(edges, place, side="right").astype(np.int8)
+    return np.asarray((hashing.uniform(keys, split.seed) + split.rotate) % 1.0)
+
+
+def _fold(place: Array, end: float, folds: int) -> Array:
+    # A place just below the end may come out as the end by rounding.
+    number = np.minimum((place / end * folds).astype(np.int8), folds - 1)
+    return np.where(place < end, number, np.int8(NO_FOLD)).astype(np.int8)
 
 
 def groups_digest(split: SplitConfig) -> str | None:

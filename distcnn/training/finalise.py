@@ -1,17 +1,25 @@
 """Finalise: from trained members to a package whose errors are calibrated.
 
 Members are selected by their validation loss, calibrated on stars that none of them has seen,
-and written. The test split is not opened here: see ``evaluate``.
+and written; of folds every star outside test is calibrated on, by its predictions out of fold.
+The test split is not opened here: see ``evaluate``.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import QualityConfig, TrainConfig
+from distcnn.evaluation.out_of_fold_table import (
+    ENSEMBLE,
+    OUT_OF_FOLD,
+    OutOfFoldLabels,
+    OutOfFoldTable,
+)
 from distcnn.labels import OwnLabels, of_attributes
 from distcnn.location import Address
 from distcnn.model import (
@@ -24,19 +32,20 @@ from distcnn.model import (
 from distcnn.quality import Quality
 from distcnn.survey import Ledger, Store, spectra_conditions
 from distcnn.survey.split import Split
+from distcnn.training.calibration_stars import CalibrationStars
 from distcnn.training.data.labelled import (
+    DEVELOPMENT,
     MAX_STARS_IN_MEMORY,
-    Labelled,
     SplitSummary,
+    evenly_spaced,
+    find_rows,
     read_labelled,
+    read_rows,
+    read_stars,
 )
-from distcnn.training.evaluate import (
-    ensemble_sizes,
-    on_split,
-    predict_labels,
-    without_modalities,
-)
+from distcnn.training.evaluate import ensemble_sizes, on_split
 from distcnn.training.loop.member import MemberResult, MemberTask, read_member
+from distcnn.training.out_of_fold import CrossFitted
 
 
 def finalise_ensemble(
@@ -49,35 +58,68 @@ def finalise_ensemble(
     fingerprint: Mapping[str, Any],
     settings: QualityConfig,
 ) -> Package:
-    """Select members, calibrate them on the calibration split, write the package."""
+    """Select members, calibrate them on stars that they never saw, write the package."""
     config, spec = tasks[0].config, tasks[0].spec
     kept = _select_members(tasks, ledger, config.keep)
     results = [result_in(ledger, task) for task in kept]
     networks = [
         read_member(task, result.digest) for task, result in zip(kept, results, strict=True)
     ]
-    held_out = read_labelled(store, spec, config.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY)
+    more: dict[str, Any] = {"fingerprint": dict(fingerprint)}
+    files = {}
+    if config.split.cross_fitted:
+        members = CrossFitted(networks, [task.fold or 0 for task in kept], config.split)
+        stars, table = _out_of_fold(members, store, spec)
+        files[OUT_OF_FOLD] = table.to_bytes()
+    else:
+        held_out = read_labelled(
+            store, spec, config.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY
+        )
+        stars = CalibrationStars.held_out(networks, held_out)
+        more["ensemble_size"] = ensemble_sizes(networks, held_out, settings, spec.labels)
     return calibrate_and_write(
         path,
         networks,
         config,
-        held_out,
+        stars,
         store=store,
         split_summary=split_summary,
         settings=settings,
-        curves=[curve_of(task.number, result) for task, result in zip(kept, results, strict=True)],
-        more={
-            "ensemble_size": ensemble_sizes(networks, held_out, settings, spec.labels),
-            "fingerprint": dict(fingerprint),
-        },
+        curves=[
+            curve_of(task.number, result, task.fold)
+            for task, result in zip(kept, results, strict=True)
+        ],
+        more=more,
+        files=files,
     )
+
+
+def _out_of_fold(
+    members: CrossFitted, store: Store, spec: InputSpec
+) -> tuple[CalibrationStars, OutOfFoldTable]:
+    """Every star outside test as the members that never saw it predict it.
+
+    The table has them all; errors are fitted on as many as memory holds, evenly taken.
+    """
+    rows = find_rows(store, spec, members.split, *DEVELOPMENT)
+    ids, moments = [], []
+    for block in read_rows(store, spec, rows):
+        ids.append(block.source_id)
+        moments.append(members.moments(block.source_id, block.inputs))
+    found = members.finish(moments)
+    chosen = evenly_spaced(np.arange(len(rows)), MAX_STARS_IN_MEMORY)
+    stars = read_stars(store, spec, rows[chosen])
+    columns = {field.name: getattr(found, field.name) for field in fields(found)}
+    labels = OutOfFoldLabels(source_id=np.concatenate(ids), **columns)
+    table = OutOfFoldTable(spec.labels, {ENSEMBLE: labels})
+    return CalibrationStars.out_of_fold(members, stars, found.take(chosen)), table
 
 
 def calibrate_and_write(
     path: Address,
     networks: Sequence[Network],
     config: TrainConfig,
-    held_out: Labelled,
+    stars: CalibrationStars,
     *,
     store: Store,
     split_summary: SplitSummary,
@@ -85,23 +127,26 @@ def calibrate_and_write(
     curves: Sequence[Mapping[str, Any]],
     more: Mapping[str, Any],
     own_labels: OwnLabels | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Package:
-    """Fit the quality of networks on the calibration split ``held_out``, write the package.
+    """Fit the quality of networks on stars that they never saw, write the package.
 
     ``curves``: what became of each network; ``more``: further entries of the manifest;
-    ``own_labels``: what is known of labels that the schema does not tell of, else the survey's.
+    ``own_labels``: what is known of labels that the schema does not tell of, else the survey's;
+    ``files``: further files of the package.
     """
     spec = InputSpec.of_survey(store, config.network, config.labels)
-    train = read_labelled(store, spec, config.split, Split.TRAIN, most=2 * MAX_STARS_IN_MEMORY)
-    seen = held_out.for_quality() | predict_labels(networks, held_out.inputs)
-    hidden = without_modalities(held_out.inputs)
+    parts = DEVELOPMENT if config.split.cross_fitted else (Split.TRAIN,)
+    train = read_labelled(store, spec, config.split, *parts, most=2 * MAX_STARS_IN_MEMORY)
+    seen = stars.for_quality()
     quality = Quality.fit(
         train.for_quality(),
         seen,
         settings,
         names=spec.labels,
         seed=config.seed,
-        hidden={name: predict_labels(networks, inputs) for name, inputs in hidden.items()},
+        members=len(networks),
+        hidden=stars.hidden,
     )
     scored = quality.assess(seen, seen["label"], seen["noise"], seen["scatter"])
     made_from = {
@@ -117,19 +162,28 @@ def calibrate_and_write(
         networks=networks,
         spec=spec,
         network_config=config.network,
-        fixtures=fixture_stars(held_out.inputs),
+        fixtures=fixture_stars(stars.stars.inputs),
         label_sigma=_median_error(scored["label_error"], seen["noise"]),
         quality_arrays=quality.to_arrays(),
         curves=curves,
         manifest_extra=made_from | on_split(quality, seen, spec.labels) | dict(more),
         own_labels=own_labels or of_attributes(store.attrs),
+        files=files,
     )
 
 
 def _select_members(tasks: Sequence[MemberTask], ledger: Ledger, keep: float) -> list[MemberTask]:
-    """The members with the lowest validation loss, in their own order."""
-    ranked = sorted(tasks, key=lambda task: result_in(ledger, task).validation)
-    return sorted(ranked[: max(1, math.ceil(keep * len(tasks)))], key=lambda task: task.number)
+    """The members with the lowest validation loss, in their own order.
+
+    Of folds those of every fold: others have other validation stars, and a fold without a member
+    would leave its stars without a prediction.
+    """
+    kept: list[MemberTask] = []
+    for fold in {task.fold: None for task in tasks}:
+        alike = [task for task in tasks if task.fold == fold]
+        ranked = sorted(alike, key=lambda task: result_in(ledger, task).validation)
+        kept += ranked[: max(1, math.ceil(keep * len(alike)))]
+    return sorted(kept, key=lambda task: task.number)
 
 
 def _median_error(error: Array, noise: Array) -> Array:
@@ -143,6 +197,7 @@ def result_in(ledger: Ledger, task: MemberTask) -> MemberResult:
     return MemberResult.from_json(ledger.done[task.name])
 
 
-def curve_of(number: int, result: MemberResult) -> dict[str, Any]:
-    """What the package says of a member."""
-    return {"member": number, **result.to_json()}
+def curve_of(number: int, result: MemberResult, fold: int | None = None) -> dict[str, Any]:
+    """What the package says of a member; ``fold`` is the one that it held out, if any."""
+    own = {} if fold is None else {"fold": fold}
+    return {"member": number, **own, **result.to_json()}

@@ -38,6 +38,7 @@ from distcnn.training.data.labelled import (
 )
 from distcnn.training.data.trained_stars import refuse_trained_stars
 from distcnn.training.evaluate import ensemble_sizes, evaluate_package
+from distcnn.training.calibration_stars import CalibrationStars
 from distcnn.training.finalise import calibrate_and_write
 
 STAGE = "import"
@@ -104,7 +105,7 @@ def import_package(
         place,
         networks,
         config,
-        held_out,
+        CalibrationStars.held_out(networks, held_out),
         store=store,
         split_summary=split,
         settings=quality,
@@ -167,7 +168,14 @@ def _config(
         photometry=bool(meaning.scalars),
     )
     return train.model_copy(
-        update={"network": network, "labels": meaning.labels, "members": len(files), "keep": 1.0}
+        update={
+            "network": network,
+            "labels": meaning.labels,
+            "members": len(files),
+            "keep": 1.0,
+            # Nothing is trained here, so there are no folds.
+            "split": train.split.held_out(),
+        }
     )
 
 

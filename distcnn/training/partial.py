@@ -106,7 +106,14 @@ def member_settings(config: TrainConfig) -> dict[str, Any]:
     settings = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
     if config.precision == "auto":  # what every training was before one could ask
         del settings["precision"]
+    if not config.split.cross_fitted:  # likewise
+        settings["split"] = without_folds(settings["split"])
     return settings
+
+
+def without_folds(split: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a split without those that only folds have."""
+    return {key: value for key, value in split.items() if key not in ("method", "folds")}
 
 
 def check_fingerprint(

@@ -286,13 +286,25 @@ def _vmapped(waiting: Sequence[MemberTask], executor: Executor) -> Outcomes:
     """Members shared out over devices, one per worker."""
     from distcnn.training.vmap.trainer import VmapTask, run_vmapped
 
-    groups = [tuple(waiting[first :: executor.workers]) for first in range(executor.workers)]
+    groups = [
+        tuple(alike[first :: executor.workers])
+        for alike in _by_fold(waiting)
+        for first in range(executor.workers)
+    ]
     for outcome in executor(run_vmapped, [VmapTask(group) for group in groups if group]):
         if outcome.error is not None:
             yield TaskResult(outcome.task.members[0], None, outcome.error)
             continue
         for task, result in zip(outcome.task.members, outcome.unwrap(), strict=True):
             yield TaskResult(task, result)
+
+
+def _by_fold(tasks: Sequence[MemberTask]) -> list[list[MemberTask]]:
+    """Members that learn from the same stars, together: one pass has them once on its device."""
+    found: dict[int | None, list[MemberTask]] = {}
+    for task in tasks:
+        found.setdefault(task.fold, []).append(task)
+    return list(found.values())
 
 
 def _epochs_done(task: MemberTask, epochs: int) -> int:

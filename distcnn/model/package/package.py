@@ -200,6 +200,7 @@ def write_package(
     curves: Sequence[Mapping[str, Any]],
     manifest_extra: Mapping[str, Any],
     own_labels: OwnLabels | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Package:
     """Write a package; it appears at ``address`` complete or not at all.
 
@@ -211,6 +212,7 @@ def write_package(
     curves : per member, what became of it epoch by epoch.
     manifest_extra : data, split, seeds and everything else worth keeping (JSON).
     own_labels : what the survey says of labels of its own.
+    files : further files by name.
 
     Raises
     ------
@@ -220,7 +222,7 @@ def write_package(
     location = Location.parse(address)
     if location.exists():
         raise PackageError(f"{location} exists", cure="Give another path or remove it.")
-    files = {
+    files = dict(files or {}) | {
         "fixtures.safetensors": _fixtures(networks, fixtures),
         "quality.safetensors": save_arrays(dict(quality_arrays)),
         "curves.json": _json(list(curves)),

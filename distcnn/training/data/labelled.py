@@ -14,7 +14,7 @@ from distcnn.location import Location
 from distcnn.model import InputSpec, StarInputs, star_inputs
 from distcnn.survey import Region, Store
 from distcnn.survey.rows import digest_of_ids
-from distcnn.survey.split import Split, assign_split
+from distcnn.survey.split import NO_FOLD, Split, assign_fold, assign_split
 
 READ_ROWS = 4096
 """Stars read at once, so that what is held beside them does not depend on the size of shards."""
@@ -55,13 +55,22 @@ class Labelled:
         return inputs | errors | {"reference": self.label, "reference_error": self.label_error}
 
 
-def find_rows(store: Store, spec: InputSpec, split: SplitConfig, *parts: Split) -> Array:
-    """Row numbers, int64 [N], of the stars of those parts that have at least one of the labels."""
+DEVELOPMENT = (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)
+"""All that may be seen before a package is finished."""
+
+
+def find_rows(
+    store: Store, spec: InputSpec, split: SplitConfig, *parts: Split, fold: int | None = None
+) -> Array:
+    """Row numbers, int64 [N], of the stars of those parts that have at least one of the labels.
+
+    ``fold`` : the parts are those of the members that hold it out; see ``assign_split``.
+    """
     columns = _label_columns(store, spec)
     found = [np.empty(0, np.int64)]
     for region in store.regions():
         rows = store.read(region, ["source_id", "label"])
-        wanted = np.isin(assign_split(rows["source_id"], split), parts)
+        wanted = np.isin(assign_split(rows["source_id"], split, fold), parts)
         labelled = np.isfinite(rows["label"][:, columns]).any(axis=1)
         found.append(region.start + np.flatnonzero(wanted & labelled))
     return np.concatenate(found)
@@ -122,7 +131,11 @@ def read_labels(store: Store, spec: InputSpec, rows: Array) -> Array:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """Counts and digests of the parts; what was read of the test split is its identifiers."""
+    """Counts and digests of the parts; what was read of the test split is its identifiers.
+
+    Of folds all three parts are the stars outside test: each trains, stops and calibrates some
+    members.
+    """
 
     counts: dict[str, int]
     identities: dict[str, str]
@@ -147,19 +160,24 @@ def summarise_split(store: Store, spec: InputSpec, split: SplitConfig) -> SplitS
             cure="Run the same `distcnn ingest` again; it goes on where it stopped.",
         )
     rows = find_rows(store, spec, split, *Split)
-    ids: dict[Split, list[Array]] = {part: [np.empty(0, np.int64)] for part in Split}
-    seen = []
-    values = np.zeros((len(Split), len(spec.labels)), np.int64)
+    ids, seen = [np.empty(0, np.int64)], []
+    folds = range(split.folds) if split.cross_fitted else [None]
+    values = np.zeros((len(folds), len(Split), len(spec.labels)), np.int64)
     for block in _blocks(store, spec, rows):
-        part = assign_split(block["source_id"], split)
-        for each in Split:
-            ids[each].append(block["source_id"][part == each])
-            values[each] += np.isfinite(block["label"][part == each]).sum(axis=0)
-        used = part != Split.TEST
+        ids.append(block["source_id"])
+        known = np.isfinite(block["label"])
+        for place, fold in enumerate(folds):
+            part = assign_split(block["source_id"], split, fold)
+            values[place] += [known[part == each].sum(axis=0) for each in Split]
+        used = assign_split(block["source_id"], split) != Split.TEST
         seen.append(hashing.of_arrays({name: array[used] for name, array in block.items()}))
-    found = {part: np.concatenate(ids[part]) for part in Split}
-    _require(found, store.location)
-    _require_values(values, spec.labels, store.location)
+    everyone = np.concatenate(ids)
+    for place, fold in enumerate(folds):
+        _require(_by_part(everyone, assign_split(everyone, split, fold)), store.location)
+        _require_values(values[place], spec.labels, store.location)
+    found = _by_part(everyone, assign_split(everyone, split))
+    if split.cross_fitted:
+        found |= dict.fromkeys(DEVELOPMENT, everyone[assign_fold(everyone, split) != NO_FOLD])
     return SplitSummary(
         {part.name.lower(): len(found[part]) for part in Split},
         {part.name.lower(): digest_of_ids(found[part]) for part in Split},
@@ -177,6 +195,10 @@ def seen_stars(store: Store, split: SplitConfig) -> Array:
             rows["source_id"][labelled & (assign_split(rows["source_id"], split) != Split.TEST)]
         )
     return np.concatenate(found)
+
+
+def _by_part(source_id: Array, part: Array) -> dict[Split, Array]:
+    return {each: source_id[part == each] for each in Split}
 
 
 def _require(found: dict[Split, Array], path: Location) -> None:

@@ -16,6 +16,7 @@ from distcnn.survey import Store
 from distcnn.survey.split import Split
 from distcnn.training.data.augment import SurveyProperties
 from distcnn.training.data.labelled import (
+    DEVELOPMENT,
     MAX_STARS_IN_MEMORY,
     Labelled,
     evenly_spaced,
@@ -100,17 +101,19 @@ class LabelledSource:
     Parameters
     ----------
     digest : of all that training sees of the survey (``SplitSummary.data``).
+    fold : that the member holds out; None where the split is the same for all.
     """
 
     survey: Address
     spec: InputSpec
     config: TrainConfig
     digest: str
+    fold: int | None = None
 
     def in_memory(self) -> ScaledSurvey:
         """All stars, scaled; kept for the next member that this process trains."""
-        settings = self.config.model_dump_json(include={"split", "network"})
-        return _scaled_survey(self.survey, self.spec, settings, self.digest)
+        settings = self.config.model_dump_json(include={"split", "network", "members"})
+        return _scaled_survey(self.survey, self.spec, settings, self.digest, self.fold)
 
     def of_rank(self, sharding: Sharding, rank: int, world: int) -> TrainingData:
         """What rank ``rank`` of ``world`` trains with: the virtual ranks rank, rank + world, ..."""
@@ -119,7 +122,7 @@ class LabelledSource:
             stars = self.in_memory()
             loader = TrainLoader.in_memory(stars.train, batch)
             return TrainingData(loader, stars.validation, stars.scaling, stars.properties)
-        fitted = _FittedSurvey.of(self.survey, self.spec, self.config)
+        fitted = _FittedSurvey.of(self.survey, self.spec, self.config, self.fold)
         loader = fitted.loader(sharding, range(rank, sharding.virtual_ranks, world), batch)
         return TrainingData(loader, fitted.validation(), fitted.scaling, fitted.properties)
 
@@ -127,6 +130,9 @@ class LabelledSource:
 @dataclass(frozen=True)
 class _FittedSurvey:
     """A survey with scalings fitted on an even sample of its training stars.
+
+    Of folds the scalings, a centre and a width per input and label, are those of all stars
+    outside test: the members of a package share them.
 
     The sample itself is not kept: streaming goes on for hours, and it would lie in memory.
 
@@ -144,18 +150,21 @@ class _FittedSurvey:
     properties: SurveyProperties
 
     @classmethod
-    def of(cls, survey: Address, spec: InputSpec, config: TrainConfig) -> "_FittedSurvey":
+    def of(
+        cls, survey: Address, spec: InputSpec, config: TrainConfig, fold: int | None
+    ) -> "_FittedSurvey":
         store = Store.open(survey, "survey")
-        train = find_rows(store, spec, config.split, Split.TRAIN)
-        sample = read_stars(store, spec, train[:: max(1, -(-len(train) // MAX_SAMPLE_STARS))])
+        train = find_rows(store, spec, config.split, Split.TRAIN, fold=fold)
+        shared = train if fold is None else find_rows(store, spec, config.split, *DEVELOPMENT)
+        sample = read_stars(store, spec, shared[:: max(1, -(-len(shared) // MAX_SAMPLE_STARS))])
         network = build_network(spec, config.network, seed=0)
-        fit_scaling(network, sample.inputs, read_labels(store, spec, train))
+        fit_scaling(network, sample.inputs, read_labels(store, spec, shared))
         # Rows by number, since a slice of the sample would keep all of it in memory.
         no_stars = sample.take(np.arange(0))
         return cls(
             ScaledReader(store, spec, lambda stars: scale_stars(network, stars), no_stars),
             train,
-            find_rows(store, spec, config.split, Split.VALIDATION),
+            find_rows(store, spec, config.split, Split.VALIDATION, fold=fold),
             known_snr(torch.from_numpy(sample.inputs["snr"])),
             scaling_of(network.state_dict()),
             SurveyProperties.of(store, sample),
@@ -180,8 +189,10 @@ def scaling_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @lru_cache(maxsize=1)
-def _scaled_survey(survey: Address, spec: InputSpec, settings: str, digest: str) -> ScaledSurvey:
+def _scaled_survey(
+    survey: Address, spec: InputSpec, settings: str, digest: str, fold: int | None
+) -> ScaledSurvey:
     # ``digest`` is not read but part of the key: another survey under the same name is another.
-    fitted = _FittedSurvey.of(survey, spec, TrainConfig.model_validate_json(settings))
+    fitted = _FittedSurvey.of(survey, spec, TrainConfig.model_validate_json(settings), fold)
     train = fitted.reader.read(fitted.train)
     return ScaledSurvey(train, fitted.validation(), fitted.scaling, fitted.properties)

@@ -17,11 +17,13 @@ from distcnn.errors import TrainingError
 from distcnn.events import Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
 from distcnn.location import Address, Location
-from distcnn.model import InputSpec, Package
+from distcnn.model import InputSpec, Network, Package
 from distcnn.survey import Ledger, Store
 from distcnn.survey.split import Split, groups_digest
+from distcnn.training.calibration_stars import CalibrationStars
 from distcnn.training.data.labelled import (
     MAX_STARS_IN_MEMORY,
+    Labelled,
     SplitSummary,
     read_labelled,
     summarise_split,
@@ -37,6 +39,7 @@ from distcnn.training.evaluate import evaluate_package
 from distcnn.training.finalise import calibrate_and_write, curve_of, result_in
 from distcnn.training.loop.member import MemberTask, read_member
 from distcnn.training.loop.progress import PROGRESS, Follower, epochs_done, following
+from distcnn.training.out_of_fold import CrossFitted
 from distcnn.training.partial import (
     begin_ledger,
     check_fingerprint,
@@ -248,7 +251,7 @@ def _finalise(run: DistilRun, ledger: Ledger) -> Package:
         run.small,
         [network],
         run.train,
-        held_out,
+        _calibration_stars(run, network, held_out),
         store=run.store,
         split_summary=run.split_summary,
         settings=run.quality,
@@ -266,6 +269,15 @@ def _finalise(run: DistilRun, ledger: Ledger) -> Package:
             "fingerprint": run.fingerprint,
         },
     )
+
+
+def _calibration_stars(run: DistilRun, network: Network, held_out: Labelled) -> CalibrationStars:
+    members, split = run.teacher.manifest.members, run.teacher.manifest.training_split
+    if not split.cross_fitted:
+        return CalibrationStars.held_out([network], held_out)
+    networks = run.teacher.networks()
+    folds = [member.fold or 0 for member in members]
+    return CalibrationStars.of_student(network, CrossFitted(networks, folds, split), held_out)
 
 
 def _summary(package: Package, run: DistilRun, seconds: float, listener: Listener) -> DistilSummary:

@@ -67,7 +67,7 @@ def train_config(teacher: Package, config: DistilConfig) -> TrainConfig:
         members=1,
         seed=config.seed,
         network=StudentNetwork(**inputs, **config.network.model_dump()),
-        split=teacher.manifest.training_split,
+        split=teacher.manifest.training_split.held_out(),
         augment=config.augment,
         labels=teacher.labels,
         **config.optimiser(),

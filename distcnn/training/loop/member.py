@@ -71,9 +71,15 @@ class MemberTask:
         return derived_seed(self.config.seed, self.number)
 
     @property
+    def fold(self) -> int | None:
+        """The fold that it holds out; None where no member has one of its own."""
+        split = self.config.split
+        return self.number % split.folds if split.cross_fitted else None
+
+    @property
     def source(self) -> LabelledSource:
         """The stars it learns from."""
-        return LabelledSource(self.survey, self.spec, self.config, self.data)
+        return LabelledSource(self.survey, self.spec, self.config, self.data, self.fold)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,182 @@
+"""Out of fold: what members say of labelled stars that none of them was trained on.
+
+A star of fold f has its label from the m members that hold out f, of the M of the ensemble. A new
+star has it from all M, none of which saw it either; so the two differ in the number of members
+alone, and that is accounted for:
+
+* ``scatter``, between members, is estimated from all members whose weights were not fitted to the
+  star: those of its fold, and those that it helped to stop. Of so few it is noisy, therefore it is
+  shrunk to what is usual for stars of such noise (a prior of ``PRIOR_DEGREES`` degrees of freedom):
+
+      V = (d s^2 + 4 r noise^2) / (d + 4),   d = members - 1,   r = mean of s^2 / noise^2
+
+* ``fewer_members_error``: what the mean of m errs more than that of M would. With V_s between
+  members of one fold (seeds) and V_f between folds (training stars), V = V_s + V_f:
+
+      V_s (1/m - 1/M) + V_f (1 - 1/folds)
+
+  Residuals of stars out of fold are wider by it, and calibration takes it out of them like the
+  error of a reference.
+
+Legend: N star, L label, M member.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from distcnn.arrays import Array
+from distcnn.config import SplitConfig
+from distcnn.model import Network, StarInputs, predict_each
+from distcnn.survey.split import Split, assign_fold, assign_split
+
+PRIOR_DEGREES = 4.0
+"""Degrees of freedom of what is usual against a star's own scatter between members."""
+_MOST_USUAL = 0.99  # quantile of scatter^2 / noise^2 beyond which a star says nothing of the usual
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Predictions of N stars, label units.
+
+    Attributes
+    ----------
+    fold, members : [N] the star's fold; how many members hold it out, which gave its label.
+    label, noise : [N, L] mean and root mean square learned sigma of these members.
+    scatter : [N, L] standard deviation between members of the whole ensemble, as far as it can be
+        known.
+    fewer_members_error : [N, L] what the label errs more than the whole ensemble's would.
+    """
+
+    fold: Array
+    members: Array
+    label: Array
+    noise: Array
+    scatter: Array
+    fewer_members_error: Array
+
+    def for_quality(self) -> dict[str, Array]:
+        """The arrays that ``quality.Quality.fit`` takes."""
+        names = ("label", "noise", "scatter", "fewer_members_error", "fold")
+        return {name: getattr(self, name) for name in names}
+
+    def take(self, rows: Array) -> "OutOfFold":
+        return OutOfFold(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over members that a star was no training star of.
+
+    Attributes
+    ----------
+    fold, held, unseen : [N] fold; members that hold it out; these and those that it stopped.
+    label, noise_square : [N, L] mean label and mean sigma^2 of the members that hold it out.
+    held_squares, unseen_squares : [N, L] sums of squared deviations between members.
+    """
+
+    fold: Array
+    held: Array
+    unseen: Array
+    label: Array
+    noise_square: Array
+    held_squares: Array
+    unseen_squares: Array
+
+    @classmethod
+    def joined(cls, parts: Iterable["Moments"]) -> "Moments":
+        """Of all stars of the parts, of which there is at least one."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """The members of an ensemble, and the fold that each has held out."""
+
+    networks: Sequence[Network]
+    folds: Sequence[int]
+    split: SplitConfig
+
+    def predict(self, source_id: Array, inputs: StarInputs) -> OutOfFold:
+        """Of stars outside the test split."""
+        return self.finish([self.moments(source_id, inputs)])
+
+    def moments(self, source_id: Array, inputs: StarInputs) -> Moments:
+        """Of some stars; ``finish`` needs those of all to know what is usual."""
+        own = assign_fold(source_id, self.split)
+        shape = (len(own), int(self.networks[0].labels.centre.shape[0]))
+        held, unseen = _Sums(shape), _Sums(shape)
+        noise = np.zeros(shape)
+        for fold in sorted(set(self.folds)):
+            part = assign_split(source_id, self.split, fold)
+            rows = np.flatnonzero(np.isin(part, (Split.CALIBRATION, Split.VALIDATION)))
+            if not len(rows):
+                continue
+            members = [
+                n for n, own_fold in zip(self.networks, self.folds, strict=True) if own_fold == fold
+            ]
+            mean, sigma = predict_each(members, inputs.take(rows))
+            mine = part[rows] == Split.CALIBRATION
+            unseen.add(rows, mean)
+            held.add(rows[mine], mean[:, mine])
+            noise[rows[mine]] = np.square(sigma[:, mine], dtype=np.float64).mean(axis=0)
+        return Moments(
+            own, held.count, unseen.count, held.mean, noise, held.squares, unseen.squares
+        )
+
+    def finish(self, parts: Sequence[Moments]) -> OutOfFold:
+        """The predictions of all stars of the parts, in their order."""
+        found = Moments.joined(parts)
+        variance, between_folds = _variance(found)
+        fewer = np.maximum(1 / found.held - 1 / len(self.networks), 0.0)[:, None]
+        folds = np.maximum(1 - 1 / self.split.folds - fewer, 0.0)
+        excess = variance * (fewer + between_folds * folds)
+        values = (found.label, np.sqrt(found.noise_square), np.sqrt(variance), np.sqrt(excess))
+        label, noise, scatter, error = (value.astype(np.float32) for value in values)
+        return OutOfFold(found.fold, found.held.astype(np.int16), label, noise, scatter, error)
+
+
+class _Sums:
+    """Count, mean and squared deviations of members' labels, star by star."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.count = np.zeros(shape[0], np.int64)
+        self.mean, self.squares = np.zeros(shape), np.zeros(shape)
+
+    def add(self, rows: Array, label: Array) -> None:
+        """Labels [M, n, L] of M more members for n stars (Chan et al. 1983)."""
+        members, new = len(label), label.mean(axis=0, dtype=np.float64)
+        squares = np.square(label - new).sum(axis=0)
+        before = self.count[rows][:, None]
+        apart = new - self.mean[rows]
+        self.squares[rows] += squares + apart**2 * before * members / (before + members)
+        self.mean[rows] += apart * members / (before + members)
+        self.count[rows] += members
+
+
+def _variance(found: Moments) -> tuple[Array, Array]:
+    """Variance between members [N, L], and the part [L] of it that is between folds."""
+    across = found.unseen > found.held
+    alone = found.held > 1
+    within = found.held_squares / np.maximum(found.held - 1, 1)[:, None]
+    whole = found.unseen_squares / np.maximum(found.unseen - 1, 1)[:, None]
+    both = across & alone
+    growth = np.ones(within.shape[1])
+    if both.any():
+        growth = np.maximum(whole[both].mean(axis=0) / within[both].mean(axis=0), 1.0)
+    own = np.where(across[:, None], whole, growth * within)
+    degrees = np.where(across, found.unseen - 1, found.held - 1)[:, None]
+    usual = _usual_ratio(own, found.noise_square, degrees[:, 0] > 0) * found.noise_square
+    variance = (degrees * own + PRIOR_DEGREES * usual) / (degrees + PRIOR_DEGREES)
+    return variance, 1 - 1 / growth
+
+
+def _usual_ratio(own: Array, noise_square: Array, known: Array) -> Array:
+    """[L] mean of scatter^2 / noise^2, without the few stars on which members go apart."""
+    if not known.any():
+        return np.zeros(own.shape[1])
+    ratio = own[known] / np.maximum(noise_square[known], 1e-30)
+    return np.asarray(np.minimum(ratio, np.quantile(ratio, _MOST_USUAL, axis=0)).mean(axis=0))
+
