@@ -136,7 +136,8 @@ class SplitSection(Section):
     @property
     def fractions(self) -> dict[str, float]:
         """Fraction of the labelled stars per part, of folds as one member has them; the test split
-        is what the others leave."""
+        is what the others leave.
+        """
         named = {
             "train": self.train,
             "validation": self.validation,

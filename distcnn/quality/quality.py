@@ -297,9 +297,7 @@ def _fit_novelty(
     return fitted, np.asarray(raw / np.float32(fitted.threshold), np.float32)
 
 
-def _raw_novelty(
-    fitted: Novelty, calibration: Arrays, settings: QualityConfig, seed: int
-) -> Array:
+def _raw_novelty(fitted: Novelty, calibration: Arrays, settings: QualityConfig, seed: int) -> Array:
     flux, error, fold = (calibration.get(name) for name in ("flux", "flux_error", "fold"))
     assert flux is not None
     if fold is None:

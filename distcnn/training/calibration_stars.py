@@ -1,4 +1,4 @@
-"""Stars that errors are fitted on: labelled ones, and predictions of networks that never saw them."""
+"""Stars that errors are fitted on, and predictions of them by networks that never saw them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -30,6 +30,7 @@ from distcnn.model.networks.published import WithConstantNoise
 from distcnn.stats import robust_std
 from distcnn.survey import Store
 from distcnn.survey.split import Split
+from distcnn.training.calibration_stars import CalibrationStars
 from distcnn.training.data.labelled import (
     MAX_STARS_IN_MEMORY,
     Labelled,
@@ -38,7 +39,6 @@ from distcnn.training.data.labelled import (
 )
 from distcnn.training.data.trained_stars import refuse_trained_stars
 from distcnn.training.evaluate import ensemble_sizes, evaluate_package
-from distcnn.training.calibration_stars import CalibrationStars
 from distcnn.training.finalise import calibrate_and_write
 
 STAGE = "import"

@@ -10,8 +10,11 @@ alone, and that is accounted for:
 
       V = (d s^2 + 4 r noise^2) / (d + 4),   d = members - 1,   r = mean of s^2 / noise^2
 
-* ``fewer_members_error``: what the mean of m errs more than that of M would. With V_s between
-  members of one fold (seeds) and V_f between folds (training stars), V = V_s + V_f:
+  and brought to the mixture of seeds and folds that the whole ensemble has: of n members, n_f of
+  them of each fold, s^2 is on average V_s + (1 - sum n_f (n_f - 1) / n (n - 1)) V_f, with V_s
+  between members of one fold (seeds) and V_f between folds (training stars).
+
+* ``fewer_members_error``: what the mean of m errs more than that of M would,
 
       V_s (1/m - 1/M) + V_f (1 - 1/folds)
 
@@ -96,8 +99,12 @@ class CrossFitted:
     """The members of an ensemble, and the fold that each has held out."""
 
     networks: Sequence[Network]
-    folds: Sequence[int]
+    folds: list[int]
     split: SplitConfig
+
+    @property
+    def _members_per_fold(self) -> list[int]:
+        return [self.folds.count(fold) for fold in sorted(set(self.folds))]
 
     def predict(self, source_id: Array, inputs: StarInputs) -> OutOfFold:
         """Of stars outside the test split."""
@@ -128,11 +135,11 @@ class CrossFitted:
 
     def finish(self, parts: Sequence[Moments]) -> OutOfFold:
         """The predictions of all stars of the parts, in their order."""
-        found = Moments.joined(parts)
-        variance, between_folds = _variance(found)
-        fewer = np.maximum(1 / found.held - 1 / len(self.networks), 0.0)[:, None]
-        folds = np.maximum(1 - 1 / self.split.folds - fewer, 0.0)
-        excess = variance * (fewer + between_folds * folds)
+        found, members = Moments.joined(parts), len(self.networks)
+        seeds, folds_over_seeds = _seed_variance(found)
+        variance = seeds * (1 + folds_over_seeds * _apart(np.array(self._members_per_fold)))
+        fewer = np.maximum(1 / found.held - 1 / members, 0.0)[:, None]
+        excess = seeds * (fewer + folds_over_seeds * (1 - 1 / self.split.folds))
         values = (found.label, np.sqrt(found.noise_square), np.sqrt(variance), np.sqrt(excess))
         label, noise, scatter, error = (value.astype(np.float32) for value in values)
         return OutOfFold(found.fold, found.held.astype(np.int16), label, noise, scatter, error)
@@ -156,21 +163,32 @@ class _Sums:
         self.count[rows] += members
 
 
-def _variance(found: Moments) -> tuple[Array, Array]:
-    """Variance between members [N, L], and the part [L] of it that is between folds."""
-    across = found.unseen > found.held
-    alone = found.held > 1
+def _seed_variance(found: Moments) -> tuple[Array, Array]:
+    """Variance between members of one fold [N, L]; that between folds in units of it [L].
+
+    Where a fold has one member they cannot be told apart, and need not be: all is of seeds.
+    """
+    stopped = found.unseen - found.held
+    apart = _apart(np.stack([found.held, stopped]))[:, None]
+    across, alone = stopped > 0, found.held > 1
     within = found.held_squares / np.maximum(found.held - 1, 1)[:, None]
     whole = found.unseen_squares / np.maximum(found.unseen - 1, 1)[:, None]
     both = across & alone
-    growth = np.ones(within.shape[1])
+    folds_over_seeds = np.zeros(within.shape[1])
     if both.any():
-        growth = np.maximum(whole[both].mean(axis=0) / within[both].mean(axis=0), 1.0)
-    own = np.where(across[:, None], whole, growth * within)
+        growth = whole[both].mean(axis=0) / within[both].mean(axis=0) - 1
+        folds_over_seeds = np.maximum(growth / apart[both].mean(), 0.0)
+    own = np.where(across[:, None], whole / (1 + folds_over_seeds * apart), within)
     degrees = np.where(across, found.unseen - 1, found.held - 1)[:, None]
     usual = _usual_ratio(own, found.noise_square, degrees[:, 0] > 0) * found.noise_square
-    variance = (degrees * own + PRIOR_DEGREES * usual) / (degrees + PRIOR_DEGREES)
-    return variance, 1 - 1 / growth
+    return (degrees * own + PRIOR_DEGREES * usual) / (degrees + PRIOR_DEGREES), folds_over_seeds
+
+
+def _apart(members: Array) -> Array:
+    """Part of the pairs of members that are of two folds; ``members`` [F, ...] of each fold."""
+    count = members.sum(axis=0)
+    same = (members * (members - 1)).sum(axis=0)
+    return np.asarray(1 - same / np.maximum(count * (count - 1), 1))
 
 
 def _usual_ratio(own: Array, noise_square: Array, known: Array) -> Array:
@@ -179,4 +197,3 @@ def _usual_ratio(own: Array, noise_square: Array, known: Array) -> Array:
         return np.zeros(own.shape[1])
     ratio = own[known] / np.maximum(noise_square[known], 1e-30)
     return np.asarray(np.minimum(ratio, np.quantile(ratio, _MOST_USUAL, axis=0)).mean(axis=0))
-
