@@ -271,7 +271,7 @@ def _reference_error(stars: Arrays) -> Array:
 def _residual_error(stars: Arrays) -> Array:
     """[N, L] what a residual has beside the error that a new star's label would have."""
     own = np.nan_to_num(_reference_error(stars))
-    return np.hypot(own, stars.get("fewer_members_error", np.zeros_like(own)))
+    return np.asarray(np.hypot(own, stars.get("fewer_members_error", np.zeros_like(own))))
 
 
 def _as_measured(scatter: Array, members: int, seed: int) -> Array:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from simple_survey import LABELS, build_survey, simple_stars
+from simple_survey import LABELS, build_survey
 from test_training_run import Counting, bytes_of, train
 
 from distcnn.config import SplitConfig, TrainConfig
@@ -14,7 +14,6 @@ from distcnn.evaluation.out_of_fold_table import (
     read_out_of_fold,
 )
 from distcnn.model import InputSpec, Package, predict_each
-from distcnn.quality import Quality
 from distcnn.survey import Store
 from distcnn.survey.split import NO_FOLD, Split, assign_fold, assign_split
 from distcnn.training.data.labelled import DEVELOPMENT, find_rows, read_labelled, summarise_split
@@ -217,29 +216,6 @@ def test_scatter_and_what_fewer_members_err_more_are_right_on_average(rng):
     assert np.square(made.scatter).mean() == pytest.approx(expected, rel=0.05)
     excess = held.mean(axis=0).var() - whole.var()
     assert np.square(made.fewer_members_error).mean() == pytest.approx(excess, rel=0.1)
-
-
-def test_the_errors_of_a_folded_ensemble_hold_on_the_test_split(tmp_path, quality):
-    arrays = simple_stars(2500, seed=11)
-    survey = build_survey(tmp_path / "survey.zarr", arrays)
-    split = SplitConfig(train=0.3, validation=0.1, calibration=0.1, method="folds", folds=3)
-    config = TrainConfig(
-        members=3,
-        epochs=12,
-        patience=12,
-        batch=64,
-        learning_rate=0.01,
-        network={"width": 16, "hidden": 32},
-        split=split,
-        precision="float32",
-    )
-    train(survey, tmp_path / "package", config, quality)
-    package = Package.load(tmp_path / "package")
-    rows = [row for row in package.evaluation["coverage"] if row["snr"] == "all"]
-    found = [row["within_68"] for row in rows if row["cell"] == "all"]
-    assert found == pytest.approx([0.683] * 3, abs=0.06)
-    quality = Quality.from_arrays(package.quality_arrays)
-    assert np.isfinite(quality.calibration.overall).all()
 
 
 def test_a_table_survives_its_bytes(folded_package):

@@ -171,6 +171,9 @@ def _split(manifest: Manifest) -> Iterator[str]:
     uses = ["", *(_PARTS_IF_IMPORTED if manifest.imported else _PARTS).values()]
     yield from (f"{line:58s} {use}".rstrip() for line, use in zip(table, uses, strict=True))
     yield f"seed {split.seed}, rotated by {split.rotate:g}"
+    if split.method == "folds":
+        yield f"{split.folds} folds: fractions are those of one member; stars outside test train"
+        yield "other members than those that predict them where errors are fitted"
 
 
 def _limits(path: Path, manifest: Manifest) -> Iterator[str]:
