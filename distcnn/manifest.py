@@ -182,6 +182,22 @@ class ImportSection(Section):
     """sha256 of the table of stars that they were trained on; None = not known."""
 
 
+class StackingSection(Section):
+    """Regressions whose labels are averaged with those of the ensemble."""
+
+    methods: tuple[str, ...]
+    """The ensemble and the regressions, in the order of the weights."""
+    stars: int
+    """Labelled stars that the regressions were fitted to."""
+    knots: tuple[float, ...]
+    """log10 S/N of the rows of the weights; one where they do not depend on it."""
+    weights: tuple[tuple[tuple[float, ...], ...], ...]
+    """By knot, method and label."""
+    labels: tuple[Mapping[str, Mapping[str, float]], ...] = ()
+    """Per label: std and 1.48 MAD by method of stars that it has not seen, in units of the scaling
+    of the labels; "stacked" is the label of the package."""
+
+
 def _named(value: object) -> object:
     # The first packages listed the names alone.
     return {"name": value} if isinstance(value, str) else value
@@ -216,6 +232,8 @@ class Manifest(Section):
     """Residuals and coverage by number of members."""
     distilled: DistillationSection | None = None
     imported: ImportSection | None = None
+    stacking: StackingSection | None = None
+    """Regressions beside the networks; None where the ensemble is all there is."""
     fingerprint: Settings = {}
     """From what and how it was trained; the same fingerprint finds the package again."""
     files: Mapping[str, str] = {}

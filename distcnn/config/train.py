@@ -145,6 +145,21 @@ class OptimiserConfig(Frozen):
         return {name: getattr(self, name) for name in OptimiserConfig.model_fields}
 
 
+class StackingConfig(Frozen):
+    """Regressions beside the networks, whose labels are averaged with those of the ensemble.
+
+    How much each counts follows from labels of stars that it has not seen, per label and smoothly
+    with S/N; where few stars are labelled the regressions carry the label, where many are the
+    networks do. Stars that lack an input keep the label of the ensemble.
+    """
+
+    methods: tuple[Literal["ridge", "gaussian_process"], ...] = ("ridge", "gaussian_process")
+    """``ridge``: linear in all inputs; ``gaussian_process``: smooth in the principal components of
+    spectrum, XP and colours and in absolute magnitude. None of them: the ensemble alone."""
+    inducing: int = Field(768, ge=16, le=4096)
+    """Stars that the Gaussian process remembers; it costs time in ``predict`` with each."""
+
+
 class TrainConfig(OptimiserConfig):
     """One ensemble: members differ in seed only."""
 
@@ -168,6 +183,8 @@ class TrainConfig(OptimiserConfig):
     """Fraction of members kept, best validation loss first (published practice: 0.8)."""
     labels: tuple[str, ...] | None = None
     """Labels to learn; None = all that the survey has."""
+    stacking: StackingConfig = StackingConfig()
+    """Regressions beside the networks."""
 
     @model_validator(mode="after")
     def _a_member_per_fold(self) -> Self:

@@ -19,6 +19,7 @@ from distcnn.model.networks.hybrid import Network, Student, stack_members
 from distcnn.model.package.package import Engine, Package
 from distcnn.model.scaling import BranchInputs, InputScaling
 from distcnn.model.scaling_cpu import CpuInputScaling
+from distcnn.model.stacking import Stacking
 
 Layers = Callable[[BranchInputs], Outputs]
 """What an engine is: scaled inputs by branch -> all members' outputs, scaled, float32. The
@@ -28,9 +29,10 @@ tensors it gives may be overwritten by its next call."""
 class Prediction(NamedTuple):
     """Labels of N stars, float32 [N,L] in label units.
 
-    ``label``: mean over members; ``noise``: root mean square of their learned sigma;
-    ``scatter``: standard deviation between members (0 for a single one); ``correlation`` [N,K]
-    of the errors of label pairs (order of ``covariance.pairs``): members' noise and scatter.
+    ``label``: mean over members, or the stacked one (``stacking``); ``noise``: root mean square of
+    the members' learned sigma; ``scatter``: standard deviation between members (0 for a single
+    one); ``correlation`` [N,K] of the errors of label pairs (order of ``covariance.pairs``):
+    members' noise and scatter.
     """
 
     label: Array
@@ -78,6 +80,7 @@ class Ensemble:
         else:
             self._scaling, self._layers = package.scaling(device), engine
         self._inputs = _inputs_of(self._scaling, device)
+        self._stacking = package.stacking(device)
 
     def predict(self, stars: StarInputs, batch: int = 256) -> Prediction:
         """Labels of all stars, ``batch`` at a time."""
@@ -86,13 +89,23 @@ class Ensemble:
 
     def predict_batch(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The fields of ``Prediction`` [B,L] and [B,K], on the device."""
-        return combine_members(*self.outputs(batch), student=self.package.student)
+        with torch.inference_mode():
+            inputs = self._inputs(batch)
+            outputs = self._outputs(inputs)
+            label, *others = combine_members(*outputs, student=self.package.student)
+            if self._stacking is not None:
+                label = self._stacking(inputs, label)
+            noise, scatter, correlation = others
+            return label, noise, scatter, correlation
 
     def outputs(self, batch: Batch) -> Outputs:
         """Mean and sigma [M,B,L] and correlation [M,B,L,L] of every member, or row of a student."""
         with torch.inference_mode():
-            mean, sigma, correlation = self._layers(self._inputs(batch))
-            return (*self._scaling.labels(mean, sigma), correlation)
+            return self._outputs(self._inputs(batch))
+
+    def _outputs(self, inputs: BranchInputs) -> Outputs:
+        mean, sigma, correlation = self._layers(inputs)
+        return (*self._scaling.labels(mean, sigma), correlation)
 
     def parity_outputs(self, batch: Batch) -> Outputs:
         """What ``differences`` compares: ``outputs`` with the correlations of pairs [M,B,K]."""
@@ -141,14 +154,24 @@ def _inputs_of(scaling: Any, device: str) -> Callable[[Batch], BranchInputs]:
 
 
 def predict_members(
-    members: Sequence[Network], stars: StarInputs, batch: int = 256, device: str = "cpu"
+    members: Sequence[Network],
+    stars: StarInputs,
+    batch: int = 256,
+    device: str = "cpu",
+    stacking: Stacking | None = None,
 ) -> Prediction:
-    """Labels of all stars from networks that share their scalings."""
+    """Labels of all stars from networks that share their scalings, stacked if told how."""
     layers, student = sequential_layers(members), isinstance(members[0].layers, Student)
-    parts = [
-        _arrays(combine_members(*_outputs(members[0], layers, b), student=student))
-        for b in stars.batches(batch, device)
-    ]
+
+    def predicted(tensors: Batch) -> Prediction:
+        with torch.inference_mode():
+            inputs = members[0].inputs(tensors)
+            mean, sigma, correlation = layers(inputs)
+            outputs = (*members[0].labels(mean, sigma), correlation)
+            label, *others = combine_members(*outputs, student=student)
+            return _arrays([label if stacking is None else stacking(inputs, label), *others])
+
+    parts = [predicted(tensors) for tensors in stars.batches(batch, device)]
     return _joined(parts, members[0])
 
 

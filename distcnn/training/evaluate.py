@@ -20,6 +20,7 @@ from distcnn.model import (
     predict_members,
     write_evaluation,
 )
+from distcnn.model.stacking import Stacking
 from distcnn.quality import MISSING_MODALITIES, Calibration, Quality, snr_groups
 from distcnn.stats import robust_std
 from distcnn.survey import Store
@@ -36,7 +37,7 @@ def evaluate_package(
     ``teacher``: the ensemble that a student stands for; its agreement with it is added then.
     """
     test = read_labelled(store, package.spec, config.split, Split.TEST, most=MAX_STARS_IN_MEMORY)
-    seen = test.for_quality() | predict_labels(package.networks(), test.inputs)
+    seen = test.for_quality() | labels_of(package, test.inputs)
     quality, names = Quality.from_arrays(package.quality_arrays), package.labels
     residual, edges = seen["label"] - test.label, quality.settings.snr_edges
     found: dict[str, Any] = {
@@ -53,14 +54,21 @@ def evaluate_package(
 def _agreement(
     package: Package, teacher: Package, seen: Mapping[str, Array], test: Labelled
 ) -> dict[str, Any]:
-    theirs = test.for_quality() | predict_labels(teacher.networks(), test.inputs)
+    theirs = test.for_quality() | labels_of(teacher, test.inputs)
     both = ScoredPredictions.of(package, seen), ScoredPredictions.of(teacher, theirs)
     return student_agreement(*both, test.label, test.label_error, package.labels)
 
 
-def predict_labels(networks: Sequence[Network], inputs: StarInputs) -> dict[str, Array]:
+def predict_labels(
+    networks: Sequence[Network], inputs: StarInputs, stacking: Stacking | None = None
+) -> dict[str, Array]:
     """What an ensemble says of stars, by the names that ``Quality`` takes."""
-    return predict_members(networks, inputs)._asdict()
+    return predict_members(networks, inputs, stacking=stacking)._asdict()
+
+
+def labels_of(package: Package, inputs: StarInputs) -> dict[str, Array]:
+    """What a package says of stars, by the names that ``Quality`` takes."""
+    return predict_labels(package.networks(), inputs, package.stacking())
 
 
 def on_split(quality: Quality, seen: Mapping[str, Array], names: Sequence[str]) -> dict[str, Any]:

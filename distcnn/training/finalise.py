@@ -46,6 +46,7 @@ from distcnn.training.data.labelled import (
 from distcnn.training.evaluate import ensemble_sizes, on_split
 from distcnn.training.loop.member import MemberResult, MemberTask, read_member
 from distcnn.training.out_of_fold import CrossFitted
+from distcnn.training.stacking.stack import stack_stars
 
 
 def finalise_ensemble(
@@ -66,22 +67,26 @@ def finalise_ensemble(
         read_member(task, result.digest) for task, result in zip(kept, results, strict=True)
     ]
     more: dict[str, Any] = {"fingerprint": dict(fingerprint)}
-    files = {}
+    files: dict[str, bytes] = {}
+    table = OutOfFoldTable(spec.labels, {})
     if config.split.cross_fitted:
         members = CrossFitted(networks, [task.fold or 0 for task in kept], config.split)
         stars, table = _out_of_fold(members, store, spec)
-        files[OUT_OF_FOLD] = table.to_bytes()
     else:
         held_out = read_labelled(
             store, spec, config.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY
         )
         stars = CalibrationStars.held_out(networks, held_out)
         more["ensemble_size"] = ensemble_sizes(networks, held_out, settings, spec.labels)
+    stacked = stack_stars(networks, stars, store, spec, config)
+    table = stacked.table(table)
+    if table.methods:
+        files[OUT_OF_FOLD] = table.to_bytes()
     return calibrate_and_write(
         path,
         networks,
         config,
-        stars,
+        stacked.stars,
         store=store,
         split_summary=split_summary,
         settings=settings,
@@ -89,8 +94,8 @@ def finalise_ensemble(
             curve_of(task.number, result, task.fold)
             for task, result in zip(kept, results, strict=True)
         ],
-        more=more,
-        files=files,
+        more=more | stacked.manifest,
+        files=files | stacked.files,
     )
 
 

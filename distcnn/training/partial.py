@@ -103,7 +103,7 @@ def locked(partial: Path) -> Iterator[None]:
 
 def member_settings(config: TrainConfig) -> dict[str, Any]:
     """Settings that the weights of a member depend on, for fingerprints."""
-    settings = config.model_dump(mode="json", exclude={"members", "keep", "distribute"})
+    settings = config.model_dump(mode="json", exclude={"members", "keep", "distribute", "stacking"})
     if config.precision == "auto":  # what every training was before one could ask
         del settings["precision"]
     if not config.split.cross_fitted:  # likewise

@@ -91,7 +91,9 @@ def train_package(
     if resume:
         _require_begun(package)
     run = TrainRun.of(survey, package, config)
-    whole = run.fingerprint | config.model_dump(mode="json", include={"members", "keep"})
+    whole = run.fingerprint | config.model_dump(
+        mode="json", include={"members", "keep", "stacking"}
+    )
     whole |= {"quality": quality.model_dump(mode="json")}
     with locked(run.partial):
         if package.exists():

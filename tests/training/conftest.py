@@ -1,7 +1,14 @@
 import pytest
 from simple_survey import build_survey, simple_stars
 
-from distcnn.config import AugmentConfig, NetworkConfig, QualityConfig, SplitConfig, TrainConfig
+from distcnn.config import (
+    AugmentConfig,
+    NetworkConfig,
+    QualityConfig,
+    SplitConfig,
+    StackingConfig,
+    TrainConfig,
+)
 
 
 @pytest.fixture(scope="session")
@@ -30,4 +37,5 @@ def config():
         split=SplitConfig(train=0.6, validation=0.15, calibration=0.15),
         augment=AugmentConfig(noise=0.5, drop_xp=0.1, drop_parallax=0.1, drop_pixels=0.02),
         precision="float32",  # processors with units for bfloat16 would use them
+        stacking=StackingConfig(methods=()),  # saves time; it has tests of its own
     )

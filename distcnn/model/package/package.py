@@ -5,6 +5,7 @@
     members/member_00.ts.pt       the same as TorchScript, unfrozen
     fixtures.safetensors          inputs with the outputs that every engine must reproduce
     quality.safetensors           limits, novelty, calibration
+    stacking.safetensors          regressions beside the networks and their weights, if any
     curves.json                   losses per epoch and member
     evaluation.json               how it does on the test split; named by no digest, because
                                   the package must not depend on the test split
@@ -40,11 +41,13 @@ from distcnn.model.networks.covariance import pack_pairs
 from distcnn.model.networks.hybrid import Network, build_network, is_student, stack_members
 from distcnn.model.package import torchscript
 from distcnn.model.package.host_cache import local_files
+from distcnn.model.stacking import Stacking
 from distcnn.schema import PACKAGE_FORMAT
 
 Engine = Literal["eager", "torchscript"]
 Member = Callable[[Batch], tuple[Tensor, Tensor, Tensor]]
 EVALUATION = "evaluation.json"
+STACKING = "stacking.safetensors"
 _CURE = "Restore the package from a copy, or train again."
 
 
@@ -158,6 +161,14 @@ class Package:
     def networks(self, device: str = "cpu") -> list[Network]:
         """Every member as a module, from the canonical weights."""
         return [self._network(number, device) for number in range(self.size)]
+
+    def stacking(self, device: str = "cpu") -> Stacking | None:
+        """The regressions beside the networks; None where the ensemble is all there is."""
+        if STACKING not in self.manifest.files:
+            return None
+        labels = self.scaling().labels
+        found = Stacking.from_bytes(self.spec.features, labels, self.read(STACKING))
+        return found.requires_grad_(False).to(device)
 
     def scaling(self, device: str = "cpu") -> Network:
         """A member for its scalings, which all of them share."""

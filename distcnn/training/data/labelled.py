@@ -96,7 +96,7 @@ def read_rows(store: Store, spec: InputSpec, rows: Array) -> Iterator[Labelled]:
 
 def read_stars(store: Store, spec: InputSpec, rows: Array) -> Labelled:
     """The stars at ascending row numbers, all in memory."""
-    return _concatenate(list(read_rows(store, spec, rows)))
+    return join_stars(list(read_rows(store, spec, rows)))
 
 
 def read_labelled(
@@ -268,7 +268,7 @@ def _labelled(arrays: dict[str, Array], spec: InputSpec) -> Labelled:
     )
 
 
-def _concatenate(parts: Sequence[Labelled]) -> Labelled:
+def join_stars(parts: Sequence[Labelled]) -> Labelled:
     """Parts, at least one, one after the other."""
     return Labelled(
         np.concatenate([part.source_id for part in parts]),

@@ -47,6 +47,7 @@ from distcnn.training.partial import (
     locked,
     partial_folder,
 )
+from distcnn.training.stacking.stack import with_unseen_labels
 
 STAGE = "distil"
 MIN_DISTILLATION_STARS = 100
@@ -274,10 +275,13 @@ def _finalise(run: DistilRun, ledger: Ledger) -> Package:
 def _calibration_stars(run: DistilRun, network: Network, held_out: Labelled) -> CalibrationStars:
     members, split = run.teacher.manifest.members, run.teacher.manifest.training_split
     if not split.cross_fitted:
-        return CalibrationStars.held_out([network], held_out)
-    networks = run.teacher.networks()
-    folds = [member.fold or 0 for member in members]
-    return CalibrationStars.of_student(network, CrossFitted(networks, folds, split), held_out)
+        stars = CalibrationStars.held_out([network], held_out)
+    else:
+        networks = run.teacher.networks()
+        folds = [member.fold or 0 for member in members]
+        members_of = CrossFitted(networks, folds, split)
+        stars = CalibrationStars.of_student(network, members_of, held_out)
+    return with_unseen_labels(stars, network, run.teacher)
 
 
 def _summary(package: Package, run: DistilRun, seconds: float, listener: Listener) -> DistilSummary:

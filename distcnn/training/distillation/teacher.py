@@ -32,6 +32,7 @@ class Teacher:
     def __init__(self, package: Package, device: torch.device) -> None:
         self.device = device
         self._layers = _layers(package, device)
+        self._stacking = package.stacking(str(device))
 
     def answer(self, stars: Scaled) -> Scaled:
         """The stars, on the device, with answers as ``target`` [B, 3L+K]: see ``split_answers``."""
@@ -40,7 +41,10 @@ class Teacher:
             for rows in torch.split(torch.arange(len(stars)), ANSWERED_AT_ONCE):
                 some = stars if len(rows) == len(stars) else stars.take(rows)
                 some = some.to(self.device)
-                found = combine_members(*self._layers(some.branches))
+                label, *others = combine_members(*self._layers(some.branches))
+                if self._stacking is not None:
+                    label = self._stacking.stacked(some.branches, label)[0]
+                found = (label, *others)
                 parts.append(replace(some, target=torch.cat(found, dim=1)))
         return concatenate(parts)
 

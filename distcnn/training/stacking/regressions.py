@@ -1,0 +1,125 @@
+"""Fit of the regressions that stand beside the networks of a package, one function per method.
+
+Legend: N star, P pixel, F column of ``FeatureTable``, L label.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from distcnn.arrays import Array
+from distcnn.config import StackingConfig
+from distcnn.model import Network
+from distcnn.model.scaling import BranchInputs
+from distcnn.model.stacking import Parts
+from distcnn.training.stacking.features import COMPONENTS, ComponentAxes, fit_features
+from distcnn.training.stacking.fold_regression import fit_folds
+from distcnn.training.stacking.gaussian_process import (
+    Kernel,
+    farthest,
+    fit_kernel,
+    fit_process,
+)
+
+PENALTIES = 10.0 ** np.arange(-2.0, 6.1, 0.5)
+"""Of ridge regression, in units of squared columns."""
+MAX_STARS_FOR_INDUCING = 5000
+"""Stars among which those are sought that a process remembers."""
+MIN_LIKELIHOOD_STARS = 100
+
+
+@dataclass(frozen=True)
+class Regressions:
+    """Inputs of N stars, scaled labels [N,L] with gaps, and folds [N]: what is fitted to."""
+
+    branches: BranchInputs
+    target: Array
+    fold: Array
+
+
+@dataclass(frozen=True)
+class FittedRegressions:
+    """Arrays of features and methods, and what each method says [N,L] of stars out of its fold."""
+
+    parts: Parts
+    out_of_fold: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class _Given:
+    stars: Regressions
+    table: Array
+    axes: ComponentAxes
+    config: StackingConfig
+    rng: np.random.Generator
+
+
+def fit_regressions(
+    network: Network, stars: Regressions, config: StackingConfig, rng: np.random.Generator
+) -> FittedRegressions:
+    """Fit the methods that are asked for, in the order of the table."""
+    arrays, table, axes = fit_features(stars.branches, network.inputs)
+    given = _Given(stars, table, axes, config, rng)
+    parts: dict[str, Mapping[str, Array]] = {"features": arrays}
+    found: dict[str, Array] = {}
+    for name, fit in METHODS.items():
+        if name in config.methods:
+            parts[name], found[name] = fit(given)
+    return FittedRegressions(parts, found)
+
+
+def _ridge(given: _Given) -> tuple[Mapping[str, Array], Array]:
+    """Linear in many components of the spectrum, which is linear in its pixels, and the rest."""
+    axes, rest = given.axes, given.table[:, given.axes.kept :]
+    spectrum = given.stars.branches["spectrum"].numpy().astype(np.float64)
+    columns = np.concatenate([spectrum @ axes.vectors - axes.offset, rest], axis=1)
+    found = fit_folds(columns, given.stars.target, given.stars.fold, PENALTIES)
+    weights = np.nan_to_num(found.weights)
+    count = axes.vectors.shape[1]
+    none = np.zeros((axes.kept, weights.shape[1]))
+    arrays = {
+        "pixels": axes.vectors @ weights[:count],
+        "columns": np.concatenate([none, weights[count:]]),
+        "offset": np.nan_to_num(found.offset) - axes.offset @ weights[:count],
+    }
+    return arrays, found.out_of_fold
+
+
+def _gaussian_process(given: _Given) -> tuple[Mapping[str, Array], Array]:
+    """Smooth in a few components of spectrum and XP and all of the rest."""
+    columns = _kernel_columns(given)
+    seen, target = given.table[:, columns], given.stars.target
+    kernel = _kernel(seen, target, given.rng)
+    some = given.rng.permutation(len(seen))[:MAX_STARS_FOR_INDUCING]
+    inducing = seen[some][farthest(seen[some], kernel, given.config.inducing)]
+    found, arrays = fit_process(seen, target, given.stars.fold, kernel, inducing)
+    length = np.exp(kernel.log_length)
+    arrays = {name: np.nan_to_num(values) for name, values in arrays.items()} | {
+        "columns": columns,
+        "inverse_length": 1 / length,
+        "inducing": inducing / length,
+    }
+    return arrays, found.out_of_fold
+
+
+def _kernel_columns(given: _Given) -> Array:
+    kept, coefficients = given.axes.kept, given.stars.branches["xp"].shape[1]
+    xp = kept + np.arange(min(coefficients, COMPONENTS))
+    rest = np.arange(kept + coefficients, given.table.shape[1])
+    return np.concatenate([np.arange(kept), xp, rest])
+
+
+def _kernel(seen: Array, target: Array, rng: np.random.Generator) -> Kernel:
+    unit = (target - np.nanmean(target, axis=0)) / np.nanstd(target, axis=0)
+    whole = np.isfinite(unit).all(axis=1)
+    if whole.sum() < MIN_LIKELIHOOD_STARS:  # labels of different stars: gaps count as the mean
+        whole = np.isfinite(unit).any(axis=1)
+    return fit_kernel(seen[whole], np.nan_to_num(unit[whole]), rng)
+
+
+METHODS: Mapping[str, Callable[[_Given], tuple[Mapping[str, Array], Array]]] = {
+    "ridge": _ridge,
+    "gaussian_process": _gaussian_process,
+}
+"""How each method of ``model.stacking.REGRESSORS`` is fitted."""

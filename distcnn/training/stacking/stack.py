@@ -1,0 +1,145 @@
+"""Stack: from an ensemble and its calibration stars to stacked labels of the same stars."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from distcnn.arrays import Array, find_sorted
+from distcnn.config import TrainConfig
+from distcnn.evaluation.out_of_fold_table import (
+    OutOfFoldLabels,
+    OutOfFoldTable,
+    read_out_of_fold,
+)
+from distcnn.model import InputSpec, Network, Package
+from distcnn.model.package.package import STACKING
+from distcnn.model.stacking import to_bytes
+from distcnn.survey import Store
+from distcnn.survey.split import Split, assign_fold
+from distcnn.training.calibration_stars import CalibrationStars
+from distcnn.training.data.labelled import Labelled, join_stars, read_labelled
+from distcnn.training.evaluate import predict_labels
+from distcnn.training.stacking.fit import FittedStacking, OutOfFoldStars, fit_stacking
+
+MAX_TRAINING_STARS = 20_000
+"""Most stars of training and of validation, evenly taken, that regressions are fitted to beside
+those of calibration."""
+STACKED = "stacked"
+"""Name of the stacked labels among the methods of the table of out-of-fold predictions."""
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Calibration stars with stacked labels, their folds [N], and what made the labels; None = the
+    ensemble alone.
+    """
+
+    stars: CalibrationStars
+    fold: Array | None = None
+    fitted: FittedStacking | None = None
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What the package holds of it."""
+        return {} if self.fitted is None else {STACKING: to_bytes(self.fitted.parts)}
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        return {} if self.fitted is None else {"stacking": self.fitted.summary}
+
+    def table(self, table: OutOfFoldTable) -> OutOfFoldTable:
+        """The table with the stacked labels of the calibration stars."""
+        if self.fitted is None or self.fold is None:
+            return table
+        predicted, ids = self.stars.predicted, self.stars.stars.source_id
+        missing = np.full_like(predicted["label"], np.nan)
+        labels = OutOfFoldLabels(
+            source_id=ids,
+            fold=self.fold,
+            members=np.zeros(len(ids), np.int16),
+            label=predicted["label"],
+            noise=missing,
+            scatter=missing,
+            fewer_members_error=predicted.get("fewer_members_error", missing),
+        )
+        return replace(table, methods={**table.methods, STACKED: labels})
+
+
+def stack_stars(
+    networks: Sequence[Network],
+    stars: CalibrationStars,
+    store: Store,
+    spec: InputSpec,
+    config: TrainConfig,
+) -> Stacked:
+    """Fit regressions beside an ensemble, and put the stacked labels in place of its own.
+
+    The stars with inputs hidden keep the ensemble's labels, as such stars do in prediction.
+    """
+    if not config.stacking.methods:
+        return Stacked(stars)
+    given = _given(networks, stars, store, spec, config)
+    fitted = fit_stacking(networks[0], given, config.stacking, config.seed)
+    if fitted is None:
+        return Stacked(stars)
+    last = slice(len(given.stars) - len(stars.stars), None)
+    share = fitted.share[last]
+    predicted = dict(stars.predicted)
+    predicted["label"] = fitted.label[last].astype(np.float32)
+    if "fewer_members_error" in predicted:
+        predicted["fewer_members_error"] = predicted["fewer_members_error"] * share
+    return Stacked(replace(stars, predicted=predicted), given.fold[last], fitted)
+
+
+def _given(
+    networks: Sequence[Network],
+    stars: CalibrationStars,
+    store: Store,
+    spec: InputSpec,
+    config: TrainConfig,
+) -> OutOfFoldStars:
+    """All stars outside the test split, those of ``stars`` last."""
+    label = stars.predicted["label"]
+    if config.split.cross_fitted:
+        excess = stars.predicted["fewer_members_error"]
+        return OutOfFoldStars(stars.stars, stars.predicted["fold"], label, excess)
+    train, stopping = (
+        read_labelled(store, spec, config.split, part, most=MAX_TRAINING_STARS)
+        for part in (Split.TRAIN, Split.VALIDATION)
+    )
+    unseen: Array = predict_labels(networks, stopping.inputs)["label"]
+    everyone: Labelled = join_stars([train, stopping, stars.stars])
+    labels = np.concatenate([np.full_like(train.label, np.nan), unseen, label])
+    fold = assign_fold(everyone.source_id, config.split)
+    return OutOfFoldStars(everyone, fold, labels, np.zeros_like(labels))
+
+
+def with_unseen_labels(
+    stars: CalibrationStars, student: Network, teacher: Package
+) -> CalibrationStars:
+    """Calibration stars of a student, none of which the regressions of its teacher know.
+
+    They were fitted to these stars. What the student says otherwise than its teacher is put on the
+    stacked label of the teacher out of fold, which is what the student would say of a new star.
+    """
+    stacking, table = teacher.stacking(), read_out_of_fold(teacher.location)
+    if stacking is None or table is None or STACKED not in table.methods:
+        return stars
+    known, inputs = table.methods[STACKED], stars.stars.inputs
+    order = np.argsort(known.source_id)
+    place, there = find_sorted(known.source_id[order], stars.stars.source_id)
+    rows = order[np.where(there, place, 0)]
+    answer = predict_labels(teacher.networks(), inputs, stacking)["label"]
+    own = predict_labels([student], inputs)["label"]
+    unseen = known.label[rows] + (own - answer)
+    label = np.where(there[:, None], unseen, stars.predicted["label"]).astype(np.float32)
+    predicted = stars.predicted | {"label": label}
+    if "fewer_members_error" in predicted:
+        excess = known.fewer_members_error[rows]
+        predicted["fewer_members_error"] = np.where(
+            there[:, None], excess, predicted["fewer_members_error"]
+        ).astype(np.float32)
+    return replace(stars, predicted=predicted)

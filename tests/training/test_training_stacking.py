@@ -1,0 +1,168 @@
+"""Fit of regressions beside the networks, and of the weights of a stacked label."""
+
+import numpy as np
+import pytest
+
+from distcnn.config import SplitConfig, StackingConfig, TrainConfig
+from distcnn.evaluation.out_of_fold_table import read_out_of_fold
+from distcnn.executor import SerialExecutor
+from distcnn.model import Ensemble, Package, build_network, fit_scaling, predict_members
+from distcnn.model.inputs import InputSpec
+from distcnn.model.stacking import Stacking
+from distcnn.survey import Store
+from distcnn.survey.split import Split, assign_fold
+from distcnn.training import train_package
+from distcnn.training.data.labelled import DEVELOPMENT, read_labelled
+from distcnn.training.stacking import OutOfFoldStars, fit_stacking
+from distcnn.training.stacking.fold_regression import fit_folds
+from distcnn.training.stacking.gaussian_process import JITTER, _slope
+from distcnn.training.stacking.stack import STACKED
+from distcnn.training.stacking.weights import JudgedLabel, fit_weights
+
+STACKING = StackingConfig(inducing=64)
+
+
+@pytest.fixture(scope="module")
+def stars(survey):
+    store = Store.open(survey)
+    spec = InputSpec.of_survey(store, _config().network)
+    return read_labelled(store, spec, SplitConfig(), *DEVELOPMENT)
+
+
+@pytest.fixture(scope="module")
+def network(survey, stars):
+    spec = InputSpec.of_survey(Store.open(survey), _config().network)
+    network = build_network(spec, _config().network, seed=0)
+    fit_scaling(network, stars.inputs, stars.label)
+    return network.eval()
+
+
+def _config():
+    return TrainConfig()
+
+
+def given(stars, error, rng):
+    """An ensemble that is wrong by ``error`` times the spread of each label."""
+    spread = error * np.nanstd(stars.label, axis=0)
+    truth = np.where(np.isfinite(stars.label), stars.label, np.nanmean(stars.label, axis=0))
+    label = (truth + spread * rng.normal(size=stars.label.shape)).astype(np.float32)
+    fold = assign_fold(stars.source_id, SplitConfig())
+    return OutOfFoldStars(stars, fold, label, np.zeros_like(label))
+
+
+def test_what_a_fold_is_told_comes_from_the_other_folds_alone(rng):
+    columns, target = rng.normal(size=(90, 5)), rng.normal(size=(90, 2))
+    fold = np.arange(90) % 3
+    found = fit_folds(columns, target, fold, np.array([0.3]))
+    others = fold != 1
+    table = np.concatenate([columns, np.full((90, 1), 30.0)], axis=1)
+    square = table[others].T @ table[others] + 0.3 * np.eye(6)
+    weights = np.linalg.solve(square, table[others].T @ target[others])
+    assert np.allclose(found.out_of_fold[~others], table[~others] @ weights)
+    other = np.where(others[:, None], target, 99.0)
+    again = fit_folds(columns, other, fold, np.array([0.3]))
+    assert np.allclose(again.out_of_fold[~others], found.out_of_fold[~others])
+
+
+def test_labels_that_some_stars_lack_are_learned_from_the_others(rng):
+    columns = rng.normal(size=(200, 3))
+    target = columns @ np.array([[1.0, 0], [0, 2.0], [1, 1]]) + 5
+    target[::4, 1] = np.nan
+    found = fit_folds(columns, target, np.arange(200) % 4, np.array([1e-6, 1.0]))
+    assert np.allclose(found.weights, [[1, 0], [0, 2], [1, 1]], atol=1e-3)
+    assert np.allclose(found.offset, 5, atol=1e-3)
+    assert np.isfinite(found.out_of_fold).all()
+
+
+def test_slopes_of_the_likelihood_are_those_of_differences(rng):
+    x = rng.normal(size=(30, 2))
+    y = np.stack([np.sin(x[:, 0]), x[:, 1]], axis=1)
+    values = np.array([0.3, 0.1, 0.2, -0.4, -1.0, -1.5])
+
+    def likelihood(v):
+        a = x / np.exp(v[:2])
+        gaps = np.square(a[:, None] - a).sum(axis=2)
+        kernel = np.exp(2 * v[2] - 0.5 * gaps) + np.exp(2 * v[3]) * a @ a.T + 1
+        total = 0.0
+        for column in range(2):
+            matrix = kernel + (np.exp(2 * v[4 + column]) + JITTER) * np.eye(30)
+            pulled = y[:, column] @ np.linalg.solve(matrix, y[:, column])
+            total += 0.5 * (pulled + np.linalg.slogdet(matrix)[1])
+        return total
+
+    steps = 1e-5 * np.eye(6)
+    expected = [(likelihood(values + s) - likelihood(values - s)) / 2e-5 for s in steps]
+    assert np.allclose(_slope(values, x, y), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("errors", "share"), [((0.1, 1.0), 0.9), ((1.0, 0.1), 0.1)])
+def test_the_better_method_gets_the_weight(rng, errors, share):
+    truth = rng.normal(size=600)
+    estimates = truth[:, None] + rng.normal(size=(600, 2)) * np.array(errors)
+    one = np.ones((600, 1))
+    fold = np.arange(600) % 5
+    judged = JudgedLabel(estimates, truth, np.zeros(600), one, fold, np.ones(600, bool))
+    found = fit_weights(judged, least=50)
+    assert np.isclose(found.sum(), 1)
+    assert found[0, 0] == pytest.approx(share, abs=0.12)
+
+
+def test_error_that_the_whole_ensemble_will_not_have_does_not_cost_it_weight(rng):
+    truth, size = rng.normal(size=3000), 0.3
+    noise = rng.normal(size=(3000, 2)) * np.array([0.2, 0.2])
+    fewer = rng.normal(size=3000) * size
+    estimates = truth[:, None] + noise + np.stack([fewer, np.zeros(3000)], axis=1)
+    one, fold, usable = np.ones((3000, 1)), np.arange(3000) % 5, np.ones(3000, bool)
+    blamed = JudgedLabel(estimates, truth, np.zeros(3000), one, fold, usable)
+    spared = JudgedLabel(estimates, truth, np.full(3000, size), one, fold, usable)
+    assert fit_weights(blamed, 50)[0, 0] < 0.35
+    assert fit_weights(spared, 50)[0, 0] == pytest.approx(0.5, abs=0.08)
+
+
+def test_stacked_labels_are_no_worse_than_the_ensemble_or_a_regression(network, stars, rng):
+    for error in (0.05, 1.0):
+        found = fit_stacking(network, given(stars, error, rng), STACKING, seed=0)
+        for row in found.summary["labels"]:
+            alone = min(row[name]["std"] for name in ("ensemble", "ridge", "gaussian_process"))
+            assert row["stacked"]["std"] < 1.03 * alone
+
+
+def test_stacked_labels_of_a_package_are_what_its_parts_say(network, stars, rng):
+    found = fit_stacking(network, given(stars, 1.0, rng), STACKING, seed=0)
+    stacking = Stacking(network.inputs.names, network.labels, found.parts)
+    assert stacking.methods == ("ensemble", "ridge", "gaussian_process")
+    alone = predict_members([network], stars.inputs).label
+    label = predict_members([network], stars.inputs, stacking=stacking).label
+    lacking = np.isnan(stars.inputs["xp"]).all(axis=1) | np.isnan(stars.inputs["astrometry"][:, 0])
+    assert np.array_equal(label[lacking], alone[lacking])
+    residual = (label - stars.label)[~lacking] / np.nanstd(stars.label, axis=0)
+    assert (np.nanstd(residual, axis=0) < 0.5).all()
+
+
+def test_too_few_stars_or_no_method_leave_the_ensemble_alone(network, stars, rng):
+    few = given(stars.take(slice(0, 100)), 1.0, rng)
+    assert fit_stacking(network, few, STACKING, seed=0) is None
+    none = StackingConfig(methods=())
+    assert fit_stacking(network, given(stars, 1.0, rng), none, seed=0) is None
+
+
+@pytest.mark.parametrize("method", ["held-out", "folds"])
+def test_a_trained_package_predicts_stacked_labels(survey, tmp_path, config, quality, method):
+    split = config.split.model_copy(update={"method": method, "folds": 2})
+    config = config.model_copy(update={"split": split, "stacking": STACKING})
+    train_package(survey, tmp_path / "package", config, quality, executor=SerialExecutor())
+    package = Package.load(tmp_path / "package")
+    stacking = package.stacking()
+    assert stacking is not None
+    assert package.manifest.stacking.methods == stacking.methods
+    test = read_labelled(Store.open(survey), package.spec, split, Split.TEST)
+    alone = predict_members(package.networks(), test.inputs).label
+    found = Ensemble(package).predict(test.inputs).label
+    assert np.array_equal(
+        found, predict_members(package.networks(), test.inputs, stacking=stacking).label
+    )
+    better = np.nanstd(found - test.label, axis=0) / np.nanstd(alone - test.label, axis=0)
+    assert (better < 0.9).all()  # four epochs are few, a regression needs none
+    table = read_out_of_fold(tmp_path / "package").methods[STACKED]
+    assert np.isfinite(table.label).all()
+    assert (table.fold >= 0).all()
