@@ -1,17 +1,22 @@
-"""What a science check is: a question, and how predictions answer it.
+"""What a science check is: a question, and how a package answers it on a survey.
 
 A check reads products and computes; it changes nothing. It is finished when ``ScienceChecks``
-of the conformance kit pass.
+of the conformance kit pass, and a package spoiled on purpose fails it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from distcnn.config import ReportConfig
-from distcnn.evaluation import Evaluation, EvaluationData, Sample
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from distcnn.checks.inputs import CheckInputs
 
 AnswerRow = Mapping[str, str | int | float]
+FIGURE = "figure"
+"""Name of the figure that a page shows; a check may have further ones."""
 
 
 class Verdict(StrEnum):
@@ -23,16 +28,6 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class CheckData:
-    """Finished products, what an evaluation found in them, and the stars it is about."""
-
-    products: EvaluationData
-    numbers: Evaluation
-    sample: Sample
-    config: ReportConfig
-
-
-@dataclass(frozen=True)
 class Answer:
     """What a check found.
 
@@ -41,17 +36,28 @@ class Answer:
     verdict : undecided where the products do not hold what the question needs.
     sentence : the answer for people, with its number; for undecided, what is missing.
     rows : the numbers behind it, every row with the same keys.
+    figures : what draws them, by name; ``FIGURE`` first.
     """
 
     verdict: Verdict
     sentence: str
     rows: Sequence[AnswerRow] = ()
+    figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the registry: ``name`` on the command line, ``question``, and how to answer it."""
+    """One row of the registry.
+
+    Attributes
+    ----------
+    name : on the command line, and of its folder.
+    question : what is asked, for people.
+    threshold : from where on it fails, for people.
+    answer : how it is answered.
+    """
 
     name: str
     question: str
-    answer: Callable[[CheckData], Answer]
+    threshold: str
+    answer: Callable[["CheckInputs"], Answer]

@@ -1,10 +1,66 @@
 """The science checks: one row each. A new one is one file, one row here, one conformance test."""
 
 from distcnn.checks.base import Check
-from distcnn.checks.network_gain import network_gain
-from distcnn.checks.quoted_errors import quoted_errors
+from distcnn.checks.comparison.answers import (
+    answer_clusters,
+    answer_external,
+    answer_halo,
+    answer_repeats,
+    answer_stability,
+)
+from distcnn.checks.predictions.network_gain import answer_network_gain
+from distcnn.checks.predictions.quoted_errors import answer_quoted_errors
+from distcnn.checks.sensitivity.answer import answer_sensitivity
 
 CHECKS = (
-    Check("quoted-errors", "Do the quoted errors hold in every bin of S/N?", quoted_errors),
-    Check("network-gain", "Is the network better than simpler methods?", network_gain),
+    Check(
+        "sensitivity",
+        "Does each abundance come from the lines of its own element?",
+        "less than 1.2 times the mean sensitivity on the own lines, as much by chance on 5 % of "
+        "shifted line lists, or a label that falls when they deepen",
+        answer_sensitivity,
+    ),
+    Check(
+        "halo",
+        "Are the labels of halo stars right down to [M/H] = -2.4 at 15 < S/N < 25?",
+        "a bias below [M/H] = -1 of more than one quoted error, by more than 3 standard errors",
+        answer_halo,
+    ),
+    Check(
+        "repeats",
+        "Do the labels of a star from several spectra scatter as the quoted errors say?",
+        "68 % within more than 1.1 quoted errors, by more than 3 sampling errors",
+        answer_repeats,
+    ),
+    Check(
+        "external",
+        "Do the labels agree with catalogues that training never saw?",
+        "an offset or drift beyond the errors and the usual systematics, a slope outside 0.6 to "
+        "1.4, or a scatter of more than 2 errors of both",
+        answer_external,
+    ),
+    Check(
+        "clusters",
+        "Have the members of a star cluster the same composition?",
+        "a scatter within clusters of more than 1.3 quoted errors",
+        answer_clusters,
+    ),
+    Check(
+        "stability",
+        "Would another training, with other seeds and another split, say the same?",
+        "68 % of the changes within more than 1 quoted error, or 0.5 in the median",
+        answer_stability,
+    ),
+    Check(
+        "quoted-errors",
+        "Do the quoted errors hold in every bin of S/N?",
+        "a fraction outside report.coverage_band, by more than 3 sampling errors",
+        answer_quoted_errors,
+    ),
+    Check(
+        "network-gain",
+        "Is the network better than simpler methods?",
+        "a baseline with a smaller robust scatter",
+        answer_network_gain,
+    ),
 )

@@ -1,36 +1,49 @@
-"""Run: evaluate the predictions once, then put every chosen question to them."""
+"""Run: put every chosen question to a package on a survey, and keep each answer as it comes."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from distcnn.checks.base import Answer, Check, CheckData, Verdict
+from distcnn import __version__, hashing
+from distcnn.checks.base import Check, Verdict
+from distcnn.checks.inputs import CheckInputs
 from distcnn.checks.registry import CHECKS
-from distcnn.config import ReportConfig
+from distcnn.checks.results import RecordedAnswer, finished_answer, write_answer
 from distcnn.errors import UsageError
-from distcnn.evaluation import EvaluationData, evaluate
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
-from distcnn.formatting import did_you_mean, format_number
+from distcnn.formatting import did_you_mean
+from distcnn.labels import of_attributes, present
+from distcnn.location import Location
+from distcnn.survey import Store
 
 STAGE = "check"
+ALL = "all"
+_SURVEY_ATTRS = ("survey", "release", "inputs", "ingest", "labels", "bands", "fingerprint")
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Checks with their answers; prints as text."""
+    """The answers of a run, which prints as text."""
 
-    answers: Sequence[tuple[Check, Answer]]
+    answers: Sequence[RecordedAnswer]
 
     @property
     def failed(self) -> int:
         """How many checks failed."""
-        return sum(answer.verdict is Verdict.FAILED for _, answer in self.answers)
+        return sum(answer.verdict is Verdict.FAILED for answer in self.answers)
 
     def __str__(self) -> str:
-        return "\n".join(line for check, answer in self.answers for line in _lines(check, answer))
+        return "\n".join(line for answer in self.answers for line in _lines(answer))
+
+
+def _lines(answer: RecordedAnswer) -> Iterator[str]:
+    yield f"{answer.name}: {answer.verdict}. {answer.question}"
+    yield f"  {answer.sentence}"
 
 
 def choose_checks(names: Collection[str]) -> tuple[Check, ...]:
-    """The checks with these names; all of them if none is named.
+    """The checks with these names; every check for ``all``, or if none is named.
 
     Raises
     ------
@@ -38,51 +51,65 @@ def choose_checks(names: Collection[str]) -> tuple[Check, ...]:
     """
     known = [check.name for check in CHECKS]
     for name in names:
-        if name not in known:
+        if name not in known and name != ALL:
             raise UsageError(
                 f"{name!r} is no check",
-                expected=f"one of {', '.join(known)}",
+                expected=f"{ALL}, or one of {', '.join(known)}",
                 cure=did_you_mean(name, known),
             )
-    return tuple(check for check in CHECKS if not names or check.name in names)
+    every = ALL in names or not names
+    return tuple(check for check in CHECKS if every or check.name in names)
 
 
 def run_checks(
-    products: EvaluationData,
-    config: ReportConfig,
-    listener: Listener = silent,
-    *,
-    names: Collection[str] = (),
+    inputs: CheckInputs, out: Path, names: Collection[str], listener: Listener = silent
 ) -> Checked:
-    """Answers of the checks ``names`` (all if empty).
+    """Answers of the checks ``names`` in folders below ``out``; those that are there are kept.
 
     Raises
     ------
-    UsageError : a name is no check.
-    StoreError : a store cannot be used.
+    UsageError : a name is no check, or answers of another origin are there.
+    StoreError, FileBroken : a product cannot be used.
     """
-    chosen = choose_checks(names)
-    numbers, sample = evaluate(products, config, listener)
-    data = CheckData(products, numbers, sample, config)
+    chosen, origin = choose_checks(names), origin_of(inputs)
     listener(StageStarted(STAGE, len(chosen), "checks"))
     answers = []
-    for check in chosen:
-        answers.append((check, check.answer(data)))
-        listener(Advanced(STAGE, 1, check.name))
+    with present(of_attributes(inputs.survey.attrs) or inputs.package.manifest.own_labels):
+        for check in chosen:
+            found = finished_answer(out, check, origin)
+            answers.append(found or write_answer(out, check, check.answer(inputs), origin))
+            listener(Advanced(STAGE, 1, check.name))
     checked = Checked(answers)
     listener(StageEnded(STAGE, {"checks": len(chosen), "failed": checked.failed}))
     return checked
 
 
-def _lines(check: Check, answer: Answer) -> Iterator[str]:
-    yield f"{check.name}: {answer.verdict}. {check.question}"
-    yield f"  {answer.sentence}"
-    if answer.rows:
-        table = [list(answer.rows[0]), *([_cell(v) for v in row.values()] for row in answer.rows)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for row in table:
-            yield "    " + "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)).rstrip()
+def origin_of(inputs: CheckInputs) -> dict[str, Any]:
+    """What decides answers: digests of package, survey and further products, settings, version."""
+    return {
+        "package": inputs.package.digest,
+        "survey": _digest_of_store(inputs.survey),
+        "settings": inputs.config.model_dump(mode="json"),
+        "truth": _digest_of_file(inputs.truth),
+        "predictions": _digest_of_predictions(inputs),
+        "version": __version__,
+    }
 
 
-def _cell(value: str | int | float) -> str:
-    return format_number(value)
+def _digest_of_store(store: Store) -> str:
+    told: Mapping[str, Any] = {name: store.attrs.get(name) for name in _SURVEY_ATTRS}
+    return hashing.of_value({**told, "sizes": store.sizes})
+
+
+def _digest_of_file(address: Any) -> str | None:
+    if address is None:
+        return None
+    with Location.parse(address).local_copy() as file:
+        return hashing.of_file(file)
+
+
+def _digest_of_predictions(inputs: CheckInputs) -> str | None:
+    if inputs.products is None:
+        return None
+    store = Store.open(inputs.products.predictions, "predictions")
+    return hashing.of_value([store.attrs.get("fingerprint"), store.sizes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,29 +57,35 @@ def report(
 
 @app.command()
 def check(
-    predictions: Place,
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Which checks; none = all, a wrong name lists them.")
+    name: Annotated[
+        str, typer.Argument(help="A check, several with commas, or all; a wrong name lists them.")
+    ],
+    package: Place,
+    survey: Place,
+    out: Annotated[Path, typer.Argument(help="Folder of the answers.")],
+    predictions: Annotated[
+        str | None, typer.Option(help="Predictions of both, for checks of finished ones.")
     ] = None,
-    survey: Moved = None,
-    package: Moved = None,
     truth: Truth = None,
     baselines: Baselines = None,
     conf: Conf = None,
     sets: Sets = None,
 ) -> None:
-    """Put science checks to predictions: a verdict and its numbers; exit code 1 if one fails."""
+    """Put science checks to a package on a survey: verdict, table and figure of each; exit code 1
+    if one fails.
+    """
     from distcnn import pipeline
 
     config = configure(conf, sets)
     with listening(config) as listener:
-        checked = pipeline.check_predictions(
-            predictions,
-            names or [],
+        checked = pipeline.check_package(
+            package,
+            survey,
+            out,
             config,
             listener,
-            survey=survey,
-            package=package,
+            names=[part.strip() for part in name.split(",")],
+            predictions=predictions,
             truth=truth,
             baselines=baselines,
         )

@@ -1,6 +1,8 @@
 """Configuration: one frozen, validated model per stage."""
 
 from distcnn.config.base import Bytes, Frozen, parse_bytes
+from distcnn.config.catalogue import CatalogueConfig
+from distcnn.config.checks import ChecksConfig
 from distcnn.config.cluster_choice import presets
 from distcnn.config.imported import (
     ImportedConfig,
@@ -66,6 +68,8 @@ __all__ = [
     "AugmentConfig",
     "BackendConfig",
     "Bytes",
+    "CatalogueConfig",
+    "ChecksConfig",
     "ClusterConfig",
     "Config",
     "CrosswalkConfig",

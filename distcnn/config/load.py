@@ -10,6 +10,7 @@ from pydantic import ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from distcnn.config.base import Frozen
+from distcnn.config.checks import ChecksConfig
 from distcnn.config.cluster_choice import put_below
 from distcnn.config.idle import idle_keys
 from distcnn.config.imported import ImportedConfig
@@ -56,6 +57,8 @@ class Config(Frozen):
     """``distcnn predict`` and ``distcnn verify``."""
     report: ReportConfig = ReportConfig()
     """``distcnn report``."""
+    checks: ChecksConfig = ChecksConfig()
+    """``distcnn check``."""
     cluster: AnyClusterConfig = LocalConfig()
     """``--cluster``."""
     monitor: MonitorConfig = MonitorConfig()

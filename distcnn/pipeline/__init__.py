@@ -10,7 +10,7 @@ before it. Here, and nowhere else, clusters are opened and stages are put togeth
 """
 
 from distcnn.pipeline.demo import run_demo as run_demo
-from distcnn.pipeline.judging import check_predictions as check_predictions
+from distcnn.pipeline.judging import check_package as check_package
 from distcnn.pipeline.judging import compare_baselines as compare_baselines
 from distcnn.pipeline.judging import write_report as write_report
 from distcnn.pipeline.looking import check_machine as check_machine

@@ -62,31 +62,45 @@ def write_report(
 
 
 @with_places
-def check_predictions(
-    predictions: Address,
-    names: Sequence[str],
+def check_package(
+    package: Address,
+    survey: Address,
+    out: Path,
     config: Config,
     listener: Listener = silent,
     *,
-    survey: Address | None = None,
-    package: Address | None = None,
+    names: Sequence[str] = (),
+    predictions: Address | None = None,
     truth: Address | None = None,
     baselines: Address | None = None,
 ) -> "Checked":
-    """Put the science checks ``names`` (all if empty) to predictions; prints as text."""
-    from distcnn.checks import choose_checks, run_checks
+    """Put the science checks ``names`` (every one if there are none) to a package on a survey.
+
+    Answers are folders below ``out``. ``predictions``: of the same package and survey, for checks
+    of finished predictions.
+    """
+    from distcnn.checks import CheckInputs, choose_checks, run_checks
+    from distcnn.ingest.catalogue_table import read_catalogue
+    from distcnn.model import Package
+    from distcnn.survey import Store
 
     choose_checks(names)
-    data = _find_products(
-        predictions,
-        config,
-        listener,
-        survey=survey,
-        package=package,
+    must_exist(package, "a package")
+    must_exist(survey, "a survey store")
+    data = None
+    if predictions is not None:
+        given = {"survey": survey, "package": package, "truth": truth, "baselines": baselines}
+        data = _find_products(predictions, config, listener, **given)
+    inputs = CheckInputs(
+        Package.load(package),
+        Store.open(survey, "survey"),
+        config.checks,
+        config.report,
         truth=truth,
-        baselines=baselines,
+        products=data,
+        read_catalogue=read_catalogue,
     )
-    return run_checks(data, config.report, listener, names=names)
+    return run_checks(inputs, out, names, listener)
 
 
 def _find_products(

@@ -1,71 +1,277 @@
+"""Every check of the registry tells a sound package from a spoiled one, and results are kept."""
+
+import json
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 from conformance.science_checks import ScienceChecks
+from line_survey import ERRORS, NAMES, build_survey
 
-from distcnn.checks import CHECKS, CheckData, choose_checks, run_checks
-from distcnn.config import ReportConfig
+from distcnn.checks import (
+    CHECKS,
+    CheckInputs,
+    EvaluatedPredictions,
+    RecordedAnswer,
+    Verdict,
+    answers_in,
+    choose_checks,
+    run_checks,
+)
+from distcnn.checks.predictions.network_gain import network_gain
+from distcnn.checks.predictions.quoted_errors import quoted_errors
+from distcnn.config import CatalogueConfig, ReportConfig
 from distcnn.errors import UsageError
-from distcnn.evaluation import BaselineLabels, evaluate
+from distcnn.evaluation import BaselineLabels, EvaluationData, evaluate
 from distcnn.evaluation.metrics import coverage
 from distcnn.events import StageEnded
+from distcnn.ingest.catalogue_table import read_catalogue
 
 CONFIG = ReportConfig()
 
 
-def asked(products, **changes):
-    data = replace(products.data, **changes)
-    return CheckData(data, *evaluate(data, CONFIG), CONFIG)
-
-
-class TestQuotedErrors(ScienceChecks):
-    check = CHECKS[0]
+class TestSensitivity(ScienceChecks):
+    name = "sensitivity"
 
     @pytest.fixture
-    def good(self, products):
-        return asked(products)
+    def good(self, lines):
+        return lines.inputs()
+
+    @pytest.fixture
+    def bad(self, lines):
+        return lines.inputs("shuffled")
+
+    @pytest.fixture
+    def nothing(self, lines, tmp_path):
+        good = lines.inputs()
+        return replace(good, config=good.config, survey=_WithoutFlux(good.survey))
+
+
+class _WithoutFlux:
+    """A survey as it would be without spectra."""
+
+    def __init__(self, survey):
+        self.variables = tuple(name for name in survey.variables if name != "flux")
+
+
+class TestHalo(ScienceChecks):
+    name = "halo"
+
+    @pytest.fixture
+    def good(self, lines):
+        return lines.inputs()
+
+    @pytest.fixture
+    def bad(self, lines):
+        return _with_smaller_errors(lines.inputs("shuffled"), 1.0)
+
+    @pytest.fixture
+    def nothing(self, lines, tmp_path):
+        none = np.full_like(lines.label, np.nan)
+        store = build_survey(tmp_path / "s.zarr", lines.label, lines.snr, lines.ids, labels=none)
+        return replace(lines.inputs(), survey=store)
+
+
+class TestRepeats(ScienceChecks):
+    name = "repeats"
+
+    @pytest.fixture
+    def good(self, lines):
+        return lines.inputs(repeated=str(lines.again.location))
 
     @pytest.fixture
     def bad(self, good):
+        return _with_smaller_errors(good, 0.3)
+
+    @pytest.fixture
+    def nothing(self, lines):
+        return lines.inputs()
+
+    def test_predictions_of_another_package_are_refused(self, lines, products):
+        with pytest.raises(UsageError, match="was predicted by the package"):
+            self.check.answer(lines.inputs(repeated=str(products.data.predictions)))
+
+
+class TestStability(ScienceChecks):
+    name = "stability"
+
+    @pytest.fixture
+    def good(self, lines):
+        return lines.inputs(retrained=str(lines.retrained))
+
+    @pytest.fixture
+    def bad(self, lines):
+        return lines.inputs(retrained=str(lines.shuffled))
+
+    @pytest.fixture
+    def nothing(self, lines):
+        return lines.inputs()
+
+
+def _catalogue(lines, path, **columns):
+    rng = np.random.default_rng(12)
+    theirs = lines.label + 2 * ERRORS * rng.standard_normal(lines.label.shape)
+    table = {
+        "star": lines.ids,
+        "ra": (lines.ids * 0.618) % 360,
+        "dec": (lines.ids * 0.377) % 160 - 80,
+    }
+    table |= {name: theirs[:, number] for number, name in enumerate(NAMES)}
+    table |= {f"e_{name}": 2 * ERRORS[number] for number, name in enumerate(NAMES)}
+    pd.DataFrame(table | columns).to_parquet(path)
+    return path
+
+
+class TestExternal(ScienceChecks):
+    name = "external"
+
+    @pytest.fixture
+    def good(self, lines, tmp_path):
+        path = _catalogue(lines, tmp_path / "catalogue.parquet")
+        named = {name: name for name in NAMES} | {f"{name}_error": f"e_{name}" for name in NAMES}
+        by_name = CatalogueConfig(path=path, columns={"source_id": "star"} | named)
+        columns = {"ra": "ra", "dec": "dec"} | named
+        by_place = CatalogueConfig(path=path, name="by place", match="position", columns=columns)
+        inputs = lines.inputs(catalogues=(by_name, by_place))
+        return replace(inputs, read_catalogue=read_catalogue)
+
+    @pytest.fixture
+    def bad(self, good, lines):
+        return replace(good, package=lines.inputs("shuffled").package)
+
+    @pytest.fixture
+    def nothing(self, lines):
+        return lines.inputs()
+
+    def test_both_ways_of_matching_find_the_same_stars(self, good):
+        rows = self.check.answer(good).rows
+        whole = {(row["catalogue"], row["label"]): row for row in rows if row["snr"] == "all"}
+        for name in NAMES:
+            by_name, by_place = whole["catalogue.parquet", name], whole["by place", name]
+            assert by_name["stars"] == by_place["stars"] == 2000
+            assert by_name["bias"] == by_place["bias"]
+
+    def test_there_is_a_figure_for_each_catalogue(self, good):
+        assert list(self.check.answer(good).figures) == ["figure", "figure_2"]
+
+
+class TestClusters(ScienceChecks):
+    name = "clusters"
+
+    @pytest.fixture
+    def good(self, lines, tmp_path):
+        # Stars of one composition, whatever else they are.
+        feh, sife = lines.label[:, 2], lines.label[:, 3]
+        alike = (np.abs(feh + 0.2) < 0.06) & (np.abs(sife) < 0.12)
+        names = np.where(alike, np.where(lines.ids % 2 == 0, "NGC 1", "NGC 2"), "")
+        path = _catalogue(lines, tmp_path / "members.parquet", cluster=names)
+        columns = {"source_id": "star", "cluster": "cluster"}
+        inputs = lines.inputs(catalogues=(CatalogueConfig(path=path, columns=columns),))
+        return replace(inputs, read_catalogue=read_catalogue)
+
+    @pytest.fixture
+    def bad(self, good):
+        return _with_smaller_errors(good, 0.2)
+
+    @pytest.fixture
+    def nothing(self, lines):
+        return lines.inputs()
+
+
+def _with_smaller_errors(inputs, factor):
+    """The same package that quotes errors a factor smaller."""
+    quality = inputs.predictor.quality
+    calibration = quality.calibration
+
+    class Bold:
+        def __getattr__(self, name):
+            return getattr(calibration, name)
+
+        def apply(self, *given):
+            return factor * calibration.apply(*given)
+
+    spoiled = replace(inputs)
+    spoiled.predictor.quality = replace(quality, calibration=Bold())
+    return spoiled
+
+
+def evaluated(products, **changes):
+    data = replace(products.data, **changes)
+    return EvaluatedPredictions(data, *evaluate(data, CONFIG), CONFIG)
+
+
+class TestQuotedErrors:
+    def test_errors_that_hold_pass_and_halves_of_them_fail(self, products):
+        good = evaluated(products)
+        assert quoted_errors(good).verdict is Verdict.PASSED
         sample = replace(good.sample, label_error=good.sample.label_error / 2)
         rows = coverage(sample, good.numbers.labels, CONFIG.snr_edges)
-        return replace(good, sample=sample, numbers=replace(good.numbers, coverage=rows))
+        bad = replace(good, sample=sample, numbers=replace(good.numbers, coverage=rows))
+        assert quoted_errors(bad).verdict is Verdict.FAILED
+
+    def test_without_references_nothing_is_decided(self, products):
+        data = EvaluationData(products.data.predictions)
+        alone = EvaluatedPredictions(data, *evaluate(data, CONFIG), CONFIG)
+        assert quoted_errors(alone).verdict is Verdict.UNDECIDED
 
 
-class TestNetworkGain(ScienceChecks):
-    check = CHECKS[1]
-
-    @pytest.fixture
-    def good(self, products):
-        return asked(products)
-
-    @pytest.fixture
-    def bad(self, products):
+class TestNetworkGain:
+    def test_the_lost_label_and_no_other_is_named(self, products):
+        assert network_gain(evaluated(products)).verdict is Verdict.PASSED
         label = products.truth + 3 * (products.label - products.truth)
         label[:, 0] = products.truth[:, 0]
-        return asked(products, baselines={"oracle": BaselineLabels(products.ids, label)})
+        bad = evaluated(products, baselines={"oracle": BaselineLabels(products.ids, label)})
+        assert network_gain(bad).sentence == "a baseline is as good for teff"
 
-    def test_the_lost_label_and_no_other_is_named(self, bad):
-        assert self.check.answer(bad).sentence == "a baseline is as good for teff"
+    def test_without_baselines_nothing_is_decided(self, products):
+        assert network_gain(evaluated(products, baselines={})).verdict is Verdict.UNDECIDED
 
 
 def test_every_check_of_the_registry_has_its_conformance_test():
-    tested = {checks.check for checks in ScienceChecks.__subclasses__()}
-    assert tested == set(CHECKS)
+    tested = {checks.name for checks in ScienceChecks.__subclasses__()}
+    assert tested | {"quoted-errors", "network-gain"} == {check.name for check in CHECKS}
 
 
-def test_all_checks_share_one_evaluation_and_print_their_answers(products):
-    events = []
-    checked = run_checks(products.data, CONFIG, events.append)
-    text = str(checked)
-    assert checked.failed == 0
-    assert "quoted-errors: passed. Do the quoted errors hold" in text
-    assert "sigma_outside" in text
-    ends = [event.stage for event in events if isinstance(event, StageEnded)]
-    assert ends == ["evaluate", "check"]
+class TestRun:
+    NAMES = ("halo", "external")
+
+    def test_answers_are_folders_and_the_same_command_keeps_them(self, lines, tmp_path):
+        inputs, events = lines.inputs(), []
+        checked = run_checks(inputs, tmp_path / "out", self.NAMES, events.append)
+        assert checked.failed == 0
+        assert "halo: passed. Are the labels of halo stars right" in str(checked)
+        assert [event.stage for event in events if isinstance(event, StageEnded)] == ["check"]
+        folder = tmp_path / "out" / "halo"
+        files = {path.name for path in folder.iterdir()}
+        assert files == {"answer.json", "table.ecsv", "figure.png", "figure.pdf", "figure.svg"}
+        held = json.loads((folder / "answer.json").read_text())
+        assert held["verdict"] == "passed"
+        assert held["origin"]["package"] == inputs.package.digest
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+        again = run_checks(inputs, tmp_path / "out", self.NAMES)
+        assert again.answers == checked.answers == answers_in(tmp_path / "out")[::-1]
+        assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    def test_answers_of_another_package_are_refused(self, lines, tmp_path):
+        run_checks(lines.inputs(), tmp_path, ["external"])
+        with pytest.raises(UsageError, match="with another package"):
+            run_checks(lines.inputs("retrained"), tmp_path, ["external"])
+
+    def test_a_wrong_name_is_told_before_any_work(self):
+        with pytest.raises(UsageError, match="Did you mean 'halo'"):
+            choose_checks(["haloo"])
+        assert choose_checks(["all"]) == CHECKS
+
+    def test_a_damaged_answer_is_told(self, lines, tmp_path):
+        run_checks(lines.inputs(), tmp_path, ["external"])
+        (tmp_path / "external" / "answer.json").write_text("{")
+        with pytest.raises(Exception, match="holds no answer of a check"):
+            RecordedAnswer.read(tmp_path / "external")
 
 
-def test_only_the_checks_that_are_named_are_run(products):
-    assert "network-gain" not in str(run_checks(products.data, CONFIG, names=["quoted-errors"]))
-    with pytest.raises(UsageError, match="Did you mean 'network-gain'"):
-        choose_checks(["network-gains"])
+def test_stars_that_training_used_are_not_judged(lines):
+    inputs = lines.inputs()
+    assert isinstance(inputs, CheckInputs)
+    assert 0.1 < inputs.table.held_out.mean() < 0.3
+    assert set(inputs.judged.source_id) <= set(inputs.table.source_id[inputs.table.held_out])

@@ -1,38 +1,44 @@
 """Checks that every science check passes.
 
     class TestMine(ScienceChecks):
-        check = CHECKS[0]
+        name = "mine"
 
-The fixtures ``good`` and ``bad`` give data in which the answer is yes and no.
+The fixtures ``good`` and ``bad`` give inputs for which the answer is yes and no: a sound package
+and one that was spoiled on purpose. ``nothing`` gives inputs that cannot tell.
 """
 
 import json
 
 import pytest
+from matplotlib.figure import Figure
 
-from distcnn.checks import Check, CheckData, Verdict
-from distcnn.config import ReportConfig
-from distcnn.evaluation import EvaluationData, evaluate
+from distcnn.checks import CHECKS, Check, Verdict
+from distcnn.style import style
 
 
 class ScienceChecks:
-    """A check tells good predictions from bad ones, and says when it cannot."""
+    """A check tells a good package from a bad one, and says when it cannot."""
 
-    check: Check
+    name: str
+
+    @property
+    def check(self) -> Check:
+        """Its row of the registry."""
+        return next(check for check in CHECKS if check.name == self.name)
 
     @pytest.fixture
-    def nothing(self, products):
-        """Predictions of which nothing else is known."""
-        alone = EvaluationData(products.data.predictions)
-        return CheckData(alone, *evaluate(alone, ReportConfig()), ReportConfig())
+    def nothing(self, good):
+        """Inputs that hold nothing of what the question needs."""
+        return good
 
-    def test_good_predictions_pass(self, good):
-        assert self.check.answer(good).verdict is Verdict.PASSED
+    def test_a_sound_package_passes(self, good):
+        answer = self.check.answer(good)
+        assert answer.verdict is Verdict.PASSED, answer.sentence
 
-    def test_bad_predictions_fail_and_the_sentence_names_a_label(self, bad):
+    def test_a_spoiled_package_fails_and_the_sentence_names_a_label(self, bad):
         answer = self.check.answer(bad)
-        assert answer.verdict is Verdict.FAILED
-        assert any(name in answer.sentence for name in bad.numbers.labels)
+        assert answer.verdict is Verdict.FAILED, answer.sentence
+        assert any(name in answer.sentence for name in bad.labels)
 
     def test_what_cannot_be_answered_is_undecided_and_says_what_is_missing(self, nothing):
         answer = self.check.answer(nothing)
@@ -40,12 +46,20 @@ class ScienceChecks:
         assert answer.sentence.startswith("no ")
 
     def test_its_numbers_make_a_table_of_json_values(self, good, bad):
-        for data in (good, bad):
-            rows = self.check.answer(data).rows
+        for inputs in (good, bad):
+            rows = self.check.answer(inputs).rows
             assert rows
             assert {tuple(row) for row in rows} == {tuple(rows[0])}
-            json.dumps(rows, allow_nan=False)
+            json.dumps(list(rows), allow_nan=False)
 
-    def test_the_name_and_the_question_are_for_people(self):
+    def test_its_figures_can_be_drawn(self, good):
+        with style():
+            for draw in self.check.answer(good).figures.values():
+                figure = draw()
+                assert isinstance(figure, Figure)
+                figure.draw_without_rendering()
+
+    def test_the_name_the_question_and_the_threshold_are_for_people(self):
         assert self.check.name == self.check.name.lower().replace(" ", "-")
         assert self.check.question.endswith("?")
+        assert len(self.check.threshold) > 10

@@ -109,7 +109,7 @@ def test_archives_and_studies_have_to_be_on_a_disk(stage, place, tmp_path, monke
         lambda c: pipeline.compare_baselines(HERE, REMOTE, HERE),
         lambda c: pipeline.write_report(HERE, REMOTE, c),
         lambda c: pipeline.write_report(HERE, HERE, c, truth=REMOTE),
-        lambda c: pipeline.check_predictions(HERE, [], c, baselines=REMOTE),
+        lambda c: pipeline.check_package(HERE, HERE, HERE, c, baselines=REMOTE),
         lambda c: pipeline.inspect_path(REMOTE),
         lambda c: pipeline.try_engines(REMOTE, c),
     ],

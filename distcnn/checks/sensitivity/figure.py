@@ -136,10 +136,11 @@ def _matrix(
         empty(ax, "no line of the list is in this range")
         return
     where = {name: template(lines.of([name]), wavelength, medium) for name in elements}
+    has_own = [bool(set(elements_of(label)) & set(elements)) for label in sensitivity.labels]
     values = np.array(
         [
-            [on_lines(gradient, where[name]).contrast for name in elements]
-            for gradient in sensitivity.gradient[0]
+            [on_lines(gradient, where[name], rising=rising).contrast for name in elements]
+            for gradient, rising in zip(sensitivity.gradient[0], has_own, strict=True)
         ]
     )
     most = max(3.0, float(np.nanmax(values)))

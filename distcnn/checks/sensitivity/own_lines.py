@@ -15,7 +15,9 @@ from distcnn.checks.sensitivity.gradients import Sensitivity
 from distcnn.checks.sensitivity.lines import elements_of, known_lines, template
 
 MIN_CONTRAST = 1.2
-"""Least mean sensitivity on the own lines, in units of that of the whole spectrum."""
+"""Least mean sensitivity on the own lines, in units of that of the whole spectrum. Of a label
+with lines of its own only what raises it as flux is missing counts: [Si/Fe] falls as lines of
+iron deepen, and that is no sensitivity to silicon."""
 MAX_CHANCE = 0.05
 """Largest fraction of shifted line lists on which the sensitivity is as large."""
 MIN_STARS = 30
@@ -30,7 +32,7 @@ class OnLines:
 
     Attributes
     ----------
-    contrast : mean absolute gradient on the lines over that of the whole spectrum.
+    contrast : mean sensitivity on the lines over that of the whole spectrum.
     chance : fraction of circular shifts of the lines that have at least this contrast.
     response : change of the label when all the lines deepen by 1 % of the continuum, label units.
     """
@@ -40,10 +42,13 @@ class OnLines:
     response: float
 
 
-def on_lines(gradient: Array, where: Array) -> OnLines:
-    """Judge a mean gradient [P] by where lines are: ``where`` [P], their template."""
+def on_lines(gradient: Array, where: Array, *, rising: bool = True) -> OnLines:
+    """Judge a mean gradient [P] by where lines are: ``where`` [P], their template.
+
+    ``rising``: only what raises the label as lines deepen counts; else any change.
+    """
     good = np.isfinite(gradient)
-    size = np.where(good, np.abs(gradient), 0.0)
+    size = np.where(good, np.maximum(-gradient, 0.0) if rising else np.abs(gradient), 0.0)
     weight = np.where(good, where, 0.0)
     if not weight.sum() > 0 or not size.sum() > 0:
         return OnLines(float("nan"), float("nan"), float("nan"))
@@ -86,7 +91,7 @@ def own_line_rows(
                     "own": "+".join(own),
                     "lines": len(lines.of(own)),
                     **_values(on_lines(gradient, mine)),
-                    **_most(gradient, where),
+                    **_most(gradient, where, rising=bool(own)),
                 }
             )
     return rows
@@ -98,9 +103,10 @@ def _values(found: OnLines) -> dict[str, float]:
     return {name: value if np.isfinite(value) else 0.0 for name, value in values.items()}
 
 
-def _most(gradient: Array, where: dict[str, Array]) -> dict[str, str | float]:
+def _most(gradient: Array, where: dict[str, Array], *, rising: bool) -> dict[str, str | float]:
     """The element whose lines have the largest contrast."""
-    each = {name: on_lines(gradient, lines).contrast for name, lines in where.items()}
+    found = {name: on_lines(gradient, lines, rising=rising) for name, lines in where.items()}
+    each = {name: one.contrast for name, one in found.items()}
     known = {name: value for name, value in each.items() if np.isfinite(value)}
     if not known:
         return {"most": "", "most_contrast": 0.0}

@@ -2,12 +2,20 @@
 predicts as well is no reason for a network.
 """
 
-from distcnn.checks.base import Answer, AnswerRow, CheckData, Verdict
+from distcnn.checks.base import Answer, AnswerRow, Verdict
+from distcnn.checks.inputs import NO_PREDICTIONS, CheckInputs, EvaluatedPredictions
 from distcnn.evaluation.metrics import NETWORK
 from distcnn.evaluation.records import ComparisonRow
 
 
-def network_gain(data: CheckData) -> Answer:
+def answer_network_gain(inputs: CheckInputs) -> Answer:
+    """Of the prediction store that was given."""
+    if inputs.evaluated is None:
+        return Answer(Verdict.UNDECIDED, NO_PREDICTIONS)
+    return network_gain(inputs.evaluated)
+
+
+def network_gain(data: EvaluatedPredictions) -> Answer:
     """Fails where a baseline has the smaller robust scatter on a label, over all S/N."""
     compared = [row for row in data.numbers.comparison if row["snr"] == "all"]
     compared = [row for row in compared if len(row["methods"]) > 1 and NETWORK in row["methods"]]

@@ -2,7 +2,8 @@
 
 import math
 
-from distcnn.checks.base import Answer, AnswerRow, CheckData, Verdict
+from distcnn.checks.base import Answer, AnswerRow, Verdict
+from distcnn.checks.inputs import NO_PREDICTIONS, CheckInputs, EvaluatedPredictions
 from distcnn.evaluation.records import CoverageRow
 
 MIN_STARS = 100
@@ -11,7 +12,14 @@ TOLERATED_SIGMA = 3.0
 """Sampling errors by which a fraction may lie outside ``report.coverage_band``."""
 
 
-def quoted_errors(data: CheckData) -> Answer:
+def answer_quoted_errors(inputs: CheckInputs) -> Answer:
+    """Of the prediction store that was given."""
+    if inputs.evaluated is None:
+        return Answer(Verdict.UNDECIDED, NO_PREDICTIONS)
+    return quoted_errors(inputs.evaluated)
+
+
+def quoted_errors(data: EvaluatedPredictions) -> Answer:
     """Fails where a fraction lies outside the band by more than chance explains."""
     band = data.config.coverage_band
     found = [row for row in data.numbers.coverage if row["stars"] >= MIN_STARS]

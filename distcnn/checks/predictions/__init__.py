@@ -1,0 +1,1 @@
+"""Checks of finished predictions, by what an evaluation finds in them."""

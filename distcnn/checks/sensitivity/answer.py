@@ -1,0 +1,41 @@
+"""Answer of the check of sensitivity: gradients of many stars, put beside the list of lines."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from distcnn.arrays import Array
+from distcnn.checks.base import FIGURE, Answer, Verdict
+from distcnn.checks.inputs import CheckInputs
+from distcnn.checks.sensitivity.figure import draw_sensitivity
+from distcnn.checks.sensitivity.gradients import BATCH_STARS, mean_gradients
+from distcnn.checks.sensitivity.own_lines import judge_own_lines, own_line_rows
+from distcnn.config.units import NANOMETRES, wavelength_unit
+from distcnn.survey import Store, spectra_conditions
+
+
+def answer_sensitivity(inputs: CheckInputs) -> Answer:
+    """Of all stars that are clean as far as is known, whether training used them or not."""
+    if not inputs.package.spec.pixels or "flux" not in inputs.survey.variables:
+        return Answer(
+            Verdict.UNDECIDED, "no spectrum: the package reads none, or the survey has none"
+        )
+    table = inputs.table
+    stars = table.drawn(table.defect == "", inputs.config.sensitivity_stars)
+    if not len(stars):
+        return Answer(Verdict.UNDECIDED, "no clean star")
+    batches = inputs.batches(stars, BATCH_STARS)
+    found = mean_gradients(inputs.package.networks(), inputs.labels, batches)
+    wavelength, medium = wavelengths_nm(inputs.survey)
+    rows = own_line_rows(found, wavelength, medium)
+    draw = partial(draw_sensitivity, found, wavelength, medium, rows)
+    return replace(judge_own_lines(rows), figures={FIGURE: draw})
+
+
+def wavelengths_nm(survey: Store) -> tuple[Array, str]:
+    """Wavelengths [P] of a survey in nm, and their medium, ``air`` or ``vacuum``."""
+    unit = str(survey.coordinate_attrs("wavelength").get("unit", "nm"))
+    medium = spectra_conditions(survey).get("medium", "vacuum")
+    nanometres = np.asarray(survey.coordinate("wavelength"), float)
+    return nanometres * NANOMETRES[wavelength_unit(unit)], medium

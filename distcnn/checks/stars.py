@@ -1,0 +1,158 @@
+"""Stars that checks choose from: what a survey and its references say of them, without spectra."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+
+from distcnn import hashing
+from distcnn.arrays import Array
+from distcnn.config import SplitConfig
+from distcnn.errors import ColumnMissing, FileBroken
+from distcnn.location import Address, Location
+from distcnn.survey import Region, Store
+from distcnn.survey.split import TEST, assign_split
+
+READ_STARS = 65_536
+"""Stars read at a time."""
+
+
+@dataclass(frozen=True)
+class StarTable:
+    """Stars [N] of a survey, in its order; L labels as the package has them.
+
+    Attributes
+    ----------
+    row : row in the survey. ``source_id`` : several rows may be of one star.
+    ra, dec : deg. ``snr`` : per pixel; NaN = not known.
+    reference, reference_error : [N, L] truth of a simulation, or the survey's labels; NaN = none.
+    held_out : bool, used by no part of training.
+    defect : what a simulation did to the star; empty where clean or unknown.
+    """
+
+    row: Array
+    source_id: Array
+    ra: Array
+    dec: Array
+    snr: Array
+    reference: Array
+    reference_error: Array
+    held_out: Array
+    defect: Array
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, places: Array) -> "StarTable":
+        """The stars at ``places``, a mask or positions."""
+        return StarTable(**{f.name: getattr(self, f.name)[places] for f in fields(self)})
+
+    def drawn(self, wanted: Array, most: int) -> "StarTable":
+        """At most ``most`` of the wanted [N] stars, by a hash of their identifiers."""
+        places = np.flatnonzero(wanted)
+        if len(places) > most:
+            order = np.argsort(hashing.uniform(self.source_id[places]), kind="stable")
+            places = np.sort(places[order[:most]])
+        return self.take(places)
+
+    @classmethod
+    def joined(cls, parts: Sequence["StarTable"]) -> "StarTable":
+        """Stars of all parts, in the order of the survey."""
+        whole = cls(
+            **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)}
+        )
+        return whole.take(np.argsort(whole.row, kind="stable"))
+
+
+def read_star_table(
+    survey: Store,
+    labels: tuple[str, ...],
+    *,
+    split: SplitConfig | None,
+    truth: Address | None,
+    most: int,
+) -> StarTable:
+    """Read at most about ``most`` stars, in regions evenly spread over the survey.
+
+    Parameters
+    ----------
+    split : of the package's training; None = no star of this survey was used.
+    truth : table of a simulation, whose labels go before those of the survey.
+
+    Raises
+    ------
+    FileBroken, ColumnMissing : the table of truth cannot be used.
+    """
+    known = None if truth is None else _read_truth(truth, labels)
+    regions = list(survey.regions(max(1, READ_STARS // survey.shard_stars)))
+    every = max(1, -(-survey.stars // most))
+    parts = [_read(survey, region, labels, split, known) for region in regions[::every]]
+    return StarTable.joined(parts)
+
+
+def _read(
+    survey: Store,
+    region: Region,
+    labels: tuple[str, ...],
+    split: SplitConfig | None,
+    truth: "pd.DataFrame | None",
+) -> StarTable:
+    has = set(survey.variables)
+    names = [n for n in ("source_id", "ra", "dec", "snr", "label", "label_error") if n in has]
+    block = survey.read(region, names)
+    ids, missing = block["source_id"], np.full(region.size, np.nan)
+    reference, error = _references(survey, block, labels)
+    seen = np.zeros(len(ids), bool)
+    if split is not None and "label" in has:
+        seen = np.isfinite(block["label"]).any(axis=1) & (assign_split(ids, split) != TEST)
+    defect = np.full(len(ids), "", object)
+    if truth is not None:
+        found = truth.reindex(ids)
+        reference = np.stack([_column(found, name) for name in labels], axis=1)
+        error, defect = np.zeros_like(reference), found["trouble"].fillna("").to_numpy(object)
+    return StarTable(
+        row=np.arange(region.start, region.stop),
+        source_id=ids,
+        ra=block.get("ra", missing),
+        dec=block.get("dec", missing),
+        snr=block.get("snr", missing),
+        reference=reference,
+        reference_error=error,
+        held_out=~seen,
+        defect=defect,
+    )
+
+
+def _references(
+    survey: Store, block: dict[str, Array], labels: tuple[str, ...]
+) -> tuple[Array, Array]:
+    """Labels of the survey [N, L] in the package's order, and their errors."""
+    shape = (len(block["source_id"]), len(labels))
+    reference, error = np.full(shape, np.nan), np.zeros(shape)
+    if "label" not in block:
+        return reference, error
+    known = [str(name) for name in survey.coordinate("label")]
+    for number, name in enumerate(labels):
+        if name in known:
+            column = known.index(name)
+            reference[:, number] = block["label"][:, column]
+            error[:, number] = np.nan_to_num(block["label_error"][:, column])
+    return reference, error
+
+
+def _column(table: "pd.DataFrame", name: str) -> Array:
+    return table[name].to_numpy(float) if name in table else np.full(len(table), np.nan)
+
+
+def _read_truth(path: Address, labels: tuple[str, ...]) -> "pd.DataFrame":
+    try:
+        with Location.parse(path).local_copy() as file:
+            table = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise FileBroken(f"{path} cannot be read ({error})", expected="a parquet table") from None
+    for column in ("source_id", "trouble"):
+        if column not in table:
+            raise ColumnMissing(f"{path} has no column {column!r}", expected="a truth table")
+    known = ["source_id", "trouble", *(name for name in labels if name in table)]
+    return table[known].drop_duplicates("source_id").set_index("source_id")
