@@ -66,8 +66,8 @@ SURVEY_VARIABLES = _table(
     ("label_snr", (STAR,), "float32", "", "signal to noise of the reference spectrum"),
 )
 
-# Of five labels 229 bytes a star, 100 of them for the interval, the debiased estimate and the
-# correlations; these are float16, because half a thousandth is more than a network knows of them.
+# Of five labels 239 bytes a star, 110 of them for the interval, the debiased estimate, the ratio to
+# the population and the correlations; these are float16, because half a thousandth is more than a network knows of them.
 PREDICTION_VARIABLES = _table(
     ("source_id", (STAR,), "int64", "", "identifier of the star, as in the survey"),
     ("name", (STAR, NAME), "uint8", "", "the archive's own name of the star, as in the survey"),
@@ -98,6 +98,14 @@ PREDICTION_VARIABLES = _table(
     ),
     ("label_debiased", (STAR, LABEL), "float32", "", "label freed of the pull to the population"),
     ("label_debiased_error", (STAR, LABEL), "float32", "", "standard error of label_debiased"),
+    (
+        "label_prior_ratio",
+        (STAR, LABEL),
+        "float16",
+        "",
+        "label_error over the spread of the training population; near 1 the label is that of the "
+        "population, not of the star",
+    ),
     ("label_correlation", (STAR, PAIR), "float16", "", "correlation of the errors of two labels"),
     ("novelty", (STAR,), "float32", "", "unlikeness to the training spectra; 1 = its limit"),
     ("valid_pixels", (STAR,), "float32", "", "fraction of pixels that could be used"),
@@ -146,6 +154,7 @@ LABEL_ENDINGS = (
     "_scatter",
     "_debiased",
     "_debiased_error",
+    "_prior_ratio",
 )
 """Columns of a label in a catalogue: its name with each of these endings."""
 
@@ -205,6 +214,7 @@ class Flag(DescribedFlag):
     NON_FINITE = 512, "the network gave a value that is not finite; no label is published"
     UNCALIBRATED = 1024, "the error could not be calibrated for stars like this one"
     NOT_COMPUTED = 2048, "the star could not be computed; the list of dead letters says why"
+    POPULATION_LABEL = 4096, "a label tells of the population rather than of the star"
 
 
 class Status(IntEnum):

@@ -44,6 +44,8 @@ class LabelColumn:
     """What stands before the label's UCD."""
     sentence: str
     """Its meaning, with {} for the label's symbol."""
+    form: str = ""
+    """How it is written, of a number without unit; "" = as the label, in its unit."""
 
 
 LABEL_COLUMNS = (
@@ -84,6 +86,13 @@ LABEL_COLUMNS = (
         "label_debiased_error",
         "stat.error;",
         "standard error of {} freed of the pull toward the population",
+    ),
+    LabelColumn(
+        "_prior_ratio",
+        "label_prior_ratio",
+        "stat.error;arith.ratio;",
+        "error of {} over the spread of the training stars; near 1: the population's, not the star's",
+        "F7.3",
     ),
 )
 """The columns of each label, in this order."""
@@ -216,9 +225,9 @@ def _of_label(info: LabelInfo, index: int) -> tuple[Column, ...]:
         Column(
             info.name + column.ending,
             "float32",
-            info.unit,
+            "" if column.form else info.unit,
             column.ucd_prefix + info.ucd,
-            form,
+            column.form or form,
             column.sentence.format(info.symbol),
             column.variable,
             index,

@@ -116,7 +116,9 @@ def known_columns(store: Store) -> tuple[Column, ...]:
     own, named = of_attributes(store.attrs), "name" in store.variables
     moving = "velocity" in store.variables
     table = columns(labels, store.row_key, own, has_names=named, has_velocities=moving)
-    return (*table, *covariance_columns(labels))
+    # Stores made before a variable was are read without its columns.
+    there = [c for c in table if c.variable in store.variables or c.variable in _MADE_OF]
+    return (*there, *covariance_columns(labels))
 
 
 def row_dtype(table: Sequence[Column]) -> "np.dtype[Any]":

@@ -74,5 +74,8 @@ class QualityConfig(Frozen):
     """Tail of the training labels, magnitudes and parallax left outside the limits on each side."""
     disagreement_quantile: float = Field(0.995, gt=0, lt=1)
     """Quantile of member scatter in the calibration split above which members disagree."""
+    prior_ratio: float = Field(0.71, gt=0)
+    """Error over the spread of the population beyond which a label is flagged POPULATION_LABEL; at
+    0.71, the root of 1/2, star and population weigh the same in it."""
     snr_edges: tuple[float, ...] = SNR_EDGES
     """Edges of the S/N bins of the calibration and of the published coverage."""

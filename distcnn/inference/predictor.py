@@ -16,7 +16,13 @@ from distcnn.survey import Quantised
 
 LABELLED = ("label", "label_error", "label_noise", "label_scatter")
 """Without a finite value in each of these a star has failed."""
-DERIVED = ("label_error_low", "label_error_high", "label_debiased", "label_debiased_error")
+DERIVED = (
+    "label_error_low",
+    "label_error_high",
+    "label_debiased",
+    "label_debiased_error",
+    "label_prior_ratio",
+)
 """Further variables per label: NaN in failed stars, and where the package gives none."""
 CORRELATION = "label_correlation"
 
@@ -81,7 +87,8 @@ class Predictor:
         given = {name: values for name, values in assessed.items() if name in PREDICTION_VARIABLES}
         out = {"label": label, "label_noise": noise, "label_scatter": scatter, **given}
         for name in DERIVED:
-            out.setdefault(name, np.full_like(label, np.nan))
+            values = out.get(name, np.full_like(label, np.nan))
+            out[name] = values.astype(PREDICTION_VARIABLES[name].dtype, copy=False)
         if correlation.shape[1]:
             out[CORRELATION] = correlation.astype(PREDICTION_VARIABLES[CORRELATION].dtype)
         return out

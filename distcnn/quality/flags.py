@@ -39,6 +39,7 @@ class PredictionQuantities:
     ``label``, ``scatter``, ``total`` : [N, L] prediction, scatter between members, total error.
     ``finite`` : [N] bool, every number of the prediction is finite. ``calibrated`` : [N] bool,
     the calibration saw stars of such S/N. ``disagreement`` : [L] limit of scatter over total.
+    ``prior_ratio`` : [N, L] total error over the spread of the population, and its ``ratio_limit``.
     """
 
     label: Array
@@ -48,6 +49,8 @@ class PredictionQuantities:
     calibrated: Array
     disagreement: Array
     limits: Limits
+    prior_ratio: Array
+    ratio_limit: float
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,9 @@ PREDICTION_RULES: tuple[PredictionRule, ...] = (
     PredictionRule(Flag.MEMBERS_DISAGREE, _disagree),
     PredictionRule(Flag.NON_FINITE, lambda star: ~star.finite, damaged=True),
     PredictionRule(Flag.UNCALIBRATED, lambda star: ~star.calibrated),
+    PredictionRule(
+        Flag.POPULATION_LABEL, lambda star: (star.prior_ratio > star.ratio_limit).any(axis=1)
+    ),
 )
 """Every flag but ``NOT_COMPUTED``, which is raised where a star could not be computed."""
 

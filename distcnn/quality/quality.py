@@ -32,6 +32,8 @@ _PARTS = {"limits": "limits", "novelty": "novelty", "calibration": "calibration"
     "debiasing": "attenuation"
 }
 """Attribute -> prefix of its arrays in packages of format 2."""
+MAX_PRIOR_RATIO = 100.0
+"""Errors beyond so many spreads of the population all say the same, and float16 holds no more."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Quality:
         -------
         float32 [N, L], NaN where the star has no finite prediction: ``label_error``,
         ``label_error_low``, ``label_error_high`` (half-widths of the 68 % interval),
-        ``label_debiased``, ``label_debiased_error`` (see ``Debiasing``);
+        ``label_debiased``, ``label_debiased_error`` (see ``Debiasing``), ``label_prior_ratio``;
         ``novelty`` float32 [N] (1 = limit, NaN without spectrum), ``valid_pixels`` float32 [N]
         (NaN where the survey has no spectra), ``flags`` uint32 [N] (``schema.Flag``).
         """
@@ -140,6 +142,7 @@ class Quality:
         total = self.calibration.apply(noise, scatter, snr, label, summary.missing)
         finite = np.isfinite(np.hstack([label, noise, scatter])).all(axis=1)
         total[~finite] = np.nan
+        ratio = self.prior_ratio(total)
         flags = input_flags(InputQuantities(summary, novelty, self.limits, self.settings))
         flags |= prediction_flags(
             PredictionQuantities(
@@ -150,6 +153,8 @@ class Quality:
                 calibrated=self.calibration.supported(snr),
                 disagreement=self.disagreement,
                 limits=self.limits,
+                prior_ratio=ratio,
+                ratio_limit=self.settings.prior_ratio,
             )
         )
         valid = summary.get("valid_pixels")
@@ -161,10 +166,18 @@ class Quality:
             "label_error_high": high,
             "label_debiased": debiased,
             "label_debiased_error": debiased_error,
+            "label_prior_ratio": ratio,
             "novelty": novelty,
             "valid_pixels": np.full(len(snr), np.nan, np.float32) if valid is None else valid,
             "flags": flags,
         }
+
+    def prior_ratio(self, total: Array) -> Array:
+        """Total errors [N, L] over the spread of the training labels, float32: 0 where a label is
+        the star's own, 1 where it is the population's. Of Gaussians, its square is the weight that
+        the mean of the population has in the estimate (posterior over prior variance).
+        """
+        return np.asarray(np.minimum(total / self.debiasing.spread, MAX_PRIOR_RATIO), np.float32)
 
     def coverage(
         self, held_out: Arrays, names: Sequence[str], *, unflagged: bool = True

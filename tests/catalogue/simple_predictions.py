@@ -27,8 +27,12 @@ def make_predictions(
     limits: dict | None = LIMITS,
     complete: bool = True,
     seed: int = 1,
+    without: tuple[str, ...] = (),
 ) -> Store:
-    """Random but plausible rows; the first star could not be computed."""
+    """Random but plausible rows; the first star could not be computed.
+
+    ``without``: variables that stores did not have in former times.
+    """
     names = np.array(["_".join(pair) for pair in pairs(labels)], dtype=str)
     coordinates = {LABEL: Coordinate(LABEL, np.array(labels)), PAIR: Coordinate(PAIR, names)}
     dims = {STAR, LABEL, *([PAIR] if names.size else [])}
@@ -40,7 +44,9 @@ def make_predictions(
         variables=tuple(
             v
             for v in PREDICTION_VARIABLES.values()
-            if dims.issuperset(v.dims) and not v.name.startswith("velocity")
+            if dims.issuperset(v.dims)
+            and not v.name.startswith("velocity")
+            and v.name not in without
         ),
         coordinates={name: c for name, c in coordinates.items() if name in dims},
         attrs={
@@ -58,7 +64,8 @@ def make_predictions(
     store = create_store(path, layout)
     rng = np.random.default_rng(seed)
     for region in store.regions():
-        store.write(region, rows(rng, region.start, region.size, labels))
+        made = rows(rng, region.start, region.size, labels)
+        store.write(region, {name: made[name] for name in made if name not in without})
     store.annotate({"complete": complete})
     return Store.open(path, "predictions")
 
@@ -96,6 +103,7 @@ def rows(
         "label_error_high": error[4],
         "label_debiased": debiased,
         "label_debiased_error": error[5],
+        "label_prior_ratio": (error[0] / width).astype("f2"),
         "novelty": novelty,
         "valid_pixels": rng.uniform(0.5, 1, size).astype("f4"),
         "flags": flags,

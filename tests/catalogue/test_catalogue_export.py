@@ -284,3 +284,22 @@ def test_the_covariance_of_a_star_comes_as_one_array(tmp_path, suffix):
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         Selection.parse(*options)
+
+
+def test_the_ratio_to_the_population_stands_beside_every_label_and_has_no_unit(tmp_path):
+    store = make_predictions(tmp_path / "predictions.zarr")
+    export(store.path, tmp_path / "catalogue.vot")
+    table = Table.read(tmp_path / "catalogue.vot")
+    for name in FIVE:
+        column = table[f"{name}_prior_ratio"]
+        assert column.unit in (None, "")
+        assert "population" in column.description
+        ratio = store.read(Region(0, store.stars), ["label_prior_ratio"])["label_prior_ratio"]
+        np.testing.assert_array_equal(np.isnan(column.filled(np.nan)), np.isnan(ratio[:, 0]))
+
+
+def test_predictions_made_before_it_are_exported_without_it(tmp_path):
+    store = make_predictions(tmp_path / "predictions.zarr", without=("label_prior_ratio",))
+    names = [column.name for column in catalogue_table(store).columns]
+    assert "teff_debiased" in names
+    assert not [name for name in names if name.endswith("_prior_ratio")]

@@ -443,8 +443,8 @@ def test_a_plan_names_the_numbers_and_changes_nothing(inputs):
     assert "5: 0 done, 5 waiting" in text
     assert "2 members, teff, logg, mh" in text
     assert "auto (the fastest that reproduces the package), batches of 16" in text
-    # 8 + 2 x 8 + 3 x 4 + 8 x 3 x 4 + 3 x 2 + 2 x 4 + 4 + 1 bytes a star
-    assert made.bytes_to_write == STARS * 151
+    # 8 + 2 x 8 + 3 x 4 + 8 x 3 x 4 + 2 x 3 x 2 + 2 x 4 + 4 + 1 bytes a star
+    assert made.bytes_to_write == STARS * 157
     assert 0 < made.bytes_to_read < 200_000
     assert made.workers == 2
     assert "4 GB there" in text

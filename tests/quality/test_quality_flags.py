@@ -97,7 +97,7 @@ def _half(block):
 
 
 def _torn(block):
-    block["scatter"][0] *= 50
+    block["scatter"][0] *= 4
 
 
 def _broken(block):
@@ -106,6 +106,10 @@ def _broken(block):
 
 def _loud(block):
     block["snr"][0] = 9000
+
+
+def _vague(block):
+    block["noise"][0] *= 30
 
 
 @pytest.mark.parametrize(
@@ -123,6 +127,7 @@ def _loud(block):
         (_torn, Flag.MEMBERS_DISAGREE),
         (_broken, Flag.NON_FINITE),
         (_loud, Flag.UNCALIBRATED),
+        (_vague, Flag.POPULATION_LABEL),
     ],
 )
 def test_every_flag_is_raised_by_its_cause_and_by_it_alone(quality, rng, spoil, flag):
@@ -141,6 +146,20 @@ def test_every_flag_has_one_rule_and_those_of_damaged_stars_are_told():
     assert sorted([*(rule.flag for rule in rules), Flag.NOT_COMPUTED]) == sorted(Flag)
     damaged = Flag.NOVEL_SPECTRUM | Flag.NO_SPECTRUM | Flag.FEW_PIXELS | Flag.INPUT_LIMITS
     assert Flag(int(DAMAGED)) == damaged | Flag.NON_FINITE
+
+
+def test_the_prior_ratio_is_the_error_over_the_spread_of_the_population(quality, rng):
+    block = _block(rng, 300)
+    last = np.zeros((300, len(NAMES)))
+    for factor in (0.5, 1.0, 3.0, 30.0):
+        judged = quality.assess(block, block["label"], factor * block["noise"], block["scatter"])
+        spread = judged["label_error"] / judged["label_prior_ratio"]
+        np.testing.assert_allclose(spread, np.tile([300, 4 / np.sqrt(12)], (300, 1)), rtol=0.1)
+        assert (judged["label_prior_ratio"] > last).all()
+        last = judged["label_prior_ratio"]
+        flagged = _has(judged["flags"], Flag.POPULATION_LABEL)
+        np.testing.assert_array_equal(flagged, (last > quality.settings.prior_ratio).any(axis=1))
+    assert flagged.all()
 
 
 def test_a_star_that_is_not_finite_has_no_error(quality, rng):
