@@ -110,6 +110,8 @@ class SurveySection(Section):
     """What its fluxes were divided by."""
     flux_unit: str | None = None
     """Unit of its fluxes; None also where they have none."""
+    snr_interval: str | None = None
+    """Wavelength interval that its S/N is per; None also where it is one pixel."""
 
 
 class SplitSection(Section):

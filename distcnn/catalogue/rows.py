@@ -1,7 +1,7 @@
 """Rows of a catalogue as they are read from the predictions: only what is asked for of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from distcnn.catalogue.flag_boundary import flag_boundary
 from distcnn.catalogue.selection import Selection
 from distcnn.labels import of_attributes
 from distcnn.location import Location
-from distcnn.survey import Region, Store, Tiles
+from distcnn.survey import SNR_INTERVAL, Region, Store, Tiles, snr_sentence
 
 REGION_BYTES = 96 * 2**20
 """Memory that the rows of a region take at most; reading and sorting them takes some of that."""
@@ -118,7 +118,9 @@ def known_columns(store: Store) -> tuple[Column, ...]:
     table = columns(labels, store.row_key, own, has_names=named, has_velocities=moving)
     # Stores made before a variable was are read without its columns.
     there = [c for c in table if c.variable in store.variables or c.variable in _MADE_OF]
-    return (*there, *covariance_columns(labels))
+    text = snr_sentence(store.attrs.get(SNR_INTERVAL))
+    told = [replace(c, description=text) if c.name == "snr" else c for c in there]
+    return (*told, *covariance_columns(labels))
 
 
 def row_dtype(table: Sequence[Column]) -> "np.dtype[Any]":

@@ -16,6 +16,7 @@ from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig
 from distcnn.config.rest_frame import REST, RestFrameConfig
+from distcnn.config.snr import SnrConfig
 from distcnn.config.run import (
     BackendConfig,
     ClusterConfig,
@@ -106,6 +107,7 @@ __all__ = [
     "ReportConfig",
     "ResourcesConfig",
     "RestFrameConfig",
+    "SnrConfig",
     "SentinelsConfig",
     "SerialConfig",
     "SimulateConfig",

@@ -49,7 +49,9 @@ class PredictConfig(Frozen):
     """Largest mean difference of the ensemble's label from the fixtures, in the same units."""
     worker_memory: PlannedMemory = WORKER_BYTES * PLANNED_EIGHTHS // 8
     """Now ``resources.planned_memory``."""
-    accept: tuple[Literal["medium", "frame", "normalisation", "flux_unit", "release"], ...] = ()
+    accept: tuple[
+        Literal["medium", "frame", "normalisation", "flux_unit", "snr_interval", "release"], ...
+    ] = ()
     """What may differ between the survey and the training survey of the package; any other
     difference of these is refused."""
     attempts: int = Field(3, ge=1)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from distcnn.config.base import Frozen
 from distcnn.config.rest_frame import REST, RestFrameConfig
+from distcnn.config.snr import SnrConfig
 from distcnn.config.spectrum_layout import SpectrumLayoutConfig
 from distcnn.config.units import wavelength_unit
 from distcnn.schema import DEFAULT_LABELS, PREDICTION_VARIABLES, label_columns
@@ -348,6 +349,8 @@ class IngestConfig(Frozen):
     """What files say of these is not believed: the configuration alone counts."""
     prepare: PrepareConfig = PrepareConfig()
     """Preparation of every spectrum."""
+    snr: SnrConfig = SnrConfig()
+    """What the signal to noise in the survey is per."""
     store: StoreConfig = StoreConfig()
     """Layout on disk."""
     sentinels: SentinelsConfig = SentinelsConfig()

@@ -7,7 +7,7 @@ from distcnn import hashing
 from distcnn.errors import PackageError, StoreError
 from distcnn.manifest import SurveySection
 from distcnn.model import InputSpec, grid_digest
-from distcnn.survey import CONDITIONS, Ledger, Region, Store, spectra_conditions
+from distcnn.survey import CONDITIONS, SNR_INTERVAL, Ledger, Region, Store, spectra_conditions
 
 _INGEST = "Ingest the archive with the settings of the training survey, or train on this survey."
 _IDENTITY_ATTRS = ("format", "survey", "release", "labels", "bands", "ingest", "inputs")
@@ -90,6 +90,11 @@ def check_conditions(
         notices.append(
             f"The package does not say {', '.join(silent)} of its training survey; "
             f"this survey has {_listed({name: found[name] for name in silent})}"
+        )
+    if spec.pixels and trained_on.snr_interval and SNR_INTERVAL not in found:
+        notices.append(
+            f"The survey does not say what its S/N is per; that of the training survey is per "
+            f"{trained_on.snr_interval}"
         )
     return notices
 

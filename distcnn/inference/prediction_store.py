@@ -34,6 +34,7 @@ from distcnn.schema import (
 )
 from distcnn.survey import (
     LEDGER,
+    SNR_INTERVAL,
     Coordinate,
     Layout,
     Ledger,
@@ -188,6 +189,7 @@ def _attrs(package: Package, survey: Store, config: PredictConfig) -> Attrs:
         "labels": list(package.labels),
         **({ATTRIBUTE: own} if (own := package.manifest.own_labels) else {}),
         "release": survey.attrs.get("release"),
+        **({SNR_INTERVAL: interval} if (interval := survey.attrs.get(SNR_INTERVAL)) else {}),
         "bands": list(package.spec.bands),
         "engine": {"members": package.size},
         "settings": config.model_dump(mode="json"),

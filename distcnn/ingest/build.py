@@ -58,7 +58,7 @@ from distcnn.ingest.stamping import check_inputs, stamp, stamp_recorded
 from distcnn.labels import ATTRIBUTE, described
 from distcnn.location import Address, LocalLocation, Location
 from distcnn.schema import Reason
-from distcnn.survey import Ledger, Region, Store, create_store, float_dtype, tile
+from distcnn.survey import SNR_INTERVAL, Ledger, Region, Store, create_store, float_dtype, tile
 
 READ, WRITE = "ingest: read files", "ingest: write survey"
 _DUPLICATES = "duplicates.rejected.jsonl"
@@ -347,6 +347,7 @@ def _attrs(plan: IngestPlan) -> dict[str, Any]:
         **_own_labels(config),
         **({"unlabelled": plan.unlabelled} if plan.unlabelled else {}),
         "bands": list(config.bands) if config.source is not None else [],
+        **({SNR_INTERVAL: config.snr.stated} if config.snr.stated else {}),
         "ingest": config.model_dump(mode="json"),
         "inputs": plan.inputs,
         "files": {kind: len(paths) for kind, paths in plan.files.items()},

@@ -31,7 +31,7 @@ from distcnn.schema import (
     SURVEY_VARIABLES,
     Reason,
 )
-from distcnn.survey import STAR_KEY, Coordinate, Layout, Quantised, Region
+from distcnn.survey import STAR_KEY, Coordinate, Layout, Quantised, Region, snr_sentence
 
 MAX_IDS_IN_MEMORY = 4_000_000
 """Identifiers compared at a time when stars are sought that stand in several files."""
@@ -222,8 +222,14 @@ def survey_layout(
     dtypes: dict[str, str] = {} if quantised else {"flux": store.flux_encoding}
     dtypes |= {"flux_error": error_dtype} if error_dtype else {}
     units = dict.fromkeys(("flux", "flux_error"), flux_unit) if flux_unit else {}
+    texts = {"snr": snr_sentence(config.snr.stated)}
     variables = [
-        replace(v, dtype=dtypes.get(v.name, v.dtype), unit=units.get(v.name, v.unit))
+        replace(
+            v,
+            dtype=dtypes.get(v.name, v.dtype),
+            unit=units.get(v.name, v.unit),
+            description=texts.get(v.name, v.description),
+        )
         for v in variables
     ]
     sizes = {STAR: stars}

@@ -14,7 +14,7 @@ import numpy as np
 
 from distcnn import __version__, hashing
 from distcnn.arrays import Array
-from distcnn.config import FilesConfig, GridConfig, IngestConfig
+from distcnn.config import FilesConfig, GridConfig, IngestConfig, SnrConfig
 from distcnn.errors import ColumnMissing, ConfigError, FileBroken, InputError
 from distcnn.events import Listener, Notice
 from distcnn.files import relative_name
@@ -200,7 +200,10 @@ class IngestPlan:
     def fingerprint(self) -> dict[str, Any]:
         """What must stay the same for an ingest to go on: every setting, file names, version."""
         names = {kind: [self.relative(p) for p in paths] for kind, paths in self.files.items()}
-        settings = self.config.model_dump(mode="json", exclude=_SETTINGS_WITHOUT_EFFECT)
+        left_out = set(_SETTINGS_WITHOUT_EFFECT)
+        if self.config.snr == SnrConfig():  # as surveys from before this setting have it
+            left_out.add("snr")
+        settings = self.config.model_dump(mode="json", exclude=left_out)
         return {
             **dict(dotted(settings, "ingest")),
             "file names": hashing.of_value(names),

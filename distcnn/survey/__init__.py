@@ -1,7 +1,12 @@
 """Data at rest: regions, stores, ledgers. The only package that knows Zarr."""
 
 from distcnn.files import bytes_below, files_below
-from distcnn.survey.conditions import CONDITIONS, spectra_conditions
+from distcnn.survey.conditions import (
+    CONDITIONS,
+    SNR_INTERVAL,
+    snr_sentence,
+    spectra_conditions,
+)
 from distcnn.survey.create import create_store
 from distcnn.survey.element_ledgers import (
     LEDGER,
@@ -20,6 +25,8 @@ from distcnn.survey.store import Store
 
 __all__ = [
     "CONDITIONS",
+    "SNR_INTERVAL",
+    "snr_sentence",
     "LEDGER",
     "STAR_KEY",
     "Coordinate",

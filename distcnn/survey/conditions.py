@@ -9,7 +9,10 @@ from typing import Any
 
 from distcnn.survey.store import Store
 
-CONDITIONS = ("medium", "frame", "normalisation", "flux_unit", "release")
+SNR_INTERVAL = "snr_interval"
+"""Attribute of surveys and predictions: the wavelength interval that their S/N is per, with unit;
+absent = one pixel of the archive's spectra."""
+CONDITIONS = ("medium", "frame", "normalisation", "flux_unit", SNR_INTERVAL, "release")
 """Conditions that a package keeps of its training survey; ``release`` concerns every survey, the
 others those with spectra."""
 
@@ -21,4 +24,10 @@ def spectra_conditions(survey: Store) -> dict[str, str]:
         attrs = survey.coordinate_attrs("wavelength")
         found |= {name: attrs.get(name) for name in ("medium", "frame", "normalisation")}
         found["flux_unit"] = survey.variable_attrs("flux").get("units")
+        found[SNR_INTERVAL] = survey.attrs.get(SNR_INTERVAL)
     return {name: str(value) for name, value in found.items() if value}
+
+
+def snr_sentence(interval: str | None) -> str:
+    """What an S/N is, as stores and catalogues say it; ``interval``: as ``SNR_INTERVAL``."""
+    return f"signal to noise per {interval or 'pixel'} of the archive's spectrum"

@@ -18,6 +18,7 @@ TRAINED_ON = {
     "frame": "stellar rest",
     "normalisation": "none",
     "flux_unit": "Jy",
+    "snr_interval": "0.0245 nm",
     "release": "test",
 }
 OTHERS = {
@@ -25,6 +26,7 @@ OTHERS = {
     "frame": "barycentric",
     "normalisation": "median",
     "flux_unit": "mJy",
+    "snr_interval": "0.1 nm",
     "release": "DR9",
 }
 
@@ -35,6 +37,7 @@ def rewrite(survey, **changes):
     whole = json.loads(file.read_bytes())
     attrs = whole["consolidated_metadata"]["metadata"]["wavelength"]["attributes"]
     whole["attributes"]["release"] = changes.pop("release", "test")
+    whole["attributes"]["snr_interval"] = changes.pop("snr_interval", None)
     flux = whole["consolidated_metadata"]["metadata"]["flux"]["attributes"]
     flux["units"] = changes.pop("flux_unit", "")
     attrs |= changes
@@ -70,10 +73,13 @@ def test_every_difference_is_named_at_once(inputs, spec):
     with pytest.raises(PackageError) as caught:
         check_conditions(SurveySection(**TRAINED_ON), spec, survey, accept=["frame"])
     assert (
-        "medium 'air', normalisation 'median', flux_unit 'mJy', release 'DR9'"
+        "medium 'air', normalisation 'median', flux_unit 'mJy', snr_interval '0.1 nm', release 'DR9'"
         in caught.value.problem
     )
-    assert "predict.accept=[frame, medium, normalisation, flux_unit, release]" in caught.value.cure
+    assert (
+        "predict.accept=[frame, medium, normalisation, flux_unit, snr_interval, release]"
+        in caught.value.cure
+    )
 
 
 def test_the_same_conditions_pass_without_a_word(inputs, spec):
@@ -85,7 +91,10 @@ def test_a_package_from_before_conditions_were_kept_predicts_and_says_so(inputs)
     rewrite(inputs / "survey.zarr", **TRAINED_ON)
     paths = inputs / "package", inputs / "survey.zarr", inputs / "predictions.zarr"
     page = str(plan(*paths, CONFIG))
-    assert "The package does not say medium, frame, normalisation, flux_unit, release" in page
+    assert (
+        "The package does not say medium, frame, normalisation, flux_unit, snr_interval, release"
+        in page
+    )
 
 
 def test_conditions_that_a_survey_does_not_state_are_absent(inputs):
@@ -95,3 +104,9 @@ def test_conditions_that_a_survey_does_not_state_are_absent(inputs):
 def test_an_unknown_condition_in_the_settings_is_refused():
     with pytest.raises(ValueError, match="medium"):
         PredictConfig(accept=("colour",))
+
+
+def test_a_survey_that_does_not_say_what_its_snr_is_per_is_predicted_with_a_notice(inputs, spec):
+    survey = rewrite(inputs / "survey.zarr", **TRAINED_ON | {"snr_interval": None})
+    (notice,) = check_conditions(SurveySection(**TRAINED_ON), spec, survey)
+    assert "0.0245 nm" in notice

@@ -11,7 +11,7 @@ from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey, discard_unfinished
 from distcnn.schema import SURVEY_VARIABLES, Variable
-from distcnn.survey import Ledger, Region, Store
+from distcnn.survey import Ledger, Region, Store, spectra_conditions
 
 EXECUTOR = SerialExecutor()
 
@@ -40,6 +40,29 @@ def test_signal_to_noise_is_the_archives_or_else_measured(archive, survey):
     snr = contents(survey)["snr"]
     assert snr[0] == pytest.approx(20)
     assert snr[2] == pytest.approx(np.median(archive.flux[2] / 0.02), rel=1e-3)
+
+
+def test_signal_to_noise_is_brought_to_one_wavelength_interval(archive, survey, tmp_path):
+    folder = archive.write()
+    snr = {"interval": 0.09, "given": 0.0225, "correlation": 1.5}
+    build_survey(folder, survey, settings(snr=snr), executor=EXECUTOR)
+    found = contents(survey)["snr"]
+    assert found[0] == pytest.approx(20 * np.sqrt(0.09 / 0.0225))
+    # measured on pixels of 0.01 nm, of which the noise makes 1.5 into one
+    measured = np.median(archive.flux[2] / 0.02) * np.sqrt(0.09 / (0.01 * 1.5))
+    assert found[2] == pytest.approx(measured, rel=1e-3)
+    store = Store.open(survey, "survey")
+    assert store.attrs["snr_interval"] == spectra_conditions(store)["snr_interval"] == "0.09 nm"
+    assert "per 0.09 nm" in store.variable_attrs("snr")["description"]
+    build_survey(folder, tmp_path / "plain.zarr", settings(), executor=EXECUTOR)
+    plain = Store.open(tmp_path / "plain.zarr", "survey")
+    assert "snr_interval" not in plain.attrs
+    assert "per pixel" in plain.variable_attrs("snr")["description"]
+
+
+def test_an_interval_without_that_of_the_files_is_refused():
+    with pytest.raises(ValueError, match="given, the interval"):
+        settings(snr={"interval": 0.0245})
 
 
 def test_labels_are_cut_first_and_then_the_best_row_of_a_star_is_taken(archive, survey):

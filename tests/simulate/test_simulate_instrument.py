@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from distcnn.config import SnrConfig
 from distcnn.simulate import DR3_GRID
+from distcnn.simulate.grid import ReleaseGrid
 from distcnn.simulate.spectrum.instrument import (
     Exposure,
     draw_exposure,
@@ -88,6 +90,22 @@ def test_signal_to_noise_is_per_native_pixel(dwarfs: np.ndarray, rng: np.random.
     flux, _ = expose(rng, np.ones_like(dwarfs), exposure_of(150, 50.0))
     # Interpolation and averaging leave two thirds of a native pixel's variance.
     assert flux[:, 500:1900].std() == pytest.approx(np.sqrt(2 / 3) / 50, rel=0.03)
+
+
+@pytest.mark.parametrize("step", [0.01, 0.02, 0.025, 0.04])
+def test_signal_to_noise_per_interval_is_the_same_on_every_grid(
+    rng: np.random.Generator, step: float
+) -> None:
+    grid = ReleaseGrid(846.0, step, int(24 / step))
+    flux, error = expose(rng, np.ones((60, FINE_WAVELENGTH.size)), exposure_of(60, 5.0, 60), grid)
+    inner = slice(int(2 / step), int(22 / step))
+    noise = (flux - 1)[:, inner]
+    lags = range(1, int(0.06 / step) + 1)
+    shared = [(noise[:, k:] * noise[:, :-k]).mean() / np.square(noise).mean() for k in lags]
+    length = 1 + 2 * float(np.sum(shared))
+    snr = SnrConfig(interval=0.0245, given=0.0245, correlation=max(length, 1.0))
+    per_pixel = np.median(1 / error[:, inner])
+    assert per_pixel * snr.factor_per_pixel(step, 1.0) == pytest.approx(5.0, rel=0.06)
 
 
 def test_the_faint_regime_forces_the_median_and_the_bright_one_does_not(

@@ -70,6 +70,7 @@ def stage_sources(task: PartTask, writer: PartWriter) -> None:
                 columns = _empty_source(task, len(block))
                 for name, values in columns.items():
                     values[:] = block.columns.get(name, values)
+                columns["snr"] *= np.float32(task.config.snr.factor_given())
                 columns |= {"source_id": block.columns["source_id"], "row": block.rows}
                 columns["name"] = name_bytes(block)
                 columns["file"] = np.full(len(block), number, np.int32)
@@ -92,9 +93,8 @@ def join_source(task: PartTask, writer: PartWriter, stars: PartStars) -> int:
     for name in ("ra", "dec"):
         own = writer.read(name)
         columns[name] = np.where(np.isfinite(columns[name]), columns[name], own)
-    columns["snr"] = np.where(
-        np.isfinite(columns["snr"]), columns["snr"], writer.read("spectrum_snr")
-    )
+    of_source = columns["snr"] * task.config.snr.factor_given()
+    columns["snr"] = np.where(np.isfinite(of_source), of_source, writer.read("spectrum_snr"))
     writer.remove("ra", "dec")  # those of the spectra; what follows replaces them
     count = int((found & stars.keep).sum())
     if task.config.source is not None and task.config.source_required:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.config import GridConfig
+from distcnn.config import GridConfig, IngestConfig
 from distcnn.errors import GridMismatch
 from distcnn.ingest.plan import PartTask, spectra_reader_of
 from distcnn.ingest.preprocess.spectra import Preparation
@@ -20,7 +20,7 @@ from distcnn.ingest.preprocess.velocity import (
     doppler_factors,
     is_topocentric,
 )
-from distcnn.ingest.preprocess.wavelength import in_order, known, same_grid
+from distcnn.ingest.preprocess.wavelength import convert_unit, in_order, known, same_grid
 from distcnn.ingest.readers import Block, Rejected, SpectraReader
 from distcnn.ingest.staging.columns import PartWriter, name_bytes
 from distcnn.ingest.staging.flux_unit import flux_factor_of, in_flux_unit
@@ -121,6 +121,13 @@ class _Preparing:
     motion: VelocitySource | None
     """Where velocities come from, if the spectra are shifted to rest."""
 
+    @property
+    def width(self) -> float:
+        """Width of a pixel of the file [nm], the median where they differ."""
+        return float(
+            np.median(np.abs(np.diff(convert_unit(self.wavelength, self.grid.unit, "nm"))))
+        )
+
 
 def _preparing(
     task: PartTask,
@@ -164,7 +171,7 @@ def _prepare_block(
     columns["name"] = name_bytes(block)
     for name in ("ra", "dec"):
         columns[name] = block.columns.get(name, np.full(len(block), np.nan)).astype(float)
-    columns["spectrum_snr"] = _snr(block)
+    columns["spectrum_snr"] = _snr(block, task.config, preparing)
     problems, shifts = _shifts(block, preparing)
     found, spectra = _prepare_rows(task, block, preparing, shifts)
     problems |= found
@@ -288,16 +295,19 @@ def _row_preparation(
     return (Reason.GRID, f"{detail}; give ingest.prepare.target, a common grid"), None
 
 
-def _snr(block: Block) -> Array:
-    """Signal to noise per pixel: the table's own column, else the median of flux over error."""
+def _snr(block: Block, config: IngestConfig, preparing: "_Preparing") -> Array:
+    """Signal to noise: the table's own column, else the median of flux over error of the pixels;
+    per pixel, or per the interval of ``ingest.snr``.
+    """
     given = block.columns.get("snr")
     error = block.columns.get("flux_error")
     if given is not None or error is None:
-        return np.full(len(block), np.nan) if given is None else given.astype(float)
+        own = np.full(len(block), np.nan) if given is None else given.astype(float)
+        return own * config.snr.factor_given()
     ratio = np.full(error.shape, np.nan, np.float32)
     with np.errstate(invalid="ignore"):
         np.divide(block.columns["flux"], error, out=ratio, where=error > 0)
     known = np.isfinite(ratio).any(axis=1)
     snr = np.full(len(block), np.nan)
     snr[known] = np.nanmedian(ratio[known], axis=1)
-    return snr
+    return snr * config.snr.factor_per_pixel(preparing.width, config.prepare.noise_correlation)
