@@ -138,6 +138,7 @@ MODALITIES = (
         title="spectra",
         branch="spectrum",
         switch="spectrum",
+        dropout="drop_spectrum",
         summaries=(fraction_present("valid_pixels"),),
         flag=Flag.NO_SPECTRUM,
         essential=True,

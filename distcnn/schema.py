@@ -67,7 +67,8 @@ SURVEY_VARIABLES = _table(
 )
 
 # Of five labels 239 bytes a star, 110 of them for the interval, the debiased estimate, the ratio to
-# the population and the correlations; these are float16, because half a thousandth is more than a network knows of them.
+# the population and the correlations; the last two are float16, because half a thousandth is more
+# than a network knows of them.
 PREDICTION_VARIABLES = _table(
     ("source_id", (STAR,), "int64", "", "identifier of the star, as in the survey"),
     ("name", (STAR, NAME), "uint8", "", "the archive's own name of the star, as in the survey"),

@@ -32,7 +32,7 @@ LABELS = ("teff", "logg", "mh", "alpham", "feh")
 PLAIN = AugmentConfig(noise=0, drop_xp=0, drop_parallax=0, drop_pixels=0)
 CUSTOM = {"batch": 128, "learning_rate": 3e-3}
 """The recipe of the plain loops, which ours had too before larger batches were tried."""
-FACTS = SurveyProperties(noise_correlation=0.3, velocity=9.0)
+FACTS = SurveyProperties(correlation=(0.3,), velocity=9.0)
 Epoch = Callable[[], None]
 
 

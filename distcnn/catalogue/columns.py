@@ -91,7 +91,7 @@ LABEL_COLUMNS = (
         "_prior_ratio",
         "label_prior_ratio",
         "stat.error;arith.ratio;",
-        "error of {} over the spread of the training stars; near 1: the population's, not the star's",
+        "error of {} over the spread of the population; near 1 it is not the star's own",
         "F7.3",
     ),
 )

@@ -16,7 +16,6 @@ from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig
 from distcnn.config.rest_frame import REST, RestFrameConfig
-from distcnn.config.snr import SnrConfig
 from distcnn.config.run import (
     BackendConfig,
     ClusterConfig,
@@ -29,6 +28,7 @@ from distcnn.config.run import (
     SerialConfig,
 )
 from distcnn.config.simulate import DefectConfig, ReleaseGridConfig, SimulateConfig
+from distcnn.config.snr import SnrConfig
 from distcnn.config.spectrum_layout import (
     KeepConfig,
     MissingPixelsConfig,
@@ -107,10 +107,10 @@ __all__ = [
     "ReportConfig",
     "ResourcesConfig",
     "RestFrameConfig",
-    "SnrConfig",
     "SentinelsConfig",
     "SerialConfig",
     "SimulateConfig",
+    "SnrConfig",
     "SpectraFilesConfig",
     "SpectrumLayoutConfig",
     "SplitConfig",

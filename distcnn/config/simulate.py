@@ -72,7 +72,9 @@ class SimulateConfig(Frozen):
     """Wavelength grid of the spectra; the section ``ingest.grid`` must say the same."""
     minimum_snr: float = Field(15.0, gt=0, lt=600)
     """Smallest signal to noise per detector pixel that the release publishes (Gaia DR3: 15).
-    With 0.45, 6 % of the stars lie above 15 and 16 % above 5, as is expected of DR4."""
+    With 0.5, 6 % of the stars lie above 15 and 16 % above 5, as is expected of DR4."""
+    transits: int = Field(18, ge=3)
+    """Median number of transits that a spectrum is the mean of (Gaia DR3: 18; DR4: about 35)."""
     stars_per_file: int = Field(1000, ge=1)
     """Stars in one archive file (Gaia DR3: about 300 spectra a file)."""
     labelled_fraction: float = Field(0.7, ge=0, le=1)

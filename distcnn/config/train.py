@@ -70,6 +70,9 @@ class NetworkConfig(Frozen):
     flux: Literal["linear", "log"] = "linear"
     """How the network sees the flux; ``log`` suits flux-calibrated spectra, whose slope over the
     whole range is information."""
+    scale_by_noise: bool = False
+    """Scale a spectrum by its noise as well as by the spread between stars: for surveys that go
+    down to a S/N of 1, where noise is a hundred times that spread."""
     width: int = Field(16, ge=4)
     """Channels of the last convolution; the first has half. 32 costs 1.8 times
     the arithmetic for less than 1 % of scatter."""
@@ -84,11 +87,22 @@ class AugmentConfig(Frozen):
 
     noise: float = Field(0.7, ge=0, le=1)
     """Probability to add the noise that lowers a spectrum to another training star's S/N."""
+    faintest: float | None = Field(None, gt=0)
+    """Least S/N that spectra are lowered to, evenly in its logarithm from there to their own, in
+    the unit of the survey's S/N; null = to that of another training star."""
+    correlation: float | None = Field(None, ge=1)
+    """Length over which the pixels' noise is correlated [stored pixels]; null = measured on the
+    survey, or taken from its ingest where spectra are few."""
     velocity: float = Field(1.5, ge=0)
     """Error of the radial velocity that a spectrum of S/N 20 was shifted by [km/s]; lowered
     spectra get what their S/N adds to it (it goes with 1/S/N)."""
+    velocity_limit: float = Field(10.0, ge=0)
+    """Most that is added to it [km/s]: of fainter spectra no velocity is measured that bad."""
     continuum: float = Field(0.01, ge=0)
     """Relative error of level and tilt of the continuum of a spectrum of S/N 20, likewise."""
+    drop_spectrum: float = Field(0.0, ge=0, lt=1)
+    """Probability to hide the spectrum of a star, so that XP, magnitudes and parallax alone must
+    do."""
     drop_xp: float = Field(0.05, ge=0, lt=1)
     """Probability to hide the XP coefficients of a star."""
     drop_parallax: float = Field(0.05, ge=0, lt=1)

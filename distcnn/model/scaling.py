@@ -22,6 +22,12 @@ MIN_FLUX = 0.01
 MAX_STARS_FOR_SCALING = 20_000
 """Most stars that the scaling is fitted on, taken evenly from the training split."""
 
+MAX_GAIN = 1e6
+"""Noise over spread beyond which more of it makes no difference."""
+BRIGHT_FRACTION, MIN_BRIGHT_STARS = 0.2, 200
+"""Part of the stars, those of the highest S/N, on which spreads of pixels are fitted where noise
+has a gain of its own; and how many they are at least, or all are taken."""
+
 BranchInputs = dict[str, Tensor]
 """What the layers of a network are given: ``spectrum [B,P]``, ``xp [B,C]``, ``scalars [B,S]``."""
 
@@ -100,6 +106,33 @@ def scalar_features(spec: InputSpec, name: str) -> nn.Module:
     return ScalarFeatures(name)
 
 
+class Unchanged(nn.Module):
+    """The same gain for every star, 1."""
+
+    def forward(self, snr: Tensor) -> Tensor:
+        return torch.ones_like(snr)
+
+
+class NoiseGain(nn.Module):
+    """By how much more a star's scaled spectrum spreads for its noise, [B,1] from S/N [B,1].
+
+    ``sqrt(1 + (level / S/N)^2)``, ``level`` being the noise at S/N 1 over the spread of pixels
+    between stars. Spectra over it are of order one at any S/N: without it those of S/N 1 lie so
+    far out that the network sees the logarithm of their noise, or, scaled to fit these, lines of
+    bright stars vanish. 1 where the S/N is unknown.
+    """
+
+    level: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("level", torch.zeros(1))
+
+    def forward(self, snr: Tensor) -> Tensor:
+        noise = torch.nan_to_num(self.level / snr, nan=0.0, posinf=MAX_GAIN)
+        return torch.sqrt(1.0 + torch.clamp(noise, -MAX_GAIN, MAX_GAIN).square())
+
+
 class InputScaling(nn.Module):
     """Physical inputs by modality -> what the branches read: ``BranchInputs``."""
 
@@ -111,9 +144,12 @@ class InputScaling(nn.Module):
     feature_centre: Tensor
     feature_scale: Tensor
 
-    def __init__(self, spec: InputSpec, *, log_flux: bool = False) -> None:
+    def __init__(
+        self, spec: InputSpec, *, log_flux: bool = False, scale_by_noise: bool = False
+    ) -> None:
         super().__init__()
         self.log_flux = log_flux
+        self.noise_gain = NoiseGain() if scale_by_noise and spec.pixels else Unchanged()
         self.min_flux = MIN_FLUX
         self.linear_limit, self.max_scaled = LINEAR_LIMIT, MAX_SCALED
         self.names = spec.features
@@ -129,7 +165,11 @@ class InputScaling(nn.Module):
         spectrum = self.spectral(stars["flux"])
         raw = self.raw_features(stars)
         return {
-            "spectrum": self.scaled(spectrum, self.spectrum_centre, self.spectrum_scale),
+            "spectrum": self.soft(
+                (spectrum - self.spectrum_centre)
+                / self.spectrum_scale
+                / self.noise_gain(stars["snr"])
+            ),
             "xp": self.soft(self.xp_components(xp_shape(stars["xp"])[0])),
             "scalars": self.scaled(raw, self.feature_centre, self.feature_scale),
         }
@@ -150,6 +190,12 @@ class InputScaling(nn.Module):
         beyond = torch.log1p(torch.clamp(size - self.linear_limit, min=0.0))
         soft = torch.sign(linear) * (torch.clamp(size, max=self.linear_limit) + beyond)
         return torch.nan_to_num(torch.clamp(soft, -self.max_scaled, self.max_scaled), nan=0.0)
+
+    def linear(self, soft: Tensor) -> Tensor:
+        """Numbers before ``soft`` made logarithms of the large ones; what was cut stays cut."""
+        size = torch.abs(soft)
+        beyond = torch.expm1(torch.clamp(size - self.linear_limit, min=0.0))
+        return torch.sign(soft) * (torch.clamp(size, max=self.linear_limit) + beyond)
 
     def xp_components(self, shape: Tensor) -> Tensor:
         """Principal components [B,C] of the XP shape, each with the same spread.
@@ -232,10 +278,16 @@ def fit_inputs(scaling: InputScaling, stars: StarInputs) -> None:
     """
     sample = stars.take(slice(None, None, max(1, -(-len(stars) // MAX_STARS_FOR_SCALING))))
     batch = sample.tensors()
-    centre, scale = _median_and_spread(scaling.spectral(batch["flux"]).numpy())
+    flux = scaling.spectral(batch["flux"]).numpy()
+    gain = scaling.noise_gain
+    if isinstance(gain, NoiseGain):
+        flux = flux[_brightest(sample["snr"][:, 0])]
+    centre, scale = _median_and_spread(flux)
     if scale.size:
         scale = np.maximum(scale, np.median(scale))
     _set(scaling, "spectrum", centre, scale)
+    if isinstance(gain, NoiseGain):
+        gain.level.fill_(1.0 / float(np.median(scale)))
     shape = xp_shape(batch["xp"])[0].numpy()
     centre, scale = _median_and_spread(shape)
     _set(scaling, "xp", centre, scale)
@@ -244,6 +296,15 @@ def fit_inputs(scaling: InputScaling, stars: StarInputs) -> None:
     # Indicators stay as they are: 0 means missing.
     named = np.array([name.startswith("has_") for name in scaling.names], bool)
     _set(scaling, "feature", np.where(named, 0, centre), np.where(named, 1, scale))
+
+
+def _brightest(snr: Array) -> Array:
+    """Rows of the stars of the highest S/N; all of them where these would be few."""
+    known = np.flatnonzero(np.isfinite(snr))
+    count = int(BRIGHT_FRACTION * len(known))
+    if count < MIN_BRIGHT_STARS:
+        return np.arange(len(snr))
+    return np.sort(known[np.argsort(snr[known], kind="stable")[-count:]])
 
 
 def fit_labels(scaling: LabelScaling, y: Array) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distcnn.arrays import Array
 from distcnn.model.inputs import Batch
-from distcnn.model.scaling import BranchInputs, InputScaling, xp_shape
+from distcnn.model.scaling import BranchInputs, InputScaling, NoiseGain, xp_shape
 
 
 class CpuInputScaling:
@@ -34,7 +34,7 @@ class CpuInputScaling:
         """What ``InputScaling.forward`` gives."""
         scaling = self.scaling
         shape, norm = xp_shape(stars["xp"])
-        linear = self._linear(stars["flux"])
+        linear = self._linear(stars["flux"], stars["snr"])
         far = self._soften(linear)
         # Features use one number of the spectrum and one of XP. Both are known here already, so
         # the first pixel and the norm stand in: the norm of a norm is itself.
@@ -51,14 +51,17 @@ class CpuInputScaling:
             "scalars": scaling.scaled(raw, scaling.feature_centre, scaling.feature_scale),
         }
 
-    def _linear(self, flux: Tensor) -> Tensor:
+    def _linear(self, flux: Tensor, snr: Tensor) -> Tensor:
         """Spectrum over its spread, before it is softened."""
         if self._spectra.size < flux.numel():
             self._spectra, self._sizes = np.empty((2, flux.numel()), np.float32)
             self._far = np.empty(flux.numel(), bool)
         out = torch.from_numpy(self._spectra[: flux.numel()]).view(flux.shape)
         torch.sub(self.scaling.spectral(flux), self.scaling.spectrum_centre, out=out)
-        return out.div_(self.scaling.spectrum_scale)
+        out.div_(self.scaling.spectrum_scale)
+        if isinstance(self.scaling.noise_gain, NoiseGain):
+            out.div_(self.scaling.noise_gain(snr))
+        return out
 
     def _soften(self, linear: Tensor) -> Array:
         """Do ``scaling.soft`` in place; returns the places, in the flat array, that needed it."""

@@ -92,6 +92,10 @@ def _disagree(star: PredictionQuantities) -> Array:
         return np.asarray((star.scatter > star.disagreement * star.total).any(axis=1))
 
 
+def _of_the_population(star: PredictionQuantities) -> Array:
+    return np.asarray((star.prior_ratio > star.ratio_limit).any(axis=1))
+
+
 def _missing(row: Modality, flag: Flag) -> InputRule:
     return InputRule(flag, lambda star: star.summary.lacks(row), damaged=row.essential)
 
@@ -107,9 +111,7 @@ PREDICTION_RULES: tuple[PredictionRule, ...] = (
     PredictionRule(Flag.MEMBERS_DISAGREE, _disagree),
     PredictionRule(Flag.NON_FINITE, lambda star: ~star.finite, damaged=True),
     PredictionRule(Flag.UNCALIBRATED, lambda star: ~star.calibrated),
-    PredictionRule(
-        Flag.POPULATION_LABEL, lambda star: (star.prior_ratio > star.ratio_limit).any(axis=1)
-    ),
+    PredictionRule(Flag.POPULATION_LABEL, _of_the_population),
 )
 """Every flag but ``NOT_COMPUTED``, which is raised where a star could not be computed."""
 

@@ -25,9 +25,8 @@ from distcnn.survey.store import Store
 
 __all__ = [
     "CONDITIONS",
-    "SNR_INTERVAL",
-    "snr_sentence",
     "LEDGER",
+    "SNR_INTERVAL",
     "STAR_KEY",
     "Coordinate",
     "ElementProgress",
@@ -48,6 +47,7 @@ __all__ = [
     "files_below",
     "float_dtype",
     "merge_elements",
+    "snr_sentence",
     "spectra_conditions",
     "stored_regions",
     "tile",

@@ -119,11 +119,12 @@ class Network(nn.Module):
         layers: nn.Module,
         *,
         log_flux: bool = False,
+        scale_by_noise: bool = False,
         inputs: ImportedScaling | None = None,
     ) -> None:
         super().__init__()
         # Training alone asks for more of the scaling than to be called, and trains ours only.
-        own = inputs or InputScaling(spec, log_flux=log_flux)
+        own = inputs or InputScaling(spec, log_flux=log_flux, scale_by_noise=scale_by_noise)
         self.inputs = cast(InputScaling, own)
         self.layers = layers
         self.labels = LabelScaling(spec.labels)
@@ -145,7 +146,12 @@ def build_network(spec: InputSpec, config: NetworkConfig, seed: int) -> Network:
         torch.manual_seed(seed)
         if isinstance(config, ImportedNetwork):
             return _imported(spec, config)
-        return Network(spec, _layers(spec, config), log_flux=config.flux == "log")
+        return Network(
+            spec,
+            _layers(spec, config),
+            log_flux=config.flux == "log",
+            scale_by_noise=config.scale_by_noise,
+        )
 
 
 def _imported(spec: InputSpec, config: ImportedNetwork) -> Network:

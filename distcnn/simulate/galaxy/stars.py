@@ -80,7 +80,7 @@ def draw_stars(
     ra, dec = sky.positions(rng, source_id)
     has_spectrum = np.ones(total, bool)
     has_spectrum[rng.choice(total, extra, replace=False)] = False
-    exposure = draw_exposure(rng, total, config.minimum_snr)
+    exposure = draw_exposure(rng, total, config.minimum_snr, config.transits)
     affected = defects.draw_defects(rng, total, config.trouble)
     sight = Sightline(
         exposure.grvs,

@@ -27,6 +27,8 @@ SNR_SLOPE, SNR_CEILING = 0.794, 600.0
 """Per native pixel: P(S/N > s) = (s / smallest)^-0.794, so one third of DR3 lies below 25."""
 DR3_MINIMUM_SNR = 15.0
 """Mean spectra of less are not published in DR3."""
+DR3_TRANSITS, MAX_TRANSITS_PER_MEDIAN = 18, 60 / 18
+"""Transits of the mean spectrum of DR3: their median, and the most over the median."""
 ZERO_POINT_MAG = 21.317
 """G_RVS of a star that gives one photo-electron per second in the whole band."""
 EXPOSURE_S, BAND_WIDTH_NM = 4.4167, 24.0
@@ -52,12 +54,17 @@ class Exposure:
 
 
 def draw_exposure(
-    rng: np.random.Generator, stars: int, minimum_snr: float = DR3_MINIMUM_SNR
+    rng: np.random.Generator,
+    stars: int,
+    minimum_snr: float = DR3_MINIMUM_SNR,
+    median_transits: int = DR3_TRANSITS,
 ) -> Exposure:
     """Signal to noise and transits by their distributions; G_RVS follows from the noise model."""
     top = 1 - (SNR_CEILING / minimum_snr) ** -SNR_SLOPE
     snr = minimum_snr * (1 - top * rng.random(stars)) ** (-1 / SNR_SLOPE)
-    transits = np.clip(np.round(18 * rng.lognormal(0.0, 0.5, stars)), 3, 60).astype(np.int64)
+    most = MAX_TRANSITS_PER_MEDIAN * median_transits
+    drawn = np.round(median_transits * rng.lognormal(0.0, 0.5, stars))
+    transits = np.clip(drawn, 3, most).astype(np.int64)
     spectra = CCDS * transits
     dark = BACKGROUND * spectra * 10.0 + READ_NOISE**2 * spectra
     # SNR = S / sqrt(S + dark), solved for the photons S of one native pixel.

@@ -3,7 +3,6 @@
 Legend: N or B star, P pixel, S scalar feature.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,61 +12,86 @@ from torch import Tensor
 from distcnn.config import AugmentConfig
 from distcnn.model import InputSpec, Network
 from distcnn.schema import LIGHT_SPEED_KM_S
-from distcnn.survey import Store
-from distcnn.training.data.labelled import Labelled
+from distcnn.survey import Region, Store
+from distcnn.training.data.labelled import Labelled, evenly_spaced, rows_per_read
+from distcnn.training.data.noise import (
+    Correlation,
+    NoiseGenerator,
+    correlation_of_length,
+    measure_correlation,
+    stated_correlation,
+)
 from distcnn.training.data.tensors import Scaled
 
 REFERENCE_SNR = 20.0
 """S/N at which the errors of velocity and continuum are configured."""
-NOISE_SPECTRA = 2000
-"""How many of the faintest spectra the noise is measured on."""
-PIXELS_PER_COMPONENT = 40
-"""One principal component per so many pixels is taken for stellar signal and removed before the
-noise is measured. More components would begin to describe noise, first its slow part, and its
-correlation would come out too low."""
-MAX_NOISE_CORRELATION = 0.7
-"""Correlation of neighbours beyond which three pixels cannot imitate the noise."""
+MASK_BLOCKS = 8
+"""Blocks of neighbouring rows, evenly over the survey, whose masks are kept."""
+MASKS_PER_BLOCK = 256
+"""Spectra in each of them."""
+
+
+@dataclass(frozen=True)
+class SpectrumMasks:
+    """Missing pixels of spectra of a survey, labelled or not, by rising S/N.
+
+    ``snr`` [n]; ``missing`` [n, P] bool.
+    """
+
+    snr: Tensor
+    missing: Tensor
+
+    @classmethod
+    def of(cls, store: Store) -> "SpectrumMasks | None":
+        """Of some thousand spectra of a survey; None if no pixel of theirs is missing."""
+        size = rows_per_read(store)
+        starts = evenly_spaced(np.arange(0, store.stars, size), MASK_BLOCKS)
+        blocks = []
+        for start in starts:
+            region = Region(int(start), min(int(start) + min(size, MASKS_PER_BLOCK), store.stars))
+            blocks.append(store.read(region, ["snr", "flux"]))
+        snr = np.concatenate([block["snr"] for block in blocks])
+        missing = np.concatenate([~np.isfinite(block["flux"]) for block in blocks])
+        # A spectrum without a pixel is one that is not there, which is hidden otherwise.
+        used = np.isfinite(snr) & ~missing.all(axis=1)
+        if not missing[used].any():
+            return None
+        order = np.flatnonzero(used)[np.argsort(snr[used], kind="stable")]
+        return cls(torch.from_numpy(snr[order]), torch.from_numpy(missing[order]))
+
+    def draw(self, snr: Tensor, generator: torch.Generator) -> Tensor:
+        """Masks [B, P] of spectra with about the S/N [B, 1], on its device."""
+        count = len(self.snr)
+        near = torch.searchsorted(self.snr.to(snr.device), snr[:, 0].contiguous())
+        reach = max(1, count // 50)
+        size = (len(snr),)
+        off = torch.randint(-reach, reach + 1, size, generator=generator, device=snr.device)
+        return self.missing.to(snr.device)[(near + off).clamp(0, count - 1)]
 
 
 @dataclass(frozen=True)
 class SurveyProperties:
-    """What augmentation must know of a survey, measured once on its training stars.
+    """What augmentation must know of a survey, measured once.
 
-    ``noise_correlation``: of the noise in neighbouring pixels. ``velocity``: km/s that one pixel
-    spans, 0 without a wavelength grid.
+    ``correlation``: of the noise in pixels 1, 2, ... apart. ``velocity``: km/s that one pixel
+    spans, 0 without a wavelength grid. ``masks``: of its spectra, None = whole ones.
     """
 
-    noise_correlation: float = 0.0
+    correlation: Correlation = ()
     velocity: float = 0.0
+    masks: SpectrumMasks | None = None
 
     @classmethod
     def of(cls, store: Store, stars: Labelled) -> "SurveyProperties":
-        """Of a survey; ``stars``: training stars, some thousands suffice."""
+        """Of a survey; ``stars``: training stars, some thousands suffice.
+
+        Where too few spectra tell how noise is correlated, the settings of ingest do.
+        """
         if not stars.inputs["flux"].shape[1]:
             return cls()
-        return cls(noise_correlation(stars), _pixel_velocity(store))
-
-
-def noise_correlation(stars: Labelled) -> float:
-    """Correlation of neighbouring pixels' noise, from what the faintest spectra do not share.
-
-    The faintest, since there noise is most of what is left; what they share is the first principal
-    components: stars look alike, their noise does not.
-    """
-    order = np.argsort(np.nan_to_num(stars.inputs["snr"][:, 0], nan=np.inf), kind="stable")
-    flux = stars.inputs["flux"][order[:NOISE_SPECTRA]].astype(np.float64)
-    common = flux.shape[1] // PIXELS_PER_COMPONENT
-    if len(flux) < 100 or not common:
-        return 0.0
-    good = np.isfinite(flux)
-    centred = np.where(good, flux - np.nanmedian(flux), 0.0)
-    centred = np.where(good, centred - centred.mean(axis=0), 0.0)
-    left, size, right = np.linalg.svd(centred, full_matrices=False)
-    noise = centred - (left[:, :common] * size[:common]) @ right[:common]
-    both = good[:, 1:] & good[:, :-1]
-    shared = (noise[:, 1:] * noise[:, :-1])[both].mean()
-    found = shared / max(np.square(noise[good]).mean(), 1e-30)
-    return float(np.clip(found, 0.0, MAX_NOISE_CORRELATION))
+        measured = measure_correlation(stars)
+        correlation = stated_correlation(store) if measured is None else measured
+        return cls(correlation, _pixel_velocity(store), SpectrumMasks.of(store))
 
 
 def _pixel_velocity(store: Store) -> float:
@@ -80,10 +104,11 @@ def _pixel_velocity(store: Store) -> float:
 class Augment:
     """What training inputs suffer afresh in every epoch, in scaled units.
 
-    - a spectrum gets the noise that lowers it to the S/N of another training star, with the
-      correlation of neighbouring pixels that the survey has; with it come the error of the
-      radial velocity and of the continuum that a spectrum of that S/N would have;
-    - XP, the parallax or another modality with a ``dropout`` is taken away;
+    - a spectrum gets the noise that lowers it to the S/N of another training star, or to one drawn
+      down to ``faintest``, with the correlation between pixels that the survey has; with it come
+      the error of the radial velocity and of the continuum that a spectrum of that S/N would
+      have, and the missing pixels of one;
+    - the spectrum, XP, the parallax or another modality with a ``dropout`` is taken away;
     - runs of pixels are hidden.
     """
 
@@ -101,12 +126,12 @@ class Augment:
         ]
         self.centre = network.inputs.feature_centre
         self.scale = network.inputs.feature_scale
+        self.inputs = network.inputs
         self.spectrum = (network.inputs.spectrum_centre, network.inputs.spectrum_scale)
         self.log_flux = network.inputs.log_flux
-        rho = properties.noise_correlation
-        # White noise through the kernel (a, 1, a) has the neighbour correlation
-        # rho = 2a / (1 + 2a^2). Solved for a; real for rho below 0.707, hence the limit above.
-        self.neighbour = (1 - math.sqrt(1 - 2 * rho**2)) / (2 * rho) if rho > 0 else 0.0
+        given = config.correlation
+        known = properties.correlation if given is None else correlation_of_length(given)
+        self.noise = NoiseGenerator.of(known)
 
     def __call__(self, stars: Scaled, pool: Tensor, generator: torch.Generator) -> Scaled:
         """Change ``stars`` (a batch of its own) in place; ``pool`` holds S/N to choose from."""
@@ -122,11 +147,12 @@ class Augment:
                 if row.branch:
                     stars.branches[row.branch][gone] = 0.0
                 _clear(stars.scalars, gone, columns)
+                if row.branch == "spectrum":
+                    stars.scalars[gone, self.valid] = self._no_pixel
         return stars
 
     def _add_noise(self, stars: Scaled, pool: Tensor, generator: torch.Generator) -> None:
-        chosen = torch.randint(len(pool), (len(stars),), generator=generator)
-        lower = torch.minimum(pool[chosen], stars.snr)
+        lower = torch.minimum(self._target(stars.snr, pool, generator), stars.snr)
         chance = torch.rand(len(stars), 1, generator=generator) < self.config.noise
         # NaN where a star has no S/N: it stays as it is.
         ratio = torch.nan_to_num(torch.where(chance, stars.snr / lower, 1.0), nan=1.0)
@@ -135,22 +161,43 @@ class Augment:
             return
         # Variances add: noise that grows by ``ratio`` needs sqrt(ratio^2 - 1) of it on top.
         growth = (ratio[rows].square() - 1.0).sqrt()
-        spectrum, noise = stars.spectrum[rows], stars.noise[rows]
+        before, after = (self.inputs.noise_gain(snr[rows]) for snr in (stars.snr, lower))
+        spectrum, noise = stars.spectrum[rows] * before, stars.noise[rows] * before
         self._misplace(spectrum, growth / stars.snr[rows], generator)
-        spectrum.add_(self._draw(noise.shape, generator).mul_(noise).mul_(growth))
-        stars.spectrum[rows] = spectrum.masked_fill_(noise == 0, 0.0)
-        column = self.log_snr
-        stars.scalars[:, column] -= torch.log10(ratio[:, 0]) / self.scale[column]
+        drawn = self.noise.draw(noise.shape, generator, noise.device)
+        spectrum.add_(drawn.mul_(noise).mul_(growth)).div_(after)
+        gone = noise == 0
+        if self.properties.masks is not None:
+            gone |= self.properties.masks.draw(lower[rows], generator)
+            self._lose(stars, rows, (gone & (noise != 0)).float().mean(dim=1))
+        stars.spectrum[rows] = spectrum.masked_fill_(gone, 0.0)
+        self._add(stars, self.log_snr, -torch.log10(ratio[:, 0]))
 
-    def _draw(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """Unit noise whose neighbours correlate: white noise through a kernel (a, 1, a)."""
-        white = torch.randn(shape, generator=generator)
-        if not self.neighbour:
-            return white
-        mixed = white.clone()
-        mixed[:, 1:].add_(white[:, :-1], alpha=self.neighbour)
-        mixed[:, :-1].add_(white[:, 1:], alpha=self.neighbour)
-        return mixed.div_(math.sqrt(1 + 2 * self.neighbour**2))
+    def _target(self, snr: Tensor, pool: Tensor, generator: torch.Generator) -> Tensor:
+        """S/N [B,1] to lower spectra to: of other stars, or spread evenly in its logarithm."""
+        faintest = self.config.faintest
+        if faintest is None:
+            return pool[torch.randint(len(pool), (len(snr),), generator=generator)]
+        part = torch.rand(len(snr), 1, generator=generator)
+        return faintest * (snr / faintest).clamp(min=1.0) ** part
+
+    @property
+    def _no_pixel(self) -> Tensor:
+        """The scaled fraction of valid pixels of a spectrum that has none."""
+        return self.inputs.soft(-self.centre[self.valid] / self.scale[self.valid])
+
+    def _lose(self, stars: Scaled, rows: Tensor, fraction: Tensor) -> None:
+        """Tell of pixels that are gone, a fraction [n] of all, of the stars at ``rows``."""
+        lost = torch.zeros(len(stars), device=fraction.device)
+        lost[rows] = fraction
+        self._add(stars, self.valid, -lost)
+
+    def _add(self, stars: Scaled, column: int, change: Tensor) -> None:
+        """Change a scalar feature by so much [B] of its own unit, before it was scaled."""
+        linear = self.inputs.linear(stars.scalars[:, column])
+        changed = self.inputs.soft(linear + change / self.scale[column])
+        # What does not change keeps its bits.
+        stars.scalars[:, column] = torch.where(change == 0, stars.scalars[:, column], changed)
 
     def _misplace(self, spectrum: Tensor, lost: Tensor, generator: torch.Generator) -> None:
         """Shift and tilt spectra, in place, as the pipeline would misplace them at their new S/N.
@@ -160,8 +207,8 @@ class Augment:
         """
         config = self.config
         if self.properties.velocity and config.velocity > 0:
-            pixels = config.velocity * REFERENCE_SNR * lost / self.properties.velocity
-            shift = pixels * torch.randn(lost.shape, generator=generator)
+            added = (config.velocity * REFERENCE_SNR * lost).clamp(max=config.velocity_limit)
+            shift = added / self.properties.velocity * torch.randn(lost.shape, generator=generator)
             # A shift by less than a pixel is the slope times the shift (Taylor). The slope is that
             # of the flux itself: scaled values of neighbours have different units.
             flux = spectrum * self.spectrum[1] + self.spectrum[0]
@@ -190,8 +237,7 @@ class Augment:
         before = torch.count_nonzero(stars.spectrum, dim=1)
         stars.spectrum.mul_(place.abs_().ge_(length / 2))
         lost = (before - torch.count_nonzero(stars.spectrum, dim=1)) / self.pixels
-        column = self.valid
-        stars.scalars[:, column] -= lost / self.scale[column]
+        self._add(stars, self.valid, -lost)
 
 
 def _clear(scalars: Tensor, rows: Tensor, columns: list[int]) -> None:

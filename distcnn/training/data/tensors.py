@@ -110,4 +110,6 @@ def _pixel_noise(stars: Labelled, network: Network) -> Tensor:
     good = torch.isfinite(error) & torch.isfinite(flux)
     if network.inputs.log_flux:
         error = error / torch.clamp(flux, min=MIN_FLUX)
-    return torch.where(good, error / network.inputs.spectrum_scale, torch.zeros_like(flux))
+    scale = network.inputs.spectrum_scale
+    scaled = error / scale / network.inputs.noise_gain(torch.from_numpy(stars.inputs["snr"]))
+    return torch.where(good, scaled, torch.zeros_like(flux))
