@@ -13,6 +13,7 @@ SMALL = [
     "cluster.backend=serial",
     "train.members=1",
     "train.epochs=2",
+    "quality.prior_ratio=10",  # two epochs teach little more than the population
     "ingest.store.chunk_stars=64",
     "ingest.store.shard_stars=128",
 ]

@@ -233,6 +233,7 @@ def test_seeds_differ_wherever_a_number_does():
 
 def augmented(member, config, seed=1, **changes):
     nothing = dict.fromkeys(type(config.augment).model_fields, 0)
+    nothing |= {"faintest": None, "correlation": None}
     settings = config.augment.model_copy(update=nothing | changes)
     batch = member.train.take(torch.arange(len(member.train)))
     pool = member.train.snr
@@ -284,6 +285,7 @@ def test_hidden_pixels_come_in_runs_and_are_counted(member, config):
     assert float(gone.float().mean()) == pytest.approx(0.1, abs=0.03)
     place = member.spec.features.index("valid_pixels")
     network = member.network.inputs
-    raw = hidden.scalars[:, place] * network.feature_scale[place] + network.feature_centre[place]
+    linear = network.linear(hidden.scalars[:, place])
+    raw = linear * network.feature_scale[place] + network.feature_centre[place]
     left = (hidden.spectrum != 0).float().mean(1)
     torch.testing.assert_close(raw, left, atol=0.05, rtol=0)
