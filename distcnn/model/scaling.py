@@ -127,10 +127,11 @@ class NoiseGain(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("level", torch.zeros(1))
+        self.most = MAX_GAIN
 
     def forward(self, snr: Tensor) -> Tensor:
-        noise = torch.nan_to_num(self.level / snr, nan=0.0, posinf=MAX_GAIN)
-        return torch.sqrt(1.0 + torch.clamp(noise, -MAX_GAIN, MAX_GAIN).square())
+        noise = torch.nan_to_num(self.level / snr, nan=0.0)
+        return torch.sqrt(1.0 + torch.clamp(noise, -self.most, self.most).square())
 
 
 class InputScaling(nn.Module):

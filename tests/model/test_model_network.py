@@ -46,8 +46,8 @@ def make_stars(spec, stars=50, missing=0.05, seed=0):
     return star_inputs({k: v.astype(np.float32) for k, v in arrays.items()}, spec)
 
 
-def make_network(spec, preset="hybrid", seed=1):
-    network = build_network(spec, NetworkConfig(preset=preset, hidden=32), seed)
+def make_network(spec, preset="hybrid", seed=1, **settings):
+    network = build_network(spec, NetworkConfig(preset=preset, hidden=32, **settings), seed)
     stars = make_stars(spec)
     rng = np.random.default_rng(2)
     fit_scaling(network, stars, rng.normal((5000, 3, 0), (500, 1, 0.3), (len(stars), 3)))
@@ -79,9 +79,10 @@ def test_every_branch_may_be_absent(preset, without):
     assert (sigma > 0).all()
 
 
+@pytest.mark.parametrize("settings", [{}, {"scale_by_noise": True}])
 @pytest.mark.parametrize("preset", ["hybrid", "rave2020", "hr15n2023"])
-def test_torchscript_gives_the_same_as_python(preset):
-    network, stars = make_network(InputSpec(**WHOLE), preset)
+def test_torchscript_gives_the_same_as_python(preset, settings):
+    network, stars = make_network(InputSpec(**WHOLE), preset, **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         scripted = torch.jit.script(network)

@@ -9,6 +9,7 @@ from distcnn.model.scaling_cpu import CpuInputScaling
 BANDS = ("g", "bp", "rp")
 
 
+@pytest.mark.parametrize("scale_by_noise", [False, True])
 @pytest.mark.parametrize("flux", ["linear", "log"])
 @pytest.mark.parametrize(
     "spec",
@@ -18,7 +19,7 @@ BANDS = ("g", "bp", "rp")
         InputSpec(64, 0, (), False, "grid", ("teff", "mh")),
     ],
 )
-def test_quick_scaling_gives_the_same_bits(rng, spec, flux):
+def test_quick_scaling_gives_the_same_bits(rng, spec, flux, scale_by_noise):
     arrays = {
         "flux": rng.normal(1, 0.1, (300, 64)),
         "xp": rng.normal(5, 1, (300, 10)),
@@ -38,7 +39,8 @@ def test_quick_scaling_gives_the_same_bits(rng, spec, flux):
         if wanted.get(name, spec.astrometry or name == "snr")
     }
     stars = star_inputs(given, spec)
-    network = build_network(spec, NetworkConfig(width=16, hidden=16, flux=flux), 0)
+    config = NetworkConfig(width=16, hidden=16, flux=flux, scale_by_noise=scale_by_noise)
+    network = build_network(spec, config, 0)
     fit_scaling(network, stars, rng.normal((5000, 0), (500, 0.3), (300, 2)))
     quick = CpuInputScaling(network.inputs)
     with torch.inference_mode():
