@@ -86,7 +86,8 @@ def shaded(counts: Array, colours: str = DENSITY) -> Array:
     import xarray as xr
 
     table = xr.DataArray(np.asarray(counts, np.uint32), dims=("y", "x"))
-    image = shading.shade(table, cmap=mpl.colormaps[colours], how="eq_hist")
+    with np.errstate(divide="ignore", invalid="ignore"):  # where all pixels are alike
+        image = shading.shade(table, cmap=mpl.colormaps[colours], how="eq_hist")
     return np.asarray(image.to_numpy().view(np.uint8).reshape(*counts.shape, 4))
 
 

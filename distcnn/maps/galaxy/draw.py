@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Ellipse
 
 from distcnn.config import GalaxyMapConfig
 from distcnn.maps.drawing import (
@@ -38,7 +37,12 @@ _CAPTIONS = {
     "disc": Exhibit("Stars seen from above", "All mapped stars; the Sun is the circle."),
     "alpha": Exhibit("[α/M] and [M/H]", "All mapped stars, wherever they are."),
 }
-_COLOURS = {"all": INK, "low_alpha": BLUE, "high_alpha": ORANGE}
+_SEQUENCES = {
+    "all": ("all stars", INK),
+    "low_alpha": ("low-α sequence", BLUE),
+    "high_alpha": ("high-α sequence", ORANGE),
+    "metal_poor": ("metal-poor stars", RED),
+}
 
 
 def draw_galaxy(
@@ -61,7 +65,7 @@ def draw_galaxy(
         _draw_gradients(folder, tables["gradients"])
         shown["gradients"] = Exhibit(
             "Radial gradient of [M/H]",
-            "By distance from the plane: of all stars and of both sequences, with standard "
+            "By distance from the plane: of all stars and of the components of a mixture, with standard "
             "errors; errors of labels and places are part of the model.",
         )
         for image in IMAGES:
@@ -108,15 +112,19 @@ def _draw_cell(axes: Axes, counts: np.ndarray[Any, Any], row: Mapping[str, Any])
 
 
 def _draw_component(axes: Axes, row: Mapping[str, Any], kind: str, colour: str) -> None:
-    centre = (row[f"mh_{kind}"], row[f"alpham_{kind}"])
-    width, height = 2 * row[f"mh_width_{kind}"], 2 * row[f"alpham_width_{kind}"]
-    axes.add_patch(Ellipse(centre, width, height, fill=False, ec=colour, lw=1.3))
+    x, y = row[f"mh_width_{kind}"], row[f"alpham_width_{kind}"]
+    both = row[f"correlation_{kind}"] * x * y
+    # The curve at one sigma is the unit circle under a root of the covariance.
+    root = np.linalg.cholesky(np.array([[x**2, both], [both, y**2]]) + 1e-12 * np.eye(2))
+    angle = np.linspace(0, 2 * np.pi, 90)
+    curve = root @ np.stack([np.cos(angle), np.sin(angle)])
+    axes.plot(row[f"mh_{kind}"] + curve[0], row[f"alpham_{kind}"] + curve[1], color=colour, lw=1.3)
 
 
 def _draw_gradients(folder: Path, rows: Rows) -> None:
-    figure = new_figure(6.0, 3.6)
+    figure = new_figure(6.8, 3.8)
     axes = figure.subplots()
-    for shift, (sequence, colour) in enumerate(_COLOURS.items()):
+    for shift, (sequence, (text, colour)) in enumerate(_SEQUENCES.items()):
         some = [row for row in rows if row["sequence"] == sequence]
         middle = [0.5 * (row["height_low"] + row["height_high"]) + 0.04 * shift for row in some]
         axes.errorbar(
@@ -125,13 +133,13 @@ def _draw_gradients(folder: Path, rows: Rows) -> None:
             [row["gradient_error"] for row in some],
             fmt="o",
             color=colour,
-            label=sequence.replace("_alpha", "-α sequence"),
+            label=text,
             ms=5,
             capsize=2,
         )
     axes.axhline(0, color=FAINT_INK, lw=0.8)
     axes.set(xlabel="|Z| [kpc]", ylabel="d[M/H]/dR [dex/kpc]")
-    axes.legend()
+    figure.legend(loc="outside upper left", ncols=4)
     save(figure, folder, "gradients")
 
 

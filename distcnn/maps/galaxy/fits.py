@@ -25,6 +25,10 @@ Row = dict[str, Any]
 _SPLITS = (0.3, 0.5, 0.7)
 """Quantiles of [alpha/M] at which a second component is begun."""
 _HALO_COMPONENTS = 4
+_POOR = -1.0
+"""[M/H] below which a metal-poor component begins [dex]."""
+SEQUENCES = ("low_alpha", "high_alpha", "metal_poor")
+"""Components of a layer: of the two richer in metals that with less and with more [alpha/M]."""
 
 
 def mosaic_rows(sums: GalaxySums, config: GalaxyMapConfig) -> list[Row]:
@@ -51,7 +55,7 @@ def mosaic_rows(sums: GalaxySums, config: GalaxyMapConfig) -> list[Row]:
 
 
 def _components(sample: Mapping[str, Array], config: GalaxyMapConfig) -> Row:
-    names = ("share", "mh", "alpham", "mh_width", "alpham_width")
+    names = ("share", "mh", "alpham", "mh_width", "alpham_width", "correlation")
     unknown = {f"{name}_{kind}": np.nan for kind in ("low", "high") for name in names}
     row: Row = {"fitted": len(sample["mh"]), "delta_bic": np.nan, "components": 0, **unknown}
     if row["fitted"] < config.minimum:
@@ -65,7 +69,8 @@ def _components(sample: Mapping[str, Array], config: GalaxyMapConfig) -> Row:
     row["components"] = 2 if row["delta_bic"] > 0 else 1
     for kind, number in zip(("low", "high"), np.argsort(two.mean[:, 1, 0]), strict=True):
         width = np.sqrt(np.diag(two.covariance[number]))
-        values = (two.share[0, number], *two.mean[number, :, 0], *width)
+        tilt = two.covariance[number, 0, 1] / np.prod(width)
+        values = (two.share[0, number], *two.mean[number, :, 0], *width, tilt)
         row |= {f"{name}_{kind}": float(v) for name, v in zip(names, values, strict=True)}
     return row
 
@@ -107,9 +112,9 @@ def _layer(sums: GalaxySums, height: int) -> LayerSample:
 def gradient_rows(sums: GalaxySums, config: GalaxyMapConfig) -> list[Row]:
     """One row per layer |Z| and sequence: radial gradient of [M/H] [dex/kpc] with its error.
 
-    Two components are fitted to ([M/H], [alpha/M]), whose means run linearly with R and whose
-    shares differ from column to column; errors of the labels and of R are part of the model, so
-    they neither flatten nor widen anything. ``mh`` is that at the Sun's R.
+    Three components are fitted to ([M/H], [alpha/M]), whose means run linearly with R and whose
+    shares differ from column to column: ``SEQUENCES``. Errors of the labels and of R are part of
+    the model, so they neither flatten nor widen anything. ``mh`` is that at the Sun's R.
     """
     rows: list[Row] = []
     for height in range(len(config.height_edges) - 1):
@@ -139,19 +144,21 @@ def _gradients(layer: LayerSample, config: GalaxyMapConfig) -> list[Row]:
     )
     one = fit_mixture(stars, [one_component(stars)])
     rows = [_of_component("all", stars, one, 0)]
-    starts = [_sequences(stars, cut) for cut in (0.10, 0.14, 0.18)]
-    two = fit_mixture(stars, starts)
-    order = np.argsort(two.mean[:, 1, 0])
+    three = fit_mixture(stars, [_sequences(stars, cut) for cut in (0.10, 0.14, 0.18)])
+    poor, *others = np.argsort(three.mean[:, 0, 0])
+    others.sort(key=lambda number: three.mean[number, 1, 0])
     return rows + [
-        _of_component(name, stars, two, int(number))
-        for name, number in zip(("low_alpha", "high_alpha"), order, strict=True)
+        _of_component(name, stars, three, int(number))
+        for name, number in zip(SEQUENCES, (*others, poor), strict=True)
     ]
 
 
 def _sequences(stars: NoisyStars, cut: float) -> Mixture:
-    """Where the two sequences start: a line between them that falls with [M/H]."""
-    high = stars.values[:, 1] > cut - 0.1 * np.minimum(stars.values[:, 0], 0.1)
-    return split_by(stars, high.astype(np.int64), 2)
+    """Where the components start: two sides of a line that falls with [M/H], and what is poor."""
+    mh, alpham = stars.values.T
+    kind = (alpham > cut - 0.1 * np.minimum(mh, 0.1)).astype(np.int64)
+    kind[mh < _POOR] = 2
+    return split_by(stars, kind, 3)
 
 
 def _of_component(name: str, stars: NoisyStars, mixture: Mixture, number: int) -> Row:

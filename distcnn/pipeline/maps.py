@@ -1,0 +1,64 @@
+"""From surveys and predictions to maps: of spectra beside those of training, of the Galaxy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distcnn import hashing
+from distcnn.config import Config
+from distcnn.errors import StoreError
+from distcnn.events import Listener, silent
+from distcnn.location import Address, Location
+from distcnn.pipeline.running import must_exist, on_workers, places_of, with_places
+
+if TYPE_CHECKING:
+    from distcnn.clusters.base import ClusterExecutor
+    from distcnn.maps import MapRecord
+    from distcnn.survey import Store
+
+
+@with_places
+def map_galaxy(
+    predictions: Address,
+    out: Path,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    survey: Address | None = None,
+) -> "MapRecord":
+    """Map the predicted stars in the Galaxy into the folder ``out``; prints as text.
+
+    ``survey``: if it was moved from where the predictions say.
+    """
+    from distcnn.maps.galaxy import map_galaxy as map_stars
+    from distcnn.survey import Store
+
+    store = _finished(predictions)
+    place = survey or store.location.resolve(store.attrs["survey"]["path"])
+    must_exist(place, "the survey that the predictions were made from")
+    source = Store.open(place, "survey")
+    origin = {
+        "predictions": hashing.of_value(store.attrs["fingerprint"]),
+        "survey": store.attrs["survey"]["digest"],
+    }
+
+    def work(executor: "ClusterExecutor", watched: Listener) -> "MapRecord":
+        return map_stars(
+            store, source, out, config.maps.galaxy, origin, executor=executor, listener=watched
+        )
+
+    reads = {"predictions": store.location, "survey": source.location}
+    return on_workers(config.cluster, config, listener, places_of(reads, out), work)
+
+
+def _finished(predictions: Address) -> "Store":
+    from distcnn.survey import Store
+
+    must_exist(predictions, "a prediction store")
+    store = Store.open(Location.parse(predictions), "predictions")
+    if not store.attrs.get("complete"):
+        raise StoreError(
+            f"{store.location} is not finished",
+            expected="a prediction store with every region stored",
+            cure="Run the same distcnn predict command again; it goes on where it stopped.",
+        )
+    return store
