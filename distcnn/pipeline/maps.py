@@ -13,7 +13,63 @@ from distcnn.pipeline.running import must_exist, on_workers, places_of, with_pla
 if TYPE_CHECKING:
     from distcnn.clusters.base import ClusterExecutor
     from distcnn.maps import MapRecord
+    from distcnn.maps.tsne import TsnePlan
+    from distcnn.maps.tsne.sample import Sources
     from distcnn.survey import Store
+
+
+@with_places
+def plan_tsne(
+    package: Address, survey: Address, config: Config, *, training: Address | None = None
+) -> "TsnePlan":
+    """What ``map_tsne`` would do and cost; prints as text."""
+    from distcnn.maps import tsne
+
+    return tsne.plan_tsne(_sources(package, survey, training), config.maps.tsne)
+
+
+@with_places
+def map_tsne(
+    package: Address,
+    survey: Address,
+    out: Path,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    training: Address | None = None,
+) -> "MapRecord":
+    """Map the spectra of ``survey`` beside those of training into the folder ``out``.
+
+    ``training``: the survey that the package was trained on, if it is another one.
+    """
+    from distcnn.maps import tsne
+    from distcnn.manifest import read_manifest
+
+    sources, manifest = _sources(package, survey, training), read_manifest(package)
+    origin = {
+        "package": manifest.digest,
+        "survey": _identity(sources.survey),
+        "training": _identity(sources.training),
+    }
+    return tsne.map_tsne(package, manifest, sources, out, config.maps.tsne, origin, listener)
+
+
+def _identity(survey: "Store") -> str:
+    return hashing.of_value({name: survey.attrs.get(name) for name in ("inputs", "fingerprint")})
+
+
+def _sources(package: Address, survey: Address, training: Address | None) -> "Sources":
+    from distcnn.manifest import read_manifest
+    from distcnn.maps import tsne
+    from distcnn.survey import Store
+
+    must_exist(package, "a package")
+    must_exist(survey, "a survey store")
+    other = None
+    if training is not None:
+        must_exist(training, "the survey that the package was trained on")
+        other = Store.open(training, "survey")
+    return tsne.open_sources(read_manifest(package), Store.open(survey, "survey"), other)
 
 
 @with_places
