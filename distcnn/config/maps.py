@@ -1,5 +1,6 @@
 """Settings of the maps: of all spectra, and of the Galaxy."""
 
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -45,7 +46,7 @@ class GalaxyMapConfig(Frozen):
     def _ascending(self) -> Self:
         for name in ("snr_edges", "radius_edges", "height_edges"):
             edges = getattr(self, name)
-            if any(high <= low for low, high in zip(edges, edges[1:], strict=False)):
+            if any(high <= low for low, high in pairwise(edges)):
                 raise ValueError(f"{name} that ascend, not {list(edges)}")
         return self
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -47,9 +47,11 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size [inches]."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+    """An empty figure of that size [inches]; without a layout its panels stand where they are put:
+    one is found for every format anew, which for dozens of panels takes a minute.
+    """
+    figure = Figure(figsize=(width, height), layout=cast(Any, layout))
     FigureCanvasAgg(figure)
     return figure
 

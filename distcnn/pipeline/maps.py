@@ -42,8 +42,8 @@ def map_tsne(
 
     ``training``: the survey that the package was trained on, if it is another one.
     """
-    from distcnn.maps import tsne
     from distcnn.manifest import read_manifest
+    from distcnn.maps import tsne
 
     sources, manifest = _sources(package, survey, training), read_manifest(package)
     origin = {
@@ -51,7 +51,8 @@ def map_tsne(
         "survey": _identity(sources.survey),
         "training": _identity(sources.training),
     }
-    return tsne.map_tsne(package, manifest, sources, out, config.maps.tsne, origin, listener)
+    novelty = tsne.novelty_of(package, manifest)
+    return tsne.map_tsne(sources, novelty, out, config.maps.tsne, origin, listener=listener)
 
 
 def _identity(survey: "Store") -> str:

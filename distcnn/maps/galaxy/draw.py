@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from distcnn.config import GalaxyMapConfig
 from distcnn.maps.drawing import (
@@ -53,7 +54,7 @@ def draw_galaxy(
     with style():
         for number in range(len(config.snr_edges)):
             name = f"mosaic_{number}"
-            _draw_mosaic(folder, name, sums, tables["mosaic"], number, config)
+            save(_draw_mosaic(sums, tables["mosaic"], number, config), folder, name)
             snr = bin_name(number + 1, config.snr_edges)
             shown[name] = Exhibit(
                 f"[α/M] and [M/H] by place, S/N {snr}",
@@ -65,8 +66,8 @@ def draw_galaxy(
         _draw_gradients(folder, tables["gradients"])
         shown["gradients"] = Exhibit(
             "Radial gradient of [M/H]",
-            "By distance from the plane: of all stars and of the components of a mixture, with standard "
-            "errors; errors of labels and places are part of the model.",
+            "By distance from the plane: of all stars and of the components of a mixture, with "
+            "standard errors; errors of labels and places are part of the model.",
         )
         for image in IMAGES:
             _draw_image(folder, sums, image.name, config)
@@ -74,12 +75,19 @@ def draw_galaxy(
     return shown
 
 
-def _draw_mosaic(
-    folder: Path, name: str, sums: GalaxySums, rows: Rows, snr: int, config: GalaxyMapConfig
-) -> None:
+def _draw_mosaic(sums: GalaxySums, rows: Rows, snr: int, config: GalaxyMapConfig) -> Figure:
     columns, layers = len(config.radius_edges) - 1, len(config.height_edges) - 1
-    figure = new_figure(2.0 * columns, 1.75 * layers + 0.4)
-    axes = figure.subplots(layers, columns, sharex=True, sharey=True, squeeze=False)
+    width, height = 2.0 * columns + 0.7, 1.75 * layers + 1.0
+    figure = new_figure(width, height, layout=None)
+    axes = figure.subplots(layers, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.75 / width,
+        right=1 - 0.1 / width,
+        bottom=0.5 / height,
+        top=1 - 0.5 / height,
+        wspace=0.08,
+        hspace=0.24,
+    )
     for radius in range(columns):
         for layer in range(layers):
             row = rows[(snr * columns + radius) * layers + layer]
@@ -89,19 +97,23 @@ def _draw_mosaic(
         axes[-1, radius].set_xlabel(_AXES["mh"])
         title = f"R {config.radius_edges[radius]:g}-{config.radius_edges[radius + 1]:g}"
         axes[0, radius].annotate(
-            title, (0.5, 1.22), xycoords="axes fraction", ha="center", weight="bold"
+            title, (0.5, 1.2), xycoords="axes fraction", ha="center", weight="bold"
         )
+        for ax in axes[:-1, radius]:
+            ax.set_xticklabels([])
     for layer in range(layers):
         text = f"|Z| {config.height_edges[layer]:g}-{config.height_edges[layer + 1]:g}"
         axes[layers - 1 - layer, 0].set_ylabel(f"{text}\n{_AXES['alpham']}")
-    save(figure, folder, name)
+        for ax in axes[layer, 1:]:
+            ax.set_yticklabels([])
+    return figure
 
 
 def _draw_cell(axes: Axes, counts: np.ndarray[Any, Any], row: Mapping[str, Any]) -> None:
     x, y = METALLICITY_EDGES, ALPHA_EDGES
     if counts.any():
         draw_density(axes, counts.T, (x[0], x[-1]), (y[0], y[-1]))
-    axes.set(xlim=(-1.6, 0.7), ylim=(-0.15, 0.45))
+    axes.set(xlim=(-1.6, 0.7), ylim=(-0.15, 0.45), xticks=(-1, 0), yticks=(0, 0.2, 0.4))
     text = f"{row['stars']:,}"
     if row["components"]:
         text += f",  ΔBIC {row['delta_bic']:+,.0f}"

@@ -125,7 +125,7 @@ def gradient_rows(sums: GalaxySums, config: GalaxyMapConfig) -> list[Row]:
             "stars": len(layer.column),
         }
         if len(layer.column) < 2 * config.minimum:
-            rows.append(row | _gradient("all", np.nan, np.nan, np.nan, np.nan, np.nan))
+            rows.append(row | _NO_GRADIENT)
             continue
         rows += [row | found for found in _gradients(layer, config)]
     return rows
@@ -163,22 +163,21 @@ def _sequences(stars: NoisyStars, cut: float) -> Mixture:
 
 def _of_component(name: str, stars: NoisyStars, mixture: Mixture, number: int) -> Row:
     error = slope_errors(stars, mixture)[number, 0]
-    share = float(memberships(stars, mixture)[:, number].mean())
     mean = mixture.mean[number, 0]
-    return _gradient(name, mean[1], error[1], mean[0], error[0], share)
-
-
-def _gradient(
-    name: str, slope: float, slope_error: float, mean: float, mean_error: float, share: float
-) -> Row:
     return {
         "sequence": name,
-        "share": float(share),
-        "gradient": float(slope),
-        "gradient_error": float(slope_error),
-        "mh": float(mean),
-        "mh_error": float(mean_error),
+        "share": float(memberships(stars, mixture)[:, number].mean()),
+        "gradient": float(mean[1]),
+        "gradient_error": float(error[1]),
+        "mh": float(mean[0]),
+        "mh_error": float(error[0]),
     }
+
+
+_NO_GRADIENT = {
+    "sequence": "all",
+    **dict.fromkeys(("share", "gradient", "gradient_error", "mh", "mh_error"), np.nan),
+}
 
 
 def halo_rows(sums: GalaxySums, config: GalaxyMapConfig) -> list[Row]:

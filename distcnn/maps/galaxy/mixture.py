@@ -71,7 +71,7 @@ class Mixture:
         count, size, covariates = self.mean.shape
         own = size * covariates + size * (size + 1) // 2
         free = count * own + self.groups_seen * (count - 1)
-        return -2 * self.log_likelihood + free * float(np.log(self.stars))
+        return float(-2 * self.log_likelihood + free * np.log(self.stars))
 
 
 def fit_mixture(stars: NoisyStars, start: Sequence[Mixture]) -> Mixture:
@@ -123,7 +123,9 @@ def slope_errors(stars: NoisyStars, mixture: Mixture) -> Array:
     for number in range(len(flat)):
         step = np.zeros(len(flat))
         step[number] = _STEP * scale[number]
-        up, down = (_log_sum(_log_densities(stars, _unflat(mixture, flat + s))) for s in (step, -step))
+        up, down = (
+            _log_sum(_log_densities(stars, _unflat(mixture, flat + s))) for s in (step, -step)
+        )
         columns.append((up - down) / (2 * step[number]))
     gradient = np.stack(columns, axis=1)
     covariance = np.linalg.pinv(gradient.T @ gradient)

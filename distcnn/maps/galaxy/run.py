@@ -117,9 +117,7 @@ def map_galaxy(
     return record
 
 
-def _task(
-    predictions: Store, survey: Store, work: Path, config: GalaxyMapConfig
-) -> GalaxyTask:
+def _task(predictions: Store, survey: Store, work: Path, config: GalaxyMapConfig) -> GalaxyTask:
     labels = [str(name) for name in predictions.coordinate("label")]
     for name in (METALLICITY, ALPHA):
         if name not in labels:
@@ -184,7 +182,8 @@ def _sums_path(task: GalaxyTask, region: Region) -> Path:
 def map_region(region: Region, *, task: GalaxyTask) -> str:
     """Place the stars of one region and sum them; its sums are written last."""
     stars = MappedStars.of(
-        _read(region, task), GalacticFrame.of(task.config.sun_radius, task.config.sun_height),
+        _read(region, task),
+        GalacticFrame.of(task.config.sun_radius, task.config.sun_height),
         task.config,
     )
     with atomic_write(task.work / STARS_FOLDER / f"{region.name}.parquet") as draft:

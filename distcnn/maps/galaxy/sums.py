@@ -9,6 +9,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class GalaxySums:
     ``counts``: stars in all, used, left out by reason. ``mosaic`` [S, R, Z, M, A]: stars by S/N
     bin, cell, [M/H] and [alpha/M]. ``images``: name -> [rows, columns]. ``samples``: cell number
     -> columns of ``SAMPLE`` [n, 9]; cells are numbered S/N bin first; negative: -1 - S/N bin, all
-    of its stars, wherever they are. ``by_snr`` [S, 2]: stars that are mapped, and those of the halo.
+    of its stars, wherever they are. ``by_snr`` [S, 2]: stars that are mapped; of the halo.
     """
 
     limit: int
@@ -80,7 +81,9 @@ class GalaxySums:
         )
         images = {one.name: np.zeros(one.size[::-1], np.int64) for one in IMAGES}
         by_snr = np.zeros((shape[0], 2), np.int64)
-        return cls(config.sample, dict.fromkeys(COUNTS, 0), by_snr, np.zeros(shape, np.int64), images)
+        return cls(
+            config.sample, dict.fromkeys(COUNTS, 0), by_snr, np.zeros(shape, np.int64), images
+        )
 
     @classmethod
     def of(cls, stars: MappedStars, config: GalaxyMapConfig) -> "GalaxySums":
@@ -149,7 +152,9 @@ class GalaxySums:
 
     def save(self, path: Path) -> None:
         """Write as NPZ, whole or not at all."""
-        arrays = {f"image_{name}": image for name, image in self.images.items()}
+        images: dict[str, Any] = {
+            f"image_{name}": image.astype(np.uint32) for name, image in self.images.items()
+        }
         numbers = sorted(self.samples)
         rows = [self.samples[number] for number in numbers]
         buffer = io.BytesIO()
@@ -162,7 +167,7 @@ class GalaxySums:
             sample_numbers=np.array(numbers, np.int64),
             sample_sizes=np.array([len(part) for part in rows], np.int64),
             sample_rows=np.concatenate(rows) if rows else np.empty((0, len(SAMPLE))),
-            **{name: image.astype(np.uint32) for name, image in arrays.items()},
+            **images,
         )
         atomic_write_bytes(path, buffer.getvalue())
 

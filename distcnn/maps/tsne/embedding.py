@@ -13,17 +13,23 @@ from distcnn.arrays import Array
 from distcnn.config import TsneMapConfig
 from distcnn.errors import MissingExtra
 
+_FFT_STARS = 10_000
+"""From that many stars on repulsion is interpolated on a grid; below, a tree is faster."""
 FIRST_EPOCHS, EPOCHS = 250, 500
 """Steps of the optimisation: with exaggerated attraction, and then without."""
 PLACING_EPOCHS, PLACING_PERPLEXITY = 50, 5
 """As few neighbours as the library advises for new points: they have to find one place, not to
 keep each other apart."""
-_FFT_STARS = 10_000
-"""From that many stars on repulsion is interpolated on a grid; below, a tree is faster."""
 
 
-def threads() -> int:
-    """Cores that this process may use."""
+def threads(stars: int = _FFT_STARS) -> int:
+    """Threads for that many stars: the cores that this process may use, one for few stars.
+
+    Threads of the library wait for each other by spinning; where they have little to do they take
+    ten times the processor time of a single one.
+    """
+    if stars < _FFT_STARS:
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -53,7 +59,7 @@ class FittedMap:
 
     @classmethod
     def fit(cls, features: Array, config: TsneMapConfig) -> "FittedMap":
-        """Fit a map to features [N, k]; the same result every time on the same machine."""
+        """Fit a map to features [N, k]; the same every time with the same number of threads."""
         tsne = require_open_tsne()
         start = tsne.initialization.pca(features, random_state=config.seed)
         embedding = _embedding(start, features, config)
@@ -80,13 +86,13 @@ def _embedding(places: Array, features: Array, config: TsneMapConfig) -> Any:
         features,
         perplexity=perplexity,
         method="annoy",
-        n_jobs=threads(),
+        n_jobs=threads(len(features)),
         random_state=config.seed,
     )
     return tsne.TSNEEmbedding(
         places,
         affinities,
-        n_jobs=threads(),
+        n_jobs=threads(len(features)),
         random_state=config.seed,
         negative_gradient_method="fft" if len(features) >= _FFT_STARS else "bh",
     )

@@ -27,7 +27,7 @@ class TsnePlan:
     @property
     def fit_seconds(self) -> float:
         """Of the fit, on the cores of this machine."""
-        return FIT_SECONDS * (self.fitted / FIT_STARS) ** FIT_POWER / threads()
+        return float(FIT_SECONDS * (self.fitted / FIT_STARS) ** FIT_POWER / threads())
 
     @property
     def place_seconds(self) -> float:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from distcnn.arrays import Array
 from distcnn.config import TsneMapConfig
-from distcnn.maps.drawing import BLUE, ORANGE, RED, draw_density, new_figure, save, style
+from distcnn.maps.drawing import draw_density, new_figure, save, style
 from distcnn.maps.record import Exhibit, MapRecord
 from distcnn.maps.tables import write_table
 from distcnn.stats import bin_name, snr_bins
@@ -171,9 +171,7 @@ def _ranges(stars: Path) -> tuple[tuple[float, float], tuple[float, float]]:
     return x, y
 
 
-def _image(
-    x: Array, y: Array, x_range: tuple[float, float], y_range: tuple[float, float]
-) -> Array:
+def _image(x: Array, y: Array, x_range: tuple[float, float], y_range: tuple[float, float]) -> Array:
     found, _, _ = np.histogram2d(y, x, bins=PIXELS, range=(y_range, x_range))
     return np.asarray(found, np.int64)
 
@@ -181,7 +179,11 @@ def _image(
 def _draw_kinds(folder: Path, sums: TsneSums) -> None:
     figure = new_figure(12.0, 4.3)
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
-    titles = {"training": "training stars", "like": "observed, train-like", "unlike": "observed, unlike"}
+    titles = {
+        "training": "training stars",
+        "like": "observed, train-like",
+        "unlike": "observed, unlike",
+    }
     for axes, (name, title) in zip(panels, titles.items(), strict=True):
         image = _coarse(sums.images[name], 2)
         if image.any():

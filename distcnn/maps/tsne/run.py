@@ -101,9 +101,18 @@ def open_sources(manifest: Manifest, survey: Store, training: Store | None) -> S
 
     Raises
     ------
-    InputError : one has no spectra or no labels, or their grids differ.
+    InputError : one has no spectra or no labels, their grids differ, or the package does not
+        say how its stars were split.
     """
-    sources = Sources(survey, training or survey, manifest.training_split, manifest.label_names)
+    try:
+        split = manifest.training_split
+    except ValueError:
+        raise InputError(
+            "the package does not say which stars it was trained on",
+            expected="a split of the labelled stars in its manifest",
+            cure="Train it anew.",
+        ) from None
+    sources = Sources(survey, training or survey, split, manifest.label_names)
     for store in (sources.survey, sources.training):
         if "flux" not in store.variables:
             raise InputError(f"{store.location} has no spectra", expected="the variable flux")
@@ -130,15 +139,20 @@ def plan_tsne(sources: Sources, config: TsneMapConfig) -> TsnePlan:
 
 
 def map_tsne(
-    package: Address,
-    manifest: Manifest,
     sources: Sources,
+    novelty: Novelty | None,
     out: Path,
     config: TsneMapConfig,
     origin: Mapping[str, Any],
+    *,
     listener: Listener = silent,
 ) -> MapRecord:
     """Make the map ``out``; what an earlier run has fitted and placed is not done again.
+
+    Parameters
+    ----------
+    novelty : that of the package, with which the map is compared.
+    origin : digests of what the map is made from.
 
     Raises
     ------
@@ -156,7 +170,7 @@ def map_tsne(
     begin = perf_counter()
     with unfinished_map(out, origin) as work:
         fitted = _fitted(sources, work, config, listener)
-        placer = Placer.of(fitted, _novelty(package, manifest), sources, config)
+        placer = Placer.of(fitted, novelty, sources, config)
         _place_all(placer, work, listener)
         with publish(out, work) as draft:
             record = write_results(draft, work / STARS_FOLDER, origin, COLUMNS, config)
@@ -166,23 +180,26 @@ def map_tsne(
     return record
 
 
-def _novelty(package: Address, manifest: Manifest) -> Novelty | None:
+def novelty_of(package: Address, manifest: Manifest) -> Novelty | None:
+    """The novelty measure of a package; None of one without spectra."""
     return Quality.from_arrays(
         load_arrays(read_file(package, manifest, "quality.safetensors"))
     ).novelty
 
 
-def _fitted(
-    sources: Sources, work: Path, config: TsneMapConfig, listener: Listener
-) -> FittedStars:
+def _fitted(sources: Sources, work: Path, config: TsneMapConfig, listener: Listener) -> FittedStars:
     """The fit that is there, or a new one, kept."""
     path = work / FITTED_FILE
     if path.exists():
         return FittedStars.load(path)
     rows, training = choose_rows(sources, config)
     count = len(rows.observed) + len(rows.training)
-    listener(Notice(f"fits the map to {count:,} stars, {len(rows.training):,} of {training:,} "
-                    "training stars among them"))
+    listener(
+        Notice(
+            f"fits the map to {count:,} stars, {len(rows.training):,} of {training:,} "
+            "training stars among them"
+        )
+    )
     flux = np.concatenate(
         [read_spectra(sources.survey, rows.observed), read_spectra(sources.training, rows.training)]
     )

@@ -81,9 +81,7 @@ def choose_rows(sources: Sources, config: TsneMapConfig) -> tuple[FittedRows, in
     return rows, len(training[0])
 
 
-def _rows_by_hash(
-    store: Store, sources: Sources, *, wanted: bool | None
-) -> tuple[Array, Array]:
+def _rows_by_hash(store: Store, sources: Sources, *, wanted: bool | None) -> tuple[Array, Array]:
     """Rows, and the hash of their stars: training stars, the others, or (None) all."""
     rows, hashes = [np.empty(0, np.int64)], [np.empty(0)]
     for region in pieces(store):

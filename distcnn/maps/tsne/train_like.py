@@ -40,5 +40,5 @@ class TrainLikeness:
         if not len(places):
             return np.empty(0)
         count = min(self._neighbours + itself, self._tree.n)
-        found, _ = self._tree.query(places, k=[count])
+        found = np.asarray(self._tree.query(places, k=[count])[0])
         return np.asarray(found[:, 0] / self.limit)
