@@ -9,20 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distcnn.config import GalaxyMapConfig
-from distcnn.maps.drawing import (
-    BLUE,
-    FAINT_INK,
-    INK,
-    ORANGE,
-    RED,
-    draw_density,
-    new_figure,
-    save,
-    style,
-)
+from distcnn.maps.drawing import draw_density, new_figure
 from distcnn.maps.galaxy.sums import ALPHA_EDGES, IMAGES, METALLICITY_EDGES, GalaxySums
 from distcnn.maps.record import Exhibit
 from distcnn.stats import bin_name
+from distcnn.style import BLUE, FAINT_INK, INK, ORANGE, RED, panels, save_figure, style
 
 Rows = Sequence[Mapping[str, Any]]
 _AXES = {
@@ -54,7 +45,7 @@ def draw_galaxy(
     with style():
         for number in range(len(config.snr_edges)):
             name = f"mosaic_{number}"
-            save(_draw_mosaic(sums, tables["mosaic"], number, config), folder, name)
+            save_figure(_draw_mosaic(sums, tables["mosaic"], number, config), folder, name)
             snr = bin_name(number + 1, config.snr_edges)
             shown[name] = Exhibit(
                 f"[α/M] and [M/H] by place, S/N {snr}",
@@ -78,7 +69,7 @@ def draw_galaxy(
 def _draw_mosaic(sums: GalaxySums, rows: Rows, snr: int, config: GalaxyMapConfig) -> Figure:
     columns, layers = len(config.radius_edges) - 1, len(config.height_edges) - 1
     width, height = 2.0 * columns + 0.7, 1.75 * layers + 1.0
-    figure = new_figure(width, height, layout=None)
+    figure = new_figure(width, height)
     axes = figure.subplots(layers, columns, squeeze=False)
     figure.subplots_adjust(
         left=0.75 / width,
@@ -134,8 +125,7 @@ def _draw_component(axes: Axes, row: Mapping[str, Any], kind: str, colour: str) 
 
 
 def _draw_gradients(folder: Path, rows: Rows) -> None:
-    figure = new_figure(6.8, 3.8)
-    axes = figure.subplots()
+    figure, ((axes,),) = panels(1, 1, width=6.8, height=3.8)
     for shift, (sequence, (text, colour)) in enumerate(_SEQUENCES.items()):
         some = [row for row in rows if row["sequence"] == sequence]
         middle = [0.5 * (row["height_low"] + row["height_high"]) + 0.04 * shift for row in some]
@@ -152,13 +142,13 @@ def _draw_gradients(folder: Path, rows: Rows) -> None:
     axes.axhline(0, color=FAINT_INK, lw=0.8)
     axes.set(xlabel="|Z| [kpc]", ylabel="d[M/H]/dR [dex/kpc]")
     figure.legend(loc="outside upper left", ncols=4)
-    save(figure, folder, "gradients")
+    save_figure(figure, folder, "gradients")
 
 
 def _draw_image(folder: Path, sums: GalaxySums, name: str, config: GalaxyMapConfig) -> None:
     frame = next(image for image in IMAGES if image.name == name)
-    figure = new_figure(6.4, 6.4 if frame.size[0] == frame.size[1] else 4.8)
-    axes = figure.subplots()
+    height = 6.4 if frame.size[0] == frame.size[1] else 4.8
+    figure, ((axes,),) = panels(1, 1, width=6.4, height=height)
     if sums.images[name].any():
         draw_density(axes, sums.images[name], frame.x_range, frame.y_range)
     axes.set(xlim=frame.x_range, ylim=frame.y_range)
@@ -166,4 +156,4 @@ def _draw_image(folder: Path, sums: GalaxySums, name: str, config: GalaxyMapConf
     sun = {"plane": (config.sun_radius, config.sun_height), "disc": (-config.sun_radius, 0.0)}
     if name in sun:
         axes.plot(*sun[name], "o", mfc="none", mec=RED, ms=8, mew=1.5)
-    save(figure, folder, name)
+    save_figure(figure, folder, name)

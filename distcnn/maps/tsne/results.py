@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 
 from distcnn.arrays import Array
 from distcnn.config import TsneMapConfig
-from distcnn.maps.drawing import draw_density, new_figure, save, style
+from distcnn.maps.drawing import draw_density
 from distcnn.maps.record import Exhibit, MapRecord
 from distcnn.maps.tables import write_table
 from distcnn.stats import bin_name, snr_bins
+from distcnn.style import panels, save_figure, style
 
 Row = dict[str, Any]
 SNR_EDGES = (15.0, 25.0, 50.0, 100.0)
@@ -177,25 +178,23 @@ def _image(x: Array, y: Array, x_range: tuple[float, float], y_range: tuple[floa
 
 
 def _draw_kinds(folder: Path, sums: TsneSums) -> None:
-    figure = new_figure(12.0, 4.3)
-    panels = figure.subplots(1, 3, sharex=True, sharey=True)
+    figure, drawn = panels(1, 3, width=4.0, height=4.3)
     titles = {
         "training": "training stars",
         "like": "observed, train-like",
         "unlike": "observed, unlike",
     }
-    for axes, (name, title) in zip(panels, titles.items(), strict=True):
+    for axes, (name, title) in zip(drawn[0], titles.items(), strict=True):
         image = _coarse(sums.images[name], 2)
         if image.any():
             draw_density(axes, image, sums.x_range, sums.y_range)
         axes.set(xlim=sums.x_range, ylim=sums.y_range, xticks=[], yticks=[])
         axes.set_title(f"{title}: {int(image.sum()):,}")
-    save(figure, folder, "kinds")
+    save_figure(figure, folder, "kinds")
 
 
 def _draw_novelty(folder: Path, sums: TsneSums) -> None:
-    figure = new_figure(5.6, 4.6)
-    axes = figure.subplots()
+    figure, ((axes,),) = panels(1, 1, width=5.6, height=4.6)
     novel, seen = (_coarse(sums.images[name], 6) for name in ("novel", "observed"))
     share = np.where(seen > 0, novel / np.maximum(seen, 1), np.nan)
     shown = axes.imshow(
@@ -210,7 +209,7 @@ def _draw_novelty(folder: Path, sums: TsneSums) -> None:
     )
     figure.colorbar(shown, ax=axes, label="fraction with novelty above 1")
     axes.set(xticks=[], yticks=[], title="Novelty on the map")
-    save(figure, folder, "novelty")
+    save_figure(figure, folder, "novelty")
 
 
 def _coarse(image: Array, factor: int) -> Array:
