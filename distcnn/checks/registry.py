@@ -1,6 +1,7 @@
 """The science checks: one row each. A new one is one file, one row here, one conformance test."""
 
 from distcnn.checks.base import Check
+from distcnn.checks.bound.answer import answer_bound
 from distcnn.checks.comparison.answers import (
     answer_clusters,
     answer_external,
@@ -8,11 +9,64 @@ from distcnn.checks.comparison.answers import (
     answer_repeats,
     answer_stability,
 )
+from distcnn.checks.correlations.answers import answer_correlations
+from distcnn.checks.injection.answers import (
+    answer_continuum,
+    answer_extinction,
+    answer_noise,
+    answer_resolution,
+    answer_velocity,
+)
 from distcnn.checks.predictions.network_gain import answer_network_gain
 from distcnn.checks.predictions.quoted_errors import answer_quoted_errors
 from distcnn.checks.sensitivity.answer import answer_sensitivity
 
 CHECKS = (
+    Check(
+        "noise",
+        "Are labels unbiased, and do their errors hold, when noise is added to bright spectra?",
+        "a bias of more than 0.5 quoted errors, or a share within the 68 % error outside 58 to "
+        "78 %, by more than 3 sampling errors",
+        answer_noise,
+    ),
+    Check(
+        "velocity",
+        "Do labels stand errors of the radial velocity?",
+        "a median shift of more than 1 quoted error by up to 2 km/s",
+        answer_velocity,
+    ),
+    Check(
+        "continuum",
+        "Are labels the same in either regime of the continuum, which Gaia switches at G_RVS = 12?",
+        "a median shift of more than 1 quoted error between the regimes",
+        answer_continuum,
+    ),
+    Check(
+        "resolution",
+        "Do labels stand a resolution that varies over detectors and fibres?",
+        "a median shift of more than 1 quoted error by a broadening of up to 8 km/s",
+        answer_resolution,
+    ),
+    Check(
+        "extinction",
+        "Do labels stand dust that was not taken off, and its diffuse band?",
+        "a median shift of more than 1 quoted error by up to 0.03 mag of E(B-V)",
+        answer_extinction,
+    ),
+    Check(
+        "correlations",
+        "Are labels taken from their own lines, or from what usually goes with them?",
+        "a scatter that grows less than 1.2 times with the spectrum of another star, a slope on "
+        "the own truth below 0.5, or less than 50 % of stars within the 68 % error without an "
+        "input, by more than 3 sampling errors",
+        answer_correlations,
+    ),
+    Check(
+        "bound",
+        "How near does the scatter come to the least that the photons allow?",
+        "a scatter of more than 2 times the bound, by more than 3 sampling errors",
+        answer_bound,
+    ),
     Check(
         "sensitivity",
         "Does each abundance come from the lines of its own element?",

@@ -14,6 +14,8 @@ class ChecksConfig(Frozen):
 
     stars: int = Field(10_000, ge=100)
     """Most stars with references that a check predicts."""
+    injected_stars: int = Field(2_000, ge=100)
+    """Most stars whose inputs are changed on purpose, once for every level of a change."""
     sensitivity_stars: int = Field(100_000, ge=100)
     """Most stars over which ``sensitivity`` averages the gradients of the networks."""
     scanned_stars: int = Field(5_000_000, ge=1000)

@@ -31,6 +31,9 @@ class Lines:
     sound: Path
     retrained: Path
     shuffled: Path
+    swapped: Path
+    borrowed: Path
+    noiseless: Path
 
     def inputs(self, package: str = "sound", **config: object) -> CheckInputs:
         """One of the packages on the survey."""
@@ -46,6 +49,12 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
     again = build_survey(folder / "again.zarr", label, snr, ids, seed=6)
     mixed = label[np.random.default_rng(8).permutation(len(label))]
     spoiled = build_survey(folder / "spoiled.zarr", label, snr, ids, labels=mixed)
+    swapped = build_survey(folder / "swapped.zarr", label, snr, ids, labels=label[:, [0, 1, 3, 2]])
+    # Stars among which silicon always goes with iron, so that either is read from both.
+    usual = label.copy()
+    usual[:, 3] = -0.2 * usual[:, 2] + 0.02 * np.random.default_rng(2).standard_normal(len(label))
+    borrowed = build_survey(folder / "borrowed.zarr", usual, snr, ids)
+    noiseless = build_survey(folder / "noiseless.zarr", label, 20 * snr, ids)
     return Lines(
         survey,
         again,
@@ -55,4 +64,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
         train(survey, folder / "sound"),
         train(survey, folder / "retrained", seed=7, split=SPLIT.model_copy(update={"seed": 3})),
         train(spoiled, folder / "shuffled"),
+        train(swapped, folder / "swapped"),
+        train(borrowed, folder / "borrowed"),
+        train(noiseless, folder / "noiseless"),
     )

@@ -19,6 +19,8 @@ from distcnn.checks import (
     choose_checks,
     run_checks,
 )
+from distcnn.checks.correlations.nulls import SHUFFLED
+from distcnn.checks.correlations.own_variation import OWN_SLOPE
 from distcnn.checks.predictions.network_gain import network_gain
 from distcnn.checks.predictions.quoted_errors import quoted_errors
 from distcnn.config import CatalogueConfig, ReportConfig
@@ -53,6 +55,100 @@ class _WithoutFlux:
 
     def __init__(self, survey):
         self.variables = tuple(name for name in survey.variables if name != "flux")
+
+
+class OnSpectra(ScienceChecks):
+    """Checks that ask nothing but spectra with references."""
+
+    spoiled: str
+
+    @pytest.fixture
+    def good(self, lines):
+        return lines.inputs()
+
+    @pytest.fixture
+    def bad(self, lines):
+        return lines.inputs(self.spoiled)
+
+    @pytest.fixture
+    def nothing(self, lines):
+        good = lines.inputs()
+        return replace(good, config=good.config, survey=_WithoutFlux(good.survey))
+
+
+class TestNoise(OnSpectra):
+    name = "noise"
+    spoiled = "noiseless"
+
+    @pytest.mark.parametrize("spoiled", ["swapped", "borrowed"])
+    def test_labels_that_are_wrong_everywhere_fail_too(self, lines, spoiled):
+        answer = self.check.answer(lines.inputs(spoiled))
+        assert answer.verdict is Verdict.FAILED, answer.sentence
+        assert "sife" in answer.sentence
+
+    def test_a_package_with_a_wrong_scaling_fails(self, lines):
+        inputs = lines.inputs()
+        inputs.predictor.ensemble = _Scaled(inputs.predictor.ensemble, 1.2)
+        answer = self.check.answer(inputs)
+        assert answer.verdict is Verdict.FAILED
+        assert "teff" in answer.sentence
+
+
+class _Scaled:
+    """An ensemble whose labels were scaled by a wrong factor."""
+
+    def __init__(self, ensemble, factor):
+        self.ensemble, self.factor = ensemble, factor
+
+    def predict(self, stars):
+        label, *rest = self.ensemble.predict(stars)
+        return (self.factor * label, *rest)
+
+
+class TestVelocity(OnSpectra):
+    name = "velocity"
+
+    @pytest.fixture
+    def bad(self, lines):
+        return _with_smaller_errors(lines.inputs(), 0.05)
+
+
+class TestExtinction(TestVelocity):
+    name = "extinction"
+
+    @pytest.fixture
+    def bad(self, lines):
+        return _with_smaller_errors(lines.inputs(), 0.005)
+
+
+class TestCorrelations(OnSpectra):
+    name = "correlations"
+    spoiled = "borrowed"
+
+    @pytest.mark.parametrize(("spoiled", "test"), [("shuffled", SHUFFLED), ("swapped", OWN_SLOPE)])
+    def test_shuffled_and_swapped_labels_fail_and_the_table_says_where(self, lines, spoiled, test):
+        answer = self.check.answer(lines.inputs(spoiled))
+        assert answer.verdict is Verdict.FAILED
+        failed = {row["label"] for row in answer.rows if row["fails"] and test in row["test"]}
+        assert {"feh", "sife"} <= failed
+
+    @pytest.fixture
+    def nothing(self, lines, tmp_path):
+        none = np.full_like(lines.label, np.nan)
+        store = build_survey(tmp_path / "s.zarr", lines.label, lines.snr, lines.ids, labels=none)
+        return replace(lines.inputs(), survey=store)
+
+
+class TestBound(OnSpectra):
+    name = "bound"
+    spoiled = "shuffled"
+
+    @pytest.fixture
+    def good(self, lines, tmp_path):
+        # Where photons decide, not the few epochs of training.
+        snr = np.minimum(lines.snr, 25)
+        store = build_survey(tmp_path / "faint.zarr", lines.label, snr, lines.ids)
+        return replace(lines.inputs(), survey=store)
 
 
 class TestHalo(ScienceChecks):
@@ -229,8 +325,13 @@ class TestNetworkGain:
 
 
 def test_every_check_of_the_registry_has_its_conformance_test():
-    tested = {checks.name for checks in ScienceChecks.__subclasses__()}
-    assert tested | {"quoted-errors", "network-gain"} == {check.name for check in CHECKS}
+    kits, tested = [ScienceChecks], set()
+    while kits:
+        kits += (kit := kits.pop()).__subclasses__()
+        tested.add(getattr(kit, "name", ""))
+    tested.discard("")
+    asked_elsewhere = {"quoted-errors", "network-gain", "continuum", "resolution"}
+    assert tested | asked_elsewhere == {check.name for check in CHECKS}
 
 
 class TestRun:

@@ -1,0 +1,91 @@
+"""Answer of the check of correlations: nulls, inputs taken away, and the labels' own variation."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from distcnn.arrays import Array
+from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
+from distcnn.checks.correlations.figures import draw_correlations
+from distcnn.checks.correlations.nulls import (
+    MASKED,
+    MIN_STARS,
+    SHUFFLED,
+    WITHOUT,
+    Null,
+    masked_lines,
+    null_rows,
+    shuffled_spectra,
+    without,
+)
+from distcnn.checks.correlations.own_variation import own_slope_rows, pair_rows
+from distcnn.checks.injection.answers import has_spectra
+from distcnn.checks.inputs import CheckInputs
+from distcnn.checks.predictor import PredictedStars
+from distcnn.checks.stars import StarTable
+
+SNR_QUANTILE = 0.5
+"""The labels' own variation is asked of the half of the stars with the higher S/N."""
+
+
+def answer_correlations(inputs: CheckInputs) -> Answer:
+    """Of stars outside training with references."""
+    judged = inputs.judged
+    stars = judged.drawn(np.ones(len(judged), bool), inputs.config.injected_stars)
+    if len(stars) < MIN_STARS:
+        return Answer(
+            Verdict.UNDECIDED,
+            f"no {MIN_STARS} stars outside training with references (there are {len(stars)})",
+        )
+    names, base = inputs.labels, inputs.predict(stars)
+    rows = null_rows(names, base, list(_nulls(inputs, stars)), stars.reference)
+    rows += _own_rows(names, base, stars)
+    if not rows:
+        return Answer(Verdict.UNDECIDED, "no label has references to be judged by")
+    figures = {FIGURE: partial(draw_correlations, rows, names)}
+    verdict, sentence = judge_correlations(rows)
+    return Answer(verdict, sentence, rows, figures)
+
+
+def _nulls(inputs: CheckInputs, stars: StarTable) -> Iterator[Null]:
+    arrays = inputs.arrays(stars)
+    rng = np.random.default_rng(inputs.config.seed)
+    if has_spectra(inputs):
+        yield Null(SHUFFLED, inputs.predictor(shuffled_spectra(arrays, rng)))
+        yield Null(MASKED, inputs.predictor(masked_lines(arrays)))
+    used = [row for row in inputs.package.spec.modalities if row.name != "snr"]
+    for modality in used if len(used) > 1 else ():
+        names = (*modality.variables, *(("flux_error",) if modality.name == "flux" else ()))
+        if modality.variables[0] in arrays:
+            yield Null(f"{WITHOUT} {modality.name}", inputs.predictor(without(arrays, names)))
+
+
+def _own_rows(names: Sequence[str], base: PredictedStars, stars: StarTable) -> list[AnswerRow]:
+    known = np.isfinite(stars.snr)
+    least = np.quantile(stars.snr[known], SNR_QUANTILE) if known.any() else -np.inf
+    bright: Array = ~known | (stars.snr >= least)
+    label, reference = base.label[bright], stars.reference[bright]
+    rows = own_slope_rows(names, label, reference, stars.reference_error[bright])
+    return [*rows, *pair_rows(names, base.label, stars.reference)]
+
+
+def judge_correlations(rows: Sequence[AnswerRow]) -> tuple[Verdict, str]:
+    """Fails if a single value misses its limit."""
+    bad = [row for row in rows if row["fails"]]
+    asked = [row for row in rows if float(row["least"]) > 0]
+    if not bad:
+        least = min(asked, key=lambda row: float(row["value"]) / float(row["least"]))
+        return Verdict.PASSED, f"all {len(asked)} values are above their limits; least {_of(least)}"
+    worst = min(bad, key=lambda row: float(row["value"]) / float(row["least"]))
+    return (
+        Verdict.FAILED,
+        f"{len(bad)} of {len(asked)} values miss their limits; worst {_of(worst)}",
+    )
+
+
+def _of(row: AnswerRow) -> str:
+    return (
+        f"{row['test']} {row['label']}: {float(row['value']):.2f} +- "
+        f"{float(row['value_error']):.2f}, at least {float(row['least']):g} is asked for"
+    )

@@ -1,0 +1,121 @@
+"""Nulls: labels of stars from which something was taken that they should need.
+
+Legend: N star, L label, P pixel.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distcnn.arrays import Array
+from distcnn.checks.base import AnswerRow
+from distcnn.checks.predictor import PredictedStars
+from distcnn.schema import Flag
+from distcnn.stats import WITHIN_68, robust_std
+
+UNJUDGED = Flag.NON_FINITE | Flag.UNCALIBRATED
+"""Flags that say that an error is not known; such stars say nothing about errors."""
+SCATTER, COVERAGE = "scatter ratio,", "share within 68 % error,"
+SHUFFLED, MASKED, WITHOUT = "shuffled spectra", "masked lines", "without"
+MIN_STARS = 30
+MIN_GROWTH = 1.2
+"""A label that is taken from the spectrum scatters at least so many times more with another's."""
+MIN_WITHIN = 0.5
+"""Least share of stars within the 68 % error where an input is missing and no flag warns."""
+TOLD_ONLY = 0.0
+"""Least value of what is told and never fails."""
+TOLERATED_SIGMA = 3.0
+"""Sampling errors by which a value must miss its limit."""
+LINE_DEPTH = 0.03
+"""Pixels count as lines where the mean spectrum is deeper, as a share of its continuum."""
+CONTINUUM_QUANTILE = 0.9
+
+
+@dataclass(frozen=True)
+class Null:
+    """What was done (``SHUFFLED``, ``MASKED``, ``WITHOUT`` an input), and the labels then."""
+
+    name: str
+    found: PredictedStars
+
+
+def null_rows(
+    names: Sequence[str], base: PredictedStars, nulls: Sequence[Null], reference: Array
+) -> list[AnswerRow]:
+    """Scatter about the reference [N, L] with and without, and what it says, per null and label."""
+    return [
+        row
+        for null in nulls
+        for number, name in enumerate(names)
+        for row in _row(name, null, base, reference, number)
+    ]
+
+
+def _row(
+    name: str, null: Null, base: PredictedStars, reference: Array, number: int
+) -> Iterator[AnswerRow]:
+    truth = reference[:, number]
+    judged = (null.found.flags & int(UNJUDGED)) == 0
+    error = null.found.label_error[:, number]
+    residual = null.found.label[:, number] - truth
+    before = base.label[:, number] - truth
+    known = judged & np.isfinite(residual) & np.isfinite(before) & (error > 0)
+    stars = int(known.sum())
+    if stars < MIN_STARS:
+        return
+    growth = robust_std(residual[known]) / max(robust_std(before[known]), 1e-30)
+    # Of the ratio of two robust scatters of n stars, each known to 1.17 / sqrt(2 n).
+    sampling = growth * 1.17 / math.sqrt(stars)
+    least = MIN_GROWTH if null.name == SHUFFLED else TOLD_ONLY
+    yield row_of_test(f"{SCATTER} {null.name}", name, stars, growth, error=sampling, least=least)
+    if null.name.startswith(WITHOUT):
+        within = float((np.abs(residual[known]) <= error[known]).mean())
+        share = math.sqrt(WITHIN_68 * (1 - WITHIN_68) / stars)
+        yield row_of_test(
+            f"{COVERAGE} {null.name}", name, stars, within, error=share, least=MIN_WITHIN
+        )
+
+
+def row_of_test(
+    test: str, label: str, stars: int, value: float, *, error: float, least: float
+) -> AnswerRow:
+    """A value and its sampling error; it fails if it is below ``least`` beyond that error."""
+    fails = value + TOLERATED_SIGMA * error < least
+    return {
+        "test": test,
+        "label": label,
+        "stars": stars,
+        "value": value,
+        "value_error": error,
+        "least": least,
+        "fails": int(fails),
+    }
+
+
+def shuffled_spectra(arrays: dict[str, Array], rng: np.random.Generator) -> dict[str, Array]:
+    """Every star with the spectrum of another and all else its own."""
+    count = len(arrays["flux"])
+    # One cycle through a random order: no star keeps its own.
+    order = rng.permutation(count)
+    other = np.empty(count, int)
+    other[order] = np.roll(order, 1)
+    own = ("flux", "flux_error", "snr")
+    return arrays | {name: arrays[name][other] for name in own if name in arrays}
+
+
+def masked_lines(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Every star without the pixels in which the mean spectrum has a line."""
+    flux = arrays["flux"].astype(float)
+    count = np.isfinite(flux).sum(axis=0)
+    mean = np.nansum(flux, axis=0) / np.maximum(count, 1)
+    line = mean < (1 - LINE_DEPTH) * np.quantile(mean[count > 0], CONTINUUM_QUANTILE)
+    return arrays | {"flux": np.where(line, np.nan, arrays["flux"]).astype(arrays["flux"].dtype)}
+
+
+def without(arrays: dict[str, Array], variables: Sequence[str]) -> dict[str, Array]:
+    """Every star without some variables: all their values are missing."""
+    return arrays | {
+        name: np.full_like(arrays[name], np.nan) for name in variables if name in arrays
+    }

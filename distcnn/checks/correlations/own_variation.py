@@ -1,0 +1,103 @@
+"""Own variation: does a label follow its own truth, or the labels that usually go with it?
+
+Labels of stars are correlated: a network may take [Al/Fe] from lines of magnesium. Predicted
+labels are regressed on all true labels at once; a label that is measured follows its own (slope
+1) and no other (slope 0), whatever their correlation among the stars. Hattori et al. 2024
+(arXiv 2404.01269) find such borrowing in published abundances.
+
+Legend: N star, L label.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from distcnn.arrays import Array
+from distcnn.checks.base import AnswerRow
+from distcnn.checks.correlations.nulls import row_of_test
+
+OWN_SLOPE, PAIR = "own slope", "anti-correlated"
+MIN_STARS = 100
+MIN_SLOPE = 0.5
+"""Least slope on the label's own truth among stars of high S/N."""
+MIN_INDEPENDENT = 2.0
+"""A label is judged only if what the others leave of it spreads by so many reference errors."""
+PAIRS = (("mgfe", "alfe"), ("mg", "al"))
+"""Abundances that go together among field stars and against each other in globular clusters
+(e.g. Carretta et al. 2009, A&A 505, 139)."""
+CORNER_SIGMA = 1.0
+"""Stars count as anti-correlated from so many spreads off the middle on, in both abundances."""
+MIN_PAIR_STARS = 10
+
+
+def own_slopes(label: Array, reference: Array) -> tuple[Array, Array]:
+    """Slopes of predicted labels [N, L] on true labels, in units of spreads: [L, L] and errors.
+
+    Row i: how label i answers to each true label, all others being held.
+    """
+    scale = reference.std(axis=0)
+    truth = (reference - reference.mean(axis=0)) / scale
+    design = np.column_stack([truth, np.ones(len(truth))])
+    inverse = np.linalg.pinv(design.T @ design)
+    fitted = inverse @ design.T @ (label / scale)
+    left = label / scale - design @ fitted
+    variance = np.square(left).sum(axis=0) / max(len(label) - design.shape[1], 1)
+    error = np.sqrt(np.outer(variance, np.diag(inverse)))
+    count = reference.shape[1]
+    return fitted.T[:, :count], error[:, :count]
+
+
+def independent_spread(reference: Array) -> Array:
+    """Spread [L] of each label that the other labels do not explain, in label units."""
+    spread = np.empty(reference.shape[1])
+    for number in range(len(spread)):
+        others = np.delete(reference, number, axis=1)
+        design = np.column_stack([others / others.std(axis=0), np.ones(len(others))])
+        fit, *_ = np.linalg.lstsq(design, reference[:, number], rcond=None)
+        spread[number] = (reference[:, number] - design @ fit).std()
+    return spread
+
+
+def own_slope_rows(
+    names: Sequence[str], label: Array, reference: Array, reference_error: Array
+) -> list[AnswerRow]:
+    """The slope of each label on its own truth; labels that cannot be told apart are left out."""
+    good = np.isfinite(label).all(axis=1) & np.isfinite(reference).all(axis=1)
+    if good.sum() < MIN_STARS or (reference[good].std(axis=0) == 0).any():
+        return []
+    slope, error = own_slopes(label[good], reference[good])
+    spread = independent_spread(reference[good])
+    known = spread > MIN_INDEPENDENT * np.median(reference_error[good], axis=0)
+    stars = int(good.sum())
+    return [
+        row_of_test(
+            OWN_SLOPE,
+            name,
+            stars,
+            float(slope[number, number]),
+            error=float(error[number, number]),
+            least=MIN_SLOPE,
+        )
+        for number, name in enumerate(names)
+        if known[number]
+    ]
+
+
+def pair_rows(names: Sequence[str], label: Array, reference: Array) -> Iterator[AnswerRow]:
+    """Of stars in which a pair of abundances goes apart: the share of the contrast recovered."""
+    for low, high in PAIRS:
+        if low not in names or high not in names:
+            continue
+        columns = [list(names).index(low), list(names).index(high)]
+        truth, found = reference[:, columns], label[:, columns]
+        known = np.isfinite(truth).all(axis=1) & np.isfinite(found).all(axis=1)
+        middle, spread = np.median(truth[known], axis=0), truth[known].std(axis=0)
+        far = (truth - middle) / spread
+        apart = known & (far[:, 0] < -CORNER_SIGMA) & (far[:, 1] > CORNER_SIGMA)
+        if apart.sum() < MIN_PAIR_STARS:
+            continue
+        contrast = np.diff(truth[apart] - middle)[:, 0]
+        recovered = np.diff(found[apart] - middle)[:, 0] / contrast.mean()
+        error = float(recovered.std(ddof=1) / np.sqrt(apart.sum()))
+        stars, value = int(apart.sum()), float(recovered.mean())
+        yield row_of_test(PAIR, f"{low} {high}", stars, value, error=error, least=MIN_SLOPE)

@@ -1,0 +1,111 @@
+"""What is put on spectra on purpose is what it says: noise, velocity, broadening, levels, dust."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distcnn.checks.injection import changes
+from distcnn.schema import LIGHT_SPEED_KM_S
+
+WAVELENGTH = np.linspace(846.0, 870.0, 961)
+
+
+def line(centre=858.0, sigma=0.06, depth=0.5):
+    return 1 - depth * np.exp(-0.5 * ((WAVELENGTH - centre) / sigma) ** 2)
+
+
+def stars(flux, snr=100.0):
+    flux = np.atleast_2d(flux).astype(np.float32)
+    return {
+        "flux": flux,
+        "flux_error": np.full_like(flux, 1 / snr),
+        "snr": np.full(len(flux), snr, np.float32),
+    }
+
+
+@given(snr=st.floats(1.0, 80.0), rho=st.floats(0.0, 0.65))
+def test_added_noise_and_the_spectrums_own_make_the_error_of_the_lower_snr(snr, rho):
+    rng = np.random.default_rng(1)
+    own = 0.01 * changes.correlated_noise((400, 961), rho, rng)
+    arrays = stars(1 + own)
+    changed = changes.lower_snr(arrays, snr, rho, rng)
+    assert changed["flux"].std() == pytest.approx(1 / snr, rel=0.03)
+    np.testing.assert_allclose(changed["flux_error"], 1 / snr, rtol=1e-4)
+    np.testing.assert_allclose(changed["snr"], snr, rtol=1e-5)
+    noise = changed["flux"] - 1.0
+    found = (noise[:, 1:] * noise[:, :-1]).mean() / np.square(noise).mean()
+    assert found == pytest.approx(rho, abs=0.02)
+
+
+def test_a_star_that_is_faint_already_stays_as_it_is(rng):
+    arrays = stars(line(), snr=5.0)
+    changed = changes.lower_snr(arrays, 20.0, 0.3, rng)
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(changed[name], values)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.6])
+def test_the_correlation_of_noise_is_found_below_what_spectra_share(rng, rho):
+    depth = rng.uniform(0.2, 0.8, 600)[:, None]
+    flux = 1 - depth * (1 - line())
+    flux = flux + 0.05 * changes.correlated_noise(flux.shape, rho, rng)
+    assert changes.noise_correlation(flux) == pytest.approx(rho, abs=0.05)
+    assert changes.noise_correlation(flux[:50]) == 0.0
+
+
+@given(velocity=st.floats(-20, 20))
+def test_a_velocity_moves_a_line_to_the_red_by_v_over_c(velocity):
+    moved = changes.shift(stars(line(sigma=0.3)), WAVELENGTH, velocity)["flux"][0].astype(float)
+    centre = ((1 - moved) * WAVELENGTH).sum() / (1 - moved).sum()
+    assert centre == pytest.approx(858.0 * (1 + velocity / LIGHT_SPEED_KM_S), abs=2e-3)
+
+
+@given(fwhm=st.floats(5.0, 60.0))
+def test_a_broadened_line_keeps_its_equivalent_width_and_adds_variances(fwhm):
+    sigma = 0.08
+    wide = changes.broaden(stars(line(sigma=sigma)), WAVELENGTH, fwhm)["flux"][0].astype(float)
+    depth = 1 - wide
+    assert depth.sum() == pytest.approx((1 - line(sigma=sigma)).sum(), rel=1e-4)
+    variance = (depth * (WAVELENGTH - 858.0) ** 2).sum() / depth.sum()
+    added = (fwhm / changes.FWHM_PER_SIGMA / LIGHT_SPEED_KM_S * 858.0) ** 2
+    assert variance == pytest.approx(sigma**2 + added, rel=0.03)
+
+
+def test_missing_pixels_stay_missing_and_spread_nothing():
+    flux = np.ones((1, 961), np.float32)
+    flux[0, 300:320] = np.nan
+    changed = changes.broaden(stars(flux), WAVELENGTH, 30.0)["flux"]
+    np.testing.assert_array_equal(np.isnan(changed), np.isnan(flux))
+    np.testing.assert_allclose(changed[np.isfinite(changed)], 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("regime", [changes.faint_regime, changes.bright_regime])
+def test_regimes_do_not_depend_on_the_level_before_and_scale_errors_likewise(regime):
+    arrays = stars(line() * (1 + 0.01 * np.linspace(-1, 1, 961)))
+    once = regime(arrays)
+    other = regime({**arrays, "flux": arrays["flux"] * 3, "flux_error": arrays["flux_error"] * 3})
+    for name in ("flux", "flux_error"):
+        np.testing.assert_allclose(once[name], other[name], rtol=1e-4)
+
+
+def test_the_bright_regime_takes_a_slope_off_and_keeps_lines():
+    tilted = changes.bright_regime(stars(line() * (1 + 0.05 * np.linspace(-1, 1, 961))))["flux"][0]
+    outside = np.abs(WAVELENGTH - 858.0) > 1
+    np.testing.assert_allclose(tilted[outside], 1.0, atol=0.01)
+    assert tilted.min() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("names", [["phot_g_mean_mag", "phot_bp_mean_mag"], ["G", "BP"]])
+def test_dust_dims_known_bands_by_their_extinction_and_leaves_others(names):
+    arrays = {"photometry": np.zeros((1, 3), np.float32)}
+    bands = [*names, "my_band"]
+    changed = changes.redden(arrays, 0.1, bands=bands, wavelength=None)["photometry"][0]
+    np.testing.assert_allclose(changed, [0.2446, 0.3106, 0.0], rtol=1e-5)
+
+
+def test_the_diffuse_band_has_the_equivalent_width_of_its_dust():
+    changed = changes.redden(stars(np.ones(961)), 0.3, bands=(), wavelength=WAVELENGTH)["flux"][0]
+    width = (1 - changed.astype(float)).sum() * (WAVELENGTH[1] - WAVELENGTH[0])
+    assert width == pytest.approx(0.3 / 2.72 / 10, rel=0.02)  # Munari et al. 2008, in nm
+    assert WAVELENGTH[np.argmin(changed)] == pytest.approx(862.32, abs=0.03)
