@@ -13,7 +13,6 @@ compares what is drawn, which the file says.
 """
 
 import argparse
-import base64
 import difflib
 import html
 import json
@@ -43,8 +42,8 @@ MARK = re.compile(
     r"(<!-- (\w+): made by benchmarks/render\.py -->\n)(.*?)(<!-- end -->)", re.DOTALL
 )
 FIGURE = "inference.svg"
-PICTURE, PICTURE_TITLE = "coverage.svg", "Are the quoted errors true?"
-"""The figure of a report that README.md shows: its file beside the results, its title there."""
+PICTURE = "coverage.svg"
+"""The figure of a report that README.md shows, as it is called there and beside the results."""
 DOCUMENTS = (
     ROOT / "README.md",
     ROOT / "benchmarks" / "README.md",
@@ -142,17 +141,17 @@ def stale_figure(figure: Path, shown: Sequence[Result]) -> list[str]:
     return [f"{figure.name} shows other numbers"] if shown and drawn(shown) not in said else []
 
 
-def picture_of(page: str) -> bytes:
-    """The figure that README.md shows, out of the page of a report.
+def picture_of(report: Path) -> bytes:
+    """The figure that README.md shows, of a report.
 
     Raises
     ------
-    SystemExit : the page does not show it.
+    SystemExit : the report does not have it.
     """
-    shown = rf'<img alt="{re.escape(PICTURE_TITLE)}" src="data:image/svg\+xml;base64,([^"]+)"'
-    if (found := re.search(shown, page)) is None:
-        raise SystemExit(f"the page has no figure called {PICTURE_TITLE}")
-    return base64.b64decode(found[1])
+    place = report / "figures" / PICTURE
+    if not place.exists():
+        raise SystemExit(f"{report} has no figure {PICTURE}")
+    return place.read_bytes()
 
 
 def parsed(words: Sequence[str] | None) -> argparse.Namespace:
@@ -169,8 +168,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Render, or check."""
     options = parsed(words)
     if options.report:
-        page = (options.report / "index.html").read_text(encoding="utf-8")
-        (options.results / PICTURE).write_bytes(picture_of(page))
+        (options.results / PICTURE).write_bytes(picture_of(options.report))
         return
     results, figure = newest(options.results), options.results / FIGURE
     shown = results.get("inference", [])

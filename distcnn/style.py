@@ -48,7 +48,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#56B4E9",
 )
 FILE_KINDS = ("png", "pdf", "svg")
-_UNDATED: Any = {
+UNDATED: Any = {
     "png": {"Software": None},
     "pdf": {"Creator": None, "CreationDate": None, "Producer": None},
     "svg": {"Date": None, "Creator": None},
@@ -160,14 +160,14 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write ``NAME.png``, ``NAME.pdf`` and ``NAME.svg``, the same bytes every time; their paths."""
     paths = [folder / f"{name}.{kind}" for kind in FILE_KINDS]
     for kind, path in zip(FILE_KINDS, paths, strict=True):
-        figure.savefig(path, format=kind, metadata=_UNDATED[kind])
+        figure.savefig(path, format=kind, metadata=UNDATED[kind])
     return paths
 
 
 def as_uri(figure: Figure) -> str:
     """The figure as a ``data:`` URI of an SVG; dense points inside are pixels."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata=_UNDATED["svg"])
+    figure.savefig(buffer, format="svg", metadata=UNDATED["svg"])
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -25,7 +25,6 @@ COMMANDS = [
     "compare",
     "report",
     "check",
-    "map",
     "inspect",
     "doctor",
     "demo",

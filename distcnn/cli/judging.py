@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -35,12 +36,21 @@ def report(
     package: Moved = None,
     truth: Truth = None,
     baselines: Baselines = None,
+    checks: Annotated[str | None, typer.Option(help="Folder of `distcnn check`.")] = None,
+    tsne: Annotated[str | None, typer.Option(help="Folder of `distcnn map tsne`.")] = None,
+    galaxy: Annotated[str | None, typer.Option(help="Folder of `distcnn map galaxy`.")] = None,
+    sections: Annotated[
+        str | None, typer.Option(help="Only these: summary,trust,errors; a wrong name lists them.")
+    ] = None,
     conf: Conf = None,
     sets: Sets = None,
 ) -> None:
-    """Write one self-contained page of figures and tables, and its numbers as JSON."""
+    """Write one self-contained page of figures and tables, with all of them as files beside it."""
     from distcnn import pipeline
 
+    if sections is not None:
+        names = [name.strip() for name in sections.split(",") if name.strip()]
+        sets = [*(sets or []), f"report.sections={json.dumps(names)}"]
     config = configure(conf, sets)
     with listening(config) as listener:
         pipeline.write_report(
@@ -52,6 +62,9 @@ def report(
             package=package,
             truth=truth,
             baselines=baselines,
+            checks=checks,
+            tsne=tsne,
+            galaxy=galaxy,
         )
 
 

@@ -214,6 +214,8 @@ class MonitorConfig(Frozen):
 class ReportConfig(Frozen):
     """One self-contained HTML page."""
 
+    sections: tuple[str, ...] | None = None
+    """Sections shown (summary, trust, data, completeness, ...); None = all."""
     figures: tuple[str, ...] | None = None
     """Figures shown (kiel, residuals, coverage, ...), each where the data allow it; None = all."""
     spectra: int = Field(6, ge=0)

@@ -42,13 +42,22 @@ def write_report(
     package: Address | None = None,
     truth: Address | None = None,
     baselines: Address | None = None,
+    checks: Address | None = None,
+    tsne: Address | None = None,
+    galaxy: Address | None = None,
 ) -> Path | Location:
     """Write the page and its numbers; returns the page.
 
-    Survey, package, truth and baselines are looked for where the products say, unless given.
+    Survey, package, truth and baselines are looked for where the products say, results of checks
+    and maps (folders ``checks``, ``tsne``, ``galaxy``) beside the predictions, unless given.
     """
     from distcnn import report
+    from distcnn.evaluation import evaluate
+    from distcnn.labels import of_attributes, present
+    from distcnn.survey import Store
 
+    report.choose_figures(config.report.figures)  # a wrong name is reported before the work
+    report.choose_sections(config.report.sections)
     data = _find_products(
         predictions,
         config,
@@ -58,7 +67,13 @@ def write_report(
         truth=truth,
         baselines=baselines,
     )
-    return report.write_report(data, folder, config.report, listener)
+    finished = report.find_finished(
+        data, listener, baselines=baselines, checks=checks, tsne=tsne, galaxy=galaxy
+    )
+    with present(of_attributes(Store.open(data.predictions).attrs)):
+        numbers, sample = evaluate(data, config.report, listener)
+    shown = report.ReportData(data, numbers, sample, config.report, finished)
+    return report.write_report(shown, folder, listener)
 
 
 @with_places

@@ -121,7 +121,8 @@ class Table:
         """The table as its file has it; values of labels stand beside a column with their unit."""
         columns = [TableColumn(c.key, c.unit, c.title) for c in self.columns]
         rows = [dict(row) for row in self.rows]
-        if any(column.kind == "value" for column in self.columns):
+        told = {column.key for column in self.columns}
+        if "unit" not in told and any(column.kind == "value" for column in self.columns):
             columns.append(TableColumn("unit", "", "unit of the values of the label"))
             for row in rows:
                 row["unit"] = label_info(str(row.get("label", ""))).unit

@@ -1,144 +1,168 @@
-"""The page: one self-contained HTML file, and the same numbers as ``metrics.json`` beside it."""
+"""The page: one self-contained HTML file; its numbers, figures and tables as files beside it.
+
+REPORT/index.html       the page, written last and removed first
+REPORT/metrics.json     every number
+REPORT/settings.yaml    the settings of every stage
+REPORT/figures/         every figure as PNG, PDF and SVG
+REPORT/tables/          every table as ECSV
+REPORT/report.json      what it was made from, and its files with their sha256
+"""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from distcnn.config import ReportConfig
+from distcnn import __version__, hashing
+from distcnn.ecsv import to_ecsv
 from distcnn.errors import StoreError
-from distcnn.evaluation import EvaluationData, evaluate
-from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
-from distcnn.formatting import dotted
+from distcnn.events import Listener, StageEnded, StageStarted, silent
 from distcnn.labels import label_info, of_attributes, present
 from distcnn.location import Address, Location
-from distcnn.report.figures.registry import SECTIONS, FigureData, choose_figures
-from distcnn.report.figures.spectra import MASK_COLOURS
-from distcnn.report.text.table import label_value
-from distcnn.style import as_uri, style
+from distcnn.report.blocks import Block, Table, label_text
+from distcnn.report.data import ReportData
+from distcnn.report.figures.registry import choose_figures
+from distcnn.report.pictures import STAGE, draw_pictures, fitting
+from distcnn.report.sections.origin import SETTINGS_FILE, settings_of
+from distcnn.report.sections.registry import Section, choose_sections
 from distcnn.survey import Store
 
-STAGE = "report"
-MAX_PROVENANCE_CHARACTERS = 120
+PAGE, RECORD = "index.html", "report.json"
+Shown = Sequence[tuple[Section, Sequence[Block]]]
 
 
-@dataclass(frozen=True)
-class RenderedFigure:
-    """One figure of the page; ``uri`` holds the picture itself."""
-
-    key: str
-    section: str
-    title: str
-    caption: str
-    wide: bool
-    uri: str
-
-
-def write_report(
-    data: EvaluationData, folder: Address, config: ReportConfig, listener: Listener = silent
-) -> Path | Location:
-    """Write ``index.html`` and ``metrics.json`` into ``folder``; returns the page's path.
+def write_report(data: ReportData, folder: Address, listener: Listener = silent) -> Path | Location:
+    """Write the page and the files beside it into ``folder``; returns the page's path.
 
     Raises
     ------
-    ConfigError : a figure that is asked for does not exist.
+    ConfigError : a figure or section that is asked for does not exist.
     StoreError : a store cannot be used, or the folder cannot be written.
-    FileBroken, ColumnMissing : truth or quarantine table cannot be used.
     """
-    own = of_attributes(Store.open(data.predictions, "predictions").attrs)
+    own = of_attributes(Store.open(data.products.predictions, "predictions").attrs)
     with present(own):
-        return _write_report(data, Location.parse(folder), config, listener)
+        return _write_report(data, Location.parse(folder), listener)
 
 
-def _write_report(
-    data: EvaluationData, folder: Location, config: ReportConfig, listener: Listener
-) -> Path | Location:
-    chosen = choose_figures(config.figures)
-    numbers, sample = evaluate(data, config, listener)
-    listener(StageStarted(STAGE, len(chosen), "figures"))
-    survey = Store.open(data.survey, "survey") if data.survey else None
-    drawn = list(render(FigureData(numbers, sample, config, survey, data.curves), listener))
-    page = (
+def _write_report(data: ReportData, folder: Location, listener: Listener) -> Path | Location:
+    sections = choose_sections(data.config.sections)
+    listener(StageStarted(STAGE, len(choose_figures(data.config.figures)), "figures"))
+    drawn = fitting(list(draw_pictures(data, [one.key for one in sections], listener)))
+    shown = [
+        (one, one.build(data, [each.picture for each in drawn if each.section == one.key]))
+        for one in sections
+    ]
+    page = _page(data, shown)
+    files = {"metrics.json": data.numbers.to_json().encode(), **_settings(data)}
+    files |= {name: text for one in drawn for name, text in one.files.items()}
+    files |= _tables(shown)
+    _write(folder, files | {PAGE: page.encode()}, data)
+    size = round(len(page.encode()) / 1e6, 1)
+    facts = {"stars": data.numbers.stars, "figures": len(drawn), "megabytes": size}
+    listener(StageEnded(STAGE, facts))
+    return (folder / PAGE).outer
+
+
+def _page(data: ReportData, shown: Shown) -> str:
+    numbers = data.numbers
+    labels = [label_info(name) for name in numbers.labels]
+    told = [
+        f"{label_text(one.name)} ({one.description}{', ' if one.unit else ''}{one.unit})"
+        for one in labels
+    ]
+    attrs = data.predictions.attrs
+    name = data.told_of("survey").get("name") or "predictions"
+    version = attrs.get("distcnn_version") or __version__
+    return (
         _environment()
         .get_template("page.html.j2")
         .render(
-            numbers=numbers,
-            sections=SECTIONS,
-            figures={s.key: [f for f in drawn if f.section == s.key] for s in SECTIONS},
-            labels=[label_info(name) for name in numbers.labels],
-            names=numbers.labels,
-            band=config.coverage_band,
-            mask_legend=[(colour, bit.sentence) for bit, colour in MASK_COLOURS.items()],
-            provenance=_provenance(data, survey),
+            title=f"distcnn report: {name}, {numbers.stars:,} stars",
+            heading=f"{numbers.stars:,} stars, {len(labels)} labels",
+            subtitle=f"{name}: {' · '.join(told)}",
+            footer=f"Computed by distcnn {version}, page by distcnn {__version__}. Figures, tables "
+            "and numbers lie as files beside this page.",
+            shown=shown,
+            css=Markup(_template("page.css")),  # noqa: S704 - files of this package
+            js=Markup(_template("page.js")),  # noqa: S704
         )
     )
-    _write(folder, {"index.html": page, "metrics.json": numbers.to_json()})
-    listener(StageEnded(STAGE, {"stars": numbers.stars, "figures": len(drawn)}))
-    return (folder / "index.html").outer
 
 
-def render(data: FigureData, listener: Listener = silent) -> Iterator[RenderedFigure]:
-    """The figures that are asked for and that the data allow.
-
-    The listener hears of those that were named in the configuration and cannot be drawn.
-    """
-    for row in choose_figures(data.config.figures):
-        with style():
-            figure = row.draw(data)
-            if figure is not None:
-                uri = as_uri(figure)
-                yield RenderedFigure(row.key, row.section, row.title, row.caption, row.wide, uri)
-            elif data.config.figures is not None:
-                text = f"figure {row.key!r} is not drawn: it needs {row.needs}"
-                listener(Notice(text, "warning"))
-        listener(Advanced(STAGE, 1, row.key))
+def _template(name: str) -> str:
+    return (package_files("distcnn.report") / "template" / name).read_text(encoding="utf-8")
 
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("distcnn.report", "."),
+        loader=PackageLoader("distcnn.report", "template"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["label"] = lambda name: label_info(name).symbol.replace("alpha", "α")
-    environment.filters["value"] = label_value
-    environment.filters["percent"] = lambda x: f"{100 * x:.1f} %"
-    environment.filters["count"] = lambda x: f"{x:,}"
+    environment.filters["sortable"] = _sortable
     return environment
 
 
-def _provenance(data: EvaluationData, survey: Store | None) -> dict[str, list[tuple[str, str]]]:
-    """Digests, versions, seeds and settings of each product: dotted key and value."""
-    sources: dict[str, Mapping[str, Any]] = {
-        "predictions": Store.open(data.predictions, "predictions").attrs
+def _sortable(value: Any) -> str:
+    """A number as the page's script sorts by it; empty where it is not known."""
+    return f"{value:.9g}" if isinstance(value, int | float) and not math.isnan(value) else ""
+
+
+def _tables(shown: Shown) -> dict[str, bytes]:
+    found = [block for _, blocks in shown for block in blocks if isinstance(block, Table)]
+    return {f"tables/{one.key}.ecsv": to_ecsv(one.as_text_table()) for one in found}
+
+
+def _settings(data: ReportData) -> dict[str, bytes]:
+    settings = settings_of(data)
+    return {SETTINGS_FILE: yaml.safe_dump(settings, sort_keys=False).encode()} if settings else {}
+
+
+def _write(folder: Location, files: Mapping[str, bytes], data: ReportData) -> None:
+    """Each file appears whole or not at all; files that only the report before had are removed."""
+    record = {
+        "format": 1,
+        "kind": "report",
+        "distcnn_version": __version__,
+        "origin": _origin(data),
+        "files": {name: hashing.of_bytes(content) for name, content in files.items()},
     }
-    if data.manifest is not None:
-        sources["package"] = data.manifest.to_json()
-    if survey is not None:
-        sources["survey"] = survey.attrs
-    return {
-        name: [(key, _short(leaf)) for key, leaf in dotted(value)]
-        for name, value in sources.items()
-    }
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    most = MAX_PROVENANCE_CHARACTERS
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _write(folder: Location, files: Mapping[str, str]) -> None:
-    """Each file appears whole or not at all."""
     try:
-        for name, text in files.items():
-            (folder / name).write_bytes(text.encode())
+        before = _files_before(folder)
+        (folder / PAGE).remove()
+        for name in before - set(files):
+            (folder / name).remove()
+        ordered = {RECORD: (json.dumps(record, indent=1) + "\n").encode(), **files}
+        for name, content in ordered.items():
+            (folder / name).write_bytes(content)
     except OSError as error:
         raise StoreError(
             f"{folder} cannot be written ({error})", cure="Give another folder for the report."
         ) from None
+
+
+def _origin(data: ReportData) -> dict[str, Any]:
+    attrs = data.predictions.attrs
+    return {
+        "predictions": hashing.of_value(attrs.get("fingerprint")),
+        "package": data.told_of("package").get("digest"),
+        "survey": data.told_of("survey").get("digest"),
+        "settings": data.config.model_dump(mode="json"),
+    }
+
+
+def _files_before(folder: Location) -> set[str]:
+    """Files of the report that is there; none of anybody else's."""
+    try:
+        named = json.loads((folder / RECORD).read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {name for name in named if isinstance(name, str) and ".." not in name.split("/")}

@@ -11,21 +11,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from evaluation.package_rows import coverage_rows, size_rows
+from report.pages import write_report
 
 from distcnn.config import ReportConfig
 from distcnn.errors import ColumnMissing, ConfigError, FileBroken, StoreError
 from distcnn.evaluation import BaselineLabels, EvaluationData
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.manifest import Manifest
-from distcnn.report import write_report
-from distcnn.report.figures.registry import FIGURES, SECTIONS
+from distcnn.report.figures.registry import FIGURES
 from distcnn.report.figures.spectra import with_gaps
+from distcnn.report.sections.registry import SECTIONS
 from distcnn.style import style, wrapped_panels
 from distcnn.survey import Store
 
 CONFIG = ReportConfig(spectra=3)
 PLAIN = ReportConfig(figures=())
 EVERY_FIGURE = {
+    "How many stars have labels",
+    "Completeness over the sky",
+    "Bias and coverage along each label",
     "Kiel diagram",
     "Alpha elements against metallicity",
     "Residuals",
@@ -47,16 +51,24 @@ class _Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.images, self.links, self.tags, self.open = {}, [], [], []
+        self.ids, self.title = [], ""
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
         self.tags.append(tag)
+        self.ids += [values["id"]] if "id" in values else []
+        if tag == "h3":
+            self.title = ""
         if tag == "img":
-            self.images[values["alt"]] = values["src"]
+            self.images[self.title] = values["alt"]
         self.links += [values[name] for name in ("href", "src") if name in values]
         if tag not in ("img", "meta"):
             self.open.append(tag)
+
+    def handle_data(self, text):
+        if self.open and self.open[-1] == "h3":
+            self.title += text
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -86,9 +98,11 @@ def test_the_page_has_every_figure_and_needs_no_other_file(written):
     page = _Page(written[0])
     assert set(page.images) == EVERY_FIGURE
     assert not page.open
-    assert all(link.startswith(("#", "data:image/svg+xml;base64,")) for link in page.links)
-    assert not {"script", "link", "iframe"} & set(page.tags)
-    assert not re.search(r"url\(|@import|https?://", written[0])
+    beside = ("data:image/", "figures/", "tables/", "#")
+    assert all(link.startswith(beside) for link in page.links)
+    assert not {"link", "iframe"} & set(page.tags)
+    assert page.tags.count("script") == 1
+    assert not re.search(r"url\(|@import|https?://|src=\"(?!data:)", written[0])
 
 
 def test_accuracy_is_that_of_undamaged_stars_outside_training(written, products):
@@ -188,7 +202,7 @@ def test_throughput_comes_from_the_ledger(written):
 def test_the_listener_hears_of_every_star_and_every_figure(written):
     events = written[2]
     begun = [event for event in events if isinstance(event, StageStarted)]
-    assert {event.stage: event.total for event in begun} == {"evaluate": 1500, "report": 14}
+    assert {event.stage: event.total for event in begun} == {"evaluate": 1500, "report": 17}
     for stage in begun:
         steps = [e for e in events if isinstance(e, Advanced) and e.stage == stage.stage]
         assert sum(event.count for event in steps) == stage.total
@@ -215,6 +229,8 @@ def test_real_surveys_are_judged_by_their_references(products, tmp_path):
 def test_predictions_alone_make_a_page(products, tmp_path):
     page = write_report(EvaluationData(products.data.predictions), tmp_path, CONFIG).read_text()
     assert set(_Page(page).images) == {
+        "How many stars have labels",
+        "Completeness over the sky",
         "Kiel diagram",
         "Alpha elements against metallicity",
         "Novelty of the spectra",
@@ -289,7 +305,7 @@ def test_provenance_is_printed_and_escaped(products, tmp_path):
     document = {"note": "<script>alert(1)</script>", "files": {"a": "x" * 300}, "seed": 5}
     data = replace(products.data, manifest=Manifest.from_json(document))
     page = write_report(data, tmp_path, PLAIN).read_text()
-    assert "<script>" not in page
+    assert "<script>alert" not in page
     assert "files.a" in page
     assert "x" * 300 not in page
 

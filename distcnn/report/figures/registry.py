@@ -3,39 +3,23 @@
 A new figure is one function in the file of its subject and one row here.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from distcnn.config import ReportConfig
 from distcnn.errors import ConfigError
-from distcnn.evaluation import Evaluation, Sample
 from distcnn.formatting import did_you_mean
+from distcnn.report.data import ReportData
+from distcnn.report.figures import findings
 from distcnn.report.figures.attenuation import attenuation, metallicity_bias
 from distcnn.report.figures.calibration import coverage, ensemble_size, populations
+from distcnn.report.figures.completeness import completeness, sky
 from distcnn.report.figures.labels import alpha_plane, kiel
+from distcnn.report.figures.ranges import ranges
 from distcnn.report.figures.residuals import precision, pulls, residuals
 from distcnn.report.figures.run import learning, speed
 from distcnn.report.figures.spectra import novelty, spectra
-from distcnn.survey import Store
-
-
-@dataclass(frozen=True)
-class FigureData:
-    """What figures draw: numbers, stars, spectra (None = no survey store), learning curves."""
-
-    numbers: Evaluation
-    sample: Sample
-    config: ReportConfig
-    survey: Store | None
-    curves: Sequence[Mapping[str, Any]]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the labels, in the order of the predictions."""
-        return self.numbers.labels
 
 
 @dataclass(frozen=True)
@@ -45,7 +29,8 @@ class ReportFigure:
     Attributes
     ----------
     key : its name in ``report.figures``.
-    section : key of the section of the page (``SECTIONS``).
+    section : key of the section of the page (``sections.registry``).
+    finding : what it shows, in words and numbers, for who cannot see it; "" = its title says it.
     needs : what must be there to draw it, as the end of a sentence.
     draw : returns None where the data do not allow the figure.
     wide : as wide as the page.
@@ -56,32 +41,32 @@ class ReportFigure:
     title: str
     caption: str
     needs: str
-    draw: Callable[[FigureData], Figure | None]
+    draw: Callable[[ReportData], Figure | None]
+    finding: Callable[[ReportData], str] = findings.nothing
     wide: bool = True
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: its anchor, its heading, its name in the navigation."""
-
-    key: str
-    title: str
-    short: str
-
-
-SECTIONS = (
-    Section("stars", "Stars", "Stars"),
-    Section("accuracy", "Accuracy", "Accuracy"),
-    Section("errors", "Quoted errors", "Errors"),
-    Section("attenuation", "Attenuation", "Attenuation"),
-    Section("ensemble", "Ensemble size", "Ensemble"),
-    Section("flags", "Flags", "Flags"),
-    Section("spectra", "Spectra", "Spectra"),
-    Section("run", "Run", "Run"),
-    Section("provenance", "Provenance", "Provenance"),
-)
-
 FIGURES = (
+    ReportFigure(
+        "completeness",
+        "completeness",
+        "How many stars have labels",
+        "Fraction of the stars of each bin that have labels, and that have labels without any "
+        "flag; the bars below count the stars.",
+        "predictions",
+        lambda data: completeness(data.numbers.completeness["rows"]),
+        findings.completeness,
+    ),
+    ReportFigure(
+        "sky",
+        "completeness",
+        "Completeness over the sky",
+        "Cells of equal area. Left: number of stars. Right: fraction of them that have labels "
+        "without any flag.",
+        "positions of the stars",
+        lambda data: sky(data.numbers.completeness["sky"]),
+        findings.sky,
+    ),
     ReportFigure(
         "kiel",
         "stars",
@@ -89,6 +74,7 @@ FIGURES = (
         "Stars without any flag. Left: number of stars per cell. Right: median metallicity.",
         "the labels teff and logg",
         lambda data: kiel(data.sample, data.names),
+        findings.kiel,
     ),
     ReportFigure(
         "alpha",
@@ -97,6 +83,7 @@ FIGURES = (
         "Stars without any flag, in bins of S/N; the cross is the median quoted error.",
         "a metallicity and an alpha label",
         lambda data: alpha_plane(data.sample, data.names, data.config.snr_edges),
+        findings.alpha,
     ),
     ReportFigure(
         "residuals",
@@ -106,6 +93,7 @@ FIGURES = (
         "percentile. A slope is attenuation: extreme labels drawn towards the mean.",
         "reference labels outside training",
         lambda data: residuals(data.sample, data.names, data.config.snr_edges),
+        findings.residuals,
     ),
     ReportFigure(
         "precision",
@@ -114,6 +102,7 @@ FIGURES = (
         "Robust scatter of the residuals for every method, on the same stars.",
         "reference labels outside training",
         lambda data: precision(data.numbers.accuracy, data.names),
+        findings.precision,
     ),
     ReportFigure(
         "coverage",
@@ -129,6 +118,7 @@ FIGURES = (
             data.names,
             data.config.coverage_band,
         ),
+        findings.coverage,
     ),
     ReportFigure(
         "pulls",
@@ -138,6 +128,7 @@ FIGURES = (
         "Gaussian, with a width (1.48 MAD) of 1. Outliers are collected in the outermost bins.",
         "reference labels outside training",
         lambda data: pulls(data.sample, data.names),
+        findings.pulls,
     ),
     ReportFigure(
         "cells",
@@ -147,6 +138,18 @@ FIGURES = (
         "stars that lack an input: no row should leave the bands further than its bar is long.",
         "reference labels outside training, or a package that knows its coverage",
         lambda data: populations(data.numbers.cells, data.numbers.package["coverage"], data.names),
+        findings.cells,
+    ),
+    ReportFigure(
+        "ranges",
+        "errors",
+        "Bias and coverage along each label",
+        "In ranges of the predicted label. Above: mean residual with its error, within the scatter "
+        "(grey). Below: fraction within one quoted error; the bars are the sampling error, the "
+        "band is what counts as calibrated.",
+        "reference labels outside training",
+        lambda data: ranges(data.numbers.ranges, data.names, data.config.coverage_band),
+        findings.ranges,
     ),
     ReportFigure(
         "attenuation",
@@ -158,6 +161,7 @@ FIGURES = (
         lambda data: attenuation(
             data.numbers.attenuation or data.numbers.package["attenuation"], data.names
         ),
+        findings.attenuation,
     ),
     ReportFigure(
         "poor",
@@ -167,6 +171,7 @@ FIGURES = (
         "The band is 0.1 dex.",
         "reference metallicities outside training",
         lambda data: metallicity_bias(data.numbers.poor),
+        findings.poor,
     ),
     ReportFigure(
         "ensemble",
@@ -176,6 +181,7 @@ FIGURES = (
         "upper curves are flat, more members gain nothing.",
         "a package of several members",
         lambda data: ensemble_size(data.numbers.package["ensemble_size"], data.names),
+        findings.ensemble,
     ),
     ReportFigure(
         "novelty",
@@ -184,6 +190,7 @@ FIGURES = (
         "How unlike the training spectra each spectrum is; above 1 it is flagged.",
         "predictions from spectra",
         lambda data: novelty(data.sample),
+        findings.novelty,
         wide=False,
     ),
     ReportFigure(
@@ -193,6 +200,7 @@ FIGURES = (
         "Normalised flux with its error; masked pixels are shaded.",
         "the survey store, with spectra, and report.spectra above 0",
         lambda data: spectra(data.sample, data.names, data.survey, data.config.spectra),
+        findings.spectra,
     ),
     ReportFigure(
         "learning",
@@ -202,6 +210,7 @@ FIGURES = (
         "validation is overfitting, a best epoch at the end asks for more epochs.",
         "the package",
         lambda data: learning(data.curves),
+        findings.learning,
     ),
     ReportFigure(
         "speed",
@@ -210,6 +219,7 @@ FIGURES = (
         "Read, infer and write, per region.",
         "the ledger of the predictions",
         lambda data: speed(data.numbers.throughput["regions"]),
+        findings.speed,
     ),
 )
 

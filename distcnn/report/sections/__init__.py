@@ -1,0 +1,1 @@
+"""Sections of the page, one file per subject; ``registry`` has their order."""
