@@ -25,6 +25,7 @@ COMMANDS = [
     "compare",
     "report",
     "check",
+    "map",
     "inspect",
     "doctor",
     "demo",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.model import Ensemble, Package, star_inputs
+from distcnn.model import Ensemble, Package, predict_members, star_inputs
 from distcnn.quality import Quality
 from distcnn.survey import Region, Store
 
@@ -44,7 +44,7 @@ class PackagePredictor:
 
     def __init__(self, package: Package, bands: Sequence[str]) -> None:
         self.spec, self.bands = package.spec, list(bands)
-        self.ensemble = Ensemble(package, "eager")
+        self.package, self.ensemble = package, Ensemble(package, "eager")
         self.quality = Quality.from_arrays(package.quality_arrays)
         extra = ("flux_error",) if self.spec.pixels else ()
         self.variables = (*self.spec.variables, *extra, "snr")
@@ -63,6 +63,16 @@ class PackagePredictor:
             given["flux_error"] = np.asarray(arrays["flux_error"], np.float32)
         judged = self.quality.assess(given, label, noise, scatter)
         return PredictedStars(label, judged["label_error"], noise, scatter, judged["flags"])
+
+    def halves(self, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Labels [N, L] of every other member and of the rest, each as a package of its own."""
+        stars = star_inputs(arrays, self.spec, self.bands if "photometry" in arrays else None)
+        networks, stacking = self.package.networks(), self.package.stacking()
+        even, odd = (
+            predict_members(half, stars, stacking=stacking).label
+            for half in (networks[::2], networks[1::2])
+        )
+        return even, odd
 
 
 def read_rows(

@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from distcnn import stopping
 
 # Commands are listed by --help in the order in which their modules are imported.
-from distcnn.cli import surveys, packages, predictions, judging, looking  # noqa: F401  isort: skip
+from distcnn.cli import surveys, packages, predictions, judging, maps, looking  # noqa: F401  isort: skip
 from distcnn.cli.application import app as app
 
 

@@ -12,6 +12,7 @@ from distcnn.config.imported import (
     LayerConfig,
 )
 from distcnn.config.load import Config, load_config, shipped_configurations, to_yaml
+from distcnn.config.maps import GalaxyMapConfig, MapsConfig, TsneMapConfig
 from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig
@@ -83,6 +84,7 @@ __all__ = [
     "ExistingConfig",
     "FilesConfig",
     "Frozen",
+    "GalaxyMapConfig",
     "GridConfig",
     "ImportedConfig",
     "ImportedNetwork",
@@ -93,6 +95,7 @@ __all__ = [
     "LabelsConfig",
     "LayerConfig",
     "LocalConfig",
+    "MapsConfig",
     "MissingPixelsConfig",
     "MonitorConfig",
     "NetworkConfig",
@@ -119,6 +122,7 @@ __all__ = [
     "StudentConfig",
     "StudentNetwork",
     "TrainConfig",
+    "TsneMapConfig",
     "TuneConfig",
     "ValuePlaceConfig",
     "conf_folder",

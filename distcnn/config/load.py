@@ -14,6 +14,7 @@ from distcnn.config.checks import ChecksConfig
 from distcnn.config.cluster_choice import put_below
 from distcnn.config.idle import idle_keys
 from distcnn.config.imported import ImportedConfig
+from distcnn.config.maps import MapsConfig
 from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
 from distcnn.config.resources import ResourcesConfig, redundant, settle
@@ -55,6 +56,8 @@ class Config(Frozen):
     ``distcnn package import``."""
     predict: PredictConfig = PredictConfig()
     """``distcnn predict`` and ``distcnn verify``."""
+    maps: MapsConfig = MapsConfig()
+    """``distcnn map``."""
     report: ReportConfig = ReportConfig()
     """``distcnn report``."""
     checks: ChecksConfig = ChecksConfig()

@@ -75,6 +75,9 @@ class SimulateConfig(Frozen):
     With 0.5, 6 % of the stars lie above 15 and 16 % above 5, as is expected of DR4."""
     transits: int = Field(18, ge=3)
     """Median number of transits that a spectrum is the mean of (Gaia DR3: 18; DR4: about 35)."""
+    visit: int = Field(0, ge=0)
+    """Number of the observation: with the same seed the same stars, labels and source table, and
+    other noise in RVS and XP spectra; for ``distcnn check repeats``."""
     stars_per_file: int = Field(1000, ge=1)
     """Stars in one archive file (Gaia DR3: about 300 spectra a file)."""
     labelled_fraction: float = Field(0.7, ge=0, le=1)

@@ -17,6 +17,9 @@ from distcnn.pipeline.looking import check_machine as check_machine
 from distcnn.pipeline.looking import inspect_path as inspect_path
 from distcnn.pipeline.looking import render_cluster as render_cluster
 from distcnn.pipeline.looking import watch_predictions as watch_predictions
+from distcnn.pipeline.maps import map_galaxy as map_galaxy
+from distcnn.pipeline.maps import map_tsne as map_tsne
+from distcnn.pipeline.maps import plan_tsne as plan_tsne
 from distcnn.pipeline.packages import describe_agreement as describe_agreement
 from distcnn.pipeline.packages import distil_package as distil_package
 from distcnn.pipeline.packages import import_package as import_package

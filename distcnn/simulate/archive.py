@@ -110,10 +110,10 @@ def write_archive(
 def _recorded(config: SimulateConfig) -> dict[str, Any]:
     """The settings as they are kept and compared, without what is DR3's in ``RELEASE_SETTINGS``.
 
-    Archives older than these settings are recognised by it: they are DR3's.
+    Archives older than these settings are recognised by it: they are DR3's, and first visits.
     """
-    default = SimulateConfig()
-    same = {name for name in RELEASE_SETTINGS if getattr(config, name) == getattr(default, name)}
+    default, younger = SimulateConfig(), (*RELEASE_SETTINGS, "visit")
+    same = {name for name in younger if getattr(config, name) == getattr(default, name)}
     return config.model_dump(mode="json", exclude=same)
 
 
@@ -174,9 +174,13 @@ def write_range(
     rng = np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence([seed, sky_range.index])))
     stars = draw_stars(rng, sky_range, config)
     labelled, table = draw_labelled(rng, stars, config)
+    source = list(gaia.source_rows(rng, stars, config.release))
+    if config.visit:
+        other = np.random.SeedSequence([seed, sky_range.index, config.visit])
+        rng = np.random.Generator(np.random.PCG64DXSM(other))
     md5 = {}
     for kind, pieces in (
-        ("source", gaia.source_rows(rng, stars, config.release)),
+        ("source", iter(source)),
         ("xp", gaia.xp_rows(rng, stars, config.xp_systematic)),
         ("rvs", _spectrum_rows(rng, stars, ReleaseGrid.of(config.grid))),
     ):

@@ -78,6 +78,18 @@ def test_another_seed_gives_other_stars(archive: Path, tmp_path: Path) -> None:
     assert not np.array_equal(truth(tmp_path / "a").index, truth(tmp_path / "b").index)
 
 
+def test_another_visit_gives_the_same_stars_with_other_noise(tmp_path: Path) -> None:
+    for visit in (0, 1):
+        config = SimulateConfig(stars_per_file=20, visit=visit)
+        write_archive(tmp_path / str(visit), 20, 1, config, executor=SerialExecutor())
+    first, second = (digest(tmp_path / visit) for visit in "01")
+    other = {name for name in first if first[name] != second[name]}
+    assert {name.partition("_")[0] for name in other} == {
+        *("RvsMeanSpectrum", "XpContinuousMeanSpectrum", "simulation.json", ""),
+    }
+    assert truth(tmp_path / "0").equals(truth(tmp_path / "1"))
+
+
 def test_an_interrupted_run_is_continued_to_the_same_bytes(archive: Path, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     with pytest.raises(KeyboardInterrupt):

@@ -47,7 +47,7 @@ from distcnn.checks.predictor import PackagePredictor, PredictedStars, read_rows
 from distcnn.checks.stars import StarTable
 from distcnn.config import CatalogueConfig
 from distcnn.errors import UsageError
-from distcnn.model import Package, predict_each, star_inputs
+from distcnn.model import Package
 from distcnn.survey import Region, Store
 
 CLUSTER = "cluster"
@@ -179,12 +179,9 @@ def _of_halves(inputs: CheckInputs, stars: StarTable) -> Answer:
             Verdict.UNDECIDED,
             "no second training to compare with: name one by checks.retrained",
         )
-    found, networks = inputs.predict(stars), inputs.package.networks()
-    bands, spec = bands_of(inputs.survey) or None, inputs.package.spec
-    parts = []
-    for block in read_rows(inputs.survey, stars.row, inputs.predictor.variables):
-        mean, _ = predict_each(networks, star_inputs(block, spec, bands))
-        parts.append((mean[::2].mean(axis=0), mean[1::2].mean(axis=0)))
+    found = inputs.predict(stars)
+    blocks = read_rows(inputs.survey, stars.row, inputs.predictor.variables)
+    parts = [inputs.predictor.halves(block) for block in blocks]
     even, odd = (np.concatenate(column) for column in zip(*parts, strict=True))
     again = found.label + (odd - even) / np.sqrt(2)
     answer = _judged_stability(inputs, stars, found, again, list(inputs.labels))

@@ -26,7 +26,8 @@ def answer_sensitivity(inputs: CheckInputs) -> Answer:
     if not len(stars):
         return Answer(Verdict.UNDECIDED, "no clean star")
     batches = inputs.batches(stars, BATCH_STARS)
-    found = mean_gradients(inputs.package.networks(), inputs.labels, batches)
+    package = inputs.package
+    found = mean_gradients(package.networks(), package.labels, batches, package.stacking())
     wavelength, medium = wavelengths_nm(inputs.survey)
     rows = own_line_rows(found, wavelength, medium)
     draw = partial(draw_sensitivity, found, wavelength, medium, rows)

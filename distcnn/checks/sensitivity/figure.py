@@ -60,7 +60,7 @@ def draw_sensitivity(
         _spectrum(wide, sensitivity, number, wavelength, in_medium(own, medium))
         _around_lines(near, sensitivity.gradient[0, number], wavelength, own, medium)
         wide.set_title(f"d({symbol(label)}) / d(flux)")
-        near.set_title("around its lines" if len(own) else "")
+        near.set_title("own lines" if len(own) else "")
         if place < len(shown) - 1:
             wide.tick_params(labelbottom=False)
         else:
@@ -117,7 +117,7 @@ def _around_lines(ax: Axes, gradient: Array, wavelength: Array, lines: Lines, me
     ax.plot(velocity, mean, color=INK, lw=1.1)
     ax.set_xlabel("km/s" if len(lines) else "")
     ax.locator_params(axis="y", nbins=4)
-    ax.text(0.98, 0.05, _count(lines), transform=ax.transAxes, ha="right", fontsize=7.5)
+    ax.set_title(_count(lines), loc="right", fontsize=7.5, weight="normal")
     grid(ax)
 
 

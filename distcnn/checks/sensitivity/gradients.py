@@ -14,7 +14,8 @@ from torch import Tensor
 from distcnn.arrays import Array
 from distcnn.checks.sensitivity.stellar_types import STELLAR_TYPES, stellar_type
 from distcnn.model import Batch, Network
-from distcnn.model.networks.hybrid import stack_members
+from distcnn.model.ensemble import sequential_layers
+from distcnn.model.stacking import Stacking
 
 BATCH_STARS = 256
 """Stars of a batch: all members' activations of a batch are held at once."""
@@ -42,22 +43,29 @@ class Sensitivity:
     flux: Array
 
 
-def flux_gradients(networks: Sequence[Network], batch: Batch) -> tuple[Array, Array]:
-    """Labels [B, L], the mean over members, and their gradients [L, B, P] by flux.
+def flux_gradients(
+    networks: Sequence[Network], batch: Batch, stacking: Stacking | None = None
+) -> tuple[Array, Array]:
+    """Labels [B, L], as the package gives them, and their gradients [L, B, P] by flux.
 
     The gradient is 0 at pixels without flux, which the networks see as missing.
 
     Parameters
     ----------
+    networks : members, which share their scalings.
     batch : inputs by modality; ``flux`` [B, P] is not empty.
+    stacking : regressions beside the networks, if the package has some.
     """
     flux = batch["flux"].detach()
     # At the very centre of the scaling autograd gives 0, as for |x|; stored flux has few digits
     # and stands there often.
     flux = torch.nextafter(flux, torch.full_like(flux, torch.inf)).requires_grad_()
-    inputs = {**batch, "flux": flux}
-    outputs = stack_members([network(inputs) for network in networks])
-    label = outputs[0].mean(dim=0)
+    first = networks[0]
+    inputs = first.inputs({**batch, "flux": flux})
+    mean, sigma, _ = sequential_layers(networks)(inputs)
+    label = first.labels(mean, sigma)[0].mean(dim=0)
+    if stacking is not None:
+        label = stacking(inputs, label)
     last = label.shape[1] - 1
     each: list[Tensor] = [
         torch.autograd.grad(label[:, number].sum(), flux, retain_graph=number < last)[0]
@@ -109,12 +117,15 @@ class SensitivitySums:
 
 
 def mean_gradients(
-    networks: Sequence[Network], labels: Sequence[str], batches: Iterable[Batch]
+    networks: Sequence[Network],
+    labels: Sequence[str],
+    batches: Iterable[Batch],
+    stacking: Stacking | None = None,
 ) -> Sensitivity:
     """Mean gradients of all stars in ``batches``, of which there is at least one."""
     sums: SensitivitySums | None = None
     for batch in batches:
-        label, gradient = flux_gradients(networks, batch)
+        label, gradient = flux_gradients(networks, batch, stacking)
         flux = batch["flux"].cpu().numpy()
         sums = sums or SensitivitySums(labels, flux.shape[1])
         sums.add(label, gradient, flux)

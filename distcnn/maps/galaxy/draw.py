@@ -1,0 +1,159 @@
+"""Figures of the map of the Galaxy."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from distcnn.config import GalaxyMapConfig
+from distcnn.maps.drawing import draw_density, new_figure
+from distcnn.maps.galaxy.sums import ALPHA_EDGES, IMAGES, METALLICITY_EDGES, GalaxySums
+from distcnn.maps.record import Exhibit
+from distcnn.stats import bin_name
+from distcnn.style import BLUE, FAINT_INK, INK, ORANGE, RED, panels, save_figure, style
+
+Rows = Sequence[Mapping[str, Any]]
+_AXES = {
+    "radius": "R [kpc]",
+    "height": "Z [kpc]",
+    "x": "X [kpc]",
+    "y": "Y [kpc]",
+    "mh": "[M/H] [dex]",
+    "alpham": "[α/M] [dex]",
+}
+_CAPTIONS = {
+    "plane": Exhibit("Stars in R and Z", "All mapped stars; the Sun is the circle."),
+    "disc": Exhibit("Stars seen from above", "All mapped stars; the Sun is the circle."),
+    "alpha": Exhibit("[α/M] and [M/H]", "All mapped stars, wherever they are."),
+}
+_SEQUENCES = {
+    "all": ("all stars", INK),
+    "low_alpha": ("low-α sequence", BLUE),
+    "high_alpha": ("high-α sequence", ORANGE),
+    "metal_poor": ("metal-poor stars", RED),
+}
+
+
+def draw_galaxy(
+    folder: Path, sums: GalaxySums, tables: Mapping[str, Rows], config: GalaxyMapConfig
+) -> dict[str, Exhibit]:
+    """Write all figures; returns their captions by name, in the order of a page."""
+    shown = {}
+    with style():
+        for number in range(len(config.snr_edges)):
+            name = f"mosaic_{number}"
+            save_figure(_draw_mosaic(sums, tables["mosaic"], number, config), folder, name)
+            snr = bin_name(number + 1, config.snr_edges)
+            shown[name] = Exhibit(
+                f"[α/M] and [M/H] by place, S/N {snr}",
+                "Columns: distance R from the axis, rows: distance |Z| from the plane, in kpc. "
+                "Shade: number of stars. Ellipses: the components, 1 sigma, errors taken off; "
+                "two where they are preferred. Below the title: number of stars, and by how much "
+                "the BIC prefers two components.",
+            )
+        _draw_gradients(folder, tables["gradients"])
+        shown["gradients"] = Exhibit(
+            "Radial gradient of [M/H]",
+            "By distance from the plane: of all stars and of the components of a mixture, with "
+            "standard errors; errors of labels and places are part of the model.",
+        )
+        for image in IMAGES:
+            _draw_image(folder, sums, image.name, config)
+            shown[image.name] = _CAPTIONS[image.name]
+    return shown
+
+
+def _draw_mosaic(sums: GalaxySums, rows: Rows, snr: int, config: GalaxyMapConfig) -> Figure:
+    columns, layers = len(config.radius_edges) - 1, len(config.height_edges) - 1
+    width, height = 2.0 * columns + 0.7, 1.75 * layers + 1.0
+    figure = new_figure(width, height)
+    axes = figure.subplots(layers, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.75 / width,
+        right=1 - 0.1 / width,
+        bottom=0.5 / height,
+        top=1 - 0.5 / height,
+        wspace=0.08,
+        hspace=0.24,
+    )
+    for radius in range(columns):
+        for layer in range(layers):
+            row = rows[(snr * columns + radius) * layers + layer]
+            counts = sums.mosaic[snr, radius, layer]
+            # The highest layer stands at the top.
+            _draw_cell(axes[layers - 1 - layer, radius], counts, row)
+        axes[-1, radius].set_xlabel(_AXES["mh"])
+        title = f"R {config.radius_edges[radius]:g}-{config.radius_edges[radius + 1]:g}"
+        axes[0, radius].annotate(
+            title, (0.5, 1.2), xycoords="axes fraction", ha="center", weight="bold"
+        )
+        for ax in axes[:-1, radius]:
+            ax.set_xticklabels([])
+    for layer in range(layers):
+        text = f"|Z| {config.height_edges[layer]:g}-{config.height_edges[layer + 1]:g}"
+        axes[layers - 1 - layer, 0].set_ylabel(f"{text}\n{_AXES['alpham']}")
+        for ax in axes[layer, 1:]:
+            ax.set_yticklabels([])
+    return figure
+
+
+def _draw_cell(axes: Axes, counts: np.ndarray[Any, Any], row: Mapping[str, Any]) -> None:
+    x, y = METALLICITY_EDGES, ALPHA_EDGES
+    if counts.any():
+        draw_density(axes, counts.T, (x[0], x[-1]), (y[0], y[-1]))
+    axes.set(xlim=(-1.6, 0.7), ylim=(-0.15, 0.45), xticks=(-1, 0), yticks=(0, 0.2, 0.4))
+    text = f"{row['stars']:,}"
+    if row["components"]:
+        text += f",  ΔBIC {row['delta_bic']:+,.0f}"
+        if row["components"] == 2:
+            _draw_component(axes, row, "low", RED)
+            _draw_component(axes, row, "high", ORANGE)
+    axes.set_title(text, fontsize=8, weight="normal", color=FAINT_INK)
+
+
+def _draw_component(axes: Axes, row: Mapping[str, Any], kind: str, colour: str) -> None:
+    x, y = row[f"mh_width_{kind}"], row[f"alpham_width_{kind}"]
+    both = row[f"correlation_{kind}"] * x * y
+    # The curve at one sigma is the unit circle under a root of the covariance.
+    root = np.linalg.cholesky(np.array([[x**2, both], [both, y**2]]) + 1e-12 * np.eye(2))
+    angle = np.linspace(0, 2 * np.pi, 90)
+    curve = root @ np.stack([np.cos(angle), np.sin(angle)])
+    axes.plot(row[f"mh_{kind}"] + curve[0], row[f"alpham_{kind}"] + curve[1], color=colour, lw=1.3)
+
+
+def _draw_gradients(folder: Path, rows: Rows) -> None:
+    figure, ((axes,),) = panels(1, 1, width=6.8, height=3.8)
+    for shift, (sequence, (text, colour)) in enumerate(_SEQUENCES.items()):
+        some = [row for row in rows if row["sequence"] == sequence]
+        middle = [0.5 * (row["height_low"] + row["height_high"]) + 0.04 * shift for row in some]
+        axes.errorbar(
+            middle,
+            [row["gradient"] for row in some],
+            [row["gradient_error"] for row in some],
+            fmt="o",
+            color=colour,
+            label=text,
+            ms=5,
+            capsize=2,
+        )
+    axes.axhline(0, color=FAINT_INK, lw=0.8)
+    axes.set(xlabel="|Z| [kpc]", ylabel="d[M/H]/dR [dex/kpc]")
+    figure.legend(loc="outside upper left", ncols=4)
+    save_figure(figure, folder, "gradients")
+
+
+def _draw_image(folder: Path, sums: GalaxySums, name: str, config: GalaxyMapConfig) -> None:
+    frame = next(image for image in IMAGES if image.name == name)
+    height = 6.4 if frame.size[0] == frame.size[1] else 4.8
+    figure, ((axes,),) = panels(1, 1, width=6.4, height=height)
+    if sums.images[name].any():
+        draw_density(axes, sums.images[name], frame.x_range, frame.y_range)
+    axes.set(xlim=frame.x_range, ylim=frame.y_range)
+    axes.set(xlabel=_AXES[frame.x], ylabel=_AXES[frame.y], title=_CAPTIONS[name].title)
+    sun = {"plane": (config.sun_radius, config.sun_height), "disc": (-config.sun_radius, 0.0)}
+    if name in sun:
+        axes.plot(*sun[name], "o", mfc="none", mec=RED, ms=8, mew=1.5)
+    save_figure(figure, folder, name)
