@@ -167,11 +167,20 @@ class StackingConfig(Frozen):
     networks do. Stars that lack an input keep the label of the ensemble.
     """
 
-    methods: tuple[Literal["ridge", "gaussian_process"], ...] = ("ridge", "gaussian_process")
-    """``ridge``: linear in all inputs; ``gaussian_process``: smooth in the principal components of
-    spectrum, XP and colours and in absolute magnitude. None of them: the ensemble alone."""
-    inducing: int = Field(768, ge=16, le=4096)
-    """Stars that the Gaussian process remembers; it costs time in ``predict`` with each."""
+    methods: tuple[Literal["ridge", "gaussian_process", "exponential_process", "trees"], ...] = (
+        "ridge",
+        "gaussian_process",
+        "exponential_process",
+        "trees",
+    )
+    """``ridge``: linear in all inputs. The others see principal components of spectrum, XP and
+    colours, magnitude and absolute magnitude: ``gaussian_process`` (squared exponential kernel) is
+    smooth in them, ``exponential_process`` continuous, ``trees`` (boosted) are made of steps. None
+    of them: the ensemble alone."""
+    inducing: int = Field(512, ge=16, le=4096)
+    """Stars that a process remembers; each costs time in ``predict``."""
+    trees: int = Field(250, ge=1, le=2000)
+    """Trees; each costs time in ``predict``."""
 
 
 class TrainConfig(OptimiserConfig):

@@ -2,24 +2,34 @@
 
 import numpy as np
 import pytest
+import torch
 
 from distcnn.config import SplitConfig, StackingConfig, TrainConfig
 from distcnn.evaluation.out_of_fold_table import read_out_of_fold
 from distcnn.executor import SerialExecutor
 from distcnn.model import Ensemble, Package, build_network, fit_scaling, predict_members
 from distcnn.model.inputs import InputSpec
-from distcnn.model.stacking import Stacking
+from distcnn.model.stacking import REGRESSORS, Stacking
 from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_fold
 from distcnn.training import train_package
 from distcnn.training.data.labelled import DEVELOPMENT, read_labelled
 from distcnn.training.stacking import OutOfFoldStars, fit_stacking
 from distcnn.training.stacking.fold_regression import fit_folds
-from distcnn.training.stacking.gaussian_process import JITTER, _slope
+from distcnn.training.stacking.gaussian_process import (
+    JITTER,
+    ExponentialKernel,
+    Kernel,
+    _slope,
+    farthest,
+    fit_process,
+)
 from distcnn.training.stacking.stack import STACKED
+from distcnn.training.stacking.trees import Trees
 from distcnn.training.stacking.weights import JudgedLabel, fit_weights
 
-STACKING = StackingConfig(inducing=64)
+STACKING = StackingConfig(inducing=64, trees=30)
+METHODS = ("ridge", "gaussian_process", "exponential_process", "trees")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +57,7 @@ def given(stars, error, rng):
     truth = np.where(np.isfinite(stars.label), stars.label, np.nanmean(stars.label, axis=0))
     label = (truth + spread * rng.normal(size=stars.label.shape)).astype(np.float32)
     fold = assign_fold(stars.source_id, SplitConfig())
-    return OutOfFoldStars(stars, fold, label, np.zeros_like(label))
+    return OutOfFoldStars(stars, fold, label)
 
 
 def test_what_a_fold_is_told_comes_from_the_other_folds_alone(rng):
@@ -72,6 +82,44 @@ def test_labels_that_some_stars_lack_are_learned_from_the_others(rng):
     assert np.allclose(found.weights, [[1, 0], [0, 2], [1, 1]], atol=1e-3)
     assert np.allclose(found.offset, 5, atol=1e-3)
     assert np.isfinite(found.out_of_fold).all()
+
+
+def test_trees_learn_steps_and_are_evaluated_as_they_were_grown(rng):
+    table = rng.normal(size=(800, 4)).astype(np.float32).astype(float)
+    step = np.where(table[:, 1] > 0.3, 2.0, -1.0) + np.where(table[:, 2] < -0.5, 0.0, 1.0)
+    target = np.stack([step, table[:, 0]], axis=1) + 0.05 * rng.normal(size=(800, 2))
+    target[::5, 1] = np.nan
+    found = Trees.fit(table[:600], target[:600], trees=80, seed=1)
+    residual = found.predict(table[600:]) - target[600:]
+    assert np.nanstd(residual[:, 0]) < 0.3 * np.std(step)
+    assert np.nanstd(residual[:, 1]) < 0.3
+    arrays = {
+        "columns": found.columns.reshape(-1),
+        "thresholds": found.thresholds.reshape(-1),
+        "values": found.values.reshape(-1, 2),
+        "offset": found.offset,
+    }
+    tensor = torch.from_numpy(table.astype(np.float32))
+    answer = REGRESSORS["trees"](arrays)({}, tensor).numpy()
+    away = np.abs(table[:, found.columns] - found.thresholds).min(axis=(1, 2)) > 1e-5
+    assert np.allclose(answer[away], found.predict(table[away]), atol=1e-4)
+    assert away.mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("gaussian_process", Kernel), ("exponential_process", ExponentialKernel)]
+)
+def test_a_process_is_evaluated_as_it_was_fitted(rng, name, kind):
+    seen = rng.normal(size=(300, 3))
+    target = np.stack([np.sin(2 * seen[:, 0]), np.abs(seen[:, 1])], axis=1)
+    kernel = kind(np.zeros(3), np.full(2, 0.01))
+    rows = farthest(seen, kernel, 100)
+    found, arrays = fit_process(seen, target, np.arange(300) % 4, kernel, seen[rows])
+    arrays |= {"columns": np.arange(3), "inverse_length": np.ones(3), "inducing": seen[rows]}
+    tensor = torch.from_numpy(seen.astype(np.float32))
+    answer = REGRESSORS[name](arrays)({}, tensor).numpy()
+    assert np.abs(answer - target).std() < 0.1
+    assert np.std(found.out_of_fold - target) < 0.35
 
 
 def test_slopes_of_the_likelihood_are_those_of_differences(rng):
@@ -101,36 +149,24 @@ def test_the_better_method_gets_the_weight(rng, errors, share):
     estimates = truth[:, None] + rng.normal(size=(600, 2)) * np.array(errors)
     one = np.ones((600, 1))
     fold = np.arange(600) % 5
-    judged = JudgedLabel(estimates, truth, np.zeros(600), one, fold, np.ones(600, bool))
+    judged = JudgedLabel(estimates, truth, one, fold, np.ones(600, bool))
     found = fit_weights(judged, least=50)
     assert np.isclose(found.sum(), 1)
     assert found[0, 0] == pytest.approx(share, abs=0.12)
-
-
-def test_error_that_the_whole_ensemble_will_not_have_does_not_cost_it_weight(rng):
-    truth, size = rng.normal(size=3000), 0.3
-    noise = rng.normal(size=(3000, 2)) * np.array([0.2, 0.2])
-    fewer = rng.normal(size=3000) * size
-    estimates = truth[:, None] + noise + np.stack([fewer, np.zeros(3000)], axis=1)
-    one, fold, usable = np.ones((3000, 1)), np.arange(3000) % 5, np.ones(3000, bool)
-    blamed = JudgedLabel(estimates, truth, np.zeros(3000), one, fold, usable)
-    spared = JudgedLabel(estimates, truth, np.full(3000, size), one, fold, usable)
-    assert fit_weights(blamed, 50)[0, 0] < 0.35
-    assert fit_weights(spared, 50)[0, 0] == pytest.approx(0.5, abs=0.08)
 
 
 def test_stacked_labels_are_no_worse_than_the_ensemble_or_a_regression(network, stars, rng):
     for error in (0.05, 1.0):
         found = fit_stacking(network, given(stars, error, rng), STACKING, seed=0)
         for row in found.summary["labels"]:
-            alone = min(row[name]["std"] for name in ("ensemble", "ridge", "gaussian_process"))
+            alone = min(row[name]["std"] for name in ("ensemble", *METHODS))
             assert row["stacked"]["std"] < 1.03 * alone
 
 
 def test_stacked_labels_of_a_package_are_what_its_parts_say(network, stars, rng):
     found = fit_stacking(network, given(stars, 1.0, rng), STACKING, seed=0)
     stacking = Stacking(network.inputs.names, network.labels, found.parts)
-    assert stacking.methods == ("ensemble", "ridge", "gaussian_process")
+    assert stacking.methods == ("ensemble", *METHODS)
     alone = predict_members([network], stars.inputs).label
     label = predict_members([network], stars.inputs, stacking=stacking).label
     lacking = np.isnan(stars.inputs["xp"]).all(axis=1) | np.isnan(stars.inputs["astrometry"][:, 0])

@@ -4,7 +4,7 @@ They are fitted in ``training.stacking``; here they only answer, with scaled lab
 layers of a network do.
 
 Legend: B star, P pixel, F column of ``FeatureTable``, D column that a kernel sees, U inducing star,
-L label.
+T tree, D level, L label.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from distcnn.arrays import Array
 from distcnn.model.scaling import BranchInputs
@@ -60,17 +61,76 @@ class GaussianProcess(Regressor):
     linear: Tensor
     offset: Tensor
 
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        super().__init__(arrays)
+        halves = -0.5 * self.inducing.square().sum(dim=1, keepdim=True)
+        both = torch.cat([self.inducing, halves, torch.ones_like(halves)], dim=1)
+        self.register_buffer("with_halves", both.T.contiguous(), persistent=False)
+
+    with_halves: Tensor
+
     def forward(self, inputs: BranchInputs, table: Tensor) -> Tensor:
         seen = table.index_select(1, self.columns) * self.inverse_length
-        squares = seen.square().sum(dim=1, keepdim=True) + self.inducing.square().sum(dim=1)
-        exponent = torch.addmm(squares, seen, self.inducing.T, beta=-0.5)
-        kernel = torch.exp(torch.clamp(exponent, max=0.0))
+        halves = -0.5 * seen.square().sum(dim=1, keepdim=True)
+        # In one product: minus half of the squared distance, x z - x x / 2 - z z / 2.
+        both = torch.cat([seen, torch.ones_like(halves), halves], dim=1)
+        kernel = self.kernel((both @ self.with_halves).clamp_(max=0.0))
         return kernel @ self.weights + seen @ self.linear + self.offset
+
+    def kernel(self, exponent: Tensor) -> Tensor:
+        """[B,U] from minus half of the squared distance, in its place."""
+        return exponent.exp_()
+
+
+class ExponentialProcess(GaussianProcess):
+    """The same with an exponential kernel (Matern 1/2), whose functions have kinks."""
+
+    def kernel(self, exponent: Tensor) -> Tensor:
+        return exponent.mul_(-2.0).sqrt_().neg_().exp_()
+
+
+class BoostedTrees(Regressor):
+    """Boosted oblivious trees, evaluated without a branch; see ``training.stacking.trees``.
+
+    ``columns``, ``thresholds`` [T*D], ``values`` [T*2^D,L], ``offset`` [L].
+    """
+
+    columns: Tensor
+    thresholds: Tensor
+    values: Tensor
+    offset: Tensor
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        super().__init__(arrays)
+        self.levels = _levels(len(self.columns), len(self.values))
+        trees = torch.arange(len(self.columns) // self.levels, dtype=torch.int32) << self.levels
+        self.register_buffer("first", trees.unsqueeze(1), persistent=False)
+
+    first: Tensor
+
+    def forward(self, inputs: BranchInputs, table: Tensor) -> Tensor:
+        # Stars run along rows, so that a question is asked of many at once.
+        rows = table.T.contiguous()
+        leaf = self.first.expand(-1, len(table)).clone()
+        columns = self.columns.view(-1, self.levels)
+        thresholds = self.thresholds.view(-1, self.levels, 1)
+        for level in range(self.levels):
+            asked = rows.index_select(0, columns[:, level])
+            leaf.add_(asked > thresholds[:, level], alpha=1 << (self.levels - 1 - level))
+        found = functional.embedding_bag(leaf.T.contiguous(), self.values, mode="sum")
+        return found + self.offset
+
+
+def _levels(questions: int, leaves: int) -> int:
+    """D of T*D questions and T*2^D leaves."""
+    return next(d for d in range(1, 16) if questions % d == 0 and (questions // d) << d == leaves)
 
 
 REGRESSORS: Mapping[str, type[Regressor]] = {
     "ridge": LinearRegression,
     "gaussian_process": GaussianProcess,
+    "exponential_process": ExponentialProcess,
+    "trees": BoostedTrees,
 }
 """By the name in ``train.stacking.methods`` and in packages. A new one is a class here, how it is
 fitted in ``training.stacking.regressions``, and a row in both tables."""

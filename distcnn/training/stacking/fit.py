@@ -48,13 +48,11 @@ class OutOfFoldStars:
     ----------
     fold : int [N].
     label : [N,L] of members that have not seen the star, label units; NaN = all have.
-    excess : [N,L] what it errs more than the whole ensemble would; label units.
     """
 
     stars: Labelled
     fold: Array
     label: Array
-    excess: Array
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,7 @@ def fit_stacking(
     scaled = _Scaled.of(network, given)
     if not config.methods or scaled.complete.sum() < MIN_STARS:
         return None
-    rng = np.random.default_rng(seed)
-    fitted = fit_regressions(network, scaled.chosen, config, rng)
+    fitted = fit_regressions(network, scaled.chosen, config, seed)
     judged = scaled.judged(fitted)
     if judged.usable.sum() < MIN_JUDGED_STARS:
         return None
@@ -123,7 +120,6 @@ class _Scaled:
     given: OutOfFoldStars
     target: Array
     label: Array
-    excess: Array
     complete: Array
     required: Array
     chosen: Regressions
@@ -138,14 +134,14 @@ class _Scaled:
         needed = torch.from_numpy(required.astype(np.float32))
         scaling = dict(network.inputs.named_buffers())
         complete = lacks_nothing(branches["scalars"], names, needed, scaling).numpy()
-        target, _ = _in_units(network, given.stars.label)
-        label, slope = _in_units(network, given.label)
+        target = _in_units(network, given.stars.label)
+        label = _in_units(network, given.label)
         chosen = Regressions(
             {name: tensor[torch.from_numpy(complete)] for name, tensor in branches.items()},
             target[complete],
             given.fold[complete],
         )
-        return cls(given, target, label, given.excess / slope, complete, required, chosen)
+        return cls(given, target, label, complete, required, chosen)
 
     @property
     def range(self) -> dict[str, Array]:
@@ -169,7 +165,6 @@ class _Scaled:
         return Judged(
             estimates,
             self.target,
-            self.excess,
             hats(log_snr, knots),
             knots,
             self.given.fold,
@@ -183,12 +178,11 @@ def _branches(network: Network, stars: Labelled) -> BranchInputs:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _in_units(network: Network, label: Array) -> tuple[Array, Array]:
-    """Scaled labels [N,L], and what a scaled unit is in label units there."""
+def _in_units(network: Network, label: Array) -> Array:
+    """Scaled labels [N,L]."""
     scaling = network.labels
-    tensor = torch.from_numpy(label.astype(np.float64))
-    value, error = scaling.scaled(tensor, torch.ones_like(tensor))
-    return value.double().numpy(), 1 / error.double().numpy()
+    scaled = scaling.transformed(torch.from_numpy(label.astype(np.float64))) - scaling.centre
+    return (scaled / scaling.scale).double().numpy()
 
 
 def _physical(network: Network, scaled: Array) -> Array:

@@ -20,6 +20,8 @@ MIN_LOG_NOISE = -4.0
 JITTER = 1e-5
 NOISE_FACTORS = 10.0 ** np.arange(-1.0, 2.1, 0.5)
 """Times the noise that the likelihood finds: the folds decide."""
+LENGTH_FACTOR = 2.0
+"""Lengths of the exponential kernel over those of the squared exponential."""
 LINEAR_SIZE = 0.5
 """Size of the linear term, in units of a label's spread."""
 
@@ -37,7 +39,24 @@ class Kernel:
         """[N,M] of stars [N,D] and [M,D]."""
         a, b = one / np.exp(self.log_length), other / np.exp(self.log_length)
         squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)
-        return np.asarray(np.exp(np.minimum(a @ b.T - 0.5 * squares, 0.0)))
+        return self.shape(np.minimum(a @ b.T - 0.5 * squares, 0.0))
+
+    def shape(self, exponent: Array) -> Array:
+        """The kernel from minus half of the squared distance."""
+        return np.asarray(np.exp(exponent))
+
+
+@dataclass(frozen=True)
+class ExponentialKernel(Kernel):
+    """Exponential kernel (Matern 1/2): its functions have kinks where a survey's have."""
+
+    @classmethod
+    def like(cls, kernel: Kernel) -> "ExponentialKernel":
+        """With lengths in proportion to those of a squared exponential."""
+        return cls(kernel.log_length + np.log(LENGTH_FACTOR), kernel.noise)
+
+    def shape(self, exponent: Array) -> Array:
+        return np.asarray(np.exp(-np.sqrt(-2.0 * exponent)))
 
 
 def fit_kernel(seen: Array, target: Array, rng: np.random.Generator) -> Kernel:

@@ -5,6 +5,7 @@ Legend: N star, P pixel, F column of ``FeatureTable``, L label.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from distcnn.model.stacking import Parts
 from distcnn.training.stacking.features import COMPONENTS, ComponentAxes, fit_features
 from distcnn.training.stacking.fold_regression import fit_folds
 from distcnn.training.stacking.gaussian_process import (
+    ExponentialKernel,
     Kernel,
     farthest,
     fit_kernel,
     fit_process,
 )
+from distcnn.training.stacking.trees import Trees
 
 PENALTIES = 10.0 ** np.arange(-2.0, 6.1, 0.5)
 """Of ridge regression, in units of squared columns."""
@@ -52,15 +55,21 @@ class _Given:
     table: Array
     axes: ComponentAxes
     config: StackingConfig
-    rng: np.random.Generator
+    seed: int
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """Of the columns that kernels see; see ``fit_kernel``."""
+        seen = self.table[:, _kernel_columns(self)]
+        return _kernel(seen, self.stars.target, np.random.default_rng(self.seed))
 
 
 def fit_regressions(
-    network: Network, stars: Regressions, config: StackingConfig, rng: np.random.Generator
+    network: Network, stars: Regressions, config: StackingConfig, seed: int
 ) -> FittedRegressions:
     """Fit the methods that are asked for, in the order of the table."""
     arrays, table, axes = fit_features(stars.branches, network.inputs)
-    given = _Given(stars, table, axes, config, rng)
+    given = _Given(stars, table, axes, config, seed)
     parts: dict[str, Mapping[str, Array]] = {"features": arrays}
     found: dict[str, Array] = {}
     for name, fit in METHODS.items():
@@ -88,10 +97,38 @@ def _ridge(given: _Given) -> tuple[Mapping[str, Array], Array]:
 
 def _gaussian_process(given: _Given) -> tuple[Mapping[str, Array], Array]:
     """Smooth in a few components of spectrum and XP and all of the rest."""
+    return _process(given, given.kernel)
+
+
+def _exponential_process(given: _Given) -> tuple[Mapping[str, Array], Array]:
+    """Continuous in the same columns."""
+    return _process(given, ExponentialKernel.like(given.kernel))
+
+
+def _trees(given: _Given) -> tuple[Mapping[str, Array], Array]:
+    """In steps of the same columns; the stars of each fold by trees grown without it."""
+    columns, trees = _kernel_columns(given), given.config.trees
+    seen, target, fold = given.table[:, columns], given.stars.target, given.stars.fold
+    out_of_fold = np.empty_like(target)
+    for name in np.unique(fold):
+        mine = fold == name
+        found = Trees.fit(seen[~mine], target[~mine], trees, given.seed)
+        out_of_fold[mine] = found.predict(seen[mine])
+    found = Trees.fit(seen, target, trees, given.seed)
+    arrays = {
+        "columns": columns[found.columns].reshape(-1),
+        "thresholds": found.thresholds.reshape(-1),
+        "values": found.values.reshape(-1, target.shape[1]),
+        "offset": found.offset,
+    }
+    return arrays, out_of_fold
+
+
+def _process(given: _Given, kernel: Kernel) -> tuple[Mapping[str, Array], Array]:
     columns = _kernel_columns(given)
     seen, target = given.table[:, columns], given.stars.target
-    kernel = _kernel(seen, target, given.rng)
-    some = given.rng.permutation(len(seen))[:MAX_STARS_FOR_INDUCING]
+    rng = np.random.default_rng(given.seed)
+    some = rng.permutation(len(seen))[:MAX_STARS_FOR_INDUCING]
     inducing = seen[some][farthest(seen[some], kernel, given.config.inducing)]
     found, arrays = fit_process(seen, target, given.stars.fold, kernel, inducing)
     length = np.exp(kernel.log_length)
@@ -121,5 +158,7 @@ def _kernel(seen: Array, target: Array, rng: np.random.Generator) -> Kernel:
 METHODS: Mapping[str, Callable[[_Given], tuple[Mapping[str, Array], Array]]] = {
     "ridge": _ridge,
     "gaussian_process": _gaussian_process,
+    "exponential_process": _exponential_process,
+    "trees": _trees,
 }
 """How each method of ``model.stacking.REGRESSORS`` is fitted."""

@@ -104,8 +104,7 @@ def _given(
     """All stars outside the test split, those of ``stars`` last."""
     label = stars.predicted["label"]
     if config.split.cross_fitted:
-        excess = stars.predicted["fewer_members_error"]
-        return OutOfFoldStars(stars.stars, stars.predicted["fold"], label, excess)
+        return OutOfFoldStars(stars.stars, stars.predicted["fold"], label)
     train, stopping = (
         read_labelled(store, spec, config.split, part, most=MAX_TRAINING_STARS)
         for part in (Split.TRAIN, Split.VALIDATION)
@@ -114,7 +113,7 @@ def _given(
     everyone: Labelled = join_stars([train, stopping, stars.stars])
     labels = np.concatenate([np.full_like(train.label, np.nan), unseen, label])
     fold = assign_fold(everyone.source_id, config.split)
-    return OutOfFoldStars(everyone, fold, labels, np.zeros_like(labels))
+    return OutOfFoldStars(everyone, fold, labels)
 
 
 def with_unseen_labels(

@@ -14,7 +14,7 @@ from distcnn.stats import robust_std
 STARS_PER_KNOT = 400
 MAX_KNOTS = 4
 ITERATIONS = 8
-HUBER_SIGMA = 1.5
+HUBER_SIGMA = 3.0
 """Residuals beyond count by their size, not its square (Huber 1964)."""
 SUM_PENALTY = 100.0
 """Holds the sum of weights at one."""
@@ -24,14 +24,16 @@ EVEN_STARS = 20.0
 
 @dataclass(frozen=True)
 class JudgedLabel:
-    """What the weights of one label are fitted to: ``estimates`` [N,J], ``target`` [N], ``excess``
-    [N] error of the first method that the finished ensemble will not have, ``shares`` [N,T] of the
-    knots, ``fold`` [N], ``usable`` [N].
+    """What the weights of one label are fitted to: ``estimates`` [N,J], ``target`` [N], ``shares``
+    [N,T] of the knots, ``fold`` [N], ``usable`` [N].
+
+    Out of fold an ensemble has fewer members than later. Its weight comes out too small for that,
+    which costs little, for near their best weights change the scatter to second order only; taking
+    the difference out would trust an estimate of it that heavy tails spoil.
     """
 
     estimates: Array
     target: Array
-    excess: Array
     shares: Array
     fold: Array
     usable: Array
@@ -49,11 +51,10 @@ class JudgedLabel:
 
 @dataclass(frozen=True)
 class Judged:
-    """The same of all labels: [N,L,J], [N,L], [N,L], and knots [T]."""
+    """The same of all labels: [N,L,J], [N,L], and knots [T]."""
 
     estimates: Array
     target: Array
-    excess: Array
     shares: Array
     knots: Array
     fold: Array
@@ -63,7 +64,6 @@ class Judged:
         return JudgedLabel(
             self.estimates[:, column],
             self.target[:, column],
-            self.excess[:, column],
             self.shares,
             self.fold,
             self.usable,
@@ -106,7 +106,7 @@ def fit_weights(stars: JudgedLabel, least: int) -> Array:
         residual = (residuals * (known.shares @ weights)).sum(axis=1)
         sigma = max(robust_std(residual), 1e-12)
         trust = np.minimum(1.0, HUBER_SIGMA * sigma / np.maximum(np.abs(residual), 1e-12))
-        weights = _solve(residuals / sigma, known.excess / sigma, trust, known.shares)
+        weights = _solve(residuals / sigma, trust, known.shares)
     return weights
 
 
@@ -122,15 +122,11 @@ def cross_fitted(stars: JudgedLabel, least: int) -> tuple[Array, Array]:
     return label, share
 
 
-def _solve(residuals: Array, excess: Array, trust: Array, shares: Array) -> Array:
+def _solve(residuals: Array, trust: Array, shares: Array) -> Array:
     (stars, methods), knots = residuals.shape, shares.shape[1]
     root = np.sqrt(trust)[:, None]
     rows = (shares[:, :, None] * residuals[:, None, :]).reshape(stars, -1) * root
     squares = rows.T @ rows
-    # The whole ensemble has less variance than its members out of fold by ``excess`` squared.
-    first = np.arange(knots) * methods
-    spare = (shares * root * np.nan_to_num(excess)[:, None]).T
-    squares[np.ix_(first, first)] -= spare @ spare.T
     # Only the squares matter: the same least squares in as many rows as there are weights.
     values, vectors = np.linalg.eigh(squares)
     short = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
