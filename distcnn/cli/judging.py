@@ -17,15 +17,23 @@ def compare(
     survey: Place,
     out: Annotated[str, typer.Argument(help="Table to write: baselines.parquet.")],
     package: Annotated[str, typer.Option(help="Its split and its labels are used.")],
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Which methods: cannon,payne,...; a wrong name lists them."),
+    ] = None,
     conf: Conf = None,
     sets: Sets = None,
 ) -> None:
-    """Fit simple methods on a package's split, for the report to show beside the network."""
+    """Fit other methods on a package's split, and judge them and the package on the same stars."""
     from distcnn import pipeline
 
     config = configure(conf, sets)
+    names = [name.strip() for name in (methods or "").split(",") if name.strip()]
     with listening(config) as listener:
-        pipeline.compare_baselines(survey, out, package, listener, config=config)
+        text = pipeline.compare_baselines(
+            survey, out, package, listener, config=config, methods=names
+        )
+    show(text)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from distcnn.config.resources import ResourcesConfig, redundant, settle
 from distcnn.config.run import (
     AnyClusterConfig,
     BackendConfig,
+    CompareConfig,
     DemoConfig,
     LocalConfig,
     MonitorConfig,
@@ -58,6 +59,8 @@ class Config(Frozen):
     """``distcnn predict`` and ``distcnn verify``."""
     maps: MapsConfig = MapsConfig()
     """``distcnn map``."""
+    compare: CompareConfig = CompareConfig()
+    """``distcnn compare``."""
     report: ReportConfig = ReportConfig()
     """``distcnn report``."""
     checks: ChecksConfig = ChecksConfig()

@@ -221,13 +221,26 @@ class ReportConfig(Frozen):
     spectra: int = Field(6, ge=0)
     """Example spectra shown."""
     baselines: bool = True
-    """Show the baselines of ``distcnn compare``; ``distcnn demo`` also makes them."""
+    """Show the other methods of ``distcnn compare``; ``distcnn demo`` also fits them."""
     snr_edges: Annotated[tuple[float, ...], Follows("quality.snr_edges")] = SNR_EDGES
     """Edges of the S/N bins in tables and figures; those of ``quality`` unless given here."""
     sample: int = Field(200_000, ge=1000)
     """Stars kept in memory for figures and accuracy; counts are always of all stars."""
     coverage_band: tuple[float, float] = (0.64, 0.72)
     """Fraction of residuals within the quoted 68 % interval that counts as calibrated."""
+
+
+class CompareConfig(Frozen):
+    """Other methods on the same split."""
+
+    methods: tuple[str, ...] = ()
+    """Names of the methods (``cannon``, ``payne``, ...); none = all that the survey has inputs
+    for. ``distcnn compare --methods`` goes before it."""
+    max_stars: int = Field(20_000, ge=100)
+    """Most stars that a method is fitted on, and most stars outside training that it is asked
+    for: those of the test split first, then stars without labels."""
+    seed: int = Field(0, ge=0)
+    """Seed of the methods that draw random numbers."""
 
 
 class DemoConfig(Frozen):

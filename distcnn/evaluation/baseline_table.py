@@ -1,13 +1,14 @@
 """The table of baselines: labels of other methods, and of which survey and split they are.
 
 baselines.parquet   source_id, method, one column per label, and <label>_error where a method
-gives errors; NaN = no value. Its metadata (key ``distcnn``, JSON) holds
-format, version, ``origin``, ``settings`` and the title of every method.
+gives errors; NaN = no value. The method ``network`` is the package itself on the same stars. The
+metadata (key ``distcnn``, JSON) hold format, version, ``origin``, ``settings`` and what is known
+of every method (``MethodFacts``); tables of older versions lack network and facts.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from distcnn.survey import Store
 from distcnn.survey.split import groups_digest
 
 BASELINES_FORMAT = 1
+NETWORK = "network"
+"""Title of the package's own labels among those of other methods."""
 _KEY = b"distcnn"
 
 
@@ -43,6 +46,25 @@ class BaselineLabels:
 
 
 @dataclass(frozen=True)
+class MethodFacts:
+    """What is known of a method beside its labels.
+
+    Attributes
+    ----------
+    name : of its row in the registry, as the command line has it.
+    spectroscopic : whether it compares spectra with models of spectra.
+    fit_seconds : wall-clock time of its training. ``stars_per_second`` : of its predictions.
+    validation_mad : label -> 1.48 MAD of its residuals on the validation split, label units.
+    """
+
+    name: str
+    spectroscopic: bool
+    fit_seconds: float
+    stars_per_second: float
+    validation_mad: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class BaselineTable:
     """Labels by title of the method, ``labels`` their names in order, and where they are from.
 
@@ -50,15 +72,17 @@ class BaselineTable:
     ----------
     origin : digests of the survey and of the split, and the labels (``origin_of``).
     settings : what else decides the values.
+    facts : by title of the method; empty in tables of older versions.
     """
 
     labels: tuple[str, ...]
     methods: Mapping[str, BaselineLabels]
     origin: Mapping[str, Any]
     settings: Mapping[str, Any]
+    facts: Mapping[str, MethodFacts] = field(default_factory=dict)
 
     def ordered(self, names: Sequence[str]) -> dict[str, BaselineLabels]:
-        """The methods with their labels in the order of ``names``.
+        """The methods, the network apart, with their labels in the order of ``names``.
 
         Raises
         ------
@@ -72,6 +96,7 @@ class BaselineTable:
                 None if found.error is None else found.error[:, columns],
             )
             for title, found in self.methods.items()
+            if title != NETWORK
         }
 
 
@@ -112,6 +137,7 @@ def write_baselines(path: Address, table: BaselineTable) -> None:
         "origin": dict(table.origin),
         "settings": dict(table.settings),
         "labels": list(table.labels),
+        "methods": {title: asdict(known) for title, known in table.facts.items()},
     }
     rows = pa.concat_tables([_rows(title, f, table.labels) for title, f in table.methods.items()])
     rows = rows.replace_schema_metadata({_KEY: json.dumps(facts)})
@@ -160,7 +186,8 @@ def read_baselines(path: Address) -> BaselineTable:
         mine = titles == title
         known = error[mine] if np.isfinite(error[mine]).any() else None
         methods[str(title)] = BaselineLabels(source_id[mine], label[mine], known)
-    return BaselineTable(labels, methods, facts["origin"], facts["settings"])
+    known = {title: MethodFacts(**one) for title, one in facts.get("methods", {}).items()}
+    return BaselineTable(labels, methods, facts["origin"], facts["settings"], known)
 
 
 def read_facts(path: Address) -> dict[str, Any]:

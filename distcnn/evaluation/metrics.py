@@ -8,6 +8,7 @@ import pandas as pd
 
 from distcnn.arrays import Array
 from distcnn.errors import FileBroken
+from distcnn.evaluation.baseline_table import NETWORK
 from distcnn.evaluation.records import (
     AccuracyRow,
     ComparisonRow,
@@ -26,7 +27,6 @@ from distcnn.schema import Flag, Reason
 from distcnn.stats import robust_std
 from distcnn.survey import Ledger, Region
 
-NETWORK = "network"
 FAINT_SNR = (15.0, 25.0)
 """S/N per pixel of the faint stars that methods are compared on."""
 MIN_STARS_PER_PERCENTILE = 15

@@ -26,7 +26,8 @@ def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[
     for name in _CATALOGUES:
         export_catalogue(at["predictions.zarr"], folder / name, listener)
     if config.report.baselines:
-        compare_baselines(at["survey.zarr"], at["baselines.parquet"], at["package"], listener)
+        compared = at["survey.zarr"], at["baselines.parquet"], at["package"]
+        compare_baselines(*compared, listener, config=config)
     page = write_report(at["predictions.zarr"], at["report"], config, listener)
     return [*(f"catalogue  {folder / name}" for name in _CATALOGUES), f"page       {page}"]
 

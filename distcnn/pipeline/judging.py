@@ -22,13 +22,30 @@ def compare_baselines(
     listener: Listener = silent,
     *,
     config: Config | None = None,
-) -> None:
-    """Fit other methods on the split of ``package``; the table ``out`` has their labels."""
+    methods: Sequence[str] = (),
+) -> str:
+    """Fit other methods on the split of ``package``; the table ``out`` has their labels.
+
+    Beside it, with its stem, stand the judged table (``.ecsv``) and its figure (``.png``, ``.pdf``,
+    ``.svg``). Returns the judged table for all S/N as text.
+    """
     from distcnn.baselines import compare
+    from distcnn.report.methods import write_judged_methods
 
     must_exist(survey, "a survey store")
     must_exist(package, "a package")
-    compare(survey, out, package, listener)
+    chosen = (config or Config()).compare
+    table = compare(
+        survey,
+        out,
+        package,
+        listener,
+        methods=methods or chosen.methods,
+        max_stars=chosen.max_stars,
+        seed=chosen.seed,
+    )
+    edges = (config or Config()).report.snr_edges
+    return write_judged_methods(out, table, survey, edges)
 
 
 @with_places

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from distcnn.baselines import compare
+from distcnn import baselines
 from distcnn.config import SplitConfig
 from distcnn.errors import StoreError, UsageError
 from distcnn.evaluation.baseline_table import (
@@ -15,7 +15,7 @@ from distcnn.evaluation.baseline_table import (
     read_baselines,
     write_baselines,
 )
-from distcnn.events import Notice
+from distcnn.events import Advanced, Notice
 from distcnn.schema import PACKAGE_FORMAT, SURVEY_VARIABLES
 from distcnn.survey import Coordinate, Layout, create_store
 from distcnn.survey.split import TEST, assign_split
@@ -24,6 +24,11 @@ NAMES = ("source_id", "flux", "photometry", "parallax", "parallax_error", "label
 STARS, PIXELS = 900, 12
 SPLIT = SplitConfig(train=0.5, validation=0.1, calibration=0.2)
 RIDGE, TREES = "ridge regression, same inputs", "photometry and parallax alone"
+
+
+def compare(*places, methods=("ridge", "photometry"), **settings):
+    """The quick methods; the package of these tests has no network."""
+    return baselines.compare(*places, methods=methods, network=False, **settings)
 
 
 def survey(path, rng, *, labelled=0.8, names=NAMES):
@@ -151,10 +156,42 @@ def test_no_more_stars_are_asked_for_than_allowed(tmp_path, rng, package):
     assert all(len(answer.source_id) == 100 for answer in table.methods.values())
 
 
-def test_a_survey_without_spectra_has_no_ridge(tmp_path, rng, package):
+def test_a_survey_without_spectra_has_no_method_that_needs_them(tmp_path, rng, package):
     names = tuple(name for name in NAMES if name != "flux")
     store, _ = survey(tmp_path / "s.zarr", rng, names=names)
-    assert set(compare(store.path, tmp_path / "b.parquet", package).methods) == {TREES}
+    found = compare(store.path, tmp_path / "b.parquet", package, methods=()).facts.values()
+    assert {known.name for known in found} == {"photometry", "boosting", "gaussian_process"}
+    with pytest.raises(UsageError, match="cannon cannot be fitted"):
+        compare(store.path, tmp_path / "c.parquet", package, methods=["cannon"])
+
+
+def test_methods_that_a_table_lacks_are_added_and_no_other_is_fitted_again(tmp_path, rng, package):
+    store, _ = survey(tmp_path / "s.zarr", rng)
+    out, events = tmp_path / "b.parquet", []
+    first = compare(store.path, out, package, methods=["ridge"])
+    both = compare(store.path, out, package, events.append, methods=["ridge", "photometry"])
+    assert list(both.methods) == [RIDGE, TREES]
+    assert both.facts[RIDGE] == first.facts[RIDGE]
+    assert [e.note for e in events if isinstance(e, Advanced)] == [TREES]
+
+
+def test_a_run_that_was_cut_off_goes_on_with_the_methods_that_are_missing(tmp_path, rng, package):
+    store, _ = survey(tmp_path / "s.zarr", rng)
+    out, noted = tmp_path / "b.parquet", []
+
+    def stopping(event):
+        if isinstance(event, Advanced):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(store.path, out, package, stopping)
+    assert not out.exists()
+    kept = tmp_path / "b.parquet.partial" / "ridge.parquet"
+    before = read_baselines(kept).facts[RIDGE].fit_seconds
+    table = compare(store.path, out, package, noted.append)
+    assert table.facts[RIDGE].fit_seconds == before
+    assert list(read_baselines(out).methods) == [RIDGE, TREES]
+    assert not kept.parent.exists()
 
 
 def test_a_survey_without_labelled_stars_is_told_what_to_do(tmp_path, rng, package):

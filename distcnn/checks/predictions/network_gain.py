@@ -4,7 +4,7 @@ predicts as well is no reason for a network.
 
 from distcnn.checks.base import Answer, AnswerRow, Verdict
 from distcnn.checks.inputs import NO_PREDICTIONS, CheckInputs, EvaluatedPredictions
-from distcnn.evaluation.metrics import NETWORK
+from distcnn.evaluation.baseline_table import NETWORK
 from distcnn.evaluation.records import ComparisonRow
 
 

@@ -4,18 +4,65 @@ import numpy as np
 import pytest
 from conformance.baseline_checks import BaselineChecks, make_stars
 
-from distcnn.baselines import BASELINES, LabelledStars
+from distcnn.baselines import BASELINES, LabelledStars, choose_baselines
 from distcnn.baselines.features import colours, distances, full_table, spectral_shape
-from distcnn.baselines.photometry import PhotometryOnly
-from distcnn.baselines.ridge import LinearRidge
+from distcnn.baselines.methods.regressions.boosting import PhotometryOnly
+from distcnn.baselines.methods.regressions.ridge import LinearRidge
+from distcnn.errors import UsageError
+
+
+def row(name):
+    return choose_baselines([name])[0]
 
 
 class TestRidge(BaselineChecks):
-    baseline, learns = BASELINES[0], (0, 1)
+    baseline, learns = row("ridge"), (0, 1)
 
 
 class TestPhotometryOnly(BaselineChecks):
-    baseline, learns = BASELINES[1], (0, 2)
+    baseline, learns = row("photometry"), (0, 2)
+
+
+class TestBoostedTrees(BaselineChecks):
+    baseline, learns = row("boosting"), (0, 1, 2)
+
+
+class TestGaussianProcess(BaselineChecks):
+    baseline, learns, stars = row("gaussian_process"), (0, 1, 2), 400
+    # It may be sure of a label that the inputs hold without noise.
+    coverage = (0.5, 1.01)
+
+
+class TestCannon(BaselineChecks):
+    baseline, learns, joint = row("cannon"), (0, 1), True
+
+
+class TestPayne(BaselineChecks):
+    baseline, learns, joint, stars = row("payne"), (0, 1), True, 600
+
+
+class TestMatisse(BaselineChecks):
+    baseline, learns, joint = row("matisse"), (0, 1), True
+
+
+class TestGauguin(BaselineChecks):
+    baseline, learns, joint = row("gauguin"), (0, 1), True
+
+
+class TestFerre(BaselineChecks):
+    baseline, learns, joint = row("ferre"), (0, 1), True
+
+
+class TestStarNet(BaselineChecks):
+    baseline, learns, joint = row("starnet"), (0, 1), True
+    # The errors of the fluxes as the network carries them may exceed its residuals.
+    coverage = (0.6, 1.01)
+
+
+class TestBcnn(BaselineChecks):
+    baseline, learns, joint = row("bcnn"), (0, 1), True
+    # Drop-out as its authors have it makes errors that are too large for a few hundred stars.
+    coverage = (0.6, 1.01)
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +79,15 @@ def test_every_baseline_of_the_registry_has_its_checks():
     assert checked == set(BASELINES)
 
 
+def test_a_method_that_does_not_exist_is_refused_with_those_that_do():
+    with pytest.raises(UsageError, match="sme") as error:
+        choose_baselines(["cannon", "sme"])
+    assert "payne" in str(error.value)
+
+
 def test_photometry_alone_knows_colour_but_no_line(split):
     training, _, test = split
-    found = PhotometryOnly.fit(training).predict(test.inputs).label
+    found = PhotometryOnly.fit(training, split[1]).predict(test.inputs).label
     residual = (found - test.label).std(axis=0)
     assert residual[0] < 0.15
     assert residual[1] > 0.9
@@ -87,14 +140,14 @@ def test_features_are_colours_shapes_and_distances():
 def test_without_an_input_that_it_could_use_a_baseline_is_refused(split):
     training, validation, _ = split
     with pytest.raises(ValueError, match="neither photometry nor parallax"):
-        PhotometryOnly.fit(only(training, "flux"))
+        PhotometryOnly.fit(only(training, "flux"), validation)
     with pytest.raises(ValueError, match="no input"):
         LinearRidge.fit(replace(training, inputs={"snr": np.ones(3)}), validation)
 
 
 def test_a_parallax_without_error_still_counts(split):
-    training, _, test = split
+    training, validation, test = split
     names = ("photometry", "parallax")
-    fitted = PhotometryOnly.fit(only(training, *names))
+    fitted = PhotometryOnly.fit(only(training, *names), only(validation, *names))
     residual = fitted.predict(only(test, *names).inputs).label - test.label
     assert residual[:, 2].std() < 0.3

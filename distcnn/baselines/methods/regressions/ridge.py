@@ -12,6 +12,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from distcnn.arrays import Array
 from distcnn.baselines.base import Estimate, Inputs, LabelledStars
 from distcnn.baselines.features import full_table
+from distcnn.baselines.methods.residual_error import ResidualError
 
 PENALTIES = 10.0 ** np.arange(-2.0, 6.5, 0.5)
 """Penalties that are tried, in units of squared standardised inputs."""
@@ -28,12 +29,14 @@ class LinearRidge:
     scaling : table of features [N, F] -> standardised, clipped, without gaps.
     weights : [F, L]; ``offset`` : [L] in label units.
     penalty : [L] chosen on the validation split; NaN where a label could not be learned.
+    error : from the residuals of the validation split, which are slightly too small for that.
     """
 
     scaling: Pipeline
     weights: Array
     offset: Array
     penalty: Array
+    error: ResidualError
 
     @classmethod
     def fit(
@@ -57,12 +60,15 @@ class LinearRidge:
             for label, known in zip(training.label.T, validation.label.T, strict=True)
         ]
         weights, offset, penalty = (np.array(part) for part in zip(*columns, strict=True))
-        return cls(scaling, weights.T, offset, penalty)
+        residual = other @ weights.T + offset - validation.label
+        error = ResidualError.fit(residual, validation.inputs)
+        return cls(scaling, weights.T, offset, penalty, error)
 
     def predict(self, inputs: Inputs) -> Estimate:
-        """Labels of stars; no errors."""
+        """Labels and errors of stars."""
         table = self.scaling.transform(_features(inputs))
-        return Estimate(np.asarray(table @ self.weights + self.offset, np.float32))
+        label = np.asarray(table @ self.weights + self.offset, np.float32)
+        return Estimate(label, self.error.predict(inputs, len(label)))
 
 
 def _features(inputs: Inputs) -> Array:

@@ -1,0 +1,1 @@
+"""The methods, by family: models of spectra, regressions, networks."""

@@ -1,0 +1,1 @@
+"""Published networks, with their own layers, schedules and errors."""

@@ -1,0 +1,1 @@
+"""Regressions from the inputs of a star to its labels."""
