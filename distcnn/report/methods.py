@@ -15,10 +15,8 @@ from distcnn.labels import label_info, of_attributes, present
 from distcnn.location import Address, Location
 from distcnn.report.figures.methods import draw_methods
 from distcnn.report.text.table import aligned, label_title, label_value
-from distcnn.style import style
+from distcnn.style import FILE_KINDS, UNDATED, style
 from distcnn.survey import Store
-
-FIGURE_FORMATS = ("png", "pdf", "svg")
 
 
 def write_judged_methods(
@@ -52,10 +50,9 @@ def _write(out: Location, table: BaselineTable, rows: Sequence[MethodRow]) -> No
     (out.parent / f"{stem}.ecsv").write_bytes(to_ecsv(judged_table(rows, meta)))
     with style():
         figure = draw_methods(rows)
-        for name in FIGURE_FORMATS:
-            with (out.parent / f"{stem}.{name}").new_file(suffix=f".{name}") as draft:
-                metadata = {"Date": None} if name == "svg" else None
-                figure.savefig(draft, format=name, metadata=metadata)
+        for kind in FILE_KINDS:
+            with (out.parent / f"{stem}.{kind}").new_file(suffix=f".{kind}") as draft:
+                figure.savefig(draft, format=kind, metadata=UNDATED[kind])
 
 
 def judged_lines(rows: Sequence[MethodRow]) -> Iterator[str]:
