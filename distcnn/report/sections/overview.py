@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from distcnn.evaluation.baseline_table import NETWORK
 from distcnn.evaluation.distrust import SIGMA
-from distcnn.evaluation.metrics import NETWORK
 from distcnn.labels import label_info
 from distcnn.report.blocks import (
     Block,
