@@ -8,6 +8,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.model import Ensemble, Package, predict_members, star_inputs
 from distcnn.quality import Quality
+from distcnn.quality.flags import DAMAGED
 from distcnn.survey import Region, Store
 
 BLOCK_STARS = 2048
@@ -26,6 +27,11 @@ class PredictedStars:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def usable(self) -> Array:
+        """[N] bool: no flag says that spectrum or network is not to be relied on."""
+        return np.asarray(self.flags & DAMAGED == 0)
 
     def take(self, places: Array) -> "PredictedStars":
         """The stars at ``places``, a mask or positions."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distcnn.checks.base import Answer, Check, Verdict
+from distcnn.checks.columns import COLUMNS
 from distcnn.ecsv import TableColumn, TextTable, to_ecsv
 from distcnn.errors import FileBroken, UsageError
 from distcnn.files import atomic_folder
@@ -94,7 +95,8 @@ def _table(check: Check, answer: Answer) -> bytes:
     names = list(answer.rows[0]) if answer.rows else ["note"]
     rows = answer.rows or [{"note": answer.sentence}]
     meta = {"check": check.name, "question": check.question, "verdict": str(answer.verdict)}
-    return to_ecsv(TextTable([TableColumn(name) for name in names], list(rows), meta))
+    columns = [TableColumn(name, "", COLUMNS.get(name, "")) for name in names]
+    return to_ecsv(TextTable(columns, list(rows), meta))
 
 
 def finished_answer(out: Path, check: Check, origin: Mapping[str, Any]) -> RecordedAnswer | None:

@@ -10,6 +10,7 @@ from distcnn.checks.base import Check, Verdict
 from distcnn.checks.inputs import CheckInputs
 from distcnn.checks.registry import CHECKS
 from distcnn.checks.results import RecordedAnswer, finished_answer, write_answer
+from distcnn.config import CatalogueConfig
 from distcnn.errors import UsageError
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.formatting import did_you_mean
@@ -89,11 +90,19 @@ def origin_of(inputs: CheckInputs) -> dict[str, Any]:
     return {
         "package": inputs.package.digest,
         "survey": _digest_of_store(inputs.survey),
-        "settings": inputs.config.model_dump(mode="json"),
+        "settings": inputs.config.model_dump(mode="json", exclude={"catalogues"}),
+        "catalogues": [_digest_of_catalogue(one) for one in inputs.config.catalogues],
         "truth": _digest_of_file(inputs.truth),
         "predictions": _digest_of_predictions(inputs),
         "version": __version__,
     }
+
+
+def _digest_of_catalogue(catalogue: CatalogueConfig) -> dict[str, Any]:
+    """How it is read, and what is in it, wherever it lies."""
+    settings = catalogue.model_dump(mode="json", exclude={"path"})
+    there = catalogue.path is not None and catalogue.path.is_file()
+    return {**settings, "digest": _digest_of_file(catalogue.path) if there else None}
 
 
 def _digest_of_store(store: Store) -> str:

@@ -6,7 +6,8 @@ from distcnn.checks.sensitivity.lines import known_lines, template
 from distcnn.config import AugmentConfig, NetworkConfig, QualityConfig, SplitConfig, TrainConfig
 from distcnn.executor import SerialExecutor
 from distcnn.schema import SURVEY_VARIABLES
-from distcnn.survey import Coordinate, Layout, Region, Store, create_store
+from distcnn.survey import STAR_KEY, Coordinate, Layout, Store, create_store
+from distcnn.survey.rows import EPOCH_KEY
 from distcnn.training import train_package
 
 NAMES = ("teff", "logg", "feh", "sife")
@@ -50,8 +51,10 @@ def spectra(label, snr, seed):
     return flux + error * rng.standard_normal(flux.shape), error
 
 
-def build_survey(path, label, snr, ids, *, seed=5, labels=None):
-    """The survey; ``labels`` [N, 4] are those of its table, NaN = none."""
+def build_survey(path, label, snr, ids, *, seed=5, labels=None, transits=None):
+    """The survey; ``labels`` [N, 4] are those of its table, NaN = none; ``transits`` [N]: rows
+    are transits of stars.
+    """
     flux, error = spectra(label, snr, seed)
     given = label if labels is None else labels
     arrays = {
@@ -64,6 +67,8 @@ def build_survey(path, label, snr, ids, *, seed=5, labels=None):
         "label": given + ERRORS * np.random.default_rng(9).standard_normal(given.shape),
         "label_error": np.tile(ERRORS, (len(ids), 1)),
     }
+    if transits is not None:
+        arrays["transit_id"] = transits
     layout = Layout(
         kind="survey",
         sizes={"star": len(ids), "pixel": len(WAVELENGTH), "label": len(NAMES)},
@@ -76,6 +81,7 @@ def build_survey(path, label, snr, ids, *, seed=5, labels=None):
                 "pixel", WAVELENGTH, {"unit": "nm", "medium": "vacuum", "frame": "stellar rest"}
             ),
         },
+        row_key=STAR_KEY if transits is None else EPOCH_KEY,
         attrs={"survey": "lines", "release": "test", "inputs": f"seed {seed}", "complete": True},
     )
     store = create_store(path, layout)
@@ -84,12 +90,12 @@ def build_survey(path, label, snr, ids, *, seed=5, labels=None):
     return Store.open(path, "survey")
 
 
-def train(survey, path, seed=0, split=SPLIT):
+def train(survey, path, seed=0, split=SPLIT, epochs=12):
     """A small ensemble, in seconds."""
     config = TrainConfig(
         members=1,
-        epochs=12,
-        patience=12,
+        epochs=epochs,
+        patience=epochs,
         batch=32,
         seed=seed,
         network=NetworkConfig(width=16, hidden=32, dropout=0.0),
@@ -100,8 +106,3 @@ def train(survey, path, seed=0, split=SPLIT):
     quality = QualityConfig(novelty_components=4)
     train_package(survey.location, path, config, quality, executor=SerialExecutor())
     return path
-
-
-def whole(store, *names):
-    """Arrays of all stars."""
-    return store.read(Region(0, store.stars), names)

@@ -1,4 +1,8 @@
-"""Answers of the checks that compare labels with labels: which stars, and what is put beside."""
+"""Answers of the checks that compare labels with labels: which stars, and what is put beside.
+
+Stars with a flag that says not to rely on them are left out, but for halo stars: there a flag
+must not hide a bias.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -90,8 +94,13 @@ def answer_repeats(inputs: CheckInputs) -> Answer:
             snr.append(signal)
     if not found:
         return judge_repeats(())
-    star, signal = np.concatenate(ids), np.concatenate(snr)
     labels = PredictedStars.joined(found)
+    usable = labels.usable
+    star, signal, labels = (
+        np.concatenate(ids)[usable],
+        np.concatenate(snr)[usable],
+        labels.take(usable),
+    )
     names, edges = inputs.labels, inputs.report.snr_edges
     rows = repeat_rows(names, star, labels.label, labels.label_error, snr=signal, edges=edges)
     columns = zip(labels.label.T, labels.label_error.T, strict=True)
@@ -192,6 +201,8 @@ def _of_halves(inputs: CheckInputs, stars: StarTable) -> Answer:
 def _judged_stability(
     inputs: CheckInputs, stars: StarTable, first: PredictedStars, again: Array, names: list[str]
 ) -> Answer:
+    usable = first.usable
+    stars, first, again = stars.take(usable), first.take(usable), again[usable]
     columns = [inputs.labels.index(name) for name in names]
     label, error = first.label[:, columns], first.label_error[:, columns]
     rows = stability_rows(
@@ -289,6 +300,9 @@ def _matched(
         empty = np.empty((0, len(names)))
         return MatchedStars(names, empty, empty, empty, empty, np.empty(0), {}), np.empty(0, object)
     found = inputs.predict(stars)
+    usable = found.usable
+    stars, found = stars.take(usable), found.take(usable)
+    rows = {name: values[usable] for name, values in rows.items()}
     label, error = found.label[:, columns], found.label_error[:, columns]
     missing = np.full(len(stars), np.nan)
     reference = np.stack([rows.get(name, missing) for name in names], axis=1)
