@@ -9,9 +9,14 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import QualityConfig
-from distcnn.quality.calibration import LABEL_STRATA, MISSING_MODALITIES, Calibration, label_strata
+from distcnn.quality.calibration import (
+    LABEL_STRATA,
+    MISSING_MODALITIES,
+    Calibration,
+    ReferenceResiduals,
+    label_strata,
+)
 from distcnn.quality.debias import Debiasing
-from distcnn.quality.error_deconvolution import ReferenceResiduals
 from distcnn.quality.flags import (
     DAMAGED,
     InputQuantities,

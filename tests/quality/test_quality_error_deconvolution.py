@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distcnn.quality.error_deconvolution import (
+from distcnn.quality.calibration.error_deconvolution import (
     DEGREES_OF_FREEDOM,
     MIN_STARS_FOR_SCALE,
     ReferenceResiduals,

@@ -1,12 +1,15 @@
 """Calibration: from the error that the network predicts to what its errors really are.
 
-Total error of label l of a star:  s_l(S/N) c_l(stratum) m_l(missing) sqrt(noise^2 + scatter^2).
-The scales are fitted on stars that were not trained on, so that 68.3 % of the errors lie within
-the total error; the errors of the references are taken out (``error_deconvolution``). Few stars
-in a bin pull it to the value of all stars (empirical Bayes), so a thin bin can never invent a
-scale of its own; and a star whose reference is worse than its prediction counts for less than
-one. m is fitted on the same stars with a modality hidden. Below and above the label the interval
-has half-widths of its own, as far as the residuals of a stratum are skewed.
+Total error of label l of a star:  s_l(S/N) c_l(labels) m_l(missing, S/N) sqrt(noise^2 + scatter^2).
+The scales are fitted together on stars that were not trained on, so that 68.3 % of the errors lie
+within the total error; the errors of the references are taken out (``error_deconvolution``). They
+are smooth: s is a random walk along ln S/N, c goes over from one stratum of labels to the next
+within a tenth of a dex, and both are flat unless the residuals say otherwise (``smooth_scale``).
+
+How well a scale is known counts: the interval holds 68.3 % on average over what the scale may be,
+so few stars make it wider (Student's predictive interval instead of a plug-in). Errors have tails;
+``width_95`` says how many total errors hold 95.4 %, which would be 2 of a Gaussian. Below and above
+the label the interval has half-widths of its own, as far as the residuals of a stratum are skewed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,17 +20,26 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.modalities import missing_combinations
-from distcnn.quality.error_deconvolution import MIN_STARS_FOR_SCALE, ReferenceResiduals
-from distcnn.stats import snr_bins
+from distcnn.quality.calibration.error_deconvolution import (
+    MIN_STARS_FOR_SCALE,
+    ReferenceResiduals,
+)
+from distcnn.quality.calibration.label_scales import fit_label, fit_missing
+from distcnn.quality.calibration.strata import (
+    LABEL_STRATA,
+    TRANSITION_DEX,
+    label_strata,
+    strata_columns,
+    strata_weights,
+)
+from distcnn.stats import WITHIN_68, WITHIN_95, snr_bins
 
 _ONE_SIGMA_QUANTILE = 0.8413
 _MIN_SCALE = 0.05  # below this the quoted reference errors explain every residual
-_LN_SCALE_VARIANCE = 0.75  # n * var(ln s) of the scale of n residuals with the tails that occur
-_LN_SIDE_VARIANCE = 2.28  # the same for the 84.1 % quantile of one side of the residuals
-_PRIOR_SPREAD = 0.10  # of ln s between strata, where the strata are too few to show their own
-_GIANT_MAX_LOGG, _METAL_POOR_MAX_MH = 3.5, -1.0  # dex
-LABEL_STRATA = ("dwarf", "giant", "metal-poor")
-"""Coarse groups of predicted labels that are calibrated apart."""
+_LN_SIDE_VARIANCE = 2.28  # n * var(ln) of the 84.1 % quantile of one side of the residuals
+_LN_QUANTILE_VARIANCE = 0.93  # the same for the 68.3 % quantile of all; of a Gaussian
+_MODEL_ERROR = 0.05  # of ln scale: how far errors may be from a t distribution
+_SKEW_SPREAD = 0.10  # of ln of a side's half-width, where stars are too few to show their own
 MISSING_MODALITIES = missing_combinations()
 """Inputs that a star may lack and still be calibrated; number + 1 stands for it, 0 for none."""
 
@@ -40,6 +52,8 @@ _ARRAY_NAMES = {
     "stratum": "cell",
     "asymmetry": "side",
     "missing_modality": "hidden",
+    "width_95": "width_95",
+    "transition": "transition",
 }
 """Attribute -> name of its array in packages of format 2."""
 
@@ -56,7 +70,10 @@ class Calibration:
     degrees : [L] degrees of freedom of the errors' distribution.
     stratum : [C, L] further factor per stratum of predicted labels (``LABEL_STRATA``).
     asymmetry : [C, L, 2] half-widths of the interval below and above, in total errors.
-    missing_modality : [H, L] further factor for stars that lack inputs (``MISSING_MODALITIES``).
+    missing_modality : [H, K + 1, L] further factor for stars that lack inputs
+        (``MISSING_MODALITIES``), at ``centres`` and where the S/N is unknown.
+    width_95 : [L] total errors within which 95.4 % of the errors lie.
+    transition : [2] width in logg and metallicity of the transition between strata, dex.
     index : (logg, mh) positions among the labels, -1 where absent.
     snr_range : S/N between which stars were seen; NaN, NaN where the survey has no S/N.
     unknown_snr : stars without S/N were seen too.
@@ -70,6 +87,8 @@ class Calibration:
     stratum: Array
     asymmetry: Array
     missing_modality: Array
+    width_95: Array
+    transition: Array
     index: tuple[int, int]
     snr_range: tuple[float, float]
     unknown_snr: bool
@@ -95,7 +114,7 @@ class Calibration:
         residual, noise, scatter, label_error : [N, L] prediction minus reference, learned noise,
             scatter between members, error of the reference; in label units, NaN = unknown.
         snr : [N] signal to noise; NaN = unknown.
-        edges : increasing S/N edges; stars beyond the ends form bins of their own.
+        edges : increasing S/N edges; in every bin between them that has stars stands a node.
         label, names : [N, L] predictions and their names; without them there are no strata.
         """
         found = ReferenceResiduals(residual, np.hypot(noise, scatter), np.nan_to_num(label_error))
@@ -103,33 +122,47 @@ class Calibration:
         used = np.unique(bins[(bins >= 0) & found.known.any(axis=1)])
         inside = [bins == number for number in used]
         counts = np.array([found.known[rows].sum(axis=0) for rows in inside], np.int64)
-        degrees = found.degrees_of_freedom()
-        overall = found.scales(degrees)
         known = snr[np.isfinite(snr) & (snr > 0)]
-        labels = residual.shape[1]
+        centres, index = _centres(snr, inside), strata_columns(names)
+        nothing = np.zeros((len(snr), 0))
+        cells = nothing if label is None else strata_weights(label, index, TRANSITION_DEX)
+        parts = [fit_label(found, k, snr, centres, cells) for k in range(residual.shape[1])]
+        overall = np.array([part.overall for part in parts])
         fitted = cls(
-            centres=_centres(snr, inside),
-            scale=_fit_nodes(found.rescaled(overall), snr, inside, degrees) * overall,
+            centres=centres,
+            scale=np.stack([part.scale for part in parts], axis=1),
             overall=overall,
-            degrees=degrees,
-            stratum=np.ones((len(LABEL_STRATA), labels)),
-            asymmetry=np.ones((len(LABEL_STRATA), labels, 2)),
-            missing_modality=np.ones((len(MISSING_MODALITIES), labels)),
-            index=strata_columns(names),
+            degrees=np.array([part.degrees for part in parts]),
+            stratum=np.stack([part.stratum for part in parts], axis=1),
+            asymmetry=np.ones((len(LABEL_STRATA), len(overall), 2)),
+            missing_modality=np.ones((len(MISSING_MODALITIES), len(centres) + 1, len(overall))),
+            width_95=np.array([part.width_95 for part in parts]),
+            transition=TRANSITION_DEX,
+            index=index,
             snr_range=(float(known.min()), float(known.max())) if known.size else (np.nan, np.nan),
             unknown_snr=bool((~(snr > 0)).any()),
-            counts=counts.reshape(len(used), labels),
+            counts=counts.reshape(len(used), len(overall)),
         )
+        fitted = fitted._with_quantiles(found.rescaled(fitted._factor(snr, label, None)))
         if label is None:
             return fitted
-        fitted = fitted._with_strata(found.rescaled(fitted._factor(snr, None, None)), label)
         return fitted._with_asymmetry(found.rescaled(fitted._factor(snr, label, None)), label)
 
-    def _with_strata(self, left: ReferenceResiduals, label: Array) -> "Calibration":
-        where = label_strata(label, self.index)
-        inside = [where == number for number in range(len(LABEL_STRATA))]
-        factor = [_shrunk_scale(left.take(rows), self.degrees) for rows in inside]
-        return replace(self, stratum=np.stack(factor))
+    def _with_quantiles(self, left: ReferenceResiduals) -> "Calibration":
+        """Put right what no t distribution has: the quantiles of all residuals together."""
+        need, weight = _needed(left), left.effective_stars()
+        stars = np.maximum(weight.sum(axis=0), 1e-9)
+        trust = _MODEL_ERROR**2 / (_MODEL_ERROR**2 + _LN_QUANTILE_VARIANCE / stars)
+        one, two = (_weighted_quantiles(need, weight, part) for part in (WITHIN_68, WITHIN_95))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(one), np.log(two / one / self.width_95)
+        level, width = (np.exp(np.where(np.isfinite(v), trust * v, 0.0)) for v in logs)
+        return replace(
+            self,
+            scale=self.scale * level,
+            overall=self.overall * level,
+            width_95=np.maximum(self.width_95 * width, 1.0),
+        )
 
     def _with_asymmetry(self, left: ReferenceResiduals, label: Array) -> "Calibration":
         where = label_strata(label, self.index)
@@ -139,7 +172,7 @@ class Calibration:
             # The truth lies below a label that is too large.
             log = np.log([_side_width(some, sign) for sign in (1.0, -1.0)])
             stars = some.effective_stars().sum(axis=0)
-            weight = stars / (stars + _LN_SIDE_VARIANCE / _PRIOR_SPREAD**2)
+            weight = stars / (stars + _LN_SIDE_VARIANCE / _SKEW_SPREAD**2)
             log_ratio = np.nan_to_num(weight * (log[0] - log[1]) / 2)
             asymmetry[number] = np.exp(np.stack([log_ratio, -log_ratio], axis=1))
         return replace(self, asymmetry=asymmetry)
@@ -151,22 +184,33 @@ class Calibration:
 
         ``found`` : residuals of predictions without it; ``label`` : those predictions.
         """
-        missing_modality = self.missing_modality.copy()
         left = found.rescaled(self._factor(snr, label, None))
-        missing_modality[number] = _shrunk_scale(left, self.degrees, prior_spread=1.0)
+        missing_modality = self.missing_modality.copy()
+        for k in range(len(self.overall)):
+            missing_modality[number, :, k] = fit_missing(
+                left, k, snr, self.centres, self.degrees[k]
+            )
         return replace(self, missing_modality=missing_modality)
 
     def _factor(self, snr: Array, label: Array | None, missing: Array | None) -> Array:
+        factor = self._along_snr(snr, self.scale, self.overall)
+        if label is not None:
+            weight = strata_weights(label, self.index, self.transition)
+            factor *= np.exp(weight @ np.log(self.stratum))
+        if missing is not None:
+            for number in np.unique(missing[missing > 0]):
+                rows, table = missing == number, self.missing_modality[number - 1]
+                factor[rows] *= self._along_snr(snr[rows], table[:-1], table[-1])
+        return factor
+
+    def _along_snr(self, snr: Array, scale: Array, overall: Array) -> Array:
+        """[N, L] of factors [K, L] at ``centres``; ``overall`` [L] where the S/N is unknown."""
         good = np.isfinite(snr) & (snr > 0)
-        factor = np.broadcast_to(self.overall, (len(snr), len(self.overall))).copy()
+        factor = np.broadcast_to(overall, (len(snr), len(overall))).copy()
         if len(self.centres):
             at = np.log(np.where(good, snr, 1.0))
-            scale = [np.interp(at, self.centres, column) for column in np.log(self.scale).T]
-            factor[good] = np.exp(np.stack(scale, axis=1))[good]
-        if label is not None:
-            factor *= self.stratum[label_strata(label, self.index)]
-        if missing is not None:
-            factor *= np.vstack([np.ones(len(self.overall)), self.missing_modality])[missing]
+            along = [np.interp(at, self.centres, column) for column in np.log(scale).T]
+            factor[good] = np.exp(np.stack(along, axis=1))[good]
         return factor
 
     def apply(
@@ -187,8 +231,10 @@ class Calibration:
 
     def interval(self, total: Array, label: Array) -> tuple[Array, Array]:
         """Half-widths [N, L] below and above the label, from total errors."""
-        width = self.asymmetry[label_strata(label, self.index)].astype(np.float32)
-        return total * width[:, :, 0], total * width[:, :, 1]
+        weight = strata_weights(label, self.index, self.transition)
+        log = np.log(self.asymmetry)
+        low, high = (np.exp(weight @ log[:, :, side]).astype(np.float32) for side in (0, 1))
+        return total * low, total * high
 
     def supported(self, snr: Array) -> Array:
         """[N] bool: S/N within the range that was calibrated, every label calibrated."""
@@ -221,22 +267,21 @@ class Calibration:
             "unknown_snr": bool(arrays["unknown_snr"][0]),
             "counts": arrays["counts"],
         }
-        plain: dict[str, Any] = {name: arrays[key] for name, key in _ARRAY_NAMES.items()}
-        return cls(**plain, **special)
+        plain: dict[str, Any] = {
+            name: arrays[key] for name, key in _ARRAY_NAMES.items() if key in arrays
+        }
+        return cls(**_completed(plain), **special)
 
 
-def label_strata(label: Array, index: tuple[int, int]) -> Array:
-    """[N] number in ``LABEL_STRATA`` of predicted labels [N, L]; 0 without logg and mh.
-
-    ``index`` : as ``strata_columns`` gives it.
-    """
-    where = np.zeros(len(label), np.int64)
-    logg, mh = index
-    if logg >= 0:
-        where[label[:, logg] < _GIANT_MAX_LOGG] = 1
-    if mh >= 0:
-        where[label[:, mh] < _METAL_POOR_MAX_MH] = 2
-    return where
+def _completed(plain: dict[str, Any]) -> dict[str, Any]:
+    """What packages say that were written before scales were smooth."""
+    centres, labels = len(plain["centres"]), len(plain["overall"])
+    plain.setdefault("width_95", np.full(labels, 2.0))
+    plain.setdefault("transition", np.zeros(2))
+    missing = plain["missing_modality"]
+    if missing.ndim == 2:
+        plain["missing_modality"] = np.repeat(missing[:, None], centres + 1, axis=1)
+    return plain
 
 
 def _side_width(found: ReferenceResiduals, sign: float) -> Array:
@@ -253,44 +298,25 @@ def _quantile(need: Array) -> float:
     return max(float(np.quantile(good, _ONE_SIGMA_QUANTILE)), _MIN_SCALE)
 
 
-def _shrunk_scale(
-    found: ReferenceResiduals, degrees: Array, prior_spread: float = _PRIOR_SPREAD
-) -> Array:
-    """[L] scale that is needed, pulled to one as far as chance explains it."""
-    stars = found.effective_stars().sum(axis=0)
-    log = stars / (stars + _LN_SCALE_VARIANCE / prior_spread**2) * np.log(found.scales(degrees))
-    return np.where(np.isfinite(log), np.exp(log), 1.0)
+def _needed(found: ReferenceResiduals) -> Array:
+    """[N, L] factor on the predicted sigma that just holds a residual; NaN = unknown."""
+    excess = np.square(found.residual) - np.square(found.reference_error)
+    need = np.sqrt(np.maximum(excess, 0.0)) / np.maximum(found.predicted_sigma, 1e-30)
+    return np.where(found.known, need, np.nan)
+
+
+def _weighted_quantiles(values: Array, weight: Array, quantile: float) -> Array:
+    """[L] of values and weights [N, L]; NaN for few stars."""
+    found = np.full(values.shape[1], np.nan)
+    for k in range(values.shape[1]):
+        good = np.isfinite(values[:, k]) & (weight[:, k] > 0)
+        if good.sum() < MIN_STARS_FOR_SCALE:
+            continue
+        order = np.argsort(values[good, k])
+        heap, own = np.cumsum(weight[good, k][order]), weight[good, k][order]
+        found[k] = np.interp(quantile * heap[-1], heap - own / 2, values[good, k][order])
+    return found
 
 
 def _centres(snr: Array, inside: list[Array]) -> Array:
     return np.array([np.median(np.log(snr[rows])) for rows in inside])
-
-
-def _fit_nodes(found: ReferenceResiduals, snr: Array, inside: list[Array], degrees: Array) -> Array:
-    """[K, L] scales at the centres, such that interpolating between them covers every bin."""
-    stars = np.array([found.take(rows).effective_stars().sum(axis=0) for rows in inside])
-    stars = stars.reshape(len(inside), len(degrees))
-    log, centres = np.zeros(stars.shape), _centres(snr, inside)
-    for _ in range(5):  # interpolation mixes neighbours, so a bin's own scale is not enough
-        for number, rows in enumerate(inside):
-            at = np.log(snr[rows])
-            now = np.stack([np.interp(at, centres, column) for column in log.T], axis=1)
-            step = np.log(found.take(rows).rescaled(np.exp(now)).scales(degrees))
-            log[number] += 0.8 * np.where(np.isfinite(step), step, 0.0)
-    return np.asarray(np.exp(_shrink(log, stars)))
-
-
-def _shrink(log: Array, stars: Array) -> Array:
-    """Pull ln(scale / overall) to zero as far as its scatter is what the stars' number explains."""
-    weight = stars / np.maximum(stars.sum(axis=0), 1e-30)
-    chance = _LN_SCALE_VARIANCE / np.maximum(stars, 1e-30)
-    found = (weight * log**2).sum(axis=0) - (weight * (1 - weight) * chance).sum(axis=0)
-    prior = np.maximum(found, 0.25 * _PRIOR_SPREAD**2)
-    return np.asarray(log * prior / (prior + chance))
-
-
-def strata_columns(names: Sequence[str]) -> tuple[int, int]:
-    """Positions of logg and of the metallicity among labels, -1 where absent."""
-    known = list(names)
-    metals = [known.index(name) for name in ("mh", "feh") if name in known]
-    return (known.index("logg") if "logg" in known else -1, metals[0] if metals else -1)

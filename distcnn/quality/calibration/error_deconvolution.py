@@ -104,10 +104,11 @@ def _best_degrees(residual: Array, sigma: Array, error: Array) -> float:
 def _scale(residual: Array, sigma: Array, error: Array, degrees: float) -> float:
     if len(residual) < MIN_STARS_FOR_SCALE:
         return np.nan
-    return _fit(residual, sigma, error, degrees)[0] * _half_width(degrees)
+    return _fit(residual, sigma, error, degrees)[0] * half_width(degrees)
 
 
-def _variances(degrees: float) -> Array:
+@lru_cache(maxsize=len(DEGREES_OF_FREEDOM))
+def mixture_variances(degrees: float) -> Array:
     """[W] variances of the Gaussians that a t distribution is made of, equally common.
 
     The variance of each is an inverse gamma variate (that is what makes the mixture a t), so its
@@ -117,17 +118,23 @@ def _variances(degrees: float) -> Array:
     return np.asarray(1 / (special.gammaincinv(degrees / 2, probabilities) * (2 / degrees)))
 
 
-@lru_cache(maxsize=len(DEGREES_OF_FREEDOM))
-def _half_width(degrees: float) -> float:
-    """Half the width of the interval that holds 68.3 % of the mixture."""
-    widths = np.sqrt(_variances(degrees))
-    excess = lambda x: float((2 * special.ndtr(x / widths) - 1).mean()) - WITHIN_68  # noqa: E731
-    return float(scipy.optimize.brentq(excess, 0.1, 10.0))
+@lru_cache(maxsize=256)
+def half_width(degrees: float, log_variance: float = 0.0, within: float = WITHIN_68) -> float:
+    """Half the width of the interval that holds 68.3 % of the mixture, or the part ``within``.
+
+    ``log_variance`` : variance of the logarithm of the scale, where that is not known better: the
+    interval then holds that part on average over what the scale may be (a predictive interval).
+    """
+    nodes = special.ndtri((np.arange(MIXTURE_NODES) + 0.5) / MIXTURE_NODES)
+    scales = np.exp(np.sqrt(log_variance) * nodes)
+    widths = (np.sqrt(mixture_variances(degrees))[:, None] * scales).ravel()
+    excess = lambda x: float((2 * special.ndtr(x / widths) - 1).mean()) - within  # noqa: E731
+    return float(scipy.optimize.brentq(excess, 0.05, 50.0))
 
 
 def _fit(residual: Array, sigma: Array, error: Array, degrees: float) -> tuple[float, float]:
     """(scale of the t distribution, negative log likelihood of the best fit)."""
-    mixture = _variances(degrees)
+    mixture = mixture_variances(degrees)
     square, noise, predicted = residual[:, None] ** 2, error[:, None] ** 2, sigma[:, None] ** 2
 
     def cost(log_scale: float) -> float:
