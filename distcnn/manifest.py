@@ -219,6 +219,9 @@ class Manifest(Section):
     labels: tuple[Annotated[LabelEntry, BeforeValidator(_named)], ...] = ()
     label_sigma: tuple[float, ...] = ()
     """Typical total error per label, in its unit: the unit of every parity check."""
+    label_width_95: tuple[float, ...] = ()
+    """Total errors within which 95.4 % of the errors of a label lie; 2 if they were Gaussian. Empty
+    in packages that do not say."""
     scaling: ScalingSection | None = None
     members: tuple[MemberSection, ...] = ()
     survey: SurveySection = SurveySection()

@@ -52,38 +52,43 @@ def coverage_table(
     *,
     edges: Sequence[float],
     names: Sequence[str],
+    width_95: Sequence[float] | Array | None = None,
 ) -> list[dict[str, Any]]:
     """Achieved coverage and pull widths per label and S/N bin, ready for JSON.
 
     Parameters
     ----------
     residual, label_error, reference_error : [N, L] in label units; give zeros where truth is known.
+    width_95 : [L] total errors that hold 95.4 % of the errors of a label; None = 2, of a Gaussian.
 
     Returns
     -------
     Rows with label, snr (name of the bin, "all" first), stars, within_68, within_95 (fractions
-    inside 1 and 2 total errors), pull_std, pull_mad (1.48 MAD), bias (mean residual).
+    inside 1 and ``width_95`` total errors), pull_std, pull_mad (1.48 MAD), bias (mean residual).
     """
     groups = snr_groups(snr, edges)
-    pulls = residual / np.hypot(label_error, np.nan_to_num(reference_error))
+    noise = np.nan_to_num(reference_error)
+    pulls = residual / np.hypot(label_error, noise)
+    wide = np.full(len(names), 2.0) if width_95 is None else np.asarray(width_95)
+    within_95 = np.abs(residual) <= np.hypot(wide * label_error, 2 * noise)
     rows = []
     for column, name in enumerate(names):
         for text, inside in groups:
             good = inside & np.isfinite(pulls[:, column])
             rows.append(
                 {"label": name, "snr": text}
-                | _coverage(pulls[good, column], residual[good, column])
+                | _coverage(pulls[good, column], residual[good, column], within_95[good, column])
             )
     return rows
 
 
-def _coverage(pull: Array, residual: Array) -> dict[str, Any]:
+def _coverage(pull: Array, residual: Array, within_95: Array) -> dict[str, Any]:
     if not pull.size:
         return {"stars": 0}
     return {
         "stars": int(pull.size),
         "within_68": float((np.abs(pull) <= 1).mean()),
-        "within_95": float((np.abs(pull) <= 2).mean()),
+        "within_95": float(within_95.mean()),
         "pull_std": float(pull.std()),
         "pull_mad": robust_std(pull),
         "bias": float(residual.mean()),

@@ -61,8 +61,8 @@ def _numbers(
         labels=names,
         accuracy=accuracy(sample, names, edges),
         comparison=comparison(sample, names),
-        coverage=coverage(sample, names, edges),
-        cells=population_coverage(sample, names),
+        coverage=coverage(sample, names, edges, _width_95(data, names)),
+        cells=population_coverage(sample, names, _width_95(data, names)),
         attenuation=_known(attenuation(sample, names, edges), "slope"),
         poor=metallicity_bias(sample, names, FAINT_SNR),
         package=package_tables(data.manifest or Manifest()),
@@ -74,6 +74,11 @@ def _numbers(
         ranges=label_ranges(sample, names),
     )
     return replace(bare, distrust=distrusted(bare))
+
+
+def _width_95(data: EvaluationData, names: tuple[str, ...]) -> tuple[float, ...] | None:
+    width = data.manifest.label_width_95 if data.manifest else ()
+    return width if len(width) == len(names) else None
 
 
 def package_tables(manifest: Manifest) -> PackageTables:

@@ -135,8 +135,16 @@ def running_percentiles(x: Array, y: Array, bins: int = 14) -> tuple[Array, Arra
     return centres, np.array(lines).T
 
 
-def coverage(sample: Sample, names: Sequence[str], edges: Sequence[float]) -> list[CoverageRow]:
-    """Fractions of evaluated stars within 1 and 2 quoted errors, per label and S/N bin."""
+def coverage(
+    sample: Sample,
+    names: Sequence[str],
+    edges: Sequence[float],
+    width_95: Sequence[float] | None = None,
+) -> list[CoverageRow]:
+    """Fractions of evaluated stars within their 68 and 95 % interval, per label and S/N bin.
+
+    ``width_95`` : quoted errors that make the latter, per label; None = 2.
+    """
     evaluated = sample.take(sample.evaluated)
     rows = coverage_table(
         evaluated.label - evaluated.reference,
@@ -145,6 +153,7 @@ def coverage(sample: Sample, names: Sequence[str], edges: Sequence[float]) -> li
         evaluated.snr,
         edges=edges,
         names=names,
+        width_95=width_95,
     )
     return cast(list[CoverageRow], rows)
 

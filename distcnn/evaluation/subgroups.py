@@ -25,8 +25,10 @@ _MISSING_INPUT = {"", Defect.NO_XP.value, Defect.NO_PARALLAX.value}
 _MISSING = {row.lack: row.flag for row in MODALITIES if row.lack and row.flag is not None}
 
 
-def population_coverage(sample: Sample, names: Sequence[str]) -> list[CoverageRow]:
-    """Coverage of evaluated stars per label and population.
+def population_coverage(
+    sample: Sample, names: Sequence[str], width_95: Sequence[float] | None = None
+) -> list[CoverageRow]:
+    """Coverage of evaluated stars per label and population; ``width_95`` as ``metrics.coverage``.
 
     ``cell`` is "all", a stratum of the predicted labels, or a missing input.
     """
@@ -39,6 +41,7 @@ def population_coverage(sample: Sample, names: Sequence[str]) -> list[CoverageRo
             some.snr,
             edges=_ANY_SNR,
             names=names,
+            width_95=width_95,
         )
         rows += [
             cast(CoverageRow, row | {"cell": population})

@@ -208,6 +208,7 @@ class Quality:
                 _snr(held_out)[inside],
                 edges=self.settings.snr_edges,
                 names=names,
+                width_95=self.calibration.width_95,
             )
             rows += [row | {"cell": cell} for row in table if row["stars"]]
         return rows

@@ -161,6 +161,7 @@ def calibrate_and_write(
         "train": config.model_dump(mode="json"),
         "quality": settings.model_dump(mode="json"),
         "bands": list(spec.bands),
+        "label_width_95": [float(width) for width in quality.calibration.width_95],
     }
     return write_package(
         path,

@@ -68,10 +68,12 @@ def test_scale_follows_the_snr_where_belief_is_wrong_for_faint_stars_only(rng):
 def test_a_thin_bin_goes_with_its_neighbours_as_far_as_its_stars_do_not_tell(rng):
     residual, noise, scatter, error, _, _ = _survey(rng, 1004)
     snr = np.concatenate([np.full(1000, 20.0), np.full(4, 200.0)])
-    residual[1000:] *= 2
+    noise[1000:] *= residual[1000:].std() / 0.1
+    residual[1000:] *= 0.1
     fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
-    assert (fitted.scale[-1] < 1.4 * fitted.scale[0]).all()
-    assert (fitted.scale[-1] > fitted.scale[0]).all()
+    # That four residuals are small is no proof that errors are.
+    assert (fitted.scale[-1] > 0.75 * fitted.scale[0]).all()
+    assert (fitted.scale[-1] < 1.25 * fitted.scale[0]).all()
 
 
 def test_few_stars_make_an_interval_that_is_wider_and_right_on_average(rng):

@@ -207,7 +207,7 @@ def _coverage(manifest: Manifest) -> Iterator[str]:
     if not rows:
         return
     plain = [row for row in rows if row.get("cell", "all") == "all"]
-    yield "within 1 / within 2 errors; 68.3 / 95.4 expected"
+    yield "within the 68.3 / 95.4 % interval (about 1 / 2 errors)"
     yield from label_grid(plain, "snr", "S/N", covered)
     cells = [row for row in rows if "cell" in row and row["snr"] == "all"]
     if len({row["cell"] for row in cells}) > 1:
