@@ -97,7 +97,14 @@ PREDICTION_VARIABLES = _table(
         "",
         "half-width of the 68 % interval above",
     ),
-    ("label_debiased", (STAR, LABEL), "float32", "", "label freed of the pull to the population"),
+    (
+        "label_debiased",
+        (STAR, LABEL),
+        "float32",
+        "",
+        "label freed of the pull to the population; NaN where it tells less than that or nobody "
+        "knows",
+    ),
     ("label_debiased_error", (STAR, LABEL), "float32", "", "standard error of label_debiased"),
     (
         "label_prior_ratio",

@@ -16,7 +16,7 @@ from distcnn.quality.calibration import (
     ReferenceResiduals,
     label_strata,
 )
-from distcnn.quality.debias import Debiasing
+from distcnn.quality.debias import Debiasing, LabelledEstimates
 from distcnn.quality.flags import (
     DAMAGED,
     InputQuantities,
@@ -100,16 +100,11 @@ class Quality:
             "reference": np.where((damaged == 0)[:, None], calibration["reference"], np.nan)
         }
         fitted = _fit_calibration(clean, settings, names, hidden or {})
-        label, noise, scatter = (calibration[name] for name in ("label", "noise", "scatter"))
-        total = fitted.apply(noise, scatter, seen.snr, label, seen.missing)
-        debiasing = Debiasing.fit(
-            label,
-            total,
-            clean["reference"],
-            _reference_error(clean),
-            _snr(calibration),
-            edges=settings.snr_edges,
-            population=(train["reference"], _reference_error(train)),
+        noise, scatter = calibration["noise"], calibration["scatter"]
+        total = fitted.apply(noise, scatter, seen.snr, calibration["label"], seen.missing)
+        population = train["reference"], _reference_error(train)
+        debiasing = _fit_debiasing(
+            clean, seen, fitted, hidden or {}, population=population, settings=settings
         )
         if "fold" in calibration:
             scatter = _as_measured(scatter, members, seed)
@@ -164,7 +159,7 @@ class Quality:
         )
         valid = summary.get("valid_pixels")
         low, high = self.calibration.interval(total, label)
-        debiased, debiased_error = self.debiasing.apply(label, total, snr)
+        debiased, debiased_error = self.debiasing.apply(label, total, snr, summary.missing)
         return {
             "label_error": total,
             "label_error_low": low,
@@ -217,13 +212,16 @@ class Quality:
         """Slopes, default and debiased, as ``Debiasing.table`` gives them; unflagged stars."""
         assessed = self.assess(held_out, held_out["label"], held_out["noise"], held_out["scatter"])
         good = (assessed["flags"] & DAMAGED == 0)[:, None]
-        return self.debiasing.table(
+        summary = InputSummary.of(held_out, len(good), None)
+        stars = LabelledEstimates(
             held_out["label"],
             assessed["label_error"],
             np.where(good, held_out["reference"], np.nan),
-            _reference_error(held_out),
+            np.nan_to_num(_reference_error(held_out)),
             _snr(held_out),
-            names=names,
+        )
+        return self.debiasing.table(
+            stars, names=names, edges=self.settings.snr_edges, missing=summary.missing
         )
 
     def to_arrays(self) -> dict[str, Array]:
@@ -276,6 +274,36 @@ def _fit_calibration(
             error = _residual_error({**stars, **hidden[name]})
             found = ReferenceResiduals(label - whole, np.hypot(noise, scatter), error)
             fitted = fitted.with_missing(number, found, snr, label)
+    return fitted
+
+
+def _fit_debiasing(
+    stars: Arrays,
+    seen: InputSummary,
+    calibration: Calibration,
+    hidden: Mapping[str, Arrays],
+    *,
+    population: tuple[Array, Array],
+    settings: QualityConfig,
+) -> Debiasing:
+    """From stars that lack nothing, and from the same with inputs hidden."""
+    whole = np.where((seen.missing == 0)[:, None], stars["reference"], np.nan)
+    if not np.isfinite(whole).any():  # a survey where every star lacks something
+        whole = stars["reference"]
+
+    def estimates(predicted: Arrays, missing: Array) -> LabelledEstimates:
+        label, noise, scatter = (predicted[name] for name in ("label", "noise", "scatter"))
+        total = calibration.apply(noise, scatter, seen.snr, label, missing)
+        error = np.nan_to_num(_reference_error(stars))
+        return LabelledEstimates(label, total, whole, error, seen.snr)
+
+    fitted = Debiasing.fit(
+        estimates(stars, seen.missing), edges=settings.snr_edges, population=population
+    )
+    for number, name in enumerate(MISSING_MODALITIES):
+        if name in hidden:
+            lacking = np.full(len(seen.snr), number + 1)
+            fitted = fitted.with_missing(number, estimates(hidden[name], lacking))
     return fitted
 
 

@@ -29,8 +29,10 @@ from distcnn.quality.calibration.error_deconvolution import (
 
 MAX_STEP = 0.5
 """Largest change of ln scale of a star in one step."""
-ROUNDS, STEPS = 6, 3
+ROUNDS, STEPS = 5, 2
 """Times that the widths of penalties are found again; steps of scoring in between."""
+MAX_STARS_FOR_DEGREES = 4000
+"""Stars, evenly taken, that degrees of freedom are found with."""
 
 
 @dataclass(frozen=True)
@@ -157,14 +159,16 @@ def _score(found: Residuals, log_scale: Array, degrees: float) -> tuple[Array, A
 
 def _best_degrees(found: Residuals, log_scale: Array) -> float:
     """Of those that are tried; each with the level of the scale that suits it."""
-    one = np.ones((len(log_scale), 1))
+    some = slice(None, None, -(-len(log_scale) // MAX_STARS_FOR_DEGREES))
+    log_scale = log_scale[some]
+    found = Residuals(found.residual[some], found.sigma[some], found.error[some])
     losses = []
     for degrees in DEGREES_OF_FREEDOM:
         level = np.zeros(1)
         for _ in range(STEPS):
             slope, information = _score(found, log_scale + level, degrees)
             level += np.clip(slope.sum() / max(information.sum(), 1e-12), -MAX_STEP, MAX_STEP)
-        log, _, _ = _terms(found, log_scale + (one @ level), degrees)
+        log, _, _ = _terms(found, log_scale + level, degrees)
         top = log.max(axis=1)
         losses.append(-(top + np.log(np.exp(log - top[:, None]).sum(axis=1))).sum())
     return DEGREES_OF_FREEDOM[int(np.argmin(losses))]
