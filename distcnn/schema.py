@@ -102,8 +102,7 @@ PREDICTION_VARIABLES = _table(
         (STAR, LABEL),
         "float32",
         "",
-        "label freed of the pull to the population; NaN where it tells less than that or nobody "
-        "knows",
+        "label freed of the pull to the population; NaN where nobody can tell it",
     ),
     ("label_debiased_error", (STAR, LABEL), "float32", "", "standard error of label_debiased"),
     (
