@@ -94,6 +94,18 @@ def test_few_stars_make_an_interval_that_is_wider_and_right_on_average(rng):
     assert np.mean(width) > 2.05
 
 
+def test_references_that_explain_every_residual_leave_a_finite_error(rng):
+    _, noise, scatter, _, snr, _ = _survey(rng, 100)
+    error = np.full_like(noise, 10.0)
+    residual = 3 * rng.standard_normal(noise.shape)
+    label = rng.uniform(-2, 5, noise.shape)
+    fitted = Calibration.fit(
+        residual, noise, scatter, error, snr, edges=EDGES, label=label, names=("logg", "mh")
+    )
+    ratio = fitted.apply(noise, scatter, snr, label) / np.hypot(noise, scatter)
+    assert ((ratio > 0.01) & (ratio < 100)).all()
+
+
 def test_scales_of_neighbouring_stars_do_not_jump(rng):
     residual, noise, scatter, error, snr, _ = _survey(rng, 3000)
     label = np.stack([rng.uniform(1, 5, 3000), rng.normal(-0.5, 0.6, 3000)], axis=1)

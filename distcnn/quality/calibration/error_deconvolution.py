@@ -25,6 +25,8 @@ MIXTURE_NODES = 20
 """Gaussians that stand for one t distribution."""
 MIN_SCALE, MAX_SCALE = 0.02, 50.0
 """Bounds of the fitted scale, in units of the predicted sigma."""
+MAX_LOG_VARIANCE = 0.5
+"""Of ln scale: beyond, a predictive interval is no wider, for nothing is known."""
 MIN_STARS_FOR_SCALE = 20
 """Stars without which no scale is fitted."""
 CLIP_SIGMA = 8.0
@@ -125,6 +127,7 @@ def half_width(degrees: float, log_variance: float = 0.0, within: float = WITHIN
     ``log_variance`` : variance of the logarithm of the scale, where that is not known better: the
     interval then holds that part on average over what the scale may be (a predictive interval).
     """
+    log_variance = min(log_variance, MAX_LOG_VARIANCE)
     nodes = special.ndtri((np.arange(MIXTURE_NODES) + 0.5) / MIXTURE_NODES)
     scales = np.exp(np.sqrt(log_variance) * nodes)
     widths = (np.sqrt(mixture_variances(degrees))[:, None] * scales).ravel()

@@ -29,6 +29,9 @@ from distcnn.quality.calibration.error_deconvolution import (
 
 MAX_STEP = 0.5
 """Largest change of ln scale of a star in one step."""
+LOOSE_SPREAD = 2.0
+"""Spread of every coefficient that no star and no penalty tells of: errors are then what the
+network says, rather than nothing or anything."""
 ROUNDS, STEPS = 5, 2
 """Times that the widths of penalties are found again; steps of scoring in between."""
 MAX_STARS_FOR_DEGREES = 4000
@@ -126,7 +129,7 @@ def _fit(
 
 
 def _precision(penalties: Sequence[Penalty], squares: Sequence[float], size: int) -> Array:
-    whole = 1e-4 * np.eye(size)  # holds what no star and no penalty tells of
+    whole = np.eye(size) / LOOSE_SPREAD**2
     for penalty, square in zip(penalties, squares, strict=True):
         whole += penalty.combinations.T @ penalty.combinations / square
     return whole
