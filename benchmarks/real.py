@@ -1,6 +1,13 @@
-"""Validation on real data, in one table: data set, label, stars, std, 1.48 MAD, the peer's.
+"""Validation on real data, in one table: std and 1.48 MAD of every label, and of simple methods.
 
     DISTCNN_DATA=folder python benchmarks/real.py [--package runs/demo/package] [--json FILE]
+                                                  [--only NAME ...] [--keep]
+
+Every label is compared with the best of ridge regression, gradient boosting and PCA + Gaussian
+process on the same stars and inputs (``lib/against_simple.py``): the ratio of std and of MAD with
+its 95 % bootstrap interval. Stars that a flag says not to use a label of (outside the limits of
+labels, ``quality/reliable_range.py``) are left out of both sides and counted. ``--keep`` writes
+benchmarks/results/real-*.json; ``--only`` names data sets (MILES, RAVE).
 
 Expects below the folder: ``miles/miles_750.fits`` (750 spectra, 5-fold),
 ``rave_apogee/rave_apogee_train_3669.csv`` (magnitudes and parallax, 5-fold),
@@ -17,18 +24,29 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from lib.against_simple import SIMPLE, STATISTICS, against, simple_labels, words
+from lib.origin import commit, hardware, keep, now
 
-from distcnn import pipeline
+from distcnn import __version__, pipeline
 from distcnn.config import Config, load_config
 from distcnn.errors import DistcnnError
 from distcnn.events import Event, Notice
+from distcnn.model import Package, predict_members
 from distcnn.schema import LABELS, Flag
+from distcnn.stats import robust_std
 from distcnn.survey import Region, Store
 from distcnn.training import Split, assign_split
+from distcnn.training.data.labelled import read_stars
 
 FOLDS = 5
+SETS = {
+    "MILES": ("MILES", "miles", "miles"),
+    "RAVE": ("RAVE photometry", "rave_apogee", "rave_photometry"),
+}
+BACKEND = ("cluster.backend=serial",)
 SMALL = ["demo.stars=4000", "train.members=3", "train.epochs=20"]
 # std / 1.48 MAD on held-out stars, from the README of the data folder.
 PEERS = {
@@ -59,6 +77,10 @@ class Row:
     peer_std: float | None
     peer_mad: float | None
     peer: str
+    refused: int
+    ensemble_std: float
+    ensemble_mad: float
+    against: dict[str, Any]
 
 
 def quiet(event: Event) -> None:
@@ -67,67 +89,103 @@ def quiet(event: Event) -> None:
         print(f"  {event.text}", file=sys.stderr)
 
 
-def cross_validate(name: str, archive: Path, conf: str, work: Path) -> list[Row]:
-    """Five trainings, each tested on another fifth of the stars; rows of the table."""
-    config = load_config(Path(conf))
+def cross_validate(
+    name: str, archive: Path, conf: str, work: Path, folds: int = FOLDS
+) -> list[Row]:
+    """Five trainings, each tested on another fifth of the stars; rows of the table.
+
+    ``folds``: how many of the five are done.
+    """
+    config = load_config(Path(conf), BACKEND)
     survey = work / f"{conf}.zarr"
     done = pipeline.ingest_archive(archive, survey, config, quiet)
     print(f"{name}: {done.stars} stars, {done.quarantined} quarantined", flush=True)
     store = Store.open(survey)
-    everything = Region(0, store.stars)
-    known = store.read(everything, ["source_id", "label", "label_error"])
+    arrays = store.read(Region(0, store.stars))
     labels = [str(label) for label in store.coordinate("label")]
-    found = np.full(known["label"].shape, np.nan)
-    error = np.full(known["label"].shape, np.nan)
-    for fold in range(FOLDS):
-        chosen = load_config(Path(conf), [f"train.split.rotate={fold / FOLDS}"])
-        test = assign_split(known["source_id"], chosen.train.split) == Split.TEST
-        answer = predict_fold(survey, chosen, work / f"{conf}-{fold}")
-        found[test], error[test] = answer["label"][test], answer["label_error"][test]
+    found: dict[str, np.ndarray] = {}
+    for fold in range(folds):
+        chosen = load_config(Path(conf), [*BACKEND, f"train.split.rotate={fold / FOLDS}"])
+        test = assign_split(arrays["source_id"], chosen.train.split) == Split.TEST
+        answer = predict_fold(survey, chosen, work / f"{conf}-{fold}", test)
+        log_flux = chosen.train.network.flux == "log"
+        answer |= simple_labels(arrays, labels, chosen.train.split, log_flux=log_flux)
+        for key, values in answer.items():
+            found.setdefault(key, np.full(values.shape, np.nan, np.float64))[test] = values[test]
         print(f"  fold {fold + 1} of {FOLDS}: {test.sum()} stars tested", flush=True)
-    residual = found - known["label"]
-    total = np.hypot(error, np.nan_to_num(known["label_error"]))
-    return [row(name, label, residual[:, k], total[:, k]) for k, label in enumerate(labels)]
+    return [row(name, label, k, arrays, found) for k, label in enumerate(labels)]
 
 
-def predict_fold(survey: Path, config: Config, folder: Path) -> dict[str, np.ndarray]:
-    """Train and predict one fold; the folder is removed afterwards."""
+def predict_fold(
+    survey: Path, config: Config, folder: Path, test: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Train and predict one fold; the folder is removed afterwards.
+
+    ``ensemble`` are the labels of the networks alone, of the ``test`` stars.
+    """
     package, predictions = folder / "package", folder / "predictions.zarr"
     folder.mkdir()
     pipeline.train_package(survey, package, config, quiet)
     pipeline.predict_survey(package, survey, predictions, config, lambda event: None)
     store = Store.open(predictions)
-    answer = store.read(Region(0, store.stars), ["label", "label_error"])
+    answer = store.read(Region(0, store.stars), ["label", "label_error", "flags"])
+    opened, rows = Package.load(package), np.flatnonzero(test)
+    stars = read_stars(Store.open(survey), opened.spec, rows)
+    answer["ensemble"] = np.full_like(answer["label"], np.nan)
+    answer["ensemble"][rows] = predict_members(opened.networks(), stars.inputs).label
     shutil.rmtree(folder)
     return answer
 
 
-def row(name: str, label: str, residual: np.ndarray, total: np.ndarray) -> Row:
-    """Statistics of one label."""
-    good = np.isfinite(residual)
-    kept = residual[good]
+def row(
+    name: str, label: str, k: int, arrays: dict[str, np.ndarray], found: dict[str, np.ndarray]
+) -> Row:
+    """Statistics of one label, of the stars that are not refused."""
+    refused = (np.nan_to_num(found["flags"]).astype(np.int64) & int(Flag.LABEL_LIMITS)) != 0
+    truth = np.where(refused, np.nan, arrays["label"][:, k].astype(np.float64))
+    own, error = found["label"][:, k], found["label_error"][:, k]
+    simple = {method: found[method][:, k] for method in SIMPLE}
+    good = np.isfinite(own - truth)
+    kept, alone = (own - truth)[good], (found["ensemble"][:, k] - truth)[good]
+    total = np.hypot(error, np.nan_to_num(arrays["label_error"][:, k]))[good]
     peer = PEERS[name].get(label, (None, None, ""))
     return Row(
         name,
         label,
         int(good.sum()),
         float(kept.std()),
-        float(1.4826 * np.median(np.abs(kept - np.median(kept)))),
-        float((np.abs(kept) < total[good]).mean()),
+        robust_std(kept),
+        float((np.abs(kept) < total).mean()),
         *peer,
+        refused=int((refused & np.isfinite(arrays["label"][:, k])).sum()),
+        ensemble_std=float(alone.std()),
+        ensemble_mad=robust_std(alone),
+        against=against(own, simple, truth),
     )
 
 
 def print_table(rows: list[Row]) -> None:
-    """The one table."""
-    head = ("data set", "label", "stars", "std", "1.48 MAD", "in 68 %", "peer std / MAD")
-    print("\n{:16s} {:7s} {:>6s} {:>9s} {:>9s} {:>8s}   {}".format(*head))
+    """The one table, and how every label compares with the best simple method."""
+    head = ("data set", "label", "stars", "refused", "std", "1.48 MAD", "in 68 %")
+    line = "\n{:16s} {:7s} {:>6s} {:>7s} {:>9s} {:>9s} {:>8s}".format(*head)
+    print(f"{line}  networks alone   peer std / MAD")
     for r in rows:
         peer = "-" if r.peer_std is None else f"{r.peer_std:g} / {r.peer_mad:g} ({r.peer})"
+        alone = f"{r.ensemble_std:.3g} / {r.ensemble_mad:.3g}"
         print(
-            f"{r.data:16s} {r.label:7s} {r.stars:6d} {r.std:9.3g} {r.mad:9.3g} "
-            f"{r.within_68:8.2f}   {peer}"
+            f"{r.data:16s} {r.label:7s} {r.stars:6d} {r.refused:7d} {r.std:9.3g} {r.mad:9.3g} "
+            f"{r.within_68:8.2f}  {alone:16s} {peer}"
         )
+    print("\nagainst the best of ridge, gradient boosting and PCA + Gaussian process:")
+    for r in rows:
+        print(f"{r.data:16s} {r.label:7s} {words(r.against)}")
+    worse = [
+        f"{r.data} {r.label} {name}"
+        for r in rows
+        for name in STATISTICS
+        if r.against[f"ratio_{name}"]["verdict"] == "worse"
+    ]
+    print(f"worse than a simple method beyond the bootstrap error: {', '.join(worse) or 'none'}")
 
 
 def apply_package(name: str, archive: Path, conf: str, package: Path, work: Path) -> None:
@@ -183,6 +241,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--package", type=Path, default=Path("runs/demo/package"))
     parser.add_argument("--json", type=Path, help="write the table here")
+    parser.add_argument("--keep", action="store_true", help="record it in benchmarks/results")
+    parser.add_argument("--only", nargs="*", choices=tuple(SETS), default=tuple(SETS))
     options = parser.parse_args()
     data = Path(os.environ.get("DISTCNN_DATA", ""))
     if not os.environ.get("DISTCNN_DATA") or not data.is_dir():
@@ -193,15 +253,26 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="distcnn-real-") as scratch:
         work = Path(scratch)
-        rows = cross_validate("MILES", data / "miles", "miles", work)
-        rows += cross_validate("RAVE photometry", data / "rave_apogee", "rave_photometry", work)
-        package = the_package(options.package, work)
-        rvs, xp = data / "gaia_rvs_datalink", data / "gaia_xp_continuous" / "xp_table"
-        apply_package("Real Gaia RVS spectra", rvs, "gaia_rvs_datalink", package, work)
-        apply_package("Real Gaia XP coefficients", xp, "gaia_xp", package, work)
+        rows = [
+            row
+            for name in options.only
+            for row in cross_validate(SETS[name][0], data / SETS[name][1], SETS[name][2], work)
+        ]
+        if len(options.only) == len(SETS):
+            package = the_package(options.package, work)
+            rvs, xp = data / "gaia_rvs_datalink", data / "gaia_xp_continuous" / "xp_table"
+            apply_package("Real Gaia RVS spectra", rvs, "gaia_rvs_datalink", package, work)
+            apply_package("Real Gaia XP coefficients", xp, "gaia_xp", package, work)
     print_table(rows)
+    found = [asdict(r) for r in rows]
     if options.json:
-        options.json.write_text(json.dumps([asdict(r) for r in rows], indent=1) + "\n")
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    if options.keep:
+        facts = {"date": now(), "commit": commit(), "hardware": hardware(), "version": __version__}
+        for name in dict.fromkeys(r.data for r in rows):
+            some = [r for r in found if r["data"] == name]
+            kind = f"real-{name.split()[0].lower()}"
+            print(keep(kind, facts | {"kind": "real", "rows": some}))
     return 0
 
 

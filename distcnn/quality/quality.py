@@ -27,6 +27,7 @@ from distcnn.quality.flags import (
 from distcnn.quality.input_summary import NOVELTY_MEASURES, NOVELTY_WEIGHT, InputSummary
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
+from distcnn.quality.reliable_range import within_reliable_range
 from distcnn.stats import coverage_table
 
 Arrays = Mapping[str, Array]
@@ -92,6 +93,7 @@ class Quality:
             train.get("parallax"),
             settings.limit_quantile,
         )
+        limits = within_reliable_range(limits, calibration["label"], calibration["reference"])
         novelty, score = _fit_novelty(train, calibration, settings, seed)
         seen = InputSummary.of(calibration, len(calibration["label"]), novelty)
         damaged = input_flags(InputQuantities(seen, score, limits, settings)) & DAMAGED
