@@ -8,7 +8,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.baselines.base import Estimate, Inputs
 from distcnn.location import Address
-from distcnn.model import Ensemble, Package, star_inputs
+from distcnn.model import Ensemble, Package, Prediction, StarInputs, star_inputs
 from distcnn.quality import Quality
 from distcnn.survey import Store
 
@@ -42,16 +42,22 @@ class PackageNetwork:
         """Names of the survey variables that it reads."""
         return self.ensemble.package.spec.variables
 
+    def members(self, inputs: Inputs) -> Prediction:
+        """What the ensemble says of stars, before its errors are calibrated."""
+        return self.ensemble.predict(self._stars(inputs))
+
     def predict(self, inputs: Inputs) -> Estimate:
         """Labels and calibrated errors of stars."""
-        spec = self.ensemble.package.spec
-        stars = star_inputs(_present(inputs), spec, self.bands)
+        stars = self._stars(inputs)
         found = self.ensemble.predict(stars)
         known = stars.variables()
         if "flux_error" in inputs:
             known["flux_error"] = inputs["flux_error"]
         judged = self.quality.assess(known, found.label, found.noise, found.scatter)
         return Estimate(found.label, judged["label_error"])
+
+    def _stars(self, inputs: Inputs) -> StarInputs:
+        return star_inputs(_present(inputs), self.ensemble.package.spec, self.bands)
 
 
 def _present(inputs: Inputs) -> dict[str, Array]:

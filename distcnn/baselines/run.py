@@ -161,7 +161,7 @@ def _maker(
         seconds = perf_counter() - start
         estimate = fitted.predict(stars.validation.inputs)
         mad = _mad(estimate.label - stars.validation.label, frame.labels)
-        found, speed = _ask(fitted, stars, known_inputs(stars.store))
+        found, speed = ask(fitted, stars, known_inputs(stars.store))
         known = MethodFacts(baseline.name, baseline.spectroscopic, seconds, speed, mad)
         return _of_one(frame, baseline.title, found, known)
 
@@ -171,7 +171,7 @@ def _maker(
 def _of_network(package: Address, stars: ComparisonStars, frame: BaselineTable) -> BaselineTable:
     network = PackageNetwork.load(package, stars.store)
     names = dict.fromkeys((*known_inputs(stars.store), *network.variables))
-    found, speed = _ask(network, stars, [n for n in names if n in stars.store.variables])
+    found, speed = ask(network, stars, [n for n in names if n in stars.store.variables])
     return _of_one(frame, NETWORK, found, MethodFacts(NETWORK, False, float("nan"), speed))
 
 
@@ -182,7 +182,7 @@ def _of_one(
     return _joined(part, BaselineTable(frame.labels, {}, {}, {}, {title: known}))
 
 
-def _ask(
+def ask(
     fitted: FittedBaseline, stars: ComparisonStars, names: Sequence[str]
 ) -> tuple[BaselineLabels, float]:
     """Labels of the stars that are asked for, and stars per second, reading apart."""

@@ -125,6 +125,7 @@ def _begin(work: Path, store: Store, rows: SharedRows, margin: float) -> None:
             "columns": [column.name for column in rows.rows.columns],
             "where": rows.rows.condition and rows.rows.condition.text,
             "margin": margin,
+            "standard": rows.rows.standard and rows.rows.standard.digest,
             "step": rows.regions.step,
             "distcnn": __version__,
         }

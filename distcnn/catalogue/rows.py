@@ -19,6 +19,8 @@ from distcnn.catalogue.columns import (
 from distcnn.catalogue.expression import Expression
 from distcnn.catalogue.flag_boundary import flag_boundary
 from distcnn.catalogue.selection import Selection
+from distcnn.catalogue.standard import MADE_OF, standard_columns, standard_values
+from distcnn.evaluation.agreement import StandardLabels
 from distcnn.labels import of_attributes
 from distcnn.location import Location
 from distcnn.survey import SNR_INTERVAL, Region, Store, Tiles, snr_sentence
@@ -28,6 +30,7 @@ REGION_BYTES = 96 * 2**20
 _MADE_OF = {
     FLAG_BOUNDARY: ("label", "novelty", "reference_magnitude", "parallax", "flags"),
     COVARIANCE: ("label_error", CORRELATION),
+    **MADE_OF,
 }
 """The variables of the store from which a column is computed that is none of them."""
 
@@ -39,6 +42,7 @@ class SelectedRows:
     columns: tuple[Column, ...]
     condition: Expression | None
     _known: dict[str, Column]
+    standard: StandardLabels | None = None
 
     @classmethod
     def of(cls, store: Store, selection: Selection) -> "SelectedRows":
@@ -48,9 +52,10 @@ class SelectedRows:
         ------
         UsageError : as ``Selection.choose`` and ``Selection.condition``.
         """
-        known = known_columns(store)
+        known = known_columns(store, selection.standard)
         named = {column.name: column for column in known}
-        return cls(selection.choose(known), selection.condition(known), named)
+        chosen, condition = selection.choose(known), selection.condition(known)
+        return cls(chosen, condition, named, selection.standard)
 
     def count(self, store: Store, size: int) -> int:
         """How many rows there are; with a condition its columns are read, ``size`` at a time."""
@@ -69,7 +74,7 @@ class SelectedRows:
         kept = None if self.condition is None else self._kept(store, region)
         if kept is not None and not kept.any():
             return np.empty(0, self.dtype)
-        rows = _rows(store, region, self.columns)
+        rows = _rows(store, region, self.columns, self.standard)
         return rows if kept is None else rows[kept]
 
     @property
@@ -85,7 +90,7 @@ class SelectedRows:
     def _kept(self, store: Store, region: Region) -> Array:
         assert self.condition is not None
         needed = [self._known[name] for name in self.condition.names]
-        rows = _rows(store, region, needed)
+        rows = _rows(store, region, needed, self.standard)
         kept = self.condition({column.name: rows[column.name] for column in needed})
         return np.broadcast_to(kept, (region.size,))
 
@@ -110,7 +115,7 @@ class SharedRows:
         return self.rows.read(Store.open(self.predictions, "predictions"), self.regions[number])
 
 
-def known_columns(store: Store) -> tuple[Column, ...]:
+def known_columns(store: Store, standard: StandardLabels | None = None) -> tuple[Column, ...]:
     """Every column that a catalogue of these predictions can have."""
     labels = _labels(store)
     own, named = of_attributes(store.attrs), "name" in store.variables
@@ -120,7 +125,8 @@ def known_columns(store: Store) -> tuple[Column, ...]:
     there = [c for c in table if c.variable in store.variables or c.variable in _MADE_OF]
     text = snr_sentence(store.attrs.get(SNR_INTERVAL))
     told = [replace(c, description=text) if c.name == "snr" else c for c in there]
-    return (*told, *covariance_columns(labels))
+    beside = () if standard is None else standard_columns(standard, own)
+    return (*told, *beside, *covariance_columns(labels))
 
 
 def row_dtype(table: Sequence[Column]) -> "np.dtype[Any]":
@@ -149,7 +155,9 @@ def _of_size(size: int, dtype: "np.dtype[Any]", parts: Iterable[Array]) -> Itera
         yield rest
 
 
-def _rows(store: Store, region: Region, table: Sequence[Column]) -> Array:
+def _rows(
+    store: Store, region: Region, table: Sequence[Column], standard: StandardLabels | None
+) -> Array:
     wanted = {column.variable for column in table}
     needed = {name for made in wanted for name in _MADE_OF.get(made, (made,))}
     values = store.read(region, sorted(needed))
@@ -158,6 +166,8 @@ def _rows(store: Store, region: Region, table: Sequence[Column]) -> Array:
         values[FLAG_BOUNDARY] = flag_boundary(values, labels, store.attrs.get("limits"))
     if COVARIANCE in wanted:
         values[COVARIANCE] = _covariance(values["label_error"], values[CORRELATION])
+    if standard is not None and wanted & set(MADE_OF):
+        values |= standard_values(standard, labels, values)
     if "name" in wanted:
         values["name"] = _names(values["name"])
     rows = np.empty(region.size, row_dtype(table))

@@ -1,7 +1,7 @@
 """Selection: which columns and which rows of the predictions a catalogue is to have."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -10,6 +10,7 @@ import numpy as np
 from distcnn.catalogue.columns import COVARIANCE, Column, is_correlation
 from distcnn.catalogue.expression import Expression, unknown_column
 from distcnn.errors import UsageError
+from distcnn.evaluation.agreement import StandardLabels
 
 MOST_CORRELATIONS = 10
 """So many pairs of labels get a column each unless asked for otherwise: five labels, as Gaia
@@ -39,6 +40,8 @@ class Selection:
     covariance: CovarianceForm = CovarianceForm.USUAL
     margin: float = 0.0
     """Stars this near to a partition of the sky are written once more, beside it [arcseconds]."""
+    standard: StandardLabels | None = field(default=None, compare=False)
+    """Labels of the best standard methods, for columns beside the network's; None = none."""
 
     @classmethod
     def parse(

@@ -83,10 +83,17 @@ def header_entries(store: Store, rows: SelectedRows | None = None) -> tuple[Head
         ("MEMBERS", engine.get("members"), "networks in the ensemble"),
         ("BANDS", " ".join(attrs.get("bands", ())), "photometric bands used"),
         ("FAILED", counts.get("failed"), "stars that could not be computed"),
+        ("STANDARD", _standard(rows), "standard method of each label"),
         ("WHERE", where, "condition that the rows fulfil"),
         ("ALLSTARS", store.stars if where else None, "stars of which these rows were taken"),
     )
     return tuple(HeaderEntry(name, str(v), text) for name, v, text in found if v not in (None, ""))
+
+
+def _standard(rows: SelectedRows | None) -> str | None:
+    if rows is None or rows.standard is None:
+        return None
+    return "; ".join(f"{name}: {method}" for name, method in rows.standard.methods.items())
 
 
 def flag_table() -> list[tuple[str, int, str]]:

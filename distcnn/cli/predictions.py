@@ -9,6 +9,7 @@ import typer
 
 from distcnn.cli.application import app, show
 from distcnn.cli.options import (
+    Baselines,
     Cluster,
     Conf,
     Moved,
@@ -149,6 +150,7 @@ def export(
             help="HATS: write stars so near to a partition beside it once more, for cross-matches.",
         ),
     ] = None,
+    baselines: Baselines = None,
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
@@ -170,4 +172,5 @@ def export(
             where=where,
             covariance=covariance,
             margin=margin,
+            baselines=baselines,
         )

@@ -1,5 +1,6 @@
 """From package and survey to predictions, and to a catalogue."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from distcnn.pipeline.running import (
 
 if TYPE_CHECKING:
     from distcnn.clusters.base import ClusterExecutor
+    from distcnn.evaluation.agreement import StandardLabels
     from distcnn.inference import Forecast, Plan, PredictSummary, ShareSummary, VerifySummary
     from distcnn.survey import Share
 
@@ -153,17 +155,21 @@ def export_catalogue(
     where: str | None = None,
     covariance: str | None = None,
     margin: float | None = None,
+    baselines: Address | None = None,
 ) -> int:
     """Write the catalogue; returns its number of rows.
 
     ``columns``: names and patterns, with commas between them. ``where``: condition on rows.
     ``covariance``: none, columns (a correlation for each pair of labels) or array (one matrix).
-    ``margin``: of the partitions of a HATS catalogue, in arcseconds.
+    ``margin``: of the partitions of a HATS catalogue, in arcseconds. ``baselines``: table of
+    ``compare_baselines``, for columns with the best standard method and how far it agrees.
     """
     from distcnn.catalogue import Selection, export, find_entry
 
     must_exist(predictions, "a prediction store")
     selection = Selection.parse(columns, where, covariance, margin)
+    if baselines is not None:
+        selection = replace(selection, standard=_standard_labels(predictions, baselines, listener))
     place = Location.parse(catalogue)
     entry = find_entry(Path(place.name))
     if config is None or entry is None or not entry.shared:
@@ -174,6 +180,20 @@ def export_catalogue(
 
     places = places_of({"predictions": predictions, **work_of(place)}, place)
     return on_workers(config.cluster, config, listener, places, work)
+
+
+def _standard_labels(
+    predictions: Address, baselines: Address, listener: Listener
+) -> "StandardLabels":
+    """Labels of the best standard methods, of the survey, split and labels of the predictions."""
+    from distcnn.evaluation import find_products
+    from distcnn.evaluation.agreement import StandardLabels
+    from distcnn.survey import Store
+
+    must_exist(baselines, "a table of `distcnn compare`")
+    find_products(predictions, listener, baselines=baselines)  # refuses one of other stars
+    store = Store.open(predictions, "predictions")
+    return StandardLabels.read(baselines, [str(name) for name in store.coordinate("label")])
 
 
 def forecast_run(stars: int, pixels: int, members: int, devices: str) -> "Forecast":
