@@ -82,6 +82,10 @@ class SimulateConfig(Frozen):
     """Stars in one archive file (Gaia DR3: about 300 spectra a file)."""
     labelled_fraction: float = Field(0.7, ge=0, le=1)
     """Fraction of the stars of 3,500-7,500 K that the APOGEE-like table gives labels for."""
+    labelled_snr: tuple[float, float] | None = None
+    """Smallest S/N of labelled stars, and the power with which their number falls with it, where it
+    is another than that of all stars (0.794): surveys that give labels are brighter than DR4.
+    null = the same."""
     label_error: tuple[float, ...] = Field(
         (25.0, 0.04, 0.02, 0.015, 0.02),
         min_length=len(DEFAULT_LABELS),

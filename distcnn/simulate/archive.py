@@ -40,7 +40,7 @@ BLOCK_STARS = 250
 RECORD_FILE, SUMS_FILE, TRUTH_FILE = "simulation.json", "_MD5SUM.txt", "truth.parquet"
 PARTS_FOLDER = ".parts"
 """Holds truth, labels and record of each finished range until the archive is complete."""
-RELEASE_SETTINGS = ("release", "grid", "minimum_snr", "transits")
+RELEASE_SETTINGS = ("release", "grid", "minimum_snr", "transits", "labelled_snr")
 """Settings that tell one data release from another."""
 
 _FLOATS = (*DEFAULT_LABELS, "snr", "distance_pc", "ebv", "vsini", "grvs")

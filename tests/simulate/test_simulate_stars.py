@@ -15,6 +15,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from distcnn.config import SimulateConfig
 from distcnn.simulate import DR3_GRID, noiseless
+from distcnn.simulate.files.apogee import draw_labelled
 from distcnn.simulate.galaxy import photometry
 from distcnn.simulate.galaxy.sky import (
     LEVEL_8_PIXELS,
@@ -209,3 +210,20 @@ def test_a_real_spectrum_of_known_labels_looks_like_its_simulation(real_data: Pa
 
 def test_configuration_is_json_like() -> None:
     assert json.loads(SimulateConfig().model_dump_json())["stars_per_file"] == 1000
+
+
+def test_dr4_has_84_percent_of_its_spectra_below_5_and_brighter_labelled_stars() -> None:
+    config = SimulateConfig(minimum_snr=0.5, transits=35, labelled_snr=(2.0, 0.3))
+    rng = np.random.default_rng(7)
+    stars = draw_stars(rng, split_sky(4000, 4000)[0], config)
+    labelled = draw_labelled(rng, stars, config)[0]
+    assert stars.wanted is not None
+    others = stars.exposure.snr[~stars.wanted]
+    assert (others < 5).mean() == pytest.approx(0.84, abs=0.03)
+    assert (others > 15).mean() == pytest.approx(0.064, abs=0.02)
+    assert others.min() < 0.6
+    assert np.median(stars.exposure.transits) == pytest.approx(35, abs=2)
+    assert not (labelled & ~stars.wanted).any()
+    assert labelled[stars.wanted].mean() > 0.8
+    assert stars.exposure.snr[labelled].min() > 2
+    assert np.median(stars.exposure.snr[labelled]) > 10

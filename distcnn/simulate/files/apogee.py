@@ -47,13 +47,15 @@ def draw_labelled(
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """(labelled: bool ``[N]``, rows of the table) for the stars of one file.
 
-    Bright stars are a little likelier to be chosen. A few have a second, poorer visit; a few
-    have wrong labels and the bits that warn of it. Hot stars and most binaries have no row.
+    Bright stars are a little likelier to be chosen, if stars of all brightness are. A few have a
+    second, poorer visit; a few have wrong labels and the bits that warn of it. Hot stars and most binaries have no row.
     """
     teff = stars.labels.teff
     inside = (teff >= LABELLED_TEFF[0]) & (teff <= LABELLED_TEFF[1]) & stars.has_spectrum
     lucky = np.clip(0.97 + 0.04 * np.log10(stars.exposure.snr / 15.0), 0.0, 1.05)
     chance = config.labelled_fraction * np.where(stars.affected[Defect.BINARY], 0.1, lucky)
+    if stars.wanted is not None:
+        chance = np.where(stars.wanted, chance / config.labelled_fraction, 0.0)
     labelled = inside & (rng.random(teff.size) < chance)
     first = _visit(rng, stars, np.flatnonzero(labelled), config, poorer=1.0)
     again = np.flatnonzero(labelled & (rng.random(teff.size) < config.repeat_fraction))

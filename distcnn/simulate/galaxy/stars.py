@@ -9,7 +9,7 @@ from distcnn.schema import Defect
 from distcnn.simulate import defects
 from distcnn.simulate.galaxy import photometry, populations, sky
 from distcnn.simulate.galaxy.populations import Chemistry
-from distcnn.simulate.spectrum.instrument import Exposure, draw_exposure
+from distcnn.simulate.spectrum.instrument import SNR_SLOPE, Exposure, draw_exposure
 from distcnn.simulate.spectrum.linelist import ALPHA_ELEMENTS
 from distcnn.simulate.spectrum.lines import TrueLabels
 
@@ -22,6 +22,7 @@ PARALLAX_OFFSET = -0.03
 class SimulatedStars:
     """Truth and measurements of ``[N]`` stars.
 
+    wanted: bool, those that another survey has looked at; None = any.
     ra, dec: deg; distance: kpc; ebv: mag; vsini: km/s; magnitudes: mag; parallaxes: mas.
     """
 
@@ -35,6 +36,7 @@ class SimulatedStars:
     vsini: np.ndarray
     exposure: Exposure
     has_spectrum: np.ndarray
+    wanted: np.ndarray | None
     magnitude: dict[str, np.ndarray]
     magnitude_error: dict[str, np.ndarray]
     colour: np.ndarray
@@ -80,7 +82,7 @@ def draw_stars(
     ra, dec = sky.positions(rng, source_id)
     has_spectrum = np.ones(total, bool)
     has_spectrum[rng.choice(total, extra, replace=False)] = False
-    exposure = draw_exposure(rng, total, config.minimum_snr, config.transits)
+    wanted, exposure = _draw_observed(rng, total, config)
     affected = defects.draw_defects(rng, total, config.trouble)
     sight = Sightline(
         exposure.grvs,
@@ -103,6 +105,7 @@ def draw_stars(
         vsini=populations.draw_vsini(rng, intrinsic.labels.teff, intrinsic.labels.logg),
         exposure=exposure,
         has_spectrum=has_spectrum,
+        wanted=wanted,
         magnitude={b: true[b] + error[b] * rng.standard_normal(total) for b in BANDS},
         magnitude_error=error,
         colour=true["bp"] - true["rp"],
@@ -110,6 +113,24 @@ def draw_stars(
         parallax_error=parallax_error,
         affected=affected,
     )
+
+
+def _draw_observed(
+    rng: np.random.Generator, total: int, config: SimulateConfig
+) -> tuple[np.ndarray | None, Exposure]:
+    """Who is wanted for labels, if these stars are brighter than others, and how all are seen."""
+    if config.labelled_snr is None:
+        return None, draw_exposure(rng, total, config.minimum_snr, config.transits)
+    wanted = rng.random(total) < config.labelled_fraction
+    least, slope = config.labelled_snr
+    exposure = draw_exposure(
+        rng,
+        total,
+        np.where(wanted, least, config.minimum_snr),
+        config.transits,
+        np.where(wanted, slope, SNR_SLOPE),
+    )
+    return wanted, exposure
 
 
 def _draw_intrinsic(

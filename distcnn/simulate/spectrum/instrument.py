@@ -56,12 +56,16 @@ class Exposure:
 def draw_exposure(
     rng: np.random.Generator,
     stars: int,
-    minimum_snr: float = DR3_MINIMUM_SNR,
+    minimum_snr: float | np.ndarray = DR3_MINIMUM_SNR,
     median_transits: int = DR3_TRANSITS,
+    snr_slope: float | np.ndarray = SNR_SLOPE,
 ) -> Exposure:
-    """Signal to noise and transits by their distributions; G_RVS follows from the noise model."""
-    top = 1 - (SNR_CEILING / minimum_snr) ** -SNR_SLOPE
-    snr = minimum_snr * (1 - top * rng.random(stars)) ** (-1 / SNR_SLOPE)
+    """Signal to noise and transits by their distributions; G_RVS follows from the noise model.
+
+    ``minimum_snr``, ``snr_slope`` : of all stars, or [N] of each.
+    """
+    top = 1 - (SNR_CEILING / minimum_snr) ** -snr_slope
+    snr = minimum_snr * (1 - top * rng.random(stars)) ** (-1 / snr_slope)
     most = MAX_TRANSITS_PER_MEDIAN * median_transits
     drawn = np.round(median_transits * rng.lognormal(0.0, 0.5, stars))
     transits = np.clip(drawn, 3, most).astype(np.int64)
