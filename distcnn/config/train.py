@@ -90,6 +90,9 @@ class AugmentConfig(Frozen):
     faintest: float | None = Field(None, gt=0)
     """Least S/N that spectra are lowered to, evenly in its logarithm from there to their own, in
     the unit of the survey's S/N; null = to that of another training star."""
+    faint_inputs: bool = False
+    """Move lowered stars away until they are as faint as stars of that S/N are in the survey, with
+    the errors that parallax and XP then have: for labels that bright stars alone have."""
     correlation: float | None = Field(None, ge=1)
     """Length over which the pixels' noise is correlated [stored pixels]; null = measured on the
     survey, or taken from its ingest where spectra are few."""

@@ -10,9 +10,9 @@ from distcnn.model import InputSpec, build_network, fit_scaling, star_inputs
 from distcnn.training.data.augment import (
     REFERENCE_SNR,
     Augment,
-    SpectrumMasks,
     SurveyProperties,
 )
+from distcnn.training.data.farther import ModelStars
 from distcnn.training.data.labelled import Labelled
 from distcnn.training.data.noise import autocorrelation
 from distcnn.training.data.tensors import scale_stars
@@ -126,7 +126,9 @@ def test_lowered_spectra_miss_the_pixels_that_spectra_so_faint_miss(bright):
     snr = torch.linspace(1, 100, 200)
     missing = torch.zeros(200, PIXELS, dtype=torch.bool)
     missing[snr < 30, 100:140] = True
-    _, out = augmented(bright, SurveyProperties(masks=SpectrumMasks(snr, missing)))
+    nothing = torch.empty(200, 0)
+    models = ModelStars(snr, missing, nothing, torch.full((200,), torch.nan), nothing)
+    _, out = augmented(bright, SurveyProperties(models=models))
     assert not out.spectrum[:, 100:140].any()
     assert out.spectrum[:, 50:100].all()
     valid = features(bright, out)[1].numpy()

@@ -48,7 +48,8 @@ def draw_labelled(
     """(labelled: bool ``[N]``, rows of the table) for the stars of one file.
 
     Bright stars are a little likelier to be chosen, if stars of all brightness are. A few have a
-    second, poorer visit; a few have wrong labels and the bits that warn of it. Hot stars and most binaries have no row.
+    second, poorer visit; a few have wrong labels and the bits that warn of it. Hot stars and most
+    binaries have no row.
     """
     teff = stars.labels.teff
     inside = (teff >= LABELLED_TEFF[0]) & (teff <= LABELLED_TEFF[1]) & stars.has_spectrum

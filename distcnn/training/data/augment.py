@@ -12,8 +12,9 @@ from torch import Tensor
 from distcnn.config import AugmentConfig
 from distcnn.model import InputSpec, Network
 from distcnn.schema import LIGHT_SPEED_KM_S
-from distcnn.survey import Region, Store
-from distcnn.training.data.labelled import Labelled, evenly_spaced, rows_per_read
+from distcnn.survey import Store
+from distcnn.training.data.farther import FartherAway, ModelStars
+from distcnn.training.data.labelled import Labelled
 from distcnn.training.data.noise import (
     Correlation,
     NoiseGenerator,
@@ -25,48 +26,6 @@ from distcnn.training.data.tensors import Scaled
 
 REFERENCE_SNR = 20.0
 """S/N at which the errors of velocity and continuum are configured."""
-MASK_BLOCKS = 8
-"""Blocks of neighbouring rows, evenly over the survey, whose masks are kept."""
-MASKS_PER_BLOCK = 256
-"""Spectra in each of them."""
-
-
-@dataclass(frozen=True)
-class SpectrumMasks:
-    """Missing pixels of spectra of a survey, labelled or not, by rising S/N.
-
-    ``snr`` [n]; ``missing`` [n, P] bool.
-    """
-
-    snr: Tensor
-    missing: Tensor
-
-    @classmethod
-    def of(cls, store: Store) -> "SpectrumMasks | None":
-        """Of some thousand spectra of a survey; None if no pixel of theirs is missing."""
-        size = rows_per_read(store)
-        starts = evenly_spaced(np.arange(0, store.stars, size), MASK_BLOCKS)
-        blocks = []
-        for start in starts:
-            region = Region(int(start), min(int(start) + min(size, MASKS_PER_BLOCK), store.stars))
-            blocks.append(store.read(region, ["snr", "flux"]))
-        snr = np.concatenate([block["snr"] for block in blocks])
-        missing = np.concatenate([~np.isfinite(block["flux"]) for block in blocks])
-        # A spectrum without a pixel is one that is not there, which is hidden otherwise.
-        used = np.isfinite(snr) & ~missing.all(axis=1)
-        if not missing[used].any():
-            return None
-        order = np.flatnonzero(used)[np.argsort(snr[used], kind="stable")]
-        return cls(torch.from_numpy(snr[order]), torch.from_numpy(missing[order]))
-
-    def draw(self, snr: Tensor, generator: torch.Generator) -> Tensor:
-        """Masks [B, P] of spectra with about the S/N [B, 1], on its device."""
-        count = len(self.snr)
-        near = torch.searchsorted(self.snr.to(snr.device), snr[:, 0].contiguous())
-        reach = max(1, count // 50)
-        size = (len(snr),)
-        off = torch.randint(-reach, reach + 1, size, generator=generator, device=snr.device)
-        return self.missing.to(snr.device)[(near + off).clamp(0, count - 1)]
 
 
 @dataclass(frozen=True)
@@ -74,12 +33,12 @@ class SurveyProperties:
     """What augmentation must know of a survey, measured once.
 
     ``correlation``: of the noise in pixels 1, 2, ... apart. ``velocity``: km/s that one pixel
-    spans, 0 without a wavelength grid. ``masks``: of its spectra, None = whole ones.
+    spans, 0 without a wavelength grid. ``models``: stars that others are made like.
     """
 
     correlation: Correlation = ()
     velocity: float = 0.0
-    masks: SpectrumMasks | None = None
+    models: ModelStars | None = None
 
     @classmethod
     def of(cls, store: Store, stars: Labelled) -> "SurveyProperties":
@@ -91,7 +50,7 @@ class SurveyProperties:
             return cls()
         measured = measure_correlation(stars)
         correlation = stated_correlation(store) if measured is None else measured
-        return cls(correlation, _pixel_velocity(store), SpectrumMasks.of(store))
+        return cls(correlation, _pixel_velocity(store), ModelStars.of(store))
 
 
 def _pixel_velocity(store: Store) -> float:
@@ -107,7 +66,8 @@ class Augment:
     - a spectrum gets the noise that lowers it to the S/N of another training star, or to one drawn
       down to ``faintest``, with the correlation between pixels that the survey has; with it come
       the error of the radial velocity and of the continuum that a spectrum of that S/N would
-      have, and the missing pixels of one;
+      have, and the missing pixels of one; with ``faint_inputs`` the star is moved away until it is
+      as faint as stars of that S/N, and XP and parallax have the errors of theirs;
     - the spectrum, XP, the parallax or another modality with a ``dropout`` is taken away;
     - runs of pixels are hidden.
     """
@@ -132,6 +92,7 @@ class Augment:
         given = config.correlation
         known = properties.correlation if given is None else correlation_of_length(given)
         self.noise = NoiseGenerator.of(known)
+        self.farther = FartherAway(spec, network.inputs)
 
     def __call__(self, stars: Scaled, pool: Tensor, generator: torch.Generator) -> Scaled:
         """Change ``stars`` (a batch of its own) in place; ``pool`` holds S/N to choose from."""
@@ -167,9 +128,13 @@ class Augment:
         drawn = self.noise.draw(noise.shape, generator, noise.device)
         spectrum.add_(drawn.mul_(noise).mul_(growth)).div_(after)
         gone = noise == 0
-        if self.properties.masks is not None:
-            gone |= self.properties.masks.draw(lower[rows], generator)
+        models = self.properties.models
+        if models is not None:
+            models = models.draw(lower[rows], generator)
+            gone |= models.missing
             self._lose(stars, rows, (gone & (noise != 0)).float().mean(dim=1))
+            if self.config.faint_inputs:
+                self.farther(stars, rows, models, generator)
         stars.spectrum[rows] = spectrum.masked_fill_(gone, 0.0)
         self._add(stars, self.log_snr, -torch.log10(ratio[:, 0]))
 
