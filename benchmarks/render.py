@@ -5,10 +5,10 @@
 
 Text between ``<!-- NAME: made by benchmarks/render.py -->`` and ``<!-- end -->`` is replaced;
 NAME is one of numbers, flags (of ``distcnn.schema``), speed, training, more, accuracy, recipes,
-clusters (of ``benchmarks/clusters.py``).
+faint, clusters (of ``benchmarks/clusters.py``).
 Of each kind of result and each hardware the newest by its ``date`` counts (none = the oldest),
-the short checks of speed never. The figure is ``inference.svg`` beside the results. ``--check``
-writes nothing and fails if a document or the figure are not what the results say; of the figure it
+the short checks of speed never. The figures are ``inference.svg`` and ``faint.svg``,
+beside the results. ``--check`` writes nothing and fails if a document or the figure are not what the results say; of the figure it
 compares what is drawn, which the file says.
 """
 
@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rendering import faint
 from rendering.figure import drawn, figure_of
 from rendering.tables import (
     LISTS,
@@ -55,6 +56,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "training": ("training", training),
     "accuracy": ("accuracy", accuracy),
     "recipes": ("accuracy", recipes),
+    "faint": ("faint", faint.faint),
 }
 
 
@@ -107,6 +109,9 @@ def section(name: str, results: Results, figure: str) -> str:
     parts = [table(one) for one in results.get(kind, []) if name != "recipes" or one["recipes"]]
     if name == "speed" and parts:
         parts.append(f"![Stars per second of what was run, and measured ceilings]({figure})")
+    if name == "faint" and parts:
+        place = Path(figure).with_name(faint.FIGURE).as_posix()
+        parts.append(f"![Scatter by S/N, and spectra that fade into noise]({place})")
     return "\n\n".join(parts or [f"Not measured yet: `python benchmarks/{kind}.py` does it."])
 
 
@@ -135,10 +140,10 @@ def stale(document: Path, text: str) -> list[str]:
     return [line.rstrip("\n") for line in lines]
 
 
-def stale_figure(figure: Path, shown: Sequence[Result]) -> list[str]:
-    """Whether the figure was drawn of other numbers."""
+def stale_figure(figure: Path, words: str) -> list[str]:
+    """Whether the figure was drawn of other numbers than these; no words = there is none."""
     said = html.unescape(figure.read_text(encoding="utf-8")) if figure.exists() else ""
-    return [f"{figure.name} shows other numbers"] if shown and drawn(shown) not in said else []
+    return [f"{figure.name} shows other numbers"] if words not in said else []
 
 
 def picture_of(report: Path) -> bytes:
@@ -171,14 +176,16 @@ def main(words: Sequence[str] | None = None) -> None:
         (options.results / PICTURE).write_bytes(picture_of(options.report))
         return
     results, figure = newest(options.results), options.results / FIGURE
-    shown = results.get("inference", [])
+    shown, fading = results.get("inference", []), results.get("faint", [])
     texts = {}
     for document in options.readme:
         place = Path(os.path.relpath(figure, document.parent)).as_posix()
         texts[document] = rendered(document.read_text(encoding="utf-8"), results, place)
     if options.check:
         differs = [line for document, text in texts.items() for line in stale(document, text)]
-        differs += stale_figure(figure, shown)
+        differs += stale_figure(figure, drawn(shown) if shown else "")
+        for one in fading[-1:]:
+            differs += stale_figure(figure.with_name(faint.FIGURE), faint.drawn(one))
         if differs:
             raise SystemExit("\n".join([*differs, "Out of date: run python benchmarks/render.py"]))
         return
@@ -186,6 +193,8 @@ def main(words: Sequence[str] | None = None) -> None:
         document.write_text(text, encoding="utf-8")
     if shown:
         figure.write_text(figure_of(shown), encoding="utf-8")
+    for one in fading[-1:]:
+        figure.with_name(faint.FIGURE).write_text(faint.figure_of(one), encoding="utf-8")
 
 
 if __name__ == "__main__":

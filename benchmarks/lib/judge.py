@@ -160,7 +160,7 @@ def _samples(stars: Judged, each: int, seed: int) -> dict[str, pd.DataFrame]:
 def _squares(part: pd.DataFrame, config: SimulateConfig, population: Array) -> dict[str, Array]:
     """[N, 5] squared bounds of the stars of one stratum."""
     given = {"plain": None, "population": population}
-    known = _known(part)
+    known = known_truth(part)
     return {
         n: cramer_rao.cramer_rao_bound(known, config, population=p) ** 2 for n, p in given.items()
     }
@@ -179,7 +179,8 @@ def _joined(
     return found
 
 
-def _known(part: pd.DataFrame) -> cramer_rao.StarTruth:
+def known_truth(part: pd.DataFrame) -> cramer_rao.StarTruth:
+    """What the bound must know of the stars of a truth table."""
     columns = ("snr", "grvs", "distance_pc", "ebv", "vsini")
     values = part[list(DEFAULT_LABELS)].to_numpy()
     return cramer_rao.StarTruth(values, *(part[name].to_numpy() for name in columns))

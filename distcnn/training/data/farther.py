@@ -78,8 +78,9 @@ class ModelStars:
         reach = max(1, int(count * _NEAR_FRACTION))
         off = torch.randint(-reach, reach + 1, (len(snr),), generator=generator, device=device)
         at = (place + off).clamp(0, count - 1)
-        names = ("snr", "missing", "magnitudes", "parallax_error", "xp_error")
-        return ModelStars(*(getattr(self, n).to(device)[at] for n in names), bands=self.bands)
+        numbers = (self.snr, self.missing, self.magnitudes, self.parallax_error, self.xp_error)
+        snrs, missing, magnitudes, parallax, xp = (one.to(device)[at] for one in numbers)
+        return ModelStars(snrs, missing, magnitudes, parallax, xp, self.bands)
 
 
 def _read(store: Store) -> dict[str, Array]:
