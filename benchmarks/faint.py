@@ -28,7 +28,14 @@ from distcnn.monitor import console_display
 from distcnn.schema import LABELS
 from distcnn.survey import Store
 
-KINDS = {"whole": (), "without_spectrum": ("train.network.spectrum=false",)}
+KINDS = {
+    "whole": (),
+    "without_spectrum": (
+        "train.network.spectrum=false",
+        "train.network.scale_by_noise=false",
+        "train.augment={drop_spectrum: 0.0, continuum: 0.01}",
+    ),
+}
 """The two ensembles, and what settings of theirs differ."""
 
 

@@ -7,9 +7,9 @@ Text between ``<!-- NAME: made by benchmarks/render.py -->`` and ``<!-- end -->`
 NAME is one of numbers, flags (of ``distcnn.schema``), speed, training, more, accuracy, recipes,
 faint, clusters (of ``benchmarks/clusters.py``).
 Of each kind of result and each hardware the newest by its ``date`` counts (none = the oldest),
-the short checks of speed never. The figures are ``inference.svg`` and ``faint.svg``,
-beside the results. ``--check`` writes nothing and fails if a document or the figure are not what the results say; of the figure it
-compares what is drawn, which the file says.
+the short checks of speed never. The figures are ``inference.svg`` and ``faint.svg``, beside the
+results. ``--check`` writes nothing and fails if a document or a figure is not what the results
+say; of a figure it compares what is drawn, which the file says.
 """
 
 import argparse

@@ -129,7 +129,7 @@ def _relative_error(left: Array) -> float:
 
 
 def _ratio_with_error(left: Array, other: Array) -> tuple[float, float]:
-    """Ratio of the standard deviations of the same stars, and its standard error by 200 bootstrap samples."""
+    """Ratio of standard deviations of the same stars; its error by 200 bootstrap samples."""
     rng = np.random.default_rng(0)
     ratios = []
     for _ in range(200):

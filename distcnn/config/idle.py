@@ -69,9 +69,24 @@ RULES = (
     ),
     Rule(
         "train.augment",
-        ("noise", "velocity", "continuum", "drop_pixels"),
+        (
+            *("noise", "faintest", "faint_inputs", "correlation", "velocity", "velocity_limit"),
+            *("continuum", "drop_spectrum", "drop_pixels"),
+        ),
         lambda config: config.train.network.spectrum,
         "with train.network.spectrum",
+    ),
+    Rule(
+        "train.network",
+        ("scale_by_noise",),
+        lambda config: config.train.network.spectrum,
+        "with train.network.spectrum",
+    ),
+    Rule(
+        "ingest",
+        ("snr",),
+        lambda config: config.ingest.spectra is not None,
+        "with ingest.spectra",
     ),
     Rule(
         "train.augment",
