@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from distcnn.config import SimulateConfig
-from distcnn.model import Package, StarInputs, predict_members
+from distcnn.model import Ensemble, Package, StarInputs
 from distcnn.quality import Quality
 from distcnn.schema import DEFAULT_LABELS, Flag
 from distcnn.simulate import cramer_rao
@@ -155,15 +155,15 @@ def fading(package: Path, survey: Path, blind: Path, *, seed: int) -> list[dict[
     stars = test.take(bright)
     given = stars.inputs
     quality = Quality.from_arrays(one.quality_arrays)
-    networks = one.networks()
-    hidden = predict_members(networks, given.without("flux", "snr"))
+    ensemble = Ensemble(one, "eager")
+    hidden = ensemble.predict(given.without("flux", "snr"))
     seen = read_labelled(store, other.spec, split, Split.TEST).take(bright)
-    never = predict_members(other.networks(), seen.inputs)
+    never = Ensemble(other, "eager").predict(seen.inputs)
     noise = NoiseGenerator.of(correlation or ())
     rows = []
     for snr in FADING_SNR:
         lowered = _lowered(given, stars.flux_error, snr, noise, seed)
-        found = predict_members(networks, lowered)
+        found = ensemble.predict(lowered)
         arrays = lowered.variables() | {"flux_error": stars.flux_error}
         judged = quality.assess(arrays, found.label, found.noise, found.scatter)
         for column, label in enumerate(one.labels):

@@ -33,6 +33,7 @@ from distcnn.quality import Quality
 from distcnn.survey import Ledger, Store, spectra_conditions
 from distcnn.survey.split import Split
 from distcnn.training.calibration_stars import CalibrationStars
+from distcnn.training.data.faint_copies import with_faint_copies
 from distcnn.training.data.labelled import (
     DEVELOPMENT,
     MAX_STARS_IN_MEMORY,
@@ -71,11 +72,12 @@ def finalise_ensemble(
     table = OutOfFoldTable(spec.labels, {})
     if config.split.cross_fitted:
         members = CrossFitted(networks, [task.fold or 0 for task in kept], config.split)
-        stars, table = _out_of_fold(members, store, spec)
+        stars, table = _out_of_fold(members, store, spec, config)
     else:
         held_out = read_labelled(
             store, spec, config.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY
         )
+        held_out = with_faint_copies(held_out, store, spec, config.augment)
         stars = CalibrationStars.held_out(networks, held_out)
         more["ensemble_size"] = ensemble_sizes(networks, held_out, settings, spec.labels)
     stacked = stack_stars(networks, stars, store, spec, config)
@@ -100,7 +102,7 @@ def finalise_ensemble(
 
 
 def _out_of_fold(
-    members: CrossFitted, store: Store, spec: InputSpec
+    members: CrossFitted, store: Store, spec: InputSpec, config: TrainConfig
 ) -> tuple[CalibrationStars, OutOfFoldTable]:
     """Every star outside test as the members that never saw it predict it.
 
@@ -117,7 +119,10 @@ def _out_of_fold(
     columns = {field.name: getattr(found, field.name) for field in fields(found)}
     labels = OutOfFoldLabels(source_id=np.concatenate(ids), **columns)
     table = OutOfFoldTable(spec.labels, {ENSEMBLE: labels})
-    return CalibrationStars.out_of_fold(members, stars, found.take(chosen)), table
+    predicted, more = found.take(chosen), with_faint_copies(stars, store, spec, config.augment)
+    if len(more) > len(stars):
+        predicted = members.predict(more.source_id, more.inputs)
+    return CalibrationStars.out_of_fold(members, more, predicted), table
 
 
 def calibrate_and_write(
@@ -143,6 +148,7 @@ def calibrate_and_write(
     spec = InputSpec.of_survey(store, config.network, config.labels)
     parts = DEVELOPMENT if config.split.cross_fitted else (Split.TRAIN,)
     train = read_labelled(store, spec, config.split, *parts, most=2 * MAX_STARS_IN_MEMORY)
+    train = with_faint_copies(train, store, spec, config.augment)
     seen = stars.for_quality()
     quality = Quality.fit(
         train.for_quality(),
