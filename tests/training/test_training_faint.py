@@ -9,6 +9,7 @@ from distcnn.config import (
     NetworkConfig,
     QualityConfig,
     SplitConfig,
+    StackingConfig,
     TrainConfig,
 )
 from distcnn.executor import SerialExecutor
@@ -28,16 +29,20 @@ def faded(tmp_path_factory, survey):
     """Predictions and their quality by S/N, and those of stars without a spectrum."""
     config = TrainConfig(
         members=1,
-        epochs=16,
-        batch=64,
+        epochs=24,
+        batch=32,
         learning_rate=0.01,
         network=NetworkConfig(width=16, hidden=32, scale_by_noise=True),
         split=SplitConfig(train=0.6, validation=0.1, calibration=0.2),
-        augment=AugmentConfig(noise=0.8, faintest=0.3, drop_spectrum=0.15, drop_pixels=0.0),
+        # Faint copies, or no star of the survey would tell how large errors are at a S/N of 1.
+        augment=AugmentConfig(
+            noise=0.8, faintest=0.3, faint_inputs=True, drop_spectrum=0.1, drop_pixels=0.0
+        ),
+        stacking=StackingConfig(methods=()),
         precision="float32",
     )
     path = tmp_path_factory.mktemp("faint") / "package"
-    settings = QualityConfig(novelty_components=4)
+    settings = QualityConfig(novelty_components=4, snr_edges=(1.0, 3.0, 10.0, 30.0))
     train_package(survey, path, config, settings, executor=SerialExecutor())
     package, store = Package.load(path), Store.open(survey, "survey")
     stars = read_labelled(store, package.spec, config.split, Split.TEST, Split.CALIBRATION)
