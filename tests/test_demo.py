@@ -19,7 +19,7 @@ SMALL = [
     *("--set", "demo.stars=500", "--set", "simulate.stars_per_file=250"),
     *("--set", "ingest.store.shard_stars=256", "--set", "ingest.store.chunk_stars=128"),
     *("--set", "train.members=2", "--set", "train.epochs=3"),
-    *("--set", "cluster.workers=2"),
+    *("--set", "cluster.workers=2", "--set", "demo.checks=[halo,external]"),
 ]
 
 
@@ -46,6 +46,14 @@ def test_the_demo_makes_every_product_and_says_where(demo_run):
         assert (demo / name).stat().st_size > 1000
         assert f"demo/{name}" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_the_science_checks_that_are_asked_for_lie_beside_the_predictions(demo_run):
+    demo, _ = demo_run
+    answers = {path.parent.name for path in (demo / "checks").glob("*/answer.json")}
+    assert answers == {"halo", "external"}
+    held = json.loads((demo / "checks" / "external" / "answer.json").read_text())
+    assert "another survey (simulated)" in held["sentence"]
 
 
 def test_no_star_is_lost_between_archive_and_catalogue(demo_run):

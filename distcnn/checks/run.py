@@ -16,10 +16,13 @@ from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.formatting import did_you_mean
 from distcnn.labels import of_attributes, present
 from distcnn.location import Location
+from distcnn.manifest import read_manifest
 from distcnn.survey import Store
 
 STAGE = "check"
 ALL = "all"
+_BY_CONTENT = ("catalogues", "repeated", "retrained")
+"""Settings that name products, which count by what is in them, wherever they lie."""
 _SURVEY_ATTRS = ("survey", "release", "inputs", "ingest", "labels", "bands", "fingerprint")
 
 
@@ -90,12 +93,22 @@ def origin_of(inputs: CheckInputs) -> dict[str, Any]:
     return {
         "package": inputs.package.digest,
         "survey": _digest_of_store(inputs.survey),
-        "settings": inputs.config.model_dump(mode="json", exclude={"catalogues"}),
+        "settings": inputs.config.model_dump(mode="json", exclude=set(_BY_CONTENT)),
+        "repeated": _digest_of_repeated(inputs.config.repeated),
+        "retrained": _digest_of_retrained(inputs.config.retrained),
         "catalogues": [_digest_of_catalogue(one) for one in inputs.config.catalogues],
         "truth": _digest_of_file(inputs.truth),
         "predictions": _digest_of_predictions(inputs),
         "version": __version__,
     }
+
+
+def _digest_of_repeated(address: str | None) -> str | None:
+    return None if address is None else _digest_of_store(Store.open(address))
+
+
+def _digest_of_retrained(address: str | None) -> str | None:
+    return None if address is None else read_manifest(address).digest
 
 
 def _digest_of_catalogue(catalogue: CatalogueConfig) -> dict[str, Any]:

@@ -250,3 +250,5 @@ class DemoConfig(Frozen):
     """Stars to simulate."""
     seed: int = Field(1, ge=0)
     """Seed of the simulation."""
+    checks: tuple[str, ...] = ("all",)
+    """Science checks that are made."""

@@ -75,6 +75,8 @@ class SimulateConfig(Frozen):
     With 0.5, 6 % of the stars lie above 15 and 16 % above 5, as is expected of DR4."""
     transits: int = Field(18, ge=3)
     """Median number of transits that a spectrum is the mean of (Gaia DR3: 18; DR4: about 35)."""
+    ranges: int | None = Field(None, ge=1)
+    """Ranges of the sky that are written, the first of all; null = all."""
     visit: int = Field(0, ge=0)
     """Number of the observation: with the same seed the same stars, labels and source table, and
     other noise in RVS and XP spectra; for ``distcnn check repeats``."""

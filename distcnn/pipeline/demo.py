@@ -1,10 +1,12 @@
 """All stages on simulated stars."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from distcnn.config import Config
+from distcnn.config import CatalogueConfig, Config
 from distcnn.events import Listener, Notice, silent
-from distcnn.pipeline.judging import compare_baselines, write_report
+from distcnn.pipeline.judging import check_package, compare_baselines, write_report
 from distcnn.pipeline.packages import train_package
 from distcnn.pipeline.predictions import export_catalogue, predict_survey, verify_predictions
 from distcnn.pipeline.running import with_places
@@ -28,9 +30,49 @@ def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[
     if config.report.baselines:
         compared = at["survey.zarr"], at["baselines.parquet"], at["package"]
         compare_baselines(*compared, listener, config=config)
+    if config.demo.checks:
+        _check(at, folder, config, listener)
     page = write_report(at["predictions.zarr"], at["report"], config, listener)
     return [*(f"catalogue  {folder / name}" for name in _CATALOGUES), f"page       {page}"]
 
 
+def _check(at: Mapping[str, Path], folder: Path, config: Config, listener: Listener) -> None:
+    """All science checks; what they compare with is made for them, of the same stars."""
+    from distcnn.simulate import other_survey
+
+    truth, demo = at["archive"] / "truth.parquet", config.demo
+    other = folder / "other_survey.csv"
+    other_survey.write_other_survey(truth, other, demo.seed)
+    catalogue = CatalogueConfig(
+        path=other, name="another survey (simulated)", columns=other_survey.COLUMNS
+    )
+    checks: dict[str, Any] = {"catalogues": (catalogue,)}
+    if {"all", "repeats"} & set(demo.checks):
+        checks["repeated"] = str(_observe_again(folder, config, listener))
+    checked = check_package(
+        at["package"],
+        at["survey.zarr"],
+        folder / "checks",
+        config.model_copy(update={"checks": config.checks.model_copy(update=checks)}),
+        listener,
+        names=demo.checks,
+        predictions=at["predictions.zarr"],
+        truth=truth,
+    )
+    listener(Notice(str(checked)))
+
+
+def _observe_again(folder: Path, config: Config, listener: Listener) -> Path:
+    """A survey of some of the stars with other noise."""
+    settings = config.simulate.model_copy(update={"visit": 1, "ranges": _RANGES_AGAIN})
+    visit = config.model_copy(update={"simulate": settings})
+    archive, survey = folder / "second_visit", folder / "second_visit.zarr"
+    simulate_archive(archive, config.demo.stars, config.demo.seed, visit, listener)
+    ingest_archive(archive, survey, visit, listener)
+    return survey
+
+
+_RANGES_AGAIN = 2
+"""Files of the archive whose stars are observed a second time."""
 _DEMO = ("archive", "survey.zarr", "package", "predictions.zarr", "baselines.parquet", "report")
 _CATALOGUES = ("catalogue.fits", "catalogue.parquet", "catalogue.vot")

@@ -85,7 +85,7 @@ def write_archive(
     UsageError : no stars asked for, or the folder holds an archive made from other settings.
     """
     begin = time.perf_counter()
-    ranges = split_sky(stars, config.stars_per_file)
+    ranges = split_sky(stars, config.stars_per_file)[: config.ranges]
     settings = {"stars": stars, "seed": seed, "config": _recorded(config)}
     digest = hashing.of_value({**settings, "version": __version__})
     made_by = {**settings, "digest": digest, "version": __version__}
@@ -93,7 +93,7 @@ def write_archive(
     if known is not None:
         listener(StageEnded("simulate", {**known, "note": "complete before"}))
         return known
-    listener(StageStarted("simulate", stars, "stars"))
+    listener(StageStarted("simulate", sum(one.stars for one in ranges), "stars"))
     sums: dict[str, str] = {}
     # Workers elsewhere have a working directory of their own.
     work = partial(write_range, out=out.absolute(), seed=seed, config=config)
@@ -112,7 +112,7 @@ def _recorded(config: SimulateConfig) -> dict[str, Any]:
 
     Archives older than these settings are recognised by it: they are DR3's, and first visits.
     """
-    default, younger = SimulateConfig(), (*RELEASE_SETTINGS, "visit")
+    default, younger = SimulateConfig(), (*RELEASE_SETTINGS, "visit", "ranges")
     same = {name for name in younger if getattr(config, name) == getattr(default, name)}
     return config.model_dump(mode="json", exclude=same)
 
