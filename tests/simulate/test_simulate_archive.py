@@ -90,6 +90,16 @@ def test_another_visit_gives_the_same_stars_with_other_noise(tmp_path: Path) -> 
     assert truth(tmp_path / "0").equals(truth(tmp_path / "1"))
 
 
+def test_the_first_ranges_alone_are_those_of_the_whole_archive(
+    archive: Path, tmp_path: Path
+) -> None:
+    first = CONFIG.model_copy(update={"ranges": 1})
+    write_archive(tmp_path, STARS, SEED, first, executor=SerialExecutor())
+    part, whole = digest(tmp_path), digest(archive)
+    assert sum(name.startswith("Rvs") for name in part) == 1
+    assert all(whole[name] == text for name, text in part.items() if name.endswith(".csv.gz"))
+
+
 def test_an_interrupted_run_is_continued_to_the_same_bytes(archive: Path, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     with pytest.raises(KeyboardInterrupt):
