@@ -66,7 +66,7 @@ SURVEY_VARIABLES = _table(
     ("label_snr", (STAR,), "float32", "", "signal to noise of the reference spectrum"),
 )
 
-# Of five labels 239 bytes a star, 110 of them for the interval, the debiased estimate, the ratio to
+# Of five labels 244 bytes a star, 110 of them for the interval, the debiased estimate, the ratio to
 # the population and the correlations; the last two are float16, because half a thousandth is more
 # than a network knows of them.
 PREDICTION_VARIABLES = _table(
@@ -112,6 +112,13 @@ PREDICTION_VARIABLES = _table(
         "",
         "label_error over the spread of the training population; near 1 the label is that of the "
         "population, not of the star",
+    ),
+    (
+        "label_recommendation",
+        (STAR, LABEL),
+        "uint8",
+        "",
+        "whether to use the label (Recommendation): 0 use, 1 use with care, 2 do not use",
     ),
     ("label_correlation", (STAR, PAIR), "float16", "", "correlation of the errors of two labels"),
     ("novelty", (STAR,), "float32", "", "unlikeness to the training spectra; 1 = its limit"),
@@ -162,6 +169,7 @@ LABEL_ENDINGS = (
     "_debiased",
     "_debiased_error",
     "_prior_ratio",
+    "_recommendation",
 )
 """Columns of a label in a catalogue: its name with each of these endings."""
 
@@ -206,22 +214,67 @@ class MaskBit(DescribedFlag):
     EDGE = 8, "too little of the rebinned pixel is covered by good input pixels"
 
 
-class Flag(DescribedFlag):
-    """Reasons for caution about a prediction: bit, sentence; their rules: ``quality.flags``."""
+class Recommendation(IntEnum):
+    """Whether to use a label of a star; larger is worse."""
 
-    LABEL_LIMITS = 1, "a label lies outside the range of the training labels"
+    USE = 0
+    CARE = 1
+    AVOID = 2
+
+    @property
+    def sentence(self) -> str:
+        """The words that every product prints."""
+        return ("use", "use with care", "do not use")[self]
+
+
+USE, CARE, AVOID = Recommendation
+
+
+class Flag(DescribedFlag):
+    """Reasons for caution about a prediction: bit, sentence; their rules: ``quality.flags``.
+
+    ``own``, ``others`` : what is recommended for the labels that the flag is about, and for the
+    other labels of the star. A flag that is about the star is about all of them.
+    """
+
+    own: Recommendation
+    others: Recommendation
+
+    def __new__(
+        cls,
+        bit: int,
+        sentence: str = "",
+        own: Recommendation = Recommendation.CARE,
+        others: Recommendation | None = None,
+    ) -> Self:
+        member = int.__new__(cls, bit)
+        member._value_, member.sentence = bit, sentence
+        member.own, member.others = own, own if others is None else others
+        return member
+
+    LABEL_LIMITS = 1, "a label lies outside the range of the training labels", AVOID, CARE
     INPUT_LIMITS = 2, "magnitude or parallax lies outside the range of the training stars"
-    NOVEL_SPECTRUM = 4, "the spectrum is unlike every training spectrum"
-    NO_SPECTRUM = 8, "no usable spectrum"
+    NOVEL_SPECTRUM = 4, "the spectrum is unlike every training spectrum", AVOID
+    NO_SPECTRUM = 8, "no usable spectrum", AVOID
     NO_XP = 16, "no XP coefficients"
     NO_PHOTOMETRY = 32, "at least one magnitude is missing"
     NO_PARALLAX = 64, "no parallax"
     FEW_PIXELS = 128, "too few valid pixels in the spectrum"
-    MEMBERS_DISAGREE = 256, "the members of the ensemble disagree more than in training"
-    NON_FINITE = 512, "the network gave a value that is not finite; no label is published"
+    MEMBERS_DISAGREE = (
+        256,
+        "the members of the ensemble disagree more than in training",
+        AVOID,
+        CARE,
+    )
+    NON_FINITE = 512, "the network gave a value that is not finite; no label is published", AVOID
     UNCALIBRATED = 1024, "the error could not be calibrated for stars like this one"
-    NOT_COMPUTED = 2048, "the star could not be computed; the list of dead letters says why"
-    POPULATION_LABEL = 4096, "a label tells of the population rather than of the star"
+    NOT_COMPUTED = (
+        2048,
+        "the star could not be computed; the list of dead letters says why",
+        AVOID,
+    )
+    POPULATION_LABEL = 4096, "a label tells of the population rather than of the star", AVOID, USE
+    SPARSE_LABELS = 8192, "the labels lie in their ranges, but where hardly a training star is"
 
 
 class Status(IntEnum):

@@ -41,7 +41,10 @@ def numbers(results: Mapping[str, Sequence[Result]]) -> str:
 
 def flags() -> str:
     """The reasons for caution, as every product names them."""
-    return markdown(("bit", "flag", "meaning"), ((str(f.value), f.name, f.sentence) for f in Flag))
+    return markdown(
+        ("bit", "flag", "meaning", "labels it is about", "others"),
+        ((str(f.value), f.name, f.sentence, f.own.sentence, f.others.sentence) for f in Flag),
+    )
 
 
 def clusters(kits: Sequence[Result]) -> str:

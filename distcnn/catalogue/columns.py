@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from distcnn.labels import OwnLabels, label_info
-from distcnn.schema import LABELS, NAME_BYTES, PREDICTION_VARIABLES, LabelInfo, Status
+from distcnn.schema import (
+    LABELS,
+    NAME_BYTES,
+    PREDICTION_VARIABLES,
+    LabelInfo,
+    Recommendation,
+    Status,
+)
 from distcnn.survey import STAR_KEY, RowKey
 
 BOUNDARY_TESTS = (
@@ -46,8 +53,11 @@ class LabelColumn:
     """Its meaning, with {} for the label's symbol."""
     form: str = ""
     """How it is written, of a number without unit; "" = as the label, in its unit."""
+    dtype: str = "float32"
 
 
+RECOMMENDATION = "label_recommendation"
+_RECOMMENDATIONS = ", ".join(f"{level.value} {level.sentence}" for level in Recommendation)
 LABEL_COLUMNS = (
     LabelColumn("", "label", "", "{}, mean of the ensemble; NaN if not computed"),
     LabelColumn(
@@ -93,6 +103,14 @@ LABEL_COLUMNS = (
         "stat.error;arith.ratio;",
         "error of {} over the spread of the population; near 1 it is not the star's own",
         "F7.3",
+    ),
+    LabelColumn(
+        "_recommendation",
+        RECOMMENDATION,
+        "meta.code.qual;",
+        f"whether to use {{}}: {_RECOMMENDATIONS}",
+        "I2",
+        "int16",
     ),
 )
 """The columns of each label, in this order."""
@@ -224,7 +242,7 @@ def _of_label(info: LabelInfo, index: int) -> tuple[Column, ...]:
     return tuple(
         Column(
             info.name + column.ending,
-            "float32",
+            column.dtype,
             "" if column.form else info.unit,
             column.ucd_prefix + info.ucd,
             column.form or form,

@@ -1,6 +1,6 @@
 """Rows of a catalogue as they are read from the predictions: only what is asked for of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from distcnn.catalogue.columns import (
     CORRELATION,
     COVARIANCE,
     FLAG_BOUNDARY,
+    RECOMMENDATION,
     Column,
     columns,
     covariance_columns,
@@ -23,6 +24,8 @@ from distcnn.catalogue.standard import MADE_OF, standard_columns, standard_value
 from distcnn.evaluation.agreement import StandardLabels
 from distcnn.labels import of_attributes
 from distcnn.location import Location
+from distcnn.quality.recommendation import recommend
+from distcnn.schema import Flag
 from distcnn.survey import SNR_INTERVAL, Region, Store, Tiles, snr_sentence
 
 REGION_BYTES = 96 * 2**20
@@ -31,8 +34,9 @@ _MADE_OF = {
     FLAG_BOUNDARY: ("label", "novelty", "reference_magnitude", "parallax", "flags"),
     COVARIANCE: ("label_error", CORRELATION),
     **MADE_OF,
+    RECOMMENDATION: ("label", "flags"),
 }
-"""The variables of the store from which a column is computed that is none of them."""
+"""The variables of the store from which a column is computed that it has not (yet)."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +163,14 @@ def _rows(
     store: Store, region: Region, table: Sequence[Column], standard: StandardLabels | None
 ) -> Array:
     wanted = {column.variable for column in table}
-    needed = {name for made in wanted for name in _MADE_OF.get(made, (made,))}
+    made_of = {name: parts for name, parts in _MADE_OF.items() if name not in store.variables}
+    needed = {name for made in wanted for name in made_of.get(made, (made,))}
     values = store.read(region, sorted(needed))
     labels = _labels(store)
     if FLAG_BOUNDARY in wanted:
         values[FLAG_BOUNDARY] = flag_boundary(values, labels, store.attrs.get("limits"))
+    if RECOMMENDATION in wanted and RECOMMENDATION not in values:
+        values[RECOMMENDATION] = _recommendation(values, store.attrs.get("limits"))
     if COVARIANCE in wanted:
         values[COVARIANCE] = _covariance(values["label_error"], values[CORRELATION])
     if standard is not None and wanted & set(MADE_OF):
@@ -179,6 +186,17 @@ def _rows(
 
 def _labels(store: Store) -> list[str]:
     return list(map(str, store.coordinate("label")))
+
+
+def _recommendation(values: Mapping[str, Array], limits: Mapping[str, Any] | None) -> Array:
+    """Of predictions made before it was: of most flags it is not known which labels they are about,
+    so they count for all.
+    """
+    label, concerned = values["label"], {}
+    if limits:
+        low, high = (np.array(limits[f"label_{side}"], float) for side in ("low", "high"))
+        concerned[Flag.LABEL_LIMITS] = (label < low) | (label > high)
+    return recommend(values["flags"], concerned, label.shape[1])
 
 
 def _covariance(error: Array, correlation: Array) -> Array:

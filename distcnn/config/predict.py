@@ -74,6 +74,9 @@ class QualityConfig(Frozen):
     """Quantile of the calibration split's novelty that becomes 1, the limit."""
     limit_quantile: float = Field(0.001, ge=0, lt=0.5)
     """Tail of the training labels, magnitudes and parallax left outside the limits on each side."""
+    density_quantile: float = Field(0.005, ge=0, lt=0.5)
+    """Fraction of the calibration stars, those around whose labels the density of training stars
+    is lowest, that is flagged SPARSE_LABELS."""
     disagreement_quantile: float = Field(0.995, gt=0, lt=1)
     """Quantile of member scatter in the calibration split above which members disagree."""
     prior_ratio: float = Field(0.71, gt=0)

@@ -15,7 +15,13 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.errors import StoreCorrupt
 from distcnn.inference.compatibility import band_names, reference_column
-from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED, Predictor
+from distcnn.inference.predictor import (
+    CORRELATION,
+    DERIVED,
+    LABELLED,
+    RECOMMENDATION,
+    Predictor,
+)
 from distcnn.model.devices import worker_threads
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, RowKey, Store, to_float32
@@ -204,6 +210,7 @@ def _blank(out: Arrays, failed: Array, left_out: Array) -> None:
     for name in ("novelty", "valid_pixels"):
         out[name][left_out] = np.nan
     out["flags"][left_out] = np.uint32(Flag.NOT_COMPUTED)
+    out[RECOMMENDATION][left_out] = Flag.NOT_COMPUTED.own
 
 
 def _copies(arrays: Arrays, stars: int, column: int | None, key: RowKey) -> Arrays:

@@ -11,6 +11,7 @@ from distcnn.inference.device_pipeline import DevicePipeline
 from distcnn.inference.engines import EngineChoice
 from distcnn.model import Ensemble, InputSpec, Prediction
 from distcnn.quality import InputSummary, Quality
+from distcnn.quality.recommendation import recommend
 from distcnn.schema import PREDICTION_VARIABLES
 from distcnn.survey import Quantised
 
@@ -24,7 +25,7 @@ DERIVED = (
     "label_prior_ratio",
 )
 """Further variables per label: NaN in failed stars, and where the package gives none."""
-CORRELATION = "label_correlation"
+CORRELATION, RECOMMENDATION = "label_correlation", "label_recommendation"
 
 
 @dataclass
@@ -70,7 +71,8 @@ class Predictor:
         -------
         ``label`` and all variables named ``label_*`` float32 [N, L] in label units, NaN where the
         package has nothing to say; ``label_correlation`` float16 [N, K] unless there is but one
-        label; ``novelty``, ``valid_pixels`` float32 [N]; ``flags`` uint32 [N].
+        label; ``label_recommendation`` uint8 [N, L]; ``novelty``, ``valid_pixels`` float32 [N];
+        ``flags`` uint32 [N].
         """
         if self._pipeline is None or self._pipeline.quantised != dict(quantised):
             given = self.ensemble, self.quality.novelty, self.spec, quantised
@@ -89,6 +91,8 @@ class Predictor:
         for name in DERIVED:
             values = out.get(name, np.full_like(label, np.nan))
             out[name] = values.astype(PREDICTION_VARIABLES[name].dtype, copy=False)
+        if RECOMMENDATION not in out:
+            out[RECOMMENDATION] = recommend(out["flags"], {}, label.shape[1])
         if correlation.shape[1]:
             out[CORRELATION] = correlation.astype(PREDICTION_VARIABLES[CORRELATION].dtype)
         return out

@@ -15,6 +15,7 @@ from distcnn.arrays import Array
 from distcnn.config import QualityConfig
 from distcnn.modalities import MODALITIES, Modality
 from distcnn.quality.input_summary import InputSummary
+from distcnn.quality.label_density import LabelDensity
 from distcnn.quality.limits import Limits
 from distcnn.schema import Flag
 
@@ -40,6 +41,7 @@ class PredictionQuantities:
     ``finite`` : [N] bool, every number of the prediction is finite. ``calibrated`` : [N] bool,
     the calibration saw stars of such S/N. ``disagreement`` : [L] limit of scatter over total.
     ``prior_ratio`` : [N, L] total error over the spread of the population, and its ``ratio_limit``.
+    ``density`` : of the training labels; None in packages made before it was.
     """
 
     label: Array
@@ -51,6 +53,23 @@ class PredictionQuantities:
     limits: Limits
     prior_ratio: Array
     ratio_limit: float
+    density: LabelDensity | None = None
+
+    @property
+    def outside(self) -> Array:
+        """[N, L] bool: the label lies outside the range of the training labels."""
+        return self.limits.labels_outside(self.label)
+
+    @property
+    def disagreeing(self) -> Array:
+        """[N, L] bool: members disagree about the label."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.scatter > self.disagreement * self.total)
+
+    @property
+    def of_population(self) -> Array:
+        """[N, L] bool: the label tells of the population."""
+        return np.asarray(self.prior_ratio > self.ratio_limit)
 
 
 @dataclass(frozen=True)
@@ -87,13 +106,14 @@ def _outside_inputs(star: InputQuantities) -> Array | None:
     return star.limits.outside_inputs(photometry, parallax)
 
 
-def _disagree(star: PredictionQuantities) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray((star.scatter > star.disagreement * star.total).any(axis=1))
+def _any(labels: Array) -> Array:
+    return np.asarray(labels.any(axis=1))
 
 
-def _of_the_population(star: PredictionQuantities) -> Array:
-    return np.asarray((star.prior_ratio > star.ratio_limit).any(axis=1))
+def _sparse(star: PredictionQuantities) -> Array:
+    if star.density is None:
+        return np.zeros(len(star.label), bool)
+    return star.density.sparse(star.label) & ~_any(star.outside)
 
 
 def _missing(row: Modality, flag: Flag) -> InputRule:
@@ -107,13 +127,22 @@ INPUT_RULES: tuple[InputRule, ...] = (
     *(_missing(row, row.flag) for row in MODALITIES if row.flag is not None),
 )
 PREDICTION_RULES: tuple[PredictionRule, ...] = (
-    PredictionRule(Flag.LABEL_LIMITS, lambda star: star.limits.outside_labels(star.label)),
-    PredictionRule(Flag.MEMBERS_DISAGREE, _disagree),
+    PredictionRule(Flag.LABEL_LIMITS, lambda star: _any(star.outside)),
+    PredictionRule(Flag.SPARSE_LABELS, _sparse),
+    PredictionRule(Flag.MEMBERS_DISAGREE, lambda star: _any(star.disagreeing)),
     PredictionRule(Flag.NON_FINITE, lambda star: ~star.finite, damaged=True),
     PredictionRule(Flag.UNCALIBRATED, lambda star: ~star.calibrated),
-    PredictionRule(Flag.POPULATION_LABEL, _of_the_population),
+    PredictionRule(Flag.POPULATION_LABEL, lambda star: _any(star.of_population)),
 )
 """Every flag but ``NOT_COMPUTED``, which is raised where a star could not be computed."""
+
+
+LABELS_CONCERNED: dict[Flag, Callable[[PredictionQuantities], Array]] = {
+    Flag.LABEL_LIMITS: lambda star: star.outside,
+    Flag.MEMBERS_DISAGREE: lambda star: star.disagreeing,
+    Flag.POPULATION_LABEL: lambda star: star.of_population,
+}
+"""Flags that are about single labels: which ones, [N, L] bool."""
 
 
 DAMAGED = np.uint32(

@@ -43,9 +43,9 @@ class Limits:
             _box(nothing if parallax is None else parallax, quantile),
         )
 
-    def outside_labels(self, label: Array) -> Array:
-        """[N] bool: at least one label [N, L] lies outside its box."""
-        return np.asarray(_outside(label, self.label[:, 0], self.label[:, 1]).any(axis=1))
+    def labels_outside(self, label: Array) -> Array:
+        """[N, L] bool: the labels [N, L] that lie outside their box."""
+        return _outside(label, self.label[:, 0], self.label[:, 1])
 
     def outside_inputs(self, photometry: Array | None, parallax: Array | None) -> Array:
         """[N] bool: reference magnitude or parallax lies outside; at least one must be given."""

@@ -19,14 +19,17 @@ from distcnn.quality.calibration import (
 from distcnn.quality.debias import Debiasing, LabelledEstimates
 from distcnn.quality.flags import (
     DAMAGED,
+    LABELS_CONCERNED,
     InputQuantities,
     PredictionQuantities,
     input_flags,
     prediction_flags,
 )
 from distcnn.quality.input_summary import NOVELTY_MEASURES, NOVELTY_WEIGHT, InputSummary
+from distcnn.quality.label_density import LabelDensity
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
+from distcnn.quality.recommendation import recommend
 from distcnn.quality.reliable_range import within_reliable_range
 from distcnn.stats import coverage_table
 
@@ -35,7 +38,8 @@ NOVELTY_FOLDS = 4
 """Parts of calibration stars whose novelty is measured against the others, where they trained."""
 
 _PARTS = {"limits": "limits", "novelty": "novelty", "calibration": "calibration"} | {
-    "debiasing": "attenuation"
+    "debiasing": "attenuation",
+    "density": "density",
 }
 """Attribute -> prefix of its arrays in packages of format 2."""
 MAX_PRIOR_RATIO = 100.0
@@ -49,6 +53,8 @@ class Quality:
     Attributes
     ----------
     disagreement : [L] scatter between members over total error, above which members disagree.
+    density : of the training labels; None in packages made before it was, which flag no star
+        SPARSE_LABELS.
     """
 
     limits: Limits
@@ -57,6 +63,7 @@ class Quality:
     debiasing: Debiasing
     disagreement: Array
     settings: QualityConfig
+    density: LabelDensity | None = None
 
     @classmethod
     def fit(
@@ -112,7 +119,12 @@ class Quality:
             scatter = _as_measured(scatter, members, seed)
         ratio = np.where((damaged == 0)[:, None], scatter / total, np.nan)
         disagreement = np.array([_limit(c, settings.disagreement_quantile) for c in ratio.T])
-        return cls(limits, novelty, fitted, debiasing, disagreement, settings)
+        density = LabelDensity.fit(train["reference"], seed=seed)
+        if density is not None:
+            label = calibration["label"]
+            inside = (damaged == 0) & ~limits.labels_outside(label).any(axis=1)
+            density = density.with_limit(label[inside], settings.density_quantile)
+        return cls(limits, novelty, fitted, debiasing, disagreement, settings, density)
 
     def assess(
         self, inputs: Arrays, label: Array, noise: Array, scatter: Array
@@ -138,7 +150,8 @@ class Quality:
         ``label_error_low``, ``label_error_high`` (half-widths of the 68 % interval),
         ``label_debiased``, ``label_debiased_error`` (see ``Debiasing``), ``label_prior_ratio``;
         ``novelty`` float32 [N] (1 = limit, NaN without spectrum), ``valid_pixels`` float32 [N]
-        (NaN where the survey has no spectra), ``flags`` uint32 [N] (``schema.Flag``).
+        (NaN where the survey has no spectra), ``flags`` uint32 [N] (``schema.Flag``);
+        ``label_recommendation`` uint8 [N, L] (``schema.Recommendation``).
         """
         snr, novelty = summary.snr, _novelty_score(summary, self.novelty)
         total = self.calibration.apply(noise, scatter, snr, label, summary.missing)
@@ -146,19 +159,20 @@ class Quality:
         total[~finite] = np.nan
         ratio = self.prior_ratio(total)
         flags = input_flags(InputQuantities(summary, novelty, self.limits, self.settings))
-        flags |= prediction_flags(
-            PredictionQuantities(
-                label=label,
-                scatter=scatter,
-                total=total,
-                finite=finite,
-                calibrated=self.calibration.supported(snr),
-                disagreement=self.disagreement,
-                limits=self.limits,
-                prior_ratio=ratio,
-                ratio_limit=self.settings.prior_ratio,
-            )
+        known = PredictionQuantities(
+            label=label,
+            scatter=scatter,
+            total=total,
+            finite=finite,
+            calibrated=self.calibration.supported(snr),
+            disagreement=self.disagreement,
+            limits=self.limits,
+            prior_ratio=ratio,
+            ratio_limit=self.settings.prior_ratio,
+            density=self.density,
         )
+        flags |= prediction_flags(known)
+        concerned = {flag: labels_of(known) for flag, labels_of in LABELS_CONCERNED.items()}
         valid = summary.get("valid_pixels")
         low, high = self.calibration.interval(total, label)
         debiased, debiased_error = self.debiasing.apply(label, total, snr, summary.missing)
@@ -169,6 +183,7 @@ class Quality:
             "label_debiased": debiased,
             "label_debiased_error": debiased_error,
             "label_prior_ratio": ratio,
+            "label_recommendation": recommend(flags, concerned, label.shape[1]),
             "novelty": novelty,
             "valid_pixels": np.full(len(snr), np.nan, np.float32) if valid is None else valid,
             "flags": flags,
@@ -240,7 +255,7 @@ class Quality:
     def from_arrays(cls, arrays: Arrays) -> "Quality":
         """The quality that ``to_arrays`` described."""
         settings = QualityConfig.model_validate_json(arrays["settings"].tobytes())
-        novelty = _part(arrays, "novelty")
+        novelty, density = _part(arrays, "novelty"), _part(arrays, "density")
         return cls(
             Limits.from_arrays(_part(arrays, "limits")),
             Novelty.from_arrays(novelty) if novelty else None,
@@ -248,6 +263,7 @@ class Quality:
             Debiasing.from_arrays(_part(arrays, "attenuation")),
             arrays["disagreement"],
             settings,
+            LabelDensity.from_arrays(density) if density else None,
         )
 
 

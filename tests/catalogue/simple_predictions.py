@@ -104,6 +104,7 @@ def rows(
         "label_debiased": debiased,
         "label_debiased_error": error[5],
         "label_prior_ratio": (error[0] / width).astype("f2"),
+        "label_recommendation": rng.integers(0, 3, label.shape).astype("u1"),
         "novelty": novelty,
         "valid_pixels": rng.uniform(0.5, 1, size).astype("f4"),
         "flags": flags,

@@ -303,3 +303,27 @@ def test_predictions_made_before_it_are_exported_without_it(tmp_path):
     names = [column.name for column in catalogue_table(store).columns]
     assert "teff_debiased" in names
     assert not [name for name in names if name.endswith("_prior_ratio")]
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".parquet", ".vot"])
+def test_every_label_comes_with_its_recommendation(tmp_path, suffix):
+    store = make_predictions(tmp_path / "predictions.zarr")
+    export(store.path, tmp_path / f"catalogue{suffix}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnitsWarning)  # dex is beyond the standard of FITS
+        table = Table.read(tmp_path / f"catalogue{suffix}")
+    stored = store.read(Region(0, store.stars), ["label_recommendation"])["label_recommendation"]
+    for index, name in enumerate(FIVE):
+        np.testing.assert_array_equal(table[f"{name}_recommendation"], stored[:, index])
+    if suffix != ".parquet":
+        assert "2 do not use" in table["teff_recommendation"].description
+
+
+def test_predictions_made_before_recommendations_get_them_from_their_flags(tmp_path):
+    store = make_predictions(tmp_path / "predictions.zarr", without=("label_recommendation",))
+    (rows,) = catalogue_table(store).blocks()
+    flags = rows["flags"].astype(np.uint32)
+    assert (rows["teff_recommendation"][flags == 0] == 0).all()
+    novel = flags & np.uint32(Flag.NOVEL_SPECTRUM) != 0
+    assert novel.any()
+    assert (rows["teff_recommendation"][novel] == 2).all()

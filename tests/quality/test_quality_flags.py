@@ -230,9 +230,9 @@ def test_limits_leave_the_tails_outside():
     label = np.arange(1001.0)[:, None]
     limits = Limits.fit(label, None, None, 0.01)
     assert limits.label.tolist() == [[10.0, 990.0]]
-    assert limits.outside_labels(
-        np.array([[9.0], [10.0], [990.0], [991.0], [np.nan]])
-    ).tolist() == [
+    assert limits.labels_outside(np.array([[9.0], [10.0], [990.0], [991.0], [np.nan]]))[
+        :, 0
+    ].tolist() == [
         True,
         False,
         False,
