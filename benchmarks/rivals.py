@@ -1,7 +1,8 @@
 """Other methods and the network on the same stars: simulated, MILES, RAVE photometry; one table.
 
     DISTCNN_DATA=folder python benchmarks/rivals.py FOLDER [--data simulated,rave,miles]
-                        [--stars 6000] [--folds 5] [--methods ridge,cannon,...] [--json FILE]
+                        [--stars 6000] [--folds 5] [--methods ridge,cannon,...]
+                        [--skip-published] [--json FILE]
 
 Every data set is cut by the hash of ``source_id`` (MILES and RAVE photometry into folds, each
 tested once). On every split the network is trained with the settings of its configuration, the
@@ -12,6 +13,7 @@ truth, and without stars that were spoiled on purpose. What stands in FOLDER is 
 """
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -136,7 +138,8 @@ class Rivals:
         )
         store = Store.open(self.survey)
         stars = ComparisonStars.collect(store, table.labels, config.train.split, 20_000)
-        for preset, title in PUBLISHED.items() if self.data.spectra else ():
+        published = self.data.spectra and not self.options.skip_published
+        for preset, title in PUBLISHED.items() if published else ():
             table = with_method(table, self._published(preset, title, fold, stars))
         return table, len(stars.training.label)
 
@@ -232,15 +235,18 @@ def main() -> int:
     parser.add_argument("--stars", type=int, default=6000, help="stars to simulate")
     parser.add_argument("--folds", type=int, default=5, choices=range(1, 6))
     parser.add_argument("--methods", type=lambda text: text.split(","), default=[])
-    parser.add_argument("--json", type=Path, help="write the result here")
+    parser.add_argument("--skip-published", action="store_true", help="no published networks")
+    parser.add_argument("--json", type=Path, help="result; other data sets in it are kept")
     options = parser.parse_args()
-    found = {}
+    before = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
+    found: dict[str, object] = dict(before.get("data", {}))
     for name in options.data.split(","):
         if name != "simulated" and not os.environ.get("DISTCNN_DATA"):
             print(f"{name} is left out: DISTCNN_DATA names no folder of real data")
             continue
-        found[name] = Rivals(name, options).judge()
-        print("\n".join(winners(found[name])) or "the network has the least scatter of every label")
+        judged = Rivals(name, options).judge()
+        found[name] = judged
+        print("\n".join(winners(judged)) or "the network has the least scatter of every label")
     result = {"hardware": hardware(), "commit": commit(), "date": now(), "data": found}
     print(f"kept in {keep('rivals', result, options.json)}")
     return 0

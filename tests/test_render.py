@@ -203,6 +203,29 @@ def test_other_results_get_a_table_of_what_they_have(render, place):
     assert "forced to disk" not in text
 
 
+def method_row(method, mad, snr="all", **changes):
+    row = {"label": "mh", "snr": snr, "method": method, "stars": 900, "mad": mad, "std": 0.2}
+    row |= {"within_68": 0.5, "stars_per_second": 1234.0, "best_mad": mad < 0.1, "best_std": False}
+    return row | changes
+
+
+def test_where_another_method_has_less_scatter_is_said_below_the_table(render):
+    rivals = import_module("rendering.rivals").rivals
+    rows = [
+        method_row("network", 0.07),
+        method_row("The Cannon", 0.12, within_68=None),
+        method_row("network", 0.11, ">= 100"),
+        method_row("The Cannon", 0.04, ">= 100"),
+    ]
+    found = {"title": "MILES", "folds": 2, "training": 450, "rows": rows}
+    text = rivals({"hardware": "A processor", "commit": "abc", "data": {"miles": found}})
+    assert "**MILES**: 2 of 5 folds, 450 training stars, 900 judged." in text
+    assert "| network | **0.070** / 0.200 (50) | 1,234 |" in text
+    assert "| The Cannon | 0.120 / 0.200 | 1,234 |" in text
+    assert "S/N >= 100: The Cannon 0.040 against 0.110" in text
+    assert "S/N all" not in text
+
+
 @pytest.mark.parametrize(
     ("broken", "said"),
     [

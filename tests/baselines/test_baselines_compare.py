@@ -6,6 +6,7 @@ import pytest
 
 from distcnn import baselines
 from distcnn.config import SplitConfig
+from distcnn.ecsv import from_ecsv
 from distcnn.errors import StoreError, UsageError
 from distcnn.evaluation.baseline_table import (
     BaselineLabels,
@@ -16,6 +17,7 @@ from distcnn.evaluation.baseline_table import (
     write_baselines,
 )
 from distcnn.events import Advanced, Notice
+from distcnn.report.methods import write_judged_methods
 from distcnn.schema import PACKAGE_FORMAT, SURVEY_VARIABLES
 from distcnn.survey import Coordinate, Layout, create_store
 from distcnn.survey.split import TEST, assign_split
@@ -199,3 +201,26 @@ def test_a_survey_without_labelled_stars_is_told_what_to_do(tmp_path, rng, packa
     with pytest.raises(StoreError, match=r"report\.baselines=false"):
         compare(store.path, tmp_path / "b.parquet", package)
     assert not (tmp_path / "b.parquet").exists()
+
+
+def test_the_judged_table_and_its_figure_stand_beside_the_labels(tmp_path, rng, package):
+    store, _ = survey(tmp_path / "s.zarr", rng)
+    out = tmp_path / "b.parquet"
+    table = compare(store.path, out, package)
+    text = write_judged_methods(out, table, store.path, (25.0,))
+    assert "least 1.48 MAD: Teff ridge regression, same inputs" in text
+    rows = from_ecsv((tmp_path / "b.ecsv").read_bytes(), "b.ecsv").rows
+    best = {row["label"]: row["method"] for row in rows if row["best_std"]}
+    assert best == {"teff": RIDGE, "mh": RIDGE}
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "b.pdf").read_bytes().startswith(b"%PDF")
+    assert b"<svg" in (tmp_path / "b.svg").read_bytes()
+
+
+def test_nothing_is_judged_where_no_test_star_has_labels(tmp_path, rng, package):
+    store, _ = survey(tmp_path / "s.zarr", rng)
+    table = compare(store.path, tmp_path / "b.parquet", package)
+    other, _ = survey(tmp_path / "t.zarr", rng, labelled=0.0)
+    text = write_judged_methods(tmp_path / "b.parquet", table, other.path, (25.0,))
+    assert "nothing can be judged" in text
+    assert not (tmp_path / "b.ecsv").exists()

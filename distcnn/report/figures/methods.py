@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from distcnn.evaluation.judged_methods import MethodRow
 from distcnn.stats import WITHIN_68
@@ -13,7 +14,6 @@ from distcnn.style import (
     METHOD_COLOURS,
     axis_title,
     grid,
-    plain_ticks,
     snr_title,
     symbol,
     wrapped_panels,
@@ -35,8 +35,8 @@ def draw_methods(rows: Sequence[MethodRow]) -> Figure:
         mine = [row for row in rows if row["label"] == label]
         scatter, coverage = drawn.axes[:, number]
         _draw(scatter, mine, methods, [row["mad"] for row in mine])
-        scatter.set_xscale("log")
-        plain_ticks(scatter.xaxis)
+        scatter.set_xlim(left=0)
+        scatter.xaxis.set_major_locator(MaxNLocator(4))
         scatter.set_xlabel("1.48 MAD")
         scatter.set_title(axis_title(label))
         _draw(coverage, mine, methods, [row["within_68"] for row in mine])
