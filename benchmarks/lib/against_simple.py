@@ -37,26 +37,45 @@ def simple_labels(
     ``arrays``: variables of a survey with ``source_id`` and ``label`` [N,L].
     """
     part = assign_split(arrays["source_id"], split)
-    inputs = _inputs(arrays, log_flux=log_flux)
+    known, test = np.isfinite(arrays["label"]).any(axis=1), part == Split.TEST
+    rows = np.flatnonzero(known & ~test)
+    learned = {name: arrays[name][rows] for name in INPUTS if name in arrays}
+    asked = {name: arrays[name][test] for name in INPUTS if name in arrays}
+    stopping = part[rows] == Split.VALIDATION
+    answers = fit_simple(learned, arrays["label"][rows], stopping, asked, labels, log_flux=log_flux)
+    found = {}
+    for name, label in answers.items():
+        found[name] = np.full(arrays["label"].shape, np.nan)
+        found[name][test] = label
+    return found
+
+
+def fit_simple(
+    learned: Mapping[str, Array],
+    label: Array,
+    stopping: Array,
+    asked: Mapping[str, Array],
+    labels: Sequence[str],
+    *,
+    log_flux: bool = False,
+) -> dict[str, Array]:
+    """Labels [M,L] by method of the stars ``asked``, from inputs and labels [N,L] of others.
+
+    ``stopping`` [N]: those by which ridge chooses its penalty; the other methods learn from all.
+    """
+    inputs, others = (_inputs(arrays, log_flux=log_flux) for arrays in (learned, asked))
     hot = np.array([name in LABELS and LABELS[name].unit == "K" for name in labels])
-    target = arrays["label"].astype(np.float64)
+    target = label.astype(np.float64)
     target = np.where(hot, np.log(np.where(hot, np.maximum(target, 1.0), 1.0)), target)
-    known, test = np.isfinite(target).any(axis=1), part == Split.TEST
 
     def stars(rows: Array) -> LabelledStars:
         return LabelledStars({name: v[rows] for name, v in inputs.items()}, target[rows])
 
-    validation = stars(known & (part == Split.VALIDATION))
     found = {}
     for baseline in choose_baselines(SIMPLE):
-        chooses = baseline.name == "ridge"
-        training = stars(known & ~test & ~(chooses & (part == Split.VALIDATION)))
-        answer = baseline.fit(training, validation).predict(
-            {name: values[test] for name, values in inputs.items()}
-        )
-        label = np.full(target.shape, np.nan)
-        label[test] = np.where(hot, np.exp(np.minimum(answer.label, 20.0)), answer.label)
-        found[baseline.name] = label
+        training = stars(~stopping if baseline.name == "ridge" else np.ones(len(target), bool))
+        answer = baseline.fit(training, stars(stopping)).predict(others).label
+        found[baseline.name] = np.where(hot, np.exp(np.minimum(answer, 20.0)), answer)
     return found
 
 

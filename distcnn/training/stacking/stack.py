@@ -54,16 +54,18 @@ class Stacked:
         """The table with the stacked labels of the calibration stars."""
         if self.fitted is None or self.fold is None:
             return table
-        predicted, ids = self.stars.predicted, self.stars.stars.source_id
+        # Faint copies of stars, behind them, have the same identifiers.
+        ids, first = np.unique(self.stars.stars.source_id, return_index=True)
+        predicted = self.stars.predicted
         missing = np.full_like(predicted["label"], np.nan)
         labels = OutOfFoldLabels(
             source_id=ids,
-            fold=self.fold,
+            fold=self.fold[first],
             members=np.zeros(len(ids), np.int16),
-            label=predicted["label"],
-            noise=missing,
-            scatter=missing,
-            fewer_members_error=predicted.get("fewer_members_error", missing),
+            label=predicted["label"][first],
+            noise=missing[first],
+            scatter=missing[first],
+            fewer_members_error=predicted.get("fewer_members_error", missing)[first],
         )
         return replace(table, methods={**table.methods, STACKED: labels})
 
@@ -128,9 +130,7 @@ def with_unseen_labels(
     if stacking is None or table is None or STACKED not in table.methods:
         return stars
     known, inputs = table.methods[STACKED], stars.stars.inputs
-    order = np.argsort(known.source_id)
-    place, there = find_sorted(known.source_id[order], stars.stars.source_id)
-    rows = order[np.where(there, place, 0)]
+    rows, there = find_sorted(known.source_id, stars.stars.source_id)
     answer = predict_labels(teacher.networks(), inputs, stacking)["label"]
     own = predict_labels([student], inputs)["label"]
     unseen = known.label[rows] + (own - answer)
