@@ -1,13 +1,15 @@
 """Faint stars: S/N 1 to 500 on a simulated DR4, against truth, bound and the photometric answer.
 
     python benchmarks/faint.py FOLDER [--stars 12000] [--seed 4] [--members 2] [--epochs 40]
-                               [--bound-stars 60] [--conf demo_dr4] [--json FILE]
+                               [--bound-stars 60] [--bright-labels 15] [--conf demo_dr4]
+                               [--json FILE]
 
 Simulates a survey with the S/N distribution expected of DR4 (84 % below 5), ingests it, trains
 ``hybrid`` twice, with and without the spectrum, predicts, and compares with the truth stars
 without injected trouble that no part of training has seen. Then spectra of bright test stars are
 lowered to a S/N of 0.01, with noise correlated as the survey's, to see their labels run into
-those of stars without a spectrum. What stands in FOLDER is not made again.
+those of stars without a spectrum. With ``--bright-labels`` a third ensemble is given labels of
+bright stars alone, and faint copies to learn from. What stands in FOLDER is not made again.
 """
 
 import argparse
@@ -16,7 +18,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lib.faint_numbers import Faint, bounds_by_bin, fading, further, table_of, verdicts
+from lib.faint_numbers import (
+    Faint,
+    bounds_by_bin,
+    bright_table,
+    fading,
+    further,
+    table_of,
+    verdicts,
+    without_faint_labels,
+)
 from lib.judge import judged_stars
 from lib.origin import commit, hardware, keep, now
 
@@ -37,6 +48,11 @@ KINDS = {
     ),
 }
 """The two ensembles, and what settings of theirs differ."""
+BRIGHT = "bright"
+BRIGHT_SETS = (
+    "train.augment={drop_spectrum: 0.05, continuum: 0.002, faintest: 0.5, faint_inputs: true}",
+)
+"""The ensemble of bright labels alone, whose faint stars are made of these."""
 
 
 def settings(options: argparse.Namespace, kind: str) -> Config:
@@ -47,7 +63,7 @@ def settings(options: argparse.Namespace, kind: str) -> Config:
         f"train.epochs={options.epochs}",
         "quality.snr_edges=[1, 2, 5, 15, 50]",
         "cluster.backend=serial",
-        *KINDS[kind],
+        *(BRIGHT_SETS if kind == BRIGHT else KINDS[kind]),
     ]
     return load_config(options.conf, sets)
 
@@ -61,8 +77,11 @@ def make(options: argparse.Namespace) -> None:
         pipeline.simulate_archive(archive, options.stars, options.seed, config, listener)
     if not _complete(survey):
         pipeline.ingest_archive(archive, survey, config, listener)
-    for kind in KINDS:
+    if options.bright_labels:
+        without_faint_labels(survey, folder / "survey_bright.zarr", options.bright_labels)
+    for kind in (*KINDS, *([BRIGHT] if options.bright_labels else [])):
         config, package = settings(options, kind), folder / kind
+        survey = folder / ("survey_bright.zarr" if kind == BRIGHT else "survey.zarr")
         if not (package / "manifest.json").exists():
             pipeline.train_package(survey, package, config, listener)
         predictions = folder / f"{kind}.zarr"
@@ -90,8 +109,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     config = SimulateConfig.model_validate(record["config"])
     limits = bounds_by_bin(whole, config, each=options.bound_stars, seed=options.seed)
     rows = table_of(stars, limits)
-    faded = fading(folder / "whole", survey, folder / "without_spectrum", seed=options.seed)
+    packages = folder / "whole", survey, folder / "without_spectrum"
+    faded = fading(*packages, truth, seed=options.seed)
     package = Package.load(folder / "whole")
+    bright: list[dict[str, Any]] = []
+    if options.bright_labels:
+        paths = folder / f"{BRIGHT}.zarr", folder / BRIGHT, folder / "survey_bright.zarr", truth
+        bright = bright_table(judged_stars(*paths, scatter_only=False), whole)
     return {
         "hardware": hardware(),
         "commit": commit(),
@@ -105,8 +129,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "bound_stars": options.bound_stars,
         "table": rows,
         "fading": faded,
+        "bright_labels": options.bright_labels,
+        "bright_trained_on": _trained_on(folder / BRIGHT) if bright else None,
+        "bright": bright,
         "verdicts": verdicts(rows, faded),
     }
+
+
+def _trained_on(package: Path) -> int:
+    return int(Package.load(package).manifest.to_json()["split"]["stars"]["train"])
 
 
 def show(result: dict[str, Any]) -> None:
@@ -129,6 +160,14 @@ def show(result: dict[str, Any]) -> None:
             f"std {row['std']:8.4g} hidden {row['hidden_std']:8.4g} blind {row['blind_std']:8.4g} "
             f"t/p {row['prior_ratio']:.2f} flagged {row['flagged']:.2f}"
         )
+    if result["bright"]:
+        print(f"\nLabels of S/N {result['bright_labels']:g} and more alone, faint copies of these")
+    for row in result["bright"]:
+        print(
+            f"{row['label']:7s} {row['snr']:7s} {row['stars']:6d} std {row['std']:8.4g} "
+            f"(all labels {row['of_all_labels']:8.4g}) bias {row['bias']:8.2g} "
+            f"68 % {row['within_68']:.3f} 95 % {row['within_95']:.3f}"
+        )
     for verdict in result["verdicts"]:
         word = "reached" if verdict["reached"] else "not reached"
         print(f"{word:12s} {verdict['target']}: {'; '.join(verdict['missed'])}")
@@ -147,6 +186,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--members", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--bound-stars", type=int, default=60, help="per S/N bin")
+    parser.add_argument(
+        "--bright-labels", type=float, help="train a third ensemble on labels of such S/N and more"
+    )
     parser.add_argument("--conf", default="demo_dr4")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
