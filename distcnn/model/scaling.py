@@ -112,6 +112,11 @@ class Unchanged(nn.Module):
     def forward(self, snr: Tensor) -> Tensor:
         return torch.ones_like(snr)
 
+    @torch.jit.export
+    def told(self, snr: Tensor) -> Tensor:
+        """The S/N that the network is told of: itself."""
+        return snr
+
 
 class NoiseGain(nn.Module):
     """By how much more a star's scaled spectrum spreads for its noise, [B,1] from S/N [B,1].
@@ -120,18 +125,39 @@ class NoiseGain(nn.Module):
     between stars. Spectra over it are of order one at any S/N: without it those of S/N 1 lie so
     far out that the network sees the logarithm of their noise, or, scaled to fit these, lines of
     bright stars vanish. 1 where the S/N is unknown.
+
+    Below ``lowest``, the lowest S/N of training, the gain grows with 1 / S/N and the network is
+    told of that S/N: a spectrum that tells nothing fades away, and does not lead it beyond what it
+    knows.
     """
 
     level: Tensor
+    lowest: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("level", torch.zeros(1))
+        self.register_buffer("lowest", torch.zeros(1))
         self.most = MAX_GAIN
+        self.register_load_state_dict_pre_hook(_without_lowest)
 
     def forward(self, snr: Tensor) -> Tensor:
-        noise = torch.nan_to_num(self.level / snr, nan=0.0)
-        return torch.sqrt(1.0 + torch.clamp(noise, -self.most, self.most).square())
+        known = self.told(snr)
+        noise = torch.nan_to_num(self.level / known, nan=0.0)
+        fading = torch.clamp(torch.nan_to_num(known / snr, nan=1.0), 1.0, self.most)
+        return torch.sqrt(1.0 + noise.square()) * torch.where(snr <= 0, self.most, fading)
+
+    @torch.jit.export
+    def told(self, snr: Tensor) -> Tensor:
+        """The S/N [B,1] that the network is told of: not below ``lowest``; NaN stays NaN."""
+        return torch.where(snr < self.lowest, self.lowest, snr)
+
+
+def _without_lowest(
+    module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object
+) -> None:
+    """Packages made before ``NoiseGain.lowest`` have none."""
+    state.setdefault(f"{prefix}lowest", torch.zeros(1))
 
 
 class InputScaling(nn.Module):
@@ -211,8 +237,10 @@ class InputScaling(nn.Module):
         """Scalar features [B,S] before scaling, NaN where missing; order of ``names``."""
         snr = stars["snr"]
         columns = [torch.empty((snr.shape[0], 0), dtype=snr.dtype, device=snr.device)]
+        told = stars.copy()
+        told["snr"] = self.noise_gain.told(snr)
         for made in self.features:
-            columns.append(made(stars))
+            columns.append(made(told))
         return torch.cat(columns, dim=1)
 
 
@@ -271,8 +299,10 @@ class LabelScaling(nn.Module):
         return (self.transformed(y) - self.centre) / self.scale, error / slope / self.scale
 
 
-def fit_inputs(scaling: InputScaling, stars: StarInputs) -> None:
+def fit_inputs(scaling: InputScaling, stars: StarInputs, faintest: float | None = None) -> None:
     """Set the buffers from training stars: median and half the 16-84 % range of each number.
+
+    ``faintest`` : S/N that training lowers spectra to, if it lies below that of the stars.
 
     A pixel's spread is at least the median spread of all, so that pixels of pure noise are
     not blown up.
@@ -289,6 +319,9 @@ def fit_inputs(scaling: InputScaling, stars: StarInputs) -> None:
     _set(scaling, "spectrum", centre, scale)
     if isinstance(gain, NoiseGain):
         gain.level.fill_(1.0 / float(np.median(scale)))
+        known = sample["snr"][sample["snr"] > 0]
+        least = [float(value) for value in (faintest, known.min(initial=np.inf)) if value]
+        gain.lowest.fill_(min(least) if np.isfinite(min(least)) else 0.0)
     shape = xp_shape(batch["xp"])[0].numpy()
     centre, scale = _median_and_spread(shape)
     _set(scaling, "xp", centre, scale)

@@ -153,3 +153,19 @@ def test_noise_is_scaled_to_order_one_at_any_snr():
     assert spread.max() < 4
     assert network.inputs.noise_gain(torch.tensor([[1e9]])) == pytest.approx(1)
     assert network.inputs.noise_gain(torch.tensor([[math.nan]])) == 1
+
+
+def test_spectra_fainter_than_any_of_training_fade_away_and_are_told_of_as_the_faintest():
+    stars = make_stars(600, snr=np.geomspace(2, 500, 600))
+    spec = InputSpec(PIXELS, 0, (), False, "grid", ("mh",))
+    network = build_network(spec, NetworkConfig(hidden=16, scale_by_noise=True), 0)
+    for faintest, lowest in ((None, 2.0), (0.5, 0.5)):
+        fit_scaling(network, stars.inputs, stars.label, faintest)
+        gain = network.inputs.noise_gain
+        torch.testing.assert_close(gain.lowest, torch.tensor([lowest]))
+        snr = torch.tensor([[lowest], [lowest / 10], [lowest / 1000], [0.0], [-1.0]])
+        assert (gain.told(snr) == lowest).all()
+        found = gain(snr)[:, 0] / gain(snr)[0, 0]
+        torch.testing.assert_close(found[:3], torch.tensor([1.0, 10.0, 1000.0]))
+        assert (found[3:] > 1e3).all()
+        assert torch.isnan(gain.told(torch.tensor([[math.nan]])))

@@ -170,9 +170,14 @@ def is_student(config: NetworkConfig) -> bool:
     return isinstance(config, StudentNetwork)
 
 
-def fit_scaling(network: Network, stars: StarInputs, labels: Array) -> None:
-    """Set the scalings of a network from training stars and their labels [N,L] (NaN = missing)."""
-    fit_inputs(network.inputs, stars)
+def fit_scaling(
+    network: Network, stars: StarInputs, labels: Array, faintest: float | None = None
+) -> None:
+    """Set the scalings of a network from training stars and their labels [N,L] (NaN = missing).
+
+    ``faintest`` : lowest S/N that training lowers spectra to.
+    """
+    fit_inputs(network.inputs, stars, faintest)
     fit_labels(network.labels, labels)
 
 

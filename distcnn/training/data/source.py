@@ -112,7 +112,7 @@ class LabelledSource:
 
     def in_memory(self) -> ScaledSurvey:
         """All stars, scaled; kept for the next member that this process trains."""
-        settings = self.config.model_dump_json(include={"split", "network", "members"})
+        settings = self.config.model_dump_json(include={"split", "network", "members", "augment"})
         return _scaled_survey(self.survey, self.spec, settings, self.digest, self.fold)
 
     def of_rank(self, sharding: Sharding, rank: int, world: int) -> TrainingData:
@@ -158,7 +158,8 @@ class _FittedSurvey:
         shared = train if fold is None else find_rows(store, spec, config.split, *DEVELOPMENT)
         sample = read_stars(store, spec, shared[:: max(1, -(-len(shared) // MAX_SAMPLE_STARS))])
         network = build_network(spec, config.network, seed=0)
-        fit_scaling(network, sample.inputs, read_labels(store, spec, shared))
+        faintest = config.augment.faintest
+        fit_scaling(network, sample.inputs, read_labels(store, spec, shared), faintest)
         # Rows by number, since a slice of the sample would keep all of it in memory.
         no_stars = sample.take(np.arange(0))
         return cls(
