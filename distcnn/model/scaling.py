@@ -139,7 +139,7 @@ class NoiseGain(nn.Module):
         self.register_buffer("level", torch.zeros(1))
         self.register_buffer("lowest", torch.zeros(1))
         self.most = MAX_GAIN
-        self.register_load_state_dict_pre_hook(_without_lowest)
+        self.register_load_state_dict_pre_hook(_without_lowest)  # type: ignore[no-untyped-call]
 
     def forward(self, snr: Tensor) -> Tensor:
         known = self.told(snr)
