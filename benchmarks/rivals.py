@@ -2,7 +2,7 @@
 
     DISTCNN_DATA=folder python benchmarks/rivals.py FOLDER [--data simulated,rave,miles]
                         [--stars 6000] [--folds 5] [--methods ridge,cannon,...]
-                        [--skip-published] [--json FILE]
+                        [--published rave2020,hr15n2023] [--json FILE]
 
 Every data set is cut by the hash of ``source_id`` (MILES and RAVE photometry into folds, each
 tested once). On every split the network is trained with the settings of its configuration, the
@@ -138,9 +138,9 @@ class Rivals:
         )
         store = Store.open(self.survey)
         stars = ComparisonStars.collect(store, table.labels, config.train.split, 20_000)
-        published = self.data.spectra and not self.options.skip_published
-        for preset, title in PUBLISHED.items() if published else ():
-            table = with_method(table, self._published(preset, title, fold, stars))
+        for preset in self.options.published if self.data.spectra else ():
+            found = self._published(preset, PUBLISHED[preset], fold, stars)
+            table = with_method(table, found)
         return table, len(stars.training.label)
 
     def _methods(self) -> list[str]:
@@ -227,6 +227,11 @@ def winners(found: Mapping[str, object]) -> Iterator[str]:
                 yield f"{label}: {best} has {text} {mine[best]:.3g}, network {mine['network']:.3g}"
 
 
+def names(text: str) -> list[str]:
+    """Names with commas between them."""
+    return [name for name in text.split(",") if name]
+
+
 def main() -> int:
     """Judge the data sets asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -234,8 +239,10 @@ def main() -> int:
     parser.add_argument("--data", default=",".join(DATA))
     parser.add_argument("--stars", type=int, default=6000, help="stars to simulate")
     parser.add_argument("--folds", type=int, default=5, choices=range(1, 6))
-    parser.add_argument("--methods", type=lambda text: text.split(","), default=[])
-    parser.add_argument("--skip-published", action="store_true", help="no published networks")
+    parser.add_argument("--methods", type=names, default=[])
+    parser.add_argument(
+        "--published", type=names, default=list(PUBLISHED), help="published networks; '' = none"
+    )
     parser.add_argument("--json", type=Path, help="result; other data sets in it are kept")
     options = parser.parse_args()
     before = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
