@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from evaluation.products import Products, make_products
 from line_survey import SPLIT, build_survey, draw_stars, train
+from spoiled import NuisanceSurveys
 
 from distcnn.checks import CheckInputs
 from distcnn.config import ChecksConfig
@@ -68,3 +69,8 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
         train(borrowed, folder / "borrowed"),
         train(noiseless, folder / "noiseless"),
     )
+
+
+@pytest.fixture(scope="session")
+def nuisances(tmp_path_factory: pytest.TempPathFactory) -> NuisanceSurveys:
+    return NuisanceSurveys(tmp_path_factory.mktemp("nuisances"))

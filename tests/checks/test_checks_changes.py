@@ -72,6 +72,26 @@ def test_a_broadened_line_keeps_its_equivalent_width_and_adds_variances(fwhm):
     assert variance == pytest.approx(sigma**2 + added, rel=0.03)
 
 
+def test_shifts_and_broadenings_leave_the_noise_as_it_was(rng):
+    noise = stars(1 + 0.01 * rng.standard_normal((300, 961)))
+    half_a_pixel = 0.5 * 0.025 / 858 * LIGHT_SPEED_KM_S
+    moved = changes.shift(noise, WAVELENGTH, half_a_pixel)["flux"]
+    wide = changes.broaden(noise, WAVELENGTH, 15.0, rng)["flux"]
+    assert moved[:, 5:-5].std() == pytest.approx(0.01, rel=0.15)  # linearly it would be 0.007
+    assert wide[:, 5:-5].std() == pytest.approx(0.01, rel=0.02)
+
+
+def test_a_bright_star_gets_its_slope_back_in_the_faint_regime_and_a_faint_one_loses_it():
+    flat = stars(np.tile(line(), (2, 1)))
+    flat["flux"][0] *= 1 + 0.05 * np.linspace(1, -1, 961, dtype=np.float32)
+    faint, teff = np.array([True, False]), np.full(2, 5000.0)
+    out = changes.other_regime(flat, faint, teff, WAVELENGTH)["flux"]
+    edges = out[:, [20, -20]]
+    assert edges[0] == pytest.approx(1, abs=0.01)
+    slope = changes.planck_slope(teff[:1], WAVELENGTH)[0, [20, -20]]
+    np.testing.assert_allclose(edges[1] / edges[1].mean(), slope / slope.mean(), rtol=2e-3)
+
+
 def test_missing_pixels_stay_missing_and_spread_nothing():
     flux = np.ones((1, 961), np.float32)
     flux[0, 300:320] = np.nan

@@ -12,9 +12,8 @@ from distcnn.arrays import Array
 from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
 from distcnn.checks.bound.figure import draw_bound
 from distcnn.checks.bound.spectrum_model import SpectrumModel, spectrum_bounds
-from distcnn.checks.correlations.nulls import without
 from distcnn.checks.injection.answers import NO_SPECTRUM, has_spectra
-from distcnn.checks.injection.changes import noise_correlation
+from distcnn.checks.injection.changes import noise_correlation, without
 from distcnn.checks.inputs import CheckInputs
 from distcnn.checks.predictor import PredictedStars
 from distcnn.checks.sensitivity.answer import wavelengths_nm
@@ -48,8 +47,9 @@ def answer_bound(inputs: CheckInputs) -> Answer:
             f"no {MIN_MODEL_STARS * terms} stars with all labels and {MIN_STARS} of them outside "
             f"training (there are {len(labelled)} and {len(judged)})",
         )
-    flux = inputs.arrays(labelled)["flux"].astype(float)
-    model = SpectrumModel.fitted(flux, labelled.reference)
+    arrays = inputs.arrays(labelled)
+    flux, error = (arrays[name].astype(float) for name in ("flux", "flux_error"))
+    model = SpectrumModel.fitted(flux, labelled.reference, error)
     found, bound = inputs.predict(judged), _bounds(inputs, judged, model, flux)
     rows = list(bound_rows(inputs.labels, found, bound, judged, inputs.report.snr_edges))
     return replace(judge_bound(rows), figures={FIGURE: partial(draw_bound, rows, inputs.labels)})

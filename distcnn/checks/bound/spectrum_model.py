@@ -12,6 +12,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.schema import LIGHT_SPEED_KM_S
+from distcnn.stats import robust_std
 
 CONTINUUM_TERMS = 3
 """Coefficients of the polynomial that any continuum may be off by."""
@@ -21,23 +22,31 @@ CONTINUUM_TERMS = 3
 class SpectrumModel:
     """Coefficients [T, P] of flux = 1, l_i, l_i l_j of standardised labels.
 
-    ``middle``, ``scale`` [L]: of the labels, in label units.
+    ``middle``, ``scale`` [L]: of the labels, in label units. ``scatter`` [P]: of spectra about the
+    model beyond their noise (single elements, rotation, dust, and what the model lacks).
     """
 
     coefficients: Array
     middle: Array
     scale: Array
+    scatter: Array
 
     @classmethod
-    def fitted(cls, flux: Array, label: Array) -> "SpectrumModel":
-        """Least squares on flux [N, P], NaN = missing, of stars with labels [N, L]."""
+    def fitted(cls, flux: Array, label: Array, error: Array | None = None) -> "SpectrumModel":
+        """Least squares on flux [N, P], NaN = missing, of stars with labels [N, L].
+
+        ``error`` [N, P] of the flux; None = all that is left counts as noise.
+        """
         middle, scale = label.mean(axis=0), label.std(axis=0)
         terms = _terms((label - middle) / scale)
         good = np.isfinite(flux)
         level = np.nansum(flux, axis=0) / np.maximum(good.sum(axis=0), 1)
         # A missing pixel is taken for the mean one: it says nothing about a slope.
         fit, *_ = np.linalg.lstsq(terms, np.where(good, flux, level), rcond=None)
-        return cls(fit, middle, scale)
+        scatter = np.zeros(flux.shape[1])
+        if error is not None:
+            scatter = _scatter(np.where(good, flux - terms @ fit, np.nan), error)
+        return cls(fit, middle, scale, scatter)
 
     def flux(self, label: Array) -> Array:
         """The model's spectra [N, P] of labels [N, L]."""
@@ -51,6 +60,20 @@ class SpectrumModel:
         for number in range(count):
             out[:, number] = _slope_of_terms(place, number) @ self.coefficients
         return out / self.scale[:, None]
+
+
+def _scatter(left: Array, error: Array) -> Array:
+    """Scatter [P] of residuals [N, P] beyond their errors, from the quietest half of each pixel."""
+    out = np.zeros(left.shape[1])
+    for pixel in range(len(out)):
+        good = np.isfinite(left[:, pixel]) & (error[:, pixel] > 0)
+        if good.sum() < 2:
+            continue
+        noise = error[good, pixel]
+        quiet = noise <= np.median(noise)
+        width = robust_std(left[good, pixel][quiet])
+        out[pixel] = np.sqrt(max(width**2 - float(np.median(noise[quiet] ** 2)), 0.0))
+    return out
 
 
 def _pairs(count: int) -> list[tuple[int, int]]:
@@ -94,8 +117,9 @@ def spectrum_bounds(
     continuum = [flux * place**power for power in range(CONTINUUM_TERMS)]
     moved = np.gradient(flux, np.log(wavelength), axis=1) / LIGHT_SPEED_KM_S
     columns = np.stack([*slopes.transpose(1, 0, 2), *continuum, moved], axis=1)
+    total = np.hypot(error, model.scatter)
     with np.errstate(divide="ignore"):
-        weight = np.where(np.isfinite(error) & (error > 0), 1 / error, 0.0)
+        weight = np.where(np.isfinite(error) & (error > 0), 1 / total, 0.0)
     scaled = columns * weight[:, None, :]
     fisher = scaled @ scaled.transpose(0, 2, 1)
     count = label.shape[1]

@@ -17,10 +17,10 @@ from distcnn.checks.correlations.nulls import (
     masked_lines,
     null_rows,
     shuffled_spectra,
-    without,
 )
 from distcnn.checks.correlations.own_variation import own_slope_rows, pair_rows
 from distcnn.checks.injection.answers import has_spectra
+from distcnn.checks.injection.changes import without
 from distcnn.checks.inputs import CheckInputs
 from distcnn.checks.predictor import PredictedStars
 from distcnn.checks.stars import StarTable
@@ -39,7 +39,8 @@ def answer_correlations(inputs: CheckInputs) -> Answer:
             f"no {MIN_STARS} stars outside training with references (there are {len(stars)})",
         )
     names, base = inputs.labels, inputs.predict(stars)
-    rows = null_rows(names, base, list(_nulls(inputs, stars)), stars.reference)
+    nulls = list(_nulls(inputs, stars))
+    rows = null_rows(names, base, nulls, stars.reference, stars.reference_error)
     rows += _own_rows(names, base, stars)
     if not rows:
         return Answer(Verdict.UNDECIDED, "no label has references to be judged by")

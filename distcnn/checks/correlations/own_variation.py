@@ -20,8 +20,10 @@ OWN_SLOPE, PAIR = "own slope", "anti-correlated"
 MIN_STARS = 100
 MIN_SLOPE = 0.5
 """Least slope on the label's own truth among stars of high S/N."""
-MIN_INDEPENDENT = 2.0
-"""A label is judged only if what the others leave of it spreads by so many reference errors."""
+MIN_INDEPENDENT, MIN_INDEPENDENT_DEX = 2.0, 0.04
+"""A label is judged only if what the others leave of it spreads by so many reference errors, and
+by more than analyses of one star differ by (e.g. Jofre et al. 2019, ARA&A 57, 571). [Fe/H] beside
+[M/H] mostly does not."""
 PAIRS = (("mgfe", "alfe"), ("mg", "al"))
 """Abundances that go together among field stars and against each other in globular clusters
 (e.g. Carretta et al. 2009, A&A 505, 139)."""
@@ -67,7 +69,10 @@ def own_slope_rows(
         return []
     slope, error = own_slopes(label[good], reference[good])
     spread = independent_spread(reference[good])
-    known = spread > MIN_INDEPENDENT * np.median(reference_error[good], axis=0)
+    least = np.maximum(
+        MIN_INDEPENDENT * np.median(reference_error[good], axis=0), MIN_INDEPENDENT_DEX
+    )
+    known = spread > least
     stars = int(good.sum())
     return [
         row_of_test(

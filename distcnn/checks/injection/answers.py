@@ -10,6 +10,7 @@ from distcnn.air import to_vacuum
 from distcnn.arrays import Array
 from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
 from distcnn.checks.injection import changes
+from distcnn.checks.injection.changes import without
 from distcnn.checks.injection.figures import draw_noise, draw_responses
 from distcnn.checks.injection.responses import (
     MIN_STARS,
@@ -20,110 +21,137 @@ from distcnn.checks.injection.responses import (
     response_rows,
 )
 from distcnn.checks.inputs import CheckInputs, bands_of
-from distcnn.checks.predictor import PredictedStars
+from distcnn.checks.predictor import PredictedStars, read_rows
 from distcnn.checks.sensitivity.answer import wavelengths_nm
 from distcnn.checks.stars import StarTable
 
 Arrays = dict[str, Array]
 SNR_LEVELS = (200.0, 100.0, 50.0, 35.0, 25.0, 20.0, 15.0, 10.0, 7.0, 5.0, 3.0, 2.0, 1.0)
 """S/N per pixel to which spectra are brought, as far as the survey has stars there."""
-BRIGHT_SHARE = 0.25
-"""Share of the stars with the highest S/N, to which noise is added."""
-NOISE_MARGIN = 1.25
-"""The stars have at least so many times the S/N to which they are brought."""
+NOISE_FACTORS = (1.25, 5.0)
+"""Noise grows by so much: more would make stars that do not exist, bright and yet noisy."""
 NO_SPECTRUM = "no spectrum: the package reads none, or the survey has none"
-VELOCITY = Change("a velocity", "km/s", (0.5, 1.0, 2.0, 5.0, 10.0), 2.0)
-RESOLUTION = Change("a broadening", "km/s FWHM", (4.0, 8.0, 12.0, 16.0), 8.0)
-EXTINCTION = Change("dust", "mag of E(B-V)", (0.01, 0.03, 0.1, 0.2, 0.3), 0.03)
-REGIMES = Change("the other continuum regime", "of the switch", (1.0,), 1.0)
+VELOCITY = Change("a velocity", "km/s", (-10.0, -5.0, -2.0, -1.0, 1.0, 2.0, 5.0, 10.0), 2.0)
+RESOLUTION = Change("a broadening", "km/s FWHM", (4.0, 8.0, 12.0, 16.0, 24.0), 12.0)
+BAND = Change("the diffuse band", "mag of E(B-V)", (0.03, 0.1, 0.3, 0.5), 0.3)
+DUST = Change("dust", "mag of E(B-V)", (0.01, 0.03, 0.1, 0.2, 0.3), 0.03)
+HIDDEN_BY_DUST = ("xp", "xp_error")
+"""XP coefficients show dust too, but not in wavelengths: what reddened ones would be is not known,
+and old ones would contradict the magnitudes."""
 
 
 def answer_noise(inputs: CheckInputs) -> Answer:
     """Of bright stars outside training, brought down to every S/N that the survey has."""
     if not has_spectra(inputs):
         return Answer(Verdict.UNDECIDED, NO_SPECTRUM)
-    stars = _bright(inputs)
-    scanned = inputs.table.snr[np.isfinite(inputs.table.snr)]
-    if not len(stars) or not len(scanned):
-        return Answer(Verdict.UNDECIDED, "no star outside training has a reference and an S/N")
-    least = float(np.quantile(scanned, 0.02))
-    most = float(stars.snr.min()) / NOISE_MARGIN
-    levels = [level for level in SNR_LEVELS if 0.9 * least <= level <= most]
-    if not levels:
-        return Answer(
-            Verdict.UNDECIDED, f"no S/N between {least:.3g} of the faintest and {most:.3g}"
-        )
+    judged = inputs.judged
     rng = np.random.default_rng(inputs.config.seed)
-    arrays = inputs.arrays(stars)
-    rho = changes.noise_correlation(_faint_flux(inputs))
+    rho = changes.noise_correlation(_faint_flux(inputs)) if len(judged) else 0.0
     rows: list[AnswerRow] = []
-    for level in levels:
-        found = inputs.predictor(changes.lower_snr(arrays, level, rho, rng))
-        rows += noise_rows(inputs.labels, found, stars.reference, level)
+    for level in SNR_LEVELS:
+        stars = judged.drawn(_for_level(judged.snr, level), inputs.config.injected_stars)
+        if len(stars) < MIN_STARS:
+            continue
+        found = inputs.predictor(changes.lower_snr(inputs.arrays(stars), level, rho, rng))
+        reference = (stars.reference, stars.reference_error)
+        rows += noise_rows(inputs.labels, found, *reference, level)
+    if not rows:
+        return Answer(
+            Verdict.UNDECIDED, f"no {MIN_STARS} stars outside training with reference and S/N"
+        )
     draw = partial(draw_noise, rows, inputs.labels)
     return replace(judge_noise(rows), figures={FIGURE: draw})
 
 
 def answer_velocity(inputs: CheckInputs) -> Answer:
-    """Spectra shifted as by an error of the radial velocity."""
-    wavelength = _wavelength(inputs)
-    return _respond(inputs, VELOCITY, lambda a, level: changes.shift(a, wavelength, level))
+    """Spectra shifted as by an error of the radial velocity: the survey's median, or 2 km/s."""
+    wavelength = wavelengths_in_vacuum(inputs)
+    change = VELOCITY
+    if has_spectra(inputs) and "velocity_error" in inputs.survey.variables:
+        change = replace(VELOCITY, tolerated=_velocity_error(inputs))
+        levels = {*VELOCITY.levels, change.tolerated, -change.tolerated}
+        change = replace(change, levels=tuple(sorted(levels)))
+    return _respond(inputs, change, lambda a, level: changes.shift(a, wavelength, level))
+
+
+def _velocity_error(inputs: CheckInputs) -> float:
+    stars = any_held_out(inputs)
+    blocks = list(read_rows(inputs.survey, stars.row, ["velocity_error"]))
+    errors = [block["velocity_error"][np.isfinite(block["velocity_error"])] for block in blocks]
+    if not sum(map(len, errors)):
+        return VELOCITY.tolerated
+    return round(float(np.median(np.concatenate(errors))), 2)
 
 
 def answer_resolution(inputs: CheckInputs) -> Answer:
-    """Spectra broadened: 8 km/s take 5 % off a resolving power of 11,500."""
-    wavelength = _wavelength(inputs)
-    return _respond(inputs, RESOLUTION, lambda a, level: changes.broaden(a, wavelength, level))
+    """Spectra broadened with the noise they had: 12 km/s take 10 % off a power of 11,500, as much
+    as that of the RVS varies (Cropper et al. 2018, A&A 616, A5).
+    """
+    wavelength = wavelengths_in_vacuum(inputs)
 
+    def broadened(arrays: Arrays, level: float) -> Arrays:
+        rng = np.random.default_rng(inputs.config.seed)
+        return changes.broaden(arrays, wavelength, level, rng)
 
-def answer_continuum(inputs: CheckInputs) -> Answer:
-    """Every spectrum normalised in either regime that Gaia switches between at G_RVS = 12."""
-    return _respond(
-        inputs,
-        REGIMES,
-        lambda a, _: changes.bright_regime(a),
-        before=changes.faint_regime,
-    )
+    return _respond(inputs, RESOLUTION, broadened)
 
 
 def answer_extinction(inputs: CheckInputs) -> Answer:
-    """Magnitudes and diffuse band of more dust than was taken off."""
+    """The diffuse band alone, in which sight lines differ, and magnitudes dimmed by more dust."""
     spec = inputs.package.spec
-    wavelength = _wavelength(inputs) if has_spectra(inputs) else None
+    wavelength = wavelengths_in_vacuum(inputs) if has_spectra(inputs) else None
     if wavelength is not None and not wavelength[0] < changes.DIFFUSE_BAND_NM < wavelength[-1]:
         wavelength = None
     bands = bands_of(inputs.survey) if spec.bands else []
     if wavelength is None and not bands:
         return Answer(Verdict.UNDECIDED, "no magnitudes and no spectrum with the diffuse band")
 
-    def dust(arrays: Arrays, level: float) -> Arrays:
-        return changes.redden(arrays, level, bands=bands, wavelength=wavelength)
+    def reddened(names: list[str]) -> Callable[[Arrays, float], Arrays]:
+        return lambda a, level: changes.redden(a, level, bands=names, wavelength=wavelength)
 
-    return _respond(inputs, EXTINCTION, dust, needs_spectra=False)
+    def hidden(arrays: Arrays) -> Arrays:
+        return without(arrays, HIDDEN_BY_DUST)
+
+    rows: list[AnswerRow] = []
+    if wavelength is not None:
+        rows += _rows(inputs, BAND, reddened([]))
+    if bands:
+        rows += _rows(inputs, DUST, reddened(bands), before=hidden)
+    return _judged(inputs, rows)
 
 
 def _respond(
+    inputs: CheckInputs, change: Change, changed: Callable[[Arrays, float], Arrays]
+) -> Answer:
+    if not has_spectra(inputs):
+        return Answer(Verdict.UNDECIDED, NO_SPECTRUM)
+    return _judged(inputs, _rows(inputs, change, changed))
+
+
+def _judged(inputs: CheckInputs, rows: list[AnswerRow]) -> Answer:
+    if not rows:
+        return Answer(Verdict.UNDECIDED, "no clean star outside training")
+    draw = partial(draw_responses, rows, inputs.labels)
+    return replace(judge_responses(rows), figures={FIGURE: draw})
+
+
+def _rows(
     inputs: CheckInputs,
     change: Change,
     changed: Callable[[Arrays, float], Arrays],
     *,
     before: Callable[[Arrays], Arrays] = lambda arrays: arrays,
-    needs_spectra: bool = True,
-) -> Answer:
-    if needs_spectra and not has_spectra(inputs):
-        return Answer(Verdict.UNDECIDED, NO_SPECTRUM)
-    stars = _any_held_out(inputs)
+) -> list[AnswerRow]:
+    stars = any_held_out(inputs)
     if not len(stars):
-        return Answer(Verdict.UNDECIDED, "no clean star outside training")
-    arrays = inputs.arrays(stars)
-    first = inputs.predictor(before(arrays))
+        return []
+    arrays = before(inputs.arrays(stars))
+    first = inputs.predictor(arrays)
 
     def predict(level: float) -> PredictedStars:
         return inputs.predictor(changed(arrays, level))
 
-    rows = response_rows(inputs.labels, first, change, predict)
-    draw = partial(draw_responses, rows, inputs.labels, change)
-    return replace(judge_responses(rows, change), figures={FIGURE: draw})
+    return response_rows(inputs.labels, first, change, predict)
 
 
 def has_spectra(inputs: CheckInputs) -> bool:
@@ -131,28 +159,27 @@ def has_spectra(inputs: CheckInputs) -> bool:
     return bool(inputs.package.spec.pixels) and "flux" in inputs.survey.variables
 
 
-def _wavelength(inputs: CheckInputs) -> Array:
-    """Wavelengths [P] in vacuum, nm; none without spectra."""
+def wavelengths_in_vacuum(inputs: CheckInputs) -> Array:
+    """Wavelengths [P] of the survey in vacuum, nm; none without spectra."""
     if not has_spectra(inputs):
         return np.empty(0)
     wavelength, medium = wavelengths_nm(inputs.survey)
     return to_vacuum(wavelength) if medium == "air" else wavelength
 
 
-def _any_held_out(inputs: CheckInputs) -> StarTable:
+def any_held_out(inputs: CheckInputs) -> StarTable:
     """Clean stars outside training; references are not needed."""
     table = inputs.table
     return table.drawn(table.held_out & (table.defect == ""), inputs.config.injected_stars)
 
 
-def _bright(inputs: CheckInputs) -> StarTable:
-    """The judged stars with the highest S/N."""
-    judged = inputs.judged
-    known = judged.take(np.isfinite(judged.snr))
-    count = max(min(MIN_STARS, len(known)), int(BRIGHT_SHARE * len(known)))
-    order = np.sort(np.argsort(-known.snr, kind="stable")[:count])
-    bright = known.take(order)
-    return bright.drawn(np.ones(len(bright), bool), inputs.config.injected_stars)
+def _for_level(snr: Array, level: float) -> Array:
+    """[N] bool, stars that noise makes ones of this S/N, if the survey has such stars."""
+    known = snr[np.isfinite(snr)]
+    if not len(known) or level < 0.9 * np.quantile(known, 0.02):
+        return np.zeros(len(snr), bool)
+    low, high = NOISE_FACTORS
+    return np.asarray((snr >= low * level) & (snr < high * level))
 
 
 def _faint_flux(inputs: CheckInputs) -> Array:

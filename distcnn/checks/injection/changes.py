@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import interpolate, ndimage, special
 
 from distcnn.arrays import Array
 from distcnn.schema import LIGHT_SPEED_KM_S
@@ -36,9 +37,13 @@ EXTINCTION_PER_EBV = {
     "w2": 0.081,
 }
 """A_band / E(B-V) for R_V = 3.1 (Wang & Chen 2019, ApJ 877, 116, table 3)."""
-CONTINUUM_CLIP_SIGMA = (3.0, 10.0)
-"""How far below and above the fit a pixel of the bright regime's continuum may lie."""
-CONTINUUM_ROUNDS = 3
+CONTINUUM_CLIP_SIGMA = (0.55, 10.0)
+"""How far below and above the fit a pixel of the bright regime's continuum may lie: the lower one
+as in the simulator, such that the medians of real spectra come out."""
+CONTINUUM_ROUNDS = 4
+PLANCK_NM_K = 1.438777e7
+"""Second radiation constant h c / k."""
+_FLUXES = ("flux", "flux_error")
 
 
 def noise_correlation(flux: Array) -> float:
@@ -92,31 +97,80 @@ def lower_snr(
 
 
 def shift(arrays: dict[str, Array], wavelength: Array, velocity: float) -> dict[str, Array]:
-    """Stars whose spectra are off by ``velocity`` [km/s], linearly interpolated."""
-    at = wavelength / (1 + velocity / LIGHT_SPEED_KM_S)
-    moved = np.stack([np.interp(at, wavelength, row) for row in arrays["flux"].astype(float)])
-    return arrays | {"flux": _as(moved, arrays["flux"])}
+    """Stars whose spectra are off by ``velocity`` [km/s].
+
+    A cubic spline: linear interpolation would average the noise of neighbours away.
+    """
+    at = np.clip(wavelength / (1 + velocity / LIGHT_SPEED_KM_S), wavelength[0], wavelength[-1])
+    spline = interpolate.CubicSpline(wavelength, fill_gaps(arrays["flux"]), axis=1)
+    return arrays | {"flux": _missing_as(spline(at), arrays["flux"])}
 
 
-def broaden(arrays: dict[str, Array], wavelength: Array, fwhm: float) -> dict[str, Array]:
-    """Stars whose lines are wider by a Gaussian of ``fwhm`` [km/s]; missing pixels stay missing."""
+def broaden(
+    arrays: dict[str, Array],
+    wavelength: Array,
+    fwhm: float,
+    rng: np.random.Generator | None = None,
+) -> dict[str, Array]:
+    """Stars whose lines are wider by a Gaussian of ``fwhm`` [km/s]; missing pixels stay missing.
+
+    With ``rng`` as much noise is added as the smoothing has taken: a spectrograph of lower
+    resolution is no less noisy.
+    """
     if fwhm <= 0:
         return arrays
     pixel = float(np.median(np.diff(np.log(wavelength)))) * LIGHT_SPEED_KM_S
     sigma = fwhm / FWHM_PER_SIGMA / pixel
-    reach = max(1, math.ceil(4 * sigma))
-    # Integrals over pixels, for a narrow kernel lies within one.
-    edge = np.arange(-reach, reach + 2) - 0.5
-    kernel = np.diff([math.erf(x / (sigma * math.sqrt(2))) for x in edge])
+    reach = max(3, math.ceil(5 * sigma) + 1)
+    # The discrete Gaussian (Lindeberg 1990, IEEE PAMI 12, 234) has its variance however narrow.
+    kernel = special.ive(np.abs(np.arange(-reach, reach + 1)), sigma**2)
     kernel /= kernel.sum()
-    flux = arrays["flux"].astype(float)
-    good = np.isfinite(flux)
-    filled = np.pad(np.where(good, flux, 0.0), ((0, 0), (reach, reach)), mode="edge")
-    weight = np.pad(good.astype(float), ((0, 0), (reach, reach)), mode="edge")
-    smooth = [np.apply_along_axis(np.convolve, 1, one, kernel, "valid") for one in (filled, weight)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        wide = np.where(good, smooth[0] / smooth[1], np.nan)
-    return arrays | {"flux": _as(wide, arrays["flux"])}
+    wide = ndimage.convolve1d(fill_gaps(arrays["flux"]), kernel, axis=1, mode="nearest")
+    if rng is not None and "flux_error" in arrays:
+        lost = math.sqrt(max(1 - float((kernel**2).sum()), 0.0))
+        error = np.nan_to_num(arrays["flux_error"].astype(float))
+        wide += lost * error * rng.standard_normal(wide.shape)
+    return arrays | {"flux": _missing_as(wide, arrays["flux"])}
+
+
+def fill_gaps(flux: Array) -> Array:
+    """Spectra [N, P] as float64 with missing pixels interpolated; 1 where all are missing."""
+    out = flux.astype(float)
+    place = np.arange(out.shape[1])
+    for number in np.flatnonzero(~np.isfinite(out).all(axis=1)):
+        good = np.isfinite(out[number])
+        there = (place[good], out[number, good]) if good.any() else ([0], [1.0])
+        out[number, ~good] = np.interp(place[~good], *there)
+    return out
+
+
+def _missing_as(values: Array, like: Array) -> Array:
+    return _as(np.where(np.isfinite(like), values, np.nan), like)
+
+
+def other_regime(
+    arrays: dict[str, Array], faint: Array, teff: Array, wavelength: Array
+) -> dict[str, Array]:
+    """Stars as Gaia normalises those on the other side of G_RVS = 12.
+
+    ``faint`` [N] bool: which of them stand in the regime of faint stars. To bright ones the slope
+    of a black body of ``teff`` [N, K] is given back before they are divided by their median.
+    """
+    slope = planck_slope(teff, wavelength)
+    tilted = {n: _as(arrays[n] * slope, arrays[n]) for n in _FLUXES if n in arrays}
+    to_faint, to_bright = faint_regime(arrays | tilted), bright_regime(arrays)
+    return arrays | {
+        name: np.where(faint[:, None], to_bright[name], to_faint[name]) for name in tilted
+    }
+
+
+def planck_slope(teff: Array, wavelength: Array) -> Array:
+    """Light [N, P] of black bodies per wavelength [nm], 1 in the middle of the range."""
+    middle = float(wavelength.mean())
+    x = PLANCK_NM_K / teff[:, None]
+    return np.asarray(
+        (middle / wavelength) ** 5 * np.expm1(x / middle) / np.expm1(x / wavelength[None, :])
+    )
 
 
 def faint_regime(arrays: dict[str, Array]) -> dict[str, Array]:
@@ -127,8 +181,8 @@ def faint_regime(arrays: dict[str, Array]) -> dict[str, Array]:
 def bright_regime(arrays: dict[str, Array]) -> dict[str, Array]:
     """Stars normalised as bright ones: divided by a clipped parabola through their spectrum.
 
-    Pixels more than 3 sigma below or 10 above the fit are left out of it (Gaia DR3 documentation,
-    section 6.4.7). Lines pull it down, so that the level of the result is not that of the other.
+    Pixels far below the fit are left out of it (Gaia DR3 documentation, section 6.4.7). Lines pull
+    it down, so that the level of the result is not that of the other.
     """
     flux = arrays["flux"].astype(float)
     place = np.linspace(-1, 1, flux.shape[1])[:, None] ** np.arange(3)
@@ -163,6 +217,13 @@ def redden(
     return arrays | changed
 
 
+def without(arrays: dict[str, Array], variables: Sequence[str]) -> dict[str, Array]:
+    """Every star without some variables: all their values are missing."""
+    return arrays | {
+        name: np.full_like(arrays[name], np.nan) for name in variables if name in arrays
+    }
+
+
 def _band(name: str) -> str:
     """``phot_bp_mean_mag``, ``BP`` and ``bp`` are one band."""
     parts = [part for part in name.lower().replace("phot_", "").split("_") if part]
@@ -173,9 +234,7 @@ def _divided(arrays: dict[str, Array], level: Array) -> dict[str, Array]:
     with np.errstate(invalid="ignore", divide="ignore"):
         known = np.where(level > 0, level, np.nan)
         return arrays | {
-            name: _as(arrays[name] / known, arrays[name])
-            for name in ("flux", "flux_error")
-            if name in arrays
+            name: _as(arrays[name] / known, arrays[name]) for name in _FLUXES if name in arrays
         }
 
 

@@ -6,27 +6,47 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from distcnn.checks.base import AnswerRow
-from distcnn.checks.injection.responses import COVERAGE_BAND, MAX_SHIFT_ERRORS, Change
+from distcnn.checks.injection.responses import COVERAGE_BAND, MAX_SHIFT_ERRORS
 from distcnn.stats import WITHIN_68
-from distcnn.style import BLUE, FAINT_INK, GREEN, ORANGE, grid, symbol, wrapped_panels
+from distcnn.style import BLUE, FAINT_INK, GREEN, ORANGE, RED, grid, symbol, wrapped_panels
+
+COLOURS = (BLUE, ORANGE, RED)
 
 
-def draw_responses(rows: Sequence[AnswerRow], names: Sequence[str], change: Change) -> Figure:
+def draw_responses(rows: Sequence[AnswerRow], names: Sequence[str]) -> Figure:
     """Median shift of every label and 68 % of the stars, in quoted errors, against the level."""
+    kinds = list(dict.fromkeys(str(row["change"]) for row in rows))
     figure = wrapped_panels(len(names), height=2.4)
+    single = len({row["level"] for row in rows}) == 1
     for ax, name in zip(figure.axes[0], names, strict=True):
-        level, middle, low, high = _columns(
-            rows, name, "level", "shift_errors", "low_errors", "high_errors"
-        )
         ax.axhspan(-MAX_SHIFT_ERRORS, MAX_SHIFT_ERRORS, color=GREEN, alpha=0.12, lw=0)
         ax.axhline(0, color=GREEN, lw=1)
-        ax.axvline(change.tolerated, color=FAINT_INK, lw=0.8, ls="--")
-        ax.fill_between(level, low, high, color=BLUE, alpha=0.2, lw=0)
-        ax.plot(level, middle, "o-", color=BLUE, ms=4, lw=1.4)
+        for place, (kind, colour) in enumerate(zip(kinds, COLOURS * len(kinds), strict=False)):
+            mine = [row for row in rows if row["change"] == kind]
+            level, middle, low, high = _columns(
+                mine, name, "level", "shift_errors", "low_errors", "high_errors"
+            )
+            if single:
+                error = np.abs([low - middle, high - middle])
+                ax.errorbar(
+                    place + 0 * level, middle, error, fmt="o", color=colour, ms=4, capsize=2,
+                    label=kind,
+                )  # fmt: skip
+                continue
+            ax.fill_between(level, low, high, color=colour, alpha=0.2, lw=0)
+            ax.plot(level, middle, "o-", color=colour, ms=4, lw=1.4, label=kind)
+            tolerated = [abs(float(row["level"])) for row in mine if row["tolerated"]]
+            for edge in {max(tolerated, default=0.0), -max(tolerated, default=0.0)}:
+                if level.size and level.min() <= edge <= level.max():
+                    ax.axvline(edge, color=colour, lw=0.8, ls="--")
         ax.set_title(symbol(name))
-        ax.set_xlabel(f"{change.what} [{change.unit}]")
-        grid(ax)
+        ax.set_xlabel("" if single else f"[{rows[0]['unit']}]")
+        if single:
+            ax.set_xlim(-0.6, len(kinds) - 0.4)
+            ax.set_xticks([])
+        grid(ax, "y")
     figure.set_ylabel(0, "shift / quoted error")
+    figure.legend()
     return figure.figure
 
 
