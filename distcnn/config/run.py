@@ -252,3 +252,5 @@ class DemoConfig(Frozen):
     """Seed of the simulation."""
     checks: tuple[str, ...] = ("all",)
     """Science checks that are made."""
+    maps: bool = True
+    """Make the maps of the spectra and of the Galaxy."""

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from distcnn.config import CatalogueConfig, Config
+from distcnn.errors import InputError, MissingExtra
 from distcnn.events import Listener, Notice, silent
 from distcnn.pipeline.judging import check_package, compare_baselines, write_report
+from distcnn.pipeline.maps import map_galaxy, map_tsne
 from distcnn.pipeline.packages import train_package
 from distcnn.pipeline.predictions import export_catalogue, predict_survey, verify_predictions
 from distcnn.pipeline.running import with_places
@@ -16,9 +18,10 @@ from distcnn.pipeline.surveys import ingest_archive, simulate_archive
 @with_places
 def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[str]:
     """Run the whole pipeline on simulated stars; returns lines that say where the products are."""
-    from distcnn.report import choose_figures
+    from distcnn.report import choose_figures, choose_sections
 
     choose_figures(config.report.figures)  # a wrong name is reported before the work, not after
+    choose_sections(config.report.sections)
     at = {name: folder / name for name in _DEMO}
     simulate_archive(at["archive"], config.demo.stars, config.demo.seed, config, listener)
     ingest_archive(at["archive"], at["survey.zarr"], config, listener)
@@ -32,6 +35,8 @@ def run_demo(folder: Path, config: Config, listener: Listener = silent) -> list[
         compare_baselines(*compared, listener, config=config)
     if config.demo.checks:
         _check(at, folder, config, listener)
+    if config.demo.maps:
+        _map(at, config, listener)
     page = write_report(at["predictions.zarr"], at["report"], config, listener)
     return [*(f"catalogue  {folder / name}" for name in _CATALOGUES), f"page       {page}"]
 
@@ -72,7 +77,27 @@ def _observe_again(folder: Path, config: Config, listener: Listener) -> Path:
     return survey
 
 
+def _map(at: Mapping[str, Path], config: Config, listener: Listener) -> None:
+    """Both maps; without what they need the page says how they are made."""
+    survey, predictions = at["survey.zarr"], at["predictions.zarr"]
+    try:
+        made = map_tsne(at["package"], survey, at["tsne"], config, listener)
+        listener(Notice(str(made)))
+        listener(Notice(str(map_galaxy(predictions, at["galaxy"], config, listener))))
+    except (MissingExtra, InputError) as error:  # few stars, or an extra that is not installed
+        listener(Notice(f"no map: {error}", "warning"))
+
+
 _RANGES_AGAIN = 2
 """Files of the archive whose stars are observed a second time."""
-_DEMO = ("archive", "survey.zarr", "package", "predictions.zarr", "baselines.parquet", "report")
+_DEMO = (
+    "archive",
+    "survey.zarr",
+    "package",
+    "predictions.zarr",
+    "baselines.parquet",
+    "tsne",
+    "galaxy",
+    "report",
+)
 _CATALOGUES = ("catalogue.fits", "catalogue.parquet", "catalogue.vot")
