@@ -59,6 +59,8 @@ DENSITY, ORDERED = "cividis", "viridis"
 PAGE_WIDTH = 10.8
 """Width of a figure in inches."""
 MAX_PANELS_ACROSS = 5
+SAVED_DPI = 160
+"""Pixels per inch of figures saved as pixels."""
 
 _SETTINGS: Any = {
     "axes.edgecolor": FAINT_INK,
@@ -76,7 +78,7 @@ _SETTINGS: Any = {
     "legend.fontsize": 8.5,
     "legend.frameon": False,
     "mathtext.default": "regular",
-    "savefig.dpi": 160,
+    "savefig.dpi": SAVED_DPI,
     "svg.fonttype": "path",
     "svg.hashsalt": "distcnn",
     "text.color": INK,

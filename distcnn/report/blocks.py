@@ -19,6 +19,8 @@ Mark = Literal["", "best", "out"]
 Row: TypeAlias = Mapping[str, Any]
 MAX_ROWS_SHOWN = 200
 """Rows of a table on the page; its file has all."""
+PAGE_PIXELS = 1078
+"""Width of a figure as wide as the page, in pixels of CSS."""
 _NUMERIC = ("count", "percent", "number", "value")
 
 
@@ -136,7 +138,7 @@ class Picture:
     Attributes
     ----------
     uri : the picture itself. ``finding`` : what it shows, for who cannot see it.
-    caption : how to read it. ``wide`` : as wide as the page.
+    caption : how to read it. ``width`` : on the page, in pixels of CSS, if there is room.
     files : ending and address, relative to the page, of its files.
     """
 
@@ -145,8 +147,8 @@ class Picture:
     title: str
     finding: str
     caption: str
-    uri: str
-    wide: bool = True
+    uri: str = ""
+    width: int = PAGE_PIXELS
     files: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -1,6 +1,7 @@
 """Pictures: figures drawn or taken from results, as files and embedded in the page.
 
-The page embeds a figure as SVG; where that is large, or the page would become too large, as PNG.
+The page embeds a figure as SVG; where that is large as PNG, and with fewer colours where the page
+would become too large.
 """
 
 import base64
@@ -9,18 +10,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from distcnn.events import Advanced, Listener, Notice
-from distcnn.report.blocks import Picture
+from distcnn.report.blocks import PAGE_PIXELS, Picture
 from distcnn.report.data import ReportData
 from distcnn.report.figures.registry import ReportFigure, choose_figures
 from distcnn.report.results import ENDINGS, Result, ResultFigure
-from distcnn.style import UNDATED, style
+from distcnn.style import SAVED_DPI, UNDATED, style
 
 STAGE = "report"
-MAX_EMBEDDED_BYTES = 7_000_000
+MAX_EMBEDDED_BYTES = 5_500_000
 """Of all pictures together, before base64 makes them a third larger: the page stays below 10 MB."""
 MAX_SVG_BYTES = 600_000
+_CSS_PIXELS_PER_INCH = 100
 _TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
 
@@ -61,7 +64,7 @@ def _drawn(row: ReportFigure, figure: Figure, finding: str) -> Drawn:
     # Its panels are laid out now; for every further file it would be done again, for seconds.
     figure.set_layout_engine("none")
     files |= {ending: _saved(figure, ending) for ending in ENDINGS[1:]}
-    picture = Picture(row.key, row.title, finding or row.title, row.caption, "", row.wide)
+    picture = Picture(row.key, row.title, finding or row.title, row.caption)
     return _with_files(row.section, picture, files)
 
 
@@ -82,7 +85,10 @@ def _taken(section: str, result: Result, figure: ResultFigure) -> Drawn:
     key = f"{section}_{result.name}_{figure.name}"
     title = f"{result.name}: {result.verdict}" if section == "checks" else figure.title
     finding = " ".join(result.sentences) or figure.title
-    picture = Picture(key, title, finding, figure.caption, "")
+    caption = figure.caption + (
+        f" It fails from {result.threshold} on." if result.threshold else ""
+    )
+    picture = Picture(key, title, finding, caption)
     return _with_files(section, picture, figure.files)
 
 
@@ -92,35 +98,55 @@ def _with_files(section: str, picture: Picture, files: Mapping[str, bytes]) -> D
     forms = {ending: files[ending] for ending in _TYPES if ending in files}
     return Drawn(
         section,
-        replace(picture, files=linked),
+        replace(picture, files=linked, width=_width(forms)),
         {names[ending]: content for ending, content in files.items()},
         forms,
     )
 
 
+def _width(forms: Mapping[str, bytes]) -> int:
+    """Pixels of CSS across, so that letters are as large in every figure."""
+    if "png" not in forms:
+        return PAGE_PIXELS
+    across, _ = Image.open(io.BytesIO(forms["png"])).size
+    return min(PAGE_PIXELS, round(across * _CSS_PIXELS_PER_INCH / SAVED_DPI))
+
+
 def fitting(drawn: Sequence[Drawn]) -> list[Drawn]:
     """The pictures with the form that is embedded, chosen so that the page stays small."""
     chosen = [_first_choice(one.forms) for one in drawn]
-    while True:
-        sizes = [len(one.forms[form]) for one, form in zip(drawn, chosen, strict=True)]
-        gains = [
-            size - len(one.forms.get("png", one.forms[form]))
-            for one, form, size in zip(drawn, chosen, sizes, strict=True)
-        ]
-        if sum(sizes) <= MAX_EMBEDDED_BYTES or max(gains, default=0) <= 0:
+    smaller: set[int] = set()
+    while sum(len(content) for _, content in chosen) > MAX_EMBEDDED_BYTES:
+        left = [number for number in range(len(chosen)) if number not in smaller]
+        if not left:
             break
-        chosen[gains.index(max(gains))] = "png"
+        largest = max(left, key=lambda number: len(chosen[number][1]))
+        smaller.add(largest)
+        reduced = _reduced(drawn[largest].forms)
+        if reduced is not None and len(reduced) < len(chosen[largest][1]):
+            chosen[largest] = ("png", reduced)
     return [
-        replace(one, picture=replace(one.picture, uri=_uri(form, one.forms[form])))
+        replace(one, picture=replace(one.picture, uri=_uri(*form)))
         for one, form in zip(drawn, chosen, strict=True)
     ]
 
 
-def _first_choice(forms: Mapping[str, bytes]) -> str:
-    if "svg" not in forms:
-        return "png"
-    too_large = len(forms["svg"]) > MAX_SVG_BYTES and "png" in forms
-    return "png" if too_large and len(forms["png"]) < len(forms["svg"]) else "svg"
+def _first_choice(forms: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """The drawing of lines, unless it is large and the one of pixels is smaller."""
+    if "svg" not in forms or (
+        len(forms["svg"]) > MAX_SVG_BYTES and len(forms.get("png", forms["svg"])) < MAX_SVG_BYTES
+    ):
+        return "png", forms["png"]
+    return "svg", forms["svg"]
+
+
+def _reduced(forms: Mapping[str, bytes]) -> bytes | None:
+    """The picture as PNG of 256 colours, a third as large; its file keeps all of them."""
+    if "png" not in forms:
+        return None
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(forms["png"])).convert("RGB").quantize(256).save(buffer, "png")
+    return buffer.getvalue()
 
 
 def _uri(form: str, content: bytes) -> str:

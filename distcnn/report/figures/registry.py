@@ -33,7 +33,6 @@ class ReportFigure:
     finding : what it shows, in words and numbers, for who cannot see it; "" = its title says it.
     needs : what must be there to draw it, as the end of a sentence.
     draw : returns None where the data do not allow the figure.
-    wide : as wide as the page.
     """
 
     key: str
@@ -43,7 +42,6 @@ class ReportFigure:
     needs: str
     draw: Callable[[ReportData], Figure | None]
     finding: Callable[[ReportData], str] = findings.nothing
-    wide: bool = True
 
 
 FIGURES = (
@@ -191,7 +189,6 @@ FIGURES = (
         "predictions from spectra",
         lambda data: novelty(data.sample),
         findings.novelty,
-        wide=False,
     ),
     ReportFigure(
         "spectra",
