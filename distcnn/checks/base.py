@@ -37,12 +37,14 @@ class Answer:
     sentence : the answer for people, with its number; for undecided, what is missing.
     rows : the numbers behind it, every row with the same keys.
     figures : what draws them, by name; ``FIGURE`` first.
+    tables : further tables by name, such as averaged spectra, of the same kind as ``rows``.
     """
 
     verdict: Verdict
     sentence: str
     rows: Sequence[AnswerRow] = ()
     figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[AnswerRow]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

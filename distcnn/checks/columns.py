@@ -2,6 +2,8 @@
 
 COLUMNS = {
     "label": "name of the label; values without a remark are in its unit",
+    "wavelength": "of the pixel, in the medium of the survey [nm]",
+    "flux": "mean normalised flux",
     "snr": "bin of S/N per pixel",
     "type": "stellar type",
     "stars": "number of stars",

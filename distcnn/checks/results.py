@@ -6,12 +6,12 @@ NAME/figure.{png,pdf,svg}   the figure; further ones beside it
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distcnn.checks.base import Answer, Check, Verdict
+from distcnn.checks.base import Answer, AnswerRow, Check, Verdict
 from distcnn.checks.columns import COLUMNS
 from distcnn.ecsv import TableColumn, TextTable, to_ecsv
 from distcnn.errors import FileBroken, UsageError
@@ -84,16 +84,18 @@ def write_answer(
     out.mkdir(parents=True, exist_ok=True)
     with atomic_folder(out / check.name) as folder:
         (folder / ANSWER_FILE).write_text(record.to_json(), encoding="utf-8")
-        (folder / TABLE_FILE).write_bytes(_table(check, answer))
+        (folder / TABLE_FILE).write_bytes(_table(check, answer, answer.rows))
+        for name, rows in answer.tables.items():
+            (folder / f"{name}.ecsv").write_bytes(_table(check, answer, rows))
         with style():
             for name, draw in answer.figures.items():
                 save_figure(draw(), folder, name)
     return record
 
 
-def _table(check: Check, answer: Answer) -> bytes:
-    names = list(answer.rows[0]) if answer.rows else ["note"]
-    rows = answer.rows or [{"note": answer.sentence}]
+def _table(check: Check, answer: Answer, given: Sequence[AnswerRow]) -> bytes:
+    names = list(given[0]) if given else ["note"]
+    rows = given or [{"note": answer.sentence}]
     meta = {"check": check.name, "question": check.question, "verdict": str(answer.verdict)}
     columns = [TableColumn(name, "", COLUMNS.get(name, "")) for name in names]
     return to_ecsv(TextTable(columns, list(rows), meta))

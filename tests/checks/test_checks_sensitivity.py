@@ -2,12 +2,14 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from distcnn.checks import Verdict
+from distcnn.checks.sensitivity.answer import spectrum_rows
 from distcnn.checks.sensitivity.gradients import (
     Sensitivity,
     SensitivitySums,
@@ -201,6 +203,15 @@ class TestOwnLines:
         grid = np.linspace(700.0, 702.0, 100)
         answer = judge_own_lines(own_line_rows(sensitivity(np.ones(100)), grid))
         assert answer.verdict is Verdict.UNDECIDED
+
+
+def test_mean_gradients_are_a_table_by_wavelength_without_pixels_that_nobody_has():
+    found = sensitivity(np.arange(3.0))
+    flux = np.array([[1.0, np.nan, 0.9]])
+    rows = spectrum_rows(replace(found, flux=flux), np.array([850.0, 850.1, 850.2]))
+    assert [row["wavelength"] for row in rows] == [850.0, 850.2]
+    assert [row["mgfe"] for row in rows] == [0.0, 2.0]
+    json.dumps(rows, allow_nan=False)
 
 
 def sensitivity(gradient):

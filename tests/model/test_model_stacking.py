@@ -6,6 +6,7 @@ import torch
 
 from distcnn.model.scaling import LabelScaling
 from distcnn.model.stacking import Stacking, hats, to_bytes
+from distcnn.model.stacking.regressors import ExponentialProcess, GaussianProcess
 from distcnn.training.stacking import weights as fitted
 
 NAMES = ("valid_pixels", "log_snr", "has_snr", "xp_norm", "has_xp", "magnitude", "colour_bp")
@@ -110,3 +111,25 @@ def test_shares_of_knots_sum_to_one_and_are_those_of_the_fit(rng):
     found = hats(torch.from_numpy(place), torch.from_numpy(knots)).numpy()
     assert np.allclose(found.sum(axis=1), 1)
     assert np.allclose(found, fitted.hats(place, knots))
+
+
+@pytest.mark.parametrize("kind", [GaussianProcess, ExponentialProcess])
+def test_gradients_of_a_process_are_its_finite_differences_and_leave_it_as_it_is(kind, rng):
+    arrays = {
+        "columns": np.arange(3),
+        "inverse_length": np.ones(3),
+        "inducing": rng.normal(size=(5, 3)),
+        "weights": rng.normal(size=(5, 2)),
+        "linear": rng.normal(size=(3, 2)),
+        "offset": np.zeros(2),
+    }
+    process = kind(arrays).double()
+    table = torch.from_numpy(rng.normal(size=(7, 3)))
+    asked = table.clone().requires_grad_()
+    answer = process({}, asked)
+    np.testing.assert_allclose(answer.detach(), process({}, table), rtol=1e-9, atol=1e-12)
+    (gradient,) = torch.autograd.grad(answer[:, 0].sum(), asked)
+    step = torch.zeros_like(table)
+    step[:, 1] = 1e-6
+    slope = (process({}, table + step) - process({}, table - step))[:, 0] / 2e-6
+    np.testing.assert_allclose(gradient[:, 1], slope, rtol=1e-6, atol=1e-8)

@@ -6,13 +6,16 @@ from functools import partial
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.checks.base import FIGURE, Answer, Verdict
+from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
 from distcnn.checks.inputs import CheckInputs
 from distcnn.checks.sensitivity.figure import draw_sensitivity
-from distcnn.checks.sensitivity.gradients import BATCH_STARS, mean_gradients
-from distcnn.checks.sensitivity.own_lines import judge_own_lines, own_line_rows
+from distcnn.checks.sensitivity.gradients import BATCH_STARS, Sensitivity, mean_gradients
+from distcnn.checks.sensitivity.own_lines import MIN_STARS, judge_own_lines, own_line_rows
 from distcnn.config.units import NANOMETRES, wavelength_unit
 from distcnn.survey import Store, spectra_conditions
+
+SPECTRUM = "spectrum"
+"""Name of the table of mean gradients by wavelength."""
 
 
 def answer_sensitivity(inputs: CheckInputs) -> Answer:
@@ -31,7 +34,27 @@ def answer_sensitivity(inputs: CheckInputs) -> Answer:
     wavelength, medium = wavelengths_nm(inputs.survey)
     rows = own_line_rows(found, wavelength, medium)
     draw = partial(draw_sensitivity, found, wavelength, medium, rows)
-    return replace(judge_own_lines(rows), figures={FIGURE: draw})
+    tables = {SPECTRUM: spectrum_rows(found, wavelength)}
+    return replace(judge_own_lines(rows), figures={FIGURE: draw}, tables=tables)
+
+
+def spectrum_rows(found: Sensitivity, wavelength: Array) -> list[AnswerRow]:
+    """One row per pixel and stellar type: wavelength [nm], mean flux, mean gradient per label.
+
+    Pixels that no star has are left out.
+    """
+    rows: list[AnswerRow] = []
+    for kind, text in enumerate(found.types):
+        if found.stars[kind] < MIN_STARS:
+            continue
+        for pixel in np.flatnonzero(np.isfinite(found.flux[kind])).tolist():
+            gradients = {
+                name: float(found.gradient[kind, number, pixel])
+                for number, name in enumerate(found.labels)
+            }
+            place: AnswerRow = {"wavelength": round(float(wavelength[pixel]), 6), "type": text}
+            rows.append({**place, "flux": float(found.flux[kind, pixel]), **gradients})
+    return rows
 
 
 def wavelengths_nm(survey: Store) -> tuple[Array, str]:

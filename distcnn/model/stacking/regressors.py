@@ -17,6 +17,9 @@ from torch.nn import functional
 from distcnn.arrays import Array
 from distcnn.model.scaling import BranchInputs
 
+LEAST_DISTANCE = 1e-10
+"""Half of the squared distance to an inducing star below which gradients are not told."""
+
 
 class Regressor(nn.Module):
     """A method, made of the arrays of a package, which it holds as buffers."""
@@ -74,12 +77,22 @@ class GaussianProcess(Regressor):
         halves = -0.5 * seen.square().sum(dim=1, keepdim=True)
         # In one product: minus half of the squared distance, x z - x x / 2 - z z / 2.
         both = torch.cat([seen, torch.ones_like(halves), halves], dim=1)
-        kernel = self.kernel((both @ self.with_halves).clamp_(max=0.0))
+        exponent = both @ self.with_halves
+        if exponent.requires_grad:
+            # Gradients need what the fast way overwrites; a star that is itself an inducing one
+            # stands on a kink of the exponential kernel.
+            kernel = self.differentiable_kernel(exponent.clamp(max=-LEAST_DISTANCE))
+        else:
+            kernel = self.kernel(exponent.clamp_(max=0.0))
         return kernel @ self.weights + seen @ self.linear + self.offset
 
     def kernel(self, exponent: Tensor) -> Tensor:
         """[B,U] from minus half of the squared distance, in its place."""
         return exponent.exp_()
+
+    def differentiable_kernel(self, exponent: Tensor) -> Tensor:
+        """The same for who asks for gradients."""
+        return exponent.exp()
 
 
 class ExponentialProcess(GaussianProcess):
@@ -87,6 +100,9 @@ class ExponentialProcess(GaussianProcess):
 
     def kernel(self, exponent: Tensor) -> Tensor:
         return exponent.mul_(-2.0).sqrt_().neg_().exp_()
+
+    def differentiable_kernel(self, exponent: Tensor) -> Tensor:
+        return (-(-2.0 * exponent).sqrt()).exp()
 
 
 class BoostedTrees(Regressor):
