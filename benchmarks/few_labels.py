@@ -1,17 +1,24 @@
 """Few labels: the present split against folds, by scatter, coverage and slope, against the truth.
 
     python benchmarks/few_labels.py FOLDER [--labels 500 2000 8000] [--seeds 3] [--stars 14000]
-                                    [--members 8] [--json FILE]
+                                    [--members 8] [--draws 20] [--json FILE]
 
 Simulates stars once, hides the labels of all but so many, trains ``hybrid`` twice on the rest
 (``train.split.method`` held-out and folds; same members, epochs and test split), and judges both
 on the stars whose labels were hidden, none of which any part of either training has seen. Batch
 and epochs go with the number of labels (``SCHEDULES``), the same for both. With s seeds the
 largest number of labels is done once, the next one twice, and so on. What stands in FOLDER is not
-made again. The verdict counts S/N bins whose coverage is off by more than 2.5 sampling errors.
+made again, but errors are calibrated again by the code as it is. ``bins off`` counts S/N bins
+whose coverage is off by more than 2.5 sampling errors of the judged stars.
+
+Networks alone are compared, ``train.stacking.methods`` is empty. Then calibration by itself: it is
+fitted ``--draws`` times to so many of the judged stars, with references that err as those of the
+simulation, and judged on the rest; ``few_labels.svg`` beside the result shows how coverage goes
+with the number of calibration stars.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,7 +27,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lib.origin import commit, hardware, keep, now
+from lib.coverage_draws import draw_coverage, figure_of_draws
+from lib.origin import RESULTS, commit, hardware, keep, now
 from lib.survey_of import layout_for, make_few
 
 from distcnn import __version__, hashing, pipeline
@@ -31,10 +39,14 @@ from distcnn.model import Package, predict_members
 from distcnn.quality import Quality, snr_groups
 from distcnn.stats import WITHIN_68, WITHIN_95, robust_std
 from distcnn.survey import Region, Store, create_store
-from distcnn.training.data.labelled import Labelled, read_stars
+from distcnn.survey.split import Split
+from distcnn.training.calibration_stars import CalibrationStars
+from distcnn.training.data.labelled import DEVELOPMENT, Labelled, read_labelled, read_stars
+from distcnn.training.out_of_fold import CrossFitted
 
 Array = np.ndarray[Any, Any]
 PIXELS = 800
+FIGURE = "few_labels.svg"
 METHODS = ("held-out", "folds")
 SCHEDULES = {500: (32, 100), 2000: (64, 60), 8000: (128, 30), 45000: (256, 20)}
 """Labels up to which a batch and a number of epochs are used."""
@@ -76,6 +88,7 @@ def settings(labels: int, method: str, members: int) -> Config:
             f"train.epochs={epochs}",
             f"train.patience={epochs}",
             "train.learning_rate=3.0e-3",
+            "train.stacking.methods=[]",
             f"train.split.method={method}",
             f"train.split.folds={members}",
             # What a demonstration with few stars has; of folds only validation and test count.
@@ -86,15 +99,38 @@ def settings(labels: int, method: str, members: int) -> Config:
     )
 
 
-def judge(package: Package, stars: Labelled, truth: Array) -> list[dict[str, Any]]:
+def calibrated(package: Package, survey: Store) -> Quality:
+    """The quality of its networks, fitted again by the code as it is."""
+    split, networks = package.manifest.training_split, package.networks()
+    if split.cross_fitted:
+        members = CrossFitted(networks, [m.fold or 0 for m in package.manifest.members], split)
+        train = stars = read_labelled(survey, package.spec, split, *DEVELOPMENT)
+        predicted = members.predict(stars.source_id, stars.inputs)
+        found = CalibrationStars.out_of_fold(members, stars, predicted)
+    else:
+        train = read_labelled(survey, package.spec, split, Split.TRAIN)
+        stars = read_labelled(survey, package.spec, split, Split.CALIBRATION)
+        found = CalibrationStars.held_out(networks, stars)
+    return Quality.fit(
+        train.for_quality(),
+        found.for_quality(),
+        Quality.from_arrays(package.quality_arrays).settings,
+        names=package.labels,
+        members=len(networks),
+        hidden=found.hidden,
+    )
+
+
+def judge(
+    package: Package, quality: Quality, stars: Labelled, truth: Array
+) -> list[dict[str, Any]]:
     """Rows per label and S/N bin."""
-    quality = Quality.from_arrays(package.quality_arrays)
     seen = predict_members(package.networks(), stars.inputs)._asdict()
     found = quality.assess(
         stars.for_quality(), *(seen[name] for name in ("label", "noise", "scatter"))
     )
     snr = stars.inputs["snr"][:, 0]
-    wide = getattr(quality.calibration, "width_95", np.full(len(package.labels), 2.0))
+    wide = quality.calibration.width_95
     rows = []
     for k, name in enumerate(package.labels):
         for text, inside in snr_groups(snr, quality.settings.snr_edges):
@@ -169,11 +205,11 @@ class Study:
             found[method] = Package.load(path, verify=False)
         return found
 
-    def judged(self, labels: int, seed: int, package: Package) -> tuple[Labelled, Array]:
+    def judged(self, labels: int, seed: int, package: Package, most: int) -> tuple[Labelled, Array]:
         """Stars of the simulation whose labels were hidden, without trouble; their truth."""
         survey = Store.open(self.folder / f"survey-{labels}-{seed}.zarr")
         known = np.isfinite(survey.read(Region(0, survey.stars), ["label"])["label"]).any(axis=1)
-        rows = np.flatnonzero(~known & self.clean)[: self.options.judged]
+        rows = np.flatnonzero(~known & self.clean)[:most]
         columns = [list(map(str, self.few.coordinate("label"))).index(n) for n in package.labels]
         return read_stars(self.few, package.spec, rows), self.truth[rows][:, columns]
 
@@ -183,10 +219,29 @@ class Study:
         for labels, seed in self.runs():
             packages = self.packages(labels, seed)
             for method, package in packages.items():
-                stars, truth = self.judged(labels, seed, package)
+                stars, truth = self.judged(labels, seed, package, self.options.judged)
                 facts = {"labels": labels, "seed": seed, "method": method}
-                rows += [facts | row for row in judge(package, stars, truth)]
+                quality = calibrated(
+                    package, Store.open(self.folder / f"survey-{labels}-{seed}.zarr")
+                )
+                rows += [facts | row for row in judge(package, quality, stars, truth)]
         return rows
+
+    def draws(self) -> dict[str, Any]:
+        """Coverage by number of calibration stars, of the ensemble with the most labels."""
+        labels, seed = max(self.runs())
+        package = self.packages(labels, seed)["folds"]
+        stars, truth = self.judged(labels, seed, package, self.few.stars)
+        seen = predict_members(package.networks(), stars.inputs)
+        record = json.loads((self.folder / "archive" / "simulation.json").read_text())
+        return draw_coverage(
+            seen,
+            truth,
+            np.array(record["config"]["label_error"], float),
+            stars.inputs["snr"][:, 0],
+            names=package.labels,
+            draws=self.options.draws,
+        )
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -228,6 +283,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--stars", type=int, default=14_000, help="simulated, labelled or not")
     parser.add_argument("--judged", type=int, default=4000, help="most stars judged per training")
     parser.add_argument("--members", type=int, default=8)
+    parser.add_argument("--draws", type=int, default=20, help="calibrations per number of stars")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
@@ -249,8 +305,11 @@ def main() -> None:
         "schedules": {str(n): schedule(n) for n in options.labels},
         "summary": short,
         "table": rows,
+        "draws": study.draws() if options.draws else {},
     }
     print(keep("few_labels", result, options.json))
+    if result["draws"]:
+        (RESULTS / FIGURE).write_text(figure_of_draws(result["draws"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

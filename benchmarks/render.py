@@ -29,6 +29,7 @@ from rendering.tables import (
     LISTS,
     accuracy,
     clusters,
+    few_labels,
     flags,
     listed,
     numbers,
@@ -57,6 +58,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "training": ("training", training),
     "accuracy": ("accuracy", accuracy),
     "recipes": ("accuracy", recipes),
+    "few_labels": ("few_labels", few_labels),
     "faint": ("faint", faint.faint),
     "rivals": ("rivals", rivals),
 }

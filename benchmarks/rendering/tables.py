@@ -269,6 +269,29 @@ def recipes(result: Result) -> str:
     return origin(result, "members: " + ", ".join(members)) + "\n\n" + markdown(head, rows)
 
 
+def few_labels(result: Result) -> str:
+    """The present split against folds, by number of labels."""
+    schedules = ", ".join(
+        f"{n} labels in batches of {batch} for {epochs} epochs"
+        for n, (batch, epochs) in result["schedules"].items()
+    )
+    facts = (f"{result['members']} members", schedules)
+    head = ("labels", "", "held-out: std", "folds: std", "ratio")
+    head += ("within 68 %, 95 %", "folds", "bins off", "folds")
+    rows = []
+    found = {(r["labels"], r["method"], r["label"]): r for r in result["summary"]}
+    for labels, label in dict.fromkeys((row["labels"], row["label"]) for row in result["summary"]):
+        one, two = (found[labels, method, label] for method in ("held-out", "folds"))
+        cells = [f"{labels:,}", _title(label), _std(one), _std(two)]
+        cells += [f"{two['std'] / one['std']:.3f}", *(_both(r) for r in (one, two))]
+        rows.append([*cells, *(f"{r['within_68_off']} of {r['bins']}" for r in (one, two))])
+    return origin(result, *facts) + "\n\n" + markdown(head, rows)
+
+
+def _both(row: Result) -> str:
+    return f"{100 * row['within_68']:.1f} %, {100 * row['within_95']:.1f} %"
+
+
 def training(result: Result) -> str:
     """Speed of training: ours over plain loops."""
     facts = f"{result['stars']:,} stars of {result['pixels']} pixels"
