@@ -7,7 +7,7 @@ Simulates stars once, hides the labels of all but so many, trains ``hybrid`` twi
 (``train.split.method`` held-out and folds; same members, epochs and test split), and judges both
 on the stars whose labels were hidden, none of which any part of either training has seen. Batch
 and epochs go with the number of labels (``SCHEDULES``), the same for both. With s seeds the
-largest number of labels is done once, the next one twice, and so on. What stands in FOLDER is not
+fewest labels are done most often, each next number once less. What stands in FOLDER is not
 made again, but errors are calibrated again by the code as it is. ``bins off`` counts S/N bins
 whose coverage is off by more than 2.5 sampling errors of the judged stars.
 
