@@ -5,7 +5,7 @@
 
 Text between ``<!-- NAME: made by benchmarks/render.py -->`` and ``<!-- end -->`` is replaced;
 NAME is one of numbers, flags (of ``distcnn.schema``), speed, training, more, accuracy, recipes,
-faint, rivals, clusters (of ``benchmarks/clusters.py``).
+faint, rivals, few_labels, clusters (of ``benchmarks/clusters.py``).
 Of each kind of result and each hardware the newest by its ``date`` counts (none = the oldest),
 the short checks of speed never. The figures are ``inference.svg`` and ``faint.svg``, beside the
 results. ``--check`` writes nothing and fails if a document or a figure is not what the results
