@@ -36,7 +36,33 @@ def faint(result: Result) -> str:
         + (f" ({'; '.join(one['missed'])})" if one["missed"] else "")
         for one in result["verdicts"]
     ]
-    return "\n\n".join([origin(result, *facts), markdown(head, rows), "\n".join(lines)])
+    parts = [origin(result, *facts), markdown(head, rows), "\n".join(lines)]
+    return "\n\n".join([*parts, *_bright(result)])
+
+
+def _bright(result: Result) -> list[str]:
+    """What an ensemble that was given labels of bright stars alone comes to."""
+    found = result.get("bright")
+    if not found:
+        return []
+    bins = list(dict.fromkeys(row["snr"] for row in found))
+    cells = {(row["label"], row["snr"]): row for row in found}
+    rows = [
+        [LABELS[label].symbol, *(_beside(cells.get((label, name))) for name in bins)]
+        for label in dict.fromkeys(row["label"] for row in found)
+    ]
+    text = (
+        f"Trained on {result['bright_trained_on']:,} stars of a S/N of "
+        f"{result['bright_labels']:g} and more alone, and on faint copies of these:"
+    )
+    head = ("std / that of labels of all S/N; within 68 %", *(f"S/N {name}" for name in bins))
+    return [text, markdown(head, rows)]
+
+
+def _beside(row: Result | None) -> str:
+    if row is None:
+        return "-"
+    return f"{row['std'] / row['of_all_labels']:.2f}; {100 * row['within_68']:.0f} %"
 
 
 def _cell(row: Result | None) -> str:
