@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from distcnn.config import SimulateConfig
-from distcnn.model import Ensemble, Package, StarInputs
+from distcnn.model import Ensemble, Network, Package, StarInputs, predict_members
+from distcnn.model.scaling import NoiseGain
 from distcnn.quality import Quality
 from distcnn.schema import DEFAULT_LABELS, Flag
 from distcnn.simulate import cramer_rao
@@ -197,22 +198,23 @@ def fading(
     other = Package.load(blind)
     split, spec = one.manifest.training_split, one.spec
     test = read_labelled(store, spec, split, Split.TEST)
-    correlation = measure_correlation(read_labelled(store, spec, split, Split.TRAIN, most=4000))
     known = pd.read_parquet(truth, columns=["source_id", "trouble"]).set_index("source_id")
     whole = known.loc[test.source_id, "trouble"].to_numpy() == ""
     bright = np.flatnonzero(whole & (test.inputs["snr"][:, 0] > BRIGHT_SNR))[:MOST_FADED]
     stars = test.take(bright)
     given = stars.inputs
     quality = Quality.from_arrays(one.quality_arrays)
-    ensemble = Ensemble(one, "eager")
-    hidden = ensemble.predict(given.without("flux", "snr"))
+    train = read_labelled(store, spec, split, Split.TRAIN)
+    correlation = measure_correlation(train)
+    networks, beside = _knowing_their_lowest(one, float(train.inputs["snr"].min())), one.stacking()
+    hidden = predict_members(networks, given.without("flux", "snr"), stacking=beside)
     seen = read_labelled(store, other.spec, split, Split.TEST).take(bright)
     never = Ensemble(other, "eager").predict(seen.inputs)
     noise = NoiseGenerator.of(correlation or ())
     rows = []
     for snr in FADING_SNR:
         lowered = _lowered(given, stars.flux_error, snr, noise, seed)
-        found = ensemble.predict(lowered)
+        found = predict_members(networks, lowered, stacking=beside)
         arrays = lowered.variables() | {"flux_error": stars.flux_error}
         judged = quality.assess(arrays, found.label, found.noise, found.scatter)
         for column, label in enumerate(one.labels):
@@ -240,6 +242,19 @@ def fading(
                 }
             )
     return rows
+
+
+def _knowing_their_lowest(package: Package, lowest: float) -> list[Network]:
+    """The networks; of a package made before they were told the lowest S/N of training, with it.
+
+    Training is the same with it: no star of its own lies below.
+    """
+    networks = package.networks()
+    gain = networks[0].inputs.noise_gain
+    if isinstance(gain, NoiseGain) and not gain.lowest.any():
+        for network in networks:
+            network.inputs.noise_gain.lowest.fill_(lowest)
+    return networks
 
 
 def _of(values: Array, columns: tuple[Array, int]) -> Array:
