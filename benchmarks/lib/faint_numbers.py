@@ -189,6 +189,8 @@ def fading(
 ) -> list[dict[str, Any]]:
     """Bright, undamaged test stars at ever lower S/N: the way to the answer without a spectrum.
 
+    Of the networks alone: regressions beside them have met no bright star with such a spectrum.
+
     Rows of S/N and label: ``apart``, rms distance from the answer of the same network to the same
     stars with the spectrum taken away, in errors of that answer; ``apart_blind``, from that of
     the network that never had one; ``std`` from the reference labels, and ``hidden_std`` and
@@ -206,15 +208,15 @@ def fading(
     quality = Quality.from_arrays(one.quality_arrays)
     train = read_labelled(store, spec, split, Split.TRAIN)
     correlation = measure_correlation(train)
-    networks, beside = _knowing_their_lowest(one, float(train.inputs["snr"].min())), one.stacking()
-    hidden = predict_members(networks, given.without("flux", "snr"), stacking=beside)
+    networks = _knowing_their_lowest(one, float(train.inputs["snr"].min()))
+    hidden = predict_members(networks, given.without("flux", "snr"))
     seen = read_labelled(store, other.spec, split, Split.TEST).take(bright)
     never = Ensemble(other, "eager").predict(seen.inputs)
     noise = NoiseGenerator.of(correlation or ())
     rows = []
     for snr in FADING_SNR:
         lowered = _lowered(given, stars.flux_error, snr, noise, seed)
-        found = predict_members(networks, lowered, stacking=beside)
+        found = predict_members(networks, lowered)
         arrays = lowered.variables() | {"flux_error": stars.flux_error}
         judged = quality.assess(arrays, found.label, found.noise, found.scatter)
         for column, label in enumerate(one.labels):
