@@ -16,7 +16,13 @@ from distcnn.checks.sensitivity.gradients import (
     flux_gradients,
     mean_gradients,
 )
-from distcnn.checks.sensitivity.lines import elements_of, known_lines, template
+from distcnn.checks.sensitivity.lines import (
+    covered_lines,
+    elements_of,
+    in_medium,
+    known_lines,
+    template,
+)
 from distcnn.checks.sensitivity.own_lines import judge_own_lines, on_lines, own_line_rows
 from distcnn.checks.sensitivity.stellar_types import STELLAR_TYPES, stellar_type
 from distcnn.config import NetworkConfig
@@ -154,6 +160,16 @@ class TestLines:
     ):
         mine = known_lines().of([element]).within(first, last)
         assert np.abs(mine.wavelength - vacuum_nm).min() < 0.003 * vacuum_nm / 600
+
+    def test_lines_in_a_gap_between_windows_are_none_and_widths_do_not_grow_beside_it(self):
+        grid = np.concatenate([np.arange(648.0, 676.0, 0.02), np.arange(776.0, 779.0, 0.02)])
+        lines = covered_lines(grid, "air")
+        places = in_medium(lines, "air")
+        assert ((places < 676.01) | (places > 775.99)).all()
+        assert {"Li", "Al", "Ba", "Eu", "O", "Fe"} <= set(lines.element)
+        for element in set(lines.element):
+            where = template(lines.of([element]), grid, "air")
+            assert (where > 0.01).sum() <= 12 * (lines.element == element).sum()
 
     def test_no_line_stands_twice(self):
         lines = known_lines()

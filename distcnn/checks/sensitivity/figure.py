@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from distcnn.arrays import Array
 from distcnn.checks.base import AnswerRow
 from distcnn.checks.sensitivity.gradients import Sensitivity
-from distcnn.checks.sensitivity.lines import Lines, elements_of, in_medium, known_lines, template
+from distcnn.checks.sensitivity.lines import Lines, covered_lines, elements_of, in_medium, template
 from distcnn.checks.sensitivity.own_lines import MIN_STARS, on_lines
 from distcnn.schema import LIGHT_SPEED_KM_S
 from distcnn.style import (
@@ -34,6 +34,8 @@ MAX_LABELS = 12
 STACK_KM_S = 250.0
 """Half-width of the panels around own lines."""
 _TYPE_COLOURS = (INK, PURPLE, ORANGE, GREEN, SKY, RED)
+GAP_STEPS = 5.0
+"""Steps of the grid that make a gap."""
 _TICKED = 60
 """Most lines that are ticked above a spectrum."""
 
@@ -51,7 +53,7 @@ def draw_sensitivity(
     heights = [1.5] * len(shown) + [1.0 + 0.28 * len(sensitivity.labels)]
     figure = Figure(figsize=(PAGE_WIDTH, sum(heights) + 0.4), layout="constrained")
     frame = GridSpec(len(heights), 2, figure, height_ratios=heights, width_ratios=(3.2, 1))
-    lines = known_lines().within(float(wavelength[0]), float(wavelength[-1]))
+    lines = covered_lines(wavelength, medium)
     for place, label in enumerate(shown):
         number = sensitivity.labels.index(label)
         wide = figure.add_subplot(frame[place, 0])
@@ -87,11 +89,16 @@ def _shown(labels: Sequence[str], rows: Sequence[AnswerRow]) -> list[str]:
 def _spectrum(
     ax: Axes, sensitivity: Sensitivity, number: int, wavelength: Array, places: Array
 ) -> None:
+    # No line is drawn between the windows of a grid.
+    steps = np.diff(wavelength)
+    gaps = np.flatnonzero(steps > GAP_STEPS * np.median(steps)) + 1
+    at = np.insert(wavelength, gaps, np.nan)
     ax.axhline(0, color=FAINT_INK, lw=0.6)
     for kind, text in enumerate(sensitivity.types):
         if sensitivity.stars[kind] >= MIN_STARS:
             gradient, width = sensitivity.gradient[kind, number], 0.7 if kind else 0.9
-            ax.plot(wavelength, gradient, color=_TYPE_COLOURS[kind], label=text, lw=width)
+            drawn = np.insert(gradient, gaps, np.nan)
+            ax.plot(at, drawn, color=_TYPE_COLOURS[kind], label=text, lw=width)
     for place in places[:: max(1, -(-len(places) // _TICKED))]:
         ax.axvline(place, ymin=0.93, color=BLUE, lw=0.8)
     ax.set_xlim(wavelength[0], wavelength[-1])

@@ -230,6 +230,27 @@ def in_medium(lines: Lines, medium: str) -> Array:
     return to_air(lines.wavelength) if medium == "air" else lines.wavelength
 
 
+def covered_lines(wavelength: Array, medium: str = "vacuum") -> Lines:
+    """Known lines that fall on pixels of a grid [P], nm, which may have gaps between windows."""
+    lines = known_lines()
+    places = in_medium(lines, medium)
+    near = _nearest(wavelength, places)
+    on = np.abs(wavelength[near] - places) <= local_step(wavelength)[near]
+    return Lines(lines.element[on], lines.wavelength[on], lines.weight[on])
+
+
+def local_step(wavelength: Array) -> Array:
+    """Width of each pixel [P], that of the nearer neighbour: beside a gap the other is far."""
+    steps = np.diff(wavelength)
+    return np.asarray(np.minimum(np.append(steps, np.inf), np.append(np.inf, steps)))
+
+
+def _nearest(wavelength: Array, places: Array) -> Array:
+    right = np.clip(np.searchsorted(wavelength, places), 1, len(wavelength) - 1)
+    nearer = places - wavelength[right - 1] < wavelength[right] - places
+    return np.asarray(np.where(nearer, right - 1, right))
+
+
 def template(lines: Lines, wavelength: Array, medium: str = "vacuum") -> Array:
     """Where the lines stand on a grid [P]: a sum of Gaussians of their weights, float64 [P].
 
@@ -238,9 +259,10 @@ def template(lines: Lines, wavelength: Array, medium: str = "vacuum") -> Array:
     wavelength : of the pixels, nm, ascending.
     """
     out = np.zeros(len(wavelength))
-    step = np.gradient(wavelength)
-    for centre, weight in zip(in_medium(lines, medium), lines.weight, strict=True):
-        place = min(int(np.searchsorted(wavelength, centre)), len(wavelength) - 1)
+    step, places = local_step(wavelength), in_medium(lines, medium)
+    for centre, weight, place in zip(
+        places, lines.weight, _nearest(wavelength, places), strict=True
+    ):
         width = max(LINE_SIGMA_KM_S / LIGHT_SPEED_KM_S * centre, LINE_SIGMA_PIXELS * step[place])
         first, last = np.searchsorted(wavelength, (centre - 5 * width, centre + 5 * width))
         near = slice(int(first), int(last))

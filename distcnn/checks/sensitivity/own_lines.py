@@ -12,7 +12,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.checks.base import Answer, AnswerRow, Verdict
 from distcnn.checks.sensitivity.gradients import Sensitivity
-from distcnn.checks.sensitivity.lines import elements_of, known_lines, template
+from distcnn.checks.sensitivity.lines import covered_lines, elements_of, template
 
 MIN_CONTRAST = 1.2
 """Least mean sensitivity on the own lines, in units of that of the whole spectrum. Of a label
@@ -72,7 +72,7 @@ def own_line_rows(
     wavelength : of the pixels [P], nm.
     medium : ``air`` or ``vacuum``, of ``wavelength``.
     """
-    lines = known_lines().within(float(wavelength[0]) * 0.9995, float(wavelength[-1]) * 1.0005)
+    lines = covered_lines(wavelength, medium)
     elements = list(dict.fromkeys(lines.element.tolist()))
     where = {name: template(lines.of([name]), wavelength, medium) for name in elements}
     rows: list[AnswerRow] = []
