@@ -269,10 +269,7 @@ def main() -> int:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.keep:
         facts = {"date": now(), "commit": commit(), "hardware": hardware(), "version": __version__}
-        for name in dict.fromkeys(r.data for r in rows):
-            some = [r for r in found if r["data"] == name]
-            kind = f"real-{name.split()[0].lower()}"
-            print(keep(kind, facts | {"kind": "real", "rows": some}))
+        print(keep("real", facts | {"kind": "real", "rows": found}))
     return 0
 
 

@@ -63,9 +63,7 @@ def judged_rows(store: Store, truth: pd.DataFrame, most: int) -> tuple[Array, pd
     return rows, table.iloc[rows]
 
 
-def simple_of(
-    package: Package, store: Store, stars: StarInputs, variables: Any
-) -> dict[str, Array]:
+def simple_of(package: Package, store: Store, variables: Any) -> dict[str, Array]:
     """Labels [N,L] of simple methods that learn from all stars outside the test split."""
     split = package.manifest.training_split
     parts = (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)

@@ -14,6 +14,7 @@ from distcnn.config import (
     NetworkConfig,
     QualityConfig,
     SplitConfig,
+    StackingConfig,
     StudentConfig,
     TrainConfig,
 )
@@ -47,6 +48,7 @@ def place(tmp_path_factory, survey):
         network=NetworkConfig(width=16, hidden=32),
         split=SPLIT,
         augment=AugmentConfig(noise=0.5),
+        stacking=StackingConfig(methods=()),  # more than so small a student can follow
     )
     train_package(survey, folder / "package", config, QUALITY, executor=SerialExecutor())
     distil(folder, survey, "small", SHORT)

@@ -121,14 +121,19 @@ class BoostedTrees(Regressor):
         self.levels = _levels(len(self.columns), len(self.values))
         trees = torch.arange(len(self.columns) // self.levels, dtype=torch.int32) << self.levels
         self.register_buffer("first", trees.unsqueeze(1), persistent=False)
+        used, places = torch.unique(self.columns, return_inverse=True)
+        self.register_buffer("asked_of", used, persistent=False)
+        self.register_buffer("places", places, persistent=False)
 
     first: Tensor
+    asked_of: Tensor
+    places: Tensor
 
     def forward(self, inputs: BranchInputs, table: Tensor) -> Tensor:
         # Stars run along rows, so that a question is asked of many at once.
-        rows = table.T.contiguous()
+        rows = table.index_select(1, self.asked_of).T.contiguous()
         leaf = self.first.expand(-1, len(table)).clone()
-        columns = self.columns.view(-1, self.levels)
+        columns = self.places.view(-1, self.levels)
         thresholds = self.thresholds.view(-1, self.levels, 1)
         for level in range(self.levels):
             asked = rows.index_select(0, columns[:, level])
