@@ -11,13 +11,15 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.evaluation.records import Completeness, CompletenessRow, ReasonRow, SkyCounts
-from distcnn.schema import Flag, Status
+from distcnn.schema import Flag, Recommendation, Status
 from distcnn.stats import bin_name, snr_bins
 
 RA_CELLS, DEC_CELLS = 24, 12
 """Cells of the sky: equal steps in right ascension and in the sine of the declination, so that
 all have the same area."""
 UNKNOWN = "unknown"
+RECOMMENDATION = "label_recommendation"
+"""Variable of predictions that recommends each label [N, L]; older ones have none."""
 BinCounts: TypeAlias = dict[int | None, Array]
 """Number of a bin (None = not known) -> stars, with labels, unflagged, failed."""
 
@@ -31,6 +33,7 @@ class CompletenessCounts:
     magnitude: BinCounts = field(default_factory=dict)
     sky: Array = field(default_factory=lambda: np.zeros((3, DEC_CELLS, RA_CELLS), np.int64))
     reasons: dict[str, int] = field(default_factory=dict)
+    recommended: Array | None = None
 
     def add(self, block: Mapping[str, Array]) -> None:
         """Count one region: ``label`` [N, L], ``flags``, ``status``, ``snr`` [N] and, where the
@@ -49,6 +52,10 @@ class CompletenessCounts:
         if "ra" in block and "dec" in block:
             self._add_sky(block["ra"], block["dec"], outcome)
         self._add_reasons(block["flags"], ~done)
+        if RECOMMENDATION in block:
+            levels = np.arange(len(Recommendation))[:, None, None]
+            counts = (block[RECOMMENDATION] == levels).sum(axis=1)
+            self.recommended = counts if self.recommended is None else self.recommended + counts
 
     def _add_sky(self, ra: Array, dec: Array, outcome: Array) -> None:
         known = np.isfinite(ra) & np.isfinite(dec)
@@ -82,6 +89,7 @@ class CompletenessCounts:
             "rows": [_row("all", "all", total), *rows],
             "reasons": self._reason_rows(),
             "sky": sky if known else None,
+            "recommended": None if self.recommended is None else self.recommended.T.tolist(),
         }
 
     def _reason_rows(self) -> list[ReasonRow]:

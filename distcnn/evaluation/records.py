@@ -180,11 +180,14 @@ class SkyCounts(TypedDict):
 
 
 class Completeness(TypedDict):
-    """The tables; ``sky`` is None where no star has a position."""
+    """The tables; ``sky`` is None where no star has a position. ``recommended`` : stars per label
+    and recommendation (use, use with care, do not use); None where the predictions have none.
+    """
 
     rows: list[CompletenessRow]
     reasons: list[ReasonRow]
     sky: SkyCounts | None
+    recommended: list[list[int]] | None
 
 
 class RangeRow(TypedDict):

@@ -14,7 +14,7 @@ from distcnn import hashing
 from distcnn.arrays import Array, find_sorted
 from distcnn.config import ReportConfig
 from distcnn.errors import ColumnMissing, FileBroken, StoreError
-from distcnn.evaluation.completeness import CompletenessCounts
+from distcnn.evaluation.completeness import RECOMMENDATION, CompletenessCounts
 from distcnn.evaluation.data import EvaluationData
 from distcnn.events import Advanced, Listener, StageStarted
 from distcnn.location import Address, Location
@@ -36,7 +36,7 @@ _READ = (
     "status",
 )
 _DEBIASED = "label_debiased"
-_COUNTED = ("ra", "dec", "reference_magnitude")
+_COUNTED = ("ra", "dec", "reference_magnitude", RECOMMENDATION)
 """What completeness is told by, where the predictions have it."""
 
 

@@ -80,3 +80,10 @@ def test_an_evaluation_counts_all_stars_of_the_store(products):
     assert total["stars"] == 1500
     assert total["failed"] == 1
     assert total["unflagged"] == pytest.approx((products.trouble == "").sum(), rel=0.05)
+
+
+def test_recommendations_are_counted_by_label_over_all_regions():
+    told = np.array([[0, 2], [1, 2], [0, 0], [0, 1]], np.uint8)
+    block = _block(label_recommendation=told)
+    assert _counted(block, block)["recommended"] == [[6, 2, 0], [2, 2, 4]]
+    assert _counted(_block())["recommended"] is None

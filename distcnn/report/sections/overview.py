@@ -20,6 +20,7 @@ from distcnn.report.blocks import (
     label_text,
 )
 from distcnn.report.data import ReportData
+from distcnn.schema import Recommendation
 
 FAILED, UNDECIDED = "failed", "undecided"
 KINDS = {
@@ -198,7 +199,30 @@ def flags(data: ReportData, pictures: Sequence[Picture]) -> Sequence[Block]:
         )
         note = "Beyond these values of the training stars LABEL_LIMITS or INPUT_LIMITS is set."
         blocks.append(Table("limits", "Limits", heads, limits, note, folded=True))
-    return [*blocks, *_defects(data), *pictures]
+    return [*_recommended(data), *blocks, *_defects(data), *pictures]
+
+
+def _recommended(data: ReportData) -> Iterator[Block]:
+    """How many stars each label is recommended for."""
+    counts = data.numbers.completeness["recommended"]
+    if counts is None:
+        return
+    columns = (
+        Column("label", "Label", "label"),
+        *(Column(one.name.lower(), one.sentence, "percent") for one in Recommendation),
+        *(
+            Column(f"{one.name.lower()}_stars", f"{one.sentence}, stars", "count")
+            for one in Recommendation
+        ),
+    )
+    rows = []
+    for name, mine in zip(data.names, counts, strict=True):
+        row: dict[str, Any] = {"label": name}
+        for one, stars in zip(Recommendation, mine, strict=True):
+            row |= {one.name.lower(): stars / max(sum(mine), 1), f"{one.name.lower()}_stars": stars}
+        rows.append(row)
+    note = "The worst that a flag of the star says of the label; label_recommendation has it."
+    yield Table("recommended", "Recommendation of each label", columns, rows, note)
 
 
 def _limit_rows(data: ReportData) -> list[dict[str, Any]]:
