@@ -14,7 +14,7 @@ def rivals(result: Mapping[str, Any]) -> str:
     """One table per data set, and below it what another method does better."""
     parts = [origin(result)]
     for found in result["data"].values():
-        folds = f"{found['folds']} of 5 folds, " if found["folds"] > 1 else ""
+        folds = f"{found['folds']} of 5 folds, " if found["folds"] > 1 else "one split, "
         judged = max(row["stars"] for row in found["rows"])
         parts.append(
             f"**{found['title']}**: {folds}{found['training']:,} training stars, {judged:,} "
@@ -47,16 +47,21 @@ def _cell(row: Row) -> str:
 def won(rows: Sequence[Row]) -> Iterator[str]:
     """Every label and S/N bin where another method has less scatter than the network."""
     for label in dict.fromkeys(row["label"] for row in rows):
-        found = []
-        for snr in dict.fromkeys(row["snr"] for row in rows):
-            mine = [r for r in rows if (r["label"], r["snr"]) == (label, snr)]
-            ours = next((r for r in mine if r["method"] == NETWORK), None)
-            best = min(mine, key=lambda row: row["mad"])
-            if ours is not None and best is not ours:
-                values = (_value(row["mad"], label) for row in (best, ours))
-                found.append(f"S/N {snr}: {best['method']} {' against '.join(values)}")
-        if found:
-            yield f"{_title(label)}, 1.48 MAD less than the network's: {'; '.join(found)}"
+        mine = [row for row in rows if row["label"] == label]
+        for key, text in (("mad", "1.48 MAD"), ("std", "standard deviation")):
+            found = list(_won(mine, key))
+            if found:
+                yield f"{_title(label)}, {text} less than the network's: {'; '.join(found)}"
+
+
+def _won(rows: Sequence[Row], key: str) -> Iterator[str]:
+    for snr in dict.fromkeys(row["snr"] for row in rows):
+        mine = [row for row in rows if row["snr"] == snr]
+        ours = next((row for row in mine if row["method"] == NETWORK), None)
+        best = min(mine, key=lambda row: row[key])
+        if ours is not None and best[key] < ours[key]:
+            values = " against ".join(_value(row[key], row["label"]) for row in (best, ours))
+            yield f"S/N {snr}: {best['method']} {values}"
 
 
 def _value(value: float, label: str) -> str:
