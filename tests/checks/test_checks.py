@@ -90,7 +90,8 @@ class TestNoise(OnSpectra):
     def test_labels_that_are_wrong_everywhere_fail_too(self, lines, spoiled):
         answer = self.check.answer(lines.inputs(spoiled))
         assert answer.verdict is Verdict.FAILED, answer.sentence
-        assert "sife" in answer.sentence
+        # Swapped labels are wrong in both of them; which is worse is chance.
+        assert any(name in answer.sentence for name in ("feh", "sife"))
 
     def test_spectra_of_another_scale_than_in_training_fail(self, lines, tmp_path):
         made = tuple(1.04 * part for part in spectra(lines.label, lines.snr, 5))

@@ -8,7 +8,17 @@ from matplotlib.figure import Figure
 from distcnn.checks.base import AnswerRow
 from distcnn.checks.injection.responses import COVERAGE_BAND, MAX_SHIFT_ERRORS
 from distcnn.stats import WITHIN_68
-from distcnn.style import BLUE, FAINT_INK, GREEN, ORANGE, RED, grid, symbol, wrapped_panels
+from distcnn.style import (
+    BLUE,
+    FAINT_INK,
+    GREEN,
+    ORANGE,
+    RED,
+    grid,
+    plain_ticks,
+    symbol,
+    wrapped_panels,
+)
 
 COLOURS = (BLUE, ORANGE, RED)
 
@@ -69,6 +79,7 @@ def draw_noise(rows: Sequence[AnswerRow], names: Sequence[str]) -> Figure:
         below.set_xlabel("S/N after noise was added")
         for ax in (above, below):
             ax.set_xscale("log")
+            plain_ticks(ax.xaxis)
             grid(ax)
     figure.axes[0, 0].legend(fontsize=7)
     figure.set_ylabel(0, "label units")
