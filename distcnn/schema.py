@@ -338,3 +338,21 @@ class Defect(StrEnum):
     BINARY = "binary"
     WRONG_RV = "wrong_rv"
     DUPLICATE = "duplicate"
+    EMISSION = "emission"
+    CARBON = "carbon"
+    CONTINUUM = "continuum"
+    OTHER_GRID = "other_grid"
+    SKY = "sky"
+    BLEND = "blend"
+
+
+LATER_DEFECTS = (
+    Defect.EMISSION,
+    Defect.CARBON,
+    Defect.CONTINUUM,
+    Defect.OTHER_GRID,
+    Defect.SKY,
+    Defect.BLEND,
+)
+"""Defects that archives are without unless they are asked for; without them an archive is the same
+to the last byte as before the simulator knew them."""

@@ -29,6 +29,19 @@ class DefectConfig(Frozen):
     """Spectra shifted to the wrong rest frame (20-200 km/s)."""
     duplicate: float = Field(0.002, ge=0, le=1)
     """Stars whose row stands twice in the archive's spectrum table."""
+    emission: float = Field(0.0, ge=0, le=1)
+    """Stars with the Ca II triplet in emission, from filled cores to lines above the continuum."""
+    carbon: float = Field(0.0, ge=0, le=1)
+    """Stars with CN enhanced by 1 to 2 dex, as carbon stars have it."""
+    continuum: float = Field(0.0, ge=0, le=1)
+    """Stars normalised as those of the other side of G_RVS = 12 are."""
+    other_grid: float = Field(0.0, ge=0, le=1)
+    """Spectra of another instrument, of a resolving power of 5,000 to 8,000 and coarser samples,
+    interpolated to the grid."""
+    sky: float = Field(0.0, ge=0, le=1)
+    """Spectra with residuals of night-sky lines, of either sign."""
+    blend: float = Field(0.0, ge=0, le=1)
+    """Spectra to which another star of the survey gives 10 to 50 % of the light."""
 
 
 SIMULATED_RANGE_NM = (846.0, 870.0)

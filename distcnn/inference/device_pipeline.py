@@ -148,7 +148,7 @@ class DevicePipeline:
         return torch.where(values == how.fill, torch.nan, values.float() * how.step + how.offset)
 
     def _measures(self, flux: Tensor, flux_error: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        """Novelty's measures [B,3] and typical weight [B]; None without a reference."""
+        """Novelty's measures [B,M] and typical weight [B]; None without a reference."""
         if self._novelty_torch is not None:
             return self._novelty_torch(flux, flux_error)  # type: ignore[no-any-return]
         if self._novelty is None:

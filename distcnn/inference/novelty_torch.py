@@ -8,10 +8,34 @@ import torch
 from torch import Tensor, nn
 
 from distcnn.quality import Novelty
+from distcnn.quality.novelty import LEAST_SPARSENESS
+from distcnn.quality.training_density import TrainingDensity
+
+
+class DensityTorch(nn.Module):
+    """Components [B,k] -> ln density of training stars [B]; as ``TrainingDensity.log_density``."""
+
+    centre: Tensor
+    spread: Tensor
+    log_weight: Tensor
+    mean: Tensor
+    root: Tensor
+
+    def __init__(self, density: TrainingDensity) -> None:
+        super().__init__()
+        self.bound = density.bound
+        for name in ("centre", "spread", "log_weight", "mean", "root"):
+            values = np.ascontiguousarray(getattr(density, name), np.float32)
+            self.register_buffer(name, torch.from_numpy(values))
+
+    def forward(self, fitted: Tensor) -> Tensor:
+        offset = ((fitted - self.centre) / self.spread)[:, None] - self.mean
+        square = torch.einsum("kij,bkj->bki", self.root, offset).square().sum(dim=2)
+        return torch.logsumexp(self.log_weight - 0.5 * square, dim=1)
 
 
 class NoveltyTorch(nn.Module):
-    """Flux and its error [B,P] -> three measures [B,3] and the typical weight [B]."""
+    """Flux and its error [B,P] -> the measures [B,M] and the typical weight [B]."""
 
     mean: Tensor
     floor: Tensor
@@ -34,6 +58,7 @@ class NoveltyTorch(nn.Module):
         self.register_buffer("components", components)
         self.register_buffer("products", (components[row] * components[column]).mT.contiguous())
         self.register_buffer("place", torch.from_numpy(place).flatten())
+        self.density = None if novelty.density is None else DensityTorch(novelty.density)
 
     def forward(self, flux: Tensor, flux_error: Tensor | None) -> tuple[Tensor, Tensor]:
         weight, residual = self._weights(flux, flux_error)
@@ -43,7 +68,12 @@ class NoveltyTorch(nn.Module):
         each = (square.sum(dim=1), square.amax(dim=1), fitted.square().mean(dim=1))
         means = torch.stack(each, dim=1)
         means[:, :1] /= valid
-        measures = torch.where(valid > 0, means.log(), torch.nan)
+        measures = means.log()
+        if self.density is not None:
+            below = (self.density.bound - self.density(fitted)) / fitted.shape[1]
+            sparse = below.clamp_min(LEAST_SPARSENESS).log()
+            measures = torch.cat([measures, sparse[:, None]], dim=1)
+        measures = torch.where(valid > 0, measures, torch.nan)
         return measures, (weight.sum(dim=1) / valid[:, 0]).log()
 
     def _weights(self, flux: Tensor, flux_error: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,8 @@ from distcnn.arrays import Array
 from distcnn.config import QualityConfig
 from distcnn.modalities import MODALITIES, Modality
 from distcnn.quality.input_summary import InputSummary
-from distcnn.quality.label_density import LabelDensity
 from distcnn.quality.limits import Limits
+from distcnn.quality.training_density import TrainingDensity
 from distcnn.schema import Flag
 
 
@@ -53,7 +53,7 @@ class PredictionQuantities:
     limits: Limits
     prior_ratio: Array
     ratio_limit: float
-    density: LabelDensity | None = None
+    density: TrainingDensity | None = None
 
     @property
     def outside(self) -> Array:

@@ -51,7 +51,7 @@ class InputSummary:
     ``snr`` [N] is always there, NaN = unknown; ``valid_pixels`` float32 [N], fraction of the
     pixels that have a flux; ``has_xp`` bool [N], at least one coefficient is there;
     ``photometry`` [N, K], the reference band first; ``parallax`` [N] mas; further scalars [N];
-    ``novelty_measures`` [N, 3] and ``novelty_weight`` [N] as ``Novelty.measures`` gives them.
+    ``novelty_measures`` [N, M] and ``novelty_weight`` [N] as ``Novelty.measures`` gives them.
     """
 
     quantities: Arrays

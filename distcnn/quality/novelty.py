@@ -2,10 +2,11 @@
 
 Training spectra are described by a mean, a few principal components and a floor: the residual
 of each pixel that noise does not explain. A star is fitted with the components (maximum a
-posteriori, missing pixels left out); what remains in units of its noise, its worst pixel, and
-how far its components lie from the training stars', are each compared with training stars of
-the same noise. The largest of the three is the score. Probabilistic PCA: Tipping & Bishop
-1999, JRSS B 61.
+posteriori, missing pixels left out). Four measures are compared with training stars of the same
+noise: what remains in units of its noise, its worst pixel, how far its components lie from the
+training stars', and how few training stars have such components together. The largest is the
+score: a blend or a carbon star has components that are usual one by one. Probabilistic PCA:
+Tipping & Bishop 1999, JRSS B 61.
 """
 
 import itertools
@@ -19,10 +20,15 @@ from typing import Any
 import numpy as np
 
 from distcnn.arrays import Array
+from distcnn.quality.training_density import TrainingDensity
 
 _BLOCK_STARS = 512  # stars at once: keeps the weighted normal equations in cache
 _MAX_TRAINING_STARS = 20_000  # training stars that the components are fitted to
 _KEPT_FRACTION = 0.97  # of the training stars are kept for the second pass: the rest may be damaged
+_DENSITY_COMPONENTS, _MAX_DENSITY_STARS = (1, 3, 6), 6000
+"""Mixtures that are tried for the density of components, and most stars they are fitted to."""
+_DENSITY = "density."
+LEAST_SPARSENESS = 1e-3  # where the density is as high as it can be
 # Quantiles of the typical weight: fine at the end where the floor outweighs the noise.
 _WEIGHT_QUANTILES = (0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.85, 0.92, 0.97, 1)
 
@@ -37,8 +43,10 @@ class Novelty:
     noise : [P] typical error of a pixel, used where a star has flux but no error.
     components : [k, P] principal components times the standard deviation of training stars.
     grid : [G] ln of the typical weight (1 / variance) of a pixel of ``reference_moments``.
-    reference_moments : [G, 2, 3] median, spread (axis 1) of the measures (axis 2) in training.
+    reference_moments : [G, 2, M] median, spread (axis 1) of the measures (axis 2) in training.
     threshold : raw score that counts as 1.
+    density : of the components of training stars; None of few stars, and in packages made before
+        it was, which have three measures.
     """
 
     mean: Array
@@ -48,6 +56,7 @@ class Novelty:
     grid: Array
     reference_moments: Array
     threshold: float = 1.0
+    density: TrainingDensity | None = None
 
     @classmethod
     def fit(
@@ -70,10 +79,18 @@ class Novelty:
         kept = usable & (score <= np.quantile(score[usable], _KEPT_FRACTION))
         flux, error = flux[kept], _rows(error, kept)
         second = _principal(flux, error, first=first, k=components, seed=seed)
-        return _with_reference_moments(second, flux, error)
+        fitted = TrainingDensity.fit(
+            second.fitted_components(flux, error),
+            seed=seed,
+            components=_DENSITY_COMPONENTS,
+            stars=_MAX_DENSITY_STARS,
+        )
+        return _with_reference_moments(replace(second, density=fitted), flux, error)
 
     def measures(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
-        """[N, 3] ln of reduced chi2, of worst pixel, of distance per component; [N] ln weight."""
+        """[N, 3] ln of reduced chi2, of worst pixel, of distance per component, and with a density
+        a fourth, ln of how far ln density is below its bound per component; [N] ln weight.
+        """
         blocks = [
             self._block(
                 flux[start : start + _BLOCK_STARS],
@@ -94,9 +111,22 @@ class Novelty:
         with np.errstate(divide="ignore", invalid="ignore"):
             means = (square.sum(axis=1) / valid, square.max(axis=1), (fitted**2).mean(axis=1))
             measures = np.log(np.stack(means, axis=1))
+            if self.density is not None:
+                below = self.density.bound - self.density.log_density(fitted)
+                sparse = np.log(np.maximum(below / fitted.shape[1], LEAST_SPARSENESS))
+                measures = np.hstack([measures, sparse[:, None].astype(measures.dtype)])
             typical = np.log(weight.sum(axis=1) / valid)
         measures[valid == 0] = np.nan
         return measures, typical
+
+    def fitted_components(self, flux: Array, flux_error: Array | None) -> Array:
+        """[N, k] components of spectra [N, P] in units of their spread."""
+        blocks = [
+            self._fit(*self._weights(flux[rows], _rows(flux_error, rows)))
+            for start in range(0, max(len(flux), 1), _BLOCK_STARS)
+            for rows in (slice(start, start + _BLOCK_STARS),)
+        ]
+        return np.concatenate(blocks)
 
     def _weights(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
         """Weights (0 = missing) and flux minus mean (0 = missing), float32 [N, P]."""
@@ -162,15 +192,25 @@ class Novelty:
     def to_arrays(self) -> dict[str, Array]:
         """Arrays that say everything; undone by ``from_arrays``."""
         names = ("mean", "floor", "noise", "components", "grid")
+        own = {} if self.density is None else self.density.to_arrays()
         return {name: getattr(self, name) for name in names} | {
             "usual": self.reference_moments,
             "threshold": np.array([self.threshold]),
+            **{f"{_DENSITY}{name}": values for name, values in own.items()},
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> "Novelty":
         """The reference that ``to_arrays`` described."""
-        values: dict[str, Any] = dict(arrays)
+        own = {
+            name.removeprefix(_DENSITY): array
+            for name, array in arrays.items()
+            if name.startswith(_DENSITY)
+        }
+        values: dict[str, Any] = {
+            name: array for name, array in arrays.items() if not name.startswith(_DENSITY)
+        }
+        values["density"] = TrainingDensity.from_arrays(own) if own else None
         values["reference_moments"] = values.pop("usual")
         return cls(**{**values, "threshold": float(arrays["threshold"][0])})
 

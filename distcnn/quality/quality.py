@@ -26,11 +26,11 @@ from distcnn.quality.flags import (
     prediction_flags,
 )
 from distcnn.quality.input_summary import NOVELTY_MEASURES, NOVELTY_WEIGHT, InputSummary
-from distcnn.quality.label_density import LabelDensity
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
 from distcnn.quality.recommendation import recommend
 from distcnn.quality.reliable_range import within_reliable_range
+from distcnn.quality.training_density import TrainingDensity
 from distcnn.stats import coverage_table
 
 Arrays = Mapping[str, Array]
@@ -63,7 +63,7 @@ class Quality:
     debiasing: Debiasing
     disagreement: Array
     settings: QualityConfig
-    density: LabelDensity | None = None
+    density: TrainingDensity | None = None
 
     @classmethod
     def fit(
@@ -119,7 +119,7 @@ class Quality:
             scatter = _as_measured(scatter, members, seed)
         ratio = np.where((damaged == 0)[:, None], scatter / total, np.nan)
         disagreement = np.array([_limit(c, settings.disagreement_quantile) for c in ratio.T])
-        density = LabelDensity.fit(train["reference"], seed=seed)
+        density = TrainingDensity.fit(train["reference"], seed=seed)
         if density is not None:
             label = calibration["label"]
             inside = (damaged == 0) & ~limits.labels_outside(label).any(axis=1)
@@ -263,7 +263,7 @@ class Quality:
             Debiasing.from_arrays(_part(arrays, "attenuation")),
             arrays["disagreement"],
             settings,
-            LabelDensity.from_arrays(density) if density else None,
+            TrainingDensity.from_arrays(density) if density else None,
         )
 
 

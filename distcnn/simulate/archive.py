@@ -25,7 +25,7 @@ from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
 from distcnn.files import atomic_write, atomic_write_bytes, atomic_write_text
 from distcnn.formatting import dotted
-from distcnn.schema import DEFAULT_LABELS
+from distcnn.schema import DEFAULT_LABELS, LATER_DEFECTS
 from distcnn.simulate.defects import defect_names
 from distcnn.simulate.files import apogee, ecsv, gaia
 from distcnn.simulate.files.apogee import draw_labelled, write_all_star
@@ -114,7 +114,11 @@ def _recorded(config: SimulateConfig) -> dict[str, Any]:
     """
     default, younger = SimulateConfig(), (*RELEASE_SETTINGS, "visit", "ranges")
     same = {name for name in younger if getattr(config, name) == getattr(default, name)}
-    return config.model_dump(mode="json", exclude=same)
+    recorded = config.model_dump(mode="json", exclude=same)
+    for kind in LATER_DEFECTS:
+        if not recorded["trouble"][kind.value]:
+            del recorded["trouble"][kind.value]
+    return recorded
 
 
 def _claim(out: Path, made_by: dict[str, Any]) -> dict[str, Any] | None:

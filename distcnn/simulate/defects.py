@@ -1,10 +1,12 @@
 """Defects: what goes wrong with real stars and files, injected on purpose and listed in truth."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from distcnn.config import DefectConfig
-from distcnn.schema import Defect
+from distcnn.schema import LATER_DEFECTS, LIGHT_SPEED_KM_S, Defect
 from distcnn.simulate.grid import ReleaseGrid
+from distcnn.simulate.spectrum.linelist import CALCIUM_TRIPLET
 
 Affected = dict[Defect, np.ndarray]
 """Which stars are affected, ``[N]`` bool per kind."""
@@ -22,7 +24,12 @@ COSMIC_PROFILE = (
 
 def draw_defects(rng: np.random.Generator, stars: int, config: DefectConfig) -> Affected:
     """Draw for each star and each kind of defect, independently, whether it has it."""
-    affected = {kind: rng.random(stars) < getattr(config, kind.value) for kind in Defect}
+    # Those that came later have random numbers of their own, so that archives stay as they were.
+    (later,) = rng.spawn(1)
+    affected = {
+        kind: (later if kind in LATER_DEFECTS else rng).random(stars) < getattr(config, kind.value)
+        for kind in Defect
+    }
     # A star has either no parallax or a negative one; a hot star is not also a binary.
     affected[Defect.NEGATIVE_PARALLAX] &= ~affected[Defect.NO_PARALLAX]
     affected[Defect.BINARY] &= ~affected[Defect.HOT]
@@ -99,3 +106,89 @@ def blank_pixels(
             missing[star, begin : begin + length] = True
     flux[missing] = np.nan
     error[missing] = np.nan
+
+
+EMISSION_HEIGHT, EMISSION_WIDTH_NM = (0.3, 2.0), (0.03, 0.12)
+"""Of lines in emission: height over what is there, in units of the continuum; deviation."""
+CARBON_EXCESS = (1.0, 2.0)
+"""[CN/M] of carbon stars [dex]."""
+OTHER_RESOLVING_POWER, OTHER_STEP_NM = (5000.0, 8000.0), 0.04
+SKY_LINES_NM = (
+    *(846.54, 849.28, 850.46, 852.84, 853.87, 854.88, 859.91, 862.61),
+    *(864.83, 866.07, 868.61, 869.72),
+)
+"""Places of lines of the night sky in this range, about, in the frame of the observer."""
+SKY_HEIGHT, SKY_WIDTH_NM = (5.0, 40.0), 0.032
+"""Residuals: largest height in errors of a sample; standard deviation, that of the instrument."""
+
+
+def add_emission(
+    rng: np.random.Generator, fine: np.ndarray, wavelength: np.ndarray, emitting: np.ndarray
+) -> None:
+    """Emission lines at the Ca II triplet, equal in height, as active and young stars have them."""
+    for star in np.flatnonzero(emitting):
+        height, width = rng.uniform(*EMISSION_HEIGHT), rng.uniform(*EMISSION_WIDTH_NM)
+        for centre in CALCIUM_TRIPLET:
+            line = np.exp(-0.5 * ((wavelength - centre) / width) ** 2)
+            fine[star] += (height * line).astype(fine.dtype)
+
+
+def enhance_carbon(rng: np.random.Generator, cn: np.ndarray, carbon: np.ndarray) -> np.ndarray:
+    """[CN/M] of the stars, raised in carbon stars [dex]."""
+    if not carbon.any():
+        return cn
+    return np.where(carbon, cn + rng.uniform(*CARBON_EXCESS, cn.size), cn)
+
+
+def blend_with_neighbours(
+    rng: np.random.Generator, fine: np.ndarray, wavelength: np.ndarray, blended: np.ndarray
+) -> None:
+    """Light of other stars of the block, whoever they are, at velocities of their own, in place."""
+    stars = np.flatnonzero(blended)
+    if not stars.size or len(fine) < 2:
+        return
+    others = (stars + rng.integers(1, len(fine), stars.size)) % len(fine)
+    clean = fine[others].copy()
+    for star, other in zip(stars, clean, strict=True):
+        shift = 1 + rng.normal(0.0, 60.0) / LIGHT_SPEED_KM_S
+        share = fine.dtype.type(rng.uniform(0.1, 0.5))
+        seen = np.interp(wavelength, wavelength * shift, other).astype(fine.dtype)
+        fine[star] = (1 - share) * fine[star] + share * seen
+
+
+def observe_with_another_instrument(
+    rng: np.random.Generator,
+    flux: np.ndarray,
+    error: np.ndarray,
+    stars: np.ndarray,
+    grid: ReleaseGrid,
+) -> None:
+    """Lower resolution, coarse samples, interpolated to the grid of the release, in place.
+
+    Errors stay: that noise is correlated from sample to sample, nobody says.
+    """
+    for star in np.flatnonzero(stars):
+        power = rng.uniform(*OTHER_RESOLVING_POWER)
+        # In addition to the instrument of the release, of 11,500.
+        width = 858.0 / 2.355 * np.sqrt(1 / power**2 - 1 / 11_500**2)
+        smooth = gaussian_filter1d(flux[star], width / grid.step, mode="nearest")
+        coarse = slice(int(rng.integers(0, 3)), None, max(1, grid.samples(OTHER_STEP_NM)))
+        flux[star] = np.interp(grid.wavelength, grid.wavelength[coarse], smooth[coarse])
+
+
+def leave_sky_lines(
+    rng: np.random.Generator,
+    flux: np.ndarray,
+    error: np.ndarray,
+    stars: np.ndarray,
+    grid: ReleaseGrid,
+) -> None:
+    """Residuals of night-sky lines, shifted by the velocity of the star, in place."""
+    lines = np.array(SKY_LINES_NM)
+    for star in np.flatnonzero(stars):
+        strength = rng.uniform(*SKY_HEIGHT) * np.median(error[star])
+        heights = strength * rng.uniform(-1.0, 1.0, len(lines))
+        places = lines * (1 + rng.normal(0.0, 40.0) / LIGHT_SPEED_KM_S)
+        for place, height in zip(places, heights, strict=True):
+            line = np.exp(-0.5 * ((grid.wavelength - place) / SKY_WIDTH_NM) ** 2)
+            flux[star] += (height * line).astype(flux.dtype)

@@ -25,17 +25,26 @@ def observed_spectra(
     velocity = instrument.residual_velocity(rng, exposure.grvs)
     wrong = affected[Defect.WRONG_RV]
     velocity = velocity + np.where(wrong, defects.wrong_velocity(rng, rows.size), 0.0)
+    (later,) = rng.spawn(1)  # for defects that came later: others keep their random numbers
+    labels.elements["CN"] = defects.enhance_carbon(
+        later, labels.elements["CN"], affected[Defect.CARBON]
+    )
     fine = intrinsic(labels, DTYPE)
     _fill_cores(rng, fine, labels.logg)
+    defects.add_emission(later, fine, FINE_WAVELENGTH, affected[Defect.EMISSION])
     fine = broaden(fine, stars.vsini[rows], velocity)
     _add_companions(rng, fine, labels, affected[Defect.BINARY])
+    defects.blend_with_neighbours(later, fine, FINE_WAVELENGTH, affected[Defect.BLEND])
     fine *= instrument.interstellar_band(stars.ebv[rows], rng.normal(0.0, 35.0, rows.size), DTYPE)
     flux, error = instrument.expose(rng, fine, exposure, grid)
     tilt = instrument.slope(labels.teff, rng.normal(0.0, 0.01, rows.size), DTYPE, grid)
     flux *= tilt
     error *= tilt
     defects.add_cosmic_rays(rng, flux, error, affected[Defect.COSMIC], grid)
-    instrument.normalise(flux, error, exposure.grvs > instrument.REGIME_SWITCH, grid)
+    defects.observe_with_another_instrument(later, flux, error, affected[Defect.OTHER_GRID], grid)
+    defects.leave_sky_lines(later, flux, error, affected[Defect.SKY], grid)
+    faint = (exposure.grvs > instrument.REGIME_SWITCH) ^ affected[Defect.CONTINUUM]
+    instrument.normalise(flux, error, faint, grid)
     defects.blank_pixels(rng, flux, error, affected[Defect.NAN_PIXELS], grid)
     return flux, error
 

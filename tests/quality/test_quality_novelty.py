@@ -130,3 +130,31 @@ def test_a_pixel_that_is_never_seen_is_no_trouble(rng):
 def test_few_training_stars_give_few_components(rng):
     flux, error, _ = _stars(rng, 40)
     assert len(Novelty.fit(flux, error, 32).components) == 5
+
+
+def test_components_that_are_usual_one_by_one_but_not_together_are_found(rng):
+    """Stars on a ring in the plane of two components; its middle is the mean of all."""
+    shapes = np.linalg.qr(rng.standard_normal((PIXELS, 2)))[0].T
+
+    def stars(count, radius):
+        angle = rng.uniform(0, 2 * np.pi, count)
+        place = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        error = np.full((count, PIXELS), 0.02, np.float32)
+        flux = 1 + place @ shapes + error * rng.standard_normal(error.shape)
+        return flux.astype(np.float32), error
+
+    ring = Novelty.fit(*stars(2000, 3.0), 2)
+    ring = ring.with_threshold(ring.score(*stars(1000, 3.0)), 0.99)
+    assert _flagged(ring, *stars(500, 0.2)).mean() > 0.95
+    assert _flagged(ring, *stars(1000, 3.0)).mean() < 0.03
+
+
+def test_a_reference_made_before_the_density_was_has_three_measures(novelty, rng):
+    arrays = {n: a for n, a in novelty.to_arrays().items() if not n.startswith("density.")}
+    older = Novelty.from_arrays(arrays | {"usual": arrays["usual"][:, :, :3]})
+    flux, error, _ = _stars(rng, 100)
+    assert older.measures(flux, error)[0].shape == (100, 3)
+    assert novelty.measures(flux, error)[0].shape == (100, 4)
+    same = Novelty.from_arrays(novelty.to_arrays())
+    np.testing.assert_array_equal(same.score(flux, error), novelty.score(flux, error))
+    assert (older.score(flux, error) <= novelty.score(flux, error)).all()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from distcnn.config import QualityConfig
 from distcnn.quality import Quality
-from distcnn.quality.label_density import LabelDensity
 from distcnn.quality.recommendation import recommend
+from distcnn.quality.training_density import TrainingDensity
 from distcnn.schema import Flag, Recommendation
 
 USE, CARE, AVOID = Recommendation
@@ -49,7 +49,7 @@ def _kiel(rng, stars):
 @pytest.fixture(scope="module")
 def density():
     rng = np.random.default_rng(2)
-    return LabelDensity.fit(_kiel(rng, 4000)).with_limit(_kiel(rng, 1500), 0.005)
+    return TrainingDensity.fit(_kiel(rng, 4000)).with_limit(_kiel(rng, 1500), 0.005)
 
 
 def test_an_empty_corner_inside_every_range_is_sparse(density, rng):
@@ -59,7 +59,7 @@ def test_an_empty_corner_inside_every_range_is_sparse(density, rng):
 
 
 def test_a_density_is_kept_to_the_bit_and_judges_no_missing_label(density):
-    same = LabelDensity.from_arrays(density.to_arrays())
+    same = TrainingDensity.from_arrays(density.to_arrays())
     label = np.array([[5500.0, 4.4], [6500.0, 1.0], [np.nan, 4.0]])
     np.testing.assert_array_equal(same.log_density(label[:2]), density.log_density(label[:2]))
     assert same.sparse(label).tolist() == [False, True, False]
@@ -73,8 +73,8 @@ def test_its_integral_over_all_labels_is_one(density):
 
 
 def test_too_few_training_stars_have_no_density():
-    assert LabelDensity.fit(np.zeros((50, 2))) is None
-    assert LabelDensity.fit(np.full((500, 2), np.nan)) is None
+    assert TrainingDensity.fit(np.zeros((50, 2))) is None
+    assert TrainingDensity.fit(np.full((500, 2), np.nan)) is None
 
 
 def _block(rng, label, stars):

@@ -5,11 +5,13 @@ training labels is a mixture of Gaussians in units of their spread, as many as t
 information criterion asks for; where it is lower than for nearly all calibration stars, the
 labels are an extrapolation. A mixture costs a product of small matrices a star, whatever the
 number of training stars.
+
+The novelty score asks the same of the principal components of spectra, in place of labels.
 """
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,7 +32,7 @@ _FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
-class LabelDensity:
+class TrainingDensity:
     """A mixture of K Gaussians in scaled labels (label - ``centre``) / ``spread``, both [L].
 
     ``log_weight`` [K] ln of share times the norm of the Gaussian; ``mean`` [K, L]; ``root``
@@ -46,21 +48,31 @@ class LabelDensity:
     limit: float = -math.inf
 
     @classmethod
-    def fit(cls, label: Array, *, seed: int = 0) -> "LabelDensity | None":
-        """From training labels [N, L], NaN = missing; None of too few stars with all labels."""
+    def fit(
+        cls,
+        label: Array,
+        *,
+        seed: int = 0,
+        components: Sequence[int] = _COMPONENTS,
+        stars: int = _MAX_TRAINING_STARS,
+    ) -> "TrainingDensity | None":
+        """From training labels [N, L], NaN = missing; None of too few stars with all labels.
+
+        ``components``: numbers of them that are tried; ``stars``: most that are fitted.
+        """
         whole = label[np.isfinite(label).all(axis=1)].astype(float)
         if len(whole) < 2 * _STARS_PER_COMPONENT:
             return None
-        rows = np.random.default_rng(seed).permutation(len(whole))[:_MAX_TRAINING_STARS]
+        rows = np.random.default_rng(seed).permutation(len(whole))[:stars]
         whole = whole[np.sort(rows)]
         centre, spread = whole.mean(axis=0), np.maximum(whole.std(axis=0), 1e-12)
-        found = _best_mixture((whole - centre) / spread, seed)
+        found = _best_mixture((whole - centre) / spread, components, seed)
         norm = np.log(np.diagonal(found.precisions_cholesky_, axis1=1, axis2=2)).sum(axis=1)
         norm = norm - 0.5 * whole.shape[1] * np.log(2 * np.pi)
         root = found.precisions_cholesky_.transpose(0, 2, 1)
         return cls(centre, spread, np.log(found.weights_) + norm, found.means_, root)
 
-    def with_limit(self, label: Array, quantile: float) -> "LabelDensity":
+    def with_limit(self, label: Array, quantile: float) -> "TrainingDensity":
         """The limit that leaves ``quantile`` of these predicted labels [N, L] below."""
         found = self.log_density(label[np.isfinite(label).all(axis=1)])
         return self if not found.size else replace(self, limit=float(np.quantile(found, quantile)))
@@ -73,6 +85,11 @@ class LabelDensity:
             for weight, mean, root in zip(self.log_weight, self.mean, self.root, strict=True)
         ]
         return np.asarray(np.logaddexp.reduce(parts, axis=0))
+
+    @property
+    def bound(self) -> float:
+        """Ln density that no place exceeds."""
+        return float(np.logaddexp.reduce(self.log_weight))
 
     def sparse(self, label: Array) -> Array:
         """[N] bool: fewer training stars there than around nearly all calibration stars.
@@ -89,18 +106,18 @@ class LabelDensity:
         return {name: getattr(self, name) for name in names} | {"limit": np.array([self.limit])}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array]) -> "LabelDensity":
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> "TrainingDensity":
         """The density that ``to_arrays`` described."""
         named = {name: values for name, values in arrays.items() if name != "limit"}
         return cls(**named, limit=float(arrays["limit"][0]))
 
 
-def _best_mixture(scaled: Array, seed: int) -> "GaussianMixture":
+def _best_mixture(scaled: Array, components: Sequence[int], seed: int) -> "GaussianMixture":
     from sklearn.mixture import GaussianMixture
 
     fitted = [
-        GaussianMixture(count, reg_covar=_FLOOR, random_state=seed, max_iter=300, tol=1e-3)
-        for count in _COMPONENTS
+        GaussianMixture(count, reg_covar=_FLOOR, random_state=seed, max_iter=100, tol=1e-3)
+        for count in components
         if count * _STARS_PER_COMPONENT <= len(scaled)
     ]
     with warnings.catch_warnings():
