@@ -37,6 +37,7 @@ MIN_STARS_FOR_STRENGTH = 20
 _PRIOR_SPREAD = 0.7  # of k around 1, its value for an ideal estimate
 _MISSING_SPREAD = 0.5  # of k of stars that lack inputs around that of the others
 _WALK_SPREAD = 0.5  # of k along ln S/N, per factor e
+_STEP = 0.05  # of k, over which the growth of the slope is taken
 _LEAST_Q = -0.5  # slopes above 1 are taken back no further
 
 
@@ -265,22 +266,29 @@ def _strength(stars: Columns, mean: float, spread: float) -> tuple[float, float]
     most = max(MAX_SHRINKAGE / max(float(np.median(ratio)), 1e-12), 1e-3)
     low, high = -min(MAX_STRENGTH, most), min(MAX_STRENGTH, most)
 
-    def freed(k: float) -> Array:
-        free = 1 - np.clip(k * ratio, _LEAST_Q, MAX_SHRINKAGE)
-        return mean + (stars.label - mean) / free
+    def slope_at(k: float) -> tuple[float, float]:
+        # Of the stars that are given a debiased label: what is thrown far would count most.
+        free = 1 - np.maximum(k * ratio, _LEAST_Q)
+        told = free >= 1 - MAX_SHRINKAGE
+        if told.sum() < MIN_STARS_FOR_STRENGTH:
+            return np.inf, np.inf
+        label = mean + (stars.label - mean)[told] / free[told]
+        return slope_and_error(label, stars.reference[told], stars.noise[told])
 
-    for _ in range(30):  # the slope grows with k
-        middle = (low + high) / 2
-        found, _ = slope_and_error(freed(middle), stars.reference, stars.noise)
-        low, high = (middle, high) if found < 1 else (low, middle)
-    _, error = slope_and_error(freed(low), stars.reference, stars.noise)
-    step = 0.05
-    up, down = (
-        slope_and_error(freed(low + sign * step), stars.reference, stars.noise)[0]
-        for sign in (1, -1)
-    )
-    growth = (up - down) / (2 * step)
-    return low, error / growth if growth > 1e-9 else np.inf
+    # The smallest k will do: a larger one leaves fewer stars that have a debiased label.
+    tried = np.linspace(low, high, 41)
+    enough = np.flatnonzero([slope_at(k)[0] >= 1 for k in tried])
+    if enough.size:
+        low, high = tried[max(enough[0] - 1, 0)], tried[enough[0]]
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (middle, high) if slope_at(middle)[0] < 1 else (low, middle)
+    found, error = slope_at(low)
+    if abs(found - 1) > max(2 * error, 0.02):  # no k makes it one: nothing is known of it
+        return np.nan, np.inf
+    up, down = (slope_at(low + sign * _STEP)[0] for sign in (1, -1))
+    growth = (up - down) / (2 * _STEP)
+    return low, error / growth if np.isfinite(growth) and growth > 1e-9 else np.inf
 
 
 def _smoothed(found: Array, places: Array, prior: Array, width: float) -> tuple[Array, Array]:
