@@ -252,7 +252,7 @@ class Flag(DescribedFlag):
         member.own, member.others = own, own if others is None else others
         return member
 
-    LABEL_LIMITS = 1, "a label lies outside the range of the training labels", AVOID, CARE
+    LABEL_LIMITS = 1, "a label lies outside the range that training labels cover well", AVOID, CARE
     INPUT_LIMITS = 2, "magnitude or parallax lies outside the range of the training stars"
     NOVEL_SPECTRUM = 4, "the spectrum is unlike every training spectrum", AVOID
     NO_SPECTRUM = 8, "no usable spectrum", AVOID
