@@ -18,7 +18,7 @@ from distcnn.config import SplitConfig
 from distcnn.errors import DigestMismatch, PackageError
 from distcnn.labels import described
 from distcnn.location import Address, Location
-from distcnn.schema import PACKAGE_FORMAT
+from distcnn.schema import PACKAGE_FORMAT, STACKED_PACKAGE_FORMAT
 
 MANIFEST = "manifest.json"
 _CURE = "Restore the package from a copy, or train again."
@@ -342,11 +342,13 @@ def read_manifest(package: Address) -> Manifest:
         manifest = Manifest.from_bytes((Location.parse(package) / MANIFEST).read_bytes())
     except (OSError, ValueError) as error:
         raise no_package(package, error) from None
-    if manifest.format != PACKAGE_FORMAT:
+    if manifest.format not in {PACKAGE_FORMAT, STACKED_PACKAGE_FORMAT}:
+        newer = manifest.format > STACKED_PACKAGE_FORMAT
         raise PackageError(
             f"{package} has format {manifest.format}",
-            expected=f"format {PACKAGE_FORMAT}",
-            cure="It was written by another version of distcnn; train again.",
+            expected=f"format {PACKAGE_FORMAT} or {STACKED_PACKAGE_FORMAT}",
+            cure=f"It was written by {'a newer' if newer else 'an old'} version of distcnn; "
+            f"{'update distcnn' if newer else 'train again'}.",
         )
     return manifest
 

@@ -12,6 +12,8 @@ from typing import Self
 SURVEY_FORMAT = 1
 PREDICTIONS_FORMAT = 2
 PACKAGE_FORMAT = 2
+STACKED_PACKAGE_FORMAT = 3
+"""Of packages with regressions beside the networks, which a reader of format 2 would leave out."""
 
 LIGHT_SPEED_KM_S = 299_792.458
 """Speed of light in vacuum [km/s], exact (SI)."""

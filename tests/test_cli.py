@@ -98,6 +98,7 @@ def test_configurations_that_come_along_are_listed():
         (["distil", "no", "small", "--survey", "s.zarr"], "no does not exist"),
         (["verify", "no.zarr"], "no.zarr does not exist"),
         (["check", "all", "package", "no.zarr", "out"], "package does not exist"),
+        (["check", "predictions.zarr"], "--predictions PREDICTIONS"),
         (["check", "nothing", "package", "no.zarr", "out"], "'nothing' is no check"),
         (["compare", "no.zarr", "b.parquet", "--package", "p"], "no.zarr does not exist"),
         (["inspect", "no.zarr"], "no.zarr does not exist"),

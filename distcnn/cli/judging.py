@@ -10,6 +10,7 @@ import typer
 
 from distcnn.cli.application import DONE, ERROR, app, show
 from distcnn.cli.options import Baselines, Conf, Moved, Place, Sets, Truth, configure, listening
+from distcnn.errors import UsageError
 
 
 @app.command()
@@ -81,9 +82,11 @@ def check(
     name: Annotated[
         str, typer.Argument(help="A check, several with commas, or all; a wrong name lists them.")
     ],
-    package: Place,
-    survey: Place,
-    out: Annotated[Path, typer.Argument(help="Folder of the answers.")],
+    package: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    survey: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Argument(show_default=False, help="Folder of the answers.")
+    ] = None,
     predictions: Annotated[
         str | None, typer.Option(help="Predictions of both, for checks of finished ones.")
     ] = None,
@@ -97,6 +100,13 @@ def check(
     """
     from distcnn import pipeline
 
+    if package is None or survey is None or out is None:
+        raise UsageError(
+            f"distcnn check {name} without package, survey and folder",
+            expected="distcnn check NAME PACKAGE SURVEY OUT",
+            cure="Finished predictions are checked by quoted-errors,network-gain with "
+            "--predictions PREDICTIONS.",
+        )
     config = configure(conf, sets)
     with listening(config) as listener:
         checked = pipeline.check_package(

@@ -83,7 +83,7 @@ def test_a_changed_or_foreign_package_is_refused(run):
     (package / "curves.json").write_text("[]")
     with pytest.raises(DigestMismatch, match=r"curves\.json has sha256"):
         find_products(run.data.predictions)
-    (package / "manifest.json").write_text(json.dumps({"format": PACKAGE_FORMAT + 1}))
+    (package / "manifest.json").write_text(json.dumps({"format": PACKAGE_FORMAT - 1}))
     with pytest.raises(PackageError, match="has format"):
         find_products(run.data.predictions)
     (package / "manifest.json").write_text("{")

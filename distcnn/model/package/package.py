@@ -42,7 +42,7 @@ from distcnn.model.networks.hybrid import Network, build_network, is_student, st
 from distcnn.model.package import torchscript
 from distcnn.model.package.host_cache import local_files
 from distcnn.model.stacking import Stacking
-from distcnn.schema import PACKAGE_FORMAT
+from distcnn.schema import PACKAGE_FORMAT, STACKED_PACKAGE_FORMAT
 
 Engine = Literal["eager", "torchscript"]
 Member = Callable[[Batch], tuple[Tensor, Tensor, Tensor]]
@@ -243,7 +243,7 @@ def write_package(
         files[_member(number, "safetensors")] = _weights(network)
         files[_member(number, "ts.pt")] = torchscript.dumped(network)
     document = {
-        "format": PACKAGE_FORMAT,
+        "format": STACKED_PACKAGE_FORMAT if STACKING in files else PACKAGE_FORMAT,
         "kind": "package",
         "distcnn_version": __version__,
         "versions": _versions(),
