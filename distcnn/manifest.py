@@ -343,7 +343,7 @@ def read_manifest(package: Address) -> Manifest:
     except (OSError, ValueError) as error:
         raise no_package(package, error) from None
     if manifest.format not in {PACKAGE_FORMAT, STACKED_PACKAGE_FORMAT}:
-        newer = manifest.format > STACKED_PACKAGE_FORMAT
+        newer = (manifest.format or 0) > STACKED_PACKAGE_FORMAT
         raise PackageError(
             f"{package} has format {manifest.format}",
             expected=f"format {PACKAGE_FORMAT} or {STACKED_PACKAGE_FORMAT}",

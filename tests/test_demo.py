@@ -19,6 +19,7 @@ SMALL = [
     *("--set", "demo.stars=500", "--set", "simulate.stars_per_file=250"),
     *("--set", "ingest.store.shard_stars=256", "--set", "ingest.store.chunk_stars=128"),
     *("--set", "train.members=2", "--set", "train.epochs=3"),
+    *("--set", "train.stacking.trees=10", "--set", "train.stacking.inducing=64"),
     *("--set", "cluster.workers=2", "--set", "demo.checks=[halo,external]"),
 ]
 
@@ -84,7 +85,7 @@ def test_the_report_has_its_numbers_beside_it(demo_run):
     numbers = json.loads((demo_run[0] / "report" / "metrics.json").read_text())
     assert numbers["simulated"] is True
     methods = {row["method"] for row in numbers["accuracy"]}
-    assert len(methods) == 3
+    assert len(methods) == 5
 
 
 def test_the_same_command_again_finds_everything_done(demo_run):

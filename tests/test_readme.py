@@ -12,6 +12,7 @@ ASKED = '["train.members=4"]'
 SMALL = [
     "cluster.backend=serial",
     "train.members=1",
+    "train.stacking.trees=10",
     "train.epochs=2",
     "quality.prior_ratio=10",  # two epochs teach little more than the population
     "ingest.store.chunk_stars=64",

@@ -21,6 +21,8 @@ from distcnn.schema import Flag, Status
 
 MOST_LETTERS = 2000
 """A longer condition is refused: a list of that many stars belongs into a join."""
+MOST_LEVELS = 200
+"""Most levels that a condition may be nested."""
 WORDS: Mapping[str, int] = {
     **{flag.name: int(flag) for flag in Flag if flag.name},
     **{status.name: int(status) for status in Status},
@@ -78,7 +80,10 @@ class Expression:
             column (the nearest are named), or compares a text with a number.
         """
         try:
-            return cls._tried(text, _read(text), columns)
+            tree = _read(text)
+            if _levels(tree) > MOST_LEVELS:
+                raise RecursionError
+            return cls._tried(text, tree, columns)
         except RecursionError:
             raise UsageError(f"{text[:200]!r} is nested too deep") from None
 
@@ -109,6 +114,16 @@ class Expression:
             )
         rows = len(next(iter(values.values()))) if values else 1
         return np.broadcast_to(kept, (rows,))
+
+
+def _levels(tree: ast.expr) -> int:
+    """How deep a tree is; whatever depth Python itself would follow."""
+    level: list[ast.AST] = [tree]
+    count = 0
+    while level:
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        count += 1
+    return count
 
 
 def _read(text: str) -> ast.expr:

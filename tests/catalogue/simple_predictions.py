@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.catalogue.columns import pairs
-from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES, STAR, Flag, Status
+from distcnn.schema import LABEL, PAIR, PREDICTION_VARIABLES, STAR, Flag, Recommendation, Status
 from distcnn.survey import Coordinate, Layout, Store, create_store
 
 FIVE = ("teff", "logg", "mh", "alpham", "feh")
@@ -82,11 +82,13 @@ def rows(
     novelty = rng.gamma(2, 0.3, size).astype("f4")
     flags = np.where(novelty > 1, int(Flag.NOVEL_SPECTRUM), 0).astype("u4")
     status = np.full(size, Status.DONE, "u1")
+    recommended = np.random.default_rng(start + 7).integers(0, 3, label.shape).astype("u1")
     if start == 0:
         for values in (label, debiased, correlation, novelty):
             values[0] = np.nan
         error[:, 0] = np.nan
         flags[0], status[0] = Flag.NON_FINITE, Status.FAILED
+        recommended[0] = Recommendation.AVOID
     known = {"label_correlation": correlation} if correlation.size else {}
     return known | {
         "source_id": (np.arange(start, start + size, dtype="i8") + 1) * 4_000_000_007,
@@ -104,7 +106,7 @@ def rows(
         "label_debiased": debiased,
         "label_debiased_error": error[5],
         "label_prior_ratio": (error[0] / width).astype("f2"),
-        "label_recommendation": rng.integers(0, 3, label.shape).astype("u1"),
+        "label_recommendation": recommended,
         "novelty": novelty,
         "valid_pixels": rng.uniform(0.5, 1, size).astype("f4"),
         "flags": flags,

@@ -25,7 +25,13 @@ pytestmark = [
 SMALL = [
     *("demo.stars=400", "simulate.stars_per_file=200"),
     *("ingest.store.shard_stars=64", "ingest.store.chunk_stars=32"),
-    *("train.members=1", "train.epochs=1", "predict.precision=float32", "predict.engine=eager"),
+    *(
+        "train.members=1",
+        "train.epochs=1",
+        "train.stacking.methods=[]",
+        "predict.precision=float32",
+        "predict.engine=eager",
+    ),
     *("report.baselines=false", "objects.retries=2", "objects.retry_seconds=20"),
 ]
 BUCKET = "surveys"

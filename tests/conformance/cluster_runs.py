@@ -379,6 +379,8 @@ class StageChecks(_Checks):
         words = ["train", folder / "labelled.zarr", folder / name, "--conf", folder / "my.yaml"]
         words += ["--cluster", site.cluster, *(w for s in sets for w in ("--set", s))]
         words += ["--set", f"monitor.journal={folder / name}.jsonl"]
+        # Regressions are fitted by the driver alone, whatever the cluster.
+        words += ["--set", "train.stacking.methods=[]"]
         if not (folder / name).exists():
             done(site, *words)
         files = sorted((folder / name).rglob("*.safetensors"))

@@ -12,7 +12,7 @@ from distcnn.inference.package_cache import _cached
 from distcnn.model import Ensemble
 from distcnn.model.devices import out_of_memory
 from distcnn.quality import Quality
-from distcnn.schema import Flag, Status
+from distcnn.schema import Flag, Recommendation, Status
 from distcnn.survey import Region, Store
 from tests.inference.small import CHUNK, CONFIG, STARS, go, recorded
 
@@ -76,7 +76,10 @@ def test_stars_that_cannot_be_read_fail_and_the_others_are_the_same_to_the_bit(m
     assert (found["status"][lost] == Status.FAILED).all()
     assert (found["flags"][lost] == np.uint32(Flag.NOT_COMPUTED)).all()
     for name in (n for n in found if n.startswith("label")):
-        assert np.isnan(found[name][lost]).all()
+        if name == "label_recommendation":
+            assert (found[name][lost] == Recommendation.AVOID).all()
+        else:
+            assert np.isnan(found[name][lost]).all()
     assert np.array_equal(found["source_id"], wanted["source_id"])
     assert np.array_equal(found["ra"], wanted["ra"])
 
@@ -187,7 +190,10 @@ def test_a_network_that_gives_nan_for_a_star_costs_that_star_only(made, inputs, 
     found, wanted = rows(inputs), rows(made)
     assert found["flags"][POISON] & np.uint32(Flag.NON_FINITE)
     for name in (n for n in found if n.startswith("label")):
-        assert np.isnan(found[name][POISON]).all()
+        if name == "label_recommendation":
+            assert (found[name][POISON] == Recommendation.AVOID).all()
+        else:
+            assert np.isnan(found[name][POISON]).all()
     assert found["novelty"][POISON] == wanted["novelty"][POISON]
     assert letters(inputs)[0]["reason"] == "the network gave a value that is not finite"
     others = np.arange(STARS) != POISON
