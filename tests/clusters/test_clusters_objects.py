@@ -32,7 +32,12 @@ SMALL = [
         "predict.precision=float32",
         "predict.engine=eager",
     ),
-    *("report.baselines=false", "objects.retries=2", "objects.retry_seconds=20"),
+    *(
+        "report.baselines=false",
+        "report.sections=[summary,errors]",
+        "objects.retries=2",
+        "objects.retry_seconds=20",
+    ),
 ]
 BUCKET = "surveys"
 

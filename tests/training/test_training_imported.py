@@ -235,8 +235,9 @@ def test_the_report_and_the_comparison_take_the_package(site):
     folder, conf = site
     survey, conf = folder / "labelled.zarr", ("--conf", conf)
     done("predict", folder / "package", survey, folder / "own.zarr", *conf)
-    done("compare", survey, folder / "b.parquet", "--package", folder / "package", *conf)
-    done("report", folder / "own.zarr", folder / "page", *conf)
+    asked = ("--package", folder / "package", "--methods", "ridge,cannon")
+    done("compare", survey, folder / "b.parquet", *asked, *conf)
+    done("report", folder / "own.zarr", folder / "page", "--sections", "summary,errors", *conf)
     assert (folder / "page" / "index.html").exists()
 
 
