@@ -9,7 +9,7 @@ DEPENDENCIES ?= pinned
 CONSTRAINTS := $(if $(filter newest,$(DEPENDENCIES)),,-c deploy/constraints$(if $(filter oldest,$(DEPENDENCIES)),-oldest).txt)
 EXTRAS := $(if $(filter oldest,$(DEPENDENCIES)),dev,dev,dev-hats)
 
-.PHONY: demo test check real surveys install clean
+.PHONY: coverage demo test check real surveys install clean
 
 demo: install
 	$(BIN)/distcnn demo runs/demo
@@ -17,6 +17,11 @@ demo: install
 # Two processes with one thread each; four threads on two cores are several times slower.
 test: install
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# As test, with the floor of coverage; some minutes longer.
+coverage: PYTEST_ARGS += --cov=distcnn --cov-report=
+coverage: test
+	$(BIN)/coverage report --skip-covered | tail -n 40
 
 check: install
 	$(BIN)/ruff check distcnn tests benchmarks
