@@ -9,8 +9,8 @@ import pandas as pd
 from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.config import SplitConfig
-from distcnn.errors import ColumnMissing, FileBroken
-from distcnn.location import Address, Location
+from distcnn.evaluation.truth_table import read_truth
+from distcnn.location import Address
 from distcnn.survey import Region, Store
 from distcnn.survey.split import TEST, assign_split
 
@@ -84,7 +84,7 @@ def read_star_table(
     ------
     FileBroken, ColumnMissing : the table of truth cannot be used.
     """
-    known = None if truth is None else _read_truth(truth, labels)
+    known = None if truth is None else read_truth(truth, labels)
     regions = list(survey.regions(max(1, READ_STARS // survey.shard_stars)))
     every = max(1, -(-survey.stars // most))
     parts = [_read(survey, region, labels, split, known) for region in regions[::every]]
@@ -143,16 +143,3 @@ def _references(
 
 def _column(table: "pd.DataFrame", name: str) -> Array:
     return table[name].to_numpy(float) if name in table else np.full(len(table), np.nan)
-
-
-def _read_truth(path: Address, labels: tuple[str, ...]) -> "pd.DataFrame":
-    try:
-        with Location.parse(path).local_copy() as file:
-            table = pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        raise FileBroken(f"{path} cannot be read ({error})", expected="a parquet table") from None
-    for column in ("source_id", "trouble"):
-        if column not in table:
-            raise ColumnMissing(f"{path} has no column {column!r}", expected="a truth table")
-    known = ["source_id", "trouble", *(name for name in labels if name in table)]
-    return table[known].drop_duplicates("source_id").set_index("source_id")

@@ -13,11 +13,11 @@ import pandas as pd
 from distcnn import hashing
 from distcnn.arrays import Array, find_sorted
 from distcnn.config import ReportConfig
-from distcnn.errors import ColumnMissing, FileBroken, StoreError
+from distcnn.errors import StoreError
 from distcnn.evaluation.completeness import RECOMMENDATION, CompletenessCounts
 from distcnn.evaluation.data import EvaluationData
+from distcnn.evaluation.truth_table import read_truth
 from distcnn.events import Advanced, Listener, StageStarted
-from distcnn.location import Address, Location
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store
 from distcnn.survey.split import TEST, assign_split
@@ -146,7 +146,7 @@ def read_sample(
             expected=f"{survey.stars}, as in {survey.location}",
             cure="Name the survey that these predictions were made from.",
         )
-    truth = _read_truth(data.truth, names) if data.truth else None
+    truth = read_truth(data.truth, names) if data.truth else None
     joiner = _Joiner(data, names, survey, truth, config.sample / max(store.stars, 1))
     counts, parts = Counts(CompletenessCounts(config.snr_edges)), []
     listener(StageStarted(STAGE, store.stars, "stars"))
@@ -256,20 +256,6 @@ class _Joiner:
         place, found = find_sorted(baseline.source_id[order], ids)
         label[found] = baseline.label[order[place[found]]]
         return label
-
-
-def _read_truth(path: Address, names: tuple[str, ...]) -> "pd.DataFrame":
-    try:
-        with Location.parse(path).local_copy() as file:
-            table = pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        raise FileBroken(f"{path} cannot be read ({error})", expected="a parquet table") from None
-    for column in ("source_id", "trouble"):
-        if column not in table:
-            raise ColumnMissing(f"{path} has no column {column!r}", expected="a truth table")
-    known = [name for name in names if name in table]
-    table = table[["source_id", "trouble", *known]]
-    return table.drop_duplicates("source_id").set_index("source_id")
 
 
 def _concatenate(parts: list[Sample]) -> Sample:
