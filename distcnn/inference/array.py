@@ -113,9 +113,9 @@ def predict_share(
             store = begin_once(store, begin)
             run = open_run(opened, source, store, config, Batching.of_store(store))
             run = with_engine(functions, run, store, None, executor=executor, listener=listener)
-            recorder = Recorder(begin_ledger(), listener, note=totals.add)
-            compute_all(functions, run, waiting, executor, recorder, attempts=config.attempts)
-            recorder.ledger.flush()
+            with begin_ledger().flushed() as ledger:
+                recorder = Recorder(ledger, listener, note=totals.add)
+                compute_all(functions, run, waiting, executor, recorder, attempts=config.attempts)
             listener(StageEnded(STAGE, totals.counts))
         else:
             listener(Notice(f"element {share} has all of its regions; nothing to do"))

@@ -303,8 +303,8 @@ def open_prediction_store(
         if any(store.attrs.get(name) != value for name, value in attrs.items()):
             store.annotate(attrs)  # package or survey were moved since
         store.location.remove_drafts()
-        yield store, ledger, merged
-        ledger.flush()
+        with ledger.flushed():
+            yield store, ledger, merged
 
 
 def _discard_empty(predictions: Location, requested: Attrs) -> None:

@@ -398,11 +398,11 @@ def _fill_shards(
         for r in waiting
     )
     plan.listener(StageStarted(WRITE, store.stars, "stars", done))
-    for result in executor(fill_shard, tasks):
-        region = result.task.region
-        ledger.record(region.name, result.unwrap())
-        plan.listener(Advanced(WRITE, region.size, region.name))
-    ledger.flush()
+    with ledger.flushed():
+        for result in executor(fill_shard, tasks):
+            region = result.task.region
+            ledger.record(region.name, result.unwrap())
+            plan.listener(Advanced(WRITE, region.size, region.name))
 
 
 def _finish(

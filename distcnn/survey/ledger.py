@@ -16,14 +16,15 @@ import json
 import re
 import zlib
 from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.errors import FingerprintMismatch, StoreCorrupt, StoreError
+from distcnn.errors import DistcnnError, FingerprintMismatch, StoreCorrupt, StoreError
 from distcnn.formatting import dotted
 from distcnn.location import Address, Location
 from distcnn.survey.ledger_lines import Lines, lines_at
@@ -47,6 +48,8 @@ _DIGESTS = {
 _CURE = "Use another output path, or remove this one to begin again."
 LINES_AT_ONCE = 4096
 """Lines that are forced to disk together where one ledger takes over another."""
+STOPPING_S = 5.0
+"""Time that a run which was stopped or failed gives its last lines to arrive."""
 SORT_AFTER_NAMES = 1 << 14
 """New names of an index that wait in a dict until they are sorted in."""
 _LINE_BEGIN = b'{"name":"'
@@ -177,6 +180,21 @@ class Ledger:
         PlaceError : the object store takes no more.
         """
         self._lines.flush()
+
+    @contextmanager
+    def flushed(self) -> Iterator[Self]:
+        """Flush at the end; a block that was stopped or failed waits for some seconds at most.
+
+        So nobody who takes over its lock finds less done than it had noted, and an object store
+        that answers no more does not keep a run from ending.
+        """
+        try:
+            yield self
+        except BaseException:
+            with suppress(DistcnnError):
+                self._lines.flush(timeout=STOPPING_S)
+            raise
+        self.flush()
 
 
 def check_fingerprint(

@@ -79,8 +79,8 @@ class Lines(Protocol):
         StoreError, PlaceError : they cannot be written, or earlier ones could not.
         """
 
-    def flush(self) -> None:
-        """Wait until all lines are where they survive this process.
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until all lines are where they survive this process, or for ``timeout`` seconds.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class FileLines:
                 cure="Free space, then run the same command again.",
             ) from None
 
-    def flush(self) -> None:
+    def flush(self, timeout: float | None = None) -> None:
         """Nothing: they are on disk."""
 
     def cut(self, end: int) -> None:

@@ -23,7 +23,7 @@ from distcnn.monitor.progress import is_at_work, read_progress
 from distcnn.monitor.run_monitor import watch_run
 from distcnn.monitor.run_note import MAX_NOTES, NoteWriter
 from distcnn.monitor.watch import WatchCode, watch
-from distcnn.survey import Region, Store, stored_regions
+from distcnn.survey import Store
 from tests.inference.small import STARS, go, make_package, make_survey
 
 
@@ -269,10 +269,7 @@ def test_runs_on_an_object_store_are_followed_from_their_objects(s3, made, monke
         interrupted()
     said = []
     assert watch(place, said.append, once=True) is WatchCode.INTERRUPTED
-    # Lines of the ledger follow within a second there, so the last one may be missing.
-    done = sum(Region.parse(name).size for name in stored_regions(Store.open(place)))
-    assert f"{done} of 150 stars" in said[0]
-    assert done >= 32
+    assert "96 of 150 stars" in said[0]
     assert any("failed; process" in line for line in said)
     assert said[-1].endswith("distcnn predict package survey predictions")
     assert not any(SECRET in (place / name).read_bytes().decode() for name in notes_of(place))
