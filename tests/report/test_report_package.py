@@ -102,6 +102,38 @@ def test_a_package_tells_how_far_it_may_be_believed(tmp_path):
     assert lines_of(text, "label")[-1].split() == ["label", "bias", "all", "15-25"]
 
 
+STACKING = {
+    "methods": ["ensemble", "ridge", "trees"],
+    "stars": 1800,
+    "knots": [1.2, 2.0],
+    "weights": [[[0.1, 0.7], [0.6, 0.3], [0.3, 0.0]], [[0.25, 0.8], [0.75, 0.2], [0.0, 0.0]]],
+    "labels": [
+        {name: {"std": std} for name, std in row.items()}
+        for row in (
+            {"ensemble": 0.2, "ridge": 0.15, "trees": 0.4, "stacked": 0.14},
+            {"ensemble": 0.5, "ridge": 0.6, "trees": 0.7, "stacked": 0.45},
+        )
+    ],
+}
+SCALING = {
+    "digest": "",
+    "label_logarithm": [True, False],
+    "label_centre": [np.log(5000.0), -0.3],
+    "label_scale": [0.1, 0.2],
+}
+
+
+def test_a_package_tells_how_its_label_is_stacked_and_what_that_gained(tmp_path):
+    more = {"stacking": STACKING, "scaling": SCALING}
+    text = describe(make_package(tmp_path / "package", MANIFEST | more))
+    assert "ridge, trees: fitted to 1,800 stars" in text
+    assert "at S/N 16 / 100" in text
+    weights, scatter = lines_of(text[text.index("(stacking)") :], "teff [K]")[:2]
+    assert weights.split()[2:] == "10 / 25 60 / 75 30 / 0".split()
+    assert scatter.split()[2:] == ["100.0", "75.0", "200.0", "70.0", "30", "%"]
+    assert "(stacking)" not in describe(make_package(tmp_path / "plain"))
+
+
 def test_every_member_has_its_curve_in_a_line(tmp_path):
     text = describe(make_package(tmp_path / "package"))
     assert lines_of(text, "0  12345")[0].split()[1:] == ["12345", "3", "of", "4", "-1.2500", "██▁▁"]

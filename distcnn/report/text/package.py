@@ -13,6 +13,7 @@ from distcnn.errors import InputError
 from distcnn.labels import present
 from distcnn.manifest import Manifest
 from distcnn.report.text.package_evaluation import describe_agreement, describe_test_results
+from distcnn.report.text.package_stacking import describe_stacking
 from distcnn.report.text.table import (
     Row,
     aligned,
@@ -61,6 +62,7 @@ def _lines(path: Path, manifest: Manifest, data: bytes) -> Iterator[str]:
     yield from _head(path, manifest, hashing.of_bytes(data))
     parts = (
         ("network", _network(manifest)),
+        ("regressions beside the networks (stacking)", describe_stacking(manifest)),
         ("distilled from an ensemble", _distilled(manifest)),
         ("trained elsewhere", _imported(manifest)),
         ("data", _data(manifest)),
