@@ -129,7 +129,7 @@ def test_a_package_tells_how_its_label_is_stacked_and_what_that_gained(tmp_path)
     assert "ridge, trees: fitted to 1,800 stars" in text
     assert "at S/N 16 / 100" in text
     weights, scatter = lines_of(text[text.index("(stacking)") :], "teff [K]")[:2]
-    assert weights.split()[2:] == "10 / 25 60 / 75 30 / 0".split()
+    assert weights.split()[2:] == ["10", "/", "25", "60", "/", "75", "30", "/", "0"]
     assert scatter.split()[2:] == ["100.0", "75.0", "200.0", "70.0", "30", "%"]
     assert "(stacking)" not in describe(make_package(tmp_path / "plain"))
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from distcnn.executor import SerialExecutor
 from distcnn.training.ddp.launch import train_together
 from distcnn.training.ddp.rendezvous import RankLost, interface, rendezvous
 from distcnn.training.ddp.worker import RankTask
+from distcnn.training.loop.member import run_member
 
 HERE = Path(__file__).parent
 
@@ -48,6 +50,24 @@ def test_two_ranks_give_the_weights_of_one(tmp_path, survey, undisturbed):
     losses, others = np.array(result.epochs), np.array(alone.epochs)
     np.testing.assert_allclose(losses, others, rtol=1e-4)
     assert not ranks_of(tmp_path)
+
+
+def test_two_ranks_hold_out_the_fold_that_one_process_does(tmp_path, survey):
+    config = small(ranks=2).model_copy(update={"members": 2, "epochs": 2})
+    split = config.split.model_copy(update={"method": "folds", "folds": 2})
+    folded = config.model_copy(update={"split": split})
+    task = replace(task_of(survey, tmp_path / "two", folded), number=1)
+    shared = train_together(task, SerialExecutor(), silent)
+    alone = replace(task, partial=tmp_path / "one")
+    result = run_member(alone)
+    assert task.fold == 1
+    assert_near(weights(task), weights(alone))
+    np.testing.assert_allclose(shared.epochs, result.epochs, rtol=1e-4)
+    # Other stars than those of fold 0 or of the one split make other weights.
+    other = replace(task, partial=tmp_path / "other", config=config)
+    run_member(other)
+    with pytest.raises(AssertionError):
+        assert_near(weights(task), weights(other))
 
 
 def rank_one(partial):
