@@ -16,6 +16,7 @@ import torch
 
 from distcnn.config import SimulateConfig
 from distcnn.model import Ensemble, Network, Package, StarInputs, predict_members
+from distcnn.model.pixel_noise import NoiseGenerator, measure_correlation
 from distcnn.model.scaling import NoiseGain
 from distcnn.quality import Quality
 from distcnn.schema import DEFAULT_LABELS, Flag
@@ -23,7 +24,6 @@ from distcnn.simulate import cramer_rao
 from distcnn.survey import Store
 from distcnn.survey.split import Split
 from distcnn.training.data.labelled import read_labelled
-from distcnn.training.data.noise import NoiseGenerator, measure_correlation
 from lib.judge import Array, Judged, inside, known_truth, mad, slope
 
 EDGES = (1.0, 2.0, 5.0, 15.0, 50.0, 500.0)
@@ -207,7 +207,7 @@ def fading(
     given = stars.inputs
     quality = Quality.from_arrays(one.quality_arrays)
     train = read_labelled(store, spec, split, Split.TRAIN)
-    correlation = measure_correlation(train)
+    correlation = measure_correlation(train.inputs["flux"], train.inputs["snr"][:, 0])
     networks = _knowing_their_lowest(one, float(train.inputs["snr"].min()))
     hidden = predict_members(networks, given.without("flux", "snr"))
     seen = read_labelled(store, other.spec, split, Split.TEST).take(bright)

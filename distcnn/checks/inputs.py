@@ -13,6 +13,12 @@ from distcnn.config import CatalogueConfig, ChecksConfig, ReportConfig
 from distcnn.evaluation import Evaluation, EvaluationData, Sample, evaluate
 from distcnn.location import Address
 from distcnn.model import Batch, Package, star_inputs
+from distcnn.model.pixel_noise import (
+    NOISE_SPECTRA,
+    Correlation,
+    measure_correlation,
+    stated_correlation,
+)
 from distcnn.survey import Store
 
 NO_PREDICTIONS = "no predictions were given: name them by --predictions"
@@ -75,6 +81,19 @@ class CheckInputs:
         table = self.table
         good = table.held_out & np.isfinite(table.reference).any(axis=1) & (table.defect == "")
         return table.drawn(good, self.config.stars)
+
+    @cached_property
+    def noise_correlation(self) -> Correlation:
+        """Of the noise in pixels 1, 2, ... apart: measured on faint stars of the survey; where
+        these are too few, what the settings of its ingest say.
+        """
+        known = self.table.take(np.isfinite(self.table.snr) & (self.table.defect == ""))
+        faint = np.sort(np.argsort(known.snr, kind="stable")[:NOISE_SPECTRA])
+        if not len(faint):
+            return stated_correlation(self.survey)
+        stars = known.take(faint)
+        measured = measure_correlation(self.arrays(stars)["flux"], stars.snr)
+        return stated_correlation(self.survey) if measured is None else measured
 
     @cached_property
     def evaluated(self) -> EvaluatedPredictions | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conformance.science_checks import ScienceChecks
 from line_survey import ERRORS, NAMES, build_survey, spectra
 
@@ -29,6 +30,7 @@ from distcnn.evaluation import BaselineLabels, EvaluationData, evaluate
 from distcnn.evaluation.metrics import coverage
 from distcnn.events import StageEnded
 from distcnn.ingest.catalogue_table import read_catalogue
+from distcnn.model.pixel_noise import NoiseGenerator
 
 CONFIG = ReportConfig()
 
@@ -425,6 +427,17 @@ class TestRun:
         (tmp_path / "external" / "answer.json").write_text("{")
         with pytest.raises(Exception, match="holds no answer of a check"):
             RecordedAnswer.read(tmp_path / "external")
+
+
+@pytest.mark.parametrize("correlation", [(), (0.4,), (0.8, 0.4, 0.1)])
+def test_noise_is_added_with_the_correlation_that_the_survey_has(lines, tmp_path, correlation):
+    quiet, error = spectra(lines.label, np.full(len(lines.label), 1e6), 5)
+    error[:] = 1 / lines.snr[:, None]
+    noise = NoiseGenerator.of(correlation).draw(quiet.shape, torch.Generator().manual_seed(1))
+    made = (quiet + error * noise.numpy(), error)
+    store = build_survey(tmp_path / "s.zarr", lines.label, lines.snr, lines.ids, made=made)
+    found = replace(lines.inputs(), survey=store).noise_correlation
+    assert (*found, 0.0)[0] == pytest.approx((*correlation, 0.0)[0], abs=0.03)
 
 
 def test_stars_that_training_used_are_not_judged(lines):

@@ -2,13 +2,22 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distcnn.checks.injection import changes
+from distcnn.model.pixel_noise import NoiseGenerator, autocorrelation
 from distcnn.schema import LIGHT_SPEED_KM_S
 
+DR3 = (0.8, 0.4, 0.1)
+"""Correlation of the noise on the grid of Gaia DR3, about."""
 WAVELENGTH = np.linspace(846.0, 870.0, 961)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(7)
 
 
 def line(centre=858.0, sigma=0.06, depth=0.5):
@@ -24,34 +33,25 @@ def stars(flux, snr=100.0):
     }
 
 
-@given(snr=st.floats(1.0, 80.0), rho=st.floats(0.0, 0.65))
-def test_added_noise_and_the_spectrums_own_make_the_error_of_the_lower_snr(snr, rho):
-    rng = np.random.default_rng(1)
-    own = 0.01 * changes.correlated_noise((400, 961), rho, rng)
+@settings(max_examples=15)
+@given(snr=st.floats(1.0, 80.0), correlation=st.sampled_from([(), (0.4,), DR3]))
+def test_added_noise_and_the_spectrums_own_make_the_error_of_the_lower_snr(snr, correlation):
+    noise, generator = NoiseGenerator.of(correlation), torch.Generator().manual_seed(1)
+    own = 0.01 * noise.draw((400, 961), generator).numpy()
     arrays = stars(1 + own)
-    changed = changes.lower_snr(arrays, snr, rho, rng)
+    changed = changes.lower_snr(arrays, snr, noise, generator)
     assert changed["flux"].std() == pytest.approx(1 / snr, rel=0.03)
     np.testing.assert_allclose(changed["flux_error"], 1 / snr, rtol=1e-4)
     np.testing.assert_allclose(changed["snr"], snr, rtol=1e-5)
-    noise = changed["flux"] - 1.0
-    found = (noise[:, 1:] * noise[:, :-1]).mean() / np.square(noise).mean()
-    assert found == pytest.approx(rho, abs=0.02)
+    found = np.pad(autocorrelation(changed["flux"] - 1.0), (0, 3))
+    np.testing.assert_allclose(found[: len(correlation)], correlation, atol=0.02)
 
 
-def test_a_star_that_is_faint_already_stays_as_it_is(rng):
+def test_a_star_that_is_faint_already_stays_as_it_is(generator):
     arrays = stars(line(), snr=5.0)
-    changed = changes.lower_snr(arrays, 20.0, 0.3, rng)
+    changed = changes.lower_snr(arrays, 20.0, NoiseGenerator.of((0.3,)), generator)
     for name, values in arrays.items():
         np.testing.assert_array_equal(changed[name], values)
-
-
-@pytest.mark.parametrize("rho", [0.0, 0.3, 0.6])
-def test_the_correlation_of_noise_is_found_below_what_spectra_share(rng, rho):
-    depth = rng.uniform(0.2, 0.8, 600)[:, None]
-    flux = 1 - depth * (1 - line())
-    flux = flux + 0.05 * changes.correlated_noise(flux.shape, rho, rng)
-    assert changes.noise_correlation(flux) == pytest.approx(rho, abs=0.05)
-    assert changes.noise_correlation(flux[:50]) == 0.0
 
 
 @given(velocity=st.floats(-20, 20))
@@ -72,13 +72,20 @@ def test_a_broadened_line_keeps_its_equivalent_width_and_adds_variances(fwhm):
     assert variance == pytest.approx(sigma**2 + added, rel=0.03)
 
 
-def test_shifts_and_broadenings_leave_the_noise_as_it_was(rng):
+@pytest.mark.parametrize("correlation", [(), DR3])
+def test_a_broadening_leaves_the_noise_as_it_was(generator, correlation):
+    noise = 0.01 * NoiseGenerator.of(correlation).draw((300, 961), generator).numpy()
+    wide = changes.broaden(stars(1 + noise), WAVELENGTH, 15.0, generator, correlation)["flux"]
+    assert wide[:, 5:-5].std() == pytest.approx(0.01, rel=0.02)
+    found = np.pad(autocorrelation(wide - 1.0), (0, 3))
+    np.testing.assert_allclose(found[: len(correlation)], correlation, atol=0.02)
+
+
+def test_a_shift_leaves_the_noise_about_as_it_was(rng):
     noise = stars(1 + 0.01 * rng.standard_normal((300, 961)))
     half_a_pixel = 0.5 * 0.025 / 858 * LIGHT_SPEED_KM_S
     moved = changes.shift(noise, WAVELENGTH, half_a_pixel)["flux"]
-    wide = changes.broaden(noise, WAVELENGTH, 15.0, rng)["flux"]
     assert moved[:, 5:-5].std() == pytest.approx(0.01, rel=0.15)  # linearly it would be 0.007
-    assert wide[:, 5:-5].std() == pytest.approx(0.01, rel=0.02)
 
 
 def test_a_bright_star_gets_its_slope_back_in_the_faint_regime_and_a_faint_one_loses_it():

@@ -7,6 +7,7 @@ import torch
 
 from distcnn.config import AugmentConfig, NetworkConfig
 from distcnn.model import InputSpec, build_network, fit_scaling, star_inputs
+from distcnn.model.pixel_noise import autocorrelation
 from distcnn.training.data.augment import (
     REFERENCE_SNR,
     Augment,
@@ -14,7 +15,6 @@ from distcnn.training.data.augment import (
 )
 from distcnn.training.data.farther import ModelStars
 from distcnn.training.data.labelled import Labelled
-from distcnn.training.data.noise import autocorrelation
 from distcnn.training.data.tensors import scale_stars
 
 PIXELS = 160

@@ -13,11 +13,12 @@ from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
 from distcnn.checks.bound.figure import draw_bound
 from distcnn.checks.bound.spectrum_model import SpectrumModel, spectrum_bounds
 from distcnn.checks.injection.answers import NO_SPECTRUM, has_spectra
-from distcnn.checks.injection.changes import noise_correlation, without
+from distcnn.checks.injection.changes import without
 from distcnn.checks.inputs import CheckInputs
 from distcnn.checks.predictor import PredictedStars
 from distcnn.checks.sensitivity.answer import wavelengths_nm
 from distcnn.checks.stars import StarTable
+from distcnn.model.pixel_noise import length_of
 from distcnn.schema import Flag
 from distcnn.stats import robust_std, snr_groups
 
@@ -50,7 +51,7 @@ def answer_bound(inputs: CheckInputs) -> Answer:
     arrays = inputs.arrays(labelled)
     flux, error = (arrays[name].astype(float) for name in ("flux", "flux_error"))
     model = SpectrumModel.fitted(flux, labelled.reference, error)
-    found, bound = inputs.predict(judged), _bounds(inputs, judged, model, flux)
+    found, bound = inputs.predict(judged), _bounds(inputs, judged, model)
     rows = list(bound_rows(inputs.labels, found, bound, judged, inputs.report.snr_edges))
     return replace(judge_bound(rows), figures={FIGURE: partial(draw_bound, rows, inputs.labels)})
 
@@ -60,13 +61,14 @@ def _complete(table: StarTable, most: int) -> StarTable:
     return table.drawn(known & (table.defect == ""), most)
 
 
-def _bounds(inputs: CheckInputs, stars: StarTable, model: SpectrumModel, flux: Array) -> Array:
+def _bounds(inputs: CheckInputs, stars: StarTable, model: SpectrumModel) -> Array:
     arrays = inputs.arrays(stars)
-    rho = noise_correlation(flux[: inputs.config.injected_stars])
     wavelength, medium = wavelengths_nm(inputs.survey)
     vacuum = to_vacuum(wavelength) if medium == "air" else wavelength
     # Correlated noise averages out less: its power where lines are is that of slow frequencies.
-    error = arrays["flux_error"].astype(float) * _slow_noise(rho)
+    error = arrays["flux_error"].astype(float) * math.sqrt(
+        max(length_of(inputs.noise_correlation), 0.0)
+    )
     error = np.where(np.isfinite(arrays["flux"]), error, np.nan)
     return spectrum_bounds(
         model,
@@ -76,14 +78,6 @@ def _bounds(inputs: CheckInputs, stars: StarTable, model: SpectrumModel, flux: A
         prior=_prior(inputs, stars, arrays),
         velocity_error=VELOCITY_ERROR_KM_S,
     )
-
-
-def _slow_noise(rho: float) -> float:
-    """Standard deviation of slow noise over that of a pixel, for the kernel (a, 1, a)."""
-    if rho <= 0:
-        return 1.0
-    a = (1 - math.sqrt(1 - 2 * rho**2)) / (2 * rho)
-    return (1 + 2 * a) / math.sqrt(1 + 2 * a**2)
 
 
 def _prior(inputs: CheckInputs, stars: StarTable, arrays: dict[str, Array]) -> Array:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
 
 from distcnn.air import to_vacuum
 from distcnn.arrays import Array
@@ -24,6 +25,7 @@ from distcnn.checks.inputs import CheckInputs, bands_of
 from distcnn.checks.predictor import PredictedStars, read_rows
 from distcnn.checks.sensitivity.answer import wavelengths_nm
 from distcnn.checks.stars import StarTable
+from distcnn.model.pixel_noise import NoiseGenerator
 
 Arrays = dict[str, Array]
 SNR_LEVELS = (200.0, 100.0, 50.0, 35.0, 25.0, 20.0, 15.0, 10.0, 7.0, 5.0, 3.0, 2.0, 1.0)
@@ -45,14 +47,15 @@ def answer_noise(inputs: CheckInputs) -> Answer:
     if not has_spectra(inputs):
         return Answer(Verdict.UNDECIDED, NO_SPECTRUM)
     judged = inputs.judged
-    rng = np.random.default_rng(inputs.config.seed)
-    rho = changes.noise_correlation(_faint_flux(inputs)) if len(judged) else 0.0
+    generator = torch.Generator().manual_seed(inputs.config.seed)
+    noise = NoiseGenerator.of(inputs.noise_correlation)
     rows: list[AnswerRow] = []
     for level in SNR_LEVELS:
         stars = judged.drawn(_for_level(judged.snr, level), inputs.config.injected_stars)
         if len(stars) < MIN_STARS:
             continue
-        found = inputs.predictor(changes.lower_snr(inputs.arrays(stars), level, rho, rng))
+        lowered = changes.lower_snr(inputs.arrays(stars), level, noise, generator)
+        found = inputs.predictor(lowered)
         reference = (stars.reference, stars.reference_error)
         rows += noise_rows(inputs.labels, found, *reference, level)
     if not rows:
@@ -90,8 +93,8 @@ def answer_resolution(inputs: CheckInputs) -> Answer:
     wavelength = wavelengths_in_vacuum(inputs)
 
     def broadened(arrays: Arrays, level: float) -> Arrays:
-        rng = np.random.default_rng(inputs.config.seed)
-        return changes.broaden(arrays, wavelength, level, rng)
+        generator = torch.Generator().manual_seed(inputs.config.seed)
+        return changes.broaden(arrays, wavelength, level, generator, inputs.noise_correlation)
 
     return _respond(inputs, RESOLUTION, broadened)
 
@@ -180,13 +183,3 @@ def _for_level(snr: Array, level: float) -> Array:
         return np.zeros(len(snr), bool)
     low, high = NOISE_FACTORS
     return np.asarray((snr >= low * level) & (snr < high * level))
-
-
-def _faint_flux(inputs: CheckInputs) -> Array:
-    """Fluxes [N, P] of faint stars, whose noise says how pixels correlate."""
-    table = inputs.table
-    known = table.take(np.isfinite(table.snr) & (table.defect == ""))
-    faint = known.take(
-        np.sort(np.argsort(known.snr, kind="stable")[: inputs.config.injected_stars])
-    )
-    return inputs.arrays(faint)["flux"].astype(float)

@@ -7,16 +7,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from scipy import interpolate, ndimage, special
 
 from distcnn.arrays import Array
+from distcnn.model.pixel_noise import Correlation, NoiseGenerator
 from distcnn.schema import LIGHT_SPEED_KM_S
 
 FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
-MAX_CORRELATION = 0.7
-"""Correlation of neighbours beyond which three pixels cannot imitate the noise."""
-PIXELS_PER_COMPONENT = 40
-"""One principal component per so many pixels is taken for what stars have in common."""
 DIFFUSE_BAND_NM = 862.32
 """Rest wavelength of the diffuse interstellar band in vacuum (Gaia Collaboration,
 Schultheis et al. 2023, A&A 674, A40)."""
@@ -46,39 +44,8 @@ PLANCK_NM_K = 1.438777e7
 _FLUXES = ("flux", "flux_error")
 
 
-def noise_correlation(flux: Array) -> float:
-    """Correlation of the noise in neighbouring pixels, from what spectra [N, P] do not share.
-
-    What they share is their first principal components; too few spectra give 0.
-    """
-    count = flux.shape[1] // PIXELS_PER_COMPONENT
-    if len(flux) < 100 or not count:
-        return 0.0
-    good = np.isfinite(flux)
-    centred = np.where(good, flux - np.nanmedian(flux), 0.0)
-    centred = np.where(good, centred - centred.mean(axis=0), 0.0)
-    left, size, right = np.linalg.svd(centred, full_matrices=False)
-    noise = centred - (left[:, :count] * size[:count]) @ right[:count]
-    both = good[:, 1:] & good[:, :-1]
-    found = (noise[:, 1:] * noise[:, :-1])[both].mean() / max(noise[good].var(), 1e-30)
-    return float(np.clip(found, 0.0, MAX_CORRELATION))
-
-
-def correlated_noise(shape: tuple[int, int], rho: float, rng: np.random.Generator) -> Array:
-    """Unit noise [N, P] whose neighbours have the correlation ``rho`` (0 to 0.7)."""
-    white = rng.standard_normal(shape)
-    if rho <= 0:
-        return white
-    # Through the kernel (a, 1, a) neighbours correlate by 2a / (1 + 2 a^2); solved for a.
-    a = (1 - math.sqrt(1 - 2 * rho**2)) / (2 * rho)
-    mixed = white.copy()
-    mixed[:, 1:] += a * white[:, :-1]
-    mixed[:, :-1] += a * white[:, 1:]
-    return mixed / math.sqrt(1 + 2 * a**2)
-
-
 def lower_snr(
-    arrays: dict[str, Array], snr: float, rho: float, rng: np.random.Generator
+    arrays: dict[str, Array], snr: float, noise: NoiseGenerator, generator: torch.Generator
 ) -> dict[str, Array]:
     """Stars whose spectra get the noise that brings them to ``snr`` per pixel.
 
@@ -89,7 +56,7 @@ def lower_snr(
     error = arrays.get("flux_error")
     own = np.abs(flux) / held[:, None] if error is None else error.astype(float)
     ratio = np.maximum(held / snr, 1.0)[:, None]
-    added = own * np.sqrt(ratio**2 - 1) * correlated_noise(flux.shape, rho, rng)
+    added = own * np.sqrt(ratio**2 - 1) * noise.draw(flux.shape, generator).numpy()
     changed = {"flux": _as(flux + added, arrays["flux"]), "snr": _as(held / ratio[:, 0], held)}
     if error is not None:
         changed["flux_error"] = _as(own * ratio, error)
@@ -110,12 +77,13 @@ def broaden(
     arrays: dict[str, Array],
     wavelength: Array,
     fwhm: float,
-    rng: np.random.Generator | None = None,
+    generator: torch.Generator | None = None,
+    correlation: Correlation = (),
 ) -> dict[str, Array]:
     """Stars whose lines are wider by a Gaussian of ``fwhm`` [km/s]; missing pixels stay missing.
 
-    With ``rng`` as much noise is added as the smoothing has taken: a spectrograph of lower
-    resolution is no less noisy.
+    With a ``generator`` as much noise is added as the smoothing has taken: a spectrograph of lower
+    resolution is no less noisy. ``correlation``: of the noise before, and after, too.
     """
     if fwhm <= 0:
         return arrays
@@ -126,11 +94,24 @@ def broaden(
     kernel = special.ive(np.abs(np.arange(-reach, reach + 1)), sigma**2)
     kernel /= kernel.sum()
     wide = ndimage.convolve1d(fill_gaps(arrays["flux"]), kernel, axis=1, mode="nearest")
-    if rng is not None and "flux_error" in arrays:
-        lost = math.sqrt(max(1 - float((kernel**2).sum()), 0.0))
+    if generator is not None and "flux_error" in arrays:
         error = np.nan_to_num(arrays["flux_error"].astype(float))
-        wide += lost * error * rng.standard_normal(wide.shape)
+        wide += error * _taken_noise(kernel, correlation, wide.shape, generator)
     return arrays | {"flux": _missing_as(wide, arrays["flux"])}
+
+
+def _taken_noise(
+    kernel: Array, correlation: Correlation, shape: tuple[int, ...], generator: torch.Generator
+) -> Array:
+    """Noise [N, P] that unit noise lacks once it is smoothed: by power, at every frequency."""
+    before = np.array([*correlation[::-1], 1.0, *correlation])
+    after = np.convolve(np.convolve(kernel, kernel), before)
+    taken = -after
+    middle, reach = len(after) // 2, len(correlation)
+    taken[middle - reach : middle + reach + 1] += before
+    variance = max(float(taken[middle]), 1e-30)
+    noise = NoiseGenerator.of((taken[middle + 1 :] / variance).tolist()).draw(shape, generator)
+    return np.asarray(math.sqrt(variance) * noise.numpy())
 
 
 def fill_gaps(flux: Array) -> Array:

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from distcnn.config import AugmentConfig
 from distcnn.model import InputSpec, Network
-from distcnn.schema import LIGHT_SPEED_KM_S
-from distcnn.survey import Store
-from distcnn.training.data.farther import FartherAway, ModelStars
-from distcnn.training.data.labelled import Labelled
-from distcnn.training.data.noise import (
+from distcnn.model.pixel_noise import (
     Correlation,
     NoiseGenerator,
     correlation_of_length,
     measure_correlation,
     stated_correlation,
 )
+from distcnn.schema import LIGHT_SPEED_KM_S
+from distcnn.survey import Store
+from distcnn.training.data.farther import FartherAway, ModelStars
+from distcnn.training.data.labelled import Labelled
 from distcnn.training.data.tensors import Scaled
 
 REFERENCE_SNR = 20.0
@@ -48,7 +48,7 @@ class SurveyProperties:
         """
         if not stars.inputs["flux"].shape[1]:
             return cls()
-        measured = measure_correlation(stars)
+        measured = measure_correlation(stars.inputs["flux"], stars.inputs["snr"][:, 0])
         correlation = stated_correlation(store) if measured is None else measured
         return cls(correlation, _pixel_velocity(store), ModelStars.of(store))
 

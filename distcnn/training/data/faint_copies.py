@@ -15,11 +15,11 @@ import torch
 from distcnn.arrays import Array
 from distcnn.config import AugmentConfig
 from distcnn.model import InputSpec
+from distcnn.model.pixel_noise import NoiseGenerator, correlation_of_length
 from distcnn.survey import Store
 from distcnn.training.data.augment import SurveyProperties
 from distcnn.training.data.farther import ModelStars
 from distcnn.training.data.labelled import Labelled, join_stars
-from distcnn.training.data.noise import NoiseGenerator, correlation_of_length
 
 COPIES_SEED = 7919
 """Of the noise of copies: theirs is other noise than that of training."""

@@ -18,7 +18,6 @@ from torch.nn import functional
 
 from distcnn.arrays import Array
 from distcnn.survey import Store
-from distcnn.training.data.labelled import Labelled
 
 NOISE_SPECTRA = 2000
 """How many of the faintest spectra the noise is measured on."""
@@ -41,16 +40,20 @@ Correlation = tuple[float, ...]
 """Of the noise at 1, 2, ... pixels apart; () = white."""
 
 
-def measure_correlation(stars: Labelled) -> Correlation | None:
+def measure_correlation(flux: Array, snr: Array) -> Correlation | None:
     """Correlation of the pixels' noise, from what the faintest spectra do not share.
 
     The faintest, since there noise is most of what is left; what they share is the first principal
     components: stars look alike, their noise does not. Components that noise alone would have too
     are left (parallel analysis, Horn 1965, Psychometrika 30, 179), for they are its slow part.
     None: too few spectra, or too short ones.
+
+    Parameters
+    ----------
+    flux : [N, P], NaN = missing. ``snr`` : [N], NaN = unknown.
     """
-    order = np.argsort(np.nan_to_num(stars.inputs["snr"][:, 0], nan=np.inf), kind="stable")
-    flux = stars.inputs["flux"][order[:NOISE_SPECTRA]].astype(np.float64)
+    order = np.argsort(np.nan_to_num(snr, nan=np.inf), kind="stable")
+    flux = flux[order[:NOISE_SPECTRA]].astype(np.float64)
     most = flux.shape[1] // PIXELS_PER_COMPONENT
     if len(flux) < MIN_NOISE_SPECTRA or not most:
         return None

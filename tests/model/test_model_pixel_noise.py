@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from distcnn.model import InputSpec, star_inputs
-from distcnn.simulate.grid import ReleaseGrid
-from distcnn.simulate.spectrum.instrument import Exposure, expose
-from distcnn.simulate.spectrum.synthesis import FINE_WAVELENGTH
-from distcnn.training.data.labelled import Labelled
-from distcnn.training.data.noise import (
+from distcnn.model.pixel_noise import (
     NoiseGenerator,
     autocorrelation,
     correlation_of_length,
@@ -19,6 +14,9 @@ from distcnn.training.data.noise import (
     measure_correlation,
     stated_correlation,
 )
+from distcnn.simulate.grid import ReleaseGrid
+from distcnn.simulate.spectrum.instrument import Exposure, expose
+from distcnn.simulate.spectrum.synthesis import FINE_WAVELENGTH
 
 TRIANGLE = correlation_of_length(4.0)
 
@@ -31,11 +29,8 @@ def drawn(correlation, shape=(3000, 240), seed=1):
     )
 
 
-def labelled(flux, snr):
-    spec = InputSpec(flux.shape[1], 0, (), False, "", ())
-    inputs = star_inputs({"flux": flux, "snr": np.full(len(flux), snr)}, spec)
-    nothing = np.zeros((len(flux), 1), np.float32)
-    return Labelled(np.arange(len(flux)), inputs, np.zeros((len(flux), 0)), nothing, nothing)
+def measured(flux, snr):
+    return measure_correlation(flux, np.full(len(flux), snr))
 
 
 def with_lines(noise, seed=2):
@@ -59,7 +54,7 @@ def test_noise_has_unit_variance_and_the_correlation_asked_for(correlation):
 def test_the_correlation_is_measured_beside_lines_and_missing_pixels(correlation):
     flux = with_lines(drawn(correlation, (1500, 240)) / 5)
     flux[:, :3] = np.nan
-    found = measure_correlation(labelled(flux, 5.0))
+    found = measured(flux, 5.0)
     assert length_of(found) == pytest.approx(length_of(correlation), rel=0.12, abs=0.1)
 
 
@@ -69,14 +64,14 @@ def test_noise_of_the_grids_of_dr3_and_dr4_is_drawn_as_it_is_measured(step):
     full = np.full(400, 20.0)
     exposure = Exposure(full / 10, full / 2, full.astype(int), full / 40)
     flux, _ = expose(np.random.default_rng(3), np.ones((400, FINE_WAVELENGTH.size)), exposure, grid)
-    met = measure_correlation(labelled(flux, 2.0))
+    met = measured(flux, 2.0)
     assert met[0] == pytest.approx(0.8 if step == 0.01 else 0.2, abs=0.08)
     copy = autocorrelation(drawn(met))
     assert copy == pytest.approx(met, abs=0.03)
 
 
 def test_few_spectra_tell_nothing_and_the_ingest_is_asked():
-    assert measure_correlation(labelled(np.ones((40, 200)), 5.0)) is None
+    assert measured(np.ones((40, 200)), 5.0) is None
     prepare = {"rebin": 1, "noise_correlation": 4.0, "target": None}
     assert stated_correlation(SimpleNamespace(attrs={"ingest": {"prepare": prepare}})) == TRIANGLE
     coarse = prepare | {"rebin": 4}
