@@ -12,8 +12,9 @@ from distcnn.ecsv import TableColumn, TextTable
 from distcnn.labels import label_info
 from distcnn.report.text.table import label_value
 
-Kind = Literal["text", "code", "count", "percent", "number", "label", "value"]
-"""How a value is printed; ``value`` is in the unit of the row's label."""
+Kind = Literal["text", "code", "count", "percent", "number", "significant", "label", "value"]
+"""How a value is printed: ``significant`` with three digits that count, whatever its size, and
+``value`` in the unit of the row's label."""
 Mark = Literal["", "best", "out"]
 """What is special about a value; the page says it by a word, too, for who sees no colour."""
 Row: TypeAlias = Mapping[str, Any]
@@ -21,7 +22,9 @@ MAX_ROWS_SHOWN = 200
 """Rows of a table on the page; its file has all."""
 PAGE_PIXELS = 1078
 """Width of a figure as wide as the page, in pixels of CSS."""
-_NUMERIC = ("count", "percent", "number", "value")
+MOST_DECIMALS = 4
+"""Behind the point, where three digits that count would take more."""
+_NUMERIC = ("count", "percent", "number", "significant", "value")
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,18 @@ class Column:
             return f"{value:,}"
         if self.kind == "percent":
             return f"{100 * value:.{min(self.digits, 1)}f} %"
-        if self.kind == "number" and isinstance(value, int | float):
-            return f"{value:.{self.digits}f}" if isinstance(value, float) else f"{value:,}"
+        if self.kind in ("number", "significant") and isinstance(value, int | float):
+            return self._number(value)
         if self.kind == "label":
             return label_text(str(value))
         if self.kind == "value":
             return label_value(value, str(row.get("label", "")))
         return str(value)
+
+    def _number(self, value: float) -> str:
+        if isinstance(value, int):
+            return f"{value:,}"
+        return significant(value) if self.kind == "significant" else f"{value:.{self.digits}f}"
 
 
 @dataclass(frozen=True)
@@ -180,6 +188,15 @@ class Missing:
 
 
 Block: TypeAlias = Note | Cards | Table | Picture | Listing | Legend | Missing
+
+
+def significant(value: float) -> str:
+    """A number with three digits that count, without an exponent: ``9,255``, ``58.6``, ``0.0543``.
+
+    Columns that mix kelvin and dex can be read so, where one number of decimals cannot.
+    """
+    size = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{min(max(2 - size, 0), MOST_DECIMALS)}f}"
 
 
 def label_text(name: str) -> str:

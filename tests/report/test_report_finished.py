@@ -5,10 +5,11 @@ from report.finished_results import make_all, make_check, make_map
 from report.pages import write_report
 
 from distcnn.config import ReportConfig
-from distcnn.ecsv import from_ecsv
+from distcnn.ecsv import TableColumn, TextTable, from_ecsv, to_ecsv
 from distcnn.errors import ConfigError, FileBroken, InputError
 from distcnn.events import Notice
 from distcnn.report import find_finished
+from distcnn.report.blocks import Column, significant
 from distcnn.survey import Store
 
 PLAIN = ReportConfig(figures=())
@@ -103,3 +104,34 @@ def test_files_of_the_report_before_go_and_files_of_others_stay(own, tmp_path):
     write_report(own.data, out, PLAIN)
     assert [path.name for path in (out / "figures").iterdir()] == ["mine.png"]
     assert (out / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (9254.66, "9,255"),
+        (58.642, "58.6"),
+        (-4.2286, "-4.23"),
+        (0.054321, "0.0543"),
+        (0.00008, "0.0001"),
+        (0.0, "0.00"),
+    ],
+)
+def test_numbers_of_any_size_keep_three_digits_that_count(value, text):
+    assert significant(value) == text
+    assert Column("std", "std", "significant").text({"std": value}) == text
+
+
+def test_the_judged_table_shows_all_stars_first_and_its_bins_when_opened(own, tmp_path):
+    make_all(tmp_path)
+    columns = [TableColumn(name, "", "") for name in ("label", "snr", "std", "best_std")]
+    row = {"label": "teff", "std": 60.5, "best_std": True}
+    rows = [{**row, "snr": snr} for snr in ("all", "15-25")]
+    (tmp_path / "baselines.ecsv").write_bytes(to_ecsv(TextTable(columns, rows)))
+    write_report(own.data, tmp_path / "r", PLAIN, finished=find_finished(own.data))
+    shown, whole = (
+        from_ecsv((tmp_path / "r" / "tables" / f"rivals_baselines{end}.ecsv").read_bytes(), end)
+        for end in ("_all", "")
+    )
+    assert [row["snr"] for row in whole.rows] == ["all", "15-25"]
+    assert shown.rows == [{"label": "teff", "std": 60.5}]

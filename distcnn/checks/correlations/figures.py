@@ -1,33 +1,79 @@
-"""Figure of correlations: every test of every label beside its limit."""
+"""Figure of correlations: a panel per measure, a line per test, a marker per label."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from distcnn.checks.base import AnswerRow
-from distcnn.style import BLUE, FAINT_INK, GREEN, PAGE_WIDTH, RED, grid, panels, symbol
+from distcnn.style import GREEN, MARKERS, METHOD_COLOURS, PAGE_WIDTH, RED, grid, panels, symbol
 
-LINE_INCHES = 0.24
+LINE_INCHES = 0.5
+SPREAD_LINES = 0.6
+"""Part of a line over which the labels are spread."""
+FADED = 0.45
+"""Opacity of values that are told without being asked for."""
 
 
 def draw_correlations(rows: Sequence[AnswerRow], names: Sequence[str]) -> Figure:
-    """A line per test and label: the value, its error, and the least that is asked for."""
-    tests = list(dict.fromkeys(str(row["test"]) for row in rows))
-    figure, axes = panels(1, 1, width=PAGE_WIDTH, height=1.2 + LINE_INCHES * len(rows))
-    ax, titles = axes[0, 0], []
-    order = [row for test in tests for row in rows if row["test"] == test]
-    for place, row in enumerate(order):
-        value, error, least = (float(row[key]) for key in ("value", "value_error", "least"))
-        colour = RED if row["fails"] else BLUE if least else FAINT_INK
-        ax.errorbar(value, place, xerr=error, fmt="o", ms=4, capsize=2, lw=1.2, color=colour)
-        if least:
-            ax.plot([least, least], [place - 0.4, place + 0.4], color=GREEN, lw=2)
-        label = str(row["label"])
-        titles.append(f"{row['test']}  {symbol(label) if label in names else label}")
-    ax.set_yticks(np.arange(len(order)), titles, fontsize=7)
-    ax.set_ylim(len(order) - 0.5, -0.5)
-    ax.set_xscale("symlog", linthresh=1.0)
-    ax.set_xlabel("value; the green mark is the least that is asked for")
-    grid(ax, "x")
+    """Every value with its error, and a green mark at the least that is asked for.
+
+    Values of which nothing is asked are faint, those that miss their limit have a red ring.
+    """
+    measures: dict[str, dict[str, list[AnswerRow]]] = {}
+    for row in rows:
+        measure, _, test = str(row["test"]).partition(", ")
+        measures.setdefault(measure, {}).setdefault(test, []).append(row)
+    lines = max((len(tests) for tests in measures.values()), default=1)
+    height = 1.5 + LINE_INCHES * lines
+    count = max(len(measures), 1)
+    figure, axes = panels(1, count, width=PAGE_WIDTH / count, height=height)
+    labels = list(dict.fromkeys(str(row["label"]) for row in rows))
+    for ax, (measure, tests) in zip(axes[0], measures.items(), strict=False):
+        _draw_measure(ax, tests, labels)
+        ax.set_title(measure)
+    _legend(figure, [symbol(label) if label in names else label for label in labels])
     return figure
+
+
+def _draw_measure(ax: Axes, tests: dict[str, list[AnswerRow]], labels: Sequence[str]) -> None:
+    for line, rows in enumerate(tests.values()):
+        for row in rows:
+            _draw_value(ax, row, line, labels.index(str(row["label"])), len(labels))
+    ax.set_yticks(np.arange(len(tests)), list(tests), fontsize=8)
+    ax.set_ylim(len(tests) - 0.5, -0.5)
+    if max(float(row["value"]) for rows in tests.values() for row in rows) > 3:
+        ax.set_xscale("log")
+    grid(ax, "x")
+
+
+def _draw_value(ax: Axes, row: AnswerRow, line: int, number: int, labels: int) -> None:
+    value, error, least = (float(row[key]) for key in ("value", "value_error", "least"))
+    place = line + SPREAD_LINES * ((number + 0.5) / labels - 0.5)
+    ax.errorbar(
+        value,
+        place,
+        xerr=error,
+        fmt=MARKERS[number % len(MARKERS)],
+        ms=5,
+        lw=1.2,
+        color=METHOD_COLOURS[number % len(METHOD_COLOURS)],
+        alpha=1.0 if least else FADED,
+    )
+    if row["fails"]:
+        ax.plot(value, place, "o", ms=11, mfc="none", mec=RED, mew=1.5)
+    if least:
+        half = SPREAD_LINES / labels / 2
+        ax.plot([least, least], [place - half, place + half], color=GREEN, lw=2)
+
+
+def _legend(figure: Figure, titles: Sequence[str]) -> None:
+    handles = [
+        Line2D([], [], ls="", marker=MARKERS[n % len(MARKERS)], color=colour, label=title)
+        for n, title in enumerate(titles)
+        for colour in [METHOD_COLOURS[n % len(METHOD_COLOURS)]]
+    ]
+    handles.append(Line2D([], [], color=GREEN, lw=2, label="least that is asked for"))
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))

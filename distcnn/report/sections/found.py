@@ -1,6 +1,7 @@
 """Sections that show what other commands have found: other methods, checks and maps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from distcnn.ecsv import TableColumn
@@ -8,7 +9,25 @@ from distcnn.report.blocks import Block, Column, Kind, Mark, Missing, Note, Pict
 from distcnn.report.data import ReportData
 from distcnn.report.results import Result
 
-_FRACTIONS = ("fraction", "within_68", "within_95")
+_FRACTIONS = (
+    "fraction",
+    "flagged",
+    "flagged_before",
+    "outliers",
+    "within",
+    "within_68",
+    "within_95",
+)
+_SAID_BY_MARK = "best_"
+"""Columns that say which value of another one is the best."""
+_HEADS = {
+    "mad": "1.48 MAD",
+    "snr": "S/N",
+    "std": "Standard deviation",
+    "stars_per_second": "Stars/s",
+    "within_68": "Within 1 quoted error",
+}
+"""Heads of columns whose name alone says too little; of others it is their name."""
 
 
 def rivals(data: ReportData, pictures: Sequence[Picture]) -> Sequence[Block]:
@@ -21,7 +40,19 @@ def rivals(data: ReportData, pictures: Sequence[Picture]) -> Sequence[Block]:
         )
         return [Missing("No other methods were fitted to the same split.", command), *pictures]
     notes = [Note(text, strong=True) for text in found.sentences]
-    return [*notes, *pictures, *result_tables(found, "rivals", folded=False)]
+    return [*notes, *pictures, *_by_snr(result_tables(found, "rivals", folded=True))]
+
+
+def _by_snr(tables: Iterable[Table]) -> Iterator[Table]:
+    """All S/N together first; a row for every label, bin and method only when it is opened."""
+    for table in tables:
+        rows = [row for row in table.rows if row.get("snr") == "all"]
+        columns = [column for column in table.columns if column.key != "snr"]
+        together = f"{table.title}: all S/N"
+        yield replace(
+            table, key=f"{table.key}_all", title=together, columns=columns, rows=rows, folded=False
+        )
+        yield replace(table, title=f"{table.title}: every bin of S/N")
 
 
 def checks(data: ReportData, pictures: Sequence[Picture]) -> Sequence[Block]:
@@ -94,7 +125,11 @@ def _map(
 def result_tables(found: Result, prefix: str, *, folded: bool) -> Iterator[Table]:
     """The tables of a result; ``prefix`` keeps the names of their files apart."""
     for one in found.tables:
-        columns = [column_of(column, one.table.rows) for column in one.table.columns]
+        columns = [
+            column_of(column, one.table.rows)
+            for column in one.table.columns
+            if not column.name.startswith(_SAID_BY_MARK)
+        ]
         title = one.title if prefix != "checks" else f"{found.name}: the numbers"
         key = f"{prefix}_{found.name}" if prefix == "checks" else f"{prefix}_{one.name}"
         yield Table(key, title, columns, one.table.rows, one.caption, folded=folded, mark=_best)
@@ -104,8 +139,9 @@ def column_of(column: TableColumn, rows: Sequence[Row]) -> Column:
     """A column of a table of another command, printed by what its values are."""
     values = [row.get(column.name) for row in rows]
     known = [value for value in values if value is not None]
-    title = f"{column.name.replace('_', ' ')}" + (f" [{column.unit}]" if column.unit else "")
-    return Column(column.name, title, _kind(column.name, known), column.unit, _digits(known))
+    head = _HEADS.get(column.name, column.name.replace("_", " ").capitalize())
+    title = head + (f" [{column.unit}]" if column.unit else "")
+    return Column(column.name, title, _kind(column.name, known), column.unit, digits=1)
 
 
 def _kind(name: str, values: Sequence[Any]) -> Kind:
@@ -116,9 +152,4 @@ def _kind(name: str, values: Sequence[Any]) -> Kind:
     met = {type(value) for value in values}
     if met == {int} and not name.endswith("id"):
         return "count"
-    return "number" if met and met <= {int, float} else "text"
-
-
-def _digits(values: Sequence[Any]) -> int:
-    sizes = [abs(value) for value in values if isinstance(value, int | float)]
-    return 1 if sizes and max(sizes) >= 100 else 4
+    return "significant" if met and met <= {int, float} else "text"
