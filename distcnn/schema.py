@@ -17,6 +17,8 @@ STACKED_PACKAGE_FORMAT = 3
 
 LIGHT_SPEED_KM_S = 299_792.458
 """Speed of light in vacuum [km/s], exact (SI)."""
+PLANCK_NM_K = 1.438777e7
+"""Second radiation constant h c / k [nm K]."""
 
 NAME_BYTES = 64
 """Bytes of UTF-8 kept of a star's name; the number that a name becomes is of all of it."""

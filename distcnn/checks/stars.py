@@ -9,7 +9,7 @@ import pandas as pd
 from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.config import SplitConfig
-from distcnn.evaluation.truth_table import read_truth
+from distcnn.evaluation.references import read_truth, survey_labels, true_labels
 from distcnn.location import Address
 from distcnn.survey import Region, Store
 from distcnn.survey.split import TEST, assign_split
@@ -102,15 +102,14 @@ def _read(
     names = [n for n in ("source_id", "ra", "dec", "snr", "label", "label_error") if n in has]
     block = survey.read(region, names)
     ids, missing = block["source_id"], np.full(region.size, np.nan)
-    reference, error = _references(survey, block, labels)
     seen = np.zeros(len(ids), bool)
     if split is not None and "label" in has:
         seen = np.isfinite(block["label"]).any(axis=1) & (assign_split(ids, split) != TEST)
-    defect = np.full(len(ids), "", object)
-    if truth is not None:
-        found = truth.reindex(ids)
-        reference = np.stack([_column(found, name) for name in labels], axis=1)
-        error, defect = np.zeros_like(reference), found["trouble"].fillna("").to_numpy(object)
+    if truth is None:
+        reference, error = survey_labels(survey, block, labels)
+        defect = np.full(len(ids), "", object)
+    else:
+        reference, error, defect = true_labels(truth, ids, labels)
     return StarTable(
         row=np.arange(region.start, region.stop),
         source_id=ids,
@@ -122,24 +121,3 @@ def _read(
         held_out=~seen,
         defect=defect,
     )
-
-
-def _references(
-    survey: Store, block: dict[str, Array], labels: tuple[str, ...]
-) -> tuple[Array, Array]:
-    """Labels of the survey [N, L] in the package's order, and their errors."""
-    shape = (len(block["source_id"]), len(labels))
-    reference, error = np.full(shape, np.nan), np.zeros(shape)
-    if "label" not in block:
-        return reference, error
-    known = [str(name) for name in survey.coordinate("label")]
-    for number, name in enumerate(labels):
-        if name in known:
-            column = known.index(name)
-            reference[:, number] = block["label"][:, column]
-            error[:, number] = np.nan_to_num(block["label_error"][:, column])
-    return reference, error
-
-
-def _column(table: "pd.DataFrame", name: str) -> Array:
-    return table[name].to_numpy(float) if name in table else np.full(len(table), np.nan)

@@ -16,7 +16,7 @@ from distcnn.config import ReportConfig
 from distcnn.errors import StoreError
 from distcnn.evaluation.completeness import RECOMMENDATION, CompletenessCounts
 from distcnn.evaluation.data import EvaluationData
-from distcnn.evaluation.truth_table import read_truth
+from distcnn.evaluation.references import read_truth, survey_labels, true_labels
 from distcnn.events import Advanced, Listener, StageStarted
 from distcnn.schema import Flag, Status
 from distcnn.survey import Region, Store
@@ -234,21 +234,13 @@ class _Joiner:
         self, ids: Array, survey: dict[str, Array] | None
     ) -> tuple[Array, Array, Array]:
         """Reference labels and their errors [N, L], and the defect of each star."""
-        shape = (len(ids), len(self.names))
         if self.truth is not None:
-            found = self.truth.reindex(ids)
-            columns = [
-                found[name].to_numpy(float) if name in found else np.full(len(ids), np.nan)
-                for name in self.names
-            ]
-            defect = found["trouble"].fillna("").to_numpy(object)
-            return np.stack(columns, axis=1), np.zeros(shape), defect
+            return true_labels(self.truth, ids, self.names)
         defect = np.full(len(ids), "", object)
         if self.survey is None or survey is None:
+            shape = (len(ids), len(self.names))
             return np.full(shape, np.nan), np.zeros(shape), defect
-        order = [list(self.survey.coordinate("label")).index(name) for name in self.names]
-        error = np.nan_to_num(survey["label_error"][:, order])
-        return survey["label"][:, order].astype(float), error.astype(float), defect
+        return *survey_labels(self.survey, survey, self.names), defect
 
     def _baseline(self, name: str, ids: Array) -> Array:
         order, baseline = self.baselines[name]

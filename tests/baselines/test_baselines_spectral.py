@@ -5,13 +5,14 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from distcnn.baselines import LabelledStars
-from distcnn.baselines.methods.spectral.cannon import Cannon, design
+from distcnn.baselines.methods.spectral.cannon import Cannon
 from distcnn.baselines.methods.spectral.ferre import Ferre, interpolation_weights
 from distcnn.baselines.methods.spectral.gauguin import LocalLinear, gauss_newton_step
 from distcnn.baselines.methods.spectral.matisse import Projection
 from distcnn.baselines.methods.spectral.model_fit import curvature_inverse, least_squares
 from distcnn.baselines.methods.spectral.payne import Payne
 from distcnn.baselines.methods.spectral.spectra import LabelAxes, Spectra, complete_stars
+from distcnn.model.quadratic_spectra import quadratic_terms
 
 STARS, PIXELS, LABELS = 400, 40, 3
 
@@ -19,7 +20,7 @@ STARS, PIXELS, LABELS = 400, 40, 3
 def quadratic_stars(rng, stars=STARS, noise=0.0):
     """Spectra that are exactly quadratic in labels of different units; the coefficients."""
     numbers = rng.standard_normal((stars, LABELS))
-    terms = design(numbers)
+    terms = quadratic_terms(numbers)
     coefficients = 0.02 * rng.standard_normal((PIXELS, terms.shape[1]))
     coefficients[:, 0] += 1
     flux = terms @ coefficients.T

@@ -11,86 +11,47 @@ from dataclasses import dataclass
 import numpy as np
 
 from distcnn.arrays import Array
+from distcnn.model.quadratic_spectra import QuadraticSpectra
 from distcnn.schema import LIGHT_SPEED_KM_S
-from distcnn.stats import robust_std
 
 CONTINUUM_TERMS = 3
 """Coefficients of the polynomial that any continuum may be off by."""
+SCATTER_STARS = 2000
+"""Stars of which the scatter about the model is found."""
 
 
 @dataclass(frozen=True)
 class SpectrumModel:
-    """Coefficients [T, P] of flux = 1, l_i, l_i l_j of standardised labels.
+    """Quadratic spectra of standardised labels.
 
-    ``middle``, ``scale`` [L]: of the labels, in label units. ``scatter`` [P]: of spectra about the
-    model beyond their noise (single elements, rotation, dust, and what the model lacks).
+    ``quadratic`` : its scatter is that of spectra about the model beyond their noise: single
+    elements, rotation, dust, and what the model lacks. ``middle``, ``scale`` [L]: of the labels,
+    in label units.
     """
 
-    coefficients: Array
+    quadratic: QuadraticSpectra
     middle: Array
     scale: Array
-    scatter: Array
 
     @classmethod
-    def fitted(cls, flux: Array, label: Array, error: Array | None = None) -> "SpectrumModel":
-        """Least squares on flux [N, P], NaN = missing, of stars with labels [N, L].
-
-        ``error`` [N, P] of the flux; None = all that is left counts as noise.
-        """
+    def fitted(cls, flux: Array, label: Array, error: Array) -> "SpectrumModel":
+        """Of flux and its error [N, P], NaN = missing, of stars with labels [N, L]."""
         middle, scale = label.mean(axis=0), label.std(axis=0)
-        terms = _terms((label - middle) / scale)
-        good = np.isfinite(flux)
-        level = np.nansum(flux, axis=0) / np.maximum(good.sum(axis=0), 1)
-        # A missing pixel is taken for the mean one: it says nothing about a slope.
-        fit, *_ = np.linalg.lstsq(terms, np.where(good, flux, level), rcond=None)
-        scatter = np.zeros(flux.shape[1])
-        if error is not None:
-            scatter = _scatter(np.where(good, flux - terms @ fit, np.nan), error)
-        return cls(fit, middle, scale, scatter)
+        good = np.isfinite(flux) & (error > 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weight = np.where(good, error**-2.0, 0.0)
+        place = (label - middle) / scale
+        whole = np.where(good, flux, 0.0)
+        return cls(QuadraticSpectra.of(whole, weight, place, most=SCATTER_STARS), middle, scale)
 
     def flux(self, label: Array) -> Array:
         """The model's spectra [N, P] of labels [N, L]."""
-        return np.asarray(_terms((label - self.middle) / self.scale) @ self.coefficients)
+        return self.quadratic.flux((label - self.middle) / self.scale)
 
     def slopes(self, label: Array) -> Array:
         """Derivatives of the flux by the labels, [N, L, P] per label unit."""
-        place = (label - self.middle) / self.scale
-        count = label.shape[1]
-        out = np.empty((len(label), count, self.coefficients.shape[1]))
-        for number in range(count):
-            out[:, number] = _slope_of_terms(place, number) @ self.coefficients
-        return out / self.scale[:, None]
-
-
-def _scatter(left: Array, error: Array) -> Array:
-    """Scatter [P] of residuals [N, P] beyond their errors, from the quietest half of each pixel."""
-    out = np.zeros(left.shape[1])
-    for pixel in range(len(out)):
-        good = np.isfinite(left[:, pixel]) & (error[:, pixel] > 0)
-        if good.sum() < 2:
-            continue
-        noise = error[good, pixel]
-        quiet = noise <= np.median(noise)
-        width = robust_std(left[good, pixel][quiet])
-        out[pixel] = np.sqrt(max(width**2 - float(np.median(noise[quiet] ** 2)), 0.0))
-    return out
-
-
-def _pairs(count: int) -> list[tuple[int, int]]:
-    return [(i, j) for i in range(count) for j in range(i, count)]
-
-
-def _terms(place: Array) -> Array:
-    products = [place[:, i] * place[:, j] for i, j in _pairs(place.shape[1])]
-    return np.column_stack([np.ones(len(place)), place, *products])
-
-
-def _slope_of_terms(place: Array, number: int) -> Array:
-    count = place.shape[1]
-    single = np.zeros((len(place), count))
-    single[:, number] = 1
-    products = [place[:, j] * (i == number) + place[:, i] * (j == number) for i, j in _pairs(count)]
-    return np.column_stack([np.zeros(len(place)), single, *products])
+        slopes = self.quadratic.jacobian((label - self.middle) / self.scale)
+        return np.asarray(slopes.transpose(0, 2, 1) / self.scale[:, None])
 
 
 def spectrum_bounds(
@@ -117,7 +78,7 @@ def spectrum_bounds(
     continuum = [flux * place**power for power in range(CONTINUUM_TERMS)]
     moved = np.gradient(flux, np.log(wavelength), axis=1) / LIGHT_SPEED_KM_S
     columns = np.stack([*slopes.transpose(1, 0, 2), *continuum, moved], axis=1)
-    total = np.hypot(error, model.scatter)
+    total = np.sqrt(np.square(error) + model.quadratic.variance)
     with np.errstate(divide="ignore"):
         weight = np.where(np.isfinite(error) & (error > 0), 1 / total, 0.0)
     scaled = columns * weight[:, None, :]

@@ -12,7 +12,7 @@ from scipy import interpolate, ndimage, special
 
 from distcnn.arrays import Array
 from distcnn.model.pixel_noise import Correlation, NoiseGenerator
-from distcnn.schema import LIGHT_SPEED_KM_S
+from distcnn.schema import LIGHT_SPEED_KM_S, PLANCK_NM_K
 
 FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 DIFFUSE_BAND_NM = 862.32
@@ -39,8 +39,6 @@ CONTINUUM_CLIP_SIGMA = (0.55, 10.0)
 """How far below and above the fit a pixel of the bright regime's continuum may lie: the lower one
 as in the simulator, such that the medians of real spectra come out."""
 CONTINUUM_ROUNDS = 4
-PLANCK_NM_K = 1.438777e7
-"""Second radiation constant h c / k."""
 _FLUXES = ("flux", "flux_error")
 
 

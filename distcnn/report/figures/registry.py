@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from distcnn.errors import ConfigError
-from distcnn.formatting import did_you_mean
+from distcnn.report.choice import choose_rows
 from distcnn.report.data import ReportData
 from distcnn.report.figures import findings
 from distcnn.report.figures.attenuation import attenuation, metallicity_bias
@@ -228,14 +227,4 @@ def choose_figures(keys: Collection[str] | None) -> tuple[ReportFigure, ...]:
     ------
     ConfigError : a key names no figure.
     """
-    if keys is None:
-        return FIGURES
-    known = [figure.key for figure in FIGURES]
-    for key in keys:
-        if key not in known:
-            raise ConfigError(
-                f"report.figures names {key!r}, which is no figure",
-                expected=f"one of {', '.join(known)}",
-                cure=did_you_mean(key, known),
-            )
-    return tuple(figure for figure in FIGURES if figure.key in keys)
+    return choose_rows(FIGURES, keys, "report.figures")

@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from distcnn.errors import ConfigError
-from distcnn.formatting import did_you_mean
 from distcnn.report.blocks import Block, Picture
+from distcnn.report.choice import choose_rows
 from distcnn.report.data import ReportData
 from distcnn.report.sections.accuracy import accuracy, attenuation, ensemble, errors
 from distcnn.report.sections.found import checks, galaxy, rivals, tsne
@@ -60,14 +59,4 @@ def choose_sections(keys: Collection[str] | None) -> tuple[Section, ...]:
     ------
     ConfigError : a key names no section.
     """
-    if keys is None:
-        return SECTIONS
-    known = [section.key for section in SECTIONS]
-    for key in keys:
-        if key not in known:
-            raise ConfigError(
-                f"report.sections names {key!r}, which is no section",
-                expected=f"one of {', '.join(known)}",
-                cure=did_you_mean(key, known),
-            )
-    return tuple(section for section in SECTIONS if section.key in keys)
+    return choose_rows(SECTIONS, keys, "report.sections")

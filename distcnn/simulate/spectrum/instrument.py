@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distcnn.schema import LIGHT_SPEED_KM_S
+from distcnn.schema import LIGHT_SPEED_KM_S, PLANCK_NM_K
 from distcnn.simulate.grid import DR3_GRID, ReleaseGrid
 from distcnn.simulate.spectrum.linelist import DIB
 from distcnn.simulate.spectrum.synthesis import (
@@ -111,7 +111,7 @@ def slope(
     teff: np.ndarray, tilt: np.ndarray, dtype: type[np.floating], grid: ReleaseGrid
 ) -> np.ndarray:
     """Continuum before normalisation, ``[N, pixel]``: black body times a small unknown tilt."""
-    hc = 14_387.77 / 0.858
+    hc = PLANCK_NM_K / 858.0
     gradient = (-5 + hc / teff / (1 - np.exp(-hc / teff))) * 24 / 858 + tilt
     phase = ((grid.wavelength - 858.0) / 24).astype(dtype)
     result: np.ndarray = 1 + gradient.astype(dtype)[:, None] * phase

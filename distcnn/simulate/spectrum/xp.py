@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from distcnn.schema import PLANCK_NM_K
+
 COEFFICIENTS = 55
 """Of one band, as in DR3."""
 # Argument of the Hermite functions at pseudo-wavelengths 0 and 59.
@@ -84,7 +86,7 @@ def photon_distribution(band: str, truth: np.ndarray) -> np.ndarray:
     wave = wavelengths(band)[None, :]
     t, g, m, a, e = np.asarray(truth, dtype=np.float64)[:, :, None]
     theta = 5040.0 / t
-    light = wave**-4.0 / np.expm1(1.438777e7 / (wave * t))
+    light = wave**-4.0 / np.expm1(PLANCK_NM_K / (wave * t))
     blanket = 0.55 * 10 ** (0.35 * np.clip(m, -2.5, 0.5)) * theta**1.5
     tau = blanket * np.exp(-(wave - 330.0) / 75.0)
     for centre, sigma, depth, power, per_m, per_a, per_g in ABSORPTION_FEATURES:

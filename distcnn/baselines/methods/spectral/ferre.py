@@ -16,9 +16,9 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.baselines.base import LabelledStars
-from distcnn.baselines.methods.spectral.cannon import Cannon, likeliest_variance
 from distcnn.baselines.methods.spectral.model_fit import FittedModel
 from distcnn.baselines.methods.spectral.spectra import LabelAxes, Spectra, complete_stars
+from distcnn.model.quadratic_spectra import QuadraticSpectra, likeliest_variance
 
 MAX_AXES = 4
 NODES = {1: 17, 2: 13, 3: 9, 4: 7}
@@ -50,7 +50,9 @@ class Ferre:
         spectra, labels, axes = complete_stars(training, MAX_AXES)
         bare = cls.of(spectra, labels, axes)
         some = slice(0, FITTED_STARS)
-        variance = likeliest_variance(spectra.take(some), bare.flux(labels[some]))
+        variance = likeliest_variance(
+            spectra.flux[some], spectra.weight[some], bare.flux(labels[some])
+        )
         model = cls(bare.nodes, bare.table, bare.basis, bare.mean, variance)
         return FittedModel(model, axes, _positions(model.nodes))
 
@@ -62,7 +64,7 @@ class Ferre:
             np.linspace(low, high, NODES[count])
             for low, high in zip(axes.low, axes.high, strict=True)
         )
-        smooth = Cannon.of(spectra, labels)
+        smooth = QuadraticSpectra.of(spectra.flux, spectra.weight, labels)
         where = _positions(nodes)
         step = np.array([line[1] - line[0] for line in nodes])
         flux = smooth.flux(where) + _differences(spectra, labels, smooth, where, step)
@@ -135,7 +137,7 @@ def _positions(nodes: tuple[Array, ...]) -> Array:
 
 
 def _differences(
-    spectra: Spectra, labels: Array, smooth: Cannon, where: Array, step: Array
+    spectra: Spectra, labels: Array, smooth: QuadraticSpectra, where: Array, step: Array
 ) -> Array:
     """[T, P] mean difference from the polynomial of stars near nodes, drawn to 0 where few are."""
     residual = np.where(spectra.weight > 0, spectra.flux - smooth.flux(labels), 0.0)

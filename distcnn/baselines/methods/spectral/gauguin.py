@@ -14,7 +14,6 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.baselines.base import Estimate, Inputs, LabelledStars
-from distcnn.baselines.methods.spectral.cannon import likeliest_variance, regress
 from distcnn.baselines.methods.spectral.matisse import (
     Matisse,
     nearest_node,
@@ -23,6 +22,7 @@ from distcnn.baselines.methods.spectral.matisse import (
 )
 from distcnn.baselines.methods.spectral.model_fit import curvature_inverse, damped_step
 from distcnn.baselines.methods.spectral.spectra import Spectra, complete_stars
+from distcnn.model.quadratic_spectra import likeliest_variance, regress
 
 STARS_PER_NODE, MAX_NODES, MIN_LOCAL_STARS = 40, 80, 120
 MAX_STEPS = 5
@@ -52,7 +52,9 @@ class LocalLinear:
         found = np.stack(parts)
         bare = cls(nodes, found[:, :, 0], found[:, :, 1:], np.zeros(spectra.flux.shape[1]))
         model = bare.spectrum(labels, nearest_node(labels, nodes))
-        return cls(nodes, bare.flux, bare.jacobian, likeliest_variance(spectra, model))
+        return cls(
+            nodes, bare.flux, bare.jacobian, likeliest_variance(spectra.flux, spectra.weight, model)
+        )
 
     def spectrum(self, labels: Array, node: Array) -> Array:
         """[N, P] spectra of labels [N, A], each by the slopes of its node [N]."""

@@ -16,9 +16,9 @@ from torch import nn
 
 from distcnn.arrays import Array
 from distcnn.baselines.base import LabelledStars
-from distcnn.baselines.methods.spectral.cannon import likeliest_variance
 from distcnn.baselines.methods.spectral.model_fit import FittedModel, spread_starts
 from distcnn.baselines.methods.spectral.spectra import Spectra, complete_stars, mean_spectrum
+from distcnn.model.quadratic_spectra import likeliest_variance
 
 HIDDEN, BATCH, RATE = 300, 256, 3e-3
 EPOCHS, MIN_STEPS, MAX_STEPS = 200, 500, 2_000
@@ -48,7 +48,9 @@ class Payne:
         low, width = labels.min(axis=0), np.ptp(labels, axis=0) + 1e-9
         layers = train_emulator(spectra, (labels - low) / width - 0.5, seed)
         bare = cls(layers, low, width, np.zeros(spectra.flux.shape[1]))
-        model = cls(layers, low, width, likeliest_variance(spectra, bare.flux(labels)))
+        model = cls(
+            layers, low, width, likeliest_variance(spectra.flux, spectra.weight, bare.flux(labels))
+        )
         return FittedModel(model, axes, spread_starts(labels, STARTS, seed))
 
     def flux(self, labels: Array) -> Array:

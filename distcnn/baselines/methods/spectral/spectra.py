@@ -9,6 +9,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.baselines.base import Inputs, LabelledStars
+from distcnn.model.quadratic_spectra import weight_with
 
 USUAL_SNR = 100.0
 """Signal to noise that is taken for spectra of which neither errors nor S/N are known."""
@@ -46,7 +47,7 @@ class Spectra:
 
     def weight_with(self, variance: Array) -> Array:
         """[N, P] weights with a variance [P] of the model added to that of the noise."""
-        return np.asarray(self.weight / (1 + self.weight * variance))
+        return weight_with(self.weight, variance)
 
     def filled(self, mean: Array) -> Array:
         """[N, P] flux with ``mean`` [P] where nothing is known."""
