@@ -3,7 +3,6 @@
 from distcnn.config.base import Bytes, Frozen, parse_bytes
 from distcnn.config.catalogue import CatalogueConfig
 from distcnn.config.checks import ChecksConfig
-from distcnn.config.cluster_choice import presets
 from distcnn.config.imported import (
     ImportedConfig,
     ImportedNetwork,
@@ -11,12 +10,13 @@ from distcnn.config.imported import (
     ImportedScalar,
     LayerConfig,
 )
-from distcnn.config.load import Config, load_config, shipped_configurations, to_yaml
 from distcnn.config.maps import GalaxyMapConfig, MapsConfig, TsneMapConfig
 from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
+from distcnn.config.reading.cluster_choice import presets
+from distcnn.config.reading.load import Config, load_config, shipped_configurations, to_yaml
+from distcnn.config.reading.yaml_file import conf_folder
 from distcnn.config.resources import ResourcesConfig
-from distcnn.config.rest_frame import REST, RestFrameConfig
 from distcnn.config.run import (
     BackendConfig,
     ClusterConfig,
@@ -28,16 +28,7 @@ from distcnn.config.run import (
     ReportConfig,
     SerialConfig,
 )
-from distcnn.config.simulate import DefectConfig, ReleaseGridConfig, SimulateConfig
-from distcnn.config.snr import SnrConfig
-from distcnn.config.spectrum_layout import (
-    KeepConfig,
-    MissingPixelsConfig,
-    PixelMaskConfig,
-    SpectrumLayoutConfig,
-    ValuePlaceConfig,
-)
-from distcnn.config.survey import (
+from distcnn.config.survey.ingest import (
     CrosswalkConfig,
     CutConfig,
     FilesConfig,
@@ -48,6 +39,16 @@ from distcnn.config.survey import (
     SentinelsConfig,
     SpectraFilesConfig,
     StoreConfig,
+)
+from distcnn.config.survey.rest_frame import REST, RestFrameConfig
+from distcnn.config.survey.simulate import DefectConfig, ReleaseGridConfig, SimulateConfig
+from distcnn.config.survey.snr import SnrConfig
+from distcnn.config.survey.spectrum_layout import (
+    KeepConfig,
+    MissingPixelsConfig,
+    PixelMaskConfig,
+    SpectrumLayoutConfig,
+    ValuePlaceConfig,
 )
 from distcnn.config.train import (
     AugmentConfig,
@@ -63,7 +64,6 @@ from distcnn.config.train import (
     TrainConfig,
     TuneConfig,
 )
-from distcnn.config.yaml_file import conf_folder
 
 __all__ = [
     "REST",

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from distcnn.config.base import Frozen, parse_bytes
-from distcnn.config.load import Config
+from distcnn.config.reading.load import Config
 from distcnn.config.resources import Follows, followers
 from distcnn.config.run import BackendConfig, ClusterConfig, SerialConfig, own_cluster_models
 from distcnn.formatting import format_bytes

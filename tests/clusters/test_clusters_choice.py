@@ -12,7 +12,7 @@ from distcnn.config import (
     load_config,
     to_yaml,
 )
-from distcnn.config.cluster_choice import presets
+from distcnn.config.reading.cluster_choice import presets
 from distcnn.errors import ConfigError
 from distcnn.pipeline import forecast_run
 

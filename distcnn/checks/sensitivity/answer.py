@@ -11,7 +11,7 @@ from distcnn.checks.inputs import CheckInputs
 from distcnn.checks.sensitivity.figure import draw_sensitivity
 from distcnn.checks.sensitivity.gradients import BATCH_STARS, Sensitivity, mean_gradients
 from distcnn.checks.sensitivity.own_lines import MIN_STARS, judge_own_lines, own_line_rows
-from distcnn.config.units import NANOMETRES, wavelength_unit
+from distcnn.config.survey.units import NANOMETRES, wavelength_unit
 from distcnn.survey import Store, spectra_conditions
 
 SPECTRUM = "spectrum"

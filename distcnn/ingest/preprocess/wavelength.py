@@ -5,7 +5,7 @@ import numpy as np
 from distcnn.air import to_air, to_vacuum
 from distcnn.arrays import Array
 from distcnn.config import GridConfig, PrepareConfig
-from distcnn.config.units import NANOMETRES, wavelength_unit
+from distcnn.config.survey.units import NANOMETRES, wavelength_unit
 from distcnn.errors import ConfigError, GridMismatch
 
 MIN_AIR_NM = 185.0

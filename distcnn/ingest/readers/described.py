@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distcnn.arrays import Array
 from distcnn.config import FilesConfig, SpectraFilesConfig, SpectrumLayoutConfig
-from distcnn.config.spectrum_layout import Place
+from distcnn.config.survey.spectrum_layout import Place
 from distcnn.errors import ConfigError
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.readers.base import Block, ReadRequest, broken, member_of

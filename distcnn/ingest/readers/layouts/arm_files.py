@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from distcnn.config import FilesConfig, SpectrumLayoutConfig
-from distcnn.config.spectrum_layout import ARM, STAR, Place
+from distcnn.config.survey.spectrum_layout import ARM, STAR, Place
 from distcnn.errors import FileBroken, InputError
 from distcnn.ingest.readers.formats.containers import TableSource, table_sources
 from distcnn.ingest.readers.layouts.spectrum_file import opened

@@ -8,7 +8,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import SpectrumLayoutConfig, ValuePlaceConfig
-from distcnn.config.spectrum_layout import Place
+from distcnn.config.survey.spectrum_layout import Place
 from distcnn.errors import GridMismatch
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.readers.base import Block, ReadRequest, Rejected, RowProblem, member_of

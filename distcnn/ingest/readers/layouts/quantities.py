@@ -11,7 +11,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import SpectrumLayoutConfig
-from distcnn.config.spectrum_layout import ARM, Place
+from distcnn.config.survey.spectrum_layout import ARM, Place
 from distcnn.ingest.readers.base import RowProblem, look_for
 from distcnn.ingest.readers.formats.binary import BinaryTable
 from distcnn.ingest.readers.formats.fits_images import FitsImage

@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 from distcnn.arrays import Array
-from distcnn.config.spectrum_layout import Place
+from distcnn.config.survey.spectrum_layout import Place
 from distcnn.errors import ColumnMissing, FileBroken
 from distcnn.ingest.readers.base import Rejected
 from distcnn.ingest.readers.formats.binary import (

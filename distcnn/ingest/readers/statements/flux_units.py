@@ -8,7 +8,7 @@ import numpy as np
 from astropy import units
 
 from distcnn.arrays import Array
-from distcnn.config.units import NANOMETRES
+from distcnn.config.survey.units import NANOMETRES
 
 DIMENSIONLESS = {
     "",

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from distcnn.config.units import wavelength_unit
+from distcnn.config.survey.units import wavelength_unit
 from distcnn.errors import GridMismatch
 from distcnn.ingest.preprocess.statements import Statement, Statements
 from distcnn.ingest.readers.statements.flux_units import (

@@ -11,12 +11,13 @@ from pydantic_core import ErrorDetails
 
 from distcnn.config.base import Frozen
 from distcnn.config.checks import ChecksConfig
-from distcnn.config.cluster_choice import put_below
-from distcnn.config.idle import idle_keys
 from distcnn.config.imported import ImportedConfig
 from distcnn.config.maps import MapsConfig
 from distcnn.config.objects import ObjectsConfig
 from distcnn.config.predict import PredictConfig, QualityConfig
+from distcnn.config.reading.cluster_choice import put_below
+from distcnn.config.reading.idle import idle_keys
+from distcnn.config.reading.yaml_file import conf_folder, parse_yaml, print_yaml, read_yaml
 from distcnn.config.resources import ResourcesConfig, redundant, settle
 from distcnn.config.run import (
     AnyClusterConfig,
@@ -29,10 +30,9 @@ from distcnn.config.run import (
     cluster_model,
     own_cluster_models,
 )
-from distcnn.config.simulate import SimulateConfig
-from distcnn.config.survey import IngestConfig
+from distcnn.config.survey.ingest import IngestConfig
+from distcnn.config.survey.simulate import SimulateConfig
 from distcnn.config.train import DistilConfig, TrainConfig, TuneConfig
-from distcnn.config.yaml_file import conf_folder, parse_yaml, print_yaml, read_yaml
 from distcnn.errors import ConfigError
 from distcnn.formatting import did_you_mean
 

@@ -7,8 +7,8 @@ below the user's own file: what that says of these sections goes before.
 from pathlib import Path
 from typing import Any
 
+from distcnn.config.reading.yaml_file import conf_folder, read_yaml
 from distcnn.config.run import cluster_model
-from distcnn.config.yaml_file import conf_folder, read_yaml
 from distcnn.errors import ConfigError
 from distcnn.formatting import did_you_mean
 

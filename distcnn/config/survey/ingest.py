@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from distcnn.config.base import Frozen
-from distcnn.config.rest_frame import REST, RestFrameConfig
-from distcnn.config.snr import SnrConfig
-from distcnn.config.spectrum_layout import SpectrumLayoutConfig
-from distcnn.config.units import wavelength_unit
+from distcnn.config.survey.rest_frame import REST, RestFrameConfig
+from distcnn.config.survey.snr import SnrConfig
+from distcnn.config.survey.spectrum_layout import SpectrumLayoutConfig
+from distcnn.config.survey.units import wavelength_unit
 from distcnn.schema import DEFAULT_LABELS, PREDICTION_VARIABLES, label_columns
 
 

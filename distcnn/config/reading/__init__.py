@@ -1,0 +1,1 @@
+"""Reading configuration: YAML, values from the command line, and what is refused."""

@@ -1,0 +1,1 @@
+"""Settings of surveys: archive files, spectra and their preparation, and simulated ones."""
