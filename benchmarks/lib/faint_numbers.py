@@ -24,7 +24,7 @@ from distcnn.simulate import cramer_rao
 from distcnn.survey import Store
 from distcnn.survey.split import Split
 from distcnn.training.data.labelled import read_labelled
-from lib.judge import Array, Judged, inside, known_truth, mad, slope
+from lib.judge import Array, Judged, inside, mad, slope
 
 EDGES = (1.0, 2.0, 5.0, 15.0, 50.0, 500.0)
 """Edges of the bins of S/N per 0.0245 nm."""
@@ -69,7 +69,7 @@ def bounds_by_bin(
         chosen = np.sort(rng.choice(rows, min(each, rows.size), replace=False))
         if not chosen.size:
             continue
-        known = known_truth(stars.table.iloc[chosen])
+        known = cramer_rao.StarTruth.of(dict(stars.table.iloc[chosen].items()))
         bound = cramer_rao.cramer_rao_bound(known, config, population=population)
         square = np.square(bound).mean(axis=0)
         found[name] = dict(zip(DEFAULT_LABELS, np.sqrt(square).tolist(), strict=True))

@@ -160,7 +160,7 @@ def _samples(stars: Judged, each: int, seed: int) -> dict[str, pd.DataFrame]:
 def _squares(part: pd.DataFrame, config: SimulateConfig, population: Array) -> dict[str, Array]:
     """[N, 5] squared bounds of the stars of one stratum."""
     given = {"plain": None, "population": population}
-    known = known_truth(part)
+    known = cramer_rao.StarTruth.of(dict(part.items()))
     return {
         n: cramer_rao.cramer_rao_bound(known, config, population=p) ** 2 for n, p in given.items()
     }
@@ -177,13 +177,6 @@ def _joined(
         mean = np.average([squares[n][kind].mean(axis=0) for n in strata], axis=0, weights=weights)
         found[kind] = dict(zip(DEFAULT_LABELS, np.sqrt(mean).tolist(), strict=True))
     return found
-
-
-def known_truth(part: pd.DataFrame) -> cramer_rao.StarTruth:
-    """What the bound must know of the stars of a truth table."""
-    columns = ("snr", "grvs", "distance_pc", "ebv", "vsini")
-    values = part[list(DEFAULT_LABELS)].to_numpy()
-    return cramer_rao.StarTruth(values, *(part[name].to_numpy() for name in columns))
 
 
 def table_of(stars: Judged, limits: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -76,9 +76,7 @@ def find_products(
     survey = survey or _beside(store.location, store.attrs["survey"].get("path"))
     package = package or _beside(store.location, store.attrs["package"].get("path"))
     if truth is None and survey is not None:
-        place = Location.parse(survey)
-        archive = _beside(place, Store.open(place).attrs.get("archive"))
-        truth = _existing(archive / "truth.parquet" if archive else None)
+        truth = find_truth(survey)
     data = EvaluationData(store.location, survey=survey, truth=truth)
     if package is None:
         listener(Notice("the package was not found: no curves, no baselines", "warning"))
@@ -94,6 +92,13 @@ def find_products(
     )
     places = [folder / BASELINES_FILE for folder in beside]
     return replace(data, baselines=_read_fitting(data, names, baselines, places, listener))
+
+
+def find_truth(survey: Address) -> Address | None:
+    """The table of truth in the archive that a simulated survey was made of, if it is there."""
+    place = Location.parse(survey)
+    archive = _beside(place, Store.open(place).attrs.get("archive"))
+    return _existing(archive / "truth.parquet" if archive else None)
 
 
 def _read_fitting(

@@ -109,9 +109,10 @@ def check_package(
     """Put the science checks ``names`` (every one if there are none) to a package on a survey.
 
     Answers are folders below ``out``. ``predictions``: of the same package and survey, for checks
-    of finished predictions.
+    of finished predictions. The ``truth`` of a simulated survey is looked for in its archive.
     """
     from distcnn.checks import CheckInputs, choose_checks, run_checks
+    from distcnn.evaluation import find_truth
     from distcnn.ingest.catalogue_table import read_catalogue
     from distcnn.model import Package
     from distcnn.survey import Store
@@ -123,6 +124,7 @@ def check_package(
     if predictions is not None:
         given = {"survey": survey, "package": package, "truth": truth, "baselines": baselines}
         data = _find_products(predictions, config, listener, **given)
+    truth = truth or find_truth(survey)
     inputs = CheckInputs(
         Package.load(package),
         Store.open(survey, "survey"),

@@ -8,7 +8,7 @@ Textbook line formation, a simple Galaxy, photon noise on native pixels, and def
 ``cramer_rao`` says how well their labels can be known from such data at all.
 """
 
-from distcnn.simulate.archive import write_archive
+from distcnn.simulate.archive import read_settings, write_archive
 from distcnn.simulate.cramer_rao import StarTruth, cramer_rao_bound
 from distcnn.simulate.grid import DR3_GRID, ReleaseGrid
 from distcnn.simulate.spectrum import jacobian, noiseless
@@ -20,5 +20,6 @@ __all__ = [
     "cramer_rao_bound",
     "jacobian",
     "noiseless",
+    "read_settings",
     "write_archive",
 ]

@@ -25,6 +25,7 @@ from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
 from distcnn.files import atomic_write, atomic_write_bytes, atomic_write_text
 from distcnn.formatting import dotted
+from distcnn.location import Address, Location
 from distcnn.schema import DEFAULT_LABELS, LATER_DEFECTS
 from distcnn.simulate.defects import defect_names
 from distcnn.simulate.files import apogee, ecsv, gaia
@@ -105,6 +106,19 @@ def write_archive(
     facts = {**counts, "seconds": round(time.perf_counter() - begin, 1)}
     listener(StageEnded("simulate", facts))
     return facts
+
+
+def read_settings(truth: Address) -> SimulateConfig | None:
+    """Settings of the archive whose ``truth.parquet`` this is; None where none stand beside it, or
+    they are of a version that had others.
+    """
+    place = Location.parse(truth).parent / RECORD_FILE
+    if not place.exists():
+        return None
+    try:
+        return SimulateConfig.model_validate(json.loads(place.read_bytes())["config"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _recorded(config: SimulateConfig) -> dict[str, Any]:

@@ -9,7 +9,9 @@ continuum, single elements and the wiggles of XP, with the spread the simulator 
 Legend: N star, K parameter, D measurement.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,12 +57,21 @@ class StarTruth:
     distance [pc], E(B-V) [mag], vsini [km/s].
     """
 
+    COLUMNS: ClassVar = ("snr", "grvs", "distance_pc", "ebv", "vsini")
+    """Columns of ``truth.parquet`` that the others come from."""
+
     values: np.ndarray
     snr: np.ndarray
     grvs: np.ndarray
     distance: np.ndarray
     ebv: np.ndarray
     vsini: np.ndarray
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Any]) -> "StarTruth":
+        """Of columns [N] of ``truth.parquet``, by name."""
+        values = np.stack([np.asarray(columns[name], float) for name in DEFAULT_LABELS], axis=1)
+        return cls(values, *(np.asarray(columns[name], float) for name in cls.COLUMNS))
 
     def take(self, rows: slice) -> "StarTruth":
         return StarTruth(*(array[rows] for array in vars(self).values()))

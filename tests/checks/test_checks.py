@@ -195,6 +195,30 @@ class TestBound(OnSpectra):
         store = build_survey(tmp_path / "faint.zarr", lines.label, snr, lines.ids)
         return replace(lines.inputs(), survey=store)
 
+    def test_of_a_simulated_survey_the_bound_is_that_of_its_simulation(self, lines, tmp_path):
+        truth = _truth(lines, tmp_path)
+        inputs = lines.inputs(injected_stars=100)
+        unknown = self.check.answer(replace(inputs, truth=truth))
+        assert "quadratic model" in unknown.sentence
+        (tmp_path / "simulation.json").write_text('{"config": {}}')
+        answer = self.check.answer(replace(inputs, truth=truth))
+        assert "of the simulation" in answer.sentence
+        whole = {row["label"]: row for row in answer.rows if row["snr"] == "all"}
+        assert set(whole) == {"teff", "logg", "feh"}
+        assert 5 < whole["teff"]["bound"] < 200
+        assert {row["bound_of"] for row in unknown.rows} != {row["bound_of"] for row in answer.rows}
+
+
+def _truth(lines, folder):
+    """A table of truth of the survey, as a simulation writes it."""
+    table = pd.DataFrame(lines.label, columns=list(NAMES))
+    alpha = np.random.default_rng(5).normal(0.1, 0.1, len(table))
+    table = table.assign(source_id=lines.ids, mh=table["feh"] + 0.02 * alpha, alpham=alpha)
+    table["feh"] += 0.02 * np.random.default_rng(6).standard_normal(len(table))
+    known = {"grvs": 11.0, "distance_pc": 500.0, "ebv": 0.05, "vsini": 5.0, "trouble": ""}
+    table.assign(snr=lines.snr, **known).to_parquet(folder / "truth.parquet")
+    return folder / "truth.parquet"
+
 
 class TestHalo(ScienceChecks):
     name = "halo"
