@@ -12,6 +12,8 @@ from distcnn.ingest.preprocess.spectra import (
     Preparation,
     continuum,
     find_outliers,
+    median_of,
+    medians_of_rows,
     overlap,
     quantile_of_rows,
 )
@@ -244,6 +246,35 @@ def test_quantiles_of_rows_are_those_of_numpy(seed, quantile, width):
     values[:, 0] = 1.0  # numpy warns of rows of NaN
     expected = np.nanquantile(values, quantile, axis=1)
     np.testing.assert_allclose(quantile_of_rows(values, quantile), expected, rtol=1e-5, atol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 20), st.floats(0, 0.6))
+def test_medians_are_those_of_numpy_to_the_bit(seed, half, missing):
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((4, 2 * half + 1)).astype(np.float32)
+    values[rng.uniform(size=values.shape) < missing] = np.nan
+    values[:, 0] = rng.standard_normal(4)  # numpy warns of rows of NaN
+    expected = np.nanmedian(values, axis=1)
+    assert medians_of_rows(values).tobytes() == expected.tobytes()
+    assert [median_of(row) for row in values] == expected.tolist()
+
+
+def test_the_median_of_nothing_is_nan():
+    assert np.isnan(median_of(np.full(3, np.nan, np.float32)))
+    assert np.isnan(median_of(np.array([np.nan, np.inf])))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.integers(2, 12), st.floats(-30, 30))
+def test_overlaps_are_what_each_pair_of_pixels_shares(seed, sources, targets, shift):
+    rng = np.random.default_rng(seed)
+    # Whole numbers: many edges coincide, and some grids lie apart.
+    source = np.unique(rng.integers(0, 30, sources + 2)).astype(float)
+    target = np.unique(rng.integers(0, 30, targets + 2)).astype(float) + np.round(shift)
+    low = np.maximum(target[:-1, None], source[None, :-1])
+    high = np.minimum(target[1:, None], source[None, 1:])
+    if min(len(source), len(target)) < 2:
+        return
+    np.testing.assert_array_equal(overlap(source, target).toarray(), np.maximum(high - low, 0))
 
 
 def test_the_quantile_of_nothing_is_nan():

@@ -135,7 +135,8 @@ class RestFramePreparation:
         borders = edges(centres)
         widths = np.diff(borders)[stored]
         for row, factor in enumerate(factors):
-            weights = overlap(edges(self.shifted(factor)), borders)[stored]
+            weights = overlap(edges(self.shifted(factor)), borders)
+            weights = weights if stored.all() else weights[stored]
             one = rebin(_row(observed, row), weights, widths, self.config)
             out.flux[row], out.mask[row] = one.flux[0], one.mask[0]
             if out.error is not None and one.error is not None:

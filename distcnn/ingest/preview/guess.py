@@ -165,7 +165,7 @@ def _roles(names: Sequence[str]) -> dict[str, str]:
 
 def _guess_hdu(guess: _Guess, hdu: str | int, file: SpectrumFile) -> None:
     """The HDU, with its arm as ``{arm}`` if there are others of the same kind."""
-    names = [str(one.name).strip() for one in file.hdus]
+    names = [one.name.strip() for one in file.hdus or ()]
     arms = _arms_in(str(hdu), names)
     if arms is None:
         guess.set("hdu", hdu, "guess: the first table that looks like a spectrum")

@@ -12,9 +12,10 @@ that would be several files per part, or columns held in memory. Nor is it faste
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import orjson
@@ -95,6 +96,8 @@ class PartWriter:
         shutil.rmtree(self.draft, ignore_errors=True)
         self.draft.mkdir(parents=True)
         self.columns: dict[str, ColumnSpec] = {}
+        self._streams: dict[str, IO[bytes]] = {}
+        """Files of the columns, open: of small files there are many, of a few rows each."""
         self.rejected: dict[str, int] = {}
         self.failures: list[FileFailure] = []
         self.unread: list[Unread] = []
@@ -142,8 +145,11 @@ class PartWriter:
             first = ColumnSpec(values.dtype.str, list(values.shape[1:]), 0)
             spec = self.columns.setdefault(name, first)
             # Not ``tofile``, which says of a full disk how many values it has written.
-            with naming(self.draft / name), (self.draft / name).open("ab") as stream:
-                stream.write(np.ascontiguousarray(values, dtype=spec.dtype).tobytes())
+            with naming(self.draft / name):
+                if name not in self._streams:
+                    self._streams[name] = (self.draft / name).open("ab")
+                self._streams[name].write(np.ascontiguousarray(values, spec.dtype).tobytes())
+                self._streams[name].flush()
             spec.rows += len(values)
 
     def reject(self, kind: str, rejected: Iterable[Rejected]) -> None:
@@ -162,11 +168,13 @@ class PartWriter:
     def remove(self, *names: str) -> None:
         """Forget columns."""
         for name in names:
+            self._streams.pop(name).close()
             (self.draft / name).unlink()
             del self.columns[name]
 
     def close(self) -> str:
         """Make the part appear; returns its digest."""
+        self._close_streams()
         specs = {name: vars(self.columns[name]) for name in sorted(self.columns)}
         (self.draft / _META).write_bytes(orjson.dumps(specs))
         (self.draft / _FILES).write_bytes(orjson.dumps(self.origin))
@@ -177,8 +185,14 @@ class PartWriter:
         self.draft.rename(self.path)
         return digest
 
+    def _close_streams(self) -> None:
+        while self._streams:
+            self._streams.popitem()[1].close()
+
     def discard(self) -> None:
         """Remove the draft."""
+        with suppress(OSError):  # of a disk that is full still
+            self._close_streams()
         shutil.rmtree(self.draft, ignore_errors=True)
 
 

@@ -9,7 +9,7 @@ from distcnn.arrays import Array
 from distcnn.config import GridConfig, IngestConfig
 from distcnn.errors import GridMismatch
 from distcnn.ingest.plan import PartTask, spectra_reader_of
-from distcnn.ingest.preprocess.spectra import Preparation
+from distcnn.ingest.preprocess.spectra import Preparation, median_of
 from distcnn.ingest.preprocess.statements import Statements, agreed_grid, check_same
 from distcnn.ingest.preprocess.velocity import (
     ERROR,
@@ -48,10 +48,13 @@ def stage_spectra(task: PartTask, writer: PartWriter) -> ErrorRange:
     writer.append(_no_spectra(task))
     errors, encoding = ErrorRange(), FluxEncoding.of(task.config.store)
     motion = VelocitySource.of(task)
+    preparations = _Preparations(task.config, RestFramePreparation if motion else Preparation)
     for number, path in enumerate(task.files):
         with writer.whole_or_none("spectra", path):
             scale = ScaleOfFile(encoding)
-            errors.join(_stage_file(task, writer, reader, number, scale=scale, motion=motion))
+            preparing = _preparing(task, path, reader, preparations, motion)
+            of_file = _stage_file(task, writer, reader, number, preparing=preparing, scale=scale)
+            errors.join(of_file)
     return errors
 
 
@@ -61,13 +64,11 @@ def _stage_file(
     reader: SpectraReader,
     number: int,
     *,
+    preparing: "_Preparing",
     scale: ScaleOfFile,
-    motion: VelocitySource | None,
 ) -> ErrorRange:
     path, errors = task.files[number], ErrorRange()
-    stated = reader.statements(path)
-    preparing = _preparing(task, path, reader, stated, motion)
-    factor = flux_factor_of(task.config, stated, task.stated, path)
+    factor = flux_factor_of(task.config, preparing.stated, task.stated, path)
     for read in reader.blocks(path, rows=task.config.block_rows):
         block = in_flux_unit(read, factor)
         writer.reject("spectra", block.rejected)
@@ -109,6 +110,29 @@ def _no_spectra(task: PartTask) -> dict[str, Array]:
     return columns | {name: np.empty(0) for name in ("ra", "dec", "spectrum_snr")}
 
 
+class _Preparations:
+    """Preparations by grid: the last one is kept, for files of a survey mostly have the same."""
+
+    def __init__(
+        self, config: IngestConfig, kind: type[Preparation] | type[RestFramePreparation]
+    ) -> None:
+        self.config, self.kind = config, kind
+        self._last: tuple[Array, GridConfig, Preparation | RestFramePreparation] | None = None
+
+    def of(self, wavelength: Array, grid: GridConfig) -> Preparation | RestFramePreparation:
+        """That of input centres [P] in unit and medium of a grid.
+
+        Raises
+        ------
+        GridMismatch : the wavelengths neither increase nor decrease throughout.
+        """
+        last = self._last
+        if last is None or last[1] != grid or not np.array_equal(last[0], wavelength):
+            found = self.kind.for_grid(wavelength, grid, self.config.prepare)
+            last = self._last = wavelength, grid, found
+        return last[2]
+
+
 @dataclass(frozen=True)
 class _Preparing:
     """How the spectra of one file are prepared: on its own grid, or row by row."""
@@ -117,7 +141,9 @@ class _Preparing:
     grid: GridConfig
     """Grid of the file: the configuration, with what the file says where that is silent."""
     wavelength: Array
+    stated: Statements
     common: Preparation | RestFramePreparation
+    of_others: "_Preparations"
     motion: VelocitySource | None
     """Where velocities come from, if the spectra are shifted to rest."""
 
@@ -133,18 +159,17 @@ def _preparing(
     task: PartTask,
     path: Path,
     reader: SpectraReader,
-    stated: Statements,
+    preparations: "_Preparations",
     motion: VelocitySource | None,
 ) -> _Preparing:
-    config = task.config
+    config, stated = task.config, reader.statements(path)
     grid = agreed_grid(config.grid, stated, path, config.override)
     first = agreed_grid(config.grid, task.stated, path, config.override)
     check_same(grid, first, path, converted=config.prepare.target is not None)
     check_frames(config, grid, stated, path)
     wavelength = reader.wavelength(path)
     assert task.wavelength is not None
-    kind = Preparation if motion is None else RestFramePreparation
-    preparation = kind.for_grid(known(wavelength), grid, config.prepare)
+    preparation = preparations.of(known(wavelength), grid)
     if not same_grid(preparation.wavelength, task.wavelength):
         raise GridMismatch(
             f"{path}, row 1: the spectra stand on {len(wavelength)} pixels from "
@@ -152,7 +177,7 @@ def _preparing(
             expected="the grid of the other files",
             cure="Give ingest.prepare.target, a common grid to rebin every spectrum onto.",
         )
-    return _Preparing(path, grid, wavelength, preparation, motion)
+    return _Preparing(path, grid, wavelength, stated, preparation, preparations, motion)
 
 
 def _rejected(block: Block, path: str, problems: dict[int, Problem]) -> list[Rejected]:
@@ -286,8 +311,7 @@ def _row_preparation(
     if not in_order(wavelength):
         detail = "its wavelengths neither increase nor decrease throughout"
         return (Reason.GRID, detail), None
-    kind = Preparation if preparing.motion is None else RestFramePreparation
-    own = kind.for_grid(wavelength, preparing.grid, task.config.prepare)
+    own = preparing.of_others.of(wavelength, preparing.grid)
     assert task.wavelength is not None
     if same_grid(own.wavelength, task.wavelength):
         return _NO_PROBLEM, own
@@ -307,7 +331,5 @@ def _snr(block: Block, config: IngestConfig, preparing: "_Preparing") -> Array:
     ratio = np.full(error.shape, np.nan, np.float32)
     with np.errstate(invalid="ignore"):
         np.divide(block.columns["flux"], error, out=ratio, where=error > 0)
-    known = np.isfinite(ratio).any(axis=1)
-    snr = np.full(len(block), np.nan)
-    snr[known] = np.nanmedian(ratio[known], axis=1)
+    snr = np.array([median_of(row) for row in ratio])
     return snr * config.snr.factor_per_pixel(preparing.width, config.prepare.noise_correlation)

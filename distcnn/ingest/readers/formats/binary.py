@@ -15,7 +15,6 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from astropy.io import fits
 from astropy.io.votable import parse
 
 from distcnn.arrays import Array
@@ -23,6 +22,7 @@ from distcnn.errors import InputError
 from distcnn.ingest.readers.base import broken
 from distcnn.ingest.readers.formats.aligned import aligned_table
 from distcnn.ingest.readers.formats.containers import TableSource, sought, tell_read, tell_unread
+from distcnn.ingest.readers.formats.fits_headers import FitsHdu, open_hdus, place_of
 from distcnn.ingest.readers.formats.fits_table import PackedInTiles, fits_table
 from distcnn.ingest.readers.formats.packing import cannot_unpack
 from distcnn.ingest.readers.formats.parquet_columns import from_arrow, inner, inner_columns
@@ -169,12 +169,8 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
     stream = sought(table_source)
     # What was unpacked is kept, open, while its tables are; only a file can be opened again.
     with stream if plain_file else nullcontext():
-        hdus = fits.open(stream, memmap=False)
-        # An HDU that is cut off is left out by astropy, with no more than a warning.
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            numbers = [n for n, one in enumerate(hdus) if isinstance(one, _TABLES)]
-        rotten = any("corrupted" in str(warning.message) for warning in told)
+        hdus, rotten = open_hdus(stream)
+        numbers = [n for n, one in enumerate(hdus) if one.is_table]
         if rotten and (hdu is None or hdu not in numbers):
             raise ValueError("an extension is damaged, or the file is truncated")
         whole = hdu is None and bool(numbers)
@@ -191,16 +187,24 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
 
 
 def table_of_hdu(
-    name: str, hdus: Any, number: int, table_source: TableSource, stream: IO[bytes]
+    name: str,
+    hdus: Sequence[FitsHdu],
+    number: int,
+    table_source: TableSource,
+    stream: IO[bytes],
+    *,
+    stays_open: bool = False,
 ) -> BinaryTable:
     """The table extension of that number of an open FITS file.
+
+    ``stays_open``: the stream does as long as the table is read.
 
     Raises
     ------
     ValueError : as ``fits_table`` does.
     """
-    content = content_of(table_source, stream, table_source.is_plain)
-    found = fits_table(hdus[number], hdus[0].header, *content)
+    content = content_of(table_source, stream, not stays_open and table_source.is_plain)
+    found = fits_table(hdus[number], hdus[0], *content)
     names = [column.name for column in found.columns]
     table = BinaryTable(name, names, found.header, found.length, found.read)
     if found.length == 1:
@@ -209,7 +213,6 @@ def table_of_hdu(
     return replace(table, units=units, ucds=ucds)
 
 
-_TABLES = (fits.BinTableHDU, fits.TableHDU)
 _MAX_VOTABLE_BYTES = 2 << 30
 _OUTSIDE = re.compile(rb"<(?:\w+:)?(?:STREAM\b[^>]*\bhref\s*=[^>]*|FITS\b[^>]*)>", re.IGNORECASE)
 _STRUCTURAL = re.compile(
@@ -266,14 +269,12 @@ def content_of(
     return stream.seek(0, os.SEEK_END), lambda: nullcontext(stream)
 
 
-def _number_of(hdus: Any, hdu: int | str, table_source: TableSource, numbers: Sequence[int]) -> int:
+def _number_of(
+    hdus: Sequence[FitsHdu], hdu: int | str, table_source: TableSource, numbers: Sequence[int]
+) -> int:
     """Where the table extension of that number or name stands."""
-    try:
-        found = int(hdus.index_of(hdu))
-        there = found in numbers
-    except (KeyError, IndexError):
-        there = False
-    if there:
+    found = place_of(hdus, hdu)
+    if found is not None and found in numbers:
         return found
     tables = ", ".join(f"{number} ({hdus[number].name or 'no name'})" for number in numbers)
     raise broken(

@@ -129,7 +129,7 @@ class TableSource:
         except UNPACKING_ERRORS as error:
             raise cannot_unpack(self.name, error, 1) from None
 
-    @property
+    @cached_property
     def is_plain(self) -> bool:
         """Whether the table is the file itself as it lies on disk, not packed in any way."""
         if self.is_member:

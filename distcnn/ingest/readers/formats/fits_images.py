@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
-from astropy.io import fits
 
 from distcnn.arrays import Array
+from distcnn.ingest.readers.formats.fits_headers import FitsHdu
 from distcnn.ingest.readers.formats.fits_table import FitsColumn
 
 _CODES = {8: "B", 16: "I", 32: "J", 64: "K", -32: "E", -64: "D"}
@@ -39,7 +39,7 @@ class FitsImage:
 
 def fits_image(
     name: str,
-    hdu: Any,
+    hdu: FitsHdu,
     header: dict[str, Any],
     size: int,
     opener: Callable[[], AbstractContextManager[IO[bytes]]],
@@ -54,12 +54,13 @@ def fits_image(
     if not shape or 0 in shape:
         raise ValueError("it has no image")
     rows, pixels = int(np.prod(shape[:-1], dtype=int)), int(shape[-1])
-    if isinstance(hdu, fits.CompImageHDU):
-        return FitsImage(name, header, rows, pixels, lambda a, b: _unpacked(hdu, pixels)[a:b])
-    own = hdu.header  # of the primary HDU's keywords none describes these bytes
+    if hdu.kind == "packed image":
+        packed = hdu.astropy
+        return FitsImage(name, header, rows, pixels, lambda a, b: _unpacked(packed, pixels)[a:b])
+    own = hdu.cards  # of the primary HDU's keywords none describes these bytes
     code = _CODES[int(own["BITPIX"])]
     row_bytes = pixels * abs(int(own["BITPIX"])) // 8
-    start = int(hdu.fileinfo()["datLoc"])
+    start = hdu.data_start
     if size < start + rows * row_bytes:
         raise ValueError(
             f"it has {size} bytes, its header announces {start + rows * row_bytes}; it is truncated"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
-from astropy.io import fits
 
 from distcnn.arrays import Array
+from distcnn.ingest.readers.formats.fits_headers import FitsHdu
 from distcnn.ingest.readers.values.numbers import text_of
 
 _TYPES = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -163,39 +163,31 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 def fits_table(
-    hdu: Any, primary: Any, size: int, opener: Callable[[], AbstractContextManager[IO[bytes]]]
+    hdu: FitsHdu,
+    primary: FitsHdu,
+    size: int,
+    opener: Callable[[], AbstractContextManager[IO[bytes]]],
 ) -> FitsTable:
-    """The table of a BinTableHDU or TableHDU of ``size`` bytes in all.
+    """The table of an HDU of a file of ``size`` bytes in all.
 
     Raises
     ------
     ValueError : the file is shorter than announced, packed in tiles, or a column is described
         wrongly.
     """
-    header = cards(primary) | cards(hdu.header)
+    header = primary.cards | hdu.cards
     if header.get("ZTABLE"):
         raise PackedInTiles("the table is packed in tiles (ZTABLE)")
     row_bytes, length = int(header["NAXIS1"]), int(header["NAXIS2"])
-    start = int(hdu.fileinfo()["datLoc"])
+    start = hdu.data_start
     needed = start + row_bytes * length
     if size < needed:
         raise ValueError(f"it has {size} bytes, its header announces {needed}; it is truncated")
-    binary = not isinstance(hdu, fits.TableHDU)
+    binary = hdu.kind != "text table"
     columns = tuple(_columns(header, row_bytes, binary))
     heap = start + int(header.get("THEAP") or row_bytes * length)
     end = min(size, needed + int(header.get("PCOUNT") or 0))
     return FitsTable(columns, header, row_bytes, length, start, heap, end, opener)
-
-
-def cards(header: Any) -> dict[str, Any]:
-    """Keywords and values of all cards that can be read."""
-    found: dict[str, Any] = {}
-    for card in header.cards:
-        try:
-            found[card.keyword] = card.value
-        except (fits.VerifyError, ValueError):  # a decimal comma, an unclosed quote
-            continue
-    return found
 
 
 def _columns(header: dict[str, Any], row_bytes: int, binary: bool) -> Iterator[FitsColumn]:

@@ -28,6 +28,7 @@ from distcnn.ingest.readers.values.scalars import identify, reject, star_columns
 from distcnn.schema import Reason
 
 _ROWS_LOOKED_AT = 64
+_Joined = tuple[list[JoinedSpectra | None], dict[int, RowProblem]]
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class DescribedSpectra:
         for section in self.sections:
             for start in range(0, section.count, _ROWS_LOOKED_AT):
                 stop = min(start + _ROWS_LOOKED_AT, section.count)
-                spectra, problems = section.spectra(start, stop, own=True)
+                spectra, problems = section.spectra(start, stop)
                 for joined in spectra:
                     if joined is not None:
                         return joined.wavelength
@@ -170,6 +171,7 @@ class _Section:
         edges = first.edges if isinstance(first, PixelRows) else None
         self.values = StarValues(file, table, self.count, edges)
         self.identifier = first_that_is_there(self.values, layout.id)
+        self._last: tuple[tuple[int, int], _Joined] | None = None
 
     @property
     def brings_wavelengths(self) -> bool:
@@ -196,7 +198,7 @@ class _Section:
         columns = star_columns(stars)
         for name, places in self.layout.values.items():
             columns[name] = self._numbers(name, places, start, stop)[kept]
-        spectra, problems = self.spectra(start, stop, own=own)
+        spectra, problems = self.spectra(start, stop)
         chosen = np.flatnonzero(kept)
         bad = {n: problems[row] for n, row in enumerate(chosen.tolist()) if row in problems}
         reject(columns["source_id"], bad, numbers[kept], self.file.name, rejected)
@@ -216,10 +218,17 @@ class _Section:
         tell_unread("values that files do not have", where, "correct 'values' of the layout if so")
         return np.full(stop - start, np.nan)
 
-    def spectra(
-        self, start: int, stop: int, *, own: bool
-    ) -> tuple[list[JoinedSpectra | None], dict[int, RowProblem]]:
-        """Joined spectra [start, stop), None with a problem; several may share arrays."""
+    def spectra(self, start: int, stop: int) -> _Joined:
+        """Joined spectra [start, stop), None with a problem; several may share arrays.
+
+        The last ones are kept, for a file of one spectrum is asked for its grid and then for it.
+        """
+        if self._last is None or self._last[0] != (start, stop):
+            self._last = None  # two blocks would take twice the memory
+            self._last = (start, stop), self._read_spectra(start, stop)
+        return self._last[1]
+
+    def _read_spectra(self, start: int, stop: int) -> _Joined:
         problems: dict[int, RowProblem] = {}
         arms: list[tuple[int, Array, Array, Array | None]] = []
         for arm in self.arms:

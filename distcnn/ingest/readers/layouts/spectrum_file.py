@@ -1,14 +1,12 @@
 """An open file of spectra: its tables and images by HDU, and its headers, in every format."""
 
 import io
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 import numpy as np
-from astropy.io import fits
 
 from distcnn.arrays import Array
 from distcnn.config.survey.spectrum_layout import Place
@@ -22,12 +20,10 @@ from distcnn.ingest.readers.formats.binary import (
     unreadable,
 )
 from distcnn.ingest.readers.formats.containers import TableSource, sought
+from distcnn.ingest.readers.formats.fits_headers import FitsHdu, open_hdus, place_of
 from distcnn.ingest.readers.formats.fits_images import FitsImage, fits_image
-from distcnn.ingest.readers.formats.fits_table import cards
 from distcnn.ingest.readers.formats.text_arrays import ArrayText
 
-_TABLES = (fits.BinTableHDU, fits.TableHDU)
-_IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 _MAX_TEXT_ROWS = 1 << 24
 _MAX_TEXT_BYTES = 1 << 30
 SHOWN_HDUS = 20
@@ -39,15 +35,14 @@ class SpectrumFile:
     """A file while it is open. HDUs that are not there, or are empty, are None."""
 
     source: TableSource
-    hdus: Any = None
-    """astropy's list of a FITS file."""
+    hdus: Sequence[FitsHdu] | None = None
+    """Those of a FITS file."""
     stream: IO[bytes] | None = None
     texts: Sequence[str] = ()
     """Columns of text tables that are kept as texts."""
     rejected: list[Rejected] = field(default_factory=list)
     """Rows of text tables that cannot be read."""
     _tables: dict[Place | None, BinaryTable] = field(default_factory=dict)
-    _cards: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -77,17 +72,19 @@ class SpectrumFile:
         number = self._only_table() if hdu is None else self.number_of(hdu)
         if number is None:
             return None
-        if not isinstance(self.hdus[number], _TABLES):
-            if not _shape(self.hdus[number]):
+        if not self.hdus[number].is_table:
+            if not self.hdus[number].shape:
                 return None  # as LAMOST writes an arm that was not combined
             raise self.unfit(f"HDU {hdu!r} is an image, no table of spectra")
         assert self.stream is not None
         with self._reading():
-            table = table_of_hdu(self.name, self.hdus, number, self.source, self.stream)
+            table = table_of_hdu(
+                self.name, self.hdus, number, self.source, self.stream, stays_open=True
+            )
         return table if table.length else None
 
     def _only_table(self) -> int | None:
-        numbers = [n for n, hdu in enumerate(self.hdus) if isinstance(hdu, _TABLES)]
+        numbers = [n for n, hdu in enumerate(self.hdus or ()) if hdu.is_table]
         if len(numbers) > 1 and 1 not in numbers:
             raise self.unfit("which of its tables holds the spectra is not said")
         return None if not numbers else numbers[0]
@@ -105,13 +102,13 @@ class SpectrumFile:
         if number is None:
             return None
         one = self.hdus[number]
-        if isinstance(one, _TABLES) and not isinstance(one, _IMAGES):
+        if one.is_table:
             raise self.unfit(f"HDU {hdu!r} is a table, no image")
-        if not _shape(one) or 0 in _shape(one):
+        if not one.shape or 0 in one.shape:
             return None
         assert self.stream is not None
         with self._reading():
-            content = content_of(self.source, self.stream, self.source.is_plain)
+            content = content_of(self.source, self.stream, plain_file=False)
             return fits_image(self.name, one, self._keywords(number), *content)
 
     def header(self, hdu: Place | None) -> dict[str, Any]:
@@ -125,17 +122,12 @@ class SpectrumFile:
         return self._keywords(number)
 
     def _keywords(self, number: int) -> dict[str, Any]:
-        for one in (0, number):
-            if one not in self._cards:
-                self._cards[one] = cards(self.hdus[one].header)
-        return self._cards[0] | self._cards[number]
+        assert self.hdus is not None
+        return self.hdus[0].cards | self.hdus[number].cards
 
     def number_of(self, hdu: Place) -> int | None:
         """The number of an HDU; None if there is none of that number or name."""
-        if isinstance(hdu, str) and not hdu.lstrip("-").isdigit():
-            names = [str(one.name).strip().upper() for one in self.hdus]
-            return names.index(hdu.upper()) if hdu.upper() in names else None
-        return int(hdu) if 0 <= int(hdu) < len(self.hdus) else None
+        return place_of(self.hdus or (), hdu)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -170,22 +162,16 @@ class SpectrumFile:
         return f"It holds HDU {', '.join(words[:SHOWN_HDUS])}{more}. "
 
 
-def _described(hdu: Any) -> str:
-    name = str(hdu.name).strip() or "no name"
-    header = cards(hdu.header)
-    if isinstance(hdu, _TABLES) and not isinstance(hdu, fits.CompImageHDU):
+def _described(hdu: FitsHdu) -> str:
+    name = hdu.name.strip() or "no name"
+    header = hdu.cards
+    if hdu.is_table:
         columns = [str(header.get(f"TTYPE{n}", "")) for n in range(1, 7)]
         shown = ", ".join(column for column in columns if column)
         return f"{name}, table of {header.get('NAXIS2')} rows: {shown}"
-    if not _shape(hdu):
+    if not hdu.shape:
         return f"{name}, empty"
-    return f"{name}, image of {' x '.join(map(str, _shape(hdu)))}"
-
-
-def _shape(hdu: Any) -> tuple[int, ...]:
-    """Shape of an image; empty of an HDU that has none, or is of no known kind."""
-    shape: tuple[int, ...] = getattr(hdu, "shape", None) or ()
-    return shape
+    return f"{name}, image of {' x '.join(map(str, hdu.shape))}"
 
 
 @contextmanager
@@ -213,14 +199,10 @@ def opened(
         yield SpectrumFile(source, _hdus(source.name, stream), stream)
 
 
-def _hdus(name: str, stream: IO[bytes]) -> Any:
+def _hdus(name: str, stream: IO[bytes]) -> list[FitsHdu]:
     try:
-        # An HDU that is cut off is left out by astropy, with no more than a warning.
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            hdus = fits.open(stream, memmap=False)
-            names = [hdu.name for hdu in hdus]
-        if not names or any("corrupted" in str(warning.message) for warning in told):
+        hdus, damaged = open_hdus(stream)
+        if not hdus or damaged:
             raise ValueError("an extension is damaged, or the file is truncated")
     except Exception as error:  # bad bytes make libraries raise errors of every kind
         raise unreadable(name, " as fits", error) from None

@@ -42,6 +42,7 @@ def flux_unit(text: str) -> Any:
     return None
 
 
+@lru_cache(maxsize=256)
 def scaled_unit(text: str) -> str | None:
     """The unit of wavelength that a multiple of one is: Angstrom of ``0.1nm``, ``1e-10 m``."""
     if not any(letter.isdigit() for letter in text):
@@ -67,6 +68,7 @@ def flux_factor(unit: str, target: str) -> float | None:
         return None
 
 
+@lru_cache(maxsize=256)
 def kind_of_error(error: str, flux: str) -> str | None:
     """``variance`` or ``inverse variance`` if the unit of an error says so beside that of flux."""
     one, other = flux_unit(error), flux_unit(flux)
@@ -86,13 +88,19 @@ def sigma_of(error: Array, kind: str, unit: str, flux: str) -> Array:
     ValueError : both units are known and one is not to be had from the other.
     """
     power = {"variance": 2, "inverse variance": -2}.get(kind, 1)
-    one, other = flux_unit(unit) if unit else None, flux_unit(flux) if flux else None
-    factor = 1.0
-    if one is not None and other is not None:
-        try:
-            factor = float(one.to(other**power))
-        except units.UnitConversionError:
-            raise ValueError(f"{unit!r} is no unit of an error of {flux!r}") from None
+    factor = _error_factor(unit, flux, power)
     with np.errstate(divide="ignore", invalid="ignore"):
         sigma = (error * factor) ** (1 / power) if factor != 1 or power != 1 else error
     return np.where(np.isfinite(sigma), sigma, np.nan) if power != 1 else sigma
+
+
+@lru_cache(maxsize=256)
+def _error_factor(unit: str, flux: str, power: int) -> float:
+    """What errors in ``unit`` are multiplied by to be in that of flux to a power; 1 if unknown."""
+    one, other = flux_unit(unit) if unit else None, flux_unit(flux) if flux else None
+    if one is None or other is None:
+        return 1.0
+    try:
+        return float(one.to(other**power))
+    except units.UnitConversionError:
+        raise ValueError(f"{unit!r} is no unit of an error of {flux!r}") from None

@@ -8,6 +8,7 @@ up here and nowhere else; what follows from them stands in ``preprocess.statemen
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -62,11 +63,15 @@ class TableFacts:
     units: Mapping[str, str] = field(default_factory=dict)
     ucds: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def _given(self) -> dict[str, str]:
+        """Keywords in capitals -> as they stand there."""
+        return {str(key).upper(): key for key in self.header}
+
     def lookup(self, keys: Iterable[str]) -> tuple[str, Any] | None:
         """The first of some keywords that has a value, in whatever case, and that value."""
-        given = {str(key).upper(): key for key in self.header}
         for key in keys:
-            value = self.header.get(given.get(key, ""))
+            value = self.header.get(self._given.get(key, ""))
             if value is not None and str(value).strip():
                 return key, value
         return None
