@@ -20,13 +20,14 @@ def simulate(
     conf: Conf = None,
     sets: Sets = None,
     cluster: Cluster = None,
+    restart: Restart = False,
 ) -> None:
     """Write a survey with known truth as archive files (Gaia bulk layout, APOGEE-like labels)."""
     from distcnn import pipeline
 
     config = configure(conf, sets, cluster)
     with listening(config) as listener:
-        pipeline.simulate_archive(out_dir, stars, seed, config, listener)
+        pipeline.simulate_archive(out_dir, stars, seed, config, listener, restart=restart)
 
 
 @app.command()

@@ -24,12 +24,23 @@ if TYPE_CHECKING:
 
 @with_places
 def simulate_archive(
-    out: Path, stars: int, seed: int, config: Config, listener: Listener = silent
+    out: Path,
+    stars: int,
+    seed: int,
+    config: Config,
+    listener: Listener = silent,
+    *,
+    restart: bool = False,
 ) -> dict[str, int]:
-    """Write ``stars`` simulated stars as archive files into ``out``; returns counts."""
-    from distcnn.clusters import open_cluster
-    from distcnn.simulate import write_archive
+    """Write ``stars`` simulated stars as archive files into ``out``; returns counts.
 
+    ``restart``: remove first what an earlier run has left unfinished; here and below.
+    """
+    from distcnn.clusters import open_cluster
+    from distcnn.simulate import discard_unfinished, write_archive
+
+    if restart:
+        discard_unfinished(out)
     with open_cluster(logging_beside(config.cluster, out), listener) as executor:
         executor.preflight(places_of({}, out), listener)
         return write_archive(
@@ -46,10 +57,7 @@ def ingest_archive(
     *,
     restart: bool = False,
 ) -> "IngestSummary":
-    """Turn the archive files in ``archive`` into the store ``survey``.
-
-    ``restart``: remove first what an earlier run has left unfinished; here and below.
-    """
+    """Turn the archive files in ``archive`` into the store ``survey``."""
     from distcnn.ingest import build_survey, discard_unfinished
     from distcnn.survey import Store
 

@@ -8,7 +8,7 @@ Textbook line formation, a simple Galaxy, photon noise on native pixels, and def
 ``cramer_rao`` says how well their labels can be known from such data at all.
 """
 
-from distcnn.simulate.archive import read_settings, write_archive
+from distcnn.simulate.archive import discard_unfinished, read_settings, write_archive
 from distcnn.simulate.cramer_rao import StarTruth, cramer_rao_bound
 from distcnn.simulate.grid import DR3_GRID, ReleaseGrid
 from distcnn.simulate.spectrum import jacobian, noiseless
@@ -18,6 +18,7 @@ __all__ = [
     "ReleaseGrid",
     "StarTruth",
     "cramer_rao_bound",
+    "discard_unfinished",
     "jacobian",
     "noiseless",
     "read_settings",

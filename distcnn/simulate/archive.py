@@ -162,8 +162,13 @@ def _check_same(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None
         f"{out} holds a simulated archive made with "
         + ", ".join(f"{key} = {before.get(key, 'unknown')}" for key in other),
         expected=", ".join(f"{key} = {now[key]}" for key in other) + ", as asked now",
-        cure=f"Choose an empty folder, or remove {out}.",
+        cure=f"Choose an empty folder, or {_removal(out)}.",
     )
+
+
+def _removal(out: Path) -> str:
+    begun = (out / PARTS_FOLDER / RECORD_FILE).exists()
+    return "begin again: --restart removes what was begun there" if begun else f"remove {out}"
 
 
 def _intact(out: Path) -> bool:
@@ -178,6 +183,31 @@ def _intact(out: Path) -> bool:
 
 def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def discard_unfinished(out: Path) -> None:
+    """Remove the files of a simulated archive that is not complete; a complete one stays, and so
+    does whatever else stands in the folder.
+    """
+    parts, finished = out / PARTS_FOLDER, out / RECORD_FILE
+    begun = parts / RECORD_FILE
+    if not begun.exists():
+        return
+    record = json.loads(begun.read_text())
+    for sky_range in split_sky(record["stars"], record["config"]["stars_per_file"]):
+        for kind in FILE_STEMS:
+            (out / _file_name(kind, sky_range)).unlink(missing_ok=True)
+    for name in (TRUTH_FILE, apogee.FILE_NAME, SUMS_FILE):
+        (out / name).unlink(missing_ok=True)
+    finished.unlink(missing_ok=True)  # of an archive that was being repaired
+    # What says that something was begun goes last.
+    for part in sorted(parts.iterdir(), key=lambda one: one == begun):
+        part.unlink()
+    parts.rmdir()
+
+
+def _file_name(kind: str, sky_range: SkyRange) -> str:
+    return f"{FILE_STEMS[kind]}_{sky_range.name}.csv.gz"
 
 
 def write_range(
@@ -202,7 +232,7 @@ def write_range(
         ("xp", gaia.xp_rows(rng, stars, config.xp_systematic)),
         ("rvs", _spectrum_rows(rng, stars, ReleaseGrid.of(config.grid))),
     ):
-        name = f"{FILE_STEMS[kind]}_{sky_range.name}.csv.gz"
+        name = _file_name(kind, sky_range)
         data = ecsv.compress(_with_header(kind, pieces))
         atomic_write_bytes(out / name, data)
         md5[name] = _md5(data)

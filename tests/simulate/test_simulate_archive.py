@@ -20,7 +20,7 @@ from distcnn.errors import UsageError
 from distcnn.events import Advanced, Event, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.schema import LATER_DEFECTS, Defect
-from distcnn.simulate import DR3_GRID, write_archive
+from distcnn.simulate import DR3_GRID, discard_unfinished, write_archive
 
 KINDS = ("GaiaSource", "RvsMeanSpectrum", "XpContinuousMeanSpectrum")
 
@@ -132,6 +132,26 @@ def test_a_folder_with_another_archive_is_refused_and_left_alone(
     wanted = f"made with seed = {SEED}: expected seed = {SEED + 1}, as asked now"
     with pytest.raises(UsageError, match=wanted):
         write_archive(archive, STARS, SEED + 1, CONFIG, executor=SerialExecutor())
+    assert digest(archive) == before
+
+
+def test_an_unfinished_archive_is_discarded_and_other_files_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "archive"
+    small = SimulateConfig(stars_per_file=10)
+    with pytest.raises(KeyboardInterrupt):
+        write_archive(folder, 20, 1, small, executor=InterruptedExecutor())
+    (folder / "RvsMeanSpectrum_of_mine.csv.gz").touch()
+    with pytest.raises(UsageError, match="--restart removes what was begun"):
+        write_archive(folder, 10, 2, small, executor=SerialExecutor())
+    discard_unfinished(folder)
+    assert [file.name for file in folder.iterdir()] == ["RvsMeanSpectrum_of_mine.csv.gz"]
+    write_archive(folder, 10, 2, small, executor=SerialExecutor())
+    assert len(truth(folder)) == 10
+
+
+def test_a_complete_archive_is_not_discarded(archive: Path) -> None:
+    before = digest(archive)
+    discard_unfinished(archive)
     assert digest(archive) == before
 
 
