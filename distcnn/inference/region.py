@@ -78,7 +78,7 @@ def predict_region(run: PredictionRun, task: RegionTask) -> RegionResult:
     predictor = get_cached(run.package)
     load = perf_counter() - start
     computed, batch = _compute(run, task, predictor)
-    store = Store.open(run.predictions, "predictions")
+    store = Store.open_kept(run.predictions, "predictions")
     with _STORE_LOCK:
         WorkerContext.current().secede()
         before = perf_counter()
@@ -190,7 +190,7 @@ def halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
 
 
 def _compute(run: PredictionRun, task: RegionTask, predictor: Predictor) -> tuple[Computed, int]:
-    survey = Store.open(run.survey, "survey")
+    survey = Store.open_kept(run.survey, "survey")
     batch = run.batch_on(predictor.ensemble.device)
     step = block_rows(survey.chunk_stars, batch, run.read)
     return within_memory(

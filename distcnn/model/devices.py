@@ -4,12 +4,14 @@ The process that plans counts GPUs without waking one: a process that has woken 
 memory on it, and its children cannot use it.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from distcnn.errors import DeviceError
 from distcnn.executor import WorkerContext
@@ -88,10 +90,18 @@ def worker_threads() -> Iterator[None]:
     before, threads = torch.get_num_threads(), WorkerContext.current().threads
     torch.set_num_threads(threads)
     try:
-        with threadpool_limits(threads, user_api="blas"):
+        with _blas(len(sys.modules)).limit(limits=threads):
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _blas(modules: int) -> Any:
+    """Every BLAS of this process. To look through its libraries takes 3 ms, and another one comes
+    with an import only: ``modules`` is the number of modules.
+    """
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _device_error(why: str) -> DeviceError:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from zarr.errors import GroupNotFoundError
 
 from distcnn import hashing
 from distcnn.arrays import Array
-from distcnn.errors import StoreCorrupt, StoreError
+from distcnn.errors import DistcnnError, StoreCorrupt, StoreError
 from distcnn.location import Address, Location, ObjectLocation
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
 from distcnn.survey.layout import Quantised, to_float32
 from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
 from distcnn.survey.rows import RowKey
+from distcnn.survey.shard_files import ShardFiles
 from distcnn.survey.zarr_store import concurrency_of, zarr_store_of
 
 FORMATS = {"survey": SURVEY_FORMAT, "predictions": PREDICTIONS_FORMAT}
@@ -49,6 +51,8 @@ class Store:
         self.attrs: dict[str, Any] = dict(group.attrs)
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._coordinates: dict[str, zarr.Array[Any]] = {}
+        self._values: dict[str, Array] = {}
+        self._shard_files: dict[str, ShardFiles | None] = {}
         self.sizes: dict[str, int] = {}
         for name, array in group.arrays():
             self._sort_in(name, array)
@@ -97,6 +101,22 @@ class Store:
                 cure="It was written by another version of distcnn; make it again.",
             )
         return store
+
+    @classmethod
+    def open_kept(cls, address: Address, kind: str) -> "Store":
+        """The same, but kept in this process for as long as its metadata are the same file: to open
+        one takes milliseconds, which counts where it is done for every region.
+
+        Raises
+        ------
+        StoreError : as for ``open``.
+        """
+        location = Location.parse(address)
+        try:
+            facts = (location.local_path / "zarr.json").stat()
+        except (OSError, DistcnnError):  # an object store, or nothing there
+            return cls.open(location, kind)
+        return _kept(location.address, kind, (facts.st_ino, facts.st_mtime_ns, facts.st_size))
 
     @property
     def path(self) -> Path:
@@ -152,8 +172,11 @@ class Store:
         ------
         StoreError : there is no such coordinate.
         """
-        values = np.asarray(self._coordinate(name)[:])
-        return values if values.dtype.kind == "f" else np.array(values.tolist(), dtype=str)
+        if name not in self._values:
+            values = np.asarray(self._coordinate(name)[:])
+            real = values.dtype.kind == "f"
+            self._values[name] = values if real else np.array(values.tolist(), dtype=str)
+        return self._values[name].copy()
 
     def _coordinate(self, name: str) -> "zarr.Array[Any]":
         key = ON_DISK.get(name, name)
@@ -213,7 +236,10 @@ class Store:
         if self.attrs.get("complete"):
             self._require_shards(name, region)
         try:
-            return np.asarray(self._arrays[name][region.slice])
+            files = self._files_of(name)
+            if files is None:
+                return np.asarray(self._arrays[name][region.slice])
+            return files.read(region.start, region.stop)
         except (ValueError, RuntimeError, OSError, IndexError, TypeError) as error:
             raise StoreCorrupt(
                 f"{self.location}: {name} of region {region.name} cannot be read ({error})",
@@ -277,7 +303,20 @@ class Store:
         return hashing.of_arrays(encoded)
 
     def _write_one(self, name: str, region: Region, values: Array) -> None:
-        self._arrays[name][region.slice] = values
+        files = self._files_of(name)
+        if files is None:
+            self._arrays[name][region.slice] = values
+        else:
+            files.write(region.start, values)
+
+    def _files_of(self, name: str) -> ShardFiles | None:
+        """The files of a variable on this machine; None where Zarr has to reach them."""
+        if isinstance(self.location, ObjectLocation):
+            return None
+        if name not in self._shard_files:
+            folder = self.location.local_path / name
+            self._shard_files[name] = ShardFiles.of(self._arrays[name], folder)
+        return self._shard_files[name]
 
     def _check_arrays(self, region: Region, arrays: Mapping[str, Array]) -> None:
         if set(arrays) != set(self.variables):
@@ -321,3 +360,8 @@ class Store:
         except OSError as error:
             raise StoreError(f"{self.location} cannot be annotated ({error})") from None
         self.attrs |= dict(attrs)
+
+
+@lru_cache(maxsize=4)
+def _kept(address: str, kind: str, facts: tuple[int, ...]) -> Store:
+    return Store.open(address, kind)

@@ -22,6 +22,7 @@ from distcnn.clusters import open_cluster
 from distcnn.config import ClusterConfig
 from distcnn.events import RegionStored
 from distcnn.inference.compute import RegionTask
+from distcnn.survey import shard_files
 from distcnn.survey.ledger_lines import FileLines
 from tests.inference.small import go, go_share
 
@@ -45,11 +46,14 @@ class Mortal:
             self.torn_append(file, lines)
 
         self.put, self.append = local_store._put, FileLines.append
+        self.put_shard = shard_files.put
         local_store._put, FileLines.append = self.torn_put, append
+        shard_files.put = self.torn_put_shard
         return self
 
     def __exit__(self, *error):
         local_store._put, FileLines.append = self.put, self.append
+        shard_files.put = self.put_shard
 
     def last(self):
         self.left -= 1
@@ -57,11 +61,18 @@ class Mortal:
 
     def torn_put(self, path, value, exclusive=False):
         if self.last():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            data = bytes(value.as_buffer_like())
-            path.with_suffix(".torn.partial").write_bytes(data[: len(data) // 2])
-            die()
+            self.tear(path, bytes(value.as_buffer_like()))
         return self.put(path, value, exclusive)
+
+    def torn_put_shard(self, path, data):
+        if self.last():
+            self.tear(path, data)
+        self.put_shard(path, data)
+
+    def tear(self, path, data):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".torn.partial").write_bytes(data[: len(data) // 2])
+        die()
 
     def torn_append(self, file, lines):
         if self.last():

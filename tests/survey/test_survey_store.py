@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from distcnn.errors import RegionError, StoreCorrupt, StoreError
 from distcnn.schema import SURVEY_VARIABLES
 from distcnn.survey import Coordinate, Layout, Quantised, Region, Store, create_store
+from distcnn.survey.shard_files import ShardFiles
 
 NAMES = ("source_id", "flux", "flux_error", "mask", "snr", "label")
 LABELS = np.array(["teff", "logg"])
@@ -205,7 +206,7 @@ def test_a_full_disk_is_a_clear_error(filled, rng, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(type(store._arrays["snr"]), "__setitem__", full)
+    monkeypatch.setattr(ShardFiles, "write", full)
     with pytest.raises(StoreError, match=r"No space left.*Free space"):
         store.write(Region(0, 8), rows(rng, 8))
 
