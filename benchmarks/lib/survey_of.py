@@ -49,6 +49,10 @@ def make_few(folder: Path, pixels: int, different: int) -> Store:
             "cluster.backend=serial",
             f"ingest.prepare.rebin={2401 // pixels}",
             "simulate.labelled_fraction=0.9",
+            # References that the archive itself calls bad are cut, as the demo does.
+            "ingest.labels.reader=apogee",
+            "ingest.labels.files=allStar*.fits",
+            "ingest.labels.cuts=[{column: ASPCAPFLAG, forbidden_bits: [16, 17, 19, 20, 23]}]",
         ]
         config = load_config(None, sets)
         if not (archive / "simulation.json").exists():

@@ -6,10 +6,13 @@ alone, and that is accounted for:
 
 * ``scatter``, between members, is estimated from all members whose weights were not fitted to the
   star: those of its fold, and those that it helped to stop. Of so few it is noisy, therefore it is
-  shrunk to what is usual for stars of such noise (a prior of ``PRIOR_DEGREES`` degrees of freedom):
+  shrunk to what is usual for stars of such noise and S/N (a prior of ``PRIOR_DEGREES`` degrees of
+  freedom):
 
-      V = (d s^2 + 4 r noise^2) / (d + 4),   d = members - 1,   r = mean of s^2 / noise^2
+      V = (d s^2 + 4 u) / (d + 4),   d = members - 1,   ln u = a + b ln noise^2 + c ln S/N
 
+  with a, b, c of a gamma regression (McCullagh & Nelder 1989, Generalized Linear Models, 8) of
+  s^2, cut where few stars on which members go apart would decide,
   and brought to the mixture of seeds and folds that the whole ensemble has: of n members, n_f of
   them of each fold, s^2 is on average V_s + (1 - sum n_f (n_f - 1) / n (n - 1)) V_f, with V_s
   between members of one fold (seeds) and V_f between folds (training stars).
@@ -19,7 +22,8 @@ alone, and that is accounted for:
       V_s (1/m - 1/M) + V_f (1 - 1/folds)
 
   Residuals of stars out of fold are wider by it, and calibration takes it out of them like the
-  error of a reference.
+  error of a reference. Of few stars it is not known well, and only that part of its square is
+  taken that is: all but its relative error, for what is left makes errors wider, not false.
 
 Legend: N star, L label, M member.
 """
@@ -28,6 +32,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from scipy import stats
 
 from distcnn.arrays import Array
 from distcnn.config import SplitConfig
@@ -36,7 +41,9 @@ from distcnn.survey.split import Split, assign_fold, assign_split
 
 PRIOR_DEGREES = 4.0
 """Degrees of freedom of what is usual against a star's own scatter between members."""
-_MOST_USUAL = 0.99  # quantile of scatter^2 / noise^2 beyond which a star says nothing of the usual
+_MOST_USUAL = 0.95  # quantile of scatter^2 over the usual beyond which a star says no more of it
+_SLOPE_SPREAD = 1.0  # of b around 1 and c around 0, where stars are too few to show their own
+_REGRESSION_STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,14 @@ class Moments:
 
     Attributes
     ----------
-    fold, held, unseen : [N] fold; members that hold it out; these and those that it stopped.
+    fold, snr, held, unseen : [N] fold; S/N, NaN = unknown; members that hold it out; these and
+        those that it stopped.
     label, noise_square : [N, L] mean label and mean sigma^2 of the members that hold it out.
     held_squares, unseen_squares : [N, L] sums of squared deviations between members.
     """
 
     fold: Array
+    snr: Array
     held: Array
     unseen: Array
     label: Array
@@ -129,9 +138,9 @@ class CrossFitted:
             unseen.add(rows, mean)
             held.add(rows[mine], mean[:, mine])
             noise[rows[mine]] = np.square(sigma[:, mine], dtype=np.float64).mean(axis=0)
-        return Moments(
-            own, held.count, unseen.count, held.mean, noise, held.squares, unseen.squares
-        )
+        squares = (held.squares, unseen.squares)
+        snr = inputs["snr"][:, 0]
+        return Moments(own, snr, held.count, unseen.count, held.mean, noise, *squares)
 
     def finish(self, parts: Sequence[Moments]) -> OutOfFold:
         """The predictions of all stars of the parts, in their order."""
@@ -140,6 +149,7 @@ class CrossFitted:
         variance = seeds * (1 + folds_over_seeds * _apart(np.array(self._members_per_fold)))
         fewer = np.maximum(1 / found.held - 1 / members, 0.0)[:, None]
         excess = seeds * (fewer + folds_over_seeds * (1 - 1 / self.split.folds))
+        excess = excess * _told(found)
         values = (found.label, np.sqrt(found.noise_square), np.sqrt(variance), np.sqrt(excess))
         label, noise, scatter, error = (value.astype(np.float32) for value in values)
         return OutOfFold(found.fold, found.held.astype(np.int16), label, noise, scatter, error)
@@ -180,8 +190,17 @@ def _seed_variance(found: Moments) -> tuple[Array, Array]:
         folds_over_seeds = np.maximum(growth / apart[both].mean(), 0.0)
     own = np.where(across[:, None], whole / (1 + folds_over_seeds * apart), within)
     degrees = np.where(across, found.unseen - 1, found.held - 1)[:, None]
-    usual = _usual_ratio(own, found.noise_square, degrees[:, 0] > 0) * found.noise_square
+    usual = _usual(own, found, degrees[:, 0])
     return (degrees * own + PRIOR_DEGREES * usual) / (degrees + PRIOR_DEGREES), folds_over_seeds
+
+
+def _told(found: Moments) -> float:
+    """Part of a variance between members that is known: all but its relative error.
+
+    That is sqrt(2 / degrees of freedom), and twice as much where coefficients share them.
+    """
+    degrees = np.where(found.unseen > found.held, found.unseen, found.held) - 1
+    return max(0.0, 1 - 2 / float(np.sqrt(max(degrees.sum(), 1))))
 
 
 def _apart(members: Array) -> Array:
@@ -191,9 +210,34 @@ def _apart(members: Array) -> Array:
     return np.asarray(1 - same / np.maximum(count * (count - 1), 1))
 
 
-def _usual_ratio(own: Array, noise_square: Array, known: Array) -> Array:
-    """[L] mean of scatter^2 / noise^2, without the few stars on which members go apart."""
-    if not known.any():
-        return np.zeros(own.shape[1])
-    ratio = own[known] / np.maximum(noise_square[known], 1e-30)
-    return np.asarray(np.minimum(ratio, np.quantile(ratio, _MOST_USUAL, axis=0)).mean(axis=0))
+def _usual(own: Array, found: Moments, degrees: Array) -> Array:
+    """Variance [N, L] that is usual for stars of such noise and S/N, from theirs [N, L]."""
+    known, usual = degrees > 0, np.zeros_like(own)
+    good = np.isfinite(found.snr) & (found.snr > 0)
+    log_snr = np.log(np.where(good, found.snr, 1.0))
+    log_snr = np.where(good, log_snr - log_snr[good].mean() if good.any() else 0.0, 0.0)
+    for k in range(own.shape[1] if known.any() else 0):
+        log_noise = np.log(np.maximum(found.noise_square[:, k], 1e-30))
+        centre = log_noise[known].mean()
+        columns = np.stack([np.ones(len(own)), log_noise - centre, log_snr], axis=1)
+        fitted = _gamma_regression(own[known, k], columns[known], degrees[known])
+        usual[:, k] = np.exp(columns @ fitted)
+    return usual
+
+
+def _gamma_regression(variance: Array, columns: Array, degrees: Array) -> Array:
+    """Coefficients [3] of ln of the expected variance [n] of so many degrees of freedom [n]."""
+    most = stats.chi2.ppf(_MOST_USUAL, degrees)
+    below = stats.chi2.cdf(most, degrees + 2) + (1 - _MOST_USUAL) * most / degrees
+    typical = np.median(variance) / np.median(stats.chi2.median(degrees) / degrees)
+    expected = np.array([np.log(max(typical, 1e-30)), 1.0, 0.0])
+    precision = np.diag([0.0, 1.0, 1.0]) / _SLOPE_SPREAD**2
+    curvature = (columns * degrees[:, None] / 2).T @ columns + precision
+    coefficients = expected
+    for _ in range(_REGRESSION_STEPS):
+        usual = np.exp(columns @ coefficients)
+        # What is cut is what a chi-square has above the cut, on average.
+        excess = np.minimum(variance / usual, most / degrees) / below - 1
+        slope = columns.T @ (degrees / 2 * excess) - precision @ (coefficients - expected)
+        coefficients = coefficients + np.clip(np.linalg.solve(curvature, slope), -1.0, 1.0)
+    return coefficients

@@ -106,6 +106,27 @@ def test_references_that_explain_every_residual_leave_a_finite_error(rng):
     assert ((ratio > 0.01) & (ratio < 100)).all()
 
 
+def test_a_few_references_that_are_wrong_do_not_widen_the_errors_of_their_bin(rng):
+    """Networks that say four times too much: 8 of their sigmas are 32 of what is right."""
+    residual, noise, scatter, error, snr, _ = _survey(rng, 2000, belief=0.25)
+    wrong = np.flatnonzero(snr > 100)[:5]
+    residual[wrong] = 10.0
+    fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    inside, snr = _coverage_of_truth(rng, fitted, belief=0.25)
+    assert inside[snr > 100].mean(axis=0) == pytest.approx(0.683, abs=0.06)
+    assert fitted.width_95 == pytest.approx(2.0, abs=0.2)
+
+
+def test_errors_of_references_do_not_stretch_the_interval_of_95_percent(rng):
+    kind = {"reference": 0.06}
+    residual, noise, scatter, error, snr, _ = _survey(rng, 4000, **kind)
+    fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    _, noise, scatter, _, snr, sigma = _survey(rng, 20_000, **kind)
+    truth = np.abs(sigma * rng.standard_normal(sigma.shape))
+    wide = fitted.width_95 * fitted.apply(noise, scatter, snr)
+    assert (truth <= wide).mean(axis=0) == pytest.approx(0.954, abs=0.015)
+
+
 def test_scales_of_neighbouring_stars_do_not_jump(rng):
     residual, noise, scatter, error, snr, _ = _survey(rng, 3000)
     label = np.stack([rng.uniform(1, 5, 3000), rng.normal(-0.5, 0.6, 3000)], axis=1)

@@ -202,6 +202,7 @@ def test_scatter_and_what_fewer_members_err_more_are_right_on_average(rng):
     unseen = label[: 2 * each]
     found = Moments(
         fold=np.zeros(stars, np.int8),
+        snr=np.full(stars, 50.0),
         held=np.full(stars, each),
         unseen=np.full(stars, 2 * each),
         label=held.mean(axis=0)[:, None],
@@ -216,6 +217,42 @@ def test_scatter_and_what_fewer_members_err_more_are_right_on_average(rng):
     assert np.square(made.scatter).mean() == pytest.approx(expected, rel=0.05)
     excess = held.mean(axis=0).var() - whole.var()
     assert np.square(made.fewer_members_error).mean() == pytest.approx(excess, rel=0.1)
+
+
+def _of_pairs(rng, stars, spread, snr):
+    """Two unseen members, one of them that of the fold; what networks say does not tell spread."""
+    label = spread * rng.standard_normal((2, stars))
+    one = np.ones(stars, np.int64)
+    return Moments(
+        fold=np.zeros(stars, np.int8),
+        snr=snr,
+        held=one,
+        unseen=2 * one,
+        label=label[0][:, None],
+        noise_square=np.ones((stars, 1)),
+        held_squares=np.zeros((stars, 1)),
+        unseen_squares=(label.var(axis=0) * 2)[:, None],
+    )
+
+
+def test_what_fewer_members_err_more_goes_with_snr_and_no_few_stars_decide(rng):
+    stars, split = 4000, SplitConfig(method="folds", folds=4)
+    snr = rng.uniform(15, 150, stars)
+    spread = 0.3 * (15 / snr) ** 0.5
+    found = _of_pairs(rng, stars, np.where(np.arange(stars) % 100, spread, 50 * spread), snr)
+    made = CrossFitted([None] * 4, [0, 1, 2, 3], split).finish([found])
+    usual = np.arange(stars) % 100 > 0
+    for some in (snr < 30, snr > 100):
+        excess = np.square(made.fewer_members_error[some & usual]).mean()
+        assert excess == pytest.approx(0.75 * np.square(spread[some]).mean(), rel=0.15)
+
+
+def test_of_what_few_stars_say_of_members_less_is_taken_out(rng):
+    split, snr = SplitConfig(method="folds", folds=4), np.full(40, 50.0)
+    members = CrossFitted([None] * 4, [0, 1, 2, 3], split)
+    made = members.finish([_of_pairs(rng, 40, np.full(40, 0.3), snr)])
+    ratio = np.square(made.fewer_members_error / made.scatter)
+    assert ratio == pytest.approx(0.75 * (1 - 2 / np.sqrt(40)), rel=1e-4)
 
 
 def test_a_table_survives_its_bytes(folded_package):

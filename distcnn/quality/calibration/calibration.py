@@ -36,9 +36,11 @@ from distcnn.stats import WITHIN_68, WITHIN_95, snr_bins
 
 _ONE_SIGMA_QUANTILE = 0.8413
 _MIN_SCALE = 0.05  # below this the quoted reference errors explain every residual
+_MODEL_ERROR_SHORT = 0.05  # the same for a 95 % width below that of a Gaussian
+_GAUSSIAN_WIDTH_95 = 2.0
 _LN_SIDE_VARIANCE = 2.28  # n * var(ln) of the 84.1 % quantile of one side of the residuals
 _LN_QUANTILE_VARIANCE = 0.93  # the same for the 68.3 % quantile of all; of a Gaussian
-_MODEL_ERROR = 0.05  # of ln scale: how far errors may be from a t distribution
+_MODEL_ERROR = 0.1, 0.15  # of ln of the 68 and 95 % widths: how far errors may be from Student's t
 _SKEW_SPREAD = 0.10  # of ln of a side's half-width, where stars are too few to show their own
 MISSING_MODALITIES = missing_combinations()
 """Inputs that a star may lack and still be calibrated; number + 1 stands for it, 0 for none."""
@@ -143,26 +145,33 @@ class Calibration:
             unknown_snr=bool((~(snr > 0)).any()),
             counts=counts.reshape(len(used), len(overall)),
         )
-        fitted = fitted._with_quantiles(found.rescaled(fitted._factor(snr, label, None)))
+        widening = np.array([part.widening for part in parts])
+        fitted = fitted._with_quantiles(found.rescaled(fitted._factor(snr, label, None)), widening)
         if label is None:
             return fitted
         return fitted._with_asymmetry(found.rescaled(fitted._factor(snr, label, None)), label)
 
-    def _with_quantiles(self, left: ReferenceResiduals) -> "Calibration":
-        """Put right what no t distribution has: the quantiles of all residuals together."""
-        need, weight = _needed(left), left.effective_stars()
+    def _with_quantiles(self, left: ReferenceResiduals, widening: Array) -> "Calibration":
+        """Put right what no t distribution has: the quantiles of all residuals together.
+
+        ``widening`` : [L] by how much errors are wider for few stars, which stays.
+        """
+        weight = left.effective_stars()
         stars = np.maximum(weight.sum(axis=0), 1e-9)
-        trust = _MODEL_ERROR**2 / (_MODEL_ERROR**2 + _LN_QUANTILE_VARIANCE / stars)
-        one, two = (_weighted_quantiles(need, weight, part) for part in (WITHIN_68, WITHIN_95))
+        parts = enumerate((WITHIN_68, WITHIN_95), start=1)
+        one, two = (_weighted_quantiles(_needed(left, n), weight, part) for n, part in parts)
         with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.log(one), np.log(two / one / self.width_95)
-        level, width = (np.exp(np.where(np.isfinite(v), trust * v, 0.0)) for v in logs)
-        return replace(
-            self,
-            scale=self.scale * level,
-            overall=self.overall * level,
-            width_95=np.maximum(self.width_95 * width, 1.0),
+            logs = np.log(one * widening), np.log(two / one / self.width_95)
+        level, width = (
+            np.exp(np.where(np.isfinite(log), _trust(error, stars) * log, 0.0))
+            for log, error in zip(logs, _MODEL_ERROR, strict=True)
         )
+        # Few stars do not show that errors have less tails than a Gaussian: they seldom have.
+        width_95 = self.width_95 * width
+        short = np.minimum(np.log(width_95 / _GAUSSIAN_WIDTH_95), 0.0)
+        width_95 *= np.exp((_trust(_MODEL_ERROR_SHORT, stars) - 1) * short)
+        scale, overall = self.scale * level, self.overall * level
+        return replace(self, scale=scale, overall=overall, width_95=np.maximum(width_95, 1.0))
 
     def _with_asymmetry(self, left: ReferenceResiduals, label: Array) -> "Calibration":
         where = label_strata(label, self.index)
@@ -298,11 +307,20 @@ def _quantile(need: Array) -> float:
     return max(float(np.quantile(good, _ONE_SIGMA_QUANTILE)), _MIN_SCALE)
 
 
-def _needed(found: ReferenceResiduals) -> Array:
-    """[N, L] factor on the predicted sigma that just holds a residual; NaN = unknown."""
-    excess = np.square(found.residual) - np.square(found.reference_error)
+def _needed(found: ReferenceResiduals, sigmas: int) -> Array:
+    """[N, L] factor on the predicted sigma that just holds a residual; NaN = unknown.
+
+    ``sigmas`` : 1 for the quantile of 68 %, 2 for that of 95 %, where so many of the references'
+    errors are in it.
+    """
+    excess = np.square(found.residual) - np.square(sigmas * found.reference_error)
     need = np.sqrt(np.maximum(excess, 0.0)) / np.maximum(found.predicted_sigma, 1e-30)
     return np.where(found.known, need, np.nan)
+
+
+def _trust(model_error: float, stars: Array) -> Array:
+    """[L] weight of a quantile of so many stars against that of the fitted distribution."""
+    return np.asarray(model_error**2 / (model_error**2 + _LN_QUANTILE_VARIANCE / stars))
 
 
 def _weighted_quantiles(values: Array, weight: Array, quantile: float) -> Array:

@@ -23,6 +23,12 @@ DEGREES_OF_FREEDOM = (3.0, 5.0, 8.0, 15.0, 100.0)
 """Of Student's t, those that are tried; the last is a Gaussian for all that matters."""
 MIXTURE_NODES = 20
 """Gaussians that stand for one t distribution."""
+_OUTLIER_VARIANCES = np.array([10.0, 40.0]) ** 2
+_OUTLIER_SHARE = 0.005
+MIXTURE_WEIGHTS = np.append(
+    np.full(MIXTURE_NODES, (1 - 2 * _OUTLIER_SHARE) / MIXTURE_NODES), [_OUTLIER_SHARE] * 2
+)
+"""[W] of the Gaussians of ``mixture_with_outliers``."""
 MIN_SCALE, MAX_SCALE = 0.02, 50.0
 """Bounds of the fitted scale, in units of the predicted sigma."""
 MAX_LOG_VARIANCE = 0.5
@@ -120,6 +126,15 @@ def mixture_variances(degrees: float) -> Array:
     return np.asarray(1 / (special.gammaincinv(degrees / 2, probabilities) * (2 / degrees)))
 
 
+def mixture_with_outliers(degrees: float) -> Array:
+    """[W] the same and those of few stars far out (``MIXTURE_WEIGHTS``), for likelihoods.
+
+    The widest of the Gaussians that stand for a t distribution ends where real tails do not: a
+    wrong reference, beyond all of them, would widen the errors of all stars that are like it.
+    """
+    return np.concatenate([mixture_variances(degrees), _OUTLIER_VARIANCES])
+
+
 @lru_cache(maxsize=256)
 def half_width(degrees: float, log_variance: float = 0.0, within: float = WITHIN_68) -> float:
     """Half the width of the interval that holds 68.3 % of the mixture, or the part ``within``.
@@ -137,13 +152,13 @@ def half_width(degrees: float, log_variance: float = 0.0, within: float = WITHIN
 
 def _fit(residual: Array, sigma: Array, error: Array, degrees: float) -> tuple[float, float]:
     """(scale of the t distribution, negative log likelihood of the best fit)."""
-    mixture = mixture_variances(degrees)
+    mixture = mixture_with_outliers(degrees)
     square, noise, predicted = residual[:, None] ** 2, error[:, None] ** 2, sigma[:, None] ** 2
 
     def cost(log_scale: float) -> float:
         variance = np.exp(2 * log_scale) * predicted * mixture + noise
         each = np.exp(-0.5 * square / variance) / np.sqrt(variance)
-        return float(-np.log(np.maximum(each.sum(axis=1), 1e-300)).sum())
+        return float(-np.log(np.maximum(each @ MIXTURE_WEIGHTS, 1e-300)).sum())
 
     bounds = (np.log(MIN_SCALE), np.log(MAX_SCALE))
     best = scipy.optimize.minimize_scalar(

@@ -37,11 +37,13 @@ class LabelScales:
     stratum: Array
     degrees: float
     width_95: float
+    widening: float
+    """Of the interval, for what is not known of the scale."""
 
     @classmethod
     def unknown(cls, nodes: int) -> "LabelScales":
         """Of a label with too few references."""
-        return cls(np.full(nodes, np.nan), np.nan, np.ones(len(LABEL_STRATA)), np.nan, 2.0)
+        return cls(np.full(nodes, np.nan), np.nan, np.ones(len(LABEL_STRATA)), np.nan, 2.0, 1.0)
 
 
 def fit_label(
@@ -66,9 +68,12 @@ def fit_label(
         hats = hat_weights(np.log(snr[rows]), centres)
         along = _along_nodes(found, k, rows, hats=hats, centres=centres, cells=cells[rows])
     variance = along.typical_variance
-    width = half_width(along.degrees, variance, WITHIN_95) / half_width(along.degrees, variance)
+    within_68 = half_width(along.degrees, variance)
+    width = half_width(along.degrees, variance, WITHIN_95) / within_68
+    widening = within_68 / half_width(along.degrees)
     scale = np.resize(along.nodes, len(centres)) if along is flat else along.nodes
-    return LabelScales(scale, float(flat.nodes[0]), along.stratum, along.degrees, width)
+    overall = float(flat.nodes[0])
+    return LabelScales(scale, overall, along.stratum, along.degrees, width, widening)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from distcnn.quality.calibration.error_deconvolution import (
     DEGREES_OF_FREEDOM,
     MAX_SCALE,
     MIN_SCALE,
-    mixture_variances,
+    MIXTURE_WEIGHTS,
+    mixture_with_outliers,
 )
 
 MAX_STEP = 0.5
@@ -144,10 +145,10 @@ def _square(penalty: Penalty, coefficients: Array, covariance: Array) -> float:
 
 def _terms(found: Residuals, log_scale: Array, degrees: float) -> tuple[Array, Array, Array]:
     """[N, W]: log-likelihood of each Gaussian, r^2 / variance, part of the prediction in it."""
-    own = np.square(np.exp(log_scale) * found.sigma)[:, None] * mixture_variances(degrees)
+    own = np.square(np.exp(log_scale) * found.sigma)[:, None] * mixture_with_outliers(degrees)
     variance = own + np.square(found.error)[:, None]
     square = np.square(found.residual)[:, None] / variance
-    return -0.5 * (square + np.log(variance)), square, own / variance
+    return np.log(MIXTURE_WEIGHTS) - 0.5 * (square + np.log(variance)), square, own / variance
 
 
 def _score(found: Residuals, log_scale: Array, degrees: float) -> tuple[Array, Array]:
