@@ -51,6 +51,7 @@ def _table(*rows: tuple[str, tuple[str, ...], str, str, str]) -> dict[str, Varia
 SURVEY_VARIABLES = _table(
     ("source_id", (STAR,), "int64", "", "identifier of the star, unique within the dataset"),
     ("transit_id", (STAR,), "int64", "", "transit that a row of epochs is of; absent if per star"),
+    ("spectrum_id", (STAR,), "int64", "", "spectrum that a row is of: digest of its fluxes"),
     ("name", (STAR, NAME), "uint8", "", "the archive's own name of the star, bytes of UTF-8"),
     ("ra", (STAR,), "float64", "deg", "right ascension (ICRS)"),
     ("dec", (STAR,), "float64", "deg", "declination (ICRS)"),
@@ -292,7 +293,10 @@ class Status(IntEnum):
 class Reason(DescribedName):
     """Why a row of the archive was quarantined: name, and a sentence with the cure."""
 
-    DUPLICATE = "duplicate_source_id", "the source_id was seen before; the first row is kept"
+    DUPLICATE = (
+        "duplicate_source_id",
+        "another row of the star is kept, as ingest.repeats says of spectra",
+    )
     ARRAY_LENGTH = (
         "wrong_array_length",
         "an array does not have the declared length; check the file's release",

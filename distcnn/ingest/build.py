@@ -25,8 +25,6 @@ from distcnn.executor import Executor, TaskResult
 from distcnn.files import empty_folder, locked_folder
 from distcnn.ingest.merge import (
     RowSlice,
-    drop_duplicates,
-    kept_rows,
     read_slices,
     row_slices,
     survey_layout,
@@ -39,12 +37,14 @@ from distcnn.ingest.outcome import (
     is_mended,
     not_shifted,
     poor_joins,
+    repeats_sentence,
     tell_failures,
     tell_unread,
 )
 from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, staging_folder
 from distcnn.ingest.readers.cleaning import sentences_of
 from distcnn.ingest.readers.formats.containers import Unread
+from distcnn.ingest.repeats import RepeatedSpectra, kept_rows, resolve_repeats
 from distcnn.ingest.staging.columns import Part
 from distcnn.ingest.staging.flux_unit import stored_flux_unit
 from distcnn.ingest.staging.labels import (
@@ -53,7 +53,7 @@ from distcnn.ingest.staging.labels import (
     staged_labels,
     staged_velocities,
 )
-from distcnn.ingest.staging.part import PartRecord, make_part
+from distcnn.ingest.staging.part import REPEATS, PartRecord, make_part
 from distcnn.ingest.stamping import check_inputs, stamp, stamp_recorded
 from distcnn.labels import ATTRIBUTE, described
 from distcnn.location import Address, LocalLocation, Location
@@ -80,6 +80,8 @@ class IngestSummary:
     """Quarantined rows by reason, of all files."""
     special_values: Mapping[str, int] = field(default_factory=dict)
     """Values taken as missing and identifiers that are no integers, by ``variable: what``."""
+    repeats: int = 0
+    """Rows of stars beyond the first of each; ``ingest.repeats`` says what became of them."""
 
     @property
     def unusable_files(self) -> int:
@@ -111,11 +113,13 @@ def build_survey(
         if _is_made(plan):  # by an ingest that has ended just now
             return _already_there(plan, executor, begun)
         parts, quarantined = _make_parts(plan, executor)
-        parts, duplicates = _without_duplicates(plan, parts)
-        quarantined[plan.main_kind] += duplicates
+        parts, repeats = _without_duplicates(plan, parts)
+        quarantined[plan.main_kind] += repeats.rejected
         store = _create_store(plan, parts, quarantined)
         _fill_shards(plan, store, parts, executor)
-        return _finish(plan, store, parts, quarantined, begun)
+        further = sum(part.found.get(REPEATS, 0) for part in parts.values())
+        further += repeats.dropped + repeats.further
+        return _finish(plan, store, parts, quarantined, further, begun=begun)
 
 
 def _is_made(plan: IngestPlan) -> bool:
@@ -285,12 +289,14 @@ def discard_unfinished(survey: Address) -> None:
 
 def _without_duplicates(
     plan: IngestPlan, parts: Mapping[str, PartRecord]
-) -> tuple[dict[str, PartRecord], int]:
-    """Parts whose stars that stand in several files count once, and the number of the others."""
-    dropped = drop_duplicates(plan.parts_folder, parts, plan.staging_folder / _DUPLICATES)
-    if not dropped:
-        return dict(parts), 0
-    return {name: _recounted(plan, name, record) for name, record in parts.items()}, dropped
+) -> tuple[dict[str, PartRecord], RepeatedSpectra]:
+    """Parts of whose rows each is one of the survey, and what became of the others."""
+    rule = plan.config.repeats if plan.main_kind == "spectra" else "first"
+    rejected = plan.staging_folder / _DUPLICATES
+    found = resolve_repeats(plan.parts_folder, parts, rejected, rule)
+    if not found.dropped:
+        return dict(parts), found
+    return {name: _recounted(plan, name, record) for name, record in parts.items()}, found
 
 
 def _recounted(plan: IngestPlan, name: str, record: PartRecord) -> PartRecord:
@@ -410,6 +416,8 @@ def _finish(
     store: Store,
     parts: Mapping[str, PartRecord],
     quarantined: Mapping[str, int],
+    repeats: int,
+    *,
     begun: float,
 ) -> IngestSummary:
     lists = [Part(plan.parts_folder / name).rejected for name in parts]
@@ -424,6 +432,7 @@ def _finish(
         "quarantined": quarantined.get(plan.main_kind, 0),
         "labelled": sum(part.labelled for part in parts.values()),
         "files": len(plan.paths),
+        "repeats": repeats,
         # The key of surveys from before the name "quarantined by kind"; they must stay readable.
         "put_aside": {kind: number for kind, number in quarantined.items() if number},
         "special_values": dict(sorted(special.items())),
@@ -442,6 +451,8 @@ def _summary(plan: IngestPlan, counts: Mapping[str, Any], begun: float) -> Inges
     summary = IngestSummary(**numbers, quarantined_by_kind=counts["put_aside"], seconds=seconds)
     for sentence in sentences_of(summary.special_values):
         plan.listener(Notice(sentence, "warning"))
+    if summary.repeats and plan.main_kind == "spectra":
+        plan.listener(Notice(repeats_sentence(plan.config, summary.repeats), "warning"))
     if summary.reasons:
         named = ", ".join(f"{reason} {number}" for reason, number in summary.reasons.items())
         rows = sum(summary.reasons.values()) - summary.unusable_files

@@ -15,9 +15,9 @@ from distcnn.arrays import Array
 from distcnn.config import GridConfig, IngestConfig
 from distcnn.ingest.plan import further_scalars
 from distcnn.ingest.preprocess.velocity import ERROR, SHIFT, VELOCITY, stored_frame
-from distcnn.ingest.readers.base import XP_COEFFICIENTS, Rejected
-from distcnn.ingest.staging.columns import Part, to_lines
-from distcnn.ingest.staging.part import PartRecord
+from distcnn.ingest.readers.base import XP_COEFFICIENTS
+from distcnn.ingest.repeats import coadded, kept_rows
+from distcnn.ingest.staging.columns import Part
 from distcnn.labels import label_info
 from distcnn.location import Location
 from distcnn.schema import (
@@ -31,11 +31,15 @@ from distcnn.schema import (
     SURVEY_VARIABLES,
     Reason,
 )
-from distcnn.survey import STAR_KEY, Coordinate, Layout, Quantised, Region, snr_sentence
-
-MAX_IDS_IN_MEMORY = 4_000_000
-"""Identifiers compared at a time when stars are sought that stand in several files."""
-_DROPPED = "dropped.npy"
+from distcnn.survey import (
+    SPECTRUM_KEY,
+    STAR_KEY,
+    Coordinate,
+    Layout,
+    Quantised,
+    Region,
+    snr_sentence,
+)
 
 
 @dataclass(frozen=True)
@@ -45,95 +49,6 @@ class RowSlice:
     part: Path
     start: int
     stop: int
-
-
-def kept_rows(part: Part) -> Array:
-    """Rows of a part that go into the survey."""
-    keep = part.read("keep")
-    dropped = part.path / _DROPPED
-    if dropped.exists():
-        keep[np.load(dropped)] = False
-    return np.flatnonzero(keep)
-
-
-def drop_duplicates(folder: Path, records: Mapping[str, PartRecord], rejected: Path) -> int:
-    """Find stars that stand in more than one part; the first part in order keeps them.
-
-    Notes the dropped rows beside each part, writes them to ``rejected`` as rejected rows, and
-    returns their number. Only parts whose ranges of source_id overlap are looked at, some
-    millions of identifiers at a time.
-    """
-    order = {name: number for number, name in enumerate(records)}
-    dropped: dict[str, list[Array]] = {}
-    for group in _overlapping(records):
-        parts = {name: Part(folder / name) for name in sorted(group, key=order.__getitem__)}
-        low = min(records[name].first_id for name in group)
-        high = max(records[name].last_id for name in group) + 1
-        for found in _repeats(parts, low, high):
-            for name, rows in found.items():
-                dropped.setdefault(name, []).append(rows)
-    count = 0
-    with rejected.open("wb") as stream:
-        for name in order:
-            marker = folder / name / _DROPPED
-            marker.unlink(missing_ok=True)
-            if name in dropped:
-                rows = np.sort(np.concatenate(dropped[name]))
-                np.save(marker, rows)
-                stream.write(_rejections(Part(folder / name), rows))
-                count += len(rows)
-    return count
-
-
-def _overlapping(records: Mapping[str, PartRecord]) -> Iterator[list[str]]:
-    """Groups of parts whose ranges of source_id touch one another."""
-    known = [name for name in records if records[name].kept]
-    group: list[str] = []
-    end = -1
-    for name in sorted(known, key=lambda name: (records[name].first_id, name)):
-        if records[name].first_id > end and group:
-            if len(group) > 1:
-                yield group
-            group = []
-        group.append(name)
-        end = max(end, records[name].last_id)
-    if len(group) > 1:
-        yield group
-
-
-def _repeats(parts: Mapping[str, Part], low: int, high: int) -> Iterator[dict[str, Array]]:
-    """Rows of parts whose star, in [low, high), stands in an earlier part."""
-    ids: list[Array] = []
-    rows: list[Array] = []
-    for part in parts.values():
-        keep = part.read("keep")
-        source_id = part.read("source_id")
-        row = np.flatnonzero(keep & (source_id >= low) & (source_id < high))
-        rows.append(row)
-        ids.append(source_id[row])
-        # Too many at once: look at each half of the range by itself, from the first part again.
-        if sum(map(len, ids)) > MAX_IDS_IN_MEMORY and high - low > 1:
-            middle = low + (high - low) // 2
-            yield from _repeats(parts, low, middle)
-            yield from _repeats(parts, middle, high)
-            return
-    every = np.concatenate(ids)
-    # Parts stand in order, so the first place of a star is the one that keeps it.
-    repeated = ~STAR_KEY.first_of_each({"source_id": every})
-    cuts = np.cumsum([len(row) for row in rows])[:-1]
-    found = zip(parts, rows, np.split(repeated, cuts), strict=True)
-    yield {name: row[mask] for name, row, mask in found if mask.any()}
-
-
-def _rejections(part: Part, rows: Array) -> bytes:
-    source_id, number, file = (part.read(name) for name in ("source_id", "row", "file"))
-    kind, files = part.origin()
-    detail = "this star stands in an earlier file already"
-    rejected = (
-        Rejected(files[file[r]], int(number[r]), int(source_id[r]), Reason.DUPLICATE, detail)
-        for r in rows
-    )
-    return to_lines(kind, rejected)
 
 
 def row_slices(folder: Path, counts: Mapping[str, int], region: Region) -> tuple[RowSlice, ...]:
@@ -158,9 +73,12 @@ def read_slices(slices: Sequence[RowSlice], names: Sequence[str]) -> dict[str, A
         rows = kept_rows(part)[row_slice.start : row_slice.stop]
         first, last = int(rows[0]), int(rows[-1]) + 1
         stop = at + len(rows)
+        means = coadded(part, rows, names)
         for name in names:
-            if name not in part.columns:  # a part of a file without errors
-                values: Array = np.full((len(rows), *out_shape(out, name)), np.nan, np.float32)
+            if name in means:
+                values: Array = means[name]
+            elif name not in part.columns:  # a part of a file without errors
+                values = np.full((len(rows), *out_shape(out, name)), np.nan, np.float32)
             else:
                 values = part.read(name, first, last)[rows - first]
             if name not in out:
@@ -175,9 +93,15 @@ def out_shape(out: Mapping[str, Array], name: str) -> tuple[int, ...]:
     return tuple(out["flux" if name == "flux_error" else name].shape[1:])
 
 
+def every_spectrum(config: IngestConfig) -> bool:
+    """Whether every spectrum of a star is a row of the survey."""
+    return config.spectra is not None and config.repeats == "each"
+
+
 def variable_names(config: IngestConfig, *, has_error: bool, has_names: bool = False) -> list[str]:
     """Variables of the survey: a modality that it lacks is not among them."""
     names = ["source_id", "ra", "dec", "snr", *(["name"] if has_names else [])]
+    names += ["spectrum_id"] if every_spectrum(config) else []
     if config.spectra is not None:
         names += ["flux", "mask"]
         names += ["flux_error"] if has_error and config.store.keep_flux_error else []
@@ -257,6 +181,7 @@ def survey_layout(
         variables=tuple(variables),
         coordinates=coordinates,
         attrs=dict(attrs),
+        row_key=SPECTRUM_KEY if every_spectrum(config) else STAR_KEY,
         quantised=quantised if "flux" in names else {},
     )
 

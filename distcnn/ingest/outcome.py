@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
 
+from distcnn.config import IngestConfig
 from distcnn.errors import ConfigError, InputError
 from distcnn.events import Notice
 from distcnn.ingest.matching import LabelTable
@@ -112,6 +113,21 @@ def not_shifted(plan: IngestPlan, records: Sequence[PartRecord]) -> list[str]:
         f"{without} of {kept} stars have no velocity: their spectra were not shifted to rest, "
         f"they are {frame}, and 'velocity' is NaN"
     ]
+
+
+_REPEATS = {
+    "best": "of each star the spectrum of the best S/N is kept, the others are quarantined",
+    "first": "of each star the first spectrum is kept, the others are quarantined",
+    "coadd": "they are co-added to one spectrum of each star, weighted by the inverse variance",
+    "each": "each is a row of its own, with a spectrum_id",
+}
+
+
+def repeats_sentence(config: IngestConfig, repeats: int) -> str:
+    """What became of the spectra of stars that have several."""
+    rule = config.repeats
+    text = f"{repeats} spectra are of stars that have one already: {_REPEATS[rule]}"
+    return f"{text} (ingest.repeats = {rule})."
 
 
 def check_releases(plan: IngestPlan, counts: Iterable[Mapping[str, int]]) -> None:

@@ -60,6 +60,11 @@ class PartTask:
     """Velocities of the label table, where the spectra are shifted by them."""
 
     @property
+    def rule(self) -> str:
+        """What becomes of several rows of a star: of a table of sources the first counts."""
+        return self.config.repeats if self.kind == "spectra" else "first"
+
+    @property
     def kind(self) -> Kind:
         """The kind of ``files``: the source table gives the rows of a survey without spectra."""
         return main_kind(self.config)
@@ -203,6 +208,8 @@ class IngestPlan:
         left_out = set(_SETTINGS_WITHOUT_EFFECT)
         if self.config.snr == SnrConfig():  # as surveys from before this setting have it
             left_out.add("snr")
+        if self.config.repeats == "first":  # likewise
+            left_out.add("repeats")
         settings = self.config.model_dump(mode="json", exclude=left_out)
         return {
             **dict(dotted(settings, "ingest")),

@@ -20,13 +20,14 @@ from distcnn.survey.layout import Coordinate, Layout, Quantised, float_dtype, to
 from distcnn.survey.ledger import Ledger, check_fingerprint
 from distcnn.survey.region_result import RegionResult
 from distcnn.survey.regions import Region, Share, Tiles, tile
-from distcnn.survey.rows import STAR_KEY, RowKey
+from distcnn.survey.rows import SPECTRUM_KEY, STAR_KEY, RowKey
 from distcnn.survey.store import Store
 
 __all__ = [
     "CONDITIONS",
     "LEDGER",
     "SNR_INTERVAL",
+    "SPECTRUM_KEY",
     "STAR_KEY",
     "Coordinate",
     "ElementProgress",

@@ -1,8 +1,8 @@
 """Row key: which variables say what a row is, and every question asked about that identity.
 
-Today a row is a star and its key is ``source_id``. A survey of epochs has a row per transit and
-the key (``source_id``, ``transit_id``): the star of a row stays ``source_id``, which groups,
-splits and catalogues of stars go by.
+Mostly a row is a star and its key is ``source_id``. A survey of epochs, or of every spectrum of its
+stars, has the key (``source_id``, ``transit_id``) or (``source_id``, ``spectrum_id``): the star of
+a row stays ``source_id``, which groups, splits and catalogues of stars go by.
 """
 
 from collections.abc import Iterable, Mapping
@@ -114,6 +114,8 @@ STAR_KEY = RowKey(("source_id",))
 """One row per star."""
 EPOCH_KEY = RowKey(("source_id", "transit_id"))
 """One row per transit of a star."""
+SPECTRUM_KEY = RowKey(("source_id", "spectrum_id"))
+"""One row per spectrum of a star."""
 
 
 def digest_of_ids(source_id: Iterable[int] | Array) -> str:

@@ -188,7 +188,7 @@ def test_trouble_is_set_against_clean_stars(written):
 def test_the_quarantine_is_listed_by_reason(written):
     rows = {row["reason"]: row for row in written[1]["quarantine"]}
     assert rows["duplicate_source_id"]["rows"] == 2
-    assert "the first row is kept" in rows["duplicate_source_id"]["meaning"]
+    assert "another row of the star is kept" in rows["duplicate_source_id"]["meaning"]
     assert "row 4" in rows["wrong_array_length"]["example"]
 
 

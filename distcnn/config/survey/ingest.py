@@ -343,6 +343,11 @@ class IngestConfig(Frozen):
         "phot_rp_mean_mag",
     )
     """Magnitudes to take from ``source``; the first is the reference band of the colours."""
+    repeats: Literal["best", "first", "coadd", "each"] = "best"
+    """What becomes of several spectra of one star: ``best``: that of the best S/N is kept, the
+    others are quarantined; ``first``: the first in order of files and rows; ``coadd``: their mean,
+    weighted by the inverse variance, is the star's spectrum; ``each``: every spectrum is a row of
+    its own, with the source_id of its star, which splits and groups go by, and a spectrum_id."""
     grid: GridConfig = GridConfig(start=846.0, step=0.01, size=2401)
     """Grid of the input spectra."""
     override: tuple[Literal["unit", "medium", "frame", "flux_unit", "error"], ...] = ()

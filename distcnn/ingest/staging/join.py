@@ -27,9 +27,13 @@ class PartStars:
     keep: Array
 
     def __post_init__(self) -> None:
-        self.place = np.flatnonzero(self.keep)
-        self.place = self.place[np.argsort(self.source_id[self.place])]
-        self.ids = self.source_id[self.place]
+        kept = np.flatnonzero(self.keep)
+        self.ids, first = np.unique(self.source_id[kept], return_index=True)
+        self.place = kept[first]
+        self.standing_for = np.arange(len(self.keep))
+        """The row of each row's star that ``find`` gives: another one where stars have several."""
+        if len(kept) > len(first):
+            self.standing_for[kept] = self.find(self.source_id[kept])
 
     def find(self, source_id: Array) -> Array:
         """Part rows of stars that are all in ``ids``."""
@@ -41,8 +45,11 @@ def duplicates(task: PartTask, writer: PartWriter, stars: PartStars) -> Iterator
     numbers = writer.read("file")
     for index in np.flatnonzero(~stars.keep):
         star = int(stars.source_id[index])
-        first = int(stars.row[stars.find(np.array([star]))[0]])
-        detail = f"this star stands in row {first} already"
+        other = stars.find(np.array([star]))[0]
+        where = f"row {stars.row[other]}"
+        if numbers[other] != numbers[index]:
+            where += f" of {task.files[int(numbers[other])].name}"
+        detail = f"this star stands in {where} already"
         file = str(task.files[int(numbers[index])])
         yield Rejected(file, int(stars.row[index]), star, Reason.DUPLICATE, detail)
 
@@ -90,11 +97,15 @@ def join_source(task: PartTask, writer: PartWriter, stars: PartStars) -> int:
         for name, values in columns.items():
             if name in block.columns:
                 values[at] = block.columns[name]
+    columns = {name: values[stars.standing_for] for name, values in columns.items()}
+    found = found[stars.standing_for]
     for name in ("ra", "dec"):
         own = writer.read(name)
         columns[name] = np.where(np.isfinite(columns[name]), columns[name], own)
     of_source = columns["snr"] * task.config.snr.factor_given()
-    columns["snr"] = np.where(np.isfinite(of_source), of_source, writer.read("spectrum_snr"))
+    of_spectrum = writer.read("spectrum_snr")
+    first, other = (of_spectrum, of_source) if task.rule == "each" else (of_source, of_spectrum)
+    columns["snr"] = np.where(np.isfinite(first), first, other)
     writer.remove("ra", "dec")  # those of the spectra; what follows replaces them
     count = int((found & stars.keep).sum())
     if task.config.source is not None and task.config.source_required:
@@ -171,7 +182,10 @@ def join_xp(task: PartTask, writer: PartWriter, stars: PartStars) -> int:
         for name, values in arrays.items():
             if name in block.columns:
                 values[at] = block.columns[name]
-    return int((found & stars.keep).sum())
+    for row in np.flatnonzero(stars.standing_for != np.arange(len(stars.keep))):
+        for values in arrays.values():
+            values[row] = values[stars.standing_for[row]]
+    return int((found[stars.standing_for] & stars.keep).sum())
 
 
 def _on_disk(writer: PartWriter, name: str, shape: tuple[int, int]) -> Array:

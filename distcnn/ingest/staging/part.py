@@ -26,10 +26,12 @@ from distcnn.ingest.staging.join import (
     join_xp,
     stage_sources,
 )
+from distcnn.ingest.staging.repeated import chosen
 from distcnn.ingest.staging.scale import ErrorRange
 from distcnn.ingest.staging.spectra import stage_spectra
-from distcnn.survey import STAR_KEY
 
+REPEATS = "repeats"
+"""Rows of a part whose star another row of it stands for, among what was ``found``."""
 MAX_READ_BESIDE = 50
 FIRST_IDS = 3
 """Stars named when a join finds nothing."""
@@ -126,9 +128,9 @@ def _stage(task: PartTask, writer: PartWriter) -> ErrorRange:
 def _join(task: PartTask, writer: PartWriter) -> tuple[PartStars, Array, dict[str, int]]:
     """The stars of the part, all columns staged, which have labels, and how many were found."""
     source_id, rows = writer.read("source_id"), writer.read("row")
-    stars = PartStars(source_id, rows, STAR_KEY.first_of_each({"source_id": source_id}))
+    stars = PartStars(source_id, rows, _kept(task, writer, source_id))
     writer.reject(task.kind, duplicates(task, writer, stars))
-    found = {"stars": int(stars.keep.sum())}
+    found = {"stars": int(stars.keep.sum()), REPEATS: int((~stars.keep).sum())}
     if task.kind == "spectra":
         found["source"] = join_source(task, writer, stars)
     found["xp"] = join_xp(task, writer, stars)
@@ -137,6 +139,14 @@ def _join(task: PartTask, writer: PartWriter) -> tuple[PartStars, Array, dict[st
         found[VELOCITY] = int((np.isfinite(writer.read(VELOCITY)) & stars.keep).sum())
     writer.append({"keep": stars.keep})
     return stars, labelled, found
+
+
+def _kept(task: PartTask, writer: PartWriter, source_id: Array) -> Array:
+    """Rows that stand for their stars, or all that differ until the parts are together."""
+    if "spectrum_id" in writer.columns:
+        return chosen("each", source_id, np.empty(0), writer.read("spectrum_id"))
+    snr = writer.read("spectrum_snr") if task.kind == "spectra" else np.empty(0)
+    return chosen(task.rule, source_id, snr, None)
 
 
 def _record(

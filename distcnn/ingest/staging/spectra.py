@@ -24,6 +24,7 @@ from distcnn.ingest.preprocess.wavelength import convert_unit, in_order, known, 
 from distcnn.ingest.readers import Block, Rejected, SpectraReader
 from distcnn.ingest.staging.columns import PartWriter, name_bytes
 from distcnn.ingest.staging.flux_unit import flux_factor_of, in_flux_unit
+from distcnn.ingest.staging.repeated import spectrum_ids
 from distcnn.ingest.staging.scale import ErrorRange, FluxEncoding, ScaleOfFile
 from distcnn.ingest.staging.velocity import VelocitySource
 from distcnn.schema import NAME_BYTES, MaskBit, Reason
@@ -105,6 +106,8 @@ def _no_spectra(task: PartTask) -> dict[str, Array]:
     columns: dict[str, Array] = {n: np.empty(0, np.int64) for n in ("source_id", "row")}
     columns |= {"file": np.empty(0, np.int32), "flux": empty, "mask": empty.astype(np.uint8)}
     columns["name"] = np.empty((0, NAME_BYTES), np.uint8)
+    if task.config.repeats in ("coadd", "each"):
+        columns["spectrum_id"] = np.empty(0, np.int64)
     if task.config.velocity_files is not None:
         columns |= {name: np.empty(0, np.float32) for name in (VELOCITY, ERROR)}
     return columns | {name: np.empty(0) for name in ("ra", "dec", "spectrum_snr")}
@@ -197,6 +200,10 @@ def _prepare_block(
     for name in ("ra", "dec"):
         columns[name] = block.columns.get(name, np.full(len(block), np.nan)).astype(float)
     columns["spectrum_snr"] = _snr(block, task.config, preparing)
+    if task.config.repeats in ("coadd", "each"):
+        columns["spectrum_id"] = spectrum_ids(
+            block.columns["flux"], block.columns.get("flux_error")
+        )
     problems, shifts = _shifts(block, preparing)
     found, spectra = _prepare_rows(task, block, preparing, shifts)
     problems |= found
