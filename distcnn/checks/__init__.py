@@ -4,7 +4,7 @@ from distcnn.checks.base import Answer, AnswerRow, Check, Verdict
 from distcnn.checks.inputs import CheckInputs, EvaluatedPredictions
 from distcnn.checks.registry import CHECKS
 from distcnn.checks.results import RecordedAnswer, answers_in
-from distcnn.checks.run import Checked, choose_checks, run_checks
+from distcnn.checks.run import Checked, choose_checks, run_checks, waiting_checks
 
 __all__ = [
     "CHECKS",
@@ -19,4 +19,5 @@ __all__ = [
     "answers_in",
     "choose_checks",
     "run_checks",
+    "waiting_checks",
 ]

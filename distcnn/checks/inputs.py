@@ -11,8 +11,9 @@ from distcnn.checks.predictor import PackagePredictor, PredictedStars, read_rows
 from distcnn.checks.stars import StarTable, read_star_table
 from distcnn.config import CatalogueConfig, ChecksConfig, ReportConfig
 from distcnn.evaluation import Evaluation, EvaluationData, Sample, evaluate
+from distcnn.executor import Executor
 from distcnn.location import Address
-from distcnn.model import Batch, Package, star_inputs
+from distcnn.model import Batch, Package
 from distcnn.model.pixel_noise import (
     NOISE_SPECTRA,
     Correlation,
@@ -47,6 +48,7 @@ class CheckInputs:
     truth : table of a simulated survey; None = the survey's labels are the references.
     products : a prediction store of this package, for checks of finished predictions.
     read_catalogue : how catalogues are read; None = they cannot be.
+    executor : on whose workers stars go through the networks; None = in this process.
     """
 
     package: Package
@@ -56,6 +58,7 @@ class CheckInputs:
     truth: Address | None = None
     products: EvaluationData | None = None
     read_catalogue: CatalogueReader | None = None
+    executor: Executor | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -65,7 +68,7 @@ class CheckInputs:
     @cached_property
     def predictor(self) -> PackagePredictor:
         """What the package says of stars."""
-        return PackagePredictor(self.package, bands_of(self.survey))
+        return PackagePredictor(self.package, bands_of(self.survey), self.executor)
 
     @cached_property
     def table(self) -> StarTable:
@@ -112,14 +115,11 @@ class CheckInputs:
     def predict(self, stars: StarTable) -> PredictedStars:
         """Predictions of stars, of which there is at least one."""
         variables = self.predictor.variables
-        blocks = read_rows(self.survey, stars.row, variables)
-        return PredictedStars.joined([self.predictor(block) for block in blocks])
+        return self.predictor.of_blocks(read_rows(self.survey, stars.row, variables))
 
     def batches(self, stars: StarTable, size: int) -> Iterator[Batch]:
         """Inputs of the networks, ``size`` stars at a time."""
-        bands = bands_of(self.survey) or None
-        for block in read_rows(self.survey, stars.row, self.predictor.variables):
-            yield from star_inputs(block, self.package.spec, bands).batches(size)
+        return self.predictor.batches(self.survey, stars.row, size)
 
 
 def bands_of(survey: Store) -> list[str]:

@@ -1,18 +1,33 @@
-"""Predictor: what a package says of stars, whose inputs a check may have changed before."""
+"""Predictor: what a package says of stars, whose inputs a check may have changed before.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+Stars go through a package in blocks, here or on the workers of a cluster; blocks are the same
+wherever they run, so that the answers are.
+
+Legend: N star, L label.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache, partial
+from typing import TypeVar
 
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.model import Ensemble, Package, predict_members, star_inputs
+from distcnn.errors import PackageError
+from distcnn.executor import Executor
+from distcnn.model import Batch, Ensemble, Package, predict_members, star_inputs
+from distcnn.model.devices import worker_threads
 from distcnn.quality import Quality
 from distcnn.quality.flags import DAMAGED
 from distcnn.survey import Region, Store
 
-BLOCK_STARS = 2048
-"""Stars read and predicted at a time."""
+BLOCK_STARS = 256
+"""Stars predicted at a time: seconds of an ensemble, 2 MB of spectra on their way to a worker."""
+READ_STARS = 2048
+"""Stars read at a time."""
+Arrays = Mapping[str, Array]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -45,44 +60,139 @@ class PredictedStars:
         )
 
 
-class PackagePredictor:
-    """A package with its quality, in this process: labels as ``distcnn predict`` gives them."""
+@dataclass(frozen=True)
+class PackageSource:
+    """What a worker opens: the address of a package, its digest, and the survey's bands."""
 
-    def __init__(self, package: Package, bands: Sequence[str]) -> None:
-        self.spec, self.bands = package.spec, list(bands)
+    address: str
+    digest: str
+    bands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """A block of stars for a worker; ``given``: survey variables, or rows of a survey."""
+
+    number: int
+    given: Arrays = field(repr=False)
+
+
+class PackagePredictor:
+    """A package with its quality: labels as ``distcnn predict`` gives them.
+
+    ``executor`` : whose workers predict; None = this process does.
+    """
+
+    def __init__(
+        self, package: Package, bands: Sequence[str], executor: Executor | None = None
+    ) -> None:
+        self.spec, self.bands, self.executor = package.spec, list(bands), executor
         self.package, self.ensemble = package, Ensemble(package, "eager")
         self.quality = Quality.from_arrays(package.quality_arrays)
         extra = ("flux_error",) if self.spec.pixels else ()
         self.variables = (*self.spec.variables, *extra, "snr")
 
-    def __call__(self, arrays: Mapping[str, Array]) -> PredictedStars:
+    def __call__(self, arrays: Arrays) -> PredictedStars:
         """Predict N stars.
 
         Parameters
         ----------
         arrays : survey variables of ``variables``, as ``Store.read`` gives them; absent = missing.
         """
-        stars = star_inputs(arrays, self.spec, self.bands if "photometry" in arrays else None)
-        label, noise, scatter, _ = self.ensemble.predict(stars)
-        given = stars.variables()
-        if self.spec.pixels and "flux_error" in arrays:
-            given["flux_error"] = np.asarray(arrays["flux_error"], np.float32)
-        judged = self.quality.assess(given, label, noise, scatter)
-        return PredictedStars(label, judged["label_error"], noise, scatter, judged["flags"])
+        return self.of_blocks([arrays])
 
-    def halves(self, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
+    def of_blocks(self, blocks: Iterable[Arrays]) -> PredictedStars:
+        """Predict the stars of all blocks, of which there is at least one."""
+        return PredictedStars.joined(self.mapped(predict_block, blocks))
+
+    def halves(self, blocks: Iterable[Arrays]) -> tuple[Array, Array]:
         """Labels [N, L] of every other member and of the rest, each as a package of its own."""
-        stars = star_inputs(arrays, self.spec, self.bands if "photometry" in arrays else None)
-        networks, stacking = self.package.networks(), self.package.stacking()
-        even, odd = (
-            predict_members(half, stars, stacking=stacking).label
-            for half in (networks[::2], networks[1::2])
+        even, odd = zip(*self.mapped(predict_halves, blocks), strict=True)
+        return np.concatenate(even), np.concatenate(odd)
+
+    def mapped(
+        self,
+        function: "Callable[[PackagePredictor, Arrays], Found]",
+        blocks: Iterable[Arrays],
+        *,
+        whole: bool = False,
+    ) -> list[Found]:
+        """``function`` of this package and every block, in order.
+
+        Parameters
+        ----------
+        function : can be pickled.
+        whole : blocks are tasks as they are; otherwise they are cut to ``BLOCK_STARS`` stars.
+        """
+        parts = iter(blocks) if whole else (part for block in blocks for part in _cut(block))
+        if self.executor is None:
+            return [function(self, part) for part in parts]
+        source = PackageSource(
+            self.package.location.address, self.package.digest, tuple(self.bands)
         )
-        return even, odd
+        tasks = (BlockTask(number, part) for number, part in enumerate(parts))
+        results = self.executor(partial(_on_worker, source, function), tasks)
+        found = {result.task.number: result.unwrap() for result in results}
+        return [found[number] for number in sorted(found)]
+
+    def batches(self, survey: Store, rows: Array, size: int) -> Iterator[Batch]:
+        """Inputs of the networks of rows of a survey, ``size`` stars at a time."""
+        for block in read_rows(survey, rows, self.variables):
+            yield from star_inputs(block, self.spec, self.bands or None).batches(size)
+
+
+def predict_block(predictor: PackagePredictor, arrays: Arrays) -> PredictedStars:
+    """The stars of one block."""
+    spec = predictor.spec
+    stars = star_inputs(arrays, spec, predictor.bands if "photometry" in arrays else None)
+    label, noise, scatter, _ = predictor.ensemble.predict(stars)
+    given = stars.variables()
+    if spec.pixels and "flux_error" in arrays:
+        given["flux_error"] = np.asarray(arrays["flux_error"], np.float32)
+    judged = predictor.quality.assess(given, label, noise, scatter)
+    return PredictedStars(label, judged["label_error"], noise, scatter, judged["flags"])
+
+
+def predict_halves(predictor: PackagePredictor, arrays: Arrays) -> tuple[Array, Array]:
+    """Labels of one block by every other member, and by the rest."""
+    bands = predictor.bands if "photometry" in arrays else None
+    stars = star_inputs(arrays, predictor.spec, bands)
+    networks, stacking = predictor.package.networks(), predictor.package.stacking()
+    even, odd = (
+        predict_members(half, stars, stacking=stacking).label
+        for half in (networks[::2], networks[1::2])
+    )
+    return even, odd
+
+
+def _cut(arrays: Arrays) -> Iterator[Arrays]:
+    stars = max(map(len, arrays.values()), default=0)
+    for start in range(0, stars, BLOCK_STARS):
+        part = slice(start, start + BLOCK_STARS)
+        yield {name: values[part] for name, values in arrays.items()}
+
+
+def _on_worker(
+    source: PackageSource, function: Callable[[PackagePredictor, Arrays], Found], task: BlockTask
+) -> Found:
+    with worker_threads():
+        return function(_opened(source), task.given)
+
+
+@lru_cache(maxsize=2)
+def _opened(source: PackageSource) -> PackagePredictor:
+    """A package in this process, kept: a check has at most a second one beside it."""
+    package = Package.load(source.address)
+    if package.digest != source.digest:
+        raise PackageError(
+            f"{source.address} has changed: digest {package.digest[:12]}",
+            expected=f"the package that is checked, {source.digest[:12]}",
+        )
+    return PackagePredictor(package, source.bands)
 
 
 def read_rows(
-    survey: Store, rows: Array, names: Sequence[str], block: int = BLOCK_STARS
+    survey: Store, rows: Array, names: Sequence[str], block: int = READ_STARS
 ) -> Iterator[dict[str, Array]]:
     """Survey variables of ascending rows, at most ``block`` of them at a time.
 

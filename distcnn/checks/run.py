@@ -88,6 +88,17 @@ def run_checks(
     return checked
 
 
+def waiting_checks(inputs: CheckInputs, out: Path, names: Collection[str]) -> tuple[Check, ...]:
+    """Those of the checks ``names`` that have no answer below ``out`` yet.
+
+    Raises
+    ------
+    UsageError, FileBroken : as ``run_checks``.
+    """
+    origin = origin_of(inputs)
+    return tuple(c for c in choose_checks(names) if finished_answer(out, c, origin) is None)
+
+
 def origin_of(inputs: CheckInputs) -> dict[str, Any]:
     """What decides answers: digests of package, survey and further products, settings, version."""
     return {

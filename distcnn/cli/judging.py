@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from distcnn.cli.application import DONE, ERROR, app, show
-from distcnn.cli.options import Baselines, Conf, Moved, Place, Sets, Truth, configure, listening
+from distcnn.cli.options import (
+    Baselines,
+    Cluster,
+    Conf,
+    Moved,
+    Place,
+    Sets,
+    Truth,
+    configure,
+    listening,
+)
 from distcnn.errors import UsageError
 
 
@@ -94,6 +104,7 @@ def check(
     baselines: Baselines = None,
     conf: Conf = None,
     sets: Sets = None,
+    cluster: Cluster = None,
 ) -> None:
     """Put science checks to a package on a survey: verdict, table and figure of each; exit code 1
     if one fails.
@@ -107,7 +118,7 @@ def check(
             cure="Finished predictions are checked by quoted-errors,network-gain with "
             "--predictions PREDICTIONS.",
         )
-    config = configure(conf, sets)
+    config = configure(conf, sets, cluster)
     with listening(config) as listener:
         checked = pipeline.check_package(
             package,

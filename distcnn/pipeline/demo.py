@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distcnn.config import CatalogueConfig, Config
+from distcnn.config import CatalogueConfig, Config, SerialConfig
 from distcnn.errors import InputError, MissingExtra
 from distcnn.events import Listener, Notice, silent
 from distcnn.pipeline.judging import check_package, compare_baselines, write_report
@@ -54,11 +54,13 @@ def _check(at: Mapping[str, Path], folder: Path, config: Config, listener: Liste
     checks: dict[str, Any] = {"catalogues": (catalogue,)}
     if {"all", "repeats"} & set(demo.checks):
         checks["repeated"] = str(_observe_again(folder, config, listener))
+    # Networks this small cost less than to start workers.
+    settings = {"checks": config.checks.model_copy(update=checks), "cluster": SerialConfig()}
     checked = check_package(
         at["package"],
         at["survey.zarr"],
         folder / "checks",
-        config.model_copy(update={"checks": config.checks.model_copy(update=checks)}),
+        config.model_copy(update=settings),
         listener,
         names=demo.checks,
         predictions=at["predictions.zarr"],

@@ -1,16 +1,18 @@
 """From predictions to what they are worth: baselines, checks, report."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distcnn.config import Config
+from distcnn.config import Config, SerialConfig
 from distcnn.events import Listener, silent
 from distcnn.location import Address, Location
-from distcnn.pipeline.running import must_exist, with_places
+from distcnn.pipeline.running import must_exist, on_workers, places_of, with_places
 
 if TYPE_CHECKING:
     from distcnn.checks import Checked
+    from distcnn.clusters.base import ClusterExecutor
     from distcnn.evaluation import EvaluationData
 
 
@@ -111,7 +113,7 @@ def check_package(
     Answers are folders below ``out``. ``predictions``: of the same package and survey, for checks
     of finished predictions. The ``truth`` of a simulated survey is looked for in its archive.
     """
-    from distcnn.checks import CheckInputs, choose_checks, run_checks
+    from distcnn.checks import CheckInputs, choose_checks, run_checks, waiting_checks
     from distcnn.evaluation import find_truth
     from distcnn.ingest.catalogue_table import read_catalogue
     from distcnn.model import Package
@@ -134,7 +136,14 @@ def check_package(
         products=data,
         read_catalogue=read_catalogue,
     )
-    return run_checks(inputs, out, names, listener)
+
+    def work(executor: "ClusterExecutor", watched: Listener) -> "Checked":
+        return run_checks(replace(inputs, executor=executor), out, names, watched)
+
+    # Finished answers need no workers.
+    where = config.cluster if waiting_checks(inputs, out, names) else SerialConfig()
+    reads: dict[str, Address] = {"survey": survey, "package": package}
+    return on_workers(where, config, listener, places_of(reads, out), work)
 
 
 def _find_products(

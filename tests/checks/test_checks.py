@@ -1,6 +1,7 @@
 """Every check of the registry tells a sound package from a spoiled one, and results are kept."""
 
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -24,12 +25,15 @@ from distcnn.checks.correlations.nulls import SHUFFLED
 from distcnn.checks.correlations.own_variation import OWN_SLOPE
 from distcnn.checks.predictions.network_gain import network_gain
 from distcnn.checks.predictions.quoted_errors import quoted_errors
+from distcnn.checks.predictor import PackageSource, _opened
 from distcnn.config import CatalogueConfig, ReportConfig
-from distcnn.errors import UsageError
+from distcnn.errors import PackageError, UsageError
 from distcnn.evaluation import BaselineLabels, EvaluationData, evaluate
 from distcnn.evaluation.metrics import coverage
 from distcnn.events import StageEnded
+from distcnn.executor import TaskResult
 from distcnn.ingest.catalogue_table import read_catalogue
+from distcnn.model.devices import worker_threads
 from distcnn.model.pixel_noise import NoiseGenerator
 
 CONFIG = ReportConfig()
@@ -414,6 +418,35 @@ def test_every_check_of_the_registry_has_its_conformance_test():
     tested.discard("")
     asked_elsewhere = {"quoted-errors", "network-gain"}
     assert tested | asked_elsewhere == {check.name for check in CHECKS}
+
+
+class FarExecutor:
+    """Workers with nothing but what is sent to them, the last of which is ready first."""
+
+    workers = 2
+
+    def __call__(self, function, tasks):
+        for sent in [pickle.dumps((function, task)) for task in tasks][::-1]:
+            function, task = pickle.loads(sent)
+            yield TaskResult(task, function(task))
+
+
+@pytest.mark.parametrize("name", ["sensitivity", "velocity", "stability"])
+def test_the_numbers_are_the_same_bits_wherever_stars_are_predicted(lines, name):
+    given = {"injected_stars": 300, "sensitivity_stars": 2200, "retrained": str(lines.retrained)}
+    here, there = lines.inputs(**given), replace(lines.inputs(**given), executor=FarExecutor())
+    (check,) = choose_checks([name])
+    with worker_threads():
+        mine = check.answer(here)
+    theirs = check.answer(there)
+    assert mine.rows == theirs.rows
+    assert mine.tables == theirs.tables
+
+
+def test_a_package_that_was_changed_under_the_workers_is_refused(lines):
+    source = PackageSource(str(lines.sound), "0" * 64, ())
+    with pytest.raises(PackageError, match="has changed"):
+        _opened(source)
 
 
 class TestRun:

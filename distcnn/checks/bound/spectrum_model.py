@@ -16,7 +16,7 @@ from distcnn.schema import LIGHT_SPEED_KM_S
 
 CONTINUUM_TERMS = 3
 """Coefficients of the polynomial that any continuum may be off by."""
-SCATTER_STARS = 2000
+SCATTER_STARS = 1000
 """Stars of which the scatter about the model is found."""
 
 

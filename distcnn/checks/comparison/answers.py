@@ -135,8 +135,8 @@ def _observed_again(
         return
     yield stars.source_id, inputs.predict(stars), stars.snr
     if other.attrs.get("kind") == "survey":
-        predictor = PackagePredictor(inputs.package, bands_of(other))
-        found = [predictor(block) for block in read_rows(other, rows, predictor.variables)]
+        predictor = PackagePredictor(inputs.package, bands_of(other), inputs.executor)
+        found = [predictor.of_blocks(read_rows(other, rows, predictor.variables))]
     else:
         found = _stored(other, rows)
     yield known["source_id"][rows], PredictedStars.joined(found), known["snr"][rows]
@@ -190,8 +190,7 @@ def _of_halves(inputs: CheckInputs, stars: StarTable) -> Answer:
         )
     found = inputs.predict(stars)
     blocks = read_rows(inputs.survey, stars.row, inputs.predictor.variables)
-    parts = [inputs.predictor.halves(block) for block in blocks]
-    even, odd = (np.concatenate(column) for column in zip(*parts, strict=True))
+    even, odd = inputs.predictor.halves(blocks)
     again = found.label + (odd - even) / np.sqrt(2)
     answer = _judged_stability(inputs, stars, found, again, list(inputs.labels))
     note = "of the halves of the ensemble (other seeds; checks.retrained names a second training)"

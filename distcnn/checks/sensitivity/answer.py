@@ -1,5 +1,6 @@
 """Answer of the check of sensitivity: gradients of many stars, put beside the list of lines."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -8,12 +9,21 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
 from distcnn.checks.inputs import CheckInputs
+from distcnn.checks.predictor import PackagePredictor
 from distcnn.checks.sensitivity.figure import draw_sensitivity
-from distcnn.checks.sensitivity.gradients import BATCH_STARS, Sensitivity, mean_gradients
+from distcnn.checks.sensitivity.gradients import (
+    BATCH_STARS,
+    Sensitivity,
+    SensitivitySums,
+    sum_gradients,
+)
 from distcnn.checks.sensitivity.own_lines import MIN_STARS, judge_own_lines, own_line_rows
+from distcnn.checks.stars import StarTable
 from distcnn.config.survey.units import NANOMETRES, wavelength_unit
 from distcnn.survey import Store, spectra_conditions
 
+TASK_STARS = 2048
+"""Stars of a task: some seconds of gradients."""
 SPECTRUM = "spectrum"
 """Name of the table of mean gradients by wavelength."""
 
@@ -28,14 +38,32 @@ def answer_sensitivity(inputs: CheckInputs) -> Answer:
     stars = table.drawn(table.defect == "", inputs.config.sensitivity_stars)
     if not len(stars):
         return Answer(Verdict.UNDECIDED, "no clean star")
-    batches = inputs.batches(stars, BATCH_STARS)
-    package = inputs.package
-    found = mean_gradients(package.networks(), package.labels, batches, package.stacking())
+    found = _mean_gradients(inputs, stars)
     wavelength, medium = wavelengths_nm(inputs.survey)
     rows = own_line_rows(found, wavelength, medium)
     draw = partial(draw_sensitivity, found, wavelength, medium, rows)
     tables = {SPECTRUM: spectrum_rows(found, wavelength)}
     return replace(judge_own_lines(rows), figures={FIGURE: draw}, tables=tables)
+
+
+def _mean_gradients(inputs: CheckInputs, stars: StarTable) -> Sensitivity:
+    """Of all stars; those of a task are added up where they are, and tasks in their order."""
+    rows = [
+        {"row": stars.row[start : start + TASK_STARS]} for start in range(0, len(stars), TASK_STARS)
+    ]
+    of_task = partial(_sums_of_rows, inputs.survey.location.address)
+    first, *others = inputs.predictor.mapped(of_task, rows, whole=True)
+    for sums in others:
+        first.join(sums)
+    return first.mean()
+
+
+def _sums_of_rows(
+    address: str, predictor: PackagePredictor, given: Mapping[str, Array]
+) -> SensitivitySums:
+    package = predictor.package
+    batches = predictor.batches(Store.open(address), given["row"], BATCH_STARS)
+    return sum_gradients(package.networks(), package.labels, batches, package.stacking())
 
 
 def spectrum_rows(found: Sensitivity, wavelength: Array) -> list[AnswerRow]:

@@ -100,6 +100,11 @@ class SensitivitySums:
         self._sum += np.einsum("tb,lbp->tlp", weights, gradient, optimize=True)
         self._square += np.einsum("tb,lbp->tlp", weights, gradient * gradient, optimize=True)
 
+    def join(self, other: "SensitivitySums") -> None:
+        """The stars of ``other`` as well."""
+        for name in ("_stars", "_count", "_flux", "_sum", "_square"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     def mean(self) -> Sensitivity:
         """Means over the stars that have the pixel."""
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -123,6 +128,16 @@ def mean_gradients(
     stacking: Stacking | None = None,
 ) -> Sensitivity:
     """Mean gradients of all stars in ``batches``, of which there is at least one."""
+    return sum_gradients(networks, labels, batches, stacking).mean()
+
+
+def sum_gradients(
+    networks: Sequence[Network],
+    labels: Sequence[str],
+    batches: Iterable[Batch],
+    stacking: Stacking | None = None,
+) -> SensitivitySums:
+    """Gradients of all stars in ``batches``, of which there is at least one, added up."""
     sums: SensitivitySums | None = None
     for batch in batches:
         label, gradient = flux_gradients(networks, batch, stacking)
@@ -131,4 +146,4 @@ def mean_gradients(
         sums.add(label, gradient, flux)
     if sums is None:
         raise ValueError("no stars were given")
-    return sums.mean()
+    return sums
