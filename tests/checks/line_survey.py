@@ -71,6 +71,7 @@ def build_survey(
     made=None,
     grid=WAVELENGTH,
     photometry=None,
+    names=NAMES,
 ):
     """The survey; ``labels`` [N, 4] are those of its table, NaN = none; ``transits`` [N]: rows
     are transits of stars; ``made``: its flux and error on ``grid``; ``photometry``: G, BP, RP.
@@ -95,14 +96,14 @@ def build_survey(
         bands = {"band": Coordinate("band", np.array([f"phot_{b}_mean_mag" for b in BANDS]))}
     layout = Layout(
         kind="survey",
-        sizes={"star": len(ids), "pixel": len(grid), "label": len(NAMES)}
+        sizes={"star": len(ids), "pixel": len(grid), "label": len(names)}
         | ({"band": len(BANDS)} if bands else {}),
         chunk_stars=128,
         shard_stars=512,
         variables=tuple(SURVEY_VARIABLES[name] for name in arrays),
         coordinates={
             **bands,
-            "label": Coordinate("label", np.array(NAMES)),
+            "label": Coordinate("label", np.array(names)),
             "wavelength": Coordinate(
                 "pixel", grid, {"unit": "nm", "medium": "vacuum", "frame": "stellar rest"}
             ),

@@ -26,6 +26,8 @@ from distcnn.checks.predictor import PredictedStars, read_rows
 from distcnn.checks.sensitivity.answer import wavelengths_nm
 from distcnn.checks.stars import StarTable
 from distcnn.model.pixel_noise import NoiseGenerator
+from distcnn.simulate import read_settings
+from distcnn.simulate.spectrum import xp
 
 Arrays = dict[str, Array]
 SNR_LEVELS = (200.0, 100.0, 50.0, 35.0, 25.0, 20.0, 15.0, 10.0, 7.0, 5.0, 3.0, 2.0, 1.0)
@@ -37,9 +39,9 @@ VELOCITY = Change("a velocity", "km/s", (-10.0, -5.0, -2.0, -1.0, 1.0, 2.0, 5.0,
 RESOLUTION = Change("a broadening", "km/s FWHM", (4.0, 8.0, 12.0, 16.0, 24.0), 12.0)
 BAND = Change("the diffuse band", "mag of E(B-V)", (0.03, 0.1, 0.3, 0.5), 0.3)
 DUST = Change("dust", "mag of E(B-V)", (0.01, 0.03, 0.1, 0.2, 0.3), 0.03)
-HIDDEN_BY_DUST = ("xp", "xp_error")
-"""XP coefficients show dust too, but not in wavelengths: what reddened ones would be is not known,
-and old ones would contradict the magnitudes."""
+XP = ("xp", "xp_error")
+"""XP coefficients show dust too, but not in wavelengths: what reddened ones of an observed survey
+would be is not known, and old ones would contradict the magnitudes. There they are hidden."""
 
 
 def answer_noise(inputs: CheckInputs) -> Answer:
@@ -100,7 +102,9 @@ def answer_resolution(inputs: CheckInputs) -> Answer:
 
 
 def answer_extinction(inputs: CheckInputs) -> Answer:
-    """The diffuse band alone, in which sight lines differ, and magnitudes dimmed by more dust."""
+    """The diffuse band alone, in which sight lines differ, and magnitudes and XP behind more dust;
+    of surveys that were not simulated, magnitudes alone.
+    """
     spec = inputs.package.spec
     wavelength = wavelengths_in_vacuum(inputs) if has_spectra(inputs) else None
     if wavelength is not None and not wavelength[0] < changes.DIFFUSE_BAND_NM < wavelength[-1]:
@@ -112,15 +116,33 @@ def answer_extinction(inputs: CheckInputs) -> Answer:
     def reddened(names: list[str]) -> Callable[[Arrays, float], Arrays]:
         return lambda a, level: changes.redden(a, level, bands=names, wavelength=wavelength)
 
-    def hidden(arrays: Arrays) -> Arrays:
-        return without(arrays, HIDDEN_BY_DUST)
+    known = _knows_xp(inputs)
+
+    def dusty(arrays: Arrays, level: float) -> Arrays:
+        out = reddened(bands)(arrays, level)
+        return changes.redden_xp(out, level) if known else out
+
+    def seen(arrays: Arrays) -> Arrays:
+        return arrays if known else without(arrays, XP)
 
     rows: list[AnswerRow] = []
     if wavelength is not None:
         rows += _rows(inputs, BAND, reddened([]))
     if bands:
-        rows += _rows(inputs, DUST, reddened(bands), before=hidden)
-    return _judged(inputs, rows)
+        rows += _rows(inputs, DUST, dusty, before=seen)
+    answer = _judged(inputs, rows)
+    if not bands or "xp" not in inputs.predictor.variables:
+        return answer
+    note = "XP reddened as the simulation does" if known else "XP hidden: its basis is not known"
+    return replace(answer, sentence=f"{answer.sentence}; {note}")
+
+
+def _knows_xp(inputs: CheckInputs) -> bool:
+    """Whether the survey's XP coefficients are those of the simulation."""
+    if "xp" not in inputs.survey.variables or inputs.truth is None:
+        return False
+    whole = inputs.survey.shape("xp")[1] == 2 * xp.COEFFICIENTS
+    return whole and read_settings(inputs.truth) is not None
 
 
 def _respond(

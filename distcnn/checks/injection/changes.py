@@ -13,6 +13,7 @@ from scipy import interpolate, ndimage, special
 from distcnn.arrays import Array
 from distcnn.model.pixel_noise import Correlation, NoiseGenerator
 from distcnn.schema import LIGHT_SPEED_KM_S, PLANCK_NM_K
+from distcnn.simulate.spectrum import xp
 
 FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 DIFFUSE_BAND_NM = 862.32
@@ -183,7 +184,7 @@ def redden(
 ) -> dict[str, Array]:
     """Stars behind more dust: fainter in bands that are known, with the diffuse band of it.
 
-    XP coefficients stay as they are: their bases are the instrument's, not wavelengths.
+    XP coefficients stay as they are; see ``redden_xp``.
     """
     changed = {}
     if "photometry" in arrays and bands:
@@ -193,6 +194,24 @@ def redden(
         depth = ebv * DIFFUSE_BAND_NM_PER_MAG / (DIFFUSE_BAND_WIDTH_NM * math.sqrt(2 * math.pi))
         profile = np.exp(-0.5 * ((wavelength - DIFFUSE_BAND_NM) / DIFFUSE_BAND_WIDTH_NM) ** 2)
         changed["flux"] = _as(arrays["flux"] * (1 - depth * profile), arrays["flux"])
+    return arrays | changed
+
+
+def redden_xp(arrays: dict[str, Array], ebv: float) -> dict[str, Array]:
+    """Stars of a simulated survey whose XP coefficients (BP, then RP) show as much more dust.
+
+    Only of those is known what wavelengths the coefficients are of.
+    """
+    value, changed = arrays["xp"].astype(float), {}
+    size = xp.COEFFICIENTS
+    parts = [(band, slice(n * size, (n + 1) * size)) for n, band in enumerate(("bp", "rp"))]
+    out = [xp.redden(band, value[:, at], ebv, EXTINCTION_PER_EBV[band] * ebv) for band, at in parts]
+    changed["xp"] = _as(np.concatenate(out, axis=1), arrays["xp"])
+    if "xp_error" in arrays:
+        # Of photon noise.
+        fainter = [10 ** (-0.2 * EXTINCTION_PER_EBV[band] * ebv) for band, _ in parts]
+        scale = np.repeat(fainter, size)
+        changed["xp_error"] = _as(arrays["xp_error"] * scale, arrays["xp_error"])
     return arrays | changed
 
 

@@ -50,12 +50,14 @@ def draw_responses(rows: Sequence[AnswerRow], names: Sequence[str]) -> Figure:
                 if level.size and level.min() <= edge <= level.max():
                     ax.axvline(edge, color=colour, lw=0.8, ls="--")
         ax.set_title(symbol(name))
-        ax.set_xlabel("" if single else f"[{rows[0]['unit']}]")
+        ax.set_xlabel("" if single else f"change [{rows[0]['unit']}]")
         if single:
             ax.set_xlim(-0.6, len(kinds) - 0.4)
             ax.set_xticks([])
         grid(ax, "y")
     figure.set_ylabel(0, "shift / quoted error")
+    for handle in figure.axes[0, 0].containers + figure.axes[0, 0].lines:
+        handle.set_label(str(handle.get_label()).replace("G_RVS", "$G_{RVS}$"))
     figure.legend()
     return figure.figure
 
