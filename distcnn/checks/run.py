@@ -1,6 +1,6 @@
 """Run: put every chosen question to a package on a survey, and keep each answer as it comes."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ STAGE = "check"
 ALL = "all"
 _BY_CONTENT = ("catalogues", "repeated", "retrained")
 """Settings that name products, which count by what is in them, wherever they lie."""
-_SURVEY_ATTRS = ("survey", "release", "inputs", "ingest", "labels", "bands", "fingerprint")
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def origin_of(inputs: CheckInputs) -> dict[str, Any]:
     """What decides answers: digests of package, survey and further products, settings, version."""
     return {
         "package": inputs.package.digest,
-        "survey": _digest_of_store(inputs.survey),
+        "survey": inputs.survey.identity,
         "settings": inputs.config.model_dump(mode="json", exclude=set(_BY_CONTENT)),
         "repeated": _digest_of_repeated(inputs.config.repeated),
         "retrained": _digest_of_retrained(inputs.config.retrained),
@@ -115,7 +114,7 @@ def origin_of(inputs: CheckInputs) -> dict[str, Any]:
 
 
 def _digest_of_repeated(address: str | None) -> str | None:
-    return None if address is None else _digest_of_store(Store.open(address))
+    return None if address is None else Store.open(address).identity
 
 
 def _digest_of_retrained(address: str | None) -> str | None:
@@ -129,11 +128,6 @@ def _digest_of_catalogue(catalogue: CatalogueConfig) -> dict[str, Any]:
     return {**settings, "digest": _digest_of_file(catalogue.path) if there else None}
 
 
-def _digest_of_store(store: Store) -> str:
-    told: Mapping[str, Any] = {name: store.attrs.get(name) for name in _SURVEY_ATTRS}
-    return hashing.of_value({**told, "sizes": store.sizes})
-
-
 def _digest_of_file(address: Any) -> str | None:
     if address is None:
         return None
@@ -144,5 +138,4 @@ def _digest_of_file(address: Any) -> str | None:
 def _digest_of_predictions(inputs: CheckInputs) -> str | None:
     if inputs.products is None:
         return None
-    store = Store.open(inputs.products.predictions, "predictions")
-    return hashing.of_value([store.attrs.get("fingerprint"), store.sizes])
+    return Store.open(inputs.products.predictions, "predictions").identity

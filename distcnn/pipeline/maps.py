@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distcnn import hashing
 from distcnn.config import Config
 from distcnn.errors import StoreError
 from distcnn.events import Listener, silent
@@ -48,15 +47,11 @@ def map_tsne(
     sources, manifest = _sources(package, survey, training), read_manifest(package)
     origin = {
         "package": manifest.digest,
-        "survey": _identity(sources.survey),
-        "training": _identity(sources.training),
+        "survey": sources.survey.identity,
+        "training": sources.training.identity,
     }
     novelty = tsne.novelty_of(package, manifest)
     return tsne.map_tsne(sources, novelty, out, config.maps.tsne, origin, listener=listener)
-
-
-def _identity(survey: "Store") -> str:
-    return hashing.of_value({name: survey.attrs.get(name) for name in ("inputs", "fingerprint")})
 
 
 def _sources(package: Address, survey: Address, training: Address | None) -> "Sources":
@@ -94,7 +89,7 @@ def map_galaxy(
     must_exist(place, "the survey that the predictions were made from")
     source = Store.open(place, "survey")
     origin = {
-        "predictions": hashing.of_value(store.attrs["fingerprint"]),
+        "predictions": store.identity,
         "survey": store.attrs["survey"]["digest"],
     }
 

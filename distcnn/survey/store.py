@@ -30,6 +30,11 @@ from distcnn.survey.zarr_store import concurrency_of, zarr_store_of
 
 FORMATS = {"survey": SURVEY_FORMAT, "predictions": PREDICTIONS_FORMAT}
 PRIVATE = ".distcnn"
+_DECISIVE = {
+    "survey": ("survey", "release", "inputs", "ingest", "labels", "bands", "fingerprint"),
+    "predictions": ("fingerprint",),
+}
+"""Attributes that decide the contents of a store, by its kind."""
 # The variable ``label`` holds the values, so on disk the dimension takes another name:
 # xarray reads a variable named like its own dimension as a coordinate.
 ON_DISK = {"label": "label_name"}
@@ -122,6 +127,14 @@ class Store:
     def path(self) -> Path:
         """The folder on this machine; raises where there is none (``Location.local_path``)."""
         return self.location.local_path
+
+    @property
+    def identity(self) -> str:
+        """Digest of what decides the contents, wherever the store lies: what answers, maps and
+        other products of it are said to be made from.
+        """
+        told = {name: self.attrs.get(name) for name in _DECISIVE[self.attrs["kind"]]}
+        return hashing.of_value({**told, "sizes": self.sizes})
 
     @property
     def row_key(self) -> RowKey:

@@ -1,4 +1,5 @@
 import errno
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -198,6 +199,17 @@ def test_sizes_and_units_are_told(filled):
     assert store.shape("flux") == (20, 6)
     assert store.units("snr") == ""
     assert store.coordinate_attrs("wavelength") == {"units": "nm"}
+
+
+def test_the_identity_of_a_store_is_that_of_a_copy_elsewhere_and_follows_what_decides(filled):
+    path = filled[0].path
+    copy = path.with_name("moved.zarr")
+    shutil.copytree(path, copy)
+    assert Store.open(copy).identity == Store.open(path).identity
+    Store.open(copy).annotate({"path": "elsewhere"})
+    assert Store.open(copy).identity == Store.open(path).identity
+    Store.open(copy).annotate({"fingerprint": "another"})
+    assert Store.open(copy).identity != Store.open(path).identity
 
 
 def test_a_full_disk_is_a_clear_error(filled, rng, monkeypatch):

@@ -15,14 +15,15 @@ def draw_bound(rows: Sequence[AnswerRow], names: Sequence[str]) -> Figure:
     for ax, name in zip(figure.axes[0], names, strict=True):
         mine = [row for row in rows if row["label"] == name]
         place = np.arange(len(mine))
-        ax.plot(
-            place, [float(row["bound"]) for row in mine], "s--", color=GREEN, ms=4, label="bound"
-        )
-        ax.plot(place, [float(row["scatter"]) for row in mine], "o-", color=BLUE, ms=4,
-                label="scatter")  # fmt: skip
+        for key, form, colour in (("bound", "s--", GREEN), ("scatter", "o-", BLUE)):
+            value = np.array([float(row[key]) for row in mine])
+            # All stars are no bin beside the others.
+            ax.plot(place[:1], value[:1], form[0], color=colour, ms=4)
+            ax.plot(place[1:], value[1:], form, color=colour, ms=4, label=key)
         ax.set_xticks(place, [snr_title(str(row["snr"])) for row in mine], fontsize=7)
         ax.set_ylim(bottom=0)
         ax.set_title(axis_title(name))
+        ax.set_xlabel("S/N")
         grid(ax, "y")
     figure.legend()
     figure.set_ylabel(0, "label units")

@@ -68,7 +68,8 @@ def draw_sensitivity(
         else:
             wide.set_xlabel(f"wavelength [nm, {medium}]")
     if shown:
-        figure.axes[0].legend(loc="lower right", ncols=6, fontsize=7.5)
+        handles, texts = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, texts, loc="outside upper left", ncols=6)
     _matrix(figure.add_subplot(frame[-1, :]), sensitivity, wavelength, medium, lines)
     return figure
 
