@@ -280,6 +280,7 @@ class Flag(DescribedFlag):
     )
     POPULATION_LABEL = 4096, "a label tells of the population rather than of the star", AVOID, USE
     SPARSE_LABELS = 8192, "the labels lie in their ranges, but where hardly a training star is"
+    NOT_AT_REST = 16384, "the spectrum was not shifted to rest, for want of a velocity", AVOID
 
 
 class Status(IntEnum):

@@ -24,7 +24,7 @@ from distcnn.inference.predictor import (
 )
 from distcnn.model.devices import worker_threads
 from distcnn.schema import Flag, Status
-from distcnn.survey import Region, RowKey, Store, to_float32
+from distcnn.survey import Region, RowKey, Store, not_at_rest, to_float32
 
 Arrays = dict[str, Array]
 
@@ -191,6 +191,7 @@ def _compute_block(
         if name in arrays and left_out.size:
             arrays[name][left_out] = survey.blank(name, left_out.size)
     out = predictor.predict(arrays, band_names(survey), batch, survey.quantised)
+    _flag_unshifted(out, not_at_rest(survey, arrays.get("velocity")))
     failed = ~np.isfinite(np.hstack([out[name] for name in LABELLED])).all(axis=1)
     reasons |= {
         int(row) + first: NOT_FINITE
@@ -201,6 +202,14 @@ def _compute_block(
     _blank(out, failed, left_out)
     out["status"] = np.where(failed, Status.FAILED, Status.DONE).astype(np.uint8)
     return Computed(out | copies, reasons, {"read": block.seconds})
+
+
+def _flag_unshifted(out: Arrays, unshifted: Array | None) -> None:
+    """Raise ``NOT_AT_REST``: no package knows it, for it is the survey that says so."""
+    if unshifted is not None:
+        out["flags"][unshifted] |= np.uint32(Flag.NOT_AT_REST)
+        worst = np.maximum(out[RECOMMENDATION][unshifted], np.uint8(Flag.NOT_AT_REST.own))
+        out[RECOMMENDATION][unshifted] = worst
 
 
 def _blank(out: Arrays, failed: Array, left_out: Array) -> None:

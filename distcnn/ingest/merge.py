@@ -32,6 +32,7 @@ from distcnn.schema import (
     Reason,
 )
 from distcnn.survey import (
+    KEPT_FRAME,
     SPECTRUM_KEY,
     STAR_KEY,
     Coordinate,
@@ -200,7 +201,7 @@ def _wavelength_attrs(config: IngestConfig, grid: GridConfig, given: GridConfig)
     if shift is None:
         return attrs
     kept = shift.missing == "keep"
-    alone = {"frame_without_velocity": given.frame} if kept else {}
+    alone = {KEPT_FRAME: given.frame} if kept else {}
     return attrs | {"frame_of_files": given.frame, "shift": SHIFT} | alone
 
 

@@ -3,7 +3,9 @@
 from distcnn.files import bytes_below, files_below
 from distcnn.survey.conditions import (
     CONDITIONS,
+    KEPT_FRAME,
     SNR_INTERVAL,
+    not_at_rest,
     snr_sentence,
     spectra_conditions,
 )
@@ -25,6 +27,7 @@ from distcnn.survey.store import Store
 
 __all__ = [
     "CONDITIONS",
+    "KEPT_FRAME",
     "LEDGER",
     "SNR_INTERVAL",
     "SPECTRUM_KEY",
@@ -48,6 +51,7 @@ __all__ = [
     "files_below",
     "float_dtype",
     "merge_elements",
+    "not_at_rest",
     "snr_sentence",
     "spectra_conditions",
     "stored_regions",

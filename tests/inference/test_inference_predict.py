@@ -29,8 +29,8 @@ from distcnn.inference.predictor import DERIVED
 from distcnn.model import Ensemble, Package, star_inputs
 from distcnn.quality import Quality
 from distcnn.report.text.inspect import describe
-from distcnn.schema import Flag, Status
-from distcnn.survey import Ledger, Region, Store
+from distcnn.schema import Flag, Recommendation, Status
+from distcnn.survey import Coordinate, Ledger, Region, Store
 from distcnn.survey.rows import EPOCH_KEY
 from tests.inference import small
 from tests.inference.small import (
@@ -363,6 +363,26 @@ def test_epochs_of_a_star_are_rows_of_their_own_up_to_the_catalogue(inputs, monk
     assert verify(inputs / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
     names = [column.name for column in catalogue_table(store).columns]
     assert names[:2] == ["source_id", "transit_id"]
+
+
+def test_a_spectrum_that_was_not_shifted_to_rest_is_flagged(inputs, monkeypatch):
+    once = small.make_rows
+    velocity = np.where(np.arange(STARS) % 5 == 0, np.nan, 12.0)
+    monkeypatch.setattr(small, "make_rows", lambda *a: once(*a) | {"velocity": velocity})
+    plain, shifted = inputs / "plain.zarr", inputs / "shifted.zarr"
+    make_survey(plain, names=[*NAMES, "velocity"])
+    go(inputs, survey=plain, predictions=inputs / "all.zarr")
+    assert not (rows(inputs, "all.zarr")["flags"] & np.uint32(Flag.NOT_AT_REST)).any()
+    kept = {"unit": "nm", "frame_without_velocity": "barycentric"}
+    monkeypatch.setattr(small, "Coordinate", lambda *a: Coordinate(*a[:2], kept))
+    make_survey(shifted, names=[*NAMES, "velocity"])
+    go(inputs, survey=shifted)
+    found = rows(inputs)
+    raised = found["flags"] & np.uint32(Flag.NOT_AT_REST) != 0
+    np.testing.assert_array_equal(raised, np.isnan(velocity))
+    assert (found["label_recommendation"][raised] == Recommendation.AVOID).all()
+    assert "NOT_AT_REST" in Store.open(inputs / "predictions.zarr").attrs["flags"]
+    assert verify(inputs / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
 
 
 def test_what_a_package_does_not_say_is_missing(inputs, monkeypatch):
