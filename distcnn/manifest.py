@@ -18,7 +18,7 @@ from distcnn.config import SplitConfig
 from distcnn.errors import DigestMismatch, PackageError
 from distcnn.labels import described
 from distcnn.location import Address, Location
-from distcnn.schema import PACKAGE_FORMAT, STACKED_PACKAGE_FORMAT
+from distcnn.schema import PACKAGE_FORMATS
 
 MANIFEST = "manifest.json"
 _CURE = "Restore the package from a copy, or train again."
@@ -342,11 +342,11 @@ def read_manifest(package: Address) -> Manifest:
         manifest = Manifest.from_bytes((Location.parse(package) / MANIFEST).read_bytes())
     except (OSError, ValueError) as error:
         raise no_package(package, error) from None
-    if manifest.format not in {PACKAGE_FORMAT, STACKED_PACKAGE_FORMAT}:
-        newer = (manifest.format or 0) > STACKED_PACKAGE_FORMAT
+    if manifest.format not in PACKAGE_FORMATS:
+        newer = (manifest.format or 0) > max(PACKAGE_FORMATS)
         raise PackageError(
             f"{package} has format {manifest.format}",
-            expected=f"format {PACKAGE_FORMAT} or {STACKED_PACKAGE_FORMAT}",
+            expected=f"format {', '.join(map(str, PACKAGE_FORMATS[:-1]))} or {PACKAGE_FORMATS[-1]}",
             cure=f"It was written by {'a newer' if newer else 'an old'} version of distcnn; "
             f"{'update distcnn' if newer else 'train again'}.",
         )

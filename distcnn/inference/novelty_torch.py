@@ -1,6 +1,6 @@
 """Novelty on a device: in torch what ``Novelty.measures`` does in numpy.
 
-Legend: B star, P pixel, k component, Q = k (k + 1) / 2 pair of components.
+Legend: B star, P pixel, k component, Q = k (k + 1) / 2 pair of components, r pattern, G bin.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distcnn.quality import Novelty
-from distcnn.quality.novelty import LEAST_SPARSENESS
+from distcnn.quality.novelty import LEAST_SPARSENESS, BlendPatterns
 from distcnn.quality.training_density import TrainingDensity
 
 
@@ -32,6 +32,33 @@ class DensityTorch(nn.Module):
         offset = ((fitted - self.centre) / self.spread)[:, None] - self.mean
         square = torch.einsum("kij,bkj->bki", self.root, offset).square().sum(dim=2)
         return torch.logsumexp(self.log_weight - 0.5 * square, dim=1)
+
+
+class BlendPatternsTorch(nn.Module):
+    """Weight times residual [B,P], ln typical weight [B] -> as ``BlendPatterns.power``, [B]."""
+
+    patterns: Tensor
+    grid: Tensor
+    table: Tensor
+
+    def __init__(self, blends: BlendPatterns) -> None:
+        super().__init__()
+        # Twice the last row: between two rows there is always something to interpolate.
+        grid = np.append(blends.grid, blends.grid[-1] + 1.0).astype(np.float32)
+        table = np.hstack([blends.centre, blends.spread])
+        table = np.vstack([table, table[-1:]]).astype(np.float32)
+        self.register_buffer("patterns", torch.from_numpy(blends.patterns).mT.contiguous())
+        self.register_buffer("grid", torch.from_numpy(grid))
+        self.register_buffer("table", torch.from_numpy(table))
+
+    def forward(self, weighted: Tensor, weight: Tensor) -> Tensor:
+        above = torch.searchsorted(self.grid, weight.contiguous()).clamp(1, len(self.grid) - 1)
+        low, high = self.grid[above - 1], self.grid[above]
+        part = ((weight - low) / (high - low)).clamp(0, 1)[:, None]
+        usual = torch.lerp(self.table[above - 1], self.table[above], part)
+        centre, spread = usual.chunk(2, dim=1)
+        projected = (weighted @ self.patterns) * torch.exp(-0.5 * weight)[:, None]
+        return ((projected - centre) / spread).square().mean(dim=1)
 
 
 class NoveltyTorch(nn.Module):
@@ -59,22 +86,28 @@ class NoveltyTorch(nn.Module):
         self.register_buffer("products", (components[row] * components[column]).mT.contiguous())
         self.register_buffer("place", torch.from_numpy(place).flatten())
         self.density = None if novelty.density is None else DensityTorch(novelty.density)
+        self.blends = None if novelty.blends is None else BlendPatternsTorch(novelty.blends)
 
     def forward(self, flux: Tensor, flux_error: Tensor | None) -> tuple[Tensor, Tensor]:
         weight, residual = self._weights(flux, flux_error)
         fitted = self._fit(weight, residual)
-        square = (residual - fitted @ self.components).square() * weight
-        valid = (weight > 0).sum(dim=1, keepdim=True)
-        each = (square.sum(dim=1), square.amax(dim=1), fitted.square().mean(dim=1))
-        means = torch.stack(each, dim=1)
-        means[:, :1] /= valid
-        measures = means.log()
+        root = weight.sqrt()
+        rest = (residual - fitted @ self.components) * root
+        valid = (weight > 0).sum(dim=1)
+        typical = (weight.sum(dim=1) / valid).log()
+        total = rest.square().sum(dim=1)
+        columns = [total / valid, rest.square().amax(dim=1)]
+        if self.blends is None or self.density is None:
+            columns.append(fitted.square().mean(dim=1))
         if self.density is not None:
             below = (self.density.bound - self.density(fitted)) / fitted.shape[1]
-            sparse = below.clamp_min(LEAST_SPARSENESS).log()
-            measures = torch.cat([measures, sparse[:, None]], dim=1)
-        measures = torch.where(valid > 0, measures, torch.nan)
-        return measures, (weight.sum(dim=1) / valid[:, 0]).log()
+            columns.append(below.clamp_min(LEAST_SPARSENESS))
+        if self.blends is not None:
+            known = 0.0 if flux_error is None else 1.0
+            alike = known * (rest[:, 1:] * rest[:, :-1]).sum(dim=1) / total
+            columns += [1 / (1 - alike), self.blends(rest * root, typical)]
+        measures = torch.stack(columns, dim=1).log()
+        return torch.where(valid[:, None] > 0, measures, torch.nan), typical
 
     def _weights(self, flux: Tensor, flux_error: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weights (0 = missing) and flux minus mean (0 = missing) [B,P]."""

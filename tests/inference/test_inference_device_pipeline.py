@@ -72,6 +72,7 @@ def test_measures_are_those_of_numpy(parts):
     error[4, ::2] = np.nan
     error[5, :10] = 0
     novelty = predictor.quality.novelty
+    assert novelty.blends is not None
     found = NoveltyTorch(novelty)(torch.from_numpy(flux), torch.from_numpy(error))
     wanted = novelty.measures(flux, error)
     np.testing.assert_allclose(found[0], wanted[0], rtol=1e-3, atol=1e-4)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -149,12 +151,44 @@ def test_components_that_are_usual_one_by_one_but_not_together_are_found(rng):
     assert _flagged(ring, *stars(1000, 3.0)).mean() < 0.03
 
 
-def test_a_reference_made_before_the_density_was_has_three_measures(novelty, rng):
-    arrays = {n: a for n, a in novelty.to_arrays().items() if not n.startswith("density.")}
-    older = Novelty.from_arrays(arrays | {"usual": arrays["usual"][:, :, :3]})
+def test_spectra_of_another_instrument_are_found_by_their_smooth_noise(novelty, rng):
+    flux, error, snr = _stars(rng, 600, missing=0.0)
+    coarse = np.arange(0, PIXELS, 2)
+    pixel = np.arange(PIXELS)
+    smooth = np.stack([np.interp(pixel, coarse, row[coarse]) for row in flux]).astype(np.float32)
+    assert _flagged(novelty, smooth, error)[snr < 50].mean() > 0.95
+    older = replace(novelty, blends=None, reference_moments=novelty.reference_moments[:, :, :3])
+    worst = older.measures(flux, error)[0][:, :2].max(), older.measures(smooth, error)[0][:, :2]
+    assert worst[1].max(axis=1).mean() < worst[0], "residuals are smaller than usual, not larger"
+
+
+def test_blends_put_the_power_of_their_residual_into_patterns(novelty, rng):
+    flux, error, snr = _stars(rng, 800, missing=0.0)
+    second, _, _ = _stars(rng, 800, missing=0.0)
+    shifted = np.roll(second, 3, axis=1)
+    measure = novelty.measures(flux + 0.3 * (shifted - second), error)[0][:, -1]
+    clean = novelty.measures(flux, error)[0][:, -1]
+    limit, bright = np.quantile(clean, 0.99), snr > 30
+    assert (measure[bright] > limit).mean() > 0.9
+    chi2 = novelty.measures(flux + 0.3 * (shifted - second), error)[0][bright, 0]
+    by_chi2 = (chi2 > np.quantile(novelty.measures(flux, error)[0][:, 0], 0.99)).mean()
+    assert (measure[bright] > limit).mean() > by_chi2
+
+
+def test_references_made_before_blends_and_before_the_density_keep_their_measures(novelty, rng):
+    arrays = novelty.to_arrays()
     flux, error, _ = _stars(rng, 100)
-    assert older.measures(flux, error)[0].shape == (100, 3)
-    assert novelty.measures(flux, error)[0].shape == (100, 4)
-    same = Novelty.from_arrays(novelty.to_arrays())
-    np.testing.assert_array_equal(same.score(flux, error), novelty.score(flux, error))
-    assert (older.score(flux, error) <= novelty.score(flux, error)).all()
+    for prefixes, columns in ((("blends.",), 4), (("blends.", "density."), 3)):
+        held = {name: a for name, a in arrays.items() if not name.startswith(prefixes)}
+        held["usual"] = np.repeat(arrays["usual"][:, :, :1], columns, axis=2)
+        older = Novelty.from_arrays(held)
+        assert older.measures(flux, error)[0].shape == (100, columns)
+        assert np.isfinite(older.score(flux, error)).all()
+    assert novelty.measures(flux, error)[0].shape == (100, 5)
+
+
+def test_a_package_of_few_stars_has_no_patterns(rng):
+    flux, error, _ = _stars(rng, 100)
+    few = Novelty.fit(flux, error, COMPONENTS)
+    assert few.blends is None
+    assert few.measures(flux, error)[0].shape == (100, 3)

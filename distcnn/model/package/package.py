@@ -42,7 +42,7 @@ from distcnn.model.networks.hybrid import Network, build_network, is_student, st
 from distcnn.model.package import torchscript
 from distcnn.model.package.host_cache import local_files
 from distcnn.model.stacking import Stacking
-from distcnn.schema import PACKAGE_FORMAT, STACKED_PACKAGE_FORMAT
+from distcnn.schema import BLENDS_PACKAGE_FORMAT, PACKAGE_FORMAT, STACKED_PACKAGE_FORMAT
 
 Engine = Literal["eager", "torchscript"]
 Member = Callable[[Batch], tuple[Tensor, Tensor, Tensor]]
@@ -243,7 +243,7 @@ def write_package(
         files[_member(number, "safetensors")] = _weights(network)
         files[_member(number, "ts.pt")] = torchscript.dumped(network)
     document = {
-        "format": STACKED_PACKAGE_FORMAT if STACKING in files else PACKAGE_FORMAT,
+        "format": _format(files, quality_arrays),
         "kind": "package",
         "distcnn_version": __version__,
         "versions": _versions(),
@@ -273,6 +273,12 @@ def write_evaluation(package: Package, evaluation: Mapping[str, Any]) -> None:
     """Put results on the test split beside the package; its digest stays what it was."""
     data = _json({"package": package.digest, **evaluation})
     (package.location / EVALUATION).write_bytes(data)
+
+
+def _format(files: Mapping[str, bytes], quality_arrays: Mapping[str, Array]) -> int:
+    if any(name.startswith("novelty.blends.") for name in quality_arrays):
+        return BLENDS_PACKAGE_FORMAT
+    return STACKED_PACKAGE_FORMAT if STACKING in files else PACKAGE_FORMAT
 
 
 def _member(number: int, ending: str) -> str:

@@ -1,17 +1,15 @@
-"""Novelty: how unlike every training spectrum a spectrum is, one star at a time.
+"""The score of novelty, one star at a time.
 
 Training spectra are described by a mean, a few principal components and a floor: the residual
 of each pixel that noise does not explain. A star is fitted with the components (maximum a
-posteriori, missing pixels left out). Four measures are compared with training stars of the same
-noise: what remains in units of its noise, its worst pixel, how far its components lie from the
-training stars', and how few training stars have such components together. The largest is the
-score: a blend or a carbon star has components that are usual one by one. Probabilistic PCA:
-Tipping & Bishop 1999, JRSS B 61.
+posteriori, missing pixels left out). Measures are compared with training stars of the same noise:
+what remains in units of its noise, its worst pixel, how few training stars have such components
+together, how alike what remains is from pixel to pixel (von Neumann 1941, Ann. Math. Stat. 12,
+367: noise of spectra that were resampled elsewhere, and lines that do not fit), and how much of
+it has the pattern of a second star. The largest is the score.
 """
 
-import itertools
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
@@ -20,6 +18,9 @@ from typing import Any
 import numpy as np
 
 from distcnn.arrays import Array
+from distcnn.quality.novelty.blend_patterns import BlendPatterns, imitated_blends
+from distcnn.quality.novelty.principal import fit_principal
+from distcnn.quality.novelty.weight_bins import along_weight, weight_bins
 from distcnn.quality.training_density import TrainingDensity
 
 _BLOCK_STARS = 512  # stars at once: keeps the weighted normal equations in cache
@@ -27,10 +28,8 @@ _MAX_TRAINING_STARS = 20_000  # training stars that the components are fitted to
 _KEPT_FRACTION = 0.97  # of the training stars are kept for the second pass: the rest may be damaged
 _DENSITY_COMPONENTS, _MAX_DENSITY_STARS = (1, 3, 6), 6000
 """Mixtures that are tried for the density of components, and most stars they are fitted to."""
-_DENSITY = "density."
+_DENSITY, _BLENDS = "density.", "blends."
 LEAST_SPARSENESS = 1e-3  # where the density is as high as it can be
-# Quantiles of the typical weight: fine at the end where the floor outweighs the noise.
-_WEIGHT_QUANTILES = (0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.85, 0.92, 0.97, 1)
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class Novelty:
     threshold : raw score that counts as 1.
     density : of the components of training stars; None of few stars, and in packages made before
         it was, which have three measures.
+    blends : patterns of blends; None without a density, and in packages of format 3 and before.
     """
 
     mean: Array
@@ -57,6 +57,7 @@ class Novelty:
     reference_moments: Array
     threshold: float = 1.0
     density: TrainingDensity | None = None
+    blends: BlendPatterns | None = None
 
     @classmethod
     def fit(
@@ -72,59 +73,113 @@ class Novelty:
         flux = flux[rows].astype(np.float32)
         error = _rows(flux_error, rows)
         components = max(1, min(components, len(flux) // 8, flux.shape[1] // 2))
-        first = _principal(flux, error, first=None, k=components, seed=seed)
+        first = cls._of_principal(flux, error, first=None, components=components, seed=seed)
         first = _with_reference_moments(first, flux, error)
         score = first.score(flux, error)
         usable = np.isfinite(score)
         kept = usable & (score <= np.quantile(score[usable], _KEPT_FRACTION))
         flux, error = flux[kept], _rows(error, kept)
-        second = _principal(flux, error, first=first, k=components, seed=seed)
-        fitted = TrainingDensity.fit(
-            second.fitted_components(flux, error),
-            seed=seed,
-            components=_DENSITY_COMPONENTS,
-            stars=_MAX_DENSITY_STARS,
+        second = cls._of_principal(flux, error, first=first, components=components, seed=seed)
+        fitted = second.fitted_components(flux, error)
+        density = TrainingDensity.fit(
+            fitted, seed=seed, components=_DENSITY_COMPONENTS, stars=_MAX_DENSITY_STARS
         )
-        return _with_reference_moments(replace(second, density=fitted), flux, error)
+        blends = None if density is None else second._blend_patterns(flux, error, fitted, seed)
+        return _with_reference_moments(replace(second, density=density, blends=blends), flux, error)
+
+    @classmethod
+    def _of_principal(
+        cls,
+        flux: Array,
+        flux_error: Array | None,
+        *,
+        first: "Novelty | None",
+        components: int,
+        seed: int,
+    ) -> "Novelty":
+        """Components and floor of spectra; the comparison with others is still empty.
+
+        ``first``: an earlier fit, which fills missing pixels.
+        """
+        model = mean = None
+        if first is not None:
+            mean = first.mean
+            model = first.fitted_components(flux, flux_error) @ first.components
+        found = fit_principal(flux, flux_error, components, model=model, mean=mean, seed=seed)
+        empty = np.stack([np.zeros((1, 3)), np.ones((1, 3))], axis=1)
+        return cls(*found, grid=np.zeros(1), reference_moments=empty)
+
+    def _blend_patterns(
+        self, flux: Array, error: Array | None, fitted: Array, seed: int
+    ) -> BlendPatterns:
+        """As many patterns of blends as there are components."""
+        rng = np.random.default_rng([seed, 1])
+        rows, change = imitated_blends(rng, self.mean, self.components, fitted)
+        for block in _blocks(len(rows)):
+            own = rows[block]
+            weight, _ = self._weights(flux[own], _rows(error, own))
+            change[block] -= self._fit(weight, change[block]) @ self.components
+            change[block] *= weight > 0
+        weighted, typical = [], []
+        for block in _blocks(len(flux)):
+            weight, residual = self._weights(flux[block], _rows(error, block))
+            weighted.append(weight * (residual - fitted[block] @ self.components))
+            typical.append(np.log(weight.sum(axis=1) / np.maximum((weight > 0).sum(axis=1), 1)))
+        known = np.isfinite(np.concatenate(typical))
+        return BlendPatterns.fit(
+            change,
+            np.concatenate(weighted)[known],
+            np.concatenate(typical)[known],
+            len(self.components),
+            seed,
+        )
 
     def measures(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
-        """[N, 3] ln of reduced chi2, of worst pixel, of distance per component, and with a density
-        a fourth, ln of how far ln density is below its bound per component; [N] ln weight.
+        """[N, M] logarithms of measures, and [N] ln typical weight.
+
+        Of reduced chi2 and the worst pixel; with a density of how far its ln is below its bound
+        per component, else of the distance per component; with patterns of blends of how alike
+        neighbouring pixels are (2 over the ratio of von Neumann; 1 without errors) and of the
+        power of the patterns.
+        Packages made before the patterns have the distance beside the density.
         """
         blocks = [
-            self._block(
-                flux[start : start + _BLOCK_STARS],
-                _rows(flux_error, slice(start, start + _BLOCK_STARS)),
-            )
-            for start in range(0, max(len(flux), 1), _BLOCK_STARS)
+            self._block(flux[block], _rows(flux_error, block)) for block in _blocks(len(flux))
         ]
         measures, weight = (np.concatenate(part) for part in zip(*blocks, strict=True))
         return measures, weight
 
     def _block(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
-        weight, residual = self._weights(flux, flux_error)
-        fitted = self._fit(weight, residual)
-        square = residual - fitted @ self.components
-        square *= square
-        square *= weight
+        weight, rest = self._weights(flux, flux_error)
+        fitted = self._fit(weight, rest)
+        rest -= fitted @ self.components
         valid = (weight > 0).sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            means = (square.sum(axis=1) / valid, square.max(axis=1), (fitted**2).mean(axis=1))
-            measures = np.log(np.stack(means, axis=1))
+            typical = np.log(weight.sum(axis=1) / valid)
+            root = np.sqrt(weight, out=weight)
+            rest *= root
+            total = np.einsum("np,np->n", rest, rest)
+            columns = [total / valid, np.abs(rest).max(axis=1) ** 2]
+            if self.blends is None or self.density is None:
+                columns.append((fitted**2).mean(axis=1))
             if self.density is not None:
                 below = self.density.bound - self.density.log_density(fitted)
-                sparse = np.log(np.maximum(below / fitted.shape[1], LEAST_SPARSENESS))
-                measures = np.hstack([measures, sparse[:, None].astype(measures.dtype)])
-            typical = np.log(weight.sum(axis=1) / valid)
+                columns.append(np.maximum(below / fitted.shape[1], LEAST_SPARSENESS))
+            if self.blends is not None:
+                # Where nobody knows the noise, lines that do not fit are told from it by nothing.
+                known = 0.0 if flux_error is None else 1.0
+                alike = known * np.einsum("np,np->n", rest[:, 1:], rest[:, :-1]) / total
+                rest *= root
+                columns += [1 / (1 - alike), self.blends.power(rest, typical)]
+            measures = np.log(np.stack(columns, axis=1).astype(np.float32))
         measures[valid == 0] = np.nan
         return measures, typical
 
     def fitted_components(self, flux: Array, flux_error: Array | None) -> Array:
         """[N, k] components of spectra [N, P] in units of their spread."""
         blocks = [
-            self._fit(*self._weights(flux[rows], _rows(flux_error, rows)))
-            for start in range(0, max(len(flux), 1), _BLOCK_STARS)
-            for rows in (slice(start, start + _BLOCK_STARS),)
+            self._fit(*self._weights(flux[block], _rows(flux_error, block)))
+            for block in _blocks(len(flux))
         ]
         return np.concatenate(blocks)
 
@@ -170,8 +225,7 @@ class Novelty:
         """Raw score, float32 [N], from what ``measures`` gave, here or on another device."""
         at = np.nan_to_num(weight)
         middle, spread = (
-            np.stack([np.interp(at, self.grid, column) for column in table.T], axis=1)
-            for table in (self.reference_moments[:, 0], self.reference_moments[:, 1])
+            along_weight(at, self.grid, self.reference_moments[:, part]) for part in (0, 1)
         )
         # A spectrum more usual than most is not novel at all: never below zero.
         deviation = np.maximum(((measures - middle) / spread).max(axis=1), 0.0)
@@ -192,27 +246,38 @@ class Novelty:
     def to_arrays(self) -> dict[str, Array]:
         """Arrays that say everything; undone by ``from_arrays``."""
         names = ("mean", "floor", "noise", "components", "grid")
-        own = {} if self.density is None else self.density.to_arrays()
-        return {name: getattr(self, name) for name in names} | {
-            "usual": self.reference_moments,
-            "threshold": np.array([self.threshold]),
-            **{f"{_DENSITY}{name}": values for name, values in own.items()},
-        }
+        return (
+            {name: getattr(self, name) for name in names}
+            | {"usual": self.reference_moments, "threshold": np.array([self.threshold])}
+            | _prefixed(_DENSITY, self.density)
+            | _prefixed(_BLENDS, self.blends)
+        )
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> "Novelty":
         """The reference that ``to_arrays`` described."""
-        own = {
-            name.removeprefix(_DENSITY): array
-            for name, array in arrays.items()
-            if name.startswith(_DENSITY)
-        }
-        values: dict[str, Any] = {
-            name: array for name, array in arrays.items() if not name.startswith(_DENSITY)
-        }
-        values["density"] = TrainingDensity.from_arrays(own) if own else None
+        density, blends = (_with_prefix(prefix, arrays) for prefix in (_DENSITY, _BLENDS))
+        values: dict[str, Any] = {name: a for name, a in arrays.items() if "." not in name}
+        values["density"] = TrainingDensity.from_arrays(density) if density else None
+        values["blends"] = BlendPatterns.from_arrays(blends) if blends else None
         values["reference_moments"] = values.pop("usual")
         return cls(**{**values, "threshold": float(arrays["threshold"][0])})
+
+
+def _prefixed(prefix: str, part: TrainingDensity | BlendPatterns | None) -> dict[str, Array]:
+    own = {} if part is None else part.to_arrays()
+    return {f"{prefix}{name}": values for name, values in own.items()}
+
+
+def _with_prefix(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    named = {name: array for name, array in arrays.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): array for name, array in named.items()}
+
+
+def _blocks(stars: int) -> Iterator[slice]:
+    """At least one, empty where there are no stars."""
+    for start in range(0, max(stars, 1), _BLOCK_STARS):
+        yield slice(start, start + _BLOCK_STARS)
 
 
 def _solve_cholesky(normal: Array, right: Array) -> Array:
@@ -249,97 +314,14 @@ def _upper_spread(values: Array) -> float:
     return max(float(upper - middle), 1e-3)
 
 
-def _principal(
-    flux: Array, error: Array | None, *, first: Novelty | None, k: int, seed: int
-) -> Novelty:
-    """Mean, components and floor of spectra; the comparison with others is still empty."""
-    star_weight, noise = _star_weights(error, flux)
-    mean = _mean(flux, star_weight) if first is None else first.mean
-    residual = _filled_residual(flux, error, mean, first)
-    mean = mean + star_weight @ residual
-    residual -= star_weight @ residual
-    vectors = _leading_vectors(residual * np.sqrt(star_weight)[:, None], k, seed)
-    place = residual @ vectors.T
-    variance = star_weight @ place**2
-    square = 0.0 if error is None else np.where(np.isfinite(error), error, noise) ** 2
-    if error is not None:
-        variance = np.maximum(variance - star_weight @ (square @ (vectors**2).T), 0.01 * variance)
-    rest = np.where(np.isfinite(flux), (residual - place @ vectors) ** 2 - square, 0.0)
-    seen = np.maximum(star_weight @ np.isfinite(flux), 1e-6)
-    # No model of flux is believed to better than one part in a thousand.
-    least = 1e-3 * max(float(np.median(np.abs(mean))), 1e-30)
-    return Novelty(
-        mean=mean.astype(np.float32),
-        floor=np.sqrt(np.maximum(star_weight @ rest / seen, least**2)).astype(np.float32),
-        noise=noise.astype(np.float32),
-        components=(vectors * np.sqrt(np.maximum(variance, least**2))[:, None]).astype(np.float32),
-        grid=np.zeros(1),
-        reference_moments=np.stack([np.zeros((1, 3)), np.ones((1, 3))], axis=1),
-    )
-
-
-def _star_weights(error: Array | None, flux: Array) -> tuple[Array, Array]:
-    """[N] weights of stars, summing to one: the less noisy count more; [P] typical errors."""
-    if error is None:
-        return np.full(len(flux), 1 / len(flux), np.float32), np.zeros(flux.shape[1], np.float32)
-    with warnings.catch_warnings():
-        # A pixel or star that is always missing has no median; it gets none of the weight below.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        star, noise = np.nanmedian(error, axis=1), np.nanmedian(error, axis=0)
-    typical = float(np.nanmedian(star))
-    noise = np.where(np.isfinite(noise), noise, typical)
-    star = np.where(np.isfinite(star), star, np.inf)
-    weight = 1 / (star**2 + float(np.quantile(star, 0.2)) ** 2)
-    return (weight / weight.sum()).astype(np.float32), noise
-
-
-def _mean(flux: Array, star_weight: Array) -> Array:
-    good = np.isfinite(flux)
-    seen = star_weight @ good
-    total = star_weight @ np.where(good, flux, 0.0)
-    known = seen > 0
-    fallback = float((total[known] / seen[known]).mean())
-    return np.where(known, total / np.maximum(seen, 1e-30), fallback).astype(np.float32)
-
-
-def _filled_residual(flux: Array, error: Array | None, mean: Array, first: Novelty | None) -> Array:
-    """Flux minus mean, with the first fit (or nothing) where a pixel is missing."""
-    good = np.isfinite(flux)
-    residual = np.where(good, flux - mean, 0.0).astype(np.float32)
-    if first is None:
-        return residual
-    for start in range(0, len(flux), _BLOCK_STARS):
-        rows = slice(start, start + _BLOCK_STARS)
-        weight, block = first._weights(flux[rows], _rows(error, rows))
-        model = first._fit(weight, block) @ first.components
-        residual[rows] = np.where(good[rows], residual[rows], model)
-    return residual
-
-
-def _leading_vectors(matrix: Array, k: int, seed: int) -> Array:
-    """[k, P] leading right singular vectors, by subspace iteration (Halko et al. 2011)."""
-    extra = min(k + 16, *matrix.shape)
-    basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], extra))
-    basis = basis.astype(np.float32)
-    for _ in range(5):
-        basis = np.linalg.qr(matrix.T @ (matrix @ basis))[0]
-    _, _, turned = np.linalg.svd(matrix @ basis, full_matrices=False)
-    vectors: Array = (turned @ basis.T)[:k]
-    return vectors
-
-
 def _with_reference_moments(novelty: Novelty, flux: Array, error: Array | None) -> Novelty:
     """Median and spread of the measures along the typical weight of training stars."""
     measures, weight = novelty.measures(flux, error)
     good = np.isfinite(measures).all(axis=1)
     measures, weight = measures[good], weight[good]
-    edges = np.quantile(weight, _WEIGHT_QUANTILES if len(weight) > 1500 else [0, 0.5, 1])
-    if edges[-1] - edges[0] < 0.05:
-        edges = edges[[0, -1]]
     grid, moments = [], []
-    for low, high in itertools.pairwise(edges):
-        inside = (weight >= low) & (weight <= high)
+    for middle, inside in weight_bins(weight):
         columns = measures[inside].T
-        grid.append(np.median(weight[inside]))
+        grid.append(middle)
         moments.append([[np.median(c) for c in columns], [_upper_spread(c) for c in columns]])
     return replace(novelty, grid=np.array(grid), reference_moments=np.array(moments))

@@ -1,0 +1,121 @@
+"""Blend patterns: what the light of a second star leaves in a spectrum that one star should fit.
+
+Training spectra are mixed with those of other training stars at other velocities; what the
+principal components cannot imitate of the mixture is spread over few patterns. A spectrum's
+residual is projected on them: a blend puts its power there, noise puts it everywhere. It is the
+matched subspace detector of Scharf & Friedlander 1994, IEEE Trans. Signal Process. 42, 2146,
+whose noise is the scatter of training stars along each pattern, for these are not noise alone.
+
+Legend: N star, P pixel, k component, r pattern, G bin of weight.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from distcnn.arrays import Array
+from distcnn.quality.novelty.principal import leading_vectors
+from distcnn.quality.novelty.weight_bins import along_weight, weight_bins
+
+IMITATED_BLENDS = 6000
+"""Mixtures that the patterns are made of."""
+LIGHT_SHARE = (0.1, 0.5)
+"""Of the second star."""
+_LEAST_NOISY = 0.67
+"""Quantile of weight above which stars say along which directions training scatters."""
+
+
+def imitated_blends(
+    rng: np.random.Generator, mean: Array, components: Array, fitted: Array
+) -> tuple[Array, Array]:
+    """Rows [n] of stars, and what a second star changes in the spectrum of each, [n, P].
+
+    Shifts are Gaussian, of the length over which the mean spectrum changes, so nothing need be
+    known of wavelengths: patterns hardly depend on it (between half and twice, the same are found).
+
+    Parameters
+    ----------
+    mean, components, fitted : [P], [k, P], [N, k]; the spectra without their noise.
+    """
+    count = min(IMITATED_BLENDS, 2 * len(fitted))
+    rows, others = (rng.integers(0, len(fitted), count) for _ in range(2))
+    pixel = np.arange(len(mean), dtype=float)
+    shift = rng.normal(0.0, _scale_length(mean), count)
+    share = rng.uniform(*LIGHT_SHARE, count)
+    change = np.empty((count, len(mean)), np.float32)
+    for number, (row, other) in enumerate(zip(rows, others, strict=True)):
+        second = np.interp(pixel - shift[number], pixel, mean + fitted[other] @ components)
+        change[number] = share[number] * (second - mean - fitted[row] @ components)
+    return rows, change
+
+
+def _scale_length(mean: Array) -> float:
+    """Pixels over which a spectrum changes: spread over spread of the slope."""
+    return float(np.std(mean) / max(np.std(np.gradient(mean)), 1e-12))
+
+
+@dataclass(frozen=True)
+class BlendPatterns:
+    """Patterns [r, P], and how training stars scatter along them.
+
+    ``grid`` [G] ln of the typical weight; ``centre``, ``spread`` [G, r] mean and standard
+    deviation of the projections of training stars there.
+    """
+
+    patterns: Array
+    grid: Array
+    centre: Array
+    spread: Array
+
+    @classmethod
+    def fit(
+        cls, left: Array, weighted: Array, weight: Array, count: int, seed: int
+    ) -> "BlendPatterns":
+        """Fit ``count`` patterns.
+
+        Parameters
+        ----------
+        left : [n, P] what the components leave of imitated blends.
+        weighted, weight : [N, P] weight times residual, [N] ln typical weight of training stars.
+        """
+        patterns = leading_vectors(left, count, seed)
+        found = _projected(weighted, weight, patterns)
+        clearest = weight >= np.quantile(weight, _LEAST_NOISY)
+        # Along these axes the scatter of training is independent, and that of noise anyway.
+        _, axes = np.linalg.eigh(np.cov(found[clearest].T))
+        found = found @ axes
+        bins = [(middle, found[inside]) for middle, inside in weight_bins(weight)]
+        return cls(
+            patterns=np.ascontiguousarray(axes.T @ patterns, np.float32),
+            grid=np.array([middle for middle, _ in bins]),
+            centre=np.stack([part.mean(axis=0) for _, part in bins]).astype(np.float32),
+            spread=np.stack([np.maximum(p.std(axis=0), 1e-3) for _, p in bins]).astype(np.float32),
+        )
+
+    def power(self, weighted: Array, weight: Array) -> Array:
+        """[N] mean square of the projections in units of the scatter of training stars.
+
+        Parameters
+        ----------
+        weighted : [N, P] weight times residual, 0 = missing.
+        weight : [N] ln of the typical weight.
+        """
+        offset = _projected(weighted, weight, self.patterns)
+        offset -= along_weight(weight, self.grid, self.centre)
+        offset /= along_weight(weight, self.grid, self.spread)
+        return np.asarray(np.square(offset).mean(axis=1))
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Arrays that say everything; undone by ``from_arrays``."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> "BlendPatterns":
+        """The patterns that ``to_arrays`` described."""
+        return cls(**arrays)
+
+
+def _projected(weighted: Array, weight: Array, patterns: Array) -> Array:
+    """[N, r] projections of residuals, of unit variance if they were noise alone."""
+    return np.asarray((weighted @ patterns.T) * np.exp(-0.5 * weight)[:, None])
