@@ -126,7 +126,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     clean = trouble == ""
     off = errors_off(found, truth[list(LABELS)].to_numpy())
     moved = errors_off(found, twin_labels(options.folder / TWIN, found["source_id"]))
-    if (moved[clean] > 0.1).any():
+    if (moved[clean] > LITTLE).any():
         raise SystemExit("clean stars differ from their twins: random numbers are out of step")
     moved = np.where(trouble == "hot", off, moved)
     limit = float(np.quantile(score[clean], 1 - FALSE_ALARMS))

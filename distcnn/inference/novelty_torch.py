@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from distcnn.quality import Novelty
-from distcnn.quality.novelty import LEAST_SPARSENESS, BlendPatterns
+from distcnn.quality.novelty import (
+    LEAST_SPARSENESS,
+    MOST_SPREADS,
+    BlendClassifier,
+    BlendPatterns,
+)
 from distcnn.quality.training_density import TrainingDensity
 
 
@@ -35,7 +40,9 @@ class DensityTorch(nn.Module):
 
 
 class BlendPatternsTorch(nn.Module):
-    """Weight times residual [B,P], ln typical weight [B] -> as ``BlendPatterns.power``, [B]."""
+    """Weight times residual [B,P], ln typical weight [B] -> projections [B,r] of
+    ``BlendPatterns``.
+    """
 
     patterns: Tensor
     grid: Tensor
@@ -58,7 +65,28 @@ class BlendPatternsTorch(nn.Module):
         usual = torch.lerp(self.table[above - 1], self.table[above], part)
         centre, spread = usual.chunk(2, dim=1)
         projected = (weighted @ self.patterns) * torch.exp(-0.5 * weight)[:, None]
-        return ((projected - centre) / spread).square().mean(dim=1)
+        return (projected - centre) / spread
+
+
+class BlendClassifierTorch(nn.Module):
+    """Features [B,F] -> as ``BlendClassifier.log_odds``, [B]."""
+
+    centre: Tensor
+    spread: Tensor
+    hidden: Tensor
+    hidden_offset: Tensor
+    output: Tensor
+    output_offset: Tensor
+
+    def __init__(self, classifier: BlendClassifier) -> None:
+        super().__init__()
+        for name, values in classifier.to_arrays().items():
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        scaled = ((features - self.centre) / self.spread).clamp(-MOST_SPREADS, MOST_SPREADS)
+        hidden = torch.relu(scaled @ self.hidden + self.hidden_offset)
+        return hidden @ self.output + self.output_offset
 
 
 class NoveltyTorch(nn.Module):
@@ -87,6 +115,9 @@ class NoveltyTorch(nn.Module):
         self.register_buffer("place", torch.from_numpy(place).flatten())
         self.density = None if novelty.density is None else DensityTorch(novelty.density)
         self.blends = None if novelty.blends is None else BlendPatternsTorch(novelty.blends)
+        self.classifier = (
+            None if novelty.classifier is None else BlendClassifierTorch(novelty.classifier)
+        )
 
     def forward(self, flux: Tensor, flux_error: Tensor | None) -> tuple[Tensor, Tensor]:
         weight, residual = self._weights(flux, flux_error)
@@ -105,8 +136,12 @@ class NoveltyTorch(nn.Module):
         if self.blends is not None:
             known = 0.0 if flux_error is None else 1.0
             alike = known * (rest[:, 1:] * rest[:, :-1]).sum(dim=1) / total
-            columns += [1 / (1 - alike), self.blends(rest * root, typical)]
+            columns.append(1 / (1 - alike))
         measures = torch.stack(columns, dim=1).log()
+        if self.blends is not None and self.classifier is not None:
+            projected = self.blends(rest * root, typical)
+            features = torch.cat([projected, fitted, measures, typical[:, None]], dim=1)
+            measures = torch.cat([measures, self.classifier(features)[:, None]], dim=1)
         return torch.where(valid[:, None] > 0, measures, torch.nan), typical
 
     def _weights(self, flux: Tensor, flux_error: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,16 @@
 
 Training spectra are mixed with those of other training stars at other velocities; what the
 principal components cannot imitate of the mixture is spread over few patterns. A spectrum's
-residual is projected on them: a blend puts its power there, noise puts it everywhere. It is the
-matched subspace detector of Scharf & Friedlander 1994, IEEE Trans. Signal Process. 42, 2146,
-whose noise is the scatter of training stars along each pattern, for these are not noise alone.
+residual is projected on them (a matched subspace, Scharf & Friedlander 1994, IEEE Trans. Signal
+Process. 42, 2146) in units of the scatter of training stars along each, for these are not noise
+alone. A classifier of one hidden layer, which has learned to tell the mixtures from the training
+spectra by these projections, the components and the other measures, gives the logarithm of the
+odds of a blend (outlier exposure: Hendrycks et al. 2019, ICLR).
 
-Legend: N star, P pixel, k component, r pattern, G bin of weight.
+Legend: N star, P pixel, k component, r pattern, G bin of weight, F feature, H hidden unit.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -93,8 +96,8 @@ class BlendPatterns:
             spread=np.stack([np.maximum(p.std(axis=0), 1e-3) for _, p in bins]).astype(np.float32),
         )
 
-    def power(self, weighted: Array, weight: Array) -> Array:
-        """[N] mean square of the projections in units of the scatter of training stars.
+    def projections(self, weighted: Array, weight: Array) -> Array:
+        """[N, r] projections in units of the scatter of training stars.
 
         Parameters
         ----------
@@ -104,7 +107,7 @@ class BlendPatterns:
         offset = _projected(weighted, weight, self.patterns)
         offset -= along_weight(weight, self.grid, self.centre)
         offset /= along_weight(weight, self.grid, self.spread)
-        return np.asarray(np.square(offset).mean(axis=1))
+        return np.asarray(offset, np.float32)
 
     def to_arrays(self) -> dict[str, Array]:
         """Arrays that say everything; undone by ``from_arrays``."""
@@ -119,3 +122,61 @@ class BlendPatterns:
 def _projected(weighted: Array, weight: Array, patterns: Array) -> Array:
     """[N, r] projections of residuals, of unit variance if they were noise alone."""
     return np.asarray((weighted @ patterns.T) * np.exp(-0.5 * weight)[:, None])
+
+
+HIDDEN_UNITS, EPOCHS, PENALTY = 48, 60, 1e-2
+MOST_SPREADS = 6.0
+"""Features are cut off there: what is so far away is novel by other measures."""
+
+
+@dataclass(frozen=True)
+class BlendClassifier:
+    """Features [F] scaled by ``centre``, ``spread`` [F]; weights and offsets of two layers:
+    ``hidden`` [F, H], ``hidden_offset`` [H], ``output`` [H], ``output_offset`` [1].
+    """
+
+    centre: Array
+    spread: Array
+    hidden: Array
+    hidden_offset: Array
+    output: Array
+    output_offset: Array
+
+    @classmethod
+    def fit(cls, single: Array, blended: Array, seed: int) -> "BlendClassifier":
+        """From features of training spectra [N, F] and of imitated blends [n, F]."""
+        from sklearn.neural_network import MLPClassifier
+
+        features = np.concatenate([single, blended])
+        centre, spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
+        kind = np.repeat([0, 1], [len(single), len(blended)])
+        network = MLPClassifier(
+            (HIDDEN_UNITS,), alpha=PENALTY, early_stopping=True, max_iter=EPOCHS, random_state=seed
+        )
+        with warnings.catch_warnings():
+            # One that could learn more is used as it is.
+            warnings.simplefilter("ignore")
+            network.fit(_scaled(features, centre, spread), kind)
+        first, second = (weights.astype(np.float32) for weights in network.coefs_)
+        offsets = [values.astype(np.float32) for values in network.intercepts_]
+        scale = centre.astype(np.float32), spread.astype(np.float32)
+        return cls(*scale, first, offsets[0], second[:, 0].copy(), offsets[1])
+
+    def log_odds(self, features: Array) -> Array:
+        """[N] of a blend, of features [N, F]."""
+        scaled = _scaled(features, self.centre, self.spread)
+        hidden = np.maximum(scaled @ self.hidden + self.hidden_offset, 0)
+        return np.asarray(hidden @ self.output + self.output_offset)
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Arrays that say everything; undone by ``from_arrays``."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> "BlendClassifier":
+        """The classifier that ``to_arrays`` described."""
+        return cls(**arrays)
+
+
+def _scaled(features: Array, centre: Array, spread: Array) -> Array:
+    return np.asarray(np.clip((features - centre) / spread, -MOST_SPREADS, MOST_SPREADS))

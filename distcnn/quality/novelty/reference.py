@@ -5,8 +5,8 @@ of each pixel that noise does not explain. A star is fitted with the components 
 posteriori, missing pixels left out). Measures are compared with training stars of the same noise:
 what remains in units of its noise, its worst pixel, how few training stars have such components
 together, how alike what remains is from pixel to pixel (von Neumann 1941, Ann. Math. Stat. 12,
-367: noise of spectra that were resampled elsewhere, and lines that do not fit), and how much of
-it has the pattern of a second star. The largest is the score.
+367: noise of spectra that were resampled elsewhere, and lines that do not fit), and the odds that
+it is the light of two stars. The largest is the score.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,11 @@ from typing import Any
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.quality.novelty.blend_patterns import BlendPatterns, imitated_blends
+from distcnn.quality.novelty.blend_patterns import (
+    BlendClassifier,
+    BlendPatterns,
+    imitated_blends,
+)
 from distcnn.quality.novelty.principal import fit_principal
 from distcnn.quality.novelty.weight_bins import along_weight, weight_bins
 from distcnn.quality.training_density import TrainingDensity
@@ -28,7 +32,7 @@ _MAX_TRAINING_STARS = 20_000  # training stars that the components are fitted to
 _KEPT_FRACTION = 0.97  # of the training stars are kept for the second pass: the rest may be damaged
 _DENSITY_COMPONENTS, _MAX_DENSITY_STARS = (1, 3, 6), 6000
 """Mixtures that are tried for the density of components, and most stars they are fitted to."""
-_DENSITY, _BLENDS = "density.", "blends."
+_DENSITY, _BLENDS, _CLASSIFIER = "density.", "blends.", "classifier."
 LEAST_SPARSENESS = 1e-3  # where the density is as high as it can be
 
 
@@ -46,7 +50,8 @@ class Novelty:
     threshold : raw score that counts as 1.
     density : of the components of training stars; None of few stars, and in packages made before
         it was, which have three measures.
-    blends : patterns of blends; None without a density, and in packages of format 3 and before.
+    blends, classifier : patterns of blends, and what tells blends by them; None without a density,
+        and in packages of format 3 and before.
     """
 
     mean: Array
@@ -58,6 +63,7 @@ class Novelty:
     threshold: float = 1.0
     density: TrainingDensity | None = None
     blends: BlendPatterns | None = None
+    classifier: BlendClassifier | None = None
 
     @classmethod
     def fit(
@@ -84,8 +90,10 @@ class Novelty:
         density = TrainingDensity.fit(
             fitted, seed=seed, components=_DENSITY_COMPONENTS, stars=_MAX_DENSITY_STARS
         )
-        blends = None if density is None else second._blend_patterns(flux, error, fitted, seed)
-        return _with_reference_moments(replace(second, density=density, blends=blends), flux, error)
+        second = replace(second, density=density)
+        if density is not None:
+            second = second._with_blends(flux, error, fitted, seed)
+        return _with_reference_moments(second, flux, error)
 
     @classmethod
     def _of_principal(
@@ -109,30 +117,31 @@ class Novelty:
         empty = np.stack([np.zeros((1, 3)), np.ones((1, 3))], axis=1)
         return cls(*found, grid=np.zeros(1), reference_moments=empty)
 
-    def _blend_patterns(
-        self, flux: Array, error: Array | None, fitted: Array, seed: int
-    ) -> BlendPatterns:
-        """As many patterns of blends as there are components."""
+    def _with_blends(self, flux: Array, error: Array | None, fitted: Array, seed: int) -> "Novelty":
+        """With as many patterns of blends as there are components, and the classifier."""
         rng = np.random.default_rng([seed, 1])
         rows, change = imitated_blends(rng, self.mean, self.components, fitted)
+        blended = flux[rows] + change
         for block in _blocks(len(rows)):
-            own = rows[block]
-            weight, _ = self._weights(flux[own], _rows(error, own))
+            weight, _ = self._weights(blended[block], _rows(error, rows[block]))
             change[block] -= self._fit(weight, change[block]) @ self.components
             change[block] *= weight > 0
         weighted, typical = [], []
         for block in _blocks(len(flux)):
             weight, residual = self._weights(flux[block], _rows(error, block))
             weighted.append(weight * (residual - fitted[block] @ self.components))
-            typical.append(np.log(weight.sum(axis=1) / np.maximum((weight > 0).sum(axis=1), 1)))
-        known = np.isfinite(np.concatenate(typical))
-        return BlendPatterns.fit(
-            change,
-            np.concatenate(weighted)[known],
-            np.concatenate(typical)[known],
-            len(self.components),
-            seed,
+            typical.append(_typical(weight))
+        found = BlendPatterns.fit(
+            change, np.concatenate(weighted), np.concatenate(typical), len(self.components), seed
         )
+        ready = replace(self, blends=found)
+        single, mixed = ready._features(flux, error), ready._features(blended, _rows(error, rows))
+        return replace(ready, classifier=BlendClassifier.fit(single, mixed, seed))
+
+    def _features(self, flux: Array, flux_error: Array | None) -> Array:
+        """[N, F] what blends are told by, of spectra with at least one pixel."""
+        parts = [self._parts(flux[b], _rows(flux_error, b))[2] for b in _blocks(len(flux))]
+        return np.concatenate([part for part in parts if part is not None])
 
     def measures(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
         """[N, M] logarithms of measures, and [N] ln typical weight.
@@ -140,8 +149,7 @@ class Novelty:
         Of reduced chi2 and the worst pixel; with a density of how far its ln is below its bound
         per component, else of the distance per component; with patterns of blends of how alike
         neighbouring pixels are (2 over the ratio of von Neumann; 1 without errors) and of the
-        power of the patterns.
-        Packages made before the patterns have the distance beside the density.
+        odds of a blend. Packages made before the patterns have the distance beside the density.
         """
         blocks = [
             self._block(flux[block], _rows(flux_error, block)) for block in _blocks(len(flux))
@@ -150,12 +158,21 @@ class Novelty:
         return measures, weight
 
     def _block(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
+        measures, typical, features = self._parts(flux, flux_error)
+        if self.classifier is not None and features is not None:
+            odds = self.classifier.log_odds(features)
+            measures = np.hstack([measures, odds[:, None].astype(measures.dtype)])
+        measures[~np.isfinite(typical)] = np.nan
+        return measures, typical
+
+    def _parts(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array, Array | None]:
+        """[N, m] measures but that of the classifier, [N] ln typical weight, [N, F] features."""
         weight, rest = self._weights(flux, flux_error)
         fitted = self._fit(weight, rest)
         rest -= fitted @ self.components
         valid = (weight > 0).sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            typical = np.log(weight.sum(axis=1) / valid)
+            typical = _typical(weight)
             root = np.sqrt(weight, out=weight)
             rest *= root
             total = np.einsum("np,np->n", rest, rest)
@@ -169,11 +186,13 @@ class Novelty:
                 # Where nobody knows the noise, lines that do not fit are told from it by nothing.
                 known = 0.0 if flux_error is None else 1.0
                 alike = known * np.einsum("np,np->n", rest[:, 1:], rest[:, :-1]) / total
-                rest *= root
-                columns += [1 / (1 - alike), self.blends.power(rest, typical)]
+                columns.append(1 / (1 - alike))
             measures = np.log(np.stack(columns, axis=1).astype(np.float32))
-        measures[valid == 0] = np.nan
-        return measures, typical
+            if self.blends is None:
+                return measures, typical, None
+            rest *= root
+            projected = self.blends.projections(rest, typical)
+        return measures, typical, np.hstack([projected, fitted, measures, typical[:, None]])
 
     def fitted_components(self, flux: Array, flux_error: Array | None) -> Array:
         """[N, k] components of spectra [N, P] in units of their spread."""
@@ -251,20 +270,33 @@ class Novelty:
             | {"usual": self.reference_moments, "threshold": np.array([self.threshold])}
             | _prefixed(_DENSITY, self.density)
             | _prefixed(_BLENDS, self.blends)
+            | _prefixed(_CLASSIFIER, self.classifier)
         )
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> "Novelty":
         """The reference that ``to_arrays`` described."""
-        density, blends = (_with_prefix(prefix, arrays) for prefix in (_DENSITY, _BLENDS))
+        density, blends, classifier = (
+            _with_prefix(prefix, arrays) for prefix in (_DENSITY, _BLENDS, _CLASSIFIER)
+        )
         values: dict[str, Any] = {name: a for name, a in arrays.items() if "." not in name}
         values["density"] = TrainingDensity.from_arrays(density) if density else None
         values["blends"] = BlendPatterns.from_arrays(blends) if blends else None
+        values["classifier"] = BlendClassifier.from_arrays(classifier) if classifier else None
         values["reference_moments"] = values.pop("usual")
         return cls(**{**values, "threshold": float(arrays["threshold"][0])})
 
 
-def _prefixed(prefix: str, part: TrainingDensity | BlendPatterns | None) -> dict[str, Array]:
+def _typical(weight: Array) -> Array:
+    """[N] ln of the mean weight of the pixels that are there; NaN without any."""
+    valid = (weight > 0).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(weight.sum(axis=1) / valid))
+
+
+def _prefixed(
+    prefix: str, part: TrainingDensity | BlendPatterns | BlendClassifier | None
+) -> dict[str, Array]:
     own = {} if part is None else part.to_arrays()
     return {f"{prefix}{name}": values for name, values in own.items()}
 
