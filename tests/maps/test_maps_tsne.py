@@ -115,7 +115,7 @@ def test_the_plan_says_what_it_costs_without_making_anything(inputs):
     assert "220 stars" in str(plan)
     assert "to place" in str(plan)
     large = type(plan)(900_000, 50_000, 25_000, 0, 800, plan.config)
-    assert large.place_seconds > large.fit_seconds > plan.fit_seconds
+    assert large.place_core_seconds > large.fit_core_seconds > plan.fit_core_seconds
 
 
 def test_what_cannot_be_mapped_is_refused(inputs, tmp_path):

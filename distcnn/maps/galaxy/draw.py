@@ -152,7 +152,7 @@ def _draw_image(folder: Path, sums: GalaxySums, name: str, config: GalaxyMapConf
     if sums.images[name].any():
         draw_density(axes, sums.images[name], frame.x_range, frame.y_range)
     axes.set(xlim=frame.x_range, ylim=frame.y_range)
-    axes.set(xlabel=_AXES[frame.x], ylabel=_AXES[frame.y], title=_CAPTIONS[name].title)
+    axes.set(xlabel=_AXES[frame.x], ylabel=_AXES[frame.y])
     sun = {"plane": (config.sun_radius, config.sun_height), "disc": (-config.sun_radius, 0.0)}
     if name in sun:
         axes.plot(*sun[name], "o", mfc="none", mec=RED, ms=8, mew=1.5)

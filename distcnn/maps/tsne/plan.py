@@ -25,14 +25,14 @@ class TsnePlan:
     config: TsneMapConfig
 
     @property
-    def fit_seconds(self) -> float:
-        """Of the fit, on the cores of this machine."""
-        return float(FIT_SECONDS * (self.fitted / FIT_STARS) ** FIT_POWER / threads())
+    def fit_core_seconds(self) -> float:
+        """Of the fit, on one core."""
+        return float(FIT_SECONDS * (self.fitted / FIT_STARS) ** FIT_POWER)
 
     @property
-    def place_seconds(self) -> float:
-        """Of placing the stars that are not placed yet, on the cores of this machine."""
-        return (self.stars - self.placed_before) / PLACED_PER_SECOND / threads()
+    def place_core_seconds(self) -> float:
+        """Of placing the stars that are neither fitted nor placed yet, on one core."""
+        return max(self.stars - self.placed_before - self.fitted, 0) / PLACED_PER_SECOND
 
     @property
     def memory(self) -> int:
@@ -46,7 +46,7 @@ class TsnePlan:
                 f"stars      {self.stars:,}, {self.placed_before:,} of them placed before",
                 f"fit        {self.fitted:,} stars, {self.training:,} of them training stars",
                 f"memory     about {format_bytes(self.memory)}",
-                f"time       about {format_duration(self.fit_seconds)} to fit and "
-                f"{format_duration(self.place_seconds)} to place, on {cores} cores",
+                f"time       about {format_duration(self.fit_core_seconds / cores)} to fit and "
+                f"{format_duration(self.place_core_seconds / cores)} to place, on {cores} cores",
             ]
         )

@@ -208,7 +208,7 @@ def _draw_novelty(folder: Path, sums: TsneSums) -> None:
         interpolation="nearest",
     )
     figure.colorbar(shown, ax=axes, label="fraction with novelty above 1")
-    axes.set(xticks=[], yticks=[], title="Novelty on the map")
+    axes.set(xticks=[], yticks=[])
     save_figure(figure, folder, "novelty")
 
 
