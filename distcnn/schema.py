@@ -110,7 +110,9 @@ PREDICTION_VARIABLES = _table(
         (STAR, LABEL),
         "float32",
         "",
-        "label freed of the pull to the population; NaN where nobody can tell it",
+        "label freed of the pull to the population; NaN where the star tells less than its "
+        "population (label_prior_ratio near 1) or too few calibration stars tell how strong "
+        "the pull is",
     ),
     ("label_debiased_error", (STAR, LABEL), "float32", "", "standard error of label_debiased"),
     (
@@ -265,7 +267,7 @@ class Flag(DescribedFlag):
     NOVEL_SPECTRUM = 4, "the spectrum is unlike every training spectrum", AVOID
     NO_SPECTRUM = 8, "no usable spectrum", AVOID
     NO_XP = 16, "no XP coefficients"
-    NO_PHOTOMETRY = 32, "at least one magnitude is missing"
+    NO_PHOTOMETRY = 32, "at least one magnitude is missing; errors hold for stars that have all"
     NO_PARALLAX = 64, "no parallax"
     FEW_PIXELS = 128, "too few valid pixels in the spectrum"
     MEMBERS_DISAGREE = (

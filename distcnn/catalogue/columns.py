@@ -89,7 +89,8 @@ LABEL_COLUMNS = (
         "_debiased",
         "label_debiased",
         "",
-        "{} freed of the pull toward the population, for means of groups; less precise",
+        "{} freed of the pull toward the population, for means of groups; NaN where the prior "
+        "ratio is near 1 or calibration stars are too few to tell the pull",
     ),
     LabelColumn(
         "_debiased_error",

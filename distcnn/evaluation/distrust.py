@@ -35,11 +35,15 @@ MIN_STARS = 30
 """Ranges and bins with fewer stars are not judged."""
 
 
-def label_ranges(sample: Sample, names: Sequence[str]) -> list[RangeRow]:
+def label_ranges(
+    sample: Sample, names: Sequence[str], width_95: Sequence[float] | None = None
+) -> list[RangeRow]:
     """Bias and coverage in ranges of the predicted label, which is what users select by.
 
     In ranges of the true label even the best estimate is biased towards the population.
+    ``width_95``: as ``metrics.coverage``.
     """
+    widths = width_95 or (2.0,) * len(names)
     evaluated = sample.take(sample.evaluated)
     residual = evaluated.label - evaluated.reference
     pull = np.abs(evaluated.pull)
@@ -56,11 +60,13 @@ def label_ranges(sample: Sample, names: Sequence[str]) -> list[RangeRow]:
             if inside.sum() >= MIN_STARS:
                 ends = float(edges[number]), float(edges[number + 1])
                 some = residual[good, column][inside], pull[good, column][inside]
-                rows.append(_range(name, ends, *some))
+                rows.append(_range(name, ends, *some, width_95=widths[column]))
     return rows
 
 
-def _range(name: str, ends: tuple[float, float], residual: Array, pull: Array) -> RangeRow:
+def _range(
+    name: str, ends: tuple[float, float], residual: Array, pull: Array, *, width_95: float
+) -> RangeRow:
     return {
         "label": name,
         "low": ends[0],
@@ -70,7 +76,7 @@ def _range(name: str, ends: tuple[float, float], residual: Array, pull: Array) -
         "bias_error": float(residual.std() / math.sqrt(len(residual))),
         "mad": robust_std(residual),
         "within_68": float((pull <= 1).mean()),
-        "within_95": float((pull <= 2).mean()),
+        "within_95": float((pull <= width_95).mean()),
     }
 
 

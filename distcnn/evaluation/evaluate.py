@@ -71,7 +71,7 @@ def _numbers(
         quarantine=[] if data.survey is None else quarantine_rows(_quarantine(data.survey)),
         throughput=throughput(data.ledger or _ledger(data.predictions)),
         completeness=counts.completeness.tables(),
-        ranges=label_ranges(sample, names),
+        ranges=label_ranges(sample, names, _width_95(data, names)),
     )
     return replace(bare, distrust=distrusted(bare))
 

@@ -42,6 +42,14 @@ def test_errors_halved_are_called_too_small_wherever_they_are(evaluated):
     assert len(wrong) > len(rows)
 
 
+def test_ranges_count_within_the_width_that_the_package_states(evaluated):
+    numbers, sample = evaluated
+    wide = label_ranges(sample, numbers.labels, (3.0,) * len(numbers.labels))
+    usual = label_ranges(sample, numbers.labels)
+    assert np.mean([row["within_95"] for row in wide]) > np.mean([r["within_95"] for r in usual])
+    assert [row["within_68"] for row in wide] == [row["within_68"] for row in usual]
+
+
 def test_a_label_that_is_shifted_at_one_end_is_found_there(evaluated):
     numbers, sample = evaluated
     hot = sample.label[:, 0] > np.nanquantile(sample.label[:, 0], 0.8)

@@ -80,10 +80,11 @@ def test_widths_are_right_in_the_mean_square():
     assert loss(wanted) < min(loss(0.98 * wanted), loss(1.02 * wanted))
 
 
-def judged(label, error, scatter, flags):
+def judged(label, error, scatter, flags, width_95=2.0):
     return ScoredPredictions(
         *(np.asarray(v, float)[:, None] for v in (label, error, scatter)),
         np.asarray(flags, np.uint32),
+        np.array([width_95]),
     )
 
 
@@ -106,6 +107,15 @@ def test_the_price_counts_what_was_lost():
     assert row["within_95"] == row["within_95_teacher"] == 1
     assert row["scatter_correlation"] == pytest.approx(0.8)
     assert [list(flag.values())[1:] for flag in agreement["flags"]] == [[2, 1, 1]]
+
+
+def test_the_interval_of_95_percent_is_as_wide_as_the_package_says():
+    reference = np.zeros((4, 1))
+    off = [0.5, 1.5, 2.5, 3.5]
+    wide = judged(off, [1] * 4, [1, 2, 3, 4], [0] * 4, width_95=3.0)
+    narrow = judged(off, [1] * 4, [1, 2, 3, 4], [0] * 4)
+    (row,) = student_agreement(wide, narrow, reference, np.zeros((4, 1)), ["teff"])["labels"]
+    assert (row["within_95"], row["within_95_teacher"]) == (0.75, 0.5)
 
 
 def test_stars_without_references_have_no_price():

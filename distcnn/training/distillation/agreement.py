@@ -21,20 +21,23 @@ UNDEFINED = float("nan")
 class ScoredPredictions:
     """Predictions of N stars, with errors and flags by the package's own quality.
 
-    ``label``, ``error``, ``scatter`` [N,L] in label units; ``flags`` uint32 [N].
+    ``label``, ``error``, ``scatter`` [N,L] in label units; ``flags`` uint32 [N]; ``width_95`` [L]
+    errors that hold 95.4 %.
     """
 
     label: Array
     error: Array
     scatter: Array
     flags: Array
+    width_95: Array
 
     @classmethod
     def of(cls, package: Package, seen: Mapping[str, Array]) -> "ScoredPredictions":
         """``seen``: inputs, ``label``, ``noise`` and ``scatter``, as ``Quality.fit`` takes them."""
         quality = Quality.from_arrays(package.quality_arrays)
         found = quality.assess(seen, seen["label"], seen["noise"], seen["scatter"])
-        return cls(seen["label"], found["label_error"], seen["scatter"], found["flags"])
+        width = quality.calibration.width_95
+        return cls(seen["label"], found["label_error"], seen["scatter"], found["flags"], width)
 
 
 def student_agreement(
@@ -68,7 +71,11 @@ def student_agreement(
 
 def _column(scored: ScoredPredictions, k: int) -> ScoredPredictions:
     return ScoredPredictions(
-        scored.label[:, k], scored.error[:, k], scored.scatter[:, k], scored.flags
+        scored.label[:, k],
+        scored.error[:, k],
+        scored.scatter[:, k],
+        scored.flags,
+        scored.width_95[k],
     )
 
 
@@ -100,7 +107,7 @@ def _against(
         "std": float(residual.std()),
         "bias": float(residual.mean()),
         "within_68": float((pull <= 1).mean()),
-        "within_95": float((pull <= 2).mean()),
+        "within_95": float((pull <= scored.width_95).mean()),
     }
 
 
