@@ -81,7 +81,8 @@ def run_stages(archive, at, config, predicting, told):
         at("package"), at("survey.zarr"), at("predictions.zarr"), predicting, told.append
     )
     told.append(pipeline.verify_predictions(at("predictions.zarr"), config, told.append))
-    pipeline.export_catalogue(at("predictions.zarr"), at("catalogue.parquet"), config=config)
+    for name in ("catalogue.parquet", "catalogue.hats"):
+        pipeline.export_catalogue(at("predictions.zarr"), at(name), config=config)
     pipeline.write_report(at("predictions.zarr"), at("report"), config, told.append)
 
 
@@ -125,6 +126,9 @@ def test_package_catalogue_and_page_are_those_of_a_disk(products):
             (folder / "catalogue.parquet").stat().st_size, rel=0.05
         )
     assert (place / "report/index.html").read_bytes().startswith(b"<!")
+    hats = folder / "catalogue.hats"
+    files = {file.relative_to(hats).as_posix() for file in hats.rglob("*") if file.is_file()}
+    assert {name for name, _ in (place / "catalogue.hats").objects_below()} == files
 
 
 def test_every_product_tells_what_it_is(products):

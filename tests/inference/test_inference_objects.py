@@ -4,7 +4,7 @@ import pytest
 from object_server import BUCKET, SECRET, Relay
 
 from distcnn import pipeline
-from distcnn.config import Config
+from distcnn.config import Config, load_config
 from distcnn.errors import (
     DigestMismatch,
     FingerprintMismatch,
@@ -219,3 +219,31 @@ def test_the_settings_of_a_run_reach_every_place(at, monkeypatch):
     told = pipeline.inspect_path(str(at / "c.parquet"), config)
     assert told.startswith(f"{at}/c.parquet: a catalogue of 150 stars")
     assert pipeline.inspect_path(str(at / "package"), config).startswith(f"{at}/package: ")
+
+
+def test_a_hats_catalogue_in_a_store_is_that_of_a_disk_and_can_be_opened_there(at, tmp_path):
+    hats = pytest.importorskip("hats", reason="the library hats is not installed")
+    from obstore.fsspec import register
+    from upath import UPath
+
+    go(at)
+    config = load_config("demo", ["cluster.backend=serial"])
+    for target in (at / "c.hats", tmp_path / "c.hats"):
+        pipeline.export_catalogue(
+            str(at / "predictions.zarr"), str(target), config=config, margin=5000.0
+        )
+    files = {p for p in (tmp_path / "c.hats").rglob("*") if p.is_file()}
+    expected = {p.relative_to(tmp_path / "c.hats").as_posix(): p.read_bytes() for p in files}
+    names = [name for name, _ in (at / "c.hats").objects_below()]
+    found = {name: (at / "c.hats" / name).read_bytes() for name in names}
+    tables = [name for name in expected if name.endswith((".parquet", ".csv", "properties"))]
+    assert found.keys() == expected.keys()
+    assert {name: found[name] for name in tables} == {name: expected[name] for name in tables}
+    assert len(tables) > 4
+    register("s3", asynchronous=False)  # what lsdb's users without s3fs do
+    place = UPath(
+        str(at / "c.hats"), endpoint=_endpoint(), region="us-east-1",
+        client_options={"allow_http": True},
+    )  # fmt: skip
+    catalogue = hats.read_hats(place)
+    assert catalogue.main_catalog.catalog_info.total_rows == 150
