@@ -62,6 +62,8 @@ def settings(labels: int, method: str, seed: int, members: int) -> Config:
             "train.learning_rate=4.0e-3",
             "train.network.width=8",
             "train.network.hidden=48",
+            "train.stacking.inducing=256",
+            "train.stacking.trees=60",
             f"train.split.method={method}",
             f"train.split.folds={members}",
             # What the demonstration has; of folds only validation and test count.

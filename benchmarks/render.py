@@ -5,7 +5,8 @@
 
 Text between ``<!-- NAME: made by benchmarks/render.py -->`` and ``<!-- end -->`` is replaced;
 NAME is one of numbers, flags (of ``distcnn.schema``), speed, training, more, accuracy, recipes,
-faint, novelty, rivals, few_labels, real, simple, clusters (of ``benchmarks/clusters.py``).
+faint, novelty, rivals, few_labels, coverage, real, simple, clusters (of
+``benchmarks/clusters.py``).
 Of each kind of result and each hardware the newest by its ``date`` counts (none = the oldest),
 the short checks of speed never. The figures are ``inference.svg`` and ``faint.svg``, beside the
 results. ``--check`` writes nothing and fails if a document or a figure is not what the results
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rendering import faint, novelty
+from rendering.coverage import coverage
 from rendering.figure import drawn, figure_of
 from rendering.rivals import rivals
 from rendering.simple import real, simple
@@ -60,6 +62,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "accuracy": ("accuracy", accuracy),
     "recipes": ("accuracy", recipes),
     "few_labels": ("few_labels", few_labels),
+    "coverage": ("coverage", coverage),
     "faint": ("faint", faint.faint),
     "rivals": ("rivals", rivals),
     "real": ("real", real),

@@ -15,6 +15,9 @@ def describe_stacking(manifest: Manifest) -> Iterator[str]:
     if stacking is None or not manifest.label_names:
         return
     yield f"{', '.join(stacking.methods[1:])}: fitted to {stacking.stars:,} stars"
+    tried = dict.fromkeys(name for row in stacking.labels for name in row if name != STACKED)
+    if left_out := [name for name in tried if name not in stacking.methods]:
+        yield f"left out, for they would take less than 1 % off: {', '.join(left_out)}"
     yield ""
     yield f"weight of each method in the label [%]{_places(stacking)}"
     yield from _weights(stacking, manifest.label_names)
@@ -45,7 +48,8 @@ def _weights(stacking: StackingSection, labels: tuple[str, ...]) -> Iterator[str
 
 
 def _scatter(stacking: StackingSection, manifest: Manifest) -> Iterator[str]:
-    names = (*stacking.methods, STACKED)
+    known = dict.fromkeys((*stacking.methods, *stacking.labels[0]))
+    names = (*(name for name in known if name != STACKED), STACKED)
     rows = []
     for column, found in enumerate(stacking.labels):
         label, unit = manifest.label_names[column], _unit(manifest, column)

@@ -29,6 +29,7 @@ from distcnn.training.stacking.regressions import (
 from distcnn.training.stacking.weights import (
     Judged,
     cross_fitted,
+    earning_methods,
     fit_weights,
     hats,
     place_knots,
@@ -83,7 +84,8 @@ def fit_stacking(
 
     Returns
     -------
-    None where too few stars lack no input, or no method is asked for.
+    None where too few stars lack no input, no method is asked for, or none takes enough off the
+    scatter of the ensemble (``weights.EARNED``) to be worth its time.
     """
     scaled = _Scaled.of(network, given)
     if not config.methods or scaled.complete.sum() < MIN_STARS:
@@ -92,20 +94,25 @@ def fit_stacking(
     judged = scaled.judged(fitted)
     if judged.usable.sum() < MIN_JUDGED_STARS:
         return None
+    everyone, methods = judged, (ENSEMBLE, *fitted.out_of_fold)
+    chosen = earning_methods(judged, MIN_JUDGED_STARS)
+    if len(chosen) == 1:
+        return None
+    judged, kept = judged.only(chosen), tuple(methods[place] for place in chosen)
     weights = _weights(judged)
     stacked, share = _out_of_fold(judged)
-    chosen = {"knots": judged.knots, "weights": weights, "required": scaled.required}
-    parts = {**fitted.parts, "weights": scaled.range | chosen}
+    found = {"knots": judged.knots, "weights": weights, "required": scaled.required}
+    parts = {name: part for name, part in fitted.parts.items() if name in ("features", *kept)}
+    parts["weights"] = scaled.range | found
     label, all_ensemble = given.label.copy(), np.ones_like(given.label)
     rows = np.flatnonzero(judged.usable)
     label[rows], all_ensemble[rows] = _physical(network, stacked[rows]), share[rows]
-    methods = (ENSEMBLE, *fitted.out_of_fold)
     summary = {
-        "methods": list(methods),
+        "methods": list(kept),
         "stars": int(scaled.complete.sum()),
         "knots": np.round(judged.knots, 4).tolist(),
         "weights": np.round(weights, 4).tolist(),
-        "labels": _scores(judged, stacked, methods),
+        "labels": _scores(everyone, stacked, methods),
     }
     return FittedStacking(parts, label, all_ensemble, summary)
 
@@ -192,15 +199,13 @@ def _physical(network: Network, scaled: Array) -> Array:
 
 def _weights(judged: Judged) -> Array:
     """[T,J,L]."""
-    labels = range(judged.target.shape[1])
-    return np.stack([fit_weights(judged.of_label(k), MIN_JUDGED_STARS) for k in labels], axis=2)
+    labels = [fit_weights(judged.of_label(k), MIN_JUDGED_STARS) for k in judged.labels]
+    return np.stack(labels, axis=2)
 
 
 def _out_of_fold(judged: Judged) -> tuple[Array, Array]:
     """Stacked labels and the ensemble's share in them [N,L], by the weights of other folds."""
-    columns = [
-        cross_fitted(judged.of_label(k), MIN_JUDGED_STARS) for k in range(judged.target.shape[1])
-    ]
+    columns = [cross_fitted(judged.of_label(k), MIN_JUDGED_STARS) for k in judged.labels]
     label, share = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
     return label, share
 

@@ -3,7 +3,7 @@
 Legend: N star, J method, T knot in log S/N, L label.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import nnls
@@ -18,6 +18,10 @@ HUBER_SIGMA = 3.0
 """Residuals beyond count by their size, not its square (Huber 1964)."""
 SUM_PENALTY = 100.0
 """Holds the sum of weights at one."""
+EARNED = 0.01
+"""Part of the scatter of a label that a method must take off it to be worth its time."""
+OUTLIER_SIGMA = 6.0
+"""Residuals count at most this much where methods are compared, in units of their median."""
 EVEN_STARS = 20.0
 """Stars' worth of belief that all methods are as good as each other, and all knots alike."""
 
@@ -68,6 +72,50 @@ class Judged:
             self.fold,
             self.usable,
         )
+
+    def only(self, methods: list[int]) -> "Judged":
+        """The same of some methods."""
+        return replace(self, estimates=self.estimates[..., methods])
+
+    @property
+    def labels(self) -> range:
+        """Columns of the labels."""
+        return range(self.target.shape[1])
+
+
+def earning_methods(judged: Judged, least: int) -> list[int]:
+    """Positions of the methods that stay, the first one always.
+
+    One by one the method is left out that is missed least, as long as no label misses all that
+    are left out by more than ``EARNED``. ``least``: see ``fit_weights``.
+    """
+    chosen = list(range(judged.estimates.shape[2]))
+    whole = _scatter(judged, least)
+    while len(chosen) > 1:
+        fewer = {one: [m for m in chosen if m != one] for one in chosen[1:]}
+        loss = {
+            one: float(np.nanmax(_scatter(judged.only(rest), least) / whole)) - 1
+            for one, rest in fewer.items()
+        }
+        missed_least = min(loss, key=loss.__getitem__)
+        if not loss[missed_least] <= EARNED:
+            break
+        chosen = fewer[missed_least]
+    return chosen
+
+
+def _scatter(judged: Judged, least: int) -> Array:
+    """[L] of the stacked label; residuals far out count as little more than others."""
+    found = np.full(len(judged.labels), np.nan)
+    for column in judged.labels:
+        stars = judged.of_label(column)
+        stars = stars.take(np.flatnonzero(stars.known))
+        if len(stars.target) >= least:
+            weights = stars.shares @ fit_weights(stars, least)
+            residual = np.abs((stars.estimates * weights).sum(axis=1) - stars.target)
+            most = OUTLIER_SIGMA * np.median(residual)
+            found[column] = np.sqrt(np.square(np.minimum(residual, most)).mean())
+    return found
 
 
 def place_knots(log_snr: Array) -> Array:
