@@ -74,6 +74,7 @@ class Row:
     std: float
     mad: float
     within_68: float
+    within_95: float
     peer_std: float | None
     peer_mad: float | None
     peer: str
@@ -131,6 +132,8 @@ def predict_fold(
     answer = store.read(Region(0, store.stars), ["label", "label_error", "flags"])
     opened, rows = Package.load(package), np.flatnonzero(test)
     stars = read_stars(Store.open(survey), opened.spec, rows)
+    width_95 = np.broadcast_to(opened.manifest.label_width_95, answer["label"].shape)
+    answer["wide_error"] = answer["label_error"] * width_95
     answer["ensemble"] = np.full_like(answer["label"], np.nan)
     answer["ensemble"][rows] = predict_members(opened.networks(), stars.inputs).label
     shutil.rmtree(folder)
@@ -147,7 +150,9 @@ def row(
     simple = {method: found[method][:, k] for method in SIMPLE}
     good = np.isfinite(own - truth)
     kept, alone = (own - truth)[good], (found["ensemble"][:, k] - truth)[good]
-    total = np.hypot(error, np.nan_to_num(arrays["label_error"][:, k]))[good]
+    own_error = np.nan_to_num(arrays["label_error"][:, k])
+    total = np.hypot(error, own_error)[good]
+    wide = np.hypot(found["wide_error"][:, k], 2 * own_error)[good]
     peer = PEERS[name].get(label, (None, None, ""))
     return Row(
         name,
@@ -156,6 +161,7 @@ def row(
         float(kept.std()),
         robust_std(kept),
         float((np.abs(kept) < total).mean()),
+        float((np.abs(kept) < wide).mean()),
         *peer,
         refused=int((refused & np.isfinite(arrays["label"][:, k])).sum()),
         ensemble_std=float(alone.std()),
@@ -166,15 +172,15 @@ def row(
 
 def print_table(rows: list[Row]) -> None:
     """The one table, and how every label compares with the best simple method."""
-    head = ("data set", "label", "stars", "refused", "std", "1.48 MAD", "in 68 %")
-    line = "\n{:16s} {:7s} {:>6s} {:>7s} {:>9s} {:>9s} {:>8s}".format(*head)
+    head = ("data set", "label", "stars", "refused", "std", "1.48 MAD", "in 68 %", "in 95 %")
+    line = "\n{:16s} {:7s} {:>6s} {:>7s} {:>9s} {:>9s} {:>13s} {:>13s}".format(*head)
     print(f"{line}  networks alone   peer std / MAD")
     for r in rows:
         peer = "-" if r.peer_std is None else f"{r.peer_std:g} / {r.peer_mad:g} ({r.peer})"
         alone = f"{r.ensemble_std:.3g} / {r.ensemble_mad:.3g}"
         print(
             f"{r.data:16s} {r.label:7s} {r.stars:6d} {r.refused:7d} {r.std:9.3g} {r.mad:9.3g} "
-            f"{r.within_68:8.2f}  {alone:16s} {peer}"
+            f"{_share(r.within_68, r.stars)} {_share(r.within_95, r.stars)}  {alone:16s} {peer}"
         )
     print("\nagainst the best of ridge, gradient boosting and PCA + Gaussian process:")
     for r in rows:
@@ -186,6 +192,11 @@ def print_table(rows: list[Row]) -> None:
         if r.against[f"ratio_{name}"]["verdict"] == "worse"
     ]
     print(f"worse than a simple method beyond the bootstrap error: {', '.join(worse) or 'none'}")
+
+
+def _share(value: float, stars: int) -> str:
+    """A share of so many stars, with its binomial error."""
+    return f"{value:.3f} +- {np.sqrt(value * (1 - value) / stars):.3f}"
 
 
 def apply_package(name: str, archive: Path, conf: str, package: Path, work: Path) -> None:

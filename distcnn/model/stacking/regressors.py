@@ -46,7 +46,11 @@ class LinearRegression(Regressor):
     offset: Tensor
 
     def forward(self, inputs: BranchInputs, table: Tensor) -> Tensor:
-        return inputs["spectrum"] @ self.pixels + table @ self.columns + self.offset
+        return self.of_product(inputs["spectrum"] @ self.pixels, table)
+
+    def of_product(self, product: Tensor, table: Tensor) -> Tensor:
+        """The same, where ``product`` [B,L] of spectra and ``pixels`` is computed already."""
+        return product + table @ self.columns + self.offset
 
 
 class GaussianProcess(Regressor):

