@@ -16,7 +16,15 @@ STACKED_PACKAGE_FORMAT = 3
 """Of packages with regressions beside the networks, which a reader of format 2 would leave out."""
 BLENDS_PACKAGE_FORMAT = 4
 """Of packages whose novelty has patterns of blends, which a reader of format 3 does not know."""
-PACKAGE_FORMATS = (PACKAGE_FORMAT, STACKED_PACKAGE_FORMAT, BLENDS_PACKAGE_FORMAT)
+PERCEPTRONS_PACKAGE_FORMAT = 5
+"""Of packages with perceptrons among the regressions, whose weights a reader of format 4 would give
+to others."""
+PACKAGE_FORMATS = (
+    PACKAGE_FORMAT,
+    STACKED_PACKAGE_FORMAT,
+    BLENDS_PACKAGE_FORMAT,
+    PERCEPTRONS_PACKAGE_FORMAT,
+)
 
 LIGHT_SPEED_KM_S = 299_792.458
 """Speed of light in vacuum [km/s], exact (SI)."""

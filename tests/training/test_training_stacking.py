@@ -10,12 +10,13 @@ from distcnn.executor import SerialExecutor
 from distcnn.model import Ensemble, Package, build_network, fit_scaling, predict_members
 from distcnn.model.inputs import InputSpec
 from distcnn.model.stacking import REGRESSORS, Stacking
-from distcnn.schema import BLENDS_PACKAGE_FORMAT, STACKED_PACKAGE_FORMAT
+from distcnn.schema import PERCEPTRONS_PACKAGE_FORMAT
 from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_fold
 from distcnn.training import train_package
 from distcnn.training.data.labelled import DEVELOPMENT, read_labelled
-from distcnn.training.stacking import OutOfFoldStars, fit_stacking
+from distcnn.training.stacking import OutOfFoldStars, features, fit_stacking, perceptrons
+from distcnn.training.stacking.features import fit_features
 from distcnn.training.stacking.fold_regression import fit_folds
 from distcnn.training.stacking.gaussian_process import (
     JITTER,
@@ -25,12 +26,19 @@ from distcnn.training.stacking.gaussian_process import (
     farthest,
     fit_process,
 )
+from distcnn.training.stacking.perceptrons import MAX_TIMES_OFTEN, _chances, fit_perceptrons
+from distcnn.training.stacking.regressions import perceptron_arrays
 from distcnn.training.stacking.stack import STACKED
 from distcnn.training.stacking.trees import Trees
 from distcnn.training.stacking.weights import Judged, JudgedLabel, earning_methods, fit_weights
 
 STACKING = StackingConfig(inducing=64, trees=30)
-METHODS = ("ridge", "gaussian_process", "exponential_process", "trees")
+METHODS = ("ridge", "gaussian_process", "exponential_process", "trees", "perceptrons")
+
+
+@pytest.fixture(autouse=True)
+def few_epochs(monkeypatch):
+    monkeypatch.setattr(perceptrons, "EPOCHS", 15)  # enough for some hundred simple stars
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +216,7 @@ def test_a_trained_package_predicts_stacked_labels(survey, tmp_path, config, qua
     stacking = package.stacking()
     assert stacking is not None
     assert package.manifest.stacking.methods == stacking.methods
-    assert package.manifest.format in {STACKED_PACKAGE_FORMAT, BLENDS_PACKAGE_FORMAT}
+    assert package.manifest.format == PERCEPTRONS_PACKAGE_FORMAT
     test = read_labelled(Store.open(survey), package.spec, split, Split.TEST)
     alone = predict_members(package.networks(), test.inputs).label
     found = Ensemble(package).predict(test.inputs).label
@@ -220,3 +228,39 @@ def test_a_trained_package_predicts_stacked_labels(survey, tmp_path, config, qua
     table = read_out_of_fold(tmp_path / "package").methods[STACKED]
     assert np.isfinite(table.label).all()
     assert (table.fold >= 0).all()
+
+
+def test_perceptrons_are_evaluated_as_they_were_fitted_and_no_fold_sees_its_own_stars(rng):
+    seen = rng.normal(size=(600, 4)).clip(-3, 3)
+    target = np.stack([np.sin(seen[:, 0]), np.abs(seen[:, 1])], axis=1)
+    target[::5, 1] = np.nan
+    fold = np.arange(600) % 2
+    found = fit_perceptrons(seen, target, fold, None, seed=1)
+    arrays = perceptron_arrays(found, np.arange(4))
+    answer = REGRESSORS["perceptrons"](arrays)({}, torch.from_numpy(seen.astype(np.float32)))
+    assert np.nanstd(answer.numpy() - target) < 0.25
+    assert np.nanstd(found.out_of_fold - target) < 0.35
+    other = np.where(fold[:, None] == 0, target + 50, target)
+    again = fit_perceptrons(seen, other, fold, None, seed=1).out_of_fold
+    assert np.allclose(again[fold == 0], found.out_of_fold[fold == 0], atol=1e-5)
+
+
+def test_bright_stars_are_drawn_more_often_but_not_without_limit():
+    chances = _chances(np.array([0.0, 2.0, 9.0, np.nan]), 4)
+    assert np.allclose(chances, [1, 10, MAX_TIMES_OFTEN, 1])
+    assert (_chances(None, 3) == 1).all()
+
+
+def test_axes_of_spectra_are_those_of_bright_stars(network, stars, monkeypatch):
+    monkeypatch.setattr(features, "MAX_STARS_FOR_COMPONENTS", len(stars) // 2)
+    with torch.inference_mode():
+        found = network.inputs(stars.inputs.tensors())
+    branches = {name: tensor.clone() for name, tensor in found.items()}
+    column = list(network.inputs.names).index("log_snr")
+    branches["scalars"][:, column] = torch.linspace(-1, 1, len(stars))
+    noisy = branches | {"spectrum": branches["spectrum"].clone()}
+    noisy["spectrum"][: len(stars) // 3] += 100 * torch.randn(branches["spectrum"].shape[1])
+    found, other = (
+        fit_features(some, network.inputs)[0]["spectrum_axes"] for some in (branches, noisy)
+    )
+    assert np.array_equal(found, other)

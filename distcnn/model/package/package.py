@@ -42,7 +42,12 @@ from distcnn.model.networks.hybrid import Network, build_network, is_student, st
 from distcnn.model.package import torchscript
 from distcnn.model.package.host_cache import local_files
 from distcnn.model.stacking import Stacking
-from distcnn.schema import BLENDS_PACKAGE_FORMAT, PACKAGE_FORMAT, STACKED_PACKAGE_FORMAT
+from distcnn.schema import (
+    BLENDS_PACKAGE_FORMAT,
+    PACKAGE_FORMAT,
+    PERCEPTRONS_PACKAGE_FORMAT,
+    STACKED_PACKAGE_FORMAT,
+)
 
 Engine = Literal["eager", "torchscript"]
 Member = Callable[[Batch], tuple[Tensor, Tensor, Tensor]]
@@ -276,6 +281,9 @@ def write_evaluation(package: Package, evaluation: Mapping[str, Any]) -> None:
 
 
 def _format(files: Mapping[str, bytes], quality_arrays: Mapping[str, Array]) -> int:
+    stacked = load_arrays(files[STACKING]) if STACKING in files else {}
+    if any(name.startswith("perceptrons.") for name in stacked):
+        return PERCEPTRONS_PACKAGE_FORMAT
     if any(name.startswith("novelty.blends.") for name in quality_arrays):
         return BLENDS_PACKAGE_FORMAT
     return STACKED_PACKAGE_FORMAT if STACKING in files else PACKAGE_FORMAT

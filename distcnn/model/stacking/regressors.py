@@ -4,7 +4,7 @@ They are fitted in ``training.stacking``; here they only answer, with scaled lab
 layers of a network do.
 
 Legend: B star, P pixel, F column of ``FeatureTable``, D column that a kernel sees, U inducing star,
-T tree, D level, L label.
+T tree, D level, L label; of perceptrons M network, H neuron.
 """
 
 from collections.abc import Mapping
@@ -146,6 +146,30 @@ class BoostedTrees(Regressor):
         return found + self.offset
 
 
+class Perceptrons(Regressor):
+    """Mean of multilayer perceptrons of two hidden layers; see ``training.stacking.perceptrons``.
+
+    ``columns`` [D]; ``first`` [D,M*H], ``first_offset`` [M*H]; ``second`` [M,H,H],
+    ``second_offset`` [M,1,H]; ``last`` [M*H,L], ``offset`` [L], the mean over networks taken.
+    """
+
+    columns: Tensor
+    first: Tensor
+    first_offset: Tensor
+    second: Tensor
+    second_offset: Tensor
+    last: Tensor
+    offset: Tensor
+
+    def forward(self, inputs: BranchInputs, table: Tensor) -> Tensor:
+        seen = table.index_select(1, self.columns)
+        networks, width = self.second.shape[:2]
+        x = functional.silu(torch.addmm(self.first_offset, seen, self.first))
+        x = x.view(-1, networks, width).transpose(0, 1)
+        x = functional.silu(torch.baddbmm(self.second_offset, x, self.second))
+        return torch.addmm(self.offset, x.transpose(0, 1).flatten(1), self.last)
+
+
 def _levels(questions: int, leaves: int) -> int:
     """D of T*D questions and T*2^D leaves."""
     return next(d for d in range(1, 16) if questions % d == 0 and (questions // d) << d == leaves)
@@ -156,6 +180,7 @@ REGRESSORS: Mapping[str, type[Regressor]] = {
     "gaussian_process": GaussianProcess,
     "exponential_process": ExponentialProcess,
     "trees": BoostedTrees,
+    "perceptrons": Perceptrons,
 }
 """By the name in ``train.stacking.methods`` and in packages. A new one is a class here, how it is
 fitted in ``training.stacking.regressions``, and a row in both tables."""

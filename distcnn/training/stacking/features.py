@@ -3,13 +3,14 @@
 Legend: N star, P pixel, A component, F column.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from distcnn.arrays import Array
-from distcnn.model.scaling import BranchInputs, InputScaling
+from distcnn.model.scaling import BRIGHT_FRACTION, BranchInputs, InputScaling
 from distcnn.model.stacking import FeatureTable
 
 COMPONENTS = 30
@@ -38,10 +39,10 @@ def fit_features(
     branches: BranchInputs, scaling: InputScaling
 ) -> tuple[dict[str, Array], Array, ComponentAxes]:
     """Arrays of the table, the table [N,F] of these stars, and axes of the spectrum."""
-    axes = _components(branches["spectrum"].numpy(), MAX_COMPONENTS)
     names = scaling.names
     colours = [k for k, name in enumerate(names) if name.startswith("colour_")]
     scalars = branches["scalars"].numpy()
+    axes = _components(branches["spectrum"].numpy()[_brightest(scalars, names)], MAX_COMPONENTS)
     arrays = {
         "spectrum_axes": axes.vectors[:, : axes.kept],
         "spectrum_offset": axes.offset[: axes.kept],
@@ -58,6 +59,15 @@ def fit_features(
         arrays["scale"] = np.where(spread > 0, spread, 1.0)
         table = FeatureTable(arrays, names)(branches).numpy().astype(np.float64)
     return arrays, table, axes
+
+
+def _brightest(scalars: Array, names: Sequence[str]) -> Array:
+    """Rows of the stars of the highest S/N: the widest axes of faint ones are those of noise."""
+    if "log_snr" not in names:
+        return np.arange(len(scalars))
+    count = max(MAX_STARS_FOR_COMPONENTS, int(BRIGHT_FRACTION * len(scalars)))
+    order = np.argsort(-scalars[:, list(names).index("log_snr")], kind="stable")
+    return np.sort(order[:count])
 
 
 def _components(values: Array, most: int) -> ComponentAxes:

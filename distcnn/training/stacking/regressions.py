@@ -23,6 +23,7 @@ from distcnn.training.stacking.gaussian_process import (
     fit_kernel,
     fit_process,
 )
+from distcnn.training.stacking.perceptrons import FittedPerceptrons, fit_perceptrons
 from distcnn.training.stacking.trees import Trees
 
 PENALTIES = 10.0 ** np.arange(-2.0, 6.1, 0.5)
@@ -54,6 +55,7 @@ class _Given:
     stars: Regressions
     table: Array
     axes: ComponentAxes
+    log_snr: Array | None
     config: StackingConfig
     seed: int
 
@@ -69,7 +71,9 @@ def fit_regressions(
 ) -> FittedRegressions:
     """Fit the methods that are asked for, in the order of the table."""
     arrays, table, axes = fit_features(stars.branches, network.inputs)
-    given = _Given(stars, table, axes, config, seed)
+    with_snr = "log_snr" in network.inputs.names
+    log_snr = table[:, -1] * arrays["scale"][-1] if with_snr else None
+    given = _Given(stars, table, axes, log_snr, config, seed)
     parts: dict[str, Mapping[str, Array]] = {"features": arrays}
     found: dict[str, Array] = {}
     for name, fit in METHODS.items():
@@ -124,6 +128,28 @@ def _trees(given: _Given) -> tuple[Mapping[str, Array], Array]:
     return arrays, out_of_fold
 
 
+def _perceptrons(given: _Given) -> tuple[Mapping[str, Array], Array]:
+    """Networks of all columns; XP components of little spread tell of metals."""
+    stars, table = given.stars, given.table
+    found = fit_perceptrons(table, stars.target, stars.fold, given.log_snr, given.seed)
+    return perceptron_arrays(found, np.arange(table.shape[1])), found.out_of_fold
+
+
+def perceptron_arrays(found: FittedPerceptrons, columns: Array) -> dict[str, Array]:
+    """What ``model.stacking.regressors.Perceptrons`` holds of perceptrons of those columns [D]."""
+    first, first_offset, second, second_offset, last, offset = found.layers
+    networks, _, width = first.shape
+    return {
+        "columns": columns,
+        "first": np.moveaxis(first, 0, 1).reshape(-1, networks * width),
+        "first_offset": first_offset.reshape(-1),
+        "second": second,
+        "second_offset": second_offset,
+        "last": last.reshape(networks * width, -1) / networks,
+        "offset": offset.mean(axis=(0, 1)),
+    }
+
+
 def _process(given: _Given, kernel: Kernel) -> tuple[Mapping[str, Array], Array]:
     columns = _kernel_columns(given)
     seen, target = given.table[:, columns], given.stars.target
@@ -160,5 +186,6 @@ METHODS: Mapping[str, Callable[[_Given], tuple[Mapping[str, Array], Array]]] = {
     "gaussian_process": _gaussian_process,
     "exponential_process": _exponential_process,
     "trees": _trees,
+    "perceptrons": _perceptrons,
 }
 """How each method of ``model.stacking.REGRESSORS`` is fitted."""
