@@ -104,18 +104,20 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for kind in KINDS
     }
     whole = both["whole"]
-    stars = Faint(*both.values(), *further(folder / "whole.zarr", whole))
+    package = Package.load(folder / "whole")
+    more = further(folder / "whole.zarr", whole)
+    stars = Faint(*both.values(), *more, package.manifest.label_width_95)
     record = json.loads((folder / "archive" / "simulation.json").read_text())
     config = SimulateConfig.model_validate(record["config"])
     limits = bounds_by_bin(whole, config, each=options.bound_stars, seed=options.seed)
     rows = table_of(stars, limits)
     packages = folder / "whole", survey, folder / "without_spectrum"
     faded = fading(*packages, truth, seed=options.seed)
-    package = Package.load(folder / "whole")
     bright: list[dict[str, Any]] = []
     if options.bright_labels:
         paths = folder / f"{BRIGHT}.zarr", folder / BRIGHT, folder / "survey_bright.zarr", truth
-        bright = bright_table(judged_stars(*paths, scatter_only=False), whole)
+        width_95 = Package.load(folder / BRIGHT).manifest.label_width_95
+        bright = bright_table(judged_stars(*paths, scatter_only=False), whole, width_95)
     return {
         "hardware": hardware(),
         "commit": commit(),

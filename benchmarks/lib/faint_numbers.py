@@ -37,12 +37,16 @@ BRIGHT_SNR, MOST_FADED = 30.0, 400
 
 @dataclass(frozen=True)
 class Faint:
-    """Stars to be judged, as two ensembles see them; of the same stars, in the same order."""
+    """Stars to be judged, as two ensembles see them; of the same stars, in the same order.
+
+    ``width_95`` [L]: errors that make the first one's interval of 95 %, as its package says.
+    """
 
     whole: Judged
     without_spectrum: Judged
     prior_ratio: Array
     flags: Array
+    width_95: tuple[float, ...]
 
 
 def further(predictions: Path, stars: Judged) -> tuple[Array, Array]:
@@ -113,7 +117,8 @@ def _rows(stars: Faint, limits: Mapping[str, Mapping[str, float]]) -> Iterator[d
                 "to_without_spectrum_error": gain[1],
                 "population": float(spread),
                 "within_68": float((np.abs(left) <= error).mean()),
-                "within_95": float((np.abs(left) <= 2 * error).mean()),
+                "within_95": float((np.abs(left) <= stars.width_95[column] * error).mean()),
+                "width_95": float(stars.width_95[column]),
                 "quoted": float(np.median(error)),
                 "prior_ratio": float(np.median(stars.prior_ratio[rows, column])),
                 "population_label": float((stars.prior_ratio[rows, column] > 0.71).mean()),
@@ -156,7 +161,7 @@ def without_faint_labels(survey: Path, path: Path, least: float) -> None:
     draft.rename(path)
 
 
-def bright_table(bright: Judged, whole: Judged) -> list[dict[str, Any]]:
+def bright_table(bright: Judged, whole: Judged, width_95: Sequence[float]) -> list[dict[str, Any]]:
     """A row per label and bin: an ensemble of bright labels alone, beside that of labels of all S/N
     on the stars that neither has seen.
     """
@@ -178,7 +183,9 @@ def bright_table(bright: Judged, whole: Judged) -> list[dict[str, Any]]:
                         "of_all_labels": float(other[at].std()),
                         "bias": float(left[at].mean()),
                         "within_68": float((np.abs(left[at]) <= error[at]).mean()),
-                        "within_95": float((np.abs(left[at]) <= 2 * error[at]).mean()),
+                        "within_95": float(
+                            (np.abs(left[at]) <= width_95[column] * error[at]).mean()
+                        ),
                     }
                 )
     return rows

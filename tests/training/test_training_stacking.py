@@ -230,7 +230,10 @@ def test_a_trained_package_predicts_stacked_labels(survey, tmp_path, config, qua
     assert (table.fold >= 0).all()
 
 
-def test_perceptrons_are_evaluated_as_they_were_fitted_and_no_fold_sees_its_own_stars(rng):
+def test_perceptrons_are_evaluated_as_they_were_fitted_and_no_fold_sees_its_own_stars(
+    rng, monkeypatch
+):
+    monkeypatch.setattr(perceptrons, "EPOCHS", 60)
     seen = rng.normal(size=(600, 4)).clip(-3, 3)
     target = np.stack([np.sin(seen[:, 0]), np.abs(seen[:, 1])], axis=1)
     target[::5, 1] = np.nan
