@@ -9,6 +9,7 @@ Legend: N star, D column, H neuron, L label, M network (all folds, then none hel
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ def _chances(log_snr: Array | None, stars: int) -> Array:
     if log_snr is None:
         return np.ones(stars)
     power = SNR_POWER * np.log(10.0) * (log_snr - np.nanmin(log_snr))
-    return np.exp(np.nan_to_num(np.minimum(power, np.log(MAX_TIMES_OFTEN))))
+    return np.asarray(np.exp(np.nan_to_num(np.minimum(power, np.log(MAX_TIMES_OFTEN)))))
 
 
 def _train(seen: Array, target: Array, chances: Array, seed: int) -> list[Tensor]:
@@ -85,8 +86,11 @@ def _train(seen: Array, target: Array, chances: Array, seed: int) -> list[Tensor
     labels = torch.from_numpy(np.nan_to_num(target).astype(np.float32))
     draws = torch.from_numpy(chances)
     weights, offsets = layers[::2], layers[1::2]
-    groups = [{"params": weights, "weight_decay": WEIGHT_DECAY}, {"params": offsets}]
-    optimiser = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.0)
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": WEIGHT_DECAY},
+        {"params": offsets, "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=RATE)
     steps = min(EPOCHS * -(-len(seen) // BATCH), MAX_STEPS)
     for step in range(steps):
         rows = torch.multinomial(draws, BATCH, replacement=True, generator=generator)
