@@ -144,7 +144,7 @@ class TestVelocity(OnNuisances):
     name = "velocity"
 
     def test_it_is_judged_at_the_error_of_the_velocities_to_either_side(self, good):
-        rows = self.check.answer(good).rows
+        rows = self.answer("good", good).rows
         assert {row["level"] for row in rows if row["tolerated"]} == {-2.0, -1.0, 1.0, 2.0}
 
 
@@ -327,7 +327,7 @@ class TestExternal(ScienceChecks):
         return lines.inputs()
 
     def test_both_ways_of_matching_find_the_same_stars(self, good):
-        rows = self.check.answer(good).rows
+        rows = self.answer("good", good).rows
         whole = {(row["catalogue"], row["label"]): row for row in rows if row["snr"] == "all"}
         for name in NAMES:
             by_name, by_place = whole["catalogue.parquet", name], whole["by place", name]
@@ -335,7 +335,7 @@ class TestExternal(ScienceChecks):
             assert by_name["bias"] == by_place["bias"]
 
     def test_there_is_a_figure_for_each_catalogue(self, good):
-        assert list(self.check.answer(good).figures) == ["figure", "figure_2"]
+        assert list(self.answer("good", good).figures) == ["figure", "figure_2"]
 
 
 class TestClusters(ScienceChecks):
