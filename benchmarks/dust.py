@@ -6,8 +6,8 @@ DEMO is the folder of ``distcnn demo``, a simulated survey with its truth. Of N 
 stars (3,500) two surveys are made: every star twice, or every star and a copy behind 0 to 0.2 mag
 more dust in magnitudes, XP and diffuse band. A network of the demo's settings is trained on each
 and asked about stars of neither, as they are and behind more dust, with and without XP. Written to
-``benchmarks/results/dust-HARDWARE-COMMIT.json``, per training (``plain``, ``reddened``), input (``all``,
-``without xp``) and label:
+``benchmarks/results/dust-HARDWARE-COMMIT.json``, per training (``plain``, ``reddened``), input
+(``all``, ``without xp``) and label:
 
     scatter, quoted_error       of stars as they are: 1.48 MAD about the truth, median
     shift.EBV                   median shift of the label
