@@ -225,7 +225,7 @@ class IngestPlan:
         GridMismatch : the spectra cannot be shifted as the settings say.
         """
         wavelength, stated = self.output_grid(), self.statements()
-        if self.config.spectra is not None:
+        if self._first_stated is not None:
             check_frames(self.config, self.input_grid(), stated, self.files["spectra"][0])
         return [
             replace(
@@ -267,15 +267,18 @@ class IngestPlan:
         ------
         GridMismatch : it contradicts the configuration.
         """
+        return self._first_stated or SILENT
+
+    @cached_property
+    def _first_stated(self) -> Statements | None:
         reader = spectra_reader_of(self.config)
-        if reader is None:
-            return SILENT
-        for path in self.files["spectra"]:
+        for path in self.files["spectra"] if reader is not None else ():
             try:
+                assert reader is not None
                 return reader.statements(path)
             except (FileBroken, ColumnMissing):
                 continue  # told where its part is made
-        return SILENT
+        return None
 
     def input_grid(self) -> GridConfig:
         """The grid of the configuration with what the first file says where that is silent."""

@@ -4,6 +4,7 @@ The written files hold lines at known velocities: they are found there only if w
 unit, medium and spacing, and the order of arms, are right.
 """
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 import pytest
 
 from distcnn.config import conf_folder, load_config
-from distcnn.errors import GridMismatch
+from distcnn.errors import FileBroken, GridMismatch
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
 from distcnn.ingest.plan import spectra_reader_of
 from distcnn.ingest.preview import describe_preview, preview_file
 from distcnn.ingest.preview.known_lines import find_lines
 from distcnn.ingest.readers.values.identifiers import identify
+from distcnn.ingest.selection import ArchiveTree, find_files
 from distcnn.survey import Region, Store
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -209,3 +211,29 @@ def test_a_preview_tells_what_would_be_stored_and_a_failure_what_to_set(tmp_path
     assert "cannot be used" in text
     assert "PHASE3SPECTRUM, table of 1 rows: WAVE" in text
     assert "etch" not in text
+
+
+def test_a_lone_file_that_is_cut_off_is_told_as_such_and_not_by_its_frame(tmp_path):
+    write_survey("fourmost_lr", tmp_path)
+    first, *others = sorted(tmp_path.iterdir())
+    for other in others:
+        other.unlink()
+    first.write_bytes(first.read_bytes()[: first.stat().st_size // 2])
+    config = load_config("fourmost_lr").ingest
+    with pytest.raises(FileBroken, match=r"its header announces .*truncated"):
+        build_survey(tmp_path, tmp_path / "survey.zarr", config, executor=SerialExecutor())
+
+
+@pytest.mark.parametrize("name", ["ges_hr15n", "galah_dr3", "apogee_aspcapstar", "rave_dr6"])
+def test_files_packed_by_gzip_are_those_of_a_survey_too(name, tmp_path):
+    write_survey(name, tmp_path)
+    config = load_config(name).ingest
+    plain = [preview_file(path, config) for path in sorted(tmp_path.iterdir())]
+    for path in sorted(tmp_path.iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+        path.unlink()
+    found = find_files(ArchiveTree(tmp_path), config.spectra).paths
+    assert len(found) == len(plain)
+    packed = [preview_file(path, config) for path in found]
+    spectra = [[one.title for one in preview.spectra] for preview in packed]
+    assert spectra == [[one.title for one in preview.spectra] for preview in plain]
