@@ -5,7 +5,7 @@
 
 Text between ``<!-- NAME: made by benchmarks/render.py -->`` and ``<!-- end -->`` is replaced;
 NAME is one of numbers, flags (of ``distcnn.schema``), speed, training, more, accuracy, recipes,
-faint, novelty, rivals, few_labels, coverage, real, simple, clusters (of
+faint, novelty, tsne, galaxy, rivals, few_labels, coverage, real, simple, clusters (of
 ``benchmarks/clusters.py``).
 Of each kind of result and each hardware the newest by its ``date`` counts (none = the oldest),
 the short checks of speed never. The figures are ``inference.svg`` and ``faint.svg``, beside the
@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rendering import faint, novelty
+from rendering import faint, maps, novelty
 from rendering.coverage import coverage
 from rendering.figure import drawn, figure_of
 from rendering.rivals import rivals
@@ -68,6 +68,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "real": ("real", real),
     "simple": ("simple", simple),
     "novelty": ("novelty", novelty.novelty),
+    "tsne": ("tsne", maps.tsne),
+    "galaxy": ("galaxy", maps.galaxy),
 }
 
 
