@@ -6,9 +6,10 @@ from distcnn.config import TsneMapConfig
 from distcnn.formatting import format_bytes, format_duration
 from distcnn.maps.tsne.embedding import threads
 
-# Measured on a core of an AMD EPYC with AVX2; see benchmarks/README.md.
-FIT_SECONDS, FIT_STARS, FIT_POWER = 135.0, 50_000, 1.2
-"""Core seconds of the fit of so many stars; it grows with that power of their number."""
+# Measured on a core of an AMD EPYC on a busy machine; see benchmarks/README.md.
+FIT_SECONDS, FIT_STARS, FIT_POWER = 170.0, 50_000, 1.2
+"""Core seconds of the fit of so many stars, with their novelty and the figures; it grows with that
+power of their number."""
 PLACED_PER_SECOND = 1100.0
 """Stars a core places, with their novelty, in a second."""
 
@@ -37,7 +38,9 @@ class TsnePlan:
     @property
     def memory(self) -> int:
         """Bytes: the spectra that are fitted, twice, and what their neighbours take."""
-        return self.fitted * (8 * self.pixels + 90 * 12 * 3 + 8 * self.config.components) + 2**29
+        return (
+            self.fitted * (8 * self.pixels + 90 * 12 * 3 + 8 * self.config.components) + 3 * 2**28
+        )
 
     def __str__(self) -> str:
         cores = threads()
