@@ -10,6 +10,8 @@ from distcnn.maps.tsne.embedding import threads
 FIT_SECONDS, FIT_STARS, FIT_POWER = 170.0, 50_000, 1.2
 """Core seconds of the fit of so many stars, with their novelty and the figures; it grows with that
 power of their number."""
+BASE_BYTES = 3 * 2**28
+"""Of a process with its libraries."""
 PLACED_PER_SECOND = 1100.0
 """Stars a core places, with their novelty, in a second."""
 
