@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from distcnn.checks.injection import changes
 from distcnn.model.pixel_noise import NoiseGenerator, autocorrelation
 from distcnn.schema import LIGHT_SPEED_KM_S
+from distcnn.simulate.spectrum import xp
 
 DR3 = (0.8, 0.4, 0.1)
 """Correlation of the noise on the grid of Gaia DR3, about."""
@@ -129,6 +130,23 @@ def test_dust_dims_known_bands_by_their_extinction_and_leaves_others(names):
     bands = [*names, "my_band"]
     changed = changes.redden(arrays, 0.1, bands=bands, wavelength=None)["photometry"][0]
     np.testing.assert_allclose(changed, [0.2446, 0.3106, 0.0], rtol=1e-5)
+
+
+def test_dust_takes_the_light_of_both_xp_bands_as_it_takes_their_magnitudes():
+    bands = {"bp": slice(0, 55), "rp": slice(55, 110)}
+    truth = np.array([[5200.0, 3.0, -0.2, 0.1, 0.05], [6300.0, 4.2, 0.0, 0.0, 0.1]]).T
+    each = [xp.photon_distribution(band, truth) @ xp.projection(band).T for band in bands]
+    value = np.concatenate([one / one[:, :1] for one in each], axis=1)
+    given = {"xp": value, "xp_error": np.ones_like(value)}
+    changed = changes.redden_xp(given, 0.1)
+    for band, part in bands.items():
+        loss = 10 ** (-0.04 * changes.EXTINCTION_PER_EBV[band])
+        before, after = given["xp"][:, part], changed["xp"][:, part]
+        # The first coefficient is most of the light, and the shape changes a little.
+        assert after[:, 0] / before[:, 0] == pytest.approx(loss, rel=0.05)
+        assert changed["xp_error"][:, part] == pytest.approx(np.sqrt(loss))
+        shape = after / after[:, :1] - before / before[:, :1]
+        assert np.abs(shape).max() > 0.01  # redder, not only fainter
 
 
 def test_the_diffuse_band_has_the_equivalent_width_of_its_dust():
