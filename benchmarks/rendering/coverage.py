@@ -29,4 +29,5 @@ def coverage(result: Result) -> str:
                 f"{row[f'chi2_{level}']:.2f}",
             ]
         rows.append(cells)
-    return origin(result, *facts) + "\n\n" + markdown(head, rows)
+    note = [result["note"]] if result.get("note") else []
+    return origin(result, *facts, *note) + "\n\n" + markdown(head, rows)
