@@ -371,6 +371,29 @@ LISTS: dict[str, tuple[str, tuple[tuple[str, str, Form], ...]]] = {
             ("Reading", "rates.read.store.stars_per_s", _number(",", " stars/s")),
         ),
     ),
+    "one_night": (
+        "A night of 4MOST, one spectrum of 23,201 pixels a file, to a catalogue of 24 labels",
+        (
+            ("Files", "stars", _number(",.0f")),
+            ("Workers", "workers", _number("g")),
+            ("CPU to ingest a file", "cpu_ms_per_file.ingest", _number(".1f", " ms")),
+            ("CPU to predict it", "cpu_ms_per_file.predict", _number(".1f", " ms")),
+            ("Ingest, predict and export", "total", _number(".0f", " s")),
+        ),
+    ),
+    "small_files": (
+        "One spectrum of 1,000 pixels per file",
+        (
+            ("Files", "files", _number(",.0f")),
+            ("CPU to ingest a file, all processes", "cpu_ms_per_file", _number(".1f", " ms")),
+            ("of it in the driver", "driver_ms_per_file", _number(".2f", " ms")),
+            (
+                "Driver until the first part, over stamping all files there",
+                "driver_over_stamping",
+                _number(".2f"),
+            ),
+        ),
+    ),
     "distillation": (
         "A student over its ensemble",
         (
