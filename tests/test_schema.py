@@ -14,7 +14,7 @@ def test_every_row_has_a_sentence_of_its_own(table):
     assert len(set(sentences)) == len(sentences)
 
 
-@pytest.mark.parametrize(("table", "bits"), [(Flag, 14), (MaskBit, 4)])
+@pytest.mark.parametrize(("table", "bits"), [(Flag, 15), (MaskBit, 4)])
 def test_bits_are_the_powers_of_two_in_their_order(table, bits):
     assert [int(row) for row in table] == [1 << number for number in range(bits)]
 
