@@ -1,6 +1,6 @@
 """Coverage over seeds: do the errors of whole trainings with few labels hold, as shipped?
 
-    python benchmarks/coverage.py FOLDER [--labels 500 2000] [--seeds 20 3] [--members 4]
+    python benchmarks/quoted_errors.py FOLDER [--labels 500 2000] [--seeds 20 3] [--members 4]
                                   [--methods folds held-out] [--judged 4000] [--json FILE]
 
 Simulates stars once, hides the labels of all but so many (others for every seed), trains a small
