@@ -85,7 +85,7 @@ def make_package(folder: Path, members: int) -> Package:
     """A package of so many members, trained for two epochs on the stars that are repeated."""
     path = folder / "package"
     if not (path / "manifest.json").exists():
-        # Networks alone, as the plain loop has: after two epochs regressions would carry the labels,
+        # Networks alone, as the plain loop has: after two epochs regressions would carry labels,
         # and the gate would judge engines by errors that are none of these networks.
         sets = [f"train.members={members}", "train.epochs=2", "train.batch=128"]
         sets.append("train.stacking.methods=[]")
