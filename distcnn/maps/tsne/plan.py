@@ -40,9 +40,8 @@ class TsnePlan:
     @property
     def memory(self) -> int:
         """Bytes: the spectra that are fitted, twice, and what their neighbours take."""
-        return (
-            self.fitted * (8 * self.pixels + 90 * 12 * 3 + 8 * self.config.components) + 3 * 2**28
-        )
+        star = 8 * self.pixels + 90 * 12 * 3 + 8 * self.config.components
+        return self.fitted * star + BASE_BYTES
 
     def __str__(self) -> str:
         cores = threads()
