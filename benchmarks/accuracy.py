@@ -15,6 +15,8 @@ Judged are stars without injected trouble that no part of training has seen. Col
     bound        Cramer-Rao bound (rms of 400 such stars per bin); with * of an estimator that
                  knows the survey's population, which is what a network is
     68, 95 %     stars within one and two label_error; with ~ within the asymmetric interval
+                 each with its interval of 95 % in the lines below a label's table: of the stars
+                 that were judged, the bound being taken as known
     slope        of label on truth; asked: 1 - s^2/p^2 of the estimate of least squared error, s the
                  bound*, p the spread of the labels; then slope, std and 68 % of label_debiased
 
@@ -32,6 +34,7 @@ from typing import Any
 
 from lib.judge import Judged, bounds, judged_stars, poor_table, table_of
 from lib.origin import commit, hardware, keep, now
+from lib.sampling import interval
 from lib.verdicts import verdicts
 
 from distcnn import __version__, pipeline
@@ -74,6 +77,12 @@ COLUMNS = (
     ("debiased_68", "68 %", "7.3f"),
     ("bias", "bias", "9.2g"),
 )
+INTERVALS = (
+    *(("std", "std", ".4g"), ("mad", "MAD", ".4g"), ("ratio_population", "std/b*", ".2f")),
+    *(("within_68", "68 %", ".3f"), ("within_95", "95 %", ".3f")),
+    *(("slope", "slope", ".3f"), ("debiased_slope", "debiased", ".3f")),
+)
+INTERVAL_WIDTH = 15
 COMPARED = (("std", "9.4g"), ("mad", "9.4g"), ("within_68", "7.3f"), ("within_95", "7.3f"))
 
 
@@ -175,6 +184,21 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:
             if row["label"] == label:
                 print(" ".join(_cell(row[name], form) for name, _, form in COLUMNS))
+        _print_intervals([row for row in rows if row["label"] == label])
+
+
+def _print_intervals(rows: Sequence[dict[str, Any]]) -> None:
+    """Intervals of 95 %, bin by bin."""
+    heads = " ".join(f"{head:>{INTERVAL_WIDTH}s}" for _, head, _ in INTERVALS)
+    print(f"{'95 %':7s} {heads}")
+    for row in rows:
+        cells = " ".join(f"{_range(row, key, f):>{INTERVAL_WIDTH}s}" for key, _, f in INTERVALS)
+        print(f"{row['snr']:7s} {cells}")
+
+
+def _range(row: dict[str, Any], key: str, form: str) -> str:
+    low, high = interval(row, key)
+    return f"{low:{form}}-{high:{form}}" if math.isfinite(low) else "-"
 
 
 def _head(text: str, form: str) -> str:
@@ -206,9 +230,13 @@ def print_recipes(ours: Sequence[dict[str, Any]], recipes: dict[str, list[dict[s
     """Ours beside the published networks, star for star."""
     print("\nThe same stars by the published recipes, their error being the members' scatter:")
     print("std, MAD, 68 % and 95 % coverage of " + "; ".join([OURS, *recipes]))
+    print("each with its standard error (+-)")
     for number, row in enumerate(ours):
         cells = [
-            " ".join(_cell(of[number][name], form) for name, form in COMPARED)
+            " ".join(
+                f"{of[number][name]:{f}} +- {of[number][f'{name}_error']:.1g}"
+                for name, f in COMPARED
+            )
             for of in (ours, *recipes.values())
         ]
         print(f"{row['label']:7s} {row['snr']:7s} {'  |'.join(cells)}")

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from lib.against_simple import SIMPLE, STATISTICS, against, simple_labels, words
 from lib.origin import commit, hardware, keep, now
+from lib.sampling import mad_error, share_error, std_error
 
 from distcnn import __version__, pipeline
 from distcnn.config import Config, load_config
@@ -72,7 +73,9 @@ class Row:
     label: str
     stars: int
     std: float
+    std_error: float
     mad: float
+    mad_error: float
     within_68: float
     within_95: float
     peer_std: float | None
@@ -159,7 +162,9 @@ def row(
         label,
         int(good.sum()),
         float(kept.std()),
+        std_error(kept),
         robust_std(kept),
+        mad_error(kept),
         float((np.abs(kept) < total).mean()),
         float((np.abs(kept) < wide).mean()),
         *peer,
@@ -171,15 +176,18 @@ def row(
 
 
 def print_table(rows: list[Row]) -> None:
-    """The one table, and how every label compares with the best simple method."""
+    """The one table, with standard errors, and how every label compares with the best simple
+    method.
+    """
     head = ("data set", "label", "stars", "refused", "std", "1.48 MAD", "in 68 %", "in 95 %")
-    line = "\n{:16s} {:7s} {:>6s} {:>7s} {:>9s} {:>9s} {:>13s} {:>13s}".format(*head)
+    line = "\n{:16s} {:7s} {:>6s} {:>7s} {:>16s} {:>16s} {:>13s} {:>13s}".format(*head)
     print(f"{line}  networks alone   peer std / MAD")
     for r in rows:
         peer = "-" if r.peer_std is None else f"{r.peer_std:g} / {r.peer_mad:g} ({r.peer})"
         alone = f"{r.ensemble_std:.3g} / {r.ensemble_mad:.3g}"
         print(
-            f"{r.data:16s} {r.label:7s} {r.stars:6d} {r.refused:7d} {r.std:9.3g} {r.mad:9.3g} "
+            f"{r.data:16s} {r.label:7s} {r.stars:6d} {r.refused:7d} "
+            f"{r.std:9.3g} +- {r.std_error:<5.1g}{r.mad:8.3g} +- {r.mad_error:<5.1g}"
             f"{_share(r.within_68, r.stars)} {_share(r.within_95, r.stars)}  {alone:16s} {peer}"
         )
     print("\nagainst the best of ridge, gradient boosting and PCA + Gaussian process:")
@@ -196,7 +204,7 @@ def print_table(rows: list[Row]) -> None:
 
 def _share(value: float, stars: int) -> str:
     """A share of so many stars, with its binomial error."""
-    return f"{value:.3f} +- {np.sqrt(value * (1 - value) / stars):.3f}"
+    return f"{value:.3f} +- {share_error(value, stars):.3f}"
 
 
 def apply_package(name: str, archive: Path, conf: str, package: Path, work: Path) -> None:

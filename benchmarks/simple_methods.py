@@ -1,7 +1,8 @@
 """Labels of packages against simple methods by S/N, on simulated stars whose answers are known.
 
     python benchmarks/simple_methods.py FOLDER [--labels 500 2000 8000] [--seed 0] [--stars 4000]
-                                        [--members 8] [--epochs E] [--json FILE]
+                                        [--members 8] [--epochs E] [--simulated 14000]
+                                        [--json FILE]
 
 FOLDER is one of ``few_labels.py``; what it lacks of survey and package (folds) is made. Ridge
 regression, gradient boosting and PCA + Gaussian process learn the same labels from the same inputs
@@ -23,8 +24,10 @@ import pandas as pd
 import torch
 from lib.against_simple import against, fit_simple, words
 from lib.origin import commit, hardware, keep, now
+from lib.survey_of import make_few
 
 from distcnn import __version__, pipeline
+from distcnn.config import StackingConfig
 from distcnn.errors import DistcnnError
 from distcnn.events import silent
 from distcnn.model import Ensemble, Package, StarInputs, predict_members
@@ -40,15 +43,15 @@ TIMED_STARS, TIMED_PASSES = 2048, 5
 
 
 def package_of(survey: Path, folder: Path, labels: int, options: argparse.Namespace) -> Package:
-    """The package of folds with so many labels."""
-    path = folder / f"folds-{labels}-{options.seed}"
+    """The package of folds with so many labels, its label stacked as settings are shipped."""
+    path = folder / f"stacked-{labels}-{options.seed}"
     if not (path / "manifest.json").exists():
         config = few_labels.settings(labels, "folds", options.members)
+        update: dict[str, Any] = {"stacking": StackingConfig()}
         if options.epochs is not None:
-            train = config.train.model_copy(
-                update={"epochs": options.epochs, "patience": options.epochs}
-            )
-            config = config.model_copy(update={"train": train})
+            update |= {"epochs": options.epochs, "patience": options.epochs}
+        train = config.train.model_copy(update=update)
+        config = config.model_copy(update={"train": train})
         pipeline.train_package(survey, path, config, silent)
     return Package.load(path)
 
@@ -128,9 +131,10 @@ def main() -> int:
     parser.add_argument("--stars", type=int, default=4000)
     parser.add_argument("--members", type=int, default=8)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--simulated", type=int, default=14_000, help="stars, labelled or not")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    few = Store.open(options.folder / "few.zarr", "survey")
+    few = make_few(options.folder, few_labels.PIXELS, options.simulated)
     truth = pd.read_parquet(options.folder / "archive" / "truth.parquet").set_index("source_id")
     result: dict[str, Any] = {
         "kind": "simple",

@@ -107,3 +107,36 @@ def test_the_bound_of_a_wide_bin_weights_its_strata_by_their_stars(judge, stars)
     share = [judge.inside(stars.snr, judge.BINS[name]).mean() for name in judge.NARROW]
     assert found["plain"]["teff"] ** 2 == pytest.approx(np.dot(share, range(4)))
     assert found["stars"] == 12
+
+
+@pytest.mark.parametrize("tails", [3, 200])
+def test_standard_errors_are_the_scatter_between_samples(judge, rng, tails):
+    sampling = import_module("lib.sampling")
+    draws = rng.standard_t(tails + 2, (400, 1000))
+    truth = rng.normal(size=draws.shape)
+    for error, number in (
+        (sampling.std_error, np.std),
+        (sampling.mad_error, judge.mad),
+    ):
+        scatter = np.std([number(draw) for draw in draws])
+        assert np.median([error(draw) for draw in draws]) == pytest.approx(scatter, rel=0.25)
+    slopes = [judge.slope(x + y, x) for x, y in zip(truth, draws, strict=True)]
+    told = [sampling.slope_error(x + y, x) for x, y in zip(truth, draws, strict=True)]
+    assert np.mean(told) == pytest.approx(np.std(slopes), rel=0.15)
+    shares = (draws < -1).mean(axis=1)
+    told = sampling.share_error(shares.mean(), draws.shape[1])
+    assert told == pytest.approx(shares.std(), rel=0.15)
+
+
+def test_intervals_hold_what_they_promise(judge, stars, limits):
+    interval = import_module("lib.sampling").interval
+    few = [judge.Judged(**{n: _part(v, k) for n, v in vars(stars).items()}) for k in range(100)]
+    rows = [row for part in few for row in judge.table_of(part, limits) if row["snr"] == "all"]
+    for key, right in (("std", ERROR), ("slope", SLOPE), ("within_68", 0.6827)):
+        inside = [low <= right <= high for low, high in (interval(row, key) for row in rows)]
+        assert np.mean(inside) == pytest.approx(0.95, abs=0.06)
+
+
+def _part(values, number):
+    """Every hundredth star."""
+    return values[number::100] if hasattr(values, "shape") else values

@@ -25,6 +25,7 @@ from distcnn.survey import Store
 from distcnn.survey.split import Split
 from distcnn.training.data.labelled import read_labelled
 from lib.judge import Array, Judged, inside, mad, slope
+from lib.sampling import std_error
 
 EDGES = (1.0, 2.0, 5.0, 15.0, 50.0, 500.0)
 """Edges of the bins of S/N per 0.0245 nm."""
@@ -106,12 +107,12 @@ def _rows(stars: Faint, limits: Mapping[str, Mapping[str, float]]) -> Iterator[d
                 "snr": name,
                 "stars": int(rows.size),
                 "std": float(left.std()),
-                "std_error": float(left.std() * _relative_error(left)),
+                "std_error": std_error(left),
                 "mad": mad(left),
                 "bias": float(left.mean()),
                 "bound": bound,
                 "ratio": float(left.std() / bound),
-                "ratio_error": float(left.std() / bound * _relative_error(left)),
+                "ratio_error": std_error(left) / bound,
                 "without_spectrum": float(other.std()),
                 "to_without_spectrum": gain[0],
                 "to_without_spectrum_error": gain[1],
@@ -127,13 +128,6 @@ def _rows(stars: Faint, limits: Mapping[str, Mapping[str, float]]) -> Iterator[d
                 "debiased_known": float(known.mean()),
                 "debiased_slope": slope(freed[known], truth[known]) if known.sum() > 2 else np.nan,
             }
-
-
-def _relative_error(left: Array) -> float:
-    """Standard error of a standard deviation over it, whatever the tails (fourth moment)."""
-    centred = left - left.mean()
-    kurtosis = np.mean(centred**4) / np.mean(centred**2) ** 2
-    return float(np.sqrt(max(kurtosis - 1, 0.0) / len(left)) / 2)
 
 
 def _ratio_with_error(left: Array, other: Array) -> tuple[float, float]:

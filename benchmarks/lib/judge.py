@@ -22,6 +22,7 @@ from distcnn.schema import DEFAULT_LABELS, Flag, Status
 from distcnn.simulate import cramer_rao
 from distcnn.survey import Store
 from distcnn.training import seen_stars
+from lib.sampling import mad_error, share_error, slope_error, std_error
 
 Array = np.ndarray[Any, Any]
 BINS = {
@@ -201,13 +202,17 @@ def _statistics(stars: Judged, chosen: Array, column: int) -> dict[str, Any]:
     return {
         "stars": int(chosen.sum()),
         "std": std,
+        "std_error": std_error(residual),
         "mad": mad(residual),
+        "mad_error": mad_error(residual),
         "bias": float(residual.mean()),
         "population_std": float(at["truth"].std()),
         **_coverage("within", residual, at["error"]),
         **_coverage("interval", residual, side),
         "slope": slope(at["label"], at["truth"]),
+        "slope_error": slope_error(at["label"], at["truth"]),
         "debiased_slope": slope(at["debiased"], at["truth"]),
+        "debiased_slope_error": slope_error(at["debiased"], at["truth"]),
         "debiased_std": float(freed.std()),
         "debiased_mad": mad(freed),
         "debiased_bias": float(freed.mean()),
@@ -218,13 +223,12 @@ def _statistics(stars: Judged, chosen: Array, column: int) -> dict[str, Any]:
 
 def _coverage(name: str, residual: Array, error: Array) -> dict[str, float]:
     """Parts of the residuals within one and two errors; NaN where there is no error."""
-    if not np.isfinite(error).all():
-        return {f"{name}_68": np.nan, f"{name}_95": np.nan}
-    size = np.abs(residual)
-    return {
-        f"{name}_68": float((size <= error).mean()),
-        f"{name}_95": float((size <= 2 * error).mean()),
-    }
+    known, size = np.isfinite(error).all(), np.abs(residual)
+    found = {}
+    for times, key in ((1, f"{name}_68"), (2, f"{name}_95")):
+        found[key] = float((size <= times * error).mean()) if known else np.nan
+        found[f"{key}_error"] = share_error(found[key], len(size))
+    return found
 
 
 def mad(residual: Array) -> float:
@@ -245,7 +249,9 @@ def _against(row: Mapping[str, Any], limit: Mapping[str, Any], label: str) -> di
         "bound": plain,
         "bound_population": known,
         "ratio": row["std"] / plain,
+        "ratio_error": row["std_error"] / plain,
         "ratio_population": row["std"] / known,
+        "ratio_population_error": row["std_error"] / known,
         "slope_expected": expected,
         "slope_over_expected": row["slope"] / expected,
     }

@@ -24,7 +24,7 @@ def real(result: Result) -> str:
         (
             f"{row['data']}, {_title(row['label'])}",
             f"{row['stars']:,} ({row['refused']})",
-            f"{row['std']:.3g} / {row['mad']:.3g}",
+            f"{_with_error(row, 'std')} / {_with_error(row, 'mad')}",
             f"{row['ensemble_std']:.3g} / {row['ensemble_mad']:.3g}",
             f"{row['within_68']:.2f}",
             *(_ratio(row["against"][f"ratio_{name}"]) for name in ("std", "mad")),
@@ -69,6 +69,11 @@ def _ranges(rows: Sequence[Result]) -> Iterator[str]:
 def _ratio(found: Mapping[str, Any]) -> str:
     interval = f"{found['low']:.2f}-{found['high']:.2f}"
     return f"{found['ratio']:.2f} ({interval}), {TITLES[found['best']]}: {found['verdict']}"
+
+
+def _with_error(row: Mapping[str, Any], key: str) -> str:
+    error = row.get(f"{key}_error")
+    return f"{row[key]:.3g}" + (f" +- {error:.1g}" if error is not None else "")
 
 
 def _title(name: str) -> str:

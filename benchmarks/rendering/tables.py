@@ -215,9 +215,10 @@ def accuracy(result: Result) -> str:
         scatter = [
             text
             for bin_ in ("15-25", ">50")
-            for text in (_std(found[name, bin_]), f"{found[name, bin_]['ratio']:.2f}")
+            for text in (_std(found[name, bin_]), _with_error(found[name, bin_], "ratio"))
         ]
-        rows.append([_title(name), *scatter, f"{100 * found[name, 'all']['within_68']:.1f} %"])
+        whole = _with_error(found[name, "all"], "within_68", 100, ".1f")
+        rows.append([_title(name), *scatter, f"{whole} %"])
     return "\n\n".join([origin(result, *facts), markdown(head, rows), _coverage(result["table"])])
 
 
@@ -236,7 +237,16 @@ def _title(name: str) -> str:
 
 def _std(row: Result) -> str:
     kelvin = LABELS[row["label"]].unit == "K"
-    return f"{row['std']:.0f}" if kelvin else f"{row['std']:.3f}"
+    return _with_error(row, "std", 1, *((".0f", ".1f") if kelvin else (".3f", ".4f")))
+
+
+def _with_error(
+    row: Result, key: str, factor: float = 1, form: str = ".2f", finer: str | None = None
+) -> str:
+    """A number, with its standard error where a result has it."""
+    error = row.get(f"{key}_error")
+    told = "" if error is None else f" +- {factor * error:{finer or form}}"
+    return f"{factor * row[key]:{form}}{told}"
 
 
 def _coverage(rows: Sequence[Result]) -> str:
