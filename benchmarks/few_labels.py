@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from lib.coverage_draws import draw_coverage, figure_of_draws
-from lib.origin import RESULTS, commit, hardware, keep, now
+from lib.origin import keep, keep_figure, made_with
 from lib.survey_of import layout_for, make_few
 
-from distcnn import __version__, hashing, pipeline
+from distcnn import hashing, pipeline
 from distcnn.config import Config, load_config
 from distcnn.errors import DistcnnError
 from distcnn.events import silent
@@ -296,10 +296,7 @@ def main() -> None:
     short = summary(rows)
     print_summary(short)
     result = {
-        "hardware": hardware(),
-        "commit": commit(),
-        "date": now(),
-        "distcnn": __version__,
+        **made_with(),
         "members": options.members,
         "simulated": options.stars,
         "schedules": {str(n): schedule(n) for n in options.labels},
@@ -309,7 +306,7 @@ def main() -> None:
     }
     print(keep("few_labels", result, options.json))
     if result["draws"]:
-        (RESULTS / FIGURE).write_text(figure_of_draws(result["draws"]), encoding="utf-8")
+        keep_figure(FIGURE, figure_of_draws(result["draws"]))
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ import few_labels
 import numpy as np
 import pandas as pd
 from lib.coverage_seeds import figure_of_seeds, summary
-from lib.origin import RESULTS, commit, hardware, keep, now
+from lib.origin import keep, keep_figure, made_with
 from lib.survey_of import make_few
 
-from distcnn import __version__, pipeline
+from distcnn import pipeline
 from distcnn.config import Config, load_config
 from distcnn.errors import DistcnnError
 from distcnn.events import silent
@@ -163,10 +163,7 @@ def main() -> None:
     short = summary(rows)
     print_summary(short)
     result = {
-        "hardware": hardware(),
-        "commit": commit(),
-        "date": now(),
-        "distcnn": __version__,
+        **made_with(),
         "members": options.members,
         "epochs": EPOCHS,
         "pixels": PIXELS,
@@ -174,7 +171,7 @@ def main() -> None:
         "table": rows,
     }
     print(keep("coverage", result, options.json))
-    (RESULTS / FIGURE).write_text(figure_of_seeds(rows), encoding="utf-8")
+    keep_figure(FIGURE, figure_of_seeds(rows))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from distcnn import __version__
+
 RESULTS = Path(__file__).parents[1] / "results"
 
 
@@ -40,6 +42,16 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def made_with() -> dict[str, str]:
+    """What every result says of its origin."""
+    return {
+        "hardware": hardware(),
+        "commit": commit(),
+        "date": now(),
+        "distcnn": __version__,
+    }
+
+
 def plain(value: Any) -> Any:
     """The value as JSON can hold it: what is not finite is null."""
     if isinstance(value, dict):
@@ -63,3 +75,8 @@ def keep(kind: str, result: dict[str, Any], path: Path | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(plain(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return path
+
+
+def keep_figure(name: str, svg: str) -> None:
+    """Write a figure beside the results."""
+    (RESULTS / name).write_text(svg, encoding="utf-8")

@@ -4,7 +4,7 @@ from distcnn.checks.base import Answer, AnswerRow, Check, Verdict
 from distcnn.checks.inputs import CheckInputs, EvaluatedPredictions
 from distcnn.checks.registry import CHECKS
 from distcnn.checks.results import RecordedAnswer, answers_in
-from distcnn.checks.run import Checked, choose_checks, run_checks, waiting_checks
+from distcnn.checks.run import Checked, choose_checks, origin_of, run_checks, waiting_checks
 
 __all__ = [
     "CHECKS",
@@ -18,6 +18,7 @@ __all__ = [
     "Verdict",
     "answers_in",
     "choose_checks",
+    "origin_of",
     "run_checks",
     "waiting_checks",
 ]

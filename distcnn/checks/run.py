@@ -1,6 +1,6 @@
 """Run: put every chosen question to a package on a survey, and keep each answer as it comes."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,16 +65,23 @@ def choose_checks(names: Collection[str]) -> tuple[Check, ...]:
 
 
 def run_checks(
-    inputs: CheckInputs, out: Path, names: Collection[str], listener: Listener = silent
+    inputs: CheckInputs,
+    out: Path,
+    names: Collection[str],
+    listener: Listener = silent,
+    *,
+    origin: Mapping[str, Any] | None = None,
 ) -> Checked:
     """Answers of the checks ``names`` in folders below ``out``; those that are there are kept.
+
+    ``origin``: of these inputs, from ``origin_of``, where the caller has it already.
 
     Raises
     ------
     UsageError : a name is no check, or answers of another origin are there.
     StoreError, FileBroken : a product cannot be used.
     """
-    chosen, origin = choose_checks(names), origin_of(inputs)
+    chosen, origin = choose_checks(names), origin or origin_of(inputs)
     listener(StageStarted(STAGE, len(chosen), "checks"))
     answers = []
     with present(of_attributes(inputs.survey.attrs) or inputs.package.manifest.own_labels):
@@ -87,19 +94,23 @@ def run_checks(
     return checked
 
 
-def waiting_checks(inputs: CheckInputs, out: Path, names: Collection[str]) -> tuple[Check, ...]:
-    """Those of the checks ``names`` that have no answer below ``out`` yet.
+def waiting_checks(
+    out: Path, names: Collection[str], origin: Mapping[str, Any]
+) -> tuple[Check, ...]:
+    """Those of the checks ``names`` that have no answer of ``origin`` below ``out`` yet.
 
     Raises
     ------
     UsageError, FileBroken : as ``run_checks``.
     """
-    origin = origin_of(inputs)
     return tuple(c for c in choose_checks(names) if finished_answer(out, c, origin) is None)
 
 
 def origin_of(inputs: CheckInputs) -> dict[str, Any]:
-    """What decides answers: digests of package, survey and further products, settings, version."""
+    """What decides answers: digests of package, survey and further products, settings, version.
+
+    Reads every catalogue once, however large.
+    """
     return {
         "package": inputs.package.digest,
         "survey": inputs.survey.identity,

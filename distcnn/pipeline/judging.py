@@ -113,7 +113,7 @@ def check_package(
     Answers are folders below ``out``. ``predictions``: of the same package and survey, for checks
     of finished predictions. The ``truth`` of a simulated survey is looked for in its archive.
     """
-    from distcnn.checks import CheckInputs, choose_checks, run_checks, waiting_checks
+    from distcnn.checks import CheckInputs, choose_checks, origin_of, run_checks, waiting_checks
     from distcnn.evaluation import find_truth
     from distcnn.ingest.catalogue_table import read_catalogue
     from distcnn.model import Package
@@ -137,11 +137,14 @@ def check_package(
         read_catalogue=read_catalogue,
     )
 
+    origin = origin_of(inputs)
+
     def work(executor: "ClusterExecutor", watched: Listener) -> "Checked":
-        return run_checks(replace(inputs, executor=executor), out, names, watched)
+        asked = replace(inputs, executor=executor)
+        return run_checks(asked, out, names, watched, origin=origin)
 
     # Finished answers need no workers.
-    where = config.cluster if waiting_checks(inputs, out, names) else SerialConfig()
+    where = config.cluster if waiting_checks(out, names, origin) else SerialConfig()
     reads: dict[str, Address] = {"survey": survey, "package": package}
     return on_workers(where, config, listener, places_of(reads, out), work)
 

@@ -29,6 +29,7 @@ from distcnn.model import (
     fixture_stars,
     write_package,
 )
+from distcnn.model.stacking import Parts
 from distcnn.quality import Quality
 from distcnn.survey import Ledger, Store, spectra_conditions
 from distcnn.survey.split import Split
@@ -97,7 +98,8 @@ def finalise_ensemble(
             for task, result in zip(kept, results, strict=True)
         ],
         more=more | stacked.manifest,
-        files=files | stacked.files,
+        stacking=stacked.parts,
+        files=files,
     )
 
 
@@ -137,13 +139,14 @@ def calibrate_and_write(
     curves: Sequence[Mapping[str, Any]],
     more: Mapping[str, Any],
     own_labels: OwnLabels | None = None,
+    stacking: Parts | None = None,
     files: Mapping[str, bytes] | None = None,
 ) -> Package:
     """Fit the quality of networks on stars that they never saw, write the package.
 
     ``curves``: what became of each network; ``more``: further entries of the manifest;
     ``own_labels``: what is known of labels that the schema does not tell of, else the survey's;
-    ``files``: further files of the package.
+    ``stacking``, ``files``: regressions and further files of the package.
     """
     spec = InputSpec.of_survey(store, config.network, config.labels)
     parts = DEVELOPMENT if config.split.cross_fitted else (Split.TRAIN,)
@@ -180,6 +183,7 @@ def calibrate_and_write(
         curves=curves,
         manifest_extra=made_from | on_split(quality, seen, spec.labels) | dict(more),
         own_labels=own_labels or of_attributes(store.attrs),
+        stacking=stacking,
         files=files,
     )
 

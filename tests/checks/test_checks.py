@@ -1,40 +1,27 @@
 """Every check of the registry tells a sound package from a spoiled one, and results are kept."""
 
-import json
-import pickle
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from conformance.science_checks import ScienceChecks
 from line_survey import ERRORS, NAMES, build_survey, spectra
 
 from distcnn.checks import (
     CHECKS,
-    CheckInputs,
     EvaluatedPredictions,
-    RecordedAnswer,
     Verdict,
-    answers_in,
-    choose_checks,
-    run_checks,
 )
 from distcnn.checks.correlations.nulls import SHUFFLED
 from distcnn.checks.correlations.own_variation import OWN_SLOPE
 from distcnn.checks.predictions.network_gain import network_gain
 from distcnn.checks.predictions.quoted_errors import quoted_errors
-from distcnn.checks.predictor import PackageSource, _opened
 from distcnn.config import CatalogueConfig, ReportConfig
-from distcnn.errors import PackageError, UsageError
+from distcnn.errors import UsageError
 from distcnn.evaluation import BaselineLabels, EvaluationData, evaluate
 from distcnn.evaluation.metrics import coverage
-from distcnn.events import StageEnded
-from distcnn.executor import TaskResult
 from distcnn.ingest.catalogue_table import read_catalogue
-from distcnn.model.devices import worker_threads
-from distcnn.model.pixel_noise import NoiseGenerator
 
 CONFIG = ReportConfig()
 
@@ -418,87 +405,3 @@ def test_every_check_of_the_registry_has_its_conformance_test():
     tested.discard("")
     asked_elsewhere = {"quoted-errors", "network-gain"}
     assert tested | asked_elsewhere == {check.name for check in CHECKS}
-
-
-class FarExecutor:
-    """Workers with nothing but what is sent to them, the last of which is ready first."""
-
-    workers = 2
-
-    def __call__(self, function, tasks):
-        for sent in [pickle.dumps((function, task)) for task in tasks][::-1]:
-            function, task = pickle.loads(sent)
-            yield TaskResult(task, function(task))
-
-
-@pytest.mark.parametrize("name", ["sensitivity", "velocity", "stability"])
-def test_the_numbers_are_the_same_bits_wherever_stars_are_predicted(lines, name):
-    given = {"injected_stars": 300, "sensitivity_stars": 2200, "retrained": str(lines.retrained)}
-    here, there = lines.inputs(**given), replace(lines.inputs(**given), executor=FarExecutor())
-    (check,) = choose_checks([name])
-    with worker_threads():
-        mine = check.answer(here)
-    theirs = check.answer(there)
-    assert mine.rows == theirs.rows
-    assert mine.tables == theirs.tables
-
-
-def test_a_package_that_was_changed_under_the_workers_is_refused(lines):
-    source = PackageSource(str(lines.sound), "0" * 64, ())
-    with pytest.raises(PackageError, match="has changed"):
-        _opened(source)
-
-
-class TestRun:
-    NAMES = ("halo", "external")
-
-    def test_answers_are_folders_and_the_same_command_keeps_them(self, lines, tmp_path):
-        inputs, events = lines.inputs(), []
-        checked = run_checks(inputs, tmp_path / "out", self.NAMES, events.append)
-        assert checked.failed == 0
-        assert "halo: passed. Are the labels of halo stars right" in str(checked)
-        assert [event.stage for event in events if isinstance(event, StageEnded)] == ["check"]
-        folder = tmp_path / "out" / "halo"
-        files = {path.name for path in folder.iterdir()}
-        assert files == {"answer.json", "table.ecsv", "figure.png", "figure.pdf", "figure.svg"}
-        held = json.loads((folder / "answer.json").read_text())
-        assert held["verdict"] == "passed"
-        assert held["origin"]["package"] == inputs.package.digest
-        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-        again = run_checks(inputs, tmp_path / "out", self.NAMES)
-        assert again.answers == checked.answers == answers_in(tmp_path / "out")[::-1]
-        assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-
-    def test_answers_of_another_package_are_refused(self, lines, tmp_path):
-        run_checks(lines.inputs(), tmp_path, ["external"])
-        with pytest.raises(UsageError, match="with another package"):
-            run_checks(lines.inputs("retrained"), tmp_path, ["external"])
-
-    def test_a_wrong_name_is_told_before_any_work(self):
-        with pytest.raises(UsageError, match="Did you mean 'halo'"):
-            choose_checks(["haloo"])
-        assert choose_checks(["all"]) == CHECKS
-
-    def test_a_damaged_answer_is_told(self, lines, tmp_path):
-        run_checks(lines.inputs(), tmp_path, ["external"])
-        (tmp_path / "external" / "answer.json").write_text("{")
-        with pytest.raises(Exception, match="holds no answer of a check"):
-            RecordedAnswer.read(tmp_path / "external")
-
-
-@pytest.mark.parametrize("correlation", [(), (0.4,), (0.8, 0.4, 0.1)])
-def test_noise_is_added_with_the_correlation_that_the_survey_has(lines, tmp_path, correlation):
-    quiet, error = spectra(lines.label, np.full(len(lines.label), 1e6), 5)
-    error[:] = 1 / lines.snr[:, None]
-    noise = NoiseGenerator.of(correlation).draw(quiet.shape, torch.Generator().manual_seed(1))
-    made = (quiet + error * noise.numpy(), error)
-    store = build_survey(tmp_path / "s.zarr", lines.label, lines.snr, lines.ids, made=made)
-    found = replace(lines.inputs(), survey=store).noise_correlation
-    assert (*found, 0.0)[0] == pytest.approx((*correlation, 0.0)[0], abs=0.03)
-
-
-def test_stars_that_training_used_are_not_judged(lines):
-    inputs = lines.inputs()
-    assert isinstance(inputs, CheckInputs)
-    assert 0.1 < inputs.table.held_out.mean() < 0.3
-    assert set(inputs.judged.source_id) <= set(inputs.table.source_id[inputs.table.held_out])

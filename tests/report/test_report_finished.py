@@ -40,6 +40,16 @@ def test_results_beside_the_predictions_stand_in_their_sections(own, tmp_path):
     assert [row["std"] for row in table.rows] == [61.5, 70.25]
 
 
+def test_a_judged_table_without_bins_of_snr_is_shown_whole_and_once(own, tmp_path):
+    rows = [{"label": "teff", "method": name, "stars": 12, "std": 61.5} for name in ("a", "b")]
+    table = TextTable([TableColumn(name) for name in rows[0]], rows)
+    make_all(tmp_path)
+    (tmp_path / "baselines.ecsv").write_bytes(to_ecsv(table))
+    write_report(own.data, tmp_path / "r", PLAIN, finished=find_finished(own.data))
+    (shown,) = (tmp_path / "r" / "tables").glob("rivals*.ecsv")
+    assert len(from_ecsv(shown.read_bytes(), "t").rows) == 2
+
+
 def test_failed_checks_come_first_under_where_not_to_trust(own, tmp_path):
     make_all(tmp_path)
     page = write_report(own.data, tmp_path / "r", PLAIN, finished=find_finished(own.data))

@@ -42,7 +42,8 @@ def _draw_measure(ax: Axes, tests: dict[str, list[AnswerRow]], labels: Sequence[
     for line, rows in enumerate(tests.values()):
         for row in rows:
             _draw_value(ax, row, line, labels.index(str(row["label"])), len(labels))
-    ax.set_yticks(np.arange(len(tests)), list(tests), fontsize=8)
+    # A measure of one kind has its name above it and none on its line.
+    ax.set_yticks(np.flatnonzero(list(map(bool, tests))), list(filter(None, tests)), fontsize=8)
     ax.set_ylim(len(tests) - 0.5, -0.5)
     if max(float(row["value"]) for rows in tests.values() for row in rows) > 3:
         ax.set_xscale("log")

@@ -41,7 +41,7 @@ from distcnn.model.networks.covariance import pack_pairs
 from distcnn.model.networks.hybrid import Network, build_network, is_student, stack_members
 from distcnn.model.package import torchscript
 from distcnn.model.package.host_cache import local_files
-from distcnn.model.stacking import Stacking
+from distcnn.model.stacking import Parts, Stacking, to_bytes
 from distcnn.schema import (
     BLENDS_PACKAGE_FORMAT,
     PACKAGE_FORMAT,
@@ -216,6 +216,7 @@ def write_package(
     curves: Sequence[Mapping[str, Any]],
     manifest_extra: Mapping[str, Any],
     own_labels: OwnLabels | None = None,
+    stacking: Parts | None = None,
     files: Mapping[str, bytes] | None = None,
 ) -> Package:
     """Write a package; it appears at ``address`` complete or not at all.
@@ -228,6 +229,7 @@ def write_package(
     curves : per member, what became of it epoch by epoch.
     manifest_extra : data, split, seeds and everything else worth keeping (JSON).
     own_labels : what the survey says of labels of its own.
+    stacking : regressions beside the networks and their weights, if any.
     files : further files by name.
 
     Raises
@@ -243,12 +245,14 @@ def write_package(
         "quality.safetensors": save_arrays(dict(quality_arrays)),
         "curves.json": _json(list(curves)),
     }
+    if stacking is not None:
+        files[STACKING] = to_bytes(stacking)
     for number, network in enumerate(networks):
         network.eval().requires_grad_(False)
         files[_member(number, "safetensors")] = _weights(network)
         files[_member(number, "ts.pt")] = torchscript.dumped(network)
     document = {
-        "format": _format(files, quality_arrays),
+        "format": _format(stacking, quality_arrays),
         "kind": "package",
         "distcnn_version": __version__,
         "versions": _versions(),
@@ -280,13 +284,12 @@ def write_evaluation(package: Package, evaluation: Mapping[str, Any]) -> None:
     (package.location / EVALUATION).write_bytes(data)
 
 
-def _format(files: Mapping[str, bytes], quality_arrays: Mapping[str, Array]) -> int:
-    stacked = load_arrays(files[STACKING]) if STACKING in files else {}
-    if any(name.startswith("perceptrons.") for name in stacked):
+def _format(stacking: Parts | None, quality_arrays: Mapping[str, Array]) -> int:
+    if "perceptrons" in (stacking or {}):
         return PERCEPTRONS_PACKAGE_FORMAT
     if any(name.startswith("novelty.blends.") for name in quality_arrays):
         return BLENDS_PACKAGE_FORMAT
-    return STACKED_PACKAGE_FORMAT if STACKING in files else PACKAGE_FORMAT
+    return PACKAGE_FORMAT if stacking is None else STACKED_PACKAGE_FORMAT
 
 
 def _member(number: int, ending: str) -> str:

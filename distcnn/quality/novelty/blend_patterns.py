@@ -13,7 +13,8 @@ Legend: N star, P pixel, k component, r pattern, G bin of weight, F feature, H h
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -58,8 +59,21 @@ def _scale_length(mean: Array) -> float:
     return float(np.std(mean) / max(np.std(np.gradient(mean)), 1e-12))
 
 
+class ArrayFields:
+    """A data class of arrays, which are told by the names of its fields."""
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Arrays that say everything; undone by ``from_arrays``."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        """What ``to_arrays`` described."""
+        return cls(**arrays)
+
+
 @dataclass(frozen=True)
-class BlendPatterns:
+class BlendPatterns(ArrayFields):
     """Patterns [r, P], and how training stars scatter along them.
 
     ``grid`` [G] ln of the typical weight; ``centre``, ``spread`` [G, r] mean and standard
@@ -109,15 +123,6 @@ class BlendPatterns:
         offset /= along_weight(weight, self.grid, self.spread)
         return np.asarray(offset, np.float32)
 
-    def to_arrays(self) -> dict[str, Array]:
-        """Arrays that say everything; undone by ``from_arrays``."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array]) -> "BlendPatterns":
-        """The patterns that ``to_arrays`` described."""
-        return cls(**arrays)
-
 
 def _projected(weighted: Array, weight: Array, patterns: Array) -> Array:
     """[N, r] projections of residuals, of unit variance if they were noise alone."""
@@ -130,7 +135,7 @@ MOST_SPREADS = 6.0
 
 
 @dataclass(frozen=True)
-class BlendClassifier:
+class BlendClassifier(ArrayFields):
     """Features [F] scaled by ``centre``, ``spread`` [F]; weights and offsets of two layers:
     ``hidden`` [F, H], ``hidden_offset`` [H], ``output`` [H], ``output_offset`` [1].
     """
@@ -167,15 +172,6 @@ class BlendClassifier:
         scaled = _scaled(features, self.centre, self.spread)
         hidden = np.maximum(scaled @ self.hidden + self.hidden_offset, 0)
         return np.asarray(hidden @ self.output + self.output_offset)
-
-    def to_arrays(self) -> dict[str, Array]:
-        """Arrays that say everything; undone by ``from_arrays``."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array]) -> "BlendClassifier":
-        """The classifier that ``to_arrays`` described."""
-        return cls(**arrays)
 
 
 def _scaled(features: Array, centre: Array, spread: Array) -> Array:

@@ -44,9 +44,15 @@ def rivals(data: ReportData, pictures: Sequence[Picture]) -> Sequence[Block]:
 
 
 def _by_snr(tables: Iterable[Table]) -> Iterator[Table]:
-    """All S/N together first; a row for every label, bin and method only when it is opened."""
+    """All S/N together first; a row for every label, bin and method only when it is opened.
+
+    A table without a row for all S/N is shown as it is.
+    """
     for table in tables:
         rows = [row for row in table.rows if row.get("snr") == "all"]
+        if not rows:
+            yield table
+            continue
         columns = [column for column in table.columns if column.key != "snr"]
         together = f"{table.title}: all S/N"
         yield replace(

@@ -14,8 +14,7 @@ from distcnn.evaluation.out_of_fold_table import (
     read_out_of_fold,
 )
 from distcnn.model import InputSpec, Network, Package
-from distcnn.model.package.package import STACKING
-from distcnn.model.stacking import to_bytes
+from distcnn.model.stacking import Parts
 from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_fold
 from distcnn.training.calibration_stars import CalibrationStars
@@ -41,9 +40,9 @@ class Stacked:
     fitted: FittedStacking | None = None
 
     @property
-    def files(self) -> dict[str, bytes]:
+    def parts(self) -> Parts | None:
         """What the package holds of it."""
-        return {} if self.fitted is None else {STACKING: to_bytes(self.fitted.parts)}
+        return None if self.fitted is None else self.fitted.parts
 
     @property
     def manifest(self) -> dict[str, Any]:
