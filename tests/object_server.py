@@ -93,3 +93,14 @@ class Relay:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+
+def google_relay(s3_endpoint):
+    """The XML interface of Google's store, which is that of S3 but for names of headers."""
+
+    def as_s3(handler):
+        if source := handler.headers.get("x-goog-copy-source"):
+            handler.headers["x-amz-copy-source"] = source
+        handler.path = handler.path.replace("%2D", "-")  # of the bucket; moto takes it as it is
+
+    return Relay(s3_endpoint, as_s3)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from clusters.machines.swift_store import SwiftStore, why_not
+from clusters.object_flow import LOCAL, SERIAL, configuration, digests, run_stages
 from conformance.cluster_checks import wait_until
 from conformance.location_checks import LocationChecks
 
 from distcnn import pipeline
-from distcnn.config import load_config
 from distcnn.errors import PlaceError, PlaceUnreachable, VerificationFailed
 from distcnn.events import RegionStored
 from distcnn.location import Location, client
@@ -21,23 +21,6 @@ pytestmark = [
     pytest.mark.timeout(900),
     # FITS knows no dex; astropy warns of it and keeps it.
     pytest.mark.filterwarnings("ignore::astropy.units.UnitsWarning"),
-]
-SMALL = [
-    *("demo.stars=400", "simulate.stars_per_file=200"),
-    *("ingest.store.shard_stars=64", "ingest.store.chunk_stars=32"),
-    *(
-        "train.members=1",
-        "train.epochs=1",
-        "train.stacking.methods=[]",
-        "predict.precision=float32",
-        "predict.engine=eager",
-    ),
-    *(
-        "report.baselines=false",
-        "report.sections=[summary,errors]",
-        "objects.retries=2",
-        "objects.retry_seconds=20",
-    ),
 ]
 BUCKET = "surveys"
 
@@ -66,26 +49,6 @@ def fresh_clients(swift):
     client._open.cache_clear()
 
 
-def configuration(*more):
-    return load_config("demo", [*SMALL, *more])
-
-
-SERIAL, LOCAL = ("cluster.backend=serial",), ("cluster.backend=local", "cluster.workers=2")
-
-
-def run_stages(archive, at, config, predicting, told):
-    """From archive to page; ``at`` joins the name of a product to its folder."""
-    pipeline.ingest_archive(archive, at("survey.zarr"), config, told.append)
-    pipeline.train_package(at("survey.zarr"), at("package"), config, told.append)
-    pipeline.predict_survey(
-        at("package"), at("survey.zarr"), at("predictions.zarr"), predicting, told.append
-    )
-    told.append(pipeline.verify_predictions(at("predictions.zarr"), config, told.append))
-    for name in ("catalogue.parquet", "catalogue.hats"):
-        pipeline.export_catalogue(at("predictions.zarr"), at(name), config=config)
-    pipeline.write_report(at("predictions.zarr"), at("report"), config, told.append)
-
-
 @pytest.fixture(scope="module")
 def products(swift, tmp_path_factory):
     """The same run on a disk and in the store: the folder, the place, and what was told."""
@@ -97,11 +60,6 @@ def products(swift, tmp_path_factory):
     predicting = configuration(*LOCAL)
     run_stages(folder / "archive", lambda name: f"{place}/{name}", config, predicting, told)
     return folder, place, told
-
-
-def digests(place):
-    store = Store.open(place)
-    return {region.name: store.digest(region) for region in store.regions()}
 
 
 @pytest.mark.parametrize("name", ["survey.zarr", "predictions.zarr"])

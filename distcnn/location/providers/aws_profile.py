@@ -1,8 +1,7 @@
-"""Credentials of S3: from the environment or the files of the AWS tools, and from nowhere else.
+"""Credentials of S3 in the files of the AWS tools.
 
 The library reads the environment, web identities (Kubernetes), container and instance roles by
 itself; what is read here are ``~/.aws/credentials`` and ``~/.aws/config``, which it does not know.
-Nothing of this is kept, shown or sent anywhere but to the library.
 """
 
 import configparser
@@ -81,11 +80,3 @@ def _section(path: Path, name: str) -> dict[str, str]:
 def has_own_credentials() -> bool:
     """Whether the library will find some without a file: in the environment, or by a role."""
     return "AWS_ACCESS_KEY_ID" in os.environ or any(name in os.environ for name in _ROLES)
-
-
-def on_amazon() -> bool:
-    """Whether this is a machine of Amazon, which may have a role of its own."""
-    with suppress(OSError):
-        vendor = Path("/sys/class/dmi/id/sys_vendor").read_text(encoding="utf-8")
-        return vendor.startswith("Amazon")
-    return False
