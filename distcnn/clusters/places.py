@@ -13,11 +13,13 @@ class Places:
 
     ``output``: where the stage writes; files are exchanged beside it. ``reads``: products by
     what they are (``survey``, ``package``). ``memory``: what a worker may need [bytes].
+    ``modules``: what its tasks need, imported beforehand.
     """
 
     output: Location
     reads: Mapping[str, Location] = field(default_factory=dict)
     memory: int = 0
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 import logging
 import os
 import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from threading import Thread
 from time import monotonic, sleep
 from typing import Any
 
@@ -26,10 +30,30 @@ def dask_setup(worker: Any) -> None:
         worker.loop.add_callback(leave_in_time, worker)
 
 
+_imports: list[Thread] = []
+
+
+def begin_imports(modules: Sequence[str]) -> None:
+    """Import what the tasks of a stage need, while the client still prepares them; torch takes a
+    second. What cannot be imported the first task tells.
+    """
+
+    def work() -> None:
+        for name in modules:
+            with suppress(Exception):
+                import_module(name)
+
+    thread = Thread(target=work, name="imports", daemon=True)
+    _imports.append(thread)
+    thread.start()
+
+
 def settle() -> None:
-    """Let the first half second of a worker's life pass before it works.
+    """Let the first half second of a worker's life pass before it works, and end its imports.
 
     Dask's nanny looks every 50 ms whether its worker has started. A worker that a task kills
     before that look is taken for one that never started, and is not started again.
     """
     sleep(max(0.0, START_TIME_S + SETTLING_S - monotonic()))
+    for thread in _imports:
+        thread.join()

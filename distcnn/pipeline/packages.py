@@ -63,7 +63,7 @@ def train_package(
             gpus=executor.findings.gpus,
         )
 
-    places = places_of({"survey": survey, **work_of(package)}, package)
+    places = places_of({"survey": survey, **work_of(package)}, package, 0, "distcnn.training")
     return on_workers(config.cluster, config, listener, places, work)
 
 

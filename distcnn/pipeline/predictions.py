@@ -8,17 +8,16 @@ from distcnn.config import Config, SerialConfig, load_config, presets
 from distcnn.events import Listener, Notice, silent
 from distcnn.location import Address, Location
 from distcnn.pipeline.running import (
-    logging_beside,
     must_exist,
     on_workers,
     places_of,
-    watching,
     with_places,
     work_of,
 )
 
 if TYPE_CHECKING:
     from distcnn.clusters.base import ClusterExecutor
+    from distcnn.clusters.places import Places
     from distcnn.evaluation.agreement import StandardLabels
     from distcnn.inference import Forecast, Plan, PredictSummary, ShareSummary, VerifySummary
     from distcnn.survey import Share
@@ -81,11 +80,15 @@ def predict_survey(
             memory=plan.worker_memory,
         )
 
-    places = places_of({"survey": survey, "package": package}, predictions, plan.memory_needed)
-    done = on_workers(where, config, listener, places, work)
+    done = on_workers(where, config, listener, _places(package, survey, predictions, plan), work)
     if done.merged:  # as the last element of a job array would have done
         listener(Notice(str(inference.verify(predictions, config.predict, listener))))
     return done
+
+
+def _places(package: Address, survey: Address, predictions: Address, plan: "Plan") -> "Places":
+    reads = {"survey": survey, "package": package}
+    return places_of(reads, predictions, plan.memory_needed, "distcnn.inference")
 
 
 @with_places
@@ -100,19 +103,14 @@ def predict_share(
 ) -> "ShareSummary":
     """Compute the share of one element of a job array; the last one completes and verifies."""
     from distcnn import inference
-    from distcnn.clusters import open_cluster
 
     plan = plan_predictions(package, survey, predictions, config, share=share)
     listener(Notice(str(plan)))
     plan.check()
     where = config.cluster if plan.waiting else SerialConfig()
-    with (
-        open_cluster(logging_beside(where, predictions), listener) as executor,
-        watching(executor, config, listener, predictions) as watched,
-    ):
-        reads = {"survey": survey, "package": package}
-        executor.preflight(places_of(reads, predictions, plan.memory_needed), listener)
-        done = inference.predict_share(
+
+    def work(executor: "ClusterExecutor", watched: Listener) -> "ShareSummary":
+        return inference.predict_share(
             package,
             survey,
             predictions,
@@ -122,6 +120,8 @@ def predict_share(
             listener=watched,
             memory=plan.worker_memory,
         )
+
+    done = on_workers(where, config, listener, _places(package, survey, predictions, plan), work)
     listener(Notice(str(done)))
     if done.whole is not None:
         listener(Notice(str(inference.verify(predictions, config.predict, listener))))

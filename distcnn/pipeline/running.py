@@ -74,12 +74,16 @@ def on_workers(
     return run_on_cluster(logging_beside(cluster, places.output), listener, watched)
 
 
-def places_of(reads: Mapping[str, Address], output: Address, memory: int = 0) -> "Places":
-    """What workers have to see before work begins; ``memory``: bytes that each of them needs."""
+def places_of(
+    reads: Mapping[str, Address], output: Address, memory: int = 0, *modules: str
+) -> "Places":
+    """What workers have to see before work begins; ``memory``: bytes that each of them needs;
+    ``modules``: what they can import meanwhile.
+    """
     from distcnn.clusters.places import Places
 
     seen = {what: Location.parse(place) for what, place in reads.items()}
-    return Places(Location.parse(output), seen, memory)
+    return Places(Location.parse(output), seen, memory, modules)
 
 
 def work_of(product: Address) -> dict[str, Address]:

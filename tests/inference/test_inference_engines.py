@@ -132,6 +132,13 @@ def test_openvino_gives_the_same_and_keeps_its_graph(package, stars, tmp_path):
     assert graph.stat().st_mtime_ns == made
     first, second = (e.predict(stars, 32).label for e in (ensemble, again))
     np.testing.assert_array_equal(first, second)
+    compiled = next((tmp_path / "cache" / "engines").glob("*-openvino-compiled"))
+    kept = compiled.read_bytes()
+    damaged = kept[:-1] + bytes([kept[-1] ^ 1])
+    compiled.write_bytes(damaged)  # is made again, not believed
+    third, _ = select_engine(package, stars, engine="openvino", precision="float32")
+    np.testing.assert_array_equal(third.predict(stars, 32).label, second)
+    assert compiled.read_bytes() != damaged
     graph.with_suffix(".bin").write_bytes(b"")
     assert select_engine(package, stars, engine="eager")[1].candidate == Candidate("eager")
 

@@ -1,7 +1,7 @@
 """Engine by OpenVINO (extra ``openvino``): all members in one graph, on the CPU.
 
-The graph is made once per package and kept in the cache; it holds numbers, no code, and is
-believed only after it has reproduced the package's fixtures.
+The graph is made once per package and kept in the cache, as it is and compiled; both hold
+numbers, no code, and are believed only after they have reproduced the package's fixtures.
 """
 
 import contextlib
@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distcnn import hashing
 from distcnn.executor import WorkerContext
-from distcnn.files import atomic_write
+from distcnn.files import atomic_write, atomic_write_bytes
 from distcnn.inference.engines.base import EngineRefused
+from distcnn.inference.engines.cache import host_facts
 from distcnn.inference.engines.torch_engines import module_list
 from distcnn.model import Package
 from distcnn.model.batched_ensemble import OutputHead, Outputs
@@ -43,11 +45,10 @@ def build(package: Package, dtype: torch.dtype, device: torch.device, cache: Pat
         "ENABLE_CPU_PINNING": False,
     }
     try:
-        model = _graph(openvino, core, package, cache)
-        request = core.compile_model(model, "CPU", settings).create_infer_request()
+        compiled = _compiled(openvino, core, package, cache, settings)
+        return _Layers(compiled.create_infer_request())
     except RuntimeError as error:
         raise EngineRefused(f"openvino: {error}") from None
-    return _Layers(request)
 
 
 class _Layers:
@@ -82,6 +83,33 @@ class PositionalEnsemble(nn.Module):
         }
         out: Outputs = self.members(inputs)
         return out
+
+
+def _compiled(
+    openvino: Any, core: Any, package: Package, cache: Path, settings: dict[str, Any]
+) -> Any:
+    """The graph compiled for this processor, which takes half a second, or as it was kept.
+
+    What is kept begins with its digest, so that a damaged file is not given to OpenVINO, and is
+    named by all that decides it.
+    """
+    facts = {
+        "package": package.digest,
+        "openvino": openvino.__version__,
+        **host_facts(),
+        **settings,
+    }
+    path = cache / f"{hashing.of_value(facts)[:32]}-openvino-compiled"
+    with contextlib.suppress(OSError, RuntimeError, TypeError, ValueError):
+        digest, _, blob = path.read_bytes().partition(b"\n")
+        if hashing.of_bytes(blob) == digest.decode():
+            return core.import_model(blob, "CPU", settings)
+    compiled = core.compile_model(_graph(openvino, core, package, cache), "CPU", settings)
+    with contextlib.suppress(OSError, RuntimeError):  # it is compiled again next time
+        blob = compiled.export_model().getvalue()
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        atomic_write_bytes(path, hashing.of_bytes(blob).encode() + b"\n" + blob)
+    return compiled
 
 
 def _graph(openvino: Any, core: Any, package: Package, cache: Path) -> Any:

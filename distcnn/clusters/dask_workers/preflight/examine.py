@@ -30,7 +30,8 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
     ----------
     request : ``packages`` whose versions are told; ``settings`` of Dask to tell; ``reads``, of
         each ``what``, ``file`` (address) and ``digest``, or a ``folder`` without files;
-        ``token``, an address to read, with its ``text``; ``folder``, where to write one's own.
+        ``token``, an address to read, with its ``text``; ``folder``, where to write one's own;
+        ``modules`` to import once this is answered.
     """
     facts: dict[str, Any] = {
         "host": socket.gethostname(),
@@ -57,6 +58,8 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
             facts["unseen"][request["what"]] = error
         else:
             facts["token"] = _leave_token(request["folder"], facts, request["what"])
+    if request.get("modules") and facts["preloaded"]:
+        _begin_imports(request["modules"])
     return facts
 
 
@@ -148,6 +151,13 @@ def _leave_token(folder: str, facts: dict[str, Any], what: str) -> str | None:
         facts["unseen"][what] = _text_of(error, folder)
         return None
     return name
+
+
+def _begin_imports(modules: Iterable[str]) -> None:
+    with contextlib.suppress(ImportError):  # another version of ours, which will be refused
+        from distcnn.clusters.preload import begin_imports
+
+        begin_imports(tuple(modules))
 
 
 def _text_of(error: Exception, address: str) -> str:

@@ -60,7 +60,7 @@ def examine_cluster(
     here = examine(request)
     reads = [{"what": what, **probe_of(place)} for what, place in places.reads.items()]
     with exchanged_beside(places.output) as token:
-        asked = {**request, "reads": reads, **token.request}
+        asked = {**request, "reads": reads, "modules": places.modules, **token.request}
         workers = _ask_workers(client, asked, config.patience)
         unread = token.unread({a: f["token"] for a, f in workers.items() if f["token"]})
     for address in unread:
