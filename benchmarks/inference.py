@@ -56,6 +56,7 @@ from distcnn.inference.package_cache import get_cached
 from distcnn.inference.predict import package_key
 from distcnn.model import Package
 from distcnn.model.devices import worker_threads
+from distcnn.pipeline.running import places_of
 from distcnn.survey import Ledger, Region, Store
 
 FEWEST = 24_576
@@ -102,6 +103,9 @@ def run_once(options: argparse.Namespace, workers: int) -> dict[str, Any]:
     with open_cluster(config.cluster) as executor:
         begun = time.perf_counter()
         places = options.folder / "package", options.folder / "survey.zarr", path
+        # As the command does, whose workers import meanwhile what they will need.
+        reads = {"package": places[0], "survey": places[1]}
+        executor.preflight(places_of(reads, path, 0, "distcnn.inference"), silent)
         done = predict(*places, config.predict, executor=executor)
         seconds = time.perf_counter() - begun
     if (done.stars, done.failed) != (options.stars, 0):
