@@ -1,13 +1,15 @@
 """Validation on real data, in one table: std and 1.48 MAD of every label, and of simple methods.
 
     DISTCNN_DATA=folder python benchmarks/real.py [--package runs/demo/package] [--json FILE]
-                                                  [--only NAME ...] [--keep]
+                                                  [--only NAME ...] [--folds 5] [--keep]
+                                                  [--folder FOLDER]
 
 Every label is compared with the best of ridge regression, gradient boosting and PCA + Gaussian
 process on the same stars and inputs (``lib/against_simple.py``): the ratio of std and of MAD with
 its 95 % bootstrap interval. Stars that a flag says not to use a label of (outside the limits of
 labels, ``quality/reliable_range.py``) are left out of both sides and counted. ``--keep`` writes
-benchmarks/results/real-*.json; ``--only`` names data sets (MILES, RAVE).
+benchmarks/results/real-*.json; ``--only`` names data sets (MILES, RAVE). What every fold answered
+stays in ``--folder`` and is not computed again by the same commit; fewer ``--folds`` leave stars out.
 
 Expects below the folder: ``miles/miles_750.fits`` (750 spectra, 5-fold),
 ``rave_apogee/rave_apogee_train_3669.csv`` (magnitudes and parallax, 5-fold),
@@ -16,6 +18,7 @@ is trained on simulated stars: its flags must say what it cannot know).
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -98,7 +101,7 @@ def cross_validate(
 ) -> list[Row]:
     """Five trainings, each tested on another fifth of the stars; rows of the table.
 
-    ``folds``: how many of the five are done.
+    ``folds``: how many of the five are done. What each answered is kept in ``work``.
     """
     config = load_config(Path(conf), BACKEND)
     survey = work / f"{conf}.zarr"
@@ -111,9 +114,13 @@ def cross_validate(
     for fold in range(folds):
         chosen = load_config(Path(conf), [*BACKEND, f"train.split.rotate={fold / FOLDS}"])
         test = assign_split(arrays["source_id"], chosen.train.split) == Split.TEST
-        answer = predict_fold(survey, chosen, work / f"{conf}-{fold}", test)
-        log_flux = chosen.train.network.flux == "log"
-        answer |= simple_labels(arrays, labels, chosen.train.split, log_flux=log_flux)
+        kept = work / f"{conf}-{fold}-{commit()}.npz"
+        if not kept.exists():
+            answer = predict_fold(survey, chosen, work / f"{conf}-{fold}", test)
+            log_flux = chosen.train.network.flux == "log"
+            answer |= simple_labels(arrays, labels, chosen.train.split, log_flux=log_flux)
+            np.savez(kept, **answer)
+        answer = dict(np.load(kept))
         for key, values in answer.items():
             found.setdefault(key, np.full(values.shape, np.nan, np.float64))[test] = values[test]
         print(f"  fold {fold + 1} of {FOLDS}: {test.sum()} stars tested", flush=True)
@@ -128,6 +135,7 @@ def predict_fold(
     ``ensemble`` are the labels of the networks alone, of the ``test`` stars.
     """
     package, predictions = folder / "package", folder / "predictions.zarr"
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     pipeline.train_package(survey, package, config, quiet)
     pipeline.predict_survey(package, survey, predictions, config, lambda event: None)
@@ -262,6 +270,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the table here")
     parser.add_argument("--keep", action="store_true", help="record it in benchmarks/results")
     parser.add_argument("--only", nargs="*", choices=tuple(SETS), default=tuple(SETS))
+    parser.add_argument("--folds", type=int, default=FOLDS, help="of five, how many are done")
+    parser.add_argument("--folder", type=Path, help="keeps what every fold answered")
     options = parser.parse_args()
     data = Path(os.environ.get("DISTCNN_DATA", ""))
     if not os.environ.get("DISTCNN_DATA") or not data.is_dir():
@@ -270,13 +280,16 @@ def main() -> int:
             "miles/, rave_apogee/, gaia_rvs_datalink/ and gaia_xp_continuous/."
         )
         return 1
-    with tempfile.TemporaryDirectory(prefix="distcnn-real-") as scratch:
-        work = Path(scratch)
-        rows = [
-            row
-            for name in options.only
-            for row in cross_validate(SETS[name][0], data / SETS[name][1], SETS[name][2], work)
-        ]
+    with contextlib.ExitStack() as stack:
+        work = options.folder
+        if work is None:
+            scratch = tempfile.TemporaryDirectory(prefix="distcnn-real-")
+            work = Path(stack.enter_context(scratch))
+        work.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for name in options.only:
+            title, folder, conf = SETS[name]
+            rows += cross_validate(title, data / folder, conf, work, options.folds)
         if len(options.only) == len(SETS):
             package = the_package(options.package, work)
             rvs, xp = data / "gaia_rvs_datalink", data / "gaia_xp_continuous" / "xp_table"
