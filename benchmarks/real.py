@@ -9,7 +9,8 @@ process on the same stars and inputs (``lib/against_simple.py``): the ratio of s
 its 95 % bootstrap interval. Stars that a flag says not to use a label of (outside the limits of
 labels, ``quality/reliable_range.py``) are left out of both sides and counted. ``--keep`` writes
 benchmarks/results/real-*.json; ``--only`` names data sets (MILES, RAVE). What every fold answered
-stays in ``--folder`` and is not computed again by the same commit; fewer ``--folds`` leave stars out.
+stays in ``--folder`` and is not computed again by the same commit; fewer ``--folds`` leave stars
+out.
 
 Expects below the folder: ``miles/miles_750.fits`` (750 spectra, 5-fold),
 ``rave_apogee/rave_apogee_train_3669.csv`` (magnitudes and parallax, 5-fold),

@@ -6,7 +6,12 @@ import torch
 
 from distcnn.model.scaling import LabelScaling
 from distcnn.model.stacking import Stacking, hats, to_bytes
-from distcnn.model.stacking.regressors import ExponentialProcess, GaussianProcess
+from distcnn.model.stacking.regressors import (
+    ExponentialProcess,
+    GaussianProcess,
+    LinearRegression,
+    Perceptrons,
+)
 from distcnn.training.stacking import weights as fitted
 
 NAMES = ("valid_pixels", "log_snr", "has_snr", "xp_norm", "has_xp", "magnitude", "colour_bp")
@@ -92,6 +97,41 @@ def test_shared_products_give_what_every_regressor_says(parts, labels, inputs):
     for found, regressor in zip(stacking.estimates(inputs), stacking.regressors, strict=True):
         alone = regressor(inputs, table).clamp(stacking.low, stacking.high)
         assert torch.allclose(found, alone, atol=1e-5)
+
+
+def test_products_by_rows_are_those_by_columns(rng):
+    table = rng.normal(size=(7, 3))
+
+    def drawn(**shapes):
+        return {name: rng.normal(size=shape) for name, shape in shapes.items()}
+
+    def answer(kind, arrays, product=0.0):
+        one = kind(arrays).double()
+        given = torch.from_numpy(table)
+        return (one.of_product(product, given) if product is not None else one({}, given)).numpy()
+
+    ridge = drawn(pixels=(4, 2), columns=(3, 2), offset=2)
+    np.testing.assert_allclose(
+        answer(LinearRegression, ridge), table @ ridge["columns"] + ridge["offset"], atol=1e-5
+    )
+    process = drawn(inducing=(5, 3), weights=(5, 2), linear=(3, 2), offset=2)
+    process |= {"columns": np.arange(3), "inverse_length": np.ones(3)}
+    apart = np.square(table[:, None] - process["inducing"]).sum(axis=2)
+    plain = np.exp(-0.5 * apart) @ process["weights"] + table @ process["linear"]
+    found = answer(GaussianProcess, process, None)
+    np.testing.assert_allclose(found, plain + process["offset"], atol=1e-5)
+    layers = drawn(first=(3, 8), first_offset=8, second=(2, 4, 4), second_offset=(2, 1, 4))
+    layers |= drawn(last=(8, 2), offset=2) | {"columns": np.arange(3)}
+    hidden = _silu(table @ layers["first"] + layers["first_offset"]).reshape(7, 2, 4)
+    hidden = _silu(
+        np.einsum("bmh,mhk->bmk", hidden, layers["second"]) + layers["second_offset"][:, 0]
+    )
+    plain = hidden.reshape(7, 8) @ layers["last"] + layers["offset"]
+    np.testing.assert_allclose(answer(Perceptrons, layers, None), plain, atol=1e-5)
+
+
+def _silu(x):
+    return x / (1 + np.exp(-x))
 
 
 def test_a_regression_stays_within_the_range_of_its_training_stars(parts, labels, inputs):

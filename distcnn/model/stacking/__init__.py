@@ -1,6 +1,6 @@
 """Stacking: regressions beside the networks of a package, and how much of a label each gives."""
 
-from distcnn.model.stacking.features import FeatureTable, lacks_nothing
+from distcnn.model.stacking.features import FeatureTable, hardened, lacks_nothing
 from distcnn.model.stacking.regressors import REGRESSORS, Regressor
 from distcnn.model.stacking.stacking import ENSEMBLE, Parts, Stacking, hats, to_bytes
 
@@ -11,6 +11,7 @@ __all__ = [
     "Parts",
     "Regressor",
     "Stacking",
+    "hardened",
     "hats",
     "lacks_nothing",
     "to_bytes",

@@ -56,48 +56,53 @@ class FeatureTable(nn.Module):
         self.names = tuple(names)
         self.colours = [k for k, name in enumerate(self.names) if name.startswith("colour_")]
 
-    def forward(self, inputs: BranchInputs, components: Tensor | None = None) -> Tensor:
-        """The columns, standardised and cut; ``components``: see ``columns``."""
-        raw = (self.columns(inputs, components) - self.centre) / self.scale
-        return torch.clamp(raw, -MAX_DEVIATION, MAX_DEVIATION)
+    def forward(
+        self, inputs: BranchInputs, components: Tensor | None = None, raw: Tensor | None = None
+    ) -> Tensor:
+        """The columns, standardised and cut; ``components`` and ``raw``: see ``columns``."""
+        table = (self.columns(inputs, components, raw) - self.centre) / self.scale
+        return torch.clamp(table, -MAX_DEVIATION, MAX_DEVIATION)
 
-    def columns(self, inputs: BranchInputs, components: Tensor | None = None) -> Tensor:
+    def columns(
+        self, inputs: BranchInputs, components: Tensor | None = None, raw: Tensor | None = None
+    ) -> Tensor:
         """The columns before they are standardised.
 
-        ``components`` [B,A]: spectra on ``spectrum_axes``, where they are computed already.
+        ``components`` [B,A]: spectra on ``spectrum_axes``, and ``raw`` [B,S]: what ``raw`` gives,
+        where they are computed already.
         """
         scalars = inputs["scalars"]
         if components is None:
             components = inputs["spectrum"] @ self.spectrum_axes
+        if raw is None:
+            raw = self.raw(scalars)
         parts = [components - self.spectrum_offset, inputs["xp"]]
         parts.append(scalars[:, self.colours] @ self.colour_axes)
         if "magnitude" in self.names:
-            parts.append(self.raw(scalars, "magnitude"))
+            parts.append(self._one(raw, "magnitude"))
         if "luminosity" in self.names:
-            parts.append(self._absolute_magnitude(scalars))
+            parts.append(self._absolute_magnitude(scalars, raw))
         if "log_snr" in self.names:
-            parts.append(self.raw(scalars, "log_snr"))
+            parts.append(self._one(raw, "log_snr"))
         return torch.cat(parts, dim=1)
 
-    def _absolute_magnitude(self, scalars: Tensor) -> Tensor:
+    def _absolute_magnitude(self, scalars: Tensor, raw: Tensor) -> Tensor:
         """[B,1] of the reference band; see ``AstrometryFeatures`` for the luminosity."""
-        log_error = self.raw(scalars, "log_parallax_error") + 0.2 * self.raw(scalars, "magnitude")
-        known = self._scaled(scalars, "log_parallax_error") != 0
+        log_error = self._one(raw, "log_parallax_error") + 0.2 * self._one(raw, "magnitude")
+        known = self._one(scalars, "log_parallax_error") != 0
         least = torch.where(
             known, MIN_PARALLAX_SNR * torch.pow(10.0, log_error - 2.0), torch.zeros_like(log_error)
         )
         least = torch.clamp(least, min=10.0 ** (0.2 * BRIGHTEST_MAGNITUDE))
-        return 5.0 * torch.log10(torch.maximum(self.raw(scalars, "luminosity"), least))
+        return 5.0 * torch.log10(torch.maximum(self._one(raw, "luminosity"), least))
 
-    def _scaled(self, scalars: Tensor, name: str) -> Tensor:
+    def _one(self, features: Tensor, name: str) -> Tensor:
         column = self.names.index(name)
-        return scalars[:, column : column + 1]
+        return features[:, column : column + 1]
 
-    def raw(self, scalars: Tensor, name: str) -> Tensor:
-        """[B,1] a feature in its own unit, from its scaled and softened value."""
-        column = self.names.index(name)
-        linear = hardened(scalars[:, column : column + 1])
-        return self.feature_centre[column] + self.feature_scale[column] * linear
+    def raw(self, scalars: Tensor) -> Tensor:
+        """[B,S] features in their own units, from their scaled and softened values."""
+        return self.feature_centre + self.feature_scale * hardened(scalars)
 
 
 def hardened(soft: Tensor) -> Tensor:
@@ -107,20 +112,15 @@ def hardened(soft: Tensor) -> Tensor:
     return torch.sign(soft) * (torch.clamp(size, max=LINEAR_LIMIT) + beyond)
 
 
-def lacks_nothing(
-    scalars: Tensor, names: Sequence[str], required: Tensor, scaling: Mapping[str, Tensor]
-) -> Tensor:
+def lacks_nothing(scalars: Tensor, raw: Tensor, names: Sequence[str], required: Tensor) -> Tensor:
     """[B] bool: the star has all that the regressions need.
 
     Parameters
     ----------
+    scalars, raw : [B,S] features as networks see them, and in their own units.
     required : [S], 1 for indicators that must be 1.
-    scaling : ``feature_centre``, ``feature_scale`` [S].
     """
     complete = (scalars < 0.5).to(scalars.dtype) @ required == 0
     if "valid_pixels" in names:
-        column = list(names).index("valid_pixels")
-        linear = hardened(scalars[:, column])
-        valid = scaling["feature_centre"][column] + scaling["feature_scale"][column] * linear
-        complete = complete & (valid > MIN_VALID_PIXELS)
+        complete = complete & (raw[:, list(names).index("valid_pixels")] > MIN_VALID_PIXELS)
     return complete

@@ -17,7 +17,7 @@ from distcnn.arrays import Array
 from distcnn.config import StackingConfig
 from distcnn.model import Network
 from distcnn.model.scaling import BranchInputs
-from distcnn.model.stacking import ENSEMBLE, Parts, lacks_nothing
+from distcnn.model.stacking import ENSEMBLE, Parts, hardened, lacks_nothing
 from distcnn.stats import robust_std
 from distcnn.training.data.labelled import Labelled
 from distcnn.training.data.tensors import SCALED_AT_ONCE
@@ -139,8 +139,9 @@ class _Scaled:
         # What fewer than half of the stars have cannot be asked of all.
         required = indicators & (scalars.mean(axis=0) > 0.5)
         needed = torch.from_numpy(required.astype(np.float32))
-        scaling = dict(network.inputs.named_buffers())
-        complete = lacks_nothing(branches["scalars"], names, needed, scaling).numpy()
+        inputs = network.inputs
+        raw = inputs.feature_centre + inputs.feature_scale * hardened(branches["scalars"])
+        complete = lacks_nothing(branches["scalars"], raw, names, needed).numpy()
         target = _in_units(network, given.stars.label)
         label = _in_units(network, given.label)
         chosen = Regressions(
