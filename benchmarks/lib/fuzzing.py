@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -116,6 +117,15 @@ def _parquet(table: Table) -> bytes:
     stream = io.BytesIO()
     columns = {name: list(table[name]) for name in table.colnames}
     pq.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
+def _hdf5(table: Table) -> bytes:
+    stream = io.BytesIO()
+    with h5py.File(stream, "w", libver="latest") as file:
+        for name in table.colnames:
+            file[name] = np.asarray(table[name])
+        file.attrs["VACUUM"] = True
     return stream.getvalue()
 
 
@@ -237,6 +247,7 @@ def _described(ids: np.ndarray, flux: np.ndarray) -> Iterator[Seed]:
     yield Seed("described", "spectra", "rows.fits.gz", packed, (), layout)
     yield Seed("described", "spectra", "rows.parquet", _parquet(Table({"star": ids, **cells})), (),
                layout)  # fmt: skip
+    yield Seed("described", "spectra", "rows.h5", _hdf5(Table({"star": ids, **cells})), (), layout)
     long = Table({"star": np.repeat(ids, PIXELS), **{n: v.ravel() for n, v in cells.items()}})
     layout = {"shape": "row_per_pixel", **own}
     yield Seed("described", "spectra", "pixels.fits", _fits(long), (), layout)
@@ -290,6 +301,7 @@ def _in_formats(reader: str, kind: str, table: Table) -> Iterator[Seed]:
     yield Seed(reader, kind, "x.zip", _zip(a__csv=text, b__fits=_fits(table)))
     if reader != "gaia_xp":
         yield Seed(reader, kind, "x.parquet", _parquet(table))
+        yield Seed(reader, kind, "x.h5", _hdf5(table))
 
 
 # --- damage ------------------------------------------------------------------------------------

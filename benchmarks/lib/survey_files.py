@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -366,6 +367,34 @@ def _hats(folder: Path) -> Iterator[WrittenStar]:
     yield from map(WrittenStar, names, VELOCITIES)
 
 
+def _mmu(folder: Path) -> Iterator[WrittenStar]:
+    """HDF5 of the Multimodal Universe: rows padded behind their last pixel."""
+    pixels = 3840
+    columns: dict[str, list[Array]] = {name: [] for name in ("flux", "ivar", "lambda", "mask")}
+    for number, velocity in enumerate(VELOCITIES):
+        own = pixels - 10 * number
+        wavelength = 10 ** (3.5798 + 1e-4 * np.arange(own))
+        flux, sigma = spectrum(wavelength, velocity, number, resolution=2000)
+        inverse = sigma**-2.0
+        inverse[BAD] = 0
+        more = (0, pixels - own)
+        columns["flux"].append(np.pad(flux, more, "edge"))
+        columns["ivar"].append(np.pad(inverse, more))
+        columns["lambda"].append(np.pad(wavelength, more, constant_values=-1.0))
+        columns["mask"].append(np.pad(inverse == 0, more, constant_values=True))
+    names = [f"mmu-{number}" for number in range(len(VELOCITIES))]
+    place = folder / "healpix=1172"
+    place.mkdir()
+    with h5py.File(place / "001-of-001.hdf5", "w") as file:
+        file["object_id"] = np.array(names, "S20")
+        file["ra"], file["dec"] = [1.0] * len(names), [2.0] * len(names)
+        file["healpix"] = [1172] * len(names)
+        for name, rows in columns.items():
+            kind = bool if name == "mask" else "f4"
+            file[f"spectrum_{name}"] = np.array(rows).astype(kind)
+    yield from (WrittenStar(n, v) for n, v in zip(names, VELOCITIES, strict=True))
+
+
 WRITERS: dict[str, Callable[[Path], Iterator[WrittenStar]]] = {
     "lamost_lrs_dr9": _lamost_lrs_dr9,
     "lamost_mrs_dr8": _lamost_mrs_dr8,
@@ -382,6 +411,7 @@ WRITERS: dict[str, Callable[[Path], Iterator[WrittenStar]]] = {
     "gaia_rvs_dr4": lambda folder: _gaia_dr4(folder, "MEAN_SPECTRUM_RVS", "xml"),
     "gaia_rvs_epoch_dr4": lambda folder: _gaia_dr4(folder, "EPOCH_SPECTRUM_RVS", "csv"),
     "hats": _hats,
+    "mmu": _mmu,
 }
 """Configuration -> what writes files in its published layout into a folder."""
 

@@ -16,6 +16,7 @@ from distcnn.files import atomic_write
 from distcnn.ingest.preprocess.velocity import ERROR, VELOCITY
 from distcnn.ingest.readers.base import Block, Reader, Rejected
 from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
+from distcnn.ingest.selection import with_small_ending
 from distcnn.schema import Reason
 
 _RANGE = re.compile(r"[A-Z][A-Za-z]+_(\d{6})-(\d{6})\.csv(?:\.gz)?")
@@ -31,7 +32,7 @@ def healpix_range(path: Path) -> tuple[int, int] | None:
     Anything else that looks like a range may be dates, plates or rows, which say nothing of
     where a star lies.
     """
-    match = _RANGE.fullmatch(path.name)
+    match = _RANGE.fullmatch(with_small_ending(path.name))
     if match is None:
         return None
     first, last = int(match.group(1)), int(match.group(2))

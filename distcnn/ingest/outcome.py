@@ -69,12 +69,12 @@ def tell_failures(plan: IngestPlan, failures: Sequence[FileFailure]) -> None:
 
 def tell_unread(plan: IngestPlan, unread: Iterable[Unread]) -> None:
     """One notice per sort of thing that was seen in files and not read."""
-    sorts: dict[tuple[str, str], list[str]] = {}
+    sorts: dict[tuple[str, str, bool], list[str]] = {}
     for note in dict.fromkeys(unread):
-        sorts.setdefault((note.what, note.cure), []).append(note.where)
-    for (what, cure), places in sorts.items():
+        sorts.setdefault((note.what, note.cure, note.is_fault), []).append(note.where)
+    for (what, cure, is_fault), places in sorts.items():
         text = f"Not read: {len(places)} {what} ({listed(places)}); {cure}."
-        plan.listener(Notice(text))
+        plan.listener(Notice(text, "warning" if is_fault else "info"))
 
 
 def poor_joins(

@@ -1,6 +1,7 @@
 """Which files of an archive folder are read; whatever fits a pattern and is not read is told."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,33 @@ _COPIES_OF_EDITORS = ("*~", "#*#", "*.bak", "*.orig", "*.swp")
 _UNFINISHED = ("*.tmp", "*.part", "*.partial", "*.crdownload", "*.filepart")
 _NAMED = 3
 """Names given in a message; the others are counted."""
+_ENDING = re.compile(
+    r"(\.(fits?|csv|ecsv|tsv|txt|dat|tbl|mrt|rdb|tab|xml|vot|votable|parquet|pq|h5|hdf5?|he5|nc|zip|"
+    r"gz|bz2|xz|zst|zstd)[*?]*)+$",
+    re.IGNORECASE,
+)
+
+
+def known_ending(name: str) -> str:
+    """The known ending of a name, with that of a packed file: ``.fits.gz``; empty if none is."""
+    found = _ENDING.search(name)
+    return found[0] if found else ""
+
+
+def with_small_ending(name: str) -> str:
+    """A name, or a pattern of names, whose known endings are in small letters: ``.FITS.GZ``."""
+    return _ENDING.sub(lambda found: found[0].lower(), name)
+
+
+def with_capital_ending(name: str) -> str:
+    """A name whose known endings are in capital letters."""
+    return _ENDING.sub(lambda found: found[0].upper(), name)
+
+
+def is_called(name: str, pattern: str) -> bool:
+    """Whether a name fits a pattern; ``.FITS`` and other known endings fit in any case."""
+    small = with_small_ending(name), with_small_ending(pattern)
+    return fnmatchcase(name, pattern) or fnmatchcase(*small)
 
 
 def is_left_over(name: str) -> bool:
@@ -145,7 +173,7 @@ def find_files(tree: ArchiveTree, files: FilesConfig, *, required: bool = True) 
             names = [path.relative_to(archive).as_posix() for path in several]
             found.left_out.append(f"{len(several)} left out ({why}): {listed(names)}")
     if not paths and required:
-        _refuse_nothing(archive, files.reader, patterns, found.left_out)
+        _refuse_nothing(tree, files.reader, patterns, found.left_out)
     return found
 
 
@@ -182,7 +210,7 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     if pattern[-1] == "**":
         ends = range(len(parts) + 1)
         return len(pattern) == 1 or any(_fits(parts[:end], pattern[:-1]) for end in ends)
-    if not parts or not fnmatchcase(parts[-1], pattern[-1]):
+    if not parts or not is_called(parts[-1], pattern[-1]):
         return False
     return len(pattern) == 1 or _fits(parts[:-1], pattern[:-1])
 
@@ -215,11 +243,14 @@ def _target(path: Path) -> str:
 
 
 def _refuse_nothing(
-    archive: Path, reader: str, patterns: Sequence[str], left_out: Sequence[str]
+    tree: ArchiveTree, reader: str, patterns: Sequence[str], left_out: Sequence[str]
 ) -> None:
     told = "".join(f"; {sentence}" for sentence in left_out)
+    names = sorted(path.relative_to(tree.root).as_posix() for path in tree.files)
+    there = [name for name in names if not is_left_over(name)]
     raise InputError(
-        f"no file below {archive} is called {' or '.join(patterns)}{told}",
+        f"no file below {tree.root} is called {' or '.join(patterns)}{told}",
         expected=f"files for the reader {reader}",
-        cure="Correct the folder, or 'files' in the configuration (null: the survey has none).",
+        cure=f"There are {listed(there) or 'none at all'}. Correct the folder, or 'files' in the "
+        "configuration (null: the survey has none).",
     )

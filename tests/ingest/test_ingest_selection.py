@@ -110,7 +110,7 @@ def test_what_is_no_file_is_told(tmp_path):
     ],
 )
 def test_patterns_mean_what_they_mean_to_rglob(tmp_path, pattern, expected):
-    write(tmp_path, "a/b/x.csv", "a/y.csv", "z.csv", "Z.CSV")
+    write(tmp_path, "a/b/x.csv", "a/y.csv", "z.csv", "z.csvx")
     assert found(tmp_path, pattern)[0] == expected
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob(pattern)} == set(
         expected
@@ -176,3 +176,35 @@ def test_linked_parts_of_an_archive_are_ingested_and_hidden_ones_told(archive, t
     assert contents(tmp_path / "s.zarr")["source_id"].tolist() == archive.source_id
     told = [event.text for event in events if isinstance(event, Notice)]
     assert any(".ipynb_checkpoints" in text and "spectra" in text for text in told)
+
+
+NAMES_IN_EITHER_CASE = [
+    ("spec-1.FITS", "spec-*.fits"),
+    ("spec-1.FIT", "spec-*.fit*"),
+    ("spec-1.Fits.GZ", "spec-*.fits.gz"),
+    ("spec-1.fits", "spec-*.FITS"),
+    ("star.CSV", "*.csv"),
+    ("star.CSV.BZ2", "*.csv.bz2"),
+    ("star.VOT", "*.vot"),
+    ("star.PARQUET", "*.parquet"),
+    ("star.DAT", "*.dat"),
+    ("star.ZIP", "*.zip"),
+    ("star.HDF5", "*.hdf5"),
+    ("part/STAR.XML", "part/*.xml"),
+]
+
+
+@pytest.mark.parametrize(("name", "pattern"), NAMES_IN_EITHER_CASE)
+def test_known_endings_fit_in_capital_letters_too(tmp_path, name, pattern):
+    write(tmp_path, name)
+    assert found(tmp_path, pattern) == ([name], "")
+
+
+def test_names_are_told_apart_by_case_before_their_ending(tmp_path):
+    write(tmp_path, "SPEC-1.fits")
+    with pytest.raises(InputError, match=r"There are SPEC-1\.fits\."):
+        found(tmp_path, "spec-*.fits")
+
+
+def test_ranges_are_found_in_names_that_end_in_capital_letters():
+    assert healpix_range(Path("GaiaSource_000000-003111.CSV.GZ")) == (0, 3111)

@@ -71,7 +71,7 @@ def test_files_in_the_published_layout_become_the_spectra_that_were_written(tmp_
     factor = config.snr.factor_per_pixel(width, config.prepare.noise_correlation)
     np.testing.assert_allclose(block["snr"], factor * SNR, rtol=0.05)
     said, wavelength = store.coordinate_attrs("wavelength"), store.coordinate("wavelength")
-    low = name in ("lamost_lrs_dr9", "mwm_boss", "hats")
+    low = name in ("lamost_lrs_dr9", "mwm_boss", "hats", "mmu")
     for row, star in enumerate(block["source_id"].tolist()):
         flux = np.where(block["mask"][row] == 0, block["flux"][row], np.nan)
         lines = find_lines(wavelength, flux, None, said["unit"], said["medium"])
@@ -224,16 +224,25 @@ def test_a_lone_file_that_is_cut_off_is_told_as_such_and_not_by_its_frame(tmp_pa
         build_survey(tmp_path, tmp_path / "survey.zarr", config, executor=SerialExecutor())
 
 
+def packed_by_gzip(path):
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    path.unlink()
+
+
+def called_in_capital_letters(path):
+    path.rename(path.with_suffix(path.suffix.upper()))
+
+
+@pytest.mark.parametrize("changed", [packed_by_gzip, called_in_capital_letters])
 @pytest.mark.parametrize("name", ["ges_hr15n", "galah_dr3", "apogee_aspcapstar", "rave_dr6"])
-def test_files_packed_by_gzip_are_those_of_a_survey_too(name, tmp_path):
+def test_files_of_other_endings_are_those_of_a_survey_too(name, changed, tmp_path):
     write_survey(name, tmp_path)
     config = load_config(name).ingest
     plain = [preview_file(path, config) for path in sorted(tmp_path.iterdir())]
     for path in sorted(tmp_path.iterdir()):
-        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
-        path.unlink()
+        changed(path)
     found = find_files(ArchiveTree(tmp_path), config.spectra).paths
     assert len(found) == len(plain)
-    packed = [preview_file(path, config) for path in found]
-    spectra = [[one.title for one in preview.spectra] for preview in packed]
+    again = [preview_file(path, config) for path in found]
+    spectra = [[one.title for one in preview.spectra] for preview in again]
     assert spectra == [[one.title for one in preview.spectra] for preview in plain]

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,7 +32,8 @@ from distcnn.ingest.readers.formats.text import (
 from distcnn.ingest.readers.values.identifiers import KINDS, _one_by_one, classify
 from distcnn.survey import Region, Store
 
-SUFFIX = {"fits": "fits", "votable": "vot", "parquet": "parquet", "csv": "csv", "ecsv": "ecsv"}
+SUFFIX = {"fits": "fits", "votable": "vot", "parquet": "parquet", "csv": "csv", "ecsv": "ecsv",
+          "hdf5": "h5"}  # fmt: skip
 DTYPES = {"float": "f8", "int": "i4", "uint8": "u1", "bool": "?", "text": "U30"}
 TNULL = {"int": -77, "uint8": 255}
 PIXELS = {"flux": 2, "flux_error": 2, "xp": 110, "xp_error": 110}
@@ -69,10 +71,26 @@ def write(path, form, table):
         kinds = {"float": pa.float64(), "int": pa.int32(), "uint8": pa.uint8(), "bool": pa.bool_()}
         kinds |= {"text": pa.string(), "id": pa.int64()}
         pq.write_table(pa.table({n: pa.array(v, kinds[k]) for n, (k, v) in table.items()}), path)
+    elif form == "hdf5":
+        write_hdf5(path, table)
     else:
         names = {"votable": "votable", "csv": "ascii.csv", "ecsv": "ascii.ecsv"}
         columns = {n: masked(k, v) for n, (k, v) in table.items()}
         Table(columns).write(path, format=names[form])
+
+
+def write_hdf5(path, table):
+    """Nulls by ``_FillValue`` as in netCDF, and beside logicals by a mask as of astropy."""
+    with h5py.File(path, "w") as file:
+        for name, (kind, values) in table.items():
+            null = TNULL.get(kind, False)
+            data = [null if v is None else v for v in values]
+            dtype = h5py.string_dtype() if kind == "text" else DTYPES.get(kind)
+            dataset = file.create_dataset(name, data=np.array(data, dtype))
+            if None in values and kind in TNULL:
+                dataset.attrs["_FillValue"] = np.array(null, dataset.dtype)
+            elif None in values:
+                file[f"{name}.mask"] = [value is None for value in values]
 
 
 def write_null_logical(path, name, row):
@@ -144,6 +162,10 @@ def test_an_identifier_is_the_same_star_in_every_format(tmp_path, form, row):
     if form == "parquet":
         ids = table["id"].tolist() if table["id"].dtype.kind == "U" else np.asarray(table["id"])
         pq.write_table(pa.table({"id": ids, "G": np.asarray(table["G"])}), path)
+    elif form == "hdf5":
+        with h5py.File(path, "w") as file:
+            file["id"] = table["id"].tolist() if table["id"].dtype.kind == "U" else table["id"]
+            file["G"] = table["G"]
     else:
         names = {"fits": "fits", "votable": "votable", "csv": "ascii.csv", "ecsv": "ascii.ecsv"}
         table.write(path, format=names[form])

@@ -6,7 +6,10 @@ NANOMETRES = {"nm": 1.0, "Angstrom": 0.1, "um": 1e3, "mm": 1e6, "cm": 1e7, "m": 
 _SPELLINGS = {
     "nm": ("nanometer", "nanometers", "nanometre", "nanometres"),
     # The sign of the unit and the letter of the alphabet look the same and are two characters.
-    "Angstrom": ("A", "AA", "\u00c5", "\u212b", "Ang", "Angs", "Angstroms", "\u00c5ngstr\u00f6m"),
+    "Angstrom": (
+        *("A", "AA", "\u00c5", "\u212b", "Ang", "Angs", "Angstroms", "Angstroem"),
+        "\u00c5ngstr\u00f6m",
+    ),
     # The micro sign and the Greek letter, likewise.
     "um": ("\u00b5m", "\u03bcm", "micron", "microns", "micrometer", "micrometre", "micrometers"),
     "mm": ("millimeter", "millimetre"),

@@ -24,6 +24,7 @@ from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile, opened
 from distcnn.ingest.readers.statements.grids import header_grid
 from distcnn.ingest.readers.statements.statements import TableFacts, read_statements
 from distcnn.ingest.readers.values.numbers import row_array
+from distcnn.ingest.selection import known_ending
 
 MIN_PIXELS = 20
 """Fewer numbers in a row are no spectrum."""
@@ -45,6 +46,9 @@ _ARMS = (
     ("BLUE", "RED"),
     ("UVB", "VIS", "NIR"),
 )
+_PACKED = re.compile(r"\.(gz|bz2|xz|zst)$", re.IGNORECASE)
+_SPECTRUM = re.compile(r"^spec(trum|tra)?_(?=.)")
+"""Begins the names of quantities of spectra beside those of stars."""
 _KINDS = (("ivar", r"ivar|invvar|inverse"), ("variance", r"(^|_)var"))
 
 
@@ -153,7 +157,7 @@ def _roles(names: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for role in ("wavelength", "mask", "error", "flux"):
         for name in names:
-            last = name.rpartition(".")[2].lower()
+            last = _SPECTRUM.sub("", name.rpartition(".")[2].lower())
             if name not in found.values() and re.fullmatch(_ROLES[role], last):
                 found[role] = name
                 break
@@ -326,7 +330,9 @@ def _guess_id(guess: _Guess, file: SpectrumFile, path: Path) -> None:
     if key is not None:
         guess.set("id", {"header": key}, f"guess: the file says {key} = {keywords[key]!r}")
         return
-    guess.set("id", {"file_name": "(.*)[.][^.]+"}, "guess: nothing in the file names the star")
+    ending = _PACKED.sub("", known_ending(path.name))
+    pattern = f"(.*){ending.replace('.', '[.]')}" if ending else "(.*)[.][^.]+"
+    guess.set("id", {"file_name": pattern}, "guess: nothing in the file names the star")
 
 
 def _id_columns(guess: _Guess, file: SpectrumFile, several: bool) -> Iterator[dict[str, Any]]:
@@ -430,7 +436,7 @@ def _head(path: Path, guess: _Guess) -> Iterator[str]:
     yield "  release: unknown  # GIVE IT"
     yield "  spectra:"
     yield "    reader: described"
-    yield f'    files: "*{"".join(path.suffixes[-2:]) or path.name}"  # guess: by the ending'
+    yield f'    files: "*{known_ending(path.name) or path.name}"  # guess: by the ending'
     yield "    layout:"
     for key, value in guess.values.items():
         yield f"      {key}: {_yaml(value)}  # {guess.why[key]}"

@@ -1,4 +1,4 @@
-"""Tables that are not text: FITS, VOTable and Parquet, handed out a few rows at a time.
+"""Tables that are not text: FITS, VOTable, Parquet and HDF5, handed out a few rows at a time.
 
 An uncompressed FITS table is read by seeking, so that a file of any length takes the memory of
 one block. VOTables, zip members and compressed FITS files are small products; they are read whole.
@@ -22,8 +22,14 @@ from distcnn.errors import InputError
 from distcnn.ingest.readers.base import broken
 from distcnn.ingest.readers.formats.aligned import aligned_table
 from distcnn.ingest.readers.formats.containers import TableSource, sought, tell_read, tell_unread
-from distcnn.ingest.readers.formats.fits_headers import FitsHdu, open_hdus, place_of
+from distcnn.ingest.readers.formats.fits_headers import (
+    DAMAGED_EXTENSION,
+    FitsHdu,
+    open_hdus,
+    place_of,
+)
 from distcnn.ingest.readers.formats.fits_table import PackedInTiles, fits_table
+from distcnn.ingest.readers.formats.hdf5_table import hdf5_tables
 from distcnn.ingest.readers.formats.packing import cannot_unpack
 from distcnn.ingest.readers.formats.parquet_columns import from_arrow, inner, inner_columns
 from distcnn.ingest.readers.statements.statements import TableFacts, parquet_facts
@@ -81,11 +87,12 @@ class BinaryTable:
 
 
 def open_table(table_source: TableSource, hdu: int | str = 1) -> BinaryTable:
-    """Open one table of a FITS, VOTable or Parquet file; further ones are told.
+    """Open one table of a FITS, VOTable, Parquet or HDF5 file; further ones are told.
 
     Parameters
     ----------
-    hdu : number (the first table is 1) or name of a table extension, or of a TABLE of a VOTable.
+    hdu : number (the first table is 1) or name of a table extension, of a TABLE of a VOTable, or
+        of a group or table of HDF5.
 
     Raises
     ------
@@ -95,7 +102,7 @@ def open_table(table_source: TableSource, hdu: int | str = 1) -> BinaryTable:
 
 
 def open_tables(table_source: TableSource, hdu: int | str = 1) -> Iterator[BinaryTable]:
-    """All tables of a FITS, VOTable or Parquet file, as DataLink joins those of several stars.
+    """All tables of a file that is no text, as DataLink joins those of several stars.
 
     With an ``hdu`` other than the first it is that one alone.
 
@@ -169,13 +176,15 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
     stream = sought(table_source)
     # What was unpacked is kept, open, while its tables are; only a file can be opened again.
     with stream if plain_file else nullcontext():
-        hdus, rotten = open_hdus(stream)
+        hdus, damage = open_hdus(stream)
         numbers = [n for n, one in enumerate(hdus) if one.is_table]
-        if rotten and (hdu is None or hdu not in numbers):
-            raise ValueError("an extension is damaged, or the file is truncated")
         whole = hdu is None and bool(numbers)
         if hdu == 1 and len(numbers) == 1:  # the only table, wherever it stands
             hdu = numbers[0]
+        if damage == DAMAGED_EXTENSION and (hdu is None or place_of(hdus, hdu) not in numbers):
+            raise ValueError(damage)
+        if damage:
+            tell_damage(table_source.name, damage)
         chosen = numbers if whole else [_number_of(hdus, hdu or 1, table_source, numbers)]
         for number in numbers if len(numbers) > 1 else ():
             called = f" ({hdus[number].name})" if hdus[number].name else ""
@@ -184,6 +193,13 @@ def _open_fits(table_source: TableSource, hdu: int | str | None) -> Iterator[Bin
         for number in chosen:
             name = table_source.name if len(chosen) == 1 else f"{table_source.name}, HDU {number}"
             yield table_of_hdu(name, hdus, number, table_source, stream)
+
+
+def tell_damage(name: str, damage: str) -> None:
+    """Note a file that is damaged behind what is read of it."""
+    where = f"{Path(name).name}: {damage}"
+    what, cure = "ends of files that are cut off or damaged", "fetch these files again"
+    tell_unread(what, where, cure, is_fault=True)
 
 
 def table_of_hdu(
@@ -448,6 +464,43 @@ def _open_parquet(table_source: TableSource, hdu: int | str | None) -> Iterator[
     )
 
 
+def _open_hdf5(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
+    tables = hdf5_tables(table_source)
+    names = [table.name for table in tables]
+    whole = hdu is None and bool(tables)
+    chosen = range(len(tables)) if whole else [_place_of_group(names, hdu or 1, table_source)]
+    for place, name in enumerate(names) if len(names) > 1 else ():
+        where = f"{Path(table_source.name).name}: {name}"
+        _tell_table("further tables of HDF5 files", where, place in chosen)
+    for place in chosen:
+        table = tables[place]
+        name = table_source.name if len(tables) == 1 else f"{table_source.name}:{table.name}"
+        facts = table.facts
+        yield BinaryTable(
+            name,
+            list(table.columns),
+            dict(facts.header),
+            table.length,
+            table.read,
+            dict(facts.units),
+            dict(facts.ucds),
+        )
+
+
+def _place_of_group(names: Sequence[str], hdu: int | str, table_source: TableSource) -> int:
+    """Where the table of that number (from 1) or name stands."""
+    for place, name in enumerate(names):
+        if hdu in (place + 1, name, name.strip("/"), name.rpartition("/")[2]):
+            return place
+    raise broken(
+        table_source.name,
+        f"the file is not readable as hdf5: there is no table {hdu!r}",
+        cure=f"Set 'hdu' of this kind of file to one that is: {', '.join(names[:20])}."
+        if names
+        else "It holds no datasets of rows; write them as FITS, Parquet or CSV.",
+    )
+
+
 def _open_aligned(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
     found = aligned_table(table_source)
     columns = {name: _plain_texts(column) for name, column in found.columns.items()}
@@ -459,5 +512,6 @@ _OPENERS = {
     "fits": _open_fits,
     "votable": _open_votable,
     "parquet": _open_parquet,
+    "hdf5": _open_hdf5,
     "aligned": _open_aligned,
 }

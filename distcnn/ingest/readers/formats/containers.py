@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
@@ -32,7 +31,7 @@ from distcnn.ingest.readers.formats.packing import (
     unpacked_inside,
 )
 from distcnn.ingest.readers.formats.text import TextTable
-from distcnn.ingest.selection import is_left_over, listed
+from distcnn.ingest.selection import is_called, is_left_over, listed
 from distcnn.schema import Reason
 
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
@@ -51,6 +50,8 @@ class Unread:
     what: str
     where: str
     cure: str
+    is_fault: bool = False
+    """Whether something is wrong with the file."""
 
 
 @dataclass
@@ -77,9 +78,9 @@ def collecting_notes() -> Iterator[ReadingNotes]:
         _notes.reset(token)
 
 
-def tell_unread(what: str, where: str, cure: str) -> None:
+def tell_unread(what: str, where: str, cure: str, *, is_fault: bool = False) -> None:
     """Note something that is left unread; once, however often the file is opened."""
-    notes, note = _notes.get(), Unread(what, where, cure)
+    notes, note = _notes.get(), Unread(what, where, cure, is_fault)
     if notes is not None and note not in notes.unread:
         notes.unread.append(note)
 
@@ -112,7 +113,7 @@ class TableSource:
 
     @cached_property
     def format(self) -> str:
-        """One of text, aligned, fits, votable, parquet, by its first bytes and its name.
+        """One of text, aligned, fits, votable, parquet, hdf5, by its first bytes and its name.
 
         Raises
         ------
@@ -231,7 +232,7 @@ def _chosen_members(
 
 
 def _named(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern) or fnmatchcase(PurePosixPath(name).name, pattern)
+    return is_called(name, pattern) or is_called(PurePosixPath(name).name, pattern)
 
 
 def _of_product(names: Sequence[str], product: str) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from distcnn.ingest.readers.values.identifiers import IdKind
 
-FORMATS = ("fits", "votable", "parquet", "csv", "ecsv")
+FORMATS = ("fits", "votable", "parquet", "hdf5", "csv", "ecsv")
 ROLES = (
     *("photometry", "parallax", "parallax_error", "snr"),
     *("label", "label_error", "label_snr", "cut", "flux", "flux_error", "xp", "xp_error"),

@@ -27,6 +27,8 @@ _CLASSES = (
     (fits.TableHDU, "text table"),
     ((fits.PrimaryHDU, fits.ImageHDU), "image"),
 )
+DAMAGED_EXTENSION = "an extension is damaged, or the file is truncated"
+"""What is wrong with a file whose HDUs are not all known."""
 _ONCE = ("NAXIS", "BITPIX", "PCOUNT", "GCOUNT", "XTENSION", "EXTNAME", "SIMPLE", "ZIMAGE", "ZTABLE")
 """Beginnings of the keywords that make a header irregular if they stand there twice."""
 
@@ -58,8 +60,11 @@ class FitsHdu:
         return dict(self.read_cards())
 
 
-def open_hdus(stream: IO[bytes]) -> tuple[list[FitsHdu], bool]:
-    """The HDUs of a FITS file, and whether it is damaged, so that more may follow.
+def open_hdus(stream: IO[bytes]) -> tuple[list[FitsHdu], str]:
+    """The HDUs of a FITS file, and what is wrong behind them, where more may follow.
+
+    Of a file that is cut off inside the data of its last HDU the words say so; nothing in a file
+    tells of HDUs whose headers are gone.
 
     Raises
     ------
@@ -67,13 +72,20 @@ def open_hdus(stream: IO[bytes]) -> tuple[list[FitsHdu], bool]:
     """
     found = _regular_hdus(stream)
     if found is not None:
-        return found, False
+        return found, ""
     stream.seek(0)
     # An HDU that is cut off is left out by astropy, with no more than a warning.
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        found = [_of_astropy(hdu) for hdu in fits.open(stream, memmap=False)]
-    return found, any("corrupted" in str(warning.message) for warning in told)
+        hdus = fits.open(stream, memmap=False)
+        found = [_of_astropy(hdu) for hdu in hdus]
+    if any("corrupted" in str(warning.message) for warning in told):
+        return found, DAMAGED_EXTENSION
+    about = hdus[-1].fileinfo()
+    size, announced = stream.seek(0, os.SEEK_END), about["datLoc"] + about["datSpan"]
+    if size < announced:
+        return found, f"it has {size} bytes, its headers announce {announced}; it is truncated"
+    return found, ""
 
 
 def place_of(hdus: Sequence[FitsHdu], hdu: int | str) -> int | None:

@@ -11,13 +11,19 @@ SUFFIXES = {
     "fits": ("fits", "fit"),
     "votable": ("xml", "vot", "votable"),
     "parquet": ("parquet", "pq"),
+    "hdf5": ("h5", "hdf5", "hdf", "he5", "nc"),
 }
 ALIGNED = "aligned"
 """Format of tables of text in columns of fixed width: IPAC, and MRT of the journals (CDS)."""
 BEGINNING_BYTES = 1 << 14
 """As many of the first bytes are looked at."""
+_HDF5, _HDF5_PLACES = b"\x89HDF\r\n\x1a\n", (0, 512, 1024, 2048, 4096)
+"""Programs may write something of their own before an HDF5 file."""
 _FOREIGN = {
-    b"\x89HDF": "HDF5",
+    b"\x0e\x03\x13\x01": "HDF4",
+    b"CDF\x01": "netCDF 3",
+    b"CDF\x02": "netCDF 3",
+    b"CDF\x05": "netCDF 3",
     b"ARROW1": "Arrow (Feather)",
     b"Obj\x01": "Avro",
     b"\x93NUMPY": "NumPy (npy)",
@@ -34,7 +40,7 @@ _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 
 
 def format_of_name(name: str) -> str | None:
-    """One of text, fits, votable, parquet by the end of a name; None if it says nothing."""
+    """One of text, fits, votable, parquet, hdf5 by the end of a name; None if it says nothing."""
     parts = name.lower().split(".")
     packed = parts[-1] in PACKED_SUFFIXES and len(parts) > 2
     suffix = parts[-2] if packed else parts[-1]
@@ -49,10 +55,9 @@ def format_of(beginning: bytes, name: str) -> str:
     FileBroken : it is of no known format, or of another one than its name says that is not known.
     """
     named = format_of_name(name)
-    if beginning.startswith(b"SIMPLE  ="):
-        return "fits"
-    if beginning.startswith(b"PAR1"):
-        return "parquet"
+    own = _by_first_bytes(beginning)
+    if own is not None:
+        return own
     for magic, program in _FOREIGN.items():
         if beginning.startswith(magic):
             cure = "Write it as Parquet, FITS, VOTable or CSV."
@@ -74,6 +79,16 @@ def format_of(beginning: bytes, name: str) -> str:
             cure="If it is text, call it .csv or .txt. Else it is damaged: fetch it again.",
         )
     return named
+
+
+def _by_first_bytes(beginning: bytes) -> str | None:
+    if beginning.startswith(b"SIMPLE  ="):
+        return "fits"
+    if beginning.startswith(b"PAR1"):
+        return "parquet"
+    if any(beginning.startswith(_HDF5, place) for place in _HDF5_PLACES):
+        return "hdf5"
+    return None
 
 
 def _of_markup(text: bytes, named: str | None, name: str) -> str:

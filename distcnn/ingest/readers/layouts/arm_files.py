@@ -1,7 +1,6 @@
 """Which files hold the arms of one star, by their names or by the star that they name."""
 
 import re
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from distcnn.config import FilesConfig, SpectrumLayoutConfig
@@ -10,7 +9,12 @@ from distcnn.errors import FileBroken, InputError
 from distcnn.ingest.readers.formats.containers import TableSource, table_sources
 from distcnn.ingest.readers.layouts.spectrum_file import opened
 from distcnn.ingest.readers.layouts.star_values import StarValues, first_that_is_there
-from distcnn.ingest.selection import is_left_over
+from distcnn.ingest.selection import (
+    is_called,
+    is_left_over,
+    with_capital_ending,
+    with_small_ending,
+)
 
 
 class FilesOfArms:
@@ -45,7 +49,9 @@ class FilesOfArms:
         for arm in self.layout.arms:
             name = self.layout.arm_files.replace(STAR, star).replace(ARM, str(arm))
             endings = dict.fromkeys((packed, "", ".gz"))
-            paths = (source.path.with_name(f"{name}{ending}") for ending in endings)
+            names = [f"{name}{ending}" for ending in endings]
+            either = [*names, *map(with_capital_ending, names)]
+            paths = (source.path.with_name(one) for one in either)
             path = next((path for path in paths if path.exists()), None)
             if path is not None:
                 found[arm] = next(table_sources(path, files=self.files))
@@ -64,7 +70,7 @@ class FilesOfArms:
 
     def _is_meant(self, path: Path) -> bool:
         patterns = (self.files.files,) if isinstance(self.files.files, str) else self.files.files
-        fits = any(fnmatchcase(path.name, PurePosixPath(pattern).name) for pattern in patterns)
+        fits = any(is_called(path.name, PurePosixPath(pattern).name) for pattern in patterns)
         return fits and path.is_file() and not is_left_over(path.name)
 
     def _star_in(self, path: Path) -> str:
@@ -83,7 +89,10 @@ def _star_of(source: TableSource, layout: SpectrumLayoutConfig) -> tuple[str, st
     arms = "|".join(re.escape(str(arm)) for arm in layout.arms)
     pattern = re.escape(layout.arm_files).replace(re.escape(STAR), "(?P<star>.+)", 1)
     pattern = pattern.replace(re.escape(ARM), f"(?:{arms})")
-    found = re.fullmatch(rf"{pattern}(?P<packed>\.\w+)?", source.path.name)
+    pattern += r"(?P<packed>\.\w+)?"
+    found = re.fullmatch(pattern, source.path.name) or re.fullmatch(
+        pattern, with_small_ending(source.path.name)
+    )
     if found is None:
         raise InputError(
             f"{source.name}: its name does not fit arm_files, {layout.arm_files!r}",

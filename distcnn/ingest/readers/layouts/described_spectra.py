@@ -71,14 +71,20 @@ class DescribedSpectra:
         if not arms:
             return None
         least = self.layout.minimum_arms or max(len(self.layout.arms), 1)
+        if any(file.damage for file in self.files.values()):
+            least = max(len(self.layout.arms), least)  # the others may be what was lost
+        there = {arm.name for arm in arms}
+        lacking = [f"arm {arm}" for arm in self.layout.arms if arm not in there]
         if len(arms) < least:
-            there = {arm.name for arm in arms}
-            lacking = [f"arm {arm}" for arm in self.layout.arms if arm not in there]
             raise self.file.missing(
                 f"{' and '.join(lacking) or 'other file of the star'}; {len(arms)} of "
                 f"{len(self.layout.arms) or least} arms are there",
                 "minimum_arms",
             )
+        if lacking:
+            where = f"{Path(self.file.name).name}: {', '.join(lacking)}"
+            cure = "their pixels are missing; set minimum_arms of the layout to refuse such files"
+            tell_unread("files without an arm", where, cure)
         return _Section(self.file, arms, self.layout)
 
     def _arms(self, hdu: Place | None) -> Iterator[_Arm]:

@@ -10,13 +10,14 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config.survey.spectrum_layout import Place
-from distcnn.errors import ColumnMissing, FileBroken
-from distcnn.ingest.readers.base import Rejected
+from distcnn.errors import ColumnMissing, FileBroken, InputError
+from distcnn.ingest.readers.base import Rejected, broken
 from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
     content_of,
     open_table,
     table_of_hdu,
+    tell_damage,
     unreadable,
 )
 from distcnn.ingest.readers.formats.containers import TableSource, sought
@@ -42,6 +43,8 @@ class SpectrumFile:
     """Columns of text tables that are kept as texts."""
     rejected: list[Rejected] = field(default_factory=list)
     """Rows of text tables that cannot be read."""
+    damage: str = ""
+    """What is wrong with a FITS file behind the HDUs that are known."""
     _tables: dict[Place | None, BinaryTable] = field(default_factory=dict)
 
     @property
@@ -136,8 +139,10 @@ class SpectrumFile:
         except Exception as error:  # bad bytes make libraries raise errors of every kind
             raise unreadable(self.name, " as fits", error) from None
 
-    def missing(self, what: str, setting: str) -> ColumnMissing:
+    def missing(self, what: str, setting: str) -> InputError:
         """The error for an HDU or column that a layout names and the file lacks."""
+        if self.damage:
+            return broken(self.name, f"there is no {what}, and {self.damage}")
         return ColumnMissing(
             f"{self.name}: there is no {what}",
             expected=f"it, as ingest.spectra.layout.{setting} says",
@@ -196,17 +201,20 @@ def opened(
     stream = sought(source)
     # What was unpacked stays open, for its tables and images are read from it.
     with stream if source.is_plain else nullcontext(stream):
-        yield SpectrumFile(source, _hdus(source.name, stream), stream)
+        hdus, damage = _hdus(source.name, stream)
+        yield SpectrumFile(source, hdus, stream, damage=damage)
 
 
-def _hdus(name: str, stream: IO[bytes]) -> list[FitsHdu]:
+def _hdus(name: str, stream: IO[bytes]) -> tuple[list[FitsHdu], str]:
     try:
-        hdus, damaged = open_hdus(stream)
-        if not hdus or damaged:
-            raise ValueError("an extension is damaged, or the file is truncated")
+        hdus, damage = open_hdus(stream)
+        if not hdus:
+            raise ValueError(damage or "it holds nothing")
     except Exception as error:  # bad bytes make libraries raise errors of every kind
         raise unreadable(name, " as fits", error) from None
-    return hdus
+    if damage:
+        tell_damage(name, damage)
+    return hdus, damage
 
 
 def _with_names(source: TableSource, columns: Sequence[str]) -> TableSource:

@@ -9,11 +9,12 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import KeepConfig, ValuePlaceConfig
-from distcnn.errors import ColumnMissing
+from distcnn.errors import ColumnMissing, InputError
 from distcnn.ingest.readers.base import look_for
 from distcnn.ingest.readers.formats.binary import BinaryTable
 from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile
 from distcnn.ingest.readers.values.numbers import numbers, text_of
+from distcnn.ingest.selection import with_small_ending
 
 _PACKED = re.compile(r"\.(gz|bz2|xz|zst|Z)$", re.IGNORECASE)
 
@@ -109,7 +110,9 @@ class StarValues:
             return dict(self.own.header)
         return self.file.header(place.hdu)
 
-    def _absent(self, place: ValuePlaceConfig) -> ColumnMissing:
+    def _absent(self, place: ValuePlaceConfig) -> InputError:
+        if self.file.damage:
+            return self.file.missing(str(place), "id")
         return ColumnMissing(
             f"{self.file.name}: it has no {place}",
             expected="it, as ingest.spectra.layout says",
@@ -119,7 +122,8 @@ class StarValues:
 
 def _in_name(path: str, pattern: str) -> str | None:
     name = PurePosixPath(path.rpartition(":")[2].replace("\\", "/")).name
-    for one in (name, _PACKED.sub("", name)):
+    small = with_small_ending(name)
+    for one in dict.fromkeys((name, _PACKED.sub("", name), small, _PACKED.sub("", small))):
         found = re.fullmatch(pattern, one)
         if found is not None:
             return found[1]
@@ -127,7 +131,9 @@ def _in_name(path: str, pattern: str) -> str | None:
 
 
 def _keyword(header: dict[str, Any], key: str) -> Any:
-    value = {str(k).upper(): v for k, v in header.items()}.get(key.upper())
+    # The long keywords of ESO begin with a word of FITS that is no part of them.
+    wanted = key.upper().removeprefix("HIERARCH ")
+    value = {str(k).upper(): v for k, v in header.items()}.get(wanted)
     return None if value is None or not str(value).strip() else value
 
 

@@ -1,6 +1,8 @@
 """Units of flux and its errors: their scale, and whether an error is a variance."""
 
+import re
 import warnings
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +24,19 @@ DIMENSIONLESS = {
     "n/a",
     "relative",
 }
+_ENERGY = re.compile(r"\b(ergs?|J|[mk]?W|photons?|ph)\b", re.IGNORECASE)
+"""In a flux: what is measured of the light."""
+_ANGSTROM = re.compile(
+    r"(?<![A-Za-z])(A|AA|Ang|Angstroms|\u00c5|\u212b)(?![A-Za-z])", re.IGNORECASE
+)
+_WORDS = (
+    (re.compile(r"\bergs\b", re.IGNORECASE), "erg"),
+    (re.compile(r"\bsec(onds?)?\b", re.IGNORECASE), "s"),
+)
+_POWER_OF_TEN = re.compile(
+    r"\s*10\s*(?:\^|\*\*)?\s*[({]?\s*([+-]?\d+)\s*[)}]?\s*[*.x]?\s*(?=[A-Za-z])"
+)
+"""``10**(-17)``, ``10^-17``, ``10(-17)``, ``10-17`` before a unit."""
 _DIALECTS: tuple[str | None, ...] = (None, "fits", "vounit", "ogip", "cds")
 
 
@@ -31,7 +46,7 @@ def flux_unit(text: str) -> Any:
     text = text.strip()
     if text.lower() in DIMENSIONLESS:
         return units.dimensionless_unscaled
-    for spelling in (text, text.replace("Ang", "Angstrom").replace("Angstromstrom", "Angstrom")):
+    for spelling in _spellings(text):
         for dialect in _DIALECTS:
             try:
                 with warnings.catch_warnings():
@@ -40,6 +55,22 @@ def flux_unit(text: str) -> Any:
             except Exception:  # noqa: S112 - a text that is no unit may raise anything there
                 continue
     return None
+
+
+def _spellings(text: str) -> Iterator[str]:
+    """A unit as it stands, and as the dialects have it, the likelier first."""
+    power = _POWER_OF_TEN.match(text)
+    scaled = f"1e{int(power[1])} {text[power.end() :]}" if power else text
+    written = _ANGSTROM.sub("Angstrom", scaled) if _ENERGY.search(scaled) else scaled
+    for old, new in _WORDS:
+        written = old.sub(new, written)
+    if written != text and _ENERGY.search(text):
+        yield written  # before the ampere and the year, which are spelt A and a
+    yield text
+    yield written
+    yield written.replace("Ang", "Angstrom").replace("Angstromstrom", "Angstrom")
+    if written.replace("Angstrom", "").replace("e-", "").isupper():
+        yield written.lower()
 
 
 @lru_cache(maxsize=256)

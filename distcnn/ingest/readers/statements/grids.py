@@ -1,9 +1,12 @@
 """Wavelengths as files state them: keywords of a header, or columns, linear or as logarithms."""
 
+import re
+
 import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import GridConfig
+from distcnn.errors import GridMismatch
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.preprocess.wavelength import convert_unit
 from distcnn.ingest.readers.statements.statements import TableFacts
@@ -16,6 +19,11 @@ _HEADER_GRIDS = (  # first value, step, reference pixel
 )
 _MAX_LOGARITHM = 10.0
 """A larger first value is no decimal logarithm of nanometres or Angstroms."""
+_OTHER_AXES = re.compile(
+    r"MULTISPE|PIXELS?|(FREQ|ENER|WAVN|VRAD|VOPT|ZOPT|VELO|FELO|BETA)(-...)?"
+    r"|(WAVE|AWAV)-(TAB|GR[IA]|[FWVA]2[FWVA])"
+)
+"""CTYPE1 of axes that are pixels, another quantity, or not even (FITS paper III; IRAF)."""
 _SHORT_UNITS = ("nm", "Angstrom")
 
 
@@ -27,12 +35,28 @@ def header_grid(
         start, delta = _number(facts, first), _number(facts, step)
         if start is None or delta is None:
             continue
+        if first == "CRVAL1":
+            _check_axis(facts)
         origin = _number(facts, reference) if reference else None
         steps = delta * (np.arange(pixels) - (origin - 1 if origin is not None else 0.0))
         spacing = "log" if first == "COEFF0" else _spacing(facts, start, grid, stated)
         with np.errstate(all="ignore"):  # what comes out of nonsense is refused as a grid
             return in_grid_unit(_along(start, steps, spacing), grid, stated)
     return None
+
+
+def _check_axis(facts: TableFacts) -> None:
+    """Refuse an axis that is no wavelength, or one whose wavelengths do not follow from CRVAL1."""
+    found = facts.lookup(["CTYPE1"])
+    code = str(found[1]).strip().upper() if found else ""
+    if _OTHER_AXES.fullmatch(code) is None:
+        return
+    raise GridMismatch(
+        f"{facts.name}: CTYPE1 = {code!r}: CRVAL1 and its step do not give its wavelengths",
+        expected="an axis of wavelengths, linear or logarithmic (WAVE, AWAV, LINEAR, LOG-LINEAR)",
+        cure="Name the column, row or HDU of the wavelengths in the settings, or resample the "
+        "spectra (IRAF: dispcor). If the keyword is wrong, correct it in the file.",
+    )
 
 
 def _number(facts: TableFacts, key: str) -> float | None:
