@@ -226,10 +226,11 @@ def eso_table(
     }
     table = _one_row(columns, names.get("table", "SPECTRUM"))
     for number, (kind, ucd) in enumerate(
-        (("Wavelength", "em.wl;obs.atmos"), ("Flux", "phot.flux.density;em.wl;meta.main"),
-         ("Error", "stat.error;phot.flux.density;meta.main")), 1
+        (("SpectralAxis.Value", "em.wl;obs.atmos"),
+         ("FluxAxis.Value", "phot.flux.density;em.wl;meta.main"),
+         ("FluxAxis.Accuracy.StatError", "stat.error;phot.flux.density;meta.main")), 1
     ):  # fmt: skip
-        table.header[f"TUTYP{number}"] = f"spec:Data.{kind}Axis.Value"
+        table.header[f"TUTYP{number}"] = f"spec:Data.{kind}"
         table.header[f"TUCD{number}"] = ucd
     table.header.update({"NELEM": len(wavelength), "VOCLASS": "SPECTRUM V2.0"})
     return table

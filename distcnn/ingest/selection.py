@@ -17,7 +17,7 @@ _UNFINISHED = ("*.tmp", "*.part", "*.partial", "*.crdownload", "*.filepart")
 _NAMED = 3
 """Names given in a message; the others are counted."""
 _ENDING = re.compile(
-    r"(\.(fits?|csv|ecsv|tsv|txt|dat|tbl|mrt|rdb|tab|xml|vot|votable|parquet|pq|h5|hdf5?|he5|nc|zip|"
+    r"(\.(fits?|fts|fz|csv|ecsv|tsv|txt|dat|tbl|mrt|rdb|tab|xml|vot|votable|parquet|pq|h5|hdf5?|he5|nc|zip|"
     r"gz|bz2|xz|zst|zstd)[*?]*)+$",
     re.IGNORECASE,
 )

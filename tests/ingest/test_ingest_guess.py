@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from conformance.reader_checks import read_all
 from layout_files import LINEAR, spectra, write_layout
 
@@ -23,7 +24,7 @@ from lib import fuzzing
 from lib.survey_files import write_survey
 
 EASY = ("lamost_lrs_dr9", "lamost_mrs_dr8", "mwm", "fourmost_lr", "ges_hr15n", "weave",
-        "hats", "apogee_apstar")  # fmt: skip
+        "hats", "mmu", "apogee_apstar")  # fmt: skip
 REAL = ("lamost_lrs", "lamost_mrs", "sdss_boss", "apogee", "desi")
 
 
@@ -100,6 +101,29 @@ def test_a_guess_for_a_damaged_file_is_a_guess_or_a_clear_error(tmp_path):
         path.write_bytes(fuzzing.damaged(seed, rng))
         with contextlib.suppress(DistcnnError):
             guess(path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("wl", "fl", "er"),
+        ("lambda_A", "norm_flux", "sig"),
+        ("wavelength_vac", "flux_norm", "flux_error"),
+        ("WAVE_AIR", "FLUX_CAL", "NOISE"),
+        ("Wavelength(A)", "Flux", "Err"),
+        ("waveobs", "flux", "err"),
+        ("spectrum_lambda", "spectrum_flux", "spectrum_ivar"),
+    ],
+)
+def test_columns_are_guessed_by_the_names_that_programs_give_them(tmp_path, names):
+    path = tmp_path / "HD.12.fits.gz"
+    columns = (5000 + 0.5 * np.arange(60), 1 + 0.1 * np.sin(np.arange(60)), np.full(60, 0.01))
+    Table(dict(zip(names, columns, strict=True))).write(path, format="fits")
+    config, text = guessed(path, tmp_path)
+    layout = config.spectra.layout
+    assert (layout.wavelength, layout.flux, layout.error) == names
+    assert 'files: "*.fits.gz"' in text
+    assert preview_file(path, config).spectra[0].name == "HD.12"
 
 
 def test_a_file_without_a_spectrum_is_told(tmp_path):

@@ -31,7 +31,8 @@ class ValuePlaceConfig(Frozen):
     file_name: str | None = None
     """Regular expression that fits the file's name whole; its first group is the value."""
     hdu: int | str | None = None
-    """HDU of that column or keyword; null = the table of the spectra, or the primary header."""
+    """HDU of that column or keyword; null = the table of the spectra, or the primary header and,
+    where that is silent, the one of the spectra."""
     times: float = 1.0
     """What a number is multiplied by: 299792.458 makes a velocity [km/s] of a redshift."""
 

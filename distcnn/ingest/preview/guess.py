@@ -29,10 +29,11 @@ from distcnn.ingest.selection import known_ending
 MIN_PIXELS = 20
 """Fewer numbers in a row are no spectrum."""
 _ROLES = {
-    "wavelength": r"(log_?)?(lam(bda)?|wave(length)?s?|wl|loglam|awav|wavelen)",
-    "flux": r"(flux|f|flam|spec(trum)?|intensity|counts?|data|signal)",
-    "error": r"(.*(ivar|invvar)|(.*_)?(err(or)?|sigma|unc(ertainty)?|std|noise|var(iance)?)s?(_.*)?"
-    r"|e_?flux|.*flux_?err)",
+    "wavelength": r"(log_?)?(lam(bda)?|wave(length|len|obs)?s?|wl|wvl|loglam|awav)"
+    r"([_ ]?[([]?(aa?|ang(strom)?s?|nm|um|vac(uum)?|air|obs)[])]?)*",
+    "flux": r"(flux|fl?|flam|spec(trum)?|intensity|counts?|data|signal)",
+    "error": r"(.*(ivar|invvar)|(.*_)?(err?(or)?|sig(ma)?|unc(ertainty)?|std|noise|var(iance)?)s?"
+    r"(_.*)?|e_?flux|.*flux_?err)",
     "mask": r"(.*mask|.*flags?|qual(ity)?|dq|pixel_flags|bitmask)",
 }
 _ID_COLUMNS = ("source_id", "targetid", "sdss_id", "object_id", "targid", "obsid", "star", "id",

@@ -213,6 +213,9 @@ def _prepare_block(
     lost = scale.judge(spectra["flux"], spectra.get("flux_error"), beyond)
     for row, text in lost.items():
         problems.setdefault(row, (Reason.ALL_MISSING, text))
+    for index in np.flatnonzero((np.nan_to_num(block.columns["flux"]) == 0).all(axis=1)):
+        text = "no pixel can be used: all are missing or 0"
+        problems.setdefault(int(index), (Reason.ALL_MISSING, text))
     for index in np.flatnonzero((spectra["mask"] != 0).all(axis=1)):
         text = "no pixel can be used: all are missing, outlying or beyond the range of the store"
         problems.setdefault(int(index), (Reason.ALL_MISSING, text))

@@ -8,7 +8,7 @@ from distcnn.ingest.readers.formats.packing import PACKED_SUFFIXES
 
 SUFFIXES = {
     "text": ("csv", "ecsv", "tsv", "txt", "dat", "tbl", "mrt", "rdb", "tab"),
-    "fits": ("fits", "fit"),
+    "fits": ("fits", "fit", "fts", "fz"),
     "votable": ("xml", "vot", "votable"),
     "parquet": ("parquet", "pq"),
     "hdf5": ("h5", "hdf5", "hdf", "he5", "nc"),

@@ -175,7 +175,7 @@ class _Section:
         first = arms[0].reader
         table = first.table if isinstance(first, (TableCells, PixelRows)) else None
         edges = first.edges if isinstance(first, PixelRows) else None
-        self.values = StarValues(file, table, self.count, edges)
+        self.values = StarValues(file, table, self.count, edges, first.facts.header)
         self.identifier = first_that_is_there(self.values, layout.id)
         self._last: tuple[tuple[int, int], _Joined] | None = None
 

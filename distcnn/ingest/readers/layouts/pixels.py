@@ -180,9 +180,14 @@ def _lost(
 
 
 def _dropped(values: Array, mask: PixelMaskConfig) -> Array:
-    """Pixels with a bit that drops them; a mask that is missing there drops its pixel too."""
+    """Pixels [n, P] with a bit that drops them; a mask that is missing there drops its pixel too.
+
+    A mask that is null throughout, as 4MOST may have it, says nothing of its spectrum.
+    """
     known = np.isfinite(values)
-    whole = np.where(known, values, 0).astype(np.int64)
+    known |= ~known.any(axis=-1, keepdims=True)
+    values = np.where(np.isfinite(values), values, 0)
+    whole = values.astype(np.int64)
     if mask.drop == "any":
         return np.asarray(~known | (whole != 0))
     wanted = np.int64(0)

@@ -3,6 +3,7 @@
 ``n`` spectra, ``P`` pixels.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -23,6 +24,12 @@ from distcnn.schema import Reason
 
 MASK = "mask "
 """Begins the names of quantities that are masks of bits."""
+_UTYPES = {
+    "wavelength": "spectralaxis.value",
+    "flux": "fluxaxis.value",
+    "flux_error": "fluxaxis.accuracy.staterror",
+}
+"""Ends of the utypes of IVOA's spectral data model, by quantity."""
 SHOWN_COLUMNS = 12
 """As many columns are named where one is not found."""
 
@@ -104,11 +111,28 @@ def arm_reader(
 
 
 def _column(file: SpectrumFile, table: BinaryTable, quantity: str, name: str) -> str:
-    found = look_for(table.columns, name)
+    found = look_for(table.columns, name) or _by_utype(table, quantity)
     if found is None:
         there = ", ".join(table.columns[:SHOWN_COLUMNS])
         raise file.missing(f"column {name!r} beside {there}", setting_of(quantity))
     return found
+
+
+def _by_utype(table: BinaryTable, quantity: str) -> str | None:
+    """The column that a table says holds a quantity (``TUTYP``), as those of ESO do.
+
+    Of several the one whose UCD says ``meta.main`` (ESO Science Data Products standard).
+    """
+    wanted = _UTYPES.get(quantity)
+    numbers = [key for key in table.header if re.fullmatch(r"TUTYP\d+", key)] if wanted else []
+    found = {}
+    for key in numbers:
+        if str(table.header[key]).lower().rpartition("data.")[2] == wanted:
+            name = str(table.header.get(key.replace("TUTYP", "TTYPE"), "")).strip()
+            found[name] = str(table.header.get(key.replace("TUTYP", "TUCD"), "")).lower()
+    main = [name for name, ucd in found.items() if "meta.main" in ucd]
+    several = main or list(found)
+    return several[0] if len(several) == 1 else None
 
 
 def setting_of(quantity: str) -> str:

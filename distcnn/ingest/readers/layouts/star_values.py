@@ -1,7 +1,7 @@
 """Values of one number or text per spectrum: identifiers, positions, velocities, what to keep."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,6 +27,7 @@ class StarValues:
     table : the table of the spectra; None where they stand in images.
     count : spectra in the file.
     edges : rows of ``table`` at which spectra begin, where a row is a pixel.
+    header : keywords of the HDU of the spectra, which count where the primary HDU has none.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class StarValues:
         table: BinaryTable | None,
         count: int,
         edges: Sequence[int] | None = None,
+        header: Mapping[str, Any] | None = None,
     ) -> None:
         self.file, self.own, self.count, self.edges = file, table, count, edges
+        self.header = dict(header or {})
 
     def has(self, place: ValuePlaceConfig) -> bool:
         """Whether a file has a value there."""
@@ -108,7 +111,8 @@ class StarValues:
     def _header(self, place: ValuePlaceConfig) -> dict[str, Any]:
         if self.file.hdus is None and self.own is not None:
             return dict(self.own.header)
-        return self.file.header(place.hdu)
+        found = self.file.header(place.hdu)
+        return self.header | found if place.hdu is None else found
 
     def _absent(self, place: ValuePlaceConfig) -> InputError:
         if self.file.damage:

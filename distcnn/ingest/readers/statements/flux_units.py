@@ -23,6 +23,8 @@ DIMENSIONLESS = {
     "null",
     "n/a",
     "relative",
+    "normalized",
+    "normalised",
 }
 _ENERGY = re.compile(r"\b(ergs?|J|[mk]?W|photons?|ph)\b", re.IGNORECASE)
 """In a flux: what is measured of the light."""
@@ -32,6 +34,7 @@ _ANGSTROM = re.compile(
 _WORDS = (
     (re.compile(r"\bergs\b", re.IGNORECASE), "erg"),
     (re.compile(r"\bsec(onds?)?\b", re.IGNORECASE), "s"),
+    (re.compile(r"\b(count|electron|photon)s\b", re.IGNORECASE), r"\1"),
 )
 _POWER_OF_TEN = re.compile(
     r"\s*10\s*(?:\^|\*\*)?\s*[({]?\s*([+-]?\d+)\s*[)}]?\s*[*.x]?\s*(?=[A-Za-z])"

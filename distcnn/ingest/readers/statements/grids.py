@@ -20,10 +20,11 @@ _HEADER_GRIDS = (  # first value, step, reference pixel
 _MAX_LOGARITHM = 10.0
 """A larger first value is no decimal logarithm of nanometres or Angstroms."""
 _OTHER_AXES = re.compile(
-    r"MULTISPE|PIXELS?|(FREQ|ENER|WAVN|VRAD|VOPT|ZOPT|VELO|FELO|BETA)(-...)?"
+    r"MULTISPE|PIX(EL)?S?|(FREQ|ENER|WAVN|VRAD|VOPT|ZOPT|VELO|FELO|BETA)(-...)?"
     r"|(WAVE|AWAV)-(TAB|GR[IA]|[FWVA]2[FWVA])"
 )
 """CTYPE1 of axes that are pixels, another quantity, or not even (FITS paper III; IRAF)."""
+MIN_NM, MAX_NM = 1.0, 1e6
 _SHORT_UNITS = ("nm", "Angstrom")
 
 
@@ -33,6 +34,8 @@ def header_grid(
     """Wavelengths [P] of a table's keywords, in the unit of ``grid``; None if it has no pair."""
     for first, step, reference in _HEADER_GRIDS:
         start, delta = _number(facts, first), _number(facts, step)
+        if step == "CDELT1" and delta is not None:
+            delta *= _number(facts, "PC1_1") or 1.0
         if start is None or delta is None:
             continue
         if first == "CRVAL1":
@@ -41,18 +44,37 @@ def header_grid(
         steps = delta * (np.arange(pixels) - (origin - 1 if origin is not None else 0.0))
         spacing = "log" if first == "COEFF0" else _spacing(facts, start, grid, stated)
         with np.errstate(all="ignore"):  # what comes out of nonsense is refused as a grid
-            return in_grid_unit(_along(start, steps, spacing), grid, stated)
+            found = in_grid_unit(_along(start, steps, spacing), grid, stated)
+            return _plausible(found, facts, f"{first} = {start:g}, {step} = {delta:g}", grid)
     return None
+
+
+def _plausible(found: Array, facts: TableFacts, words: str, grid: GridConfig) -> Array:
+    """Wavelengths that light may have; logarithms taken for wavelengths are not among them.
+
+    Raises
+    ------
+    GridMismatch : they are shorter than X-rays or longer than millimetres.
+    """
+    first = float(convert_unit(found[:1], grid.unit, "nm")[0]) if len(found) else MIN_NM
+    if not MIN_NM <= abs(first) <= MAX_NM:
+        raise GridMismatch(
+            f"{facts.name}: {words} make wavelengths from {found[0]:.6g} {grid.unit} on",
+            expected=f"wavelengths of {MIN_NM:g} to {MAX_NM:g} nm",
+            cure="Set ingest.grid.unit, or spacing of ingest.grid or of the layout (log: decimal "
+            "logarithms); natural logarithms are not read.",
+        )
+    return found
 
 
 def _check_axis(facts: TableFacts) -> None:
     """Refuse an axis that is no wavelength, or one whose wavelengths do not follow from CRVAL1."""
-    found = facts.lookup(["CTYPE1"])
-    code = str(found[1]).strip().upper() if found else ""
-    if _OTHER_AXES.fullmatch(code) is None:
+    said = [found for key in ("CTYPE1", "CUNIT1") if (found := facts.lookup([key]))]
+    others = [f"{key} = {v!r}" for key, v in said if _OTHER_AXES.fullmatch(str(v).strip().upper())]
+    if not others:
         return
     raise GridMismatch(
-        f"{facts.name}: CTYPE1 = {code!r}: CRVAL1 and its step do not give its wavelengths",
+        f"{facts.name}: {others[0]}: CRVAL1 and its step do not give its wavelengths",
         expected="an axis of wavelengths, linear or logarithmic (WAVE, AWAV, LINEAR, LOG-LINEAR)",
         cure="Name the column, row or HDU of the wavelengths in the settings, or resample the "
         "spectra (IRAF: dispcor). If the keyword is wrong, correct it in the file.",

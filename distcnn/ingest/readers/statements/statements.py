@@ -51,6 +51,8 @@ _ERROR_NAMES = (
     ("variance", re.compile(r"(^|_)(var|variance)(_|$)")),
 )
 _LOG_TEXT = re.compile(r"^(?:log(?:10)?|dex)\s*\(?\s*(.*?)\s*\)?$", re.IGNORECASE)
+_NOTE = re.compile(r"\s*[(,]?\s*(in )?\b(air|vac|vacuum)\b\s*\)?$", re.IGNORECASE)
+"""What programs write behind a unit: ``Angstrom (vacuum)``."""
 _NO_UNIT = {*DIMENSIONLESS, "pixel", "pix"}
 
 
@@ -121,7 +123,7 @@ def _unit(
         found = facts.lookup(_UNIT_KEYS)
         stated = [(found[0], str(found[1]))] if found else _param_units(facts)
     for where, text in stated:
-        core = text.strip().strip("'\"[]").strip()
+        core = _NOTE.sub("", text.strip().strip("'\"[]")).strip(" .")
         if core.lower() in _NO_UNIT:
             continue
         match = _LOG_TEXT.match(core)
@@ -157,6 +159,7 @@ def _medium(facts: TableFacts, columns: Mapping[str, Sequence[str]]) -> Statemen
         _medium_by_word(facts)
         or _medium_by_flag(facts)
         or _medium_by_axis(facts)
+        or _medium_by_unit(facts, columns)
         or _medium_by_column(facts, columns.get("wavelength", ()))
     )
 
@@ -177,6 +180,18 @@ def _medium_by_flag(facts: TableFacts) -> Statement | None:
         if found and text in _TRUE | _FALSE:
             other = "air" if medium == "vacuum" else "vacuum"
             return Statement(medium if text in _TRUE else other, _words(*found))
+    return None
+
+
+def _medium_by_unit(facts: TableFacts, columns: Mapping[str, Sequence[str]]) -> Statement | None:
+    """By a note behind the unit: ``Angstrom (vacuum)``."""
+    given = [facts.units.get(column, "") for column in columns.get("wavelength", ())[:1]]
+    found = facts.lookup(_UNIT_KEYS)
+    for text in [*given, str(found[1]) if found else ""]:
+        note = _NOTE.search(text.strip().strip("'\"[]"))
+        if note is not None:
+            medium = "air" if note[2].lower() == "air" else "vacuum"
+            return Statement(medium, f"unit {text!r}")
     return None
 
 
@@ -213,8 +228,11 @@ def _frame(facts: TableFacts) -> Statement | None:
         return at_rest
     for key in _BARYCENTRIC_FLAGS:
         found = facts.lookup([key])
-        if found is not None and str(found[1]).strip().lower() in _TRUE - {"1"}:
+        said = str(found[1]).strip().lower() if found else ""
+        if found and said in _TRUE - {"1"}:
             return Statement("barycentric", _words(*found))
+        if found and said in _FALSE - {"0"}:
+            return Statement("topocentric", _words(*found))
     found = facts.lookup(_BARYCENTRIC_VALUES)
     return Statement("barycentric", _words(*found)) if found else None
 
