@@ -42,7 +42,7 @@ from distcnn.ingest.outcome import (
     tell_unread,
 )
 from distcnn.ingest.plan import IngestPlan, PartTask, plan_ingest, staging_folder
-from distcnn.ingest.readers.cleaning import sentences_of
+from distcnn.ingest.readers.cleaning import notices_of
 from distcnn.ingest.readers.formats.containers import Unread
 from distcnn.ingest.repeats import RepeatedSpectra, kept_rows, resolve_repeats
 from distcnn.ingest.staging.columns import Part
@@ -449,8 +449,8 @@ def _summary(plan: IngestPlan, counts: Mapping[str, Any], begun: float) -> Inges
     seconds = time.monotonic() - begun
     numbers = {key: value for key, value in counts.items() if key != "put_aside"}
     summary = IngestSummary(**numbers, quarantined_by_kind=counts["put_aside"], seconds=seconds)
-    for sentence in sentences_of(summary.special_values):
-        plan.listener(Notice(sentence, "warning"))
+    for notice in notices_of(summary.special_values):
+        plan.listener(notice)
     if summary.repeats and plan.main_kind == "spectra":
         plan.listener(Notice(repeats_sentence(plan.config, summary.repeats), "warning"))
     if summary.reasons:

@@ -33,7 +33,8 @@ def spatial_index(ra: Array, dec: Array) -> Array:
             f"ra {ra[row]}, dec {dec[row]}",
             expected="right ascension and declination of every star of a HATS catalogue",
             cure='Leave them out with --where "isfinite(ra) and isfinite(dec)", or name the '
-            "columns of the positions in ingest.source.columns and make the survey again.",
+            "places of the positions in ingest.source.columns, or in ingest.spectra (columns, or "
+            "values of the layout), and make the survey again.",
         )
     index: Array = np.asarray(_library()(np.mod(ra, 360.0), dec), np.int64)
     return index

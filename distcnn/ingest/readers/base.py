@@ -15,6 +15,7 @@ import numpy as np
 from distcnn.arrays import Array, find_sorted
 from distcnn.config import CutConfig, GridConfig, SentinelsConfig
 from distcnn.errors import ColumnMissing, FileBroken
+from distcnn.formatting import did_you_mean
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.schema import NAME_BYTES, Reason
 
@@ -189,6 +190,8 @@ def find_column(columns: Mapping[str, Any] | list[str], name: str, path: Path | 
     found = look_for(columns, name)
     if found is None:
         there = ", ".join(list(columns)[:12]) + (", ..." if len(columns) > 12 else "")
+        near = did_you_mean(name, list(columns))
+        near += " " if near else ""
         if columns and all(map(is_number, columns)):
             raise ColumnMissing(
                 f"{path}, row 0 (header): its first line holds numbers: {there}",
@@ -198,7 +201,8 @@ def find_column(columns: Mapping[str, Any] | list[str], name: str, path: Path | 
         raise ColumnMissing(
             f"{path}, row 0 (header): there is no column {name!r}",
             expected=f"it beside {there}",
-            cure="Check the reader and the 'columns' of this kind of file in the configuration.",
+            cure=f"{near}Check the reader and the 'columns' of this kind of file in the "
+            "configuration.",
         )
     return found
 

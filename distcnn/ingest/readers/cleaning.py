@@ -15,6 +15,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import SentinelsConfig
+from distcnn.events import Notice
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.preprocess.velocity import VELOCITY_VARIABLES
 from distcnn.ingest.readers.base import Block, Reader, SpectraReader
@@ -45,15 +46,16 @@ def counting() -> Iterator[Counter[str]]:
         _counts.reset(token)
 
 
-def sentences_of(counts: Mapping[str, int]) -> Iterator[str]:
+def notices_of(counts: Mapping[str, int]) -> Iterator[Notice]:
     """What a person is told of such counts."""
     missing = [f"{k} {n}" for k, n in counts.items() if not k.startswith(f"{IDENTIFIER}: ")]
     if missing:
-        yield f"Values taken as missing: {', '.join(missing)} (ingest.sentinels)."
+        text = f"Values taken as missing: {', '.join(missing)} (ingest.sentinels)."
+        yield Notice(text, "warning")
     for kind in KINDS:
         number = counts.get(f"{IDENTIFIER}: {kind}", 0)
         if number:
-            yield f"{number} identifiers are of kind {kind!s} ({kind.sentence})."
+            yield Notice(f"{number} identifiers are of kind {kind!s} ({kind.sentence}).")
 
 
 @dataclass

@@ -76,7 +76,10 @@ def _collected(reader: Reader, files: Sequence[Path], config: LabelsConfig) -> C
     try:
         return collect_labels(reader, files, config, rows=_BLOCK_ROWS)
     except ColumnMissing as error:
-        cure = "For stars to predict, which need no labels: --set ingest.labels=null."
+        cure = (
+            "Leave labels that the table lacks out of ingest.labels.labels. For stars to predict, "
+            "which need no labels: --set ingest.labels=null."
+        )
         raise ColumnMissing(
             error.problem, expected=error.expected, cure=f"{error.cure} {cure}"
         ) from None
