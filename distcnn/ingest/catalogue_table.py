@@ -19,7 +19,7 @@ from distcnn.ingest.readers.base import Block, RowProblem, find_column
 from distcnn.ingest.readers.cleaning import clean
 from distcnn.ingest.readers.formats.binary import open_table
 from distcnn.ingest.readers.formats.containers import TableSource, table_sources
-from distcnn.ingest.readers.formats.text import check_fields
+from distcnn.ingest.readers.formats.text.table import check_fields
 from distcnn.ingest.readers.values.numbers import text_of
 from distcnn.ingest.readers.values.scalars import ColumnSelection, scalar_blocks
 

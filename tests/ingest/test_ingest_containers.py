@@ -386,7 +386,7 @@ def test_a_star_of_a_combined_product_may_have_no_rows(tmp_path):
 
 
 def test_text_that_never_ends_its_first_line_is_no_table(tmp_path, monkeypatch):
-    monkeypatch.setattr("distcnn.ingest.readers.formats.text.MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr("distcnn.ingest.readers.formats.text.table.MAX_LINE_BYTES", 1000)
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(bytes(5000)))
     with pytest.raises(FileBroken, match="a line is longer than"):
         read_all(reader_for("gaia_rvs"), tmp_path / "bomb.csv.gz")

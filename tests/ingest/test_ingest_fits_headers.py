@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from distcnn.ingest.readers.formats import fits_headers
-from distcnn.ingest.readers.formats.fits_headers import (
+from distcnn.ingest.readers.formats.fits import headers
+from distcnn.ingest.readers.formats.fits.headers import (
     FitsHdu,
     cards_of,
     open_hdus,
@@ -69,7 +69,7 @@ IRREGULAR = {
 
 
 def as_astropy_has_it(given: bytes) -> list[FitsHdu]:
-    return [fits_headers._of_astropy(hdu) for hdu in fits.open(io.BytesIO(given))]
+    return [headers._of_astropy(hdu) for hdu in fits.open(io.BytesIO(given))]
 
 
 @pytest.mark.parametrize("given", REGULAR.values(), ids=REGULAR)

@@ -17,7 +17,7 @@ from tiny_archive import LABELS, PIXELS, TinyArchive, array_text, write_all_star
 from distcnn.config import CutConfig, FilesConfig, GridConfig
 from distcnn.errors import ColumnMissing, ConfigError, FileBroken, GridMismatch
 from distcnn.ingest.readers import READERS, Reader, ReadRequest, SpectraReader, make_reader
-from distcnn.ingest.readers.formats.fields import _to_array_slowly, split_row, to_array
+from distcnn.ingest.readers.formats.text.fields import _to_array_slowly, split_row, to_array
 from distcnn.ingest.readers.registry import known_variables
 from distcnn.schema import Reason
 

@@ -23,7 +23,7 @@ from distcnn.ingest.readers import ReadRequest, make_reader
 from distcnn.ingest.readers.cleaning import counting
 from distcnn.ingest.readers.formats import describe as told
 from distcnn.ingest.readers.formats.describe import FORMATS, IDENTIFIERS, ROLES, VALUES
-from distcnn.ingest.readers.formats.text import (
+from distcnn.ingest.readers.formats.text.table import (
     TextSelection,
     TextTable,
     _slow_columns,

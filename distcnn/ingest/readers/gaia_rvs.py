@@ -20,11 +20,11 @@ from distcnn.ingest.readers.base import (
     ReadRequest,
     find_column,
 )
-from distcnn.ingest.readers.formats.arrays import array_blocks
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_tables
 from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
-from distcnn.ingest.readers.formats.fields import to_array, to_float
-from distcnn.ingest.readers.formats.text import TextTable, blocks_by_row
+from distcnn.ingest.readers.formats.text.fields import to_array, to_float
+from distcnn.ingest.readers.formats.text.table import TextTable, blocks_by_row
+from distcnn.ingest.readers.tables.arrays import array_blocks
 from distcnn.ingest.readers.values.identifiers import KINDS, kept_name
 from distcnn.ingest.readers.values.identifiers import identify as identify_value
 from distcnn.ingest.readers.values.numbers import text_of

@@ -40,8 +40,8 @@ from distcnn.ingest.readers.formats.containers import (
     of_first,
     table_sources,
 )
-from distcnn.ingest.readers.formats.text import TextTable
-from distcnn.ingest.readers.formats.text_arrays import text_facts
+from distcnn.ingest.readers.formats.text.arrays import text_facts
+from distcnn.ingest.readers.formats.text.table import TextTable
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.ingest.readers.statements.grids import column_wavelengths
 from distcnn.ingest.readers.statements.statements import read_statements

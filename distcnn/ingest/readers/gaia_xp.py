@@ -1,7 +1,7 @@
 """Gaia XP mean spectra in continuous form: 55 BP and 55 RP coefficients per star.
 
 Bulk ``XpContinuousMeanSpectrum_*.csv.gz``; DataLink csv, ecsv, fits, votable, also inside the
-zip that DataLink sends; and tables of every other layout (``formats.xp_table``).
+zip that DataLink sends; and tables of every other layout (``tables.xp_table``).
 Names of the Gaia DR3 data model, table xp_continuous_mean_spectrum. A star may lack BP.
 """
 
@@ -21,9 +21,9 @@ from distcnn.ingest.readers.base import (
 )
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_tables
 from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
-from distcnn.ingest.readers.formats.fields import to_array
-from distcnn.ingest.readers.formats.text import TextTable, blocks_by_row
-from distcnn.ingest.readers.formats.xp_table import VARIABLES, XpPiece, xp_blocks, xp_pieces
+from distcnn.ingest.readers.formats.text.fields import to_array
+from distcnn.ingest.readers.formats.text.table import TextTable, blocks_by_row
+from distcnn.ingest.readers.tables.xp_table import VARIABLES, XpPiece, xp_blocks, xp_pieces
 from distcnn.ingest.readers.values.identifiers import identify as identify_value
 from distcnn.ingest.readers.values.numbers import masks_of, text_of
 

@@ -18,7 +18,6 @@ from distcnn.ingest.readers.base import (
     ReadRequest,
     find_column,
 )
-from distcnn.ingest.readers.formats.arrays import ONE_NUMBER
 from distcnn.ingest.readers.formats.binary import (
     BinaryTable,
     open_table,
@@ -29,11 +28,12 @@ from distcnn.ingest.readers.formats.containers import (
     of_first,
     table_sources,
 )
-from distcnn.ingest.readers.formats.spectra_table import SpectraTable
-from distcnn.ingest.readers.formats.text import TextTable
-from distcnn.ingest.readers.formats.xp_table import VARIABLES, xp_blocks, xp_pieces
+from distcnn.ingest.readers.formats.text.table import TextTable
 from distcnn.ingest.readers.gaia_rvs import GaiaRvs
 from distcnn.ingest.readers.gaia_source import gather_bands
+from distcnn.ingest.readers.tables.arrays import ONE_NUMBER
+from distcnn.ingest.readers.tables.spectra_table import SpectraTable
+from distcnn.ingest.readers.tables.xp_table import VARIABLES, xp_blocks, xp_pieces
 from distcnn.ingest.readers.values.crosswalk import crosswalk_blocks
 from distcnn.ingest.readers.values.labels import label_blocks, label_selection
 from distcnn.ingest.readers.values.scalars import ColumnSelection, scalar_blocks

@@ -1,1 +1,1 @@
-"""File formats below the archives: text, FITS and VOTable tables, their fields."""
+"""File formats below the archives: which one a file has, and the tables of each."""

@@ -22,13 +22,13 @@ from distcnn.errors import InputError
 from distcnn.ingest.readers.base import broken
 from distcnn.ingest.readers.formats.aligned import aligned_table
 from distcnn.ingest.readers.formats.containers import TableSource, sought, tell_read, tell_unread
-from distcnn.ingest.readers.formats.fits_headers import (
+from distcnn.ingest.readers.formats.fits.headers import (
     DAMAGED_EXTENSION,
     FitsHdu,
     open_hdus,
     place_of,
 )
-from distcnn.ingest.readers.formats.fits_table import PackedInTiles, fits_table
+from distcnn.ingest.readers.formats.fits.table import PackedInTiles, fits_table
 from distcnn.ingest.readers.formats.hdf5_table import hdf5_tables
 from distcnn.ingest.readers.formats.packing import cannot_unpack
 from distcnn.ingest.readers.formats.parquet_columns import from_arrow, inner, inner_columns

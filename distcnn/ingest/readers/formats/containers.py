@@ -30,7 +30,7 @@ from distcnn.ingest.readers.formats.packing import (
     spooled,
     unpacked_inside,
 )
-from distcnn.ingest.readers.formats.text import TextTable
+from distcnn.ingest.readers.formats.text.table import TextTable
 from distcnn.ingest.selection import is_called, is_left_over, listed
 from distcnn.schema import Reason
 

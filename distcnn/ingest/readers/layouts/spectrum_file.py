@@ -21,9 +21,9 @@ from distcnn.ingest.readers.formats.binary import (
     unreadable,
 )
 from distcnn.ingest.readers.formats.containers import TableSource, sought
-from distcnn.ingest.readers.formats.fits_headers import FitsHdu, open_hdus, place_of
-from distcnn.ingest.readers.formats.fits_images import FitsImage, fits_image
-from distcnn.ingest.readers.formats.text_arrays import ArrayText
+from distcnn.ingest.readers.formats.fits.headers import FitsHdu, open_hdus, place_of
+from distcnn.ingest.readers.formats.fits.images import FitsImage, fits_image
+from distcnn.ingest.readers.formats.text.arrays import ArrayText
 
 _MAX_TEXT_ROWS = 1 << 24
 _MAX_TEXT_BYTES = 1 << 30

@@ -10,7 +10,7 @@ from distcnn.config import CutConfig
 from distcnn.ingest.readers.base import Block, find_column, look_for, member_of
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
 from distcnn.ingest.readers.formats.containers import TableSource
-from distcnn.ingest.readers.formats.text_arrays import ArrayText
+from distcnn.ingest.readers.formats.text.arrays import ArrayText
 from distcnn.ingest.readers.values.numbers import numbers
 from distcnn.ingest.readers.values.scalars import identify, reject, star_columns
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.ingest.readers.base import RowProblem
-from distcnn.ingest.readers.formats.fields import is_missing
+from distcnn.ingest.readers.formats.text.fields import is_missing
 from distcnn.ingest.readers.values.numbers import text_of
 from distcnn.schema import NAME_BYTES, DescribedName, Reason
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.ingest.readers.base import RowProblem, broken
-from distcnn.ingest.readers.formats.fields import parse_array, to_array, to_float
+from distcnn.ingest.readers.formats.text.fields import parse_array, to_array, to_float
 from distcnn.schema import Reason
 
 _NUMERIC = "biuf"

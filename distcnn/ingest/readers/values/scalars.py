@@ -17,7 +17,7 @@ from distcnn.ingest.readers.base import (
 )
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
 from distcnn.ingest.readers.formats.containers import TableSource
-from distcnn.ingest.readers.formats.text import TextSelection, TextTable, scalar_columns
+from distcnn.ingest.readers.formats.text.table import TextSelection, TextTable, scalar_columns
 from distcnn.ingest.readers.values.identifiers import Identifiers, classify, of_one
 from distcnn.ingest.readers.values.numbers import masks_of, numbers
 

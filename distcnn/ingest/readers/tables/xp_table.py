@@ -21,13 +21,13 @@ from distcnn.ingest.readers.base import (
     look_for,
     member_of,
 )
-from distcnn.ingest.readers.formats.arrays import stacked
 from distcnn.ingest.readers.formats.binary import BinaryTable
-from distcnn.ingest.readers.formats.spectra_table import wide_columns
-from distcnn.ingest.readers.formats.text import TextTable
-from distcnn.ingest.readers.formats.text_arrays import ArrayText, text_facts
+from distcnn.ingest.readers.formats.text.arrays import ArrayText, text_facts
+from distcnn.ingest.readers.formats.text.table import TextTable
 from distcnn.ingest.readers.statements.flux_units import sigma_of
 from distcnn.ingest.readers.statements.statements import TableFacts, read_statements
+from distcnn.ingest.readers.tables.arrays import stacked
+from distcnn.ingest.readers.tables.spectra_table import wide_columns
 from distcnn.ingest.readers.values.numbers import arrays
 from distcnn.ingest.readers.values.scalars import (
     ColumnSelection,

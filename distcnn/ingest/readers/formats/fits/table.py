@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.ingest.readers.formats.fits_headers import FitsHdu
+from distcnn.ingest.readers.formats.fits.headers import FitsHdu
 from distcnn.ingest.readers.values.numbers import text_of
 
 _TYPES = {"L": "u1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}

@@ -7,8 +7,8 @@ import orjson
 
 from distcnn.arrays import Array
 from distcnn.ingest.readers.base import Rejected, RowProblem, no_rows
-from distcnn.ingest.readers.formats.fields import to_array, to_float
-from distcnn.ingest.readers.formats.text import TextTable, check_fields
+from distcnn.ingest.readers.formats.text.fields import to_array, to_float
+from distcnn.ingest.readers.formats.text.table import TextTable, check_fields
 from distcnn.ingest.readers.statements.statements import TableFacts, ecsv_facts
 from distcnn.ingest.readers.values.numbers import masked, masks_of, text_of
 

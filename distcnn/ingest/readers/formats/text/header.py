@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distcnn.ingest.readers.base import broken, is_number
-from distcnn.ingest.readers.formats.fields import split_row
 from distcnn.ingest.readers.formats.packing import MAX_LINE_BYTES
+from distcnn.ingest.readers.formats.text.fields import split_row
 from distcnn.ingest.readers.values.numbers import text_of
 
 _UTF8_MARK = b"\xef\xbb\xbf"

@@ -18,9 +18,9 @@ import pandas as pd
 from distcnn.arrays import Array
 from distcnn.errors import FileBroken
 from distcnn.ingest.readers.base import Block, BlockBuilder, Rejected, RowProblem, broken, no_rows
-from distcnn.ingest.readers.formats.fields import MISSING, split_row
 from distcnn.ingest.readers.formats.packing import MAX_LINE_BYTES, UNPACKING_ERRORS, cannot_unpack
-from distcnn.ingest.readers.formats.text_header import read_header
+from distcnn.ingest.readers.formats.text.fields import MISSING, split_row
+from distcnn.ingest.readers.formats.text.header import read_header
 from distcnn.ingest.readers.values.identifiers import Identifiers, classify, of_one
 from distcnn.ingest.readers.values.numbers import numbers
 from distcnn.schema import Reason

@@ -23,13 +23,13 @@ from distcnn.ingest.preprocess.wavelength import (
     wavelengths,
 )
 from distcnn.ingest.readers.base import Block, ReadRequest, find_column, look_for
-from distcnn.ingest.readers.formats.arrays import ONE_NUMBER, array_blocks
 from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
 from distcnn.ingest.readers.formats.containers import TableSource
-from distcnn.ingest.readers.formats.text_arrays import ArrayText
+from distcnn.ingest.readers.formats.text.arrays import ArrayText
 from distcnn.ingest.readers.statements.flux_units import sigma_of
 from distcnn.ingest.readers.statements.grids import column_wavelengths, header_grid
 from distcnn.ingest.readers.statements.statements import read_statements
+from distcnn.ingest.readers.tables.arrays import ONE_NUMBER, array_blocks
 from distcnn.ingest.readers.values.numbers import masks_of
 
 _ROWS_LOOKED_AT = 64

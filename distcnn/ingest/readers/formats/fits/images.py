@@ -8,8 +8,8 @@ from typing import IO, Any
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.ingest.readers.formats.fits_headers import FitsHdu
-from distcnn.ingest.readers.formats.fits_table import FitsColumn
+from distcnn.ingest.readers.formats.fits.headers import FitsHdu
+from distcnn.ingest.readers.formats.fits.table import FitsColumn
 
 _CODES = {8: "B", 16: "I", 32: "J", 64: "K", -32: "E", -64: "D"}
 """TFORM of a table whose cells would have the pixels of that BITPIX."""
