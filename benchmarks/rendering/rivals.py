@@ -21,6 +21,8 @@ def rivals(result: Mapping[str, Any]) -> str:
             "judged. 1.48 MAD / standard deviation (per cent of stars within one quoted error)."
         )
         parts += [_table(found["rows"]), "\n".join(f"- {line}" for line in won(found["rows"]))]
+        if any("mad_error" in row for row in found["rows"]):
+            parts += [_FOLDED.format(_by_snr(found["rows"]))]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -37,8 +39,37 @@ def _table(rows: Sequence[Row]) -> str:
     return markdown(head, lines)
 
 
+_FOLDED = "<details><summary>Bias, slope and every bin of S/N</summary>\n\n{}\n\n</details>"
+
+
+def _by_snr(rows: Sequence[Row]) -> str:
+    """Bias, 1.48 MAD, slope and coverage, each with its error, of every label, bin and method."""
+    head = ["label", "S/N", "method", "stars", "bias", "std", "1.48 MAD", "slope", "within 1 error"]
+    lines = [
+        [
+            LABELS[row["label"]].symbol,
+            row["snr"],
+            row["method"],
+            f"{row['stars']:,}",
+            *(_with_error(row, key) for key in ("bias", "std", "mad")),
+            f"{row['slope']:.3f} ± {row['slope_error']:.3f}",
+            ""
+            if row["within_68"] is None
+            else f"{100 * row['within_68']:.0f} ± {100 * row['within_68_error']:.0f} %",
+        ]
+        for row in rows
+    ]
+    return markdown(head, lines)
+
+
+def _with_error(row: Row, key: str) -> str:
+    value = _value(row[key], row["label"])
+    error = row.get(f"{key}_error")
+    return value if error is None else f"{value} ± {_value(error, row['label'])}"
+
+
 def _cell(row: Row) -> str:
-    mad, std = (_value(row[key], row["label"]) for key in ("mad", "std"))
+    mad, std = (_with_error(row, key) for key in ("mad", "std"))
     mad, std = f"**{mad}**" if row["best_mad"] else mad, f"**{std}**" if row["best_std"] else std
     within = row["within_68"]
     return f"{mad} / {std}" + ("" if within is None else f" ({100 * within:.0f})")
@@ -60,8 +91,10 @@ def _won(rows: Sequence[Row], key: str) -> Iterator[str]:
         ours = next((row for row in mine if row["method"] == NETWORK), None)
         best = min(mine, key=lambda row: row[key])
         if ours is not None and best[key] < ours[key]:
-            values = " against ".join(_value(row[key], row["label"]) for row in (best, ours))
-            yield f"S/N {snr}: {best['method']} {values}"
+            values = " against ".join(_with_error(row, key) for row in (best, ours))
+            high = best.get("mad_ratio_high") if key == "mad" else None
+            known = "" if high is None else ", not by chance" if high < 1 else ", within chance"
+            yield f"S/N {snr}: {best['method']} {values}{known}"
 
 
 def _value(value: float, label: str) -> str:

@@ -20,7 +20,7 @@ FIGURE = "figure"
 
 
 class Verdict(StrEnum):
-    """What came of a check."""
+    """What came of a check: within its limits, beyond one, or neither shown (``decision``)."""
 
     PASSED = "passed"
     FAILED = "failed"

@@ -12,12 +12,20 @@ import numpy as np
 
 from distcnn.arrays import Array, find_sorted
 from distcnn.ecsv import Cell, TableColumn, TextTable
-from distcnn.evaluation.baseline_table import BaselineTable
+from distcnn.evaluation.baseline_table import NETWORK, BaselineTable
 from distcnn.evaluation.metrics import known_snr_groups, residual_row
 from distcnn.labels import label_info
+from distcnn.stats import STD_PER_MAD
 from distcnn.survey import Store
 
 MIN_STARS = 5
+RESAMPLES = 200
+"""Samples with replacement of the stars of a bin, the same for every method (Efron & Tibshirani
+1993, An Introduction to the Bootstrap)."""
+_AT_ONCE = 2_000_000
+"""Values of samples held in memory at a time."""
+INTERVAL = (0.025, 0.975)
+"""Quantiles of an interval of 95 %."""
 
 
 class MethodRow(TypedDict):
@@ -34,6 +42,13 @@ class MethodRow(TypedDict):
     within_68: float
     median_error: float
     stars_per_second: float
+    bias_error: float
+    std_error: float
+    mad_error: float
+    slope_error: float
+    within_68_error: float
+    mad_ratio_low: float
+    mad_ratio_high: float
     best_std: bool
     best_mad: bool
 
@@ -63,16 +78,70 @@ def judge_methods(
             if able and good.sum() >= MIN_STARS:
                 noise = np.nan_to_num(reference_error[good, column])
                 truth = reference[good, column]
-                found = [_row(table, title, (good, column), truth, noise) for title in able]
+                draws = _samples(int(good.sum()))
+                found = _with_ratios(
+                    [_row(table, t, (good, column), truth, noise, draws=draws) for t in able]
+                )
                 rows += _with_best([row | {"label": name, "snr": text} for row in found])
     order = {name: number for number, name in enumerate(table.labels)}
     return sorted(rows, key=lambda row: order[row["label"]])
 
 
+def _samples(stars: int) -> list[Array]:
+    """Numbers of stars [S, n] in ``RESAMPLES`` samples, in blocks that memory holds."""
+    rng = np.random.default_rng(0)
+    most = max(1, _AT_ONCE // stars)
+    sizes = [min(most, RESAMPLES - start) for start in range(0, RESAMPLES, most)]
+    return [rng.integers(0, stars, (size, stars), np.int32) for size in sizes]
+
+
+def _of_samples(label: Array, truth: Array, within: Array, draws: Sequence[Array]) -> Array:
+    """Bias, standard deviation, 1.48 MAD, slope and coverage [5, S] of samples of the stars [n]."""
+    parts = []
+    for chosen in draws:
+        right, said = truth[chosen], label[chosen]
+        residual = said - right
+        off = np.abs(residual - np.median(residual, axis=1, keepdims=True))
+        spread = right - right.mean(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            slope = (said * spread).mean(axis=1) / np.square(spread).mean(axis=1)
+        parts.append(
+            np.stack(
+                [
+                    residual.mean(axis=1),
+                    residual.std(axis=1),
+                    STD_PER_MAD * np.median(off, axis=1),
+                    slope,
+                    within[chosen].mean(axis=1),
+                ]
+            )
+        )
+    return np.concatenate(parts, axis=1)
+
+
+def _with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the interval of 1.48 MAD over that of the network, of the same samples."""
+    mads = {row["method"]: row.pop("mads") for row in rows}
+    network = mads.get(NETWORK)
+    for row in rows:
+        low, high = float("nan"), float("nan")
+        if network is not None and row["method"] != NETWORK:
+            ratio = mads[row["method"]] / np.maximum(network, 1e-30)
+            low, high = (float(value) for value in np.quantile(ratio, INTERVAL))
+        row |= {"mad_ratio_low": low, "mad_ratio_high": high}
+    return rows
+
+
 def _row(
-    table: BaselineTable, title: str, place: tuple[Array, int], truth: Array, noise: Array
+    table: BaselineTable,
+    title: str,
+    place: tuple[Array, int],
+    truth: Array,
+    noise: Array,
+    *,
+    draws: Sequence[Array],
 ) -> dict[str, Any]:
-    """``place`` : the stars and the column of the label."""
+    """``place`` : the stars and the column of the label. ``mads`` are those of the samples."""
     found = table.methods[title]
     label = found.label[place].astype(float)
     error = np.full(len(label), np.nan)
@@ -80,6 +149,11 @@ def _row(
         error = found.error[place].astype(float)
     within = np.abs(label - truth) <= np.hypot(error, noise)
     known = np.isfinite(error)
+    sampled = _of_samples(label, truth, within, draws)
+    names = ("bias_error", "std_error", "mad_error", "slope_error", "within_68_error")
+    errors = dict(zip(names, sampled.std(axis=1).tolist(), strict=True))
+    if not known.any():
+        errors["within_68_error"] = float("nan")
     speed = table.facts[title].stars_per_second if title in table.facts else float("nan")
     return {
         "method": title,
@@ -87,6 +161,8 @@ def _row(
         "within_68": float(within[known].mean()) if known.any() else float("nan"),
         "median_error": float(np.median(error[known])) if known.any() else float("nan"),
         "stars_per_second": speed,
+        **errors,
+        "mads": sampled[2],
     }
 
 
@@ -138,6 +214,13 @@ DESCRIPTIONS = {
     "within_68": "fraction within one quoted error, that of the reference included",
     "median_error": "median quoted error",
     "stars_per_second": "predictions per second of wall-clock time, reading apart",
+    "bias_error": "standard error of the bias, by the bootstrap",
+    "std_error": "of std",
+    "mad_error": "of mad",
+    "slope_error": "of slope",
+    "within_68_error": "of within_68",
+    "mad_ratio_low": "mad over that of the network: lower end of the interval of 95 %",
+    "mad_ratio_high": "upper end; below 1 this method is better, and not by chance of the stars",
     "best_std": "no method has a smaller std here",
     "best_mad": "no method has a smaller mad here",
 }

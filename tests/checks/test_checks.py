@@ -77,6 +77,7 @@ class OnSpectra(ScienceChecks):
 
 class TestNoise(OnSpectra):
     name = "noise"
+    few = True
     spoiled = "noiseless"
 
     @pytest.mark.parametrize("spoiled", ["swapped", "borrowed"])
@@ -213,6 +214,7 @@ def _truth(lines, folder):
 
 class TestHalo(ScienceChecks):
     name = "halo"
+    few = True
 
     @pytest.fixture
     def good(self, lines):
@@ -252,7 +254,7 @@ class TestRepeats(ScienceChecks):
         store = build_survey(tmp_path / "s.zarr", label, snr, ids, seed=8, transits=transits)
         inputs = replace(lines.inputs(), survey=store)
         answer = self.check.answer(inputs)
-        assert answer.verdict is Verdict.PASSED, answer.sentence
+        assert answer.verdict is not Verdict.FAILED, answer.sentence
         whole = [row for row in answer.rows if row["snr"] == "all"]
         assert all(400 < row["stars"] <= 600 for row in whole)
         assert all(row["ratio"] > 0.2 for row in whole)
@@ -264,6 +266,7 @@ class TestRepeats(ScienceChecks):
 
 class TestStability(ScienceChecks):
     name = "stability"
+    few = True
 
     @pytest.fixture
     def good(self, lines):
@@ -373,7 +376,7 @@ def evaluated(products, **changes):
 class TestQuotedErrors:
     def test_errors_that_hold_pass_and_halves_of_them_fail(self, products):
         good = evaluated(products)
-        assert quoted_errors(good).verdict is Verdict.PASSED
+        assert quoted_errors(good).sentence.startswith("0 of 25 bins")
         sample = replace(good.sample, label_error=good.sample.label_error / 2)
         rows = coverage(sample, good.numbers.labels, CONFIG.snr_edges)
         bad = replace(good, sample=sample, numbers=replace(good.numbers, coverage=rows))
@@ -391,7 +394,7 @@ class TestNetworkGain:
         label = products.truth + 3 * (products.label - products.truth)
         label[:, 0] = products.truth[:, 0]
         bad = evaluated(products, baselines={"oracle": BaselineLabels(products.ids, label)})
-        assert network_gain(bad).sentence == "a baseline is as good for teff"
+        assert network_gain(bad).sentence == "a baseline is better for teff"
 
     def test_without_baselines_nothing_is_decided(self, products):
         assert network_gain(evaluated(products, baselines={})).verdict is Verdict.UNDECIDED

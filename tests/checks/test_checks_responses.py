@@ -28,7 +28,8 @@ def found(shift=0.0, flagged=0.0):
         (0.4, 0.0, 0.0, Verdict.PASSED, "no label beyond the limits"),
         (0.6, 0.4, 0.0, Verdict.FAILED, "teff, mh beyond the limits"),
         (-1.1, 0.0, 0.0, Verdict.FAILED, "-1.10 quoted errors in the median"),
-        (0.0, 0.6, 0.1, Verdict.FAILED, "flag 60 % of the stars as unusable for teff, mh"),
+        (0.0, 0.7, 0.1, Verdict.FAILED, "flag 70 % of the stars as unusable for teff, mh"),
+        (0.0, 0.6, 0.1, Verdict.UNDECIDED, "not decided"),
         (9.0, 0.9, 0.9, Verdict.UNDECIDED, "90 % of the stars are flagged"),
     ],
 )

@@ -143,3 +143,19 @@ def test_agreement_is_the_difference_over_both_errors():
     found = agreement(np.array([[5.0]]), np.array([[3.0]]), np.array([[0.0]]), np.array([[4.0]]))
     assert found == pytest.approx(1.0)
     assert found.dtype == np.float32
+
+
+def test_intervals_are_those_of_samples_of_the_stars(compared):
+    truth, table = compared
+    again = replace(table.methods[NETWORK], error=None)
+    rows = judged(truth, replace(table, methods={**table.methods, "the same": again}))
+    network, cannon, same = (row_of(rows, m) for m in (NETWORK, TITLES["cannon"], "the same"))
+    # Of n Gaussian values: 1.17 / sqrt(n) of the robust width, 1 / sqrt(2 n) of the other.
+    assert network["mad_error"] == pytest.approx(0.1 * 1.17 / np.sqrt(STARS), rel=0.3)
+    assert network["std_error"] == pytest.approx(0.1 / np.sqrt(2 * STARS), rel=0.3)
+    assert network["bias_error"] == pytest.approx(0.1 / np.sqrt(STARS), rel=0.3)
+    assert network["within_68_error"] == pytest.approx(np.sqrt(0.683 * 0.317 / STARS), rel=0.3)
+    assert 1.8 < cannon["mad_ratio_low"] < 2 < cannon["mad_ratio_high"] < 2.2
+    assert (same["mad_ratio_low"], same["mad_ratio_high"]) == (1, 1)
+    assert np.isnan(network["mad_ratio_low"])
+    assert np.isnan(same["within_68_error"])

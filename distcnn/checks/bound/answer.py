@@ -12,6 +12,14 @@ from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
 from distcnn.checks.bound.figure import draw_bound
 from distcnn.checks.bound.quadratic import fit_model, quadratic_bounds
 from distcnn.checks.bound.simulated import simulated_bounds
+from distcnn.checks.decision import (
+    MEDIAN_ERROR,
+    MIN_STARS,
+    ROBUST_SCATTER_ERROR,
+    decide,
+    label_and_snr,
+    sigma_outside,
+)
 from distcnn.checks.injection.answers import NO_SPECTRUM, has_spectra
 from distcnn.checks.inputs import CheckInputs
 from distcnn.checks.predictor import PredictedStars
@@ -20,11 +28,9 @@ from distcnn.stats import robust_std, snr_groups
 
 MIN_MODEL_STARS = 10
 """Labelled spectra per term of the quadratic model."""
-MIN_STARS = 30
 MAX_RATIO = 2.0
 """Largest scatter in units of the bound. No real estimator reaches it everywhere, and the quadratic
 model is none of physics."""
-TOLERATED_SIGMA = 3.0
 SIMULATION = "of the simulation that made the survey, which knows the population"
 QUADRATIC = "of a quadratic model of the survey's own spectra"
 
@@ -91,8 +97,13 @@ def bound_rows(
             scatter, limit = robust_std(residual), float(np.sqrt(np.median(least)))
             ratio = scatter / max(limit, 1e-30)
             # Sampling errors of a robust scatter and of a median.
-            of_scatter = 1.17 / math.sqrt(2 * len(residual))
-            of_bound = 1.25 * robust_std(np.sqrt(least)) / max(limit, 1e-30) / math.sqrt(len(least))
+            of_scatter = ROBUST_SCATTER_ERROR / math.sqrt(len(residual))
+            of_bound = (
+                MEDIAN_ERROR
+                * robust_std(np.sqrt(least))
+                / max(limit, 1e-30)
+                / math.sqrt(len(least))
+            )
             yield {
                 "label": name,
                 "snr": title,
@@ -101,25 +112,21 @@ def bound_rows(
                 "bound": limit,
                 "bound_stars": len(least),
                 "scatter_ratio": ratio,
-                "ratio_error": ratio * math.hypot(of_scatter, of_bound),
+                "ratio_error": (error := ratio * math.hypot(of_scatter, of_bound)),
+                "sigma_outside": sigma_outside(ratio, MAX_RATIO, error),
             }
 
 
 def judge_bound(rows: Sequence[AnswerRow]) -> Answer:
     """Fails where the scatter is more than ``MAX_RATIO`` times the bound."""
-    judged = [row for row in rows if int(row["bound_stars"]) >= MIN_STARS]
-    if not judged:
+    found = decide(rows, count="bound_stars")
+    if not found.judged:
         return Answer(Verdict.UNDECIDED, f"no bin of S/N has {MIN_STARS} stars", rows)
-    worst = max(judged, key=lambda row: float(row["scatter_ratio"]))
-    bad = [row for row in judged if _least_ratio(row) > MAX_RATIO]
+    worst = max(found.judged, key=lambda row: float(row["scatter_ratio"]))
     sentence = (
-        f"{len(bad)} of {len(judged)} labels and bins scatter by more than {MAX_RATIO:g} times "
-        f"the bound; most {worst['label']} at S/N {worst['snr']}: "
+        f"{len(found.failed)} of {len(found.judged)} labels and bins scatter by more than "
+        f"{MAX_RATIO:g} times the bound; most {worst['label']} at S/N {worst['snr']}: "
         f"{float(worst['scatter_ratio']):.2f} +- {float(worst['ratio_error']):.2f} "
         f"({float(worst['scatter']):.3g} of {float(worst['bound']):.3g})"
     )
-    return Answer(Verdict.FAILED if bad else Verdict.PASSED, sentence, rows)
-
-
-def _least_ratio(row: AnswerRow) -> float:
-    return float(row["scatter_ratio"]) - TOLERATED_SIGMA * float(row["ratio_error"])
+    return Answer(found.verdict, sentence + found.note(label_and_snr), rows)

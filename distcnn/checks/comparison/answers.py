@@ -256,12 +256,12 @@ def answer_clusters(inputs: CheckInputs) -> Answer:
 
 
 def _of_all(answers: list[Answer], rows: list[AnswerRow]) -> Answer:
-    """One answer of those of several catalogues: failed if one fails."""
+    """One answer of those of several catalogues: failed if one fails, passed if all do."""
     verdicts = [answer.verdict for answer in answers]
-    verdict = next(
-        (v for v in (Verdict.FAILED, Verdict.PASSED) if v in verdicts), Verdict.UNDECIDED
-    )
-    told = [answer.sentence for answer in answers if answer.verdict is verdict]
+    order = (Verdict.FAILED, Verdict.UNDECIDED, Verdict.PASSED)
+    verdict = next(v for v in order if v in verdicts)
+    first = sorted(answers, key=lambda answer: order.index(answer.verdict))
+    told = [answer.sentence for answer in first if verdict is answer.verdict or verdict is order[1]]
     return Answer(verdict, ". ".join(told), rows)
 
 

@@ -4,12 +4,14 @@ Open clusters are chemically homogeneous to about 0.02 to 0.03 dex (Bovy 2016, A
 what their members scatter beyond that is error.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.checks.base import Answer, AnswerRow, Verdict
+from distcnn.checks.decision import MIN_STARS, WIDTH_68_ERROR, decide, sigma_outside
 from distcnn.labels import label_info
 from distcnn.stats import WITHIN_68
 
@@ -19,8 +21,6 @@ HOMOGENEOUS_DEX = 0.03
 """Dispersion of open clusters that is their own."""
 MAX_PULL = 1.3
 """Largest scatter within clusters, in units of quoted errors and ``HOMOGENEOUS_DEX``."""
-MIN_STARS = 30
-"""Fewer members of all clusters together decide nothing."""
 ALL = "all clusters"
 
 
@@ -71,6 +71,8 @@ def _width(deviation: Array) -> float:
 
 def _row(name: str, cluster: str, middle: float, deviation: Array, errors: Array) -> AnswerRow:
     dispersion, quoted = _width(deviation), float(np.median(errors))
+    pull = _width(deviation / np.hypot(errors, HOMOGENEOUS_DEX))
+    sampling = WIDTH_68_ERROR * pull / math.sqrt(len(deviation))
     return {
         "label": name,
         "cluster": cluster,
@@ -79,27 +81,28 @@ def _row(name: str, cluster: str, middle: float, deviation: Array, errors: Array
         "dispersion": dispersion,
         "quoted_error": quoted,
         "beyond_errors": float(np.sqrt(max(dispersion**2 - quoted**2, 0.0))),
-        "pull": _width(deviation / np.hypot(errors, HOMOGENEOUS_DEX)),
+        "pull": pull,
+        "sigma_outside": sigma_outside(pull, MAX_PULL, sampling),
     }
 
 
 def judge_clusters(rows: Sequence[AnswerRow], catalogue: str) -> Answer:
     """Fails where members of clusters scatter by more than ``MAX_PULL`` quoted errors."""
-    judged = [row for row in rows if row["cluster"] == ALL and int(row["stars"]) >= MIN_STARS]
-    if not judged:
+    found = decide([row for row in rows if row["cluster"] == ALL])
+    if not found.judged:
         return Answer(
             Verdict.UNDECIDED,
             f"no abundance of {MIN_STARS} members of clusters with {MIN_MEMBERS} stars each in "
             f"{catalogue}",
             rows,
         )
-    bad = [row for row in judged if float(row["pull"]) > MAX_PULL]
-    worst = max(judged, key=lambda row: float(row["pull"]))
+    worst = max(found.judged, key=lambda row: float(row["pull"]))
     clusters = len({row["cluster"] for row in rows} - {ALL})
     sentence = (
-        f"{len(bad)} of {len(judged)} abundances scatter by more than {MAX_PULL:g} errors within "
+        f"{len(found.failed)} of {len(found.judged)} abundances scatter by more than "
+        f"{MAX_PULL:g} errors within "
         f"{clusters} clusters of {catalogue}; the widest is {worst['label']}: dispersion "
         f"{float(worst['dispersion']):.3f} dex, quoted {float(worst['quoted_error']):.3f}, "
         f"{float(worst['pull']):.2f} errors"
     )
-    return Answer(Verdict.FAILED if bad else Verdict.PASSED, sentence, rows)
+    return Answer(found.verdict, sentence + found.note(lambda row: str(row["label"])), rows)

@@ -12,6 +12,13 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.checks.base import Answer, AnswerRow, Verdict
+from distcnn.checks.decision import (
+    BEYOND_SIGMA,
+    MEDIAN_ERROR,
+    ROBUST_SCATTER_ERROR,
+    decide,
+    sigma_outside,
+)
 from distcnn.labels import label_info
 from distcnn.stats import robust_std, snr_groups
 
@@ -25,9 +32,7 @@ MIN_SLOPE, MAX_SLOPE = 0.6, 1.4
 MAX_PULL = 2.0
 """Largest scatter in units of the errors of both, where the catalogue gives errors."""
 MIN_STARS = 20
-"""Labels with fewer stars in common decide nothing."""
-TOLERATED_SIGMA = 3.0
-"""Sampling errors by which a value must exceed its limit."""
+"""Stars in common from which on a label is judged."""
 TREND_AXES = ("teff", "logg", "mh", "feh")
 """Labels along which differences are looked at; of the metallicities the first that there is."""
 MIN_SIGNAL, LEAST_SIGNAL = 3.0, 1.0
@@ -70,7 +75,8 @@ def external_rows(stars: MatchedStars, edges: Sequence[float]) -> list[AnswerRow
             if mine.sum() >= 3:
                 given = label[mine], error[mine], reference[mine], reference_error[mine]
                 axes = {axis: value[mine] for axis, value in stars.axes.items()}
-                rows.append({"label": name, "snr": text, **_numbers(*given, axes)})
+                row = {"label": name, "snr": text, **_numbers(*given, axes)}
+                rows.append({**row, "sigma_outside": max(_distances(row).values())})
     return rows
 
 
@@ -84,15 +90,17 @@ def _numbers(
     bias, scatter = float(np.median(difference)), robust_std(difference)
     trends = {axis: trend(values, difference) for axis, values in axes.items()}
     along = max(trends, key=lambda axis: abs(trends[axis]), default="")
+    sloped, slope_error = slope(label, reference, theirs)
     return {
         "stars": len(label),
         "bias": bias,
-        "bias_error": 1.2533 * scatter / math.sqrt(len(label)),
+        "bias_error": MEDIAN_ERROR * scatter / math.sqrt(len(label)),
         "scatter": scatter,
         "error": float(np.median(error)),
         "catalogue_error": float(np.median(theirs)),
         "pull": robust_std(difference / total),
-        "slope": slope(label, reference, theirs),
+        "slope": sloped,
+        "slope_error": slope_error,
         "signal": robust_std(reference) / max(typical, 1e-30),
         "trend_along": along,
         "trend": trends.get(along, 0.0),
@@ -101,8 +109,9 @@ def _numbers(
     }
 
 
-def slope(label: Array, reference: Array, reference_error: Array) -> float:
-    """Slope of ``label`` against ``reference`` [N], freed of the catalogue's own errors.
+def slope(label: Array, reference: Array, reference_error: Array) -> tuple[float, float]:
+    """Slope of ``label`` against ``reference`` [N], freed of the catalogue's own errors, and its
+    sampling error.
 
     Least squares within 5 robust standard deviations of the difference; the variance of the
     catalogue's errors is taken off that of its values (Fuller 1987, section 1.2).
@@ -113,7 +122,11 @@ def slope(label: Array, reference: Array, reference_error: Array) -> float:
     x, y, noise = reference[kept], label[kept], reference_error[kept]
     variance = float(x.var())
     true = max(variance - float(np.mean(noise**2)), 0.1 * variance)
-    return float(np.mean((x - x.mean()) * (y - y.mean()))) / true if true > 0 else 0.0
+    if true <= 0:
+        return 0.0, 0.0
+    found = float(np.mean((x - x.mean()) * (y - y.mean()))) / true
+    left = y - y.mean() - found * (x - x.mean())
+    return found, float(left.std() * math.sqrt(variance / len(x))) / true
 
 
 def trend(axis: Array, difference: Array) -> float:
@@ -141,48 +154,60 @@ def systematic(name: str) -> float:
 
 def judge_external(rows: Sequence[AnswerRow], catalogue: str) -> Answer:
     """Fails where a label is offset, sloped, drifting or scattered beyond the errors of both."""
-    judged = [row for row in rows if row["snr"] == "all" and int(row["stars"]) >= MIN_STARS]
-    if not judged:
+    found = decide([row for row in rows if row["snr"] == "all"], least=MIN_STARS)
+    if not found.judged:
         most = max((int(row["stars"]) for row in rows), default=0)
         return Answer(
             Verdict.UNDECIDED,
             f"no label has {MIN_STARS} stars in common with {catalogue} (the most is {most})",
             rows,
         )
-    faults = {str(row["label"]): found for row in judged if (found := _faults(row))}
-    if faults:
-        named = "; ".join(f"{name}: {', '.join(found)}" for name, found in faults.items())
+    if found.failed:
+        named = "; ".join(f"{row['label']}: {', '.join(_faults(row))}" for row in found.failed)
         return Answer(Verdict.FAILED, f"against {catalogue} {named}", rows)
-    worst = max(judged, key=lambda row: float(row["pull"]))
+    worst = max(found.judged, key=lambda row: float(row["pull"]))
+    most = max(int(row["stars"]) for row in found.judged)
     sentence = (
-        f"{len(judged)} labels of up to {max(int(row['stars']) for row in judged):,} stars agree "
+        f"{len(found.held)} labels of up to {most:,} stars agree "
         f"with {catalogue}; the widest is {worst['label']}: {float(worst['bias']):+.3g}, scatter "
         f"{float(worst['scatter']):.3g}, {float(worst['pull']):.2f} errors of both"
     )
-    return Answer(Verdict.PASSED, sentence, rows)
+    return Answer(found.verdict, sentence + found.note(_open_question), rows)
 
 
-def _is_sloped(found: float, signal: float) -> bool:
-    if signal >= MIN_SIGNAL:
-        return not MIN_SLOPE <= found <= MAX_SLOPE
-    return signal >= LEAST_SIGNAL and found < NO_SLOPE
+def _distances(row: AnswerRow) -> dict[str, float]:
+    """Sampling errors by which each criterion of a row is beyond its limit, by what it says."""
+    name = str(row["label"])
+    value = {key: float(v) for key, v in row.items() if isinstance(v, int | float)}
+    total = math.hypot(value["error"], value["catalogue_error"])
+    allowed = max(total, systematic(name))
+    found = {
+        f"offset {value['bias']:+.3g}, allowed {allowed:.2g}": sigma_outside(
+            abs(value["bias"]), allowed, value["bias_error"]
+        ),
+    }
+    words = f"drifts by {value['trend']:+.3g} along {row['trend_along']}, allowed "
+    words += f"{MAX_TREND * allowed:.2g}"
+    found[words] = sigma_outside(abs(value["trend"]), MAX_TREND * allowed, 2 * value["bias_error"])
+    limits = (NO_SLOPE, math.inf)
+    if value["signal"] >= MIN_SIGNAL:
+        limits = (MIN_SLOPE, MAX_SLOPE)
+    if value["signal"] >= LEAST_SIGNAL:
+        beyond = max(limits[0] - value["slope"], value["slope"] - limits[1])
+        words = f"slope {value['slope']:.2f}, allowed {limits[0]:g} to {limits[1]:g}"
+        found[words] = sigma_outside(beyond, 0.0, value["slope_error"])
+    if value["catalogue_error"] > 0:
+        error = ROBUST_SCATTER_ERROR * value["pull"] / math.sqrt(value["stars"])
+        words = f"scatter of {value['pull']:.2f} errors of both, allowed {MAX_PULL:g}"
+        found[words] = sigma_outside(value["pull"], MAX_PULL, error)
+    return found
 
 
 def _faults(row: AnswerRow) -> list[str]:
-    value = {name: float(v) for name, v in row.items() if isinstance(v, int | float)}
-    total = math.hypot(value["error"], value["catalogue_error"])
-    sampling = TOLERATED_SIGMA * value["bias_error"]
-    allowed = max(total, systematic(str(row["label"])))
-    found = []
-    if abs(value["bias"]) - sampling > allowed:
-        found.append(f"offset {value['bias']:+.3g}, allowed {allowed:.2g}")
-    if abs(value["trend"]) - 2 * sampling > MAX_TREND * allowed:
-        found.append(
-            f"drifts by {value['trend']:+.3g} along {row['trend_along']}, allowed "
-            f"{MAX_TREND * allowed:.2g}"
-        )
-    if _is_sloped(value["slope"], value["signal"]):
-        found.append(f"slope {value['slope']:.2f}, allowed {MIN_SLOPE:g} to {MAX_SLOPE:g}")
-    if value["catalogue_error"] > 0 and value["pull"] > MAX_PULL:
-        found.append(f"scatter of {value['pull']:.2f} errors of both, allowed {MAX_PULL:g}")
-    return found
+    return [words for words, sigma in _distances(row).items() if sigma > BEYOND_SIGMA]
+
+
+def _open_question(row: AnswerRow) -> str:
+    """The label and the criterion that is nearest to its limit."""
+    found = _distances(row)
+    return f"{row['label']} ({max(found, key=lambda words: found[words])})"

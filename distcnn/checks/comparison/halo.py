@@ -12,6 +12,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.checks.base import Answer, AnswerRow, Verdict
+from distcnn.checks.decision import BEYOND_SIGMA, decide, sigma_outside, small_sample
 from distcnn.stats import robust_std
 
 SNR = (15.0, 25.0)
@@ -22,12 +23,10 @@ HALO_DEX = -1.0
 """Metallicity below which stars count as halo."""
 METALLICITIES = ("mh", "feh")
 """Labels that tell the metallicity, the first that there is."""
-MIN_STARS = 10
-"""Bins with fewer stars decide nothing."""
+MIN_STARS = 5
+"""Stars from which on a bin is judged; that their scatter is little known counts."""
 MAX_BIAS_ERRORS = 1.0
 """Largest bias, in median quoted errors."""
-TOLERATED_SIGMA = 3.0
-"""Standard errors of the mean by which the bias must exceed that."""
 
 
 def halo_rows(
@@ -52,6 +51,8 @@ def halo_rows(
     for low, high in pairwise(METALLICITY_EDGES_DEX):
         inside = faint & (metallicity >= low) & (metallicity < high)
         for number, name in enumerate(names):
+            if not np.isfinite(reference[faint, number]).any():
+                continue  # of which nothing is known nothing is asked
             values = (a[inside, number] for a in (label, label_error, reference))
             rows += _row(name, (low, high), *values)
     return rows
@@ -66,27 +67,29 @@ def _row(
     name: str, edges: tuple[float, float], label: Array, error: Array, reference: Array
 ) -> list[AnswerRow]:
     good = np.isfinite(label) & np.isfinite(error) & np.isfinite(reference)
+    place: AnswerRow = {"label": name, "low": edges[0], "high": edges[1], "stars": int(good.sum())}
     if good.sum() < 2:
-        return []
+        # A bin below HALO_DEX that is empty is no answer either.
+        return [{**place, **dict.fromkeys(_NUMBERS, 0.0)}] if edges[1] <= HALO_DEX else []
     residual = (label - reference)[good]
     quoted = float(np.median(error[good]))
     sampling = float(residual.std(ddof=1)) / math.sqrt(len(residual))
     bias = float(residual.mean())
-    excess = max(abs(bias) - MAX_BIAS_ERRORS * quoted, 0.0)
+    outside = sigma_outside(abs(bias), MAX_BIAS_ERRORS * quoted, sampling)
     return [
         {
-            "label": name,
-            "low": edges[0],
-            "high": edges[1],
-            "stars": len(residual),
+            **place,
             "bias": bias,
             "bias_error": sampling,
             "scatter": robust_std(residual),
             "quoted_error": quoted,
             "pull": robust_std(residual / error[good]),
-            "sigma_outside": excess / sampling if sampling > 0 else 0.0,
+            "sigma_outside": small_sample(outside, len(residual)),
         }
     ]
+
+
+_NUMBERS = ("bias", "bias_error", "scatter", "quoted_error", "pull", "sigma_outside")
 
 
 def judge_halo(names: Sequence[str], rows: Sequence[AnswerRow]) -> Answer:
@@ -95,8 +98,8 @@ def judge_halo(names: Sequence[str], rows: Sequence[AnswerRow]) -> Answer:
     if column is None:
         return Answer(Verdict.UNDECIDED, f"no label {' or '.join(METALLICITIES)}", rows)
     poor = [row for row in rows if float(row["high"]) <= HALO_DEX]
-    judged = [row for row in poor if int(row["stars"]) >= MIN_STARS]
-    if not judged:
+    found = decide(poor, least=MIN_STARS, min_share=0.0)
+    if not found.judged:
         most = max((int(row["stars"]) for row in poor), default=0)
         return Answer(
             Verdict.UNDECIDED,
@@ -104,17 +107,20 @@ def judge_halo(names: Sequence[str], rows: Sequence[AnswerRow]) -> Answer:
             f"reference at {SNR[0]:g} < S/N < {SNR[1]:g} (the fullest has {most})",
             rows,
         )
-    bad = [row for row in judged if float(row["sigma_outside"]) > TOLERATED_SIGMA]
-    lowest = min(float(row["low"]) for row in judged)
-    worst = max(judged, key=_bias_in_errors)
+    lowest = min(float(row["low"]) for row in found.judged)
+    worst = max(found.judged, key=_bias_in_errors)
     sentence = (
-        f"{len(bad)} of {len(judged)} labels and bins are biased by more than "
-        f"{MAX_BIAS_ERRORS:g} quoted error ({TOLERATED_SIGMA:g} standard errors beyond), down to "
+        f"{len(found.failed)} of {len(found.judged)} labels and bins are biased by more than "
+        f"{MAX_BIAS_ERRORS:g} quoted error ({BEYOND_SIGMA:g} standard errors beyond), down to "
         f"[M/H] = {lowest:g}; the largest is {worst['label']} at {worst['low']:g} to "
         f"{worst['high']:g}: {float(worst['bias']):+.3g} +- {float(worst['bias_error']):.2g}, "
         f"{_bias_in_errors(worst):.2f} errors"
     )
-    return Answer(Verdict.FAILED if bad else Verdict.PASSED, sentence, rows)
+    return Answer(found.verdict, sentence + found.note(_place), rows)
+
+
+def _place(row: AnswerRow) -> str:
+    return f"{row['label']} at {row['low']:g} to {row['high']:g}"
 
 
 def _bias_in_errors(row: AnswerRow) -> float:

@@ -11,14 +11,19 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.checks.base import Answer, AnswerRow, Verdict
+from distcnn.checks.decision import (
+    BEYOND_SIGMA,
+    WIDTH_68_ERROR,
+    decide,
+    label_and_snr,
+    sigma_outside,
+)
 from distcnn.stats import WITHIN_68, robust_std, snr_groups
 
 MAX_RATIO = 1.1
 """Largest scatter, in quoted errors."""
-TOLERATED_SIGMA = 3.0
-"""Sampling errors by which the ratio must exceed that."""
 MIN_PAIRS = 30
-"""Bins with fewer spectra beyond the first of a star decide nothing."""
+"""Spectra beyond the first of their star from which on a bin is judged."""
 
 
 def repeat_deviations(star: Array, label: Array, error: Array) -> tuple[Array, Array]:
@@ -75,7 +80,7 @@ def repeat_rows(
                 continue
             ratio = float(np.quantile(np.abs(deviation[mine]), WITHIN_68))
             quoted = float(np.median(error[mine]))
-            sampling = ratio / math.sqrt(2 * float(free[mine].sum()))
+            sampling = WIDTH_68_ERROR * ratio / math.sqrt(float(free[mine].sum()))
             rows.append(
                 {
                     "label": name,
@@ -87,6 +92,7 @@ def repeat_rows(
                     "quoted_error": quoted,
                     "ratio": ratio,
                     "ratio_error": sampling,
+                    "sigma_outside": sigma_outside(ratio, MAX_RATIO, sampling),
                 }
             )
     return rows
@@ -94,24 +100,19 @@ def repeat_rows(
 
 def judge_repeats(rows: Sequence[AnswerRow]) -> Answer:
     """Fails where repeats scatter by more than ``MAX_RATIO`` quoted errors."""
-    judged = [row for row in rows if float(row["pairs"]) >= MIN_PAIRS]
-    if not judged:
+    found = decide(rows, least=MIN_PAIRS, count="pairs")
+    if not found.judged:
         return Answer(
             Verdict.UNDECIDED,
             f"no label and S/N bin has {MIN_PAIRS} repeated spectra: give a second survey or "
             "prediction store of the same stars, or a survey of epochs",
             rows,
         )
-    bad = [row for row in judged if _sigma_outside(row) > TOLERATED_SIGMA]
-    worst = max(judged, key=lambda row: float(row["ratio"]))
+    worst = max(found.judged, key=lambda row: float(row["ratio"]))
     sentence = (
-        f"{len(bad)} of {len(judged)} labels and S/N bins scatter by more than {MAX_RATIO:g} "
-        f"quoted errors ({TOLERATED_SIGMA:g} sampling errors beyond); the largest is "
+        f"{len(found.failed)} of {len(found.judged)} labels and S/N bins scatter by more than "
+        f"{MAX_RATIO:g} quoted errors ({BEYOND_SIGMA:g} sampling errors beyond); the largest is "
         f"{worst['label']} at S/N {worst['snr']}: {float(worst['ratio']):.2f} +- "
         f"{float(worst['ratio_error']):.2f} of {worst['stars']} stars"
     )
-    return Answer(Verdict.FAILED if bad else Verdict.PASSED, sentence, rows)
-
-
-def _sigma_outside(row: AnswerRow) -> float:
-    return (float(row["ratio"]) - MAX_RATIO) / max(float(row["ratio_error"]), 1e-30)
+    return Answer(found.verdict, sentence + found.note(label_and_snr), rows)

@@ -11,6 +11,14 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.checks.base import Answer, AnswerRow, Verdict
+from distcnn.checks.decision import (
+    MEDIAN_ERROR,
+    MIN_STARS,
+    WIDTH_68_ERROR,
+    decide,
+    label_and_snr,
+    sigma_outside,
+)
 from distcnn.stats import WITHIN_68, snr_groups
 
 MAX_RATIO = 1.0
@@ -19,10 +27,6 @@ MAX_SHIFT = 0.5
 """Largest median change, in quoted errors."""
 OUTLIER_ERRORS = 3.0
 """Change in quoted errors from which a star counts as an outlier."""
-MIN_STARS = 50
-"""Bins with fewer stars decide nothing."""
-TOLERATED_SIGMA = 3.0
-"""Sampling errors by which a value must exceed its limit."""
 
 
 def stability_rows(
@@ -56,6 +60,13 @@ def stability_rows(
 
 def _row(name: str, snr: str, change: Array, error: Array, scatter: Array) -> AnswerRow:
     relative = change / error
+    ratio, shift = float(np.quantile(np.abs(relative), WITHIN_68)), float(np.median(relative))
+    root = math.sqrt(len(change))
+    outside = max(
+        sigma_outside(ratio, MAX_RATIO, WIDTH_68_ERROR * ratio / root),
+        # The width of the changes about their median is at most that about zero.
+        sigma_outside(abs(shift), MAX_SHIFT, MEDIAN_ERROR * ratio / root),
+    )
     return {
         "label": name,
         "snr": snr,
@@ -63,31 +74,24 @@ def _row(name: str, snr: str, change: Array, error: Array, scatter: Array) -> An
         "change": float(np.quantile(np.abs(change), WITHIN_68)),
         "quoted_error": float(np.median(error)),
         "member_scatter": float(np.median(scatter)),
-        "ratio": float(np.quantile(np.abs(relative), WITHIN_68)),
-        "shift": float(np.median(relative)),
+        "ratio": ratio,
+        "shift": shift,
         "outliers": float((np.abs(relative) > OUTLIER_ERRORS).mean()),
+        "sigma_outside": outside,
     }
 
 
 def judge_stability(rows: Sequence[AnswerRow]) -> Answer:
     """Fails where the labels of two trainings differ by more than a quoted error."""
-    judged = [row for row in rows if int(row["stars"]) >= MIN_STARS]
-    if not judged:
+    found = decide(rows)
+    if not found.judged:
         return Answer(Verdict.UNDECIDED, f"no S/N bin has {MIN_STARS} stars of both", rows)
-    bad = [row for row in judged if _is_unstable(row)]
-    worst = max(judged, key=lambda row: float(row["ratio"]))
+    worst = max(found.judged, key=lambda row: float(row["ratio"]))
     sentence = (
-        f"{len(bad)} of {len(judged)} labels and S/N bins change by more than {MAX_RATIO:g} "
-        f"quoted errors, or by {MAX_SHIFT:g} in the median; the largest is {worst['label']} at "
-        f"S/N {worst['snr']}: {float(worst['ratio']):.2f} errors, median "
+        f"{len(found.failed)} of {len(found.judged)} labels and S/N bins change by more than "
+        f"{MAX_RATIO:g} quoted errors, or by {MAX_SHIFT:g} in the median; the largest is "
+        f"{worst['label']} at S/N {worst['snr']}: {float(worst['ratio']):.2f} errors, median "
         f"{float(worst['shift']):+.2f}, {float(worst['outliers']):.1%} by more than "
         f"{OUTLIER_ERRORS:g}"
     )
-    return Answer(Verdict.FAILED if bad else Verdict.PASSED, sentence, rows)
-
-
-def _is_unstable(row: AnswerRow) -> bool:
-    ratio, stars = float(row["ratio"]), int(row["stars"])
-    sampling = TOLERATED_SIGMA * ratio / math.sqrt(stars)
-    # Of a median, in units of the change: 1.25 / sqrt(N).
-    return ratio - sampling > MAX_RATIO or abs(float(row["shift"])) - 1.25 * sampling > MAX_SHIFT
+    return Answer(found.verdict, sentence + found.note(label_and_snr), rows)

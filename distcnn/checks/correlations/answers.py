@@ -10,7 +10,6 @@ from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
 from distcnn.checks.correlations.figures import draw_correlations
 from distcnn.checks.correlations.nulls import (
     MASKED,
-    MIN_STARS,
     SHUFFLED,
     WITHOUT,
     Null,
@@ -19,6 +18,7 @@ from distcnn.checks.correlations.nulls import (
     shuffled_spectra,
 )
 from distcnn.checks.correlations.own_variation import own_slope_rows, pair_rows
+from distcnn.checks.decision import MIN_STARS, decide
 from distcnn.checks.injection.answers import has_spectra
 from distcnn.checks.injection.changes import without
 from distcnn.checks.inputs import CheckInputs
@@ -73,16 +73,19 @@ def _own_rows(names: Sequence[str], base: PredictedStars, stars: StarTable) -> l
 
 def judge_correlations(rows: Sequence[AnswerRow]) -> tuple[Verdict, str]:
     """Fails if a single value misses its limit."""
-    bad = [row for row in rows if row["fails"]]
+    # Rows of too few stars have no error, and none of these is judged.
     asked = [row for row in rows if float(row["least"]) > 0]
-    if not bad:
-        least = min(asked, key=lambda row: float(row["value"]) / float(row["least"]))
-        return Verdict.PASSED, f"all {len(asked)} values are above their limits; least {_of(least)}"
-    worst = min(bad, key=lambda row: float(row["value"]) / float(row["least"]))
-    return (
-        Verdict.FAILED,
-        f"{len(bad)} of {len(asked)} values miss their limits; worst {_of(worst)}",
+    known = [row for row in asked if float(row["value_error"]) > 0]
+    if not known:
+        return Verdict.UNDECIDED, "no value of which enough is asked has stars enough"
+    found = decide(asked, min_share=0.0)
+    worst = min(known, key=lambda row: float(row["value"]) / float(row["least"]))
+    sentence = (
+        f"{len(found.failed)} of {len(asked)} values miss their limits; worst {_of(worst)}"
+        if found.failed
+        else f"none of {len(asked)} values misses its limit; least {_of(worst)}"
     )
+    return found.verdict, sentence + found.note(lambda row: f"{row['test']} {row['label']}")
 
 
 def _of(row: AnswerRow) -> str:

@@ -52,6 +52,8 @@ def _draw_measure(ax: Axes, tests: dict[str, list[AnswerRow]], labels: Sequence[
 
 def _draw_value(ax: Axes, row: AnswerRow, line: int, number: int, labels: int) -> None:
     value, error, least = (float(row[key]) for key in ("value", "value_error", "least"))
+    if not error:
+        return  # of too few stars
     place = line + SPREAD_LINES * ((number + 0.5) / labels - 0.5)
     ax.errorbar(
         value,

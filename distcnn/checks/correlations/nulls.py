@@ -11,6 +11,11 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.checks.base import AnswerRow
+from distcnn.checks.decision import (
+    BEYOND_SIGMA,
+    MIN_STARS,
+    sigma_outside,
+)
 from distcnn.checks.predictor import PredictedStars
 from distcnn.schema import Flag
 from distcnn.stats import WITHIN_68, robust_std
@@ -22,7 +27,8 @@ WARNED = Flag.NO_SPECTRUM | Flag.NO_PHOTOMETRY
 XP and parallax are hidden in training, and errors must hold without them."""
 SCATTER, COVERAGE = "scatter ratio,", "share within 68 % error,"
 SHUFFLED, MASKED, WITHOUT = "shuffled spectra", "masked lines", "without"
-MIN_STARS = 30
+RESAMPLES, LEAST_ERROR = 100, 1e-6
+"""Samples of the stars, and the least sampling error: without one a value counts as unknown."""
 MIN_GROWTH = 1.2
 """A label that is taken from the spectrum scatters at least so many times more with another's."""
 MIN_WITHIN = 0.5
@@ -31,8 +37,7 @@ MAX_WARNED = 0.5
 """Share of stars with such flags from which on the others decide nothing."""
 TOLD_ONLY = 0.0
 """Least value of what is told and never fails."""
-TOLERATED_SIGMA = 3.0
-"""Sampling errors by which a value must miss its limit."""
+
 LINE_DEPTH = 0.03
 """Pixels count as lines where the mean spectrum is deeper, as a share of its continuum."""
 CONTINUUM_QUANTILE = 0.9
@@ -76,12 +81,12 @@ def _row(
     before = base.label[:, number] - truth
     known = judged & np.isfinite(residual) & np.isfinite(before) & (error > 0)
     stars = int(known.sum())
-    if stars < MIN_STARS:
-        return
-    growth = robust_std(residual[known]) / max(robust_std(before[known]), 1e-30)
-    # Of the ratio of two robust scatters of n stars, each known to 1.17 / sqrt(2 n).
-    sampling = growth * 1.17 / math.sqrt(stars)
     least = MIN_GROWTH if null.name == SHUFFLED else TOLD_ONLY
+    if stars < MIN_STARS:
+        yield row_of_test(f"{SCATTER} {null.name}", name, stars, 0.0, error=0.0, least=least)
+        return
+    growth, sampling = _growth(residual[known], before[known])
+
     yield row_of_test(f"{SCATTER} {null.name}", name, stars, growth, error=sampling, least=least)
     if null.name.startswith(WITHOUT):
         both = np.hypot(error, truth_error)
@@ -92,11 +97,25 @@ def _row(
         yield row_of_test(f"{COVERAGE} {null.name}", name, stars, within, error=share, least=least)
 
 
+def _growth(after: Array, before: Array) -> tuple[float, float]:
+    """Robust scatter of residuals [n] over that of the same stars before, and its sampling error.
+
+    By samples of the stars (bootstrap): both scatters are of the same ones.
+    """
+    chosen = np.random.default_rng(0).integers(0, len(after), (RESAMPLES, len(after)))
+    ratios = [robust_std(after[each]) / max(robust_std(before[each]), 1e-30) for each in chosen]
+    whole = robust_std(after) / max(robust_std(before), 1e-30)
+    return whole, max(float(np.std(ratios)), LEAST_ERROR)
+
+
 def row_of_test(
     test: str, label: str, stars: int, value: float, *, error: float, least: float
 ) -> AnswerRow:
-    """A value and its sampling error; it fails if it is below ``least`` beyond that error."""
-    fails = value + TOLERATED_SIGMA * error < least
+    """A value and its sampling error; it fails if it is below ``least`` beyond that error.
+
+    Of too few stars to tell, ``error`` is 0.
+    """
+    outside = sigma_outside(least, value, error) if error > 0 else 0.0
     return {
         "test": test,
         "label": label,
@@ -104,7 +123,8 @@ def row_of_test(
         "value": value,
         "value_error": error,
         "least": least,
-        "fails": int(fails),
+        "fails": int(outside > BEYOND_SIGMA),
+        "sigma_outside": outside,
     }
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.checks.base import AnswerRow
 from distcnn.checks.correlations.nulls import row_of_test
+from distcnn.checks.decision import MIN_STARS
 
 OWN_SLOPE, PAIR = "own slope", "anti-correlated"
-MIN_STARS = 100
 MIN_SLOPE = 0.5
 """Least slope on the label's own truth among stars of high S/N."""
 MIN_INDEPENDENT, MIN_INDEPENDENT_DEX = 2.0, 0.04
@@ -65,8 +65,11 @@ def own_slope_rows(
 ) -> list[AnswerRow]:
     """The slope of each label on its own truth; labels that cannot be told apart are left out."""
     good = np.isfinite(label).all(axis=1) & np.isfinite(reference).all(axis=1)
-    if good.sum() < MIN_STARS or (reference[good].std(axis=0) == 0).any():
+    if not good.any() or (good.sum() >= MIN_STARS and (reference[good].std(axis=0) == 0).any()):
         return []
+    if good.sum() < MIN_STARS:
+        few = int(good.sum())
+        return [row_of_test(OWN_SLOPE, n, few, 0.0, error=0.0, least=MIN_SLOPE) for n in names]
     slope, error = own_slopes(label[good], reference[good])
     spread = independent_spread(reference[good])
     least = np.maximum(

@@ -10,11 +10,11 @@ import torch
 from distcnn.air import to_vacuum
 from distcnn.arrays import Array
 from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
+from distcnn.checks.decision import MIN_STARS
 from distcnn.checks.injection import changes
 from distcnn.checks.injection.changes import without
 from distcnn.checks.injection.figures import draw_noise, draw_responses
 from distcnn.checks.injection.responses import (
-    MIN_STARS,
     Change,
     judge_noise,
     judge_responses,
@@ -53,13 +53,14 @@ def answer_noise(inputs: CheckInputs) -> Answer:
     noise = NoiseGenerator.of(inputs.noise_correlation)
     rows: list[AnswerRow] = []
     for level in SNR_LEVELS:
-        stars = judged.drawn(_for_level(judged.snr, level), inputs.config.injected_stars)
-        if len(stars) < MIN_STARS:
+        able = _for_level(judged.snr, level)
+        stars = judged.drawn(able, inputs.config.injected_stars)
+        if len(stars) < 2:
             continue
         lowered = changes.lower_snr(inputs.arrays(stars), level, noise, generator)
         found = inputs.predictor(lowered)
         reference = (stars.reference, stars.reference_error)
-        rows += noise_rows(inputs.labels, found, *reference, level)
+        rows += noise_rows(inputs.labels, found, *reference, level, share=float(able.mean()))
     if not rows:
         return Answer(
             Verdict.UNDECIDED, f"no {MIN_STARS} stars outside training with reference and S/N"

@@ -11,12 +11,12 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
+from distcnn.checks.decision import MEDIAN_ERROR, MIN_STARS, sigma_outside
 from distcnn.checks.injection import changes
 from distcnn.checks.injection.answers import NO_SPECTRUM, has_spectra, wavelengths_in_vacuum
 from distcnn.checks.injection.figures import draw_responses
 from distcnn.checks.injection.responses import (
     MAX_SHIFT_ERRORS,
-    MIN_STARS,
     Change,
     judge_responses,
     response_rows,
@@ -102,11 +102,13 @@ def jump_rows(
         residual = (found.label[:, number] - reference[:, number]).astype(float)
         known = np.isfinite(residual) & good
         sides = [residual[known & side] for side in (~faint, faint)]
-        if min(map(len, sides)) < MIN_STARS:
+        if min(map(len, sides)) < 2:
             continue
         quoted = float(np.median(found.label_error[known, number]))
         jump = float(np.median(sides[1]) - np.median(sides[0]))
-        sampling = 1.25 * math.hypot(*(robust_std(side) / math.sqrt(len(side)) for side in sides))
+        sampling = MEDIAN_ERROR * math.hypot(
+            *(robust_std(side) / math.sqrt(len(side)) for side in sides)
+        )
         rows.append(
             {
                 "label": name,
@@ -114,7 +116,9 @@ def jump_rows(
                 "level": REGIME_SWITCH,
                 "unit": JUMP.unit,
                 "tolerated": 1,
-                "stars": int(known.sum()),
+                # No better known than of the side with fewer stars.
+                "stars": 2 * min(map(len, sides)),
+                "asked": len(good),
                 "flagged": float(1 - good.mean()),
                 "flagged_before": float(1 - good.mean()),
                 "shift": jump,
@@ -124,7 +128,7 @@ def jump_rows(
                 "low_errors": (jump - sampling) / quoted,
                 "high_errors": (jump + sampling) / quoted,
                 "width_errors": 0.0,
-                "sigma_outside": max((abs(jump) - MAX_SHIFT_ERRORS * quoted) / sampling, 0.0),
+                "sigma_outside": sigma_outside(abs(jump), MAX_SHIFT_ERRORS * quoted, sampling),
             }
         )
     return rows

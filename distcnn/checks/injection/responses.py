@@ -11,14 +11,23 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.checks.base import Answer, AnswerRow, Verdict
+from distcnn.checks.decision import (
+    BEYOND_SIGMA,
+    MEDIAN_ERROR,
+    MIN_SHARE,
+    MIN_STARS,
+    SIGMA_OUTSIDE,
+    WIDTH_68_ERROR,
+    decide,
+    label_and_snr,
+    sigma_outside,
+)
 from distcnn.checks.predictor import PredictedStars
 from distcnn.schema import Flag
 from distcnn.stats import WITHIN_68, robust_std
 
 UNUSABLE = Flag.NOVEL_SPECTRUM | Flag.NO_SPECTRUM | Flag.NON_FINITE | Flag.UNCALIBRATED
 """Flags that say of themselves that a label must not be used: such stars are not judged."""
-MIN_STARS = 30
-"""Levels with fewer unflagged stars decide nothing."""
 MAX_FLAGGED = 0.5
 """Largest share of clean stars that may be flagged as unusable, where the survey has such stars."""
 MAX_SHIFT_ERRORS, MAX_WIDTH_ERRORS = 0.5, 1.0
@@ -29,8 +38,6 @@ MAX_BIAS_ERRORS = 0.5
 COVERAGE_BAND = 0.10
 """How far the share of stars within the 68 % error may lie below 0.68 under added noise. More is no
 fault: such stars still have the magnitudes and parallaxes of brighter ones."""
-TOLERATED_SIGMA = 3.0
-"""Sampling errors by which a limit must be exceeded."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +90,11 @@ def _of_level(
             "unit": change.unit,
             "tolerated": int(abs(level) <= change.tolerated),
             "stars": int(known.sum()),
+            "asked": len(good),
             "flagged": float(1 - good.mean()),
             "flagged_before": float(1 - usable(before).mean()),
-            **_shifts(moved[known], error[known]),
+            **(found := _shifts(moved[known], error[known])),
+            SIGMA_OUTSIDE: max(found[SIGMA_OUTSIDE], _flagged_outside(good)),
         }
 
 
@@ -94,12 +103,10 @@ def _shifts(moved: Array, error: Array) -> dict[str, float]:
     pulls = moved / error
     low, middle, high = _quantiles(pulls)
     width = float(np.quantile(np.abs(pulls), WITHIN_68)) if len(pulls) else 0.0
-    # Sampling errors of a median and of the 68 % quantile of a Gaussian's absolute values.
     root = math.sqrt(max(len(pulls), 1))
     beyond = max(
-        (abs(middle) - MAX_SHIFT_ERRORS) / max(1.25 * (high - low) / 2 / root, 1e-9),
-        (width - MAX_WIDTH_ERRORS) / max(0.96 * width / root, 1e-9),
-        0.0,
+        sigma_outside(abs(middle), MAX_SHIFT_ERRORS, MEDIAN_ERROR * (high - low) / 2 / root),
+        sigma_outside(width, MAX_WIDTH_ERRORS, WIDTH_68_ERROR * width / root),
     )
     return {
         "shift": _quantiles(moved)[1],
@@ -133,7 +140,7 @@ def judge_responses(rows: Sequence[AnswerRow]) -> Answer:
         )
     tolerated = [row for row in rows if row["tolerated"]]
     flagged = max(tolerated, key=lambda row: float(row["flagged"]))
-    if float(flagged["flagged"]) > MAX_FLAGGED:
+    if _is_flagged(flagged):
         return Answer(
             Verdict.FAILED,
             f"{_place(flagged)} makes the package flag {100 * float(flagged['flagged']):.0f} % of "
@@ -141,19 +148,31 @@ def judge_responses(rows: Sequence[AnswerRow]) -> Answer:
             f"{', '.join(dict.fromkeys(str(row['label']) for row in rows))}",
             rows,
         )
-    judged = [row for row in tolerated if int(row["stars"]) >= MIN_STARS]
-    if not judged:
+    found = decide(tolerated, min_share=0.0)
+    if not found.judged:
         return Answer(Verdict.UNDECIDED, f"no {MIN_STARS} unflagged stars at any level", rows)
-    bad = [row for row in judged if float(row["sigma_outside"]) > TOLERATED_SIGMA]
-    worst = max(judged, key=_in_limits)
-    moved = ", ".join(dict.fromkeys(str(row["label"]) for row in bad)) or "no label"
+    worst = max(found.judged, key=_in_limits)
+    moved = ", ".join(dict.fromkeys(str(row["label"]) for row in found.failed)) or "no label"
     sentence = (
         f"{moved} beyond the limits; most {worst['label']}, by {_place(worst)}: "
         f"{float(worst['shift_errors']):+.2f} quoted errors in the median "
         f"({float(worst['shift']):+.3g}; limit {MAX_SHIFT_ERRORS:g}), 68 % by less than "
         f"{float(worst['width_errors']):.2f} (limit {MAX_WIDTH_ERRORS:g})"
     )
-    return Answer(Verdict.FAILED if bad else Verdict.PASSED, sentence, rows)
+    return Answer(
+        found.verdict, sentence + found.note(lambda row: f"{row['label']} by {_place(row)}"), rows
+    )
+
+
+def _is_flagged(row: AnswerRow) -> bool:
+    """Whether more than ``MAX_FLAGGED`` of the stars are, beyond the sampling error."""
+    sampling = 0.5 / math.sqrt(max(float(row["asked"]), 1.0))
+    return sigma_outside(float(row["flagged"]), MAX_FLAGGED, sampling) > BEYOND_SIGMA
+
+
+def _flagged_outside(good: Array) -> float:
+    """Sampling errors by which the share of stars [N] that are not usable is too large."""
+    return sigma_outside(1 - float(good.mean()), MAX_FLAGGED, 0.5 / math.sqrt(len(good)))
 
 
 def _in_limits(row: AnswerRow) -> float:
@@ -176,9 +195,13 @@ def noise_rows(
     reference: Array,
     reference_error: Array,
     level: float,
+    *,
+    share: float = 1.0,
 ) -> Iterator[AnswerRow]:
     """Bias, scatter and coverage of stars at one S/N; ``reference`` and its error [N, L] in label
     units. A residual is held against both errors.
+
+    ``share``: of the survey's stars, can be brought to this S/N.
     """
     good = usable(found)
     for number, name in enumerate(names):
@@ -190,9 +213,12 @@ def noise_rows(
         yield {
             "label": name,
             "snr": level,
+            "share": share,
             "stars": stars,
+            "asked": len(good),
             "flagged": float(1 - good.mean()),
-            **(_agreement(residual, error) if stars > 1 else _UNKNOWN),
+            **(found_here := _agreement(residual, error) if stars > 1 else _UNKNOWN),
+            SIGMA_OUTSIDE: max(found_here[SIGMA_OUTSIDE], _flagged_outside(good)),
         }
 
 
@@ -210,8 +236,10 @@ def _agreement(residual: Array, error: Array) -> dict[str, float]:
         "quoted_error": quoted,
         "within": within,
         "within_error": share,
-        "bias_sigma": max(abs(bias) - MAX_BIAS_ERRORS * quoted, 0) / max(sampling, 1e-30),
-        "within_sigma": max(WITHIN_68 - within - COVERAGE_BAND, 0) / share,
+        "sigma_outside": max(
+            sigma_outside(abs(bias), MAX_BIAS_ERRORS * quoted, sampling),
+            sigma_outside(WITHIN_68 - COVERAGE_BAND, within, share),
+        ),
     }
 
 
@@ -219,9 +247,15 @@ _UNKNOWN = dict.fromkeys(_agreement(np.array([0.0, 1.0]), np.ones(2)), 0.0)
 
 
 def judge_noise(rows: Sequence[AnswerRow]) -> Answer:
-    """Fails where a label is biased, its errors do not hold, or most stars are flagged."""
-    flagged = max(rows, key=lambda row: float(row["flagged"]))
-    if float(flagged["flagged"]) > MAX_FLAGGED:
+    """Fails where a label is biased, its errors do not hold, or most stars are flagged.
+
+    Levels to which fewer than ``MIN_SHARE`` of the stars can be brought are told, not judged.
+    """
+    asked = [row for row in rows if float(row["share"]) >= MIN_SHARE]
+    if not asked:
+        return Answer(Verdict.UNDECIDED, "no S/N to which enough stars can be brought", rows)
+    flagged = max(asked, key=lambda row: float(row["flagged"]))
+    if _is_flagged(flagged):
         return Answer(
             Verdict.FAILED,
             f"at S/N {float(flagged['snr']):g}, which stars of the survey have, the package flags "
@@ -229,22 +263,18 @@ def judge_noise(rows: Sequence[AnswerRow]) -> Answer:
             f"{', '.join(dict.fromkeys(str(row['label']) for row in rows))}",
             rows,
         )
-    judged = [row for row in rows if int(row["stars"]) >= MIN_STARS]
-    if not judged:
+    found = decide(asked, min_share=0.0)
+    if not found.judged:
         return Answer(Verdict.UNDECIDED, f"no {MIN_STARS} unflagged stars at any S/N", rows)
-    bad = [row for row in judged if _excess(row) > TOLERATED_SIGMA]
-    worst = max(judged, key=lambda row: (_excess(row), -float(row["within"])))
-    lowest = min(float(row["snr"]) for row in judged)
+    worst = max(found.judged, key=lambda row: (float(row[SIGMA_OUTSIDE]), -float(row["within"])))
+    lowest = min(float(row["snr"]) for row in found.judged)
     sentence = (
-        f"{len(bad)} of {len(judged)} labels and levels down to S/N {lowest:g} are biased by more "
-        f"than {MAX_BIAS_ERRORS:g} quoted error or hold their 68 % error for fewer than "
+        f"{len(found.failed)} of {len(found.judged)} labels and levels down to S/N {lowest:g} are "
+        f"biased by more than "
+        f"{MAX_BIAS_ERRORS:g} quoted error or hold their 68 % error for fewer than "
         f"{100 * (WITHIN_68 - COVERAGE_BAND):.0f} % of the stars; the worst is "
         f"{worst['label']} at {float(worst['snr']):g}: bias {float(worst['bias']):+.3g} +- "
         f"{float(worst['bias_error']):.2g}, within {100 * float(worst['within']):.0f} % "
         f"(true scatter {float(worst['scatter']):.3g}, quoted {float(worst['quoted_error']):.3g})"
     )
-    return Answer(Verdict.FAILED if bad else Verdict.PASSED, sentence, rows)
-
-
-def _excess(row: AnswerRow) -> float:
-    return max(float(row["bias_sigma"]), float(row["within_sigma"]))
+    return Answer(found.verdict, sentence + found.note(label_and_snr), rows)

@@ -8,6 +8,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
+from distcnn.checks.decision import MIN_STARS
 from distcnn.checks.inputs import CheckInputs
 from distcnn.checks.predictor import PackagePredictor
 from distcnn.checks.sensitivity.figure import draw_sensitivity
@@ -17,7 +18,7 @@ from distcnn.checks.sensitivity.gradients import (
     SensitivitySums,
     sum_gradients,
 )
-from distcnn.checks.sensitivity.own_lines import MIN_STARS, judge_own_lines, own_line_rows
+from distcnn.checks.sensitivity.own_lines import judge_own_lines, own_line_rows
 from distcnn.checks.stars import StarTable
 from distcnn.config.survey.units import NANOMETRES, wavelength_unit
 from distcnn.survey import Store, spectra_conditions

@@ -10,9 +10,10 @@ from matplotlib.patches import Rectangle
 
 from distcnn.arrays import Array
 from distcnn.checks.base import AnswerRow
+from distcnn.checks.decision import MIN_STARS
 from distcnn.checks.sensitivity.gradients import Sensitivity
 from distcnn.checks.sensitivity.lines import Lines, covered_lines, elements_of, in_medium, template
-from distcnn.checks.sensitivity.own_lines import MIN_STARS, on_lines
+from distcnn.checks.sensitivity.own_lines import on_lines
 from distcnn.schema import LIGHT_SPEED_KM_S
 from distcnn.style import (
     BLUE,

@@ -4,6 +4,7 @@ A label that is drawn from an element's lines is sensitive where they are, and r
 deepen; one that is drawn from correlations with other labels is not (Hattori et al. 2024).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.checks.base import Answer, AnswerRow, Verdict
+from distcnn.checks.decision import MIN_STARS, SIGMA_OUTSIDE, decide, sigma_outside
 from distcnn.checks.sensitivity.gradients import Sensitivity
 from distcnn.checks.sensitivity.lines import covered_lines, elements_of, template
 
@@ -20,8 +22,6 @@ with lines of its own only what raises it as flux is missing counts: [Si/Fe] fal
 iron deepen, and that is no sensitivity to silicon."""
 MAX_CHANCE = 0.05
 """Largest fraction of shifted line lists on which the sensitivity is as large."""
-MIN_STARS = 30
-"""Types with fewer stars are not averaged over."""
 MIN_SHIFT = 0.01
 """Least shift of the null line lists, as a fraction of the spectrum."""
 
@@ -35,17 +35,24 @@ class OnLines:
     contrast : mean sensitivity on the lines over that of the whole spectrum.
     chance : fraction of circular shifts of the lines that have at least this contrast.
     response : change of the label when all the lines deepen by 1 % of the continuum, label units.
+    contrast_error, response_error : sampling errors of both at most, as if the gradients of a star
+        were off the mean at all pixels together.
     """
 
     contrast: float
     chance: float
     response: float
+    contrast_error: float = 0.0
+    response_error: float = 0.0
 
 
-def on_lines(gradient: Array, where: Array, *, rising: bool = True) -> OnLines:
+def on_lines(
+    gradient: Array, where: Array, *, rising: bool = True, error: Array | float = 0.0
+) -> OnLines:
     """Judge a mean gradient [P] by where lines are: ``where`` [P], their template.
 
-    ``rising``: only what raises the label as lines deepen counts; else any change.
+    ``rising``: only what raises the label as lines deepen counts; else any change. ``error`` [P]:
+    sampling error of the mean gradient.
     """
     good = np.isfinite(gradient)
     size = np.where(good, np.maximum(-gradient, 0.0) if rising else np.abs(gradient), 0.0)
@@ -59,7 +66,15 @@ def on_lines(gradient: Array, where: Array, *, rising: bool = True) -> OnLines:
     least = max(1, round(MIN_SHIFT * len(size)))
     null = contrast[least:-least] if len(size) > 2 * least else contrast[1:]
     deepened = -0.01 * float(np.sum(np.where(good, gradient, 0.0) * np.minimum(weight, 1.0)))
-    return OnLines(float(contrast[0]), float((null >= contrast[0]).mean()), deepened)
+    off = np.where(good & (size > 0), np.nan_to_num(error), 0.0)
+    slope = (weight / weight.sum() - contrast[0] * good / good.sum()) / level
+    return OnLines(
+        float(contrast[0]),
+        float((null >= contrast[0]).mean()),
+        deepened,
+        float(np.abs(slope) @ off),
+        float(0.01 * np.minimum(weight, 1.0) @ np.where(good, np.nan_to_num(error), 0.0)),
+    )
 
 
 def own_line_rows(
@@ -83,6 +98,8 @@ def own_line_rows(
             if sensitivity.stars[kind] < MIN_STARS:
                 continue
             gradient = sensitivity.gradient[kind, number]
+            error = sensitivity.spread[kind, number] / math.sqrt(sensitivity.stars[kind])
+            found = on_lines(gradient, mine, error=error)
             rows.append(
                 {
                     "label": label,
@@ -90,7 +107,8 @@ def own_line_rows(
                     "stars": int(sensitivity.stars[kind]),
                     "own": "+".join(own),
                     "lines": len(lines.of(own)),
-                    **_values(on_lines(gradient, mine)),
+                    **_values(found),
+                    SIGMA_OUTSIDE: _sigma_outside(found),
                     **_most(gradient, where, rising=bool(own)),
                 }
             )
@@ -99,8 +117,18 @@ def own_line_rows(
 
 def _values(found: OnLines) -> dict[str, float]:
     # A table of JSON values has no NaN; a label without lines has contrast 0.
-    values = {"contrast": found.contrast, "chance": found.chance, "response": found.response}
-    return {name: value if np.isfinite(value) else 0.0 for name, value in values.items()}
+    return {name: value if np.isfinite(value) else 0.0 for name, value in vars(found).items()}
+
+
+def _sigma_outside(found: OnLines) -> float:
+    """Of the criterion that is nearest to its limit; chance has no sampling error of stars."""
+    if not np.isfinite(found.contrast):  # nothing raises the label
+        return sigma_outside(MIN_CONTRAST, 0.0, 0.0)
+    return max(
+        sigma_outside(MIN_CONTRAST, found.contrast, found.contrast_error),
+        sigma_outside(0.0, found.response, found.response_error),
+        sigma_outside(found.chance, MAX_CHANCE + 1e-9, 0.0),
+    )
 
 
 def _most(gradient: Array, where: dict[str, Array], *, rising: bool) -> dict[str, str | float]:
@@ -121,22 +149,17 @@ def judge_own_lines(rows: Sequence[AnswerRow]) -> Answer:
         return Answer(
             Verdict.UNDECIDED, "no label has lines of its own that are known in this range", rows
         )
-    bad = [row for row in judged if not _drawn_from_lines(row)]
+    decided = decide(judged)
     worst = min(judged, key=lambda row: float(row["contrast"]))
     threshold = f"{MIN_CONTRAST:g} times the mean, by chance in at most {MAX_CHANCE:.0%}"
-    if bad:
-        named = "; ".join(_words(row) for row in bad)
+    if decided.failed:
+        named = "; ".join(_words(row) for row in decided.failed)
         return Answer(Verdict.FAILED, f"not drawn from own lines ({threshold}): {named}", rows)
-    return Answer(
-        Verdict.PASSED,
-        f"all of {len(judged)} labels with own lines ({threshold}); least {_words(worst)}",
-        rows,
+    sentence = (
+        f"{len(decided.held)} of {len(judged)} labels with own lines ({threshold}); least "
+        f"{_words(worst)}"
     )
-
-
-def _drawn_from_lines(row: AnswerRow) -> bool:
-    found = float(row["contrast"]), float(row["chance"]), float(row["response"])
-    return found[0] >= MIN_CONTRAST and found[1] <= MAX_CHANCE and found[2] > 0
+    return Answer(decided.verdict, sentence + decided.note(lambda row: str(row["label"])), rows)
 
 
 def _words(row: AnswerRow) -> str:

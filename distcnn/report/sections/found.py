@@ -88,13 +88,17 @@ def checks(data: ReportData, pictures: Sequence[Picture]) -> Sequence[Block]:
         }
         for one in found
     ]
-    blocks: list[Block] = [Table("checks", "Verdicts", columns, rows, mark=_verdict)]
+    blocks: list[Block] = [Table("checks", "Verdicts", columns, rows, _VERDICTS, mark=_verdict)]
     for one in found:
         blocks += [p for p in pictures if p.key.startswith(f"checks_{one.name}_")]
         blocks += result_tables(one, "checks", folded=True)
     return blocks
 
 
+_VERDICTS = (
+    "Failed: a value is beyond its limit by more than 3 sampling errors. Passed: every value is "
+    "within its limit by 1.64 of them. Undecided: neither is shown; more stars may decide it."
+)
 _MARKS: Mapping[str, Mark] = {"failed": "out", "passed": "best"}
 
 
