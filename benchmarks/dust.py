@@ -1,13 +1,13 @@
-"""Dust: do labels stand dust better when networks were trained on reddened copies of their stars?
+"""Dust: do labels stand dust better where networks saw reddened copies (``train.augment.dust``)?
 
-    python benchmarks/dust.py DEMO FOLDER [--stars N] [--epochs E] [--json FILE]
+    python benchmarks/dust.py DEMO FOLDER [--epochs E] [--methods ridge,...] [--json FILE]
 
-DEMO is the folder of ``distcnn demo``, a simulated survey with its truth. Of N of its labelled
-stars (3,500) two surveys are made: every star twice, or every star and a copy behind 0 to 0.2 mag
-more dust in magnitudes, XP and diffuse band. A network of the demo's settings is trained on each
-and asked about stars of neither, as they are and behind more dust, with and without XP. Written to
-``benchmarks/results/dust-HARDWARE-COMMIT.json``, per training (``plain``, ``reddened``), input
-(``all``, ``without xp``) and label:
+DEMO is the folder of ``distcnn demo``, a simulated survey with its truth. A network of the demo's
+settings is trained on its labelled stars, once as they are and once with copies behind 0 to 0.2 mag
+more dust, with as many steps in all, and asked about stars outside training, as they are and behind
+more dust, with and without XP. ``--methods`` names regressions that are stacked beside it (none).
+Written to ``benchmarks/results/dust-HARDWARE-COMMIT.json``, per training (``plain``, ``reddened``),
+input (``all``, ``without xp``) and label:
 
     scatter, quoted_error       of stars as they are: 1.48 MAD about the truth, median
     shift.EBV                   median shift of the label
@@ -29,84 +29,31 @@ from distcnn.checks.inputs import bands_of
 from distcnn.config import ChecksConfig, load_config
 from distcnn.executor import SerialExecutor
 from distcnn.model import Package
-from distcnn.schema import SURVEY_VARIABLES
+from distcnn.simulate import dust
 from distcnn.stats import WITHIN_68, robust_std
-from distcnn.survey import STAR_KEY, Coordinate, Layout, Region, Store, create_store
+from distcnn.survey import Store
 from distcnn.training import train_package
 
 Arrays = dict[str, np.ndarray]
 MOST_DUST, LEVELS = 0.2, (0.03, 0.1, 0.2)
-"""E(B-V) [mag]: of the copies, and that labels are asked about."""
-DIMENSIONS = {"wavelength": "pixel", "band": "band", "label": "label"}
+"""E(B-V) [mag]: most of the copies, and that labels are asked about."""
 
 
-def labelled(survey: Store, stars: int) -> Arrays:
-    """Variables of so many stars with labels and magnitudes, by chance."""
-    names = [name for name in survey.variables if name in SURVEY_VARIABLES]
-    block = survey.read(Region(0, survey.stars), names)
-    good = np.isfinite(block["label"]).all(axis=1) & np.isfinite(block["photometry"]).all(axis=1)
-    rows = np.random.default_rng(0).choice(np.flatnonzero(good), stars, replace=False)
-    return {name: values[np.sort(rows)] for name, values in block.items()}
-
-
-def reddened(arrays: Arrays, ebv: np.ndarray, survey: Store) -> Arrays:
-    """Every star behind its own ``ebv`` [N] of more dust."""
-    out = {name: values.copy() for name, values in arrays.items()}
-    wavelength = np.asarray(survey.coordinate("wavelength"), float)
-    for number, dust in enumerate(ebv):
-        one = {name: values[number : number + 1] for name, values in arrays.items()}
-        dusty = changes.redden(one, float(dust), bands=bands_of(survey), wavelength=wavelength)
-        if np.isfinite(one["xp"]).all():
-            dusty = changes.redden_xp(dusty, float(dust))
-        for name in ("flux", "photometry", "xp", "xp_error"):
-            if name in dusty:
-                out[name][number] = dusty[name][0]
-    return out
-
-
-def survey_of(path: Path, like: Store, parts: list[Arrays]) -> Store:
-    """A survey of the stars of all parts; those of the second have identifiers of their own."""
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    whole["source_id"][len(parts[0]["source_id"]) :] += 1
-    order = np.argsort(whole["source_id"], kind="stable")
-    coordinates = {
-        name: Coordinate(
-            DIMENSIONS[name], np.asarray(like.coordinate(name)), dict(like.coordinate_attrs(name))
-        )
-        for name in like.coordinates
-    }
-    layout = Layout(
-        kind="survey",
-        sizes={**like.sizes, "star": len(order)},
-        chunk_stars=512,
-        shard_stars=2048,
-        variables=tuple(SURVEY_VARIABLES[name] for name in whole),
-        coordinates=coordinates,
-        row_key=STAR_KEY,
-        attrs={key: value for key, value in like.attrs.items() if key not in ("kind", "format")},
-    )
-    store = create_store(path, layout)
-    for region in store.regions():
-        store.write(region, {name: values[order][region.slice] for name, values in whole.items()})
-    return Store.open(path, "survey")
-
-
-def responses(inputs: CheckInputs, used: np.ndarray) -> dict[str, Any]:
-    """What dust does to the labels of clean stars but those ``used`` [N], by what is seen."""
+def responses(inputs: CheckInputs) -> dict[str, Any]:
+    """What dust does to the labels of clean stars outside training, by what is seen."""
     stars = any_held_out(inputs)
-    stars = stars.take(~np.isin(stars.source_id, used))
     arrays, found = inputs.arrays(stars), {}
     for title, seen in {"all": arrays, "without xp": changes.without(arrays, XP)}.items():
         before = inputs.predictor(seen)
         moved = {}
         for level in LEVELS:
-            dusty = changes.redden(
+            dusty = dust.redden(
                 seen,
                 level,
                 bands=bands_of(inputs.survey),
                 wavelength=wavelengths_in_vacuum(inputs),
             )
-            dusty = changes.redden_xp(dusty, level) if title == "all" else dusty
+            dusty = dust.redden_xp(dusty, level) if title == "all" else dusty
             moved[level] = inputs.predictor(dusty).label - before.label
         found[title] = {
             name: _of_label(
@@ -136,37 +83,39 @@ def _of_label(
 
 
 def main() -> None:
-    """Make both surveys, train on each, and keep what dust does."""
+    """Train both, and keep what dust does."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("demo", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--stars", type=int, default=3500)
     parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--methods", default="")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     survey = Store.open(options.demo / "survey.zarr", "survey")
-    stars = labelled(survey, options.stars)
-    ebv = np.random.default_rng(1).uniform(0, MOST_DUST, options.stars)
-    copies = {"plain": stars, "reddened": reddened(stars, ebv, survey)}
-    settings = ["train.members=1", f"train.epochs={options.epochs}", "train.stacking.methods=[]"]
-    config = load_config("demo", settings)
     found = {}
-    for title, copy in copies.items():
-        store = survey_of(options.folder / f"{title}.zarr", survey, [stars, copy])
-        place = options.folder / title
+    for title, dust_mag, epochs in (
+        ("plain", 0.0, 2 * options.epochs),
+        ("reddened", MOST_DUST, options.epochs),
+    ):
+        settings = [
+            "train.members=1",
+            f"train.epochs={epochs}",
+            f"train.stacking.methods=[{options.methods}]",
+            f"train.augment.dust={dust_mag}",
+        ]
+        config, place = load_config("demo", settings), options.folder / title
         train_package(
-            store.location, place, config.train, config.quality, executor=SerialExecutor()
+            survey.location, place, config.train, config.quality, executor=SerialExecutor()
         )
         truth = options.demo / "archive" / "truth.parquet"
         asked = ChecksConfig(injected_stars=1500)
-        inputs = CheckInputs(Package.load(place), survey, asked, truth=truth)
-        found[title] = responses(inputs, stars["source_id"])
+        found[title] = responses(CheckInputs(Package.load(place), survey, asked, truth=truth))
     result = {
         "date": now(),
         "hardware": hardware(),
         "commit": commit(),
-        "stars": options.stars,
         "epochs": options.epochs,
+        "methods": options.methods,
         "trainings": found,
     }
     print(keep("dust", result, options.json))

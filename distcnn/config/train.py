@@ -105,6 +105,11 @@ class AugmentConfig(Frozen):
     """Most that is added to it [km/s]: of fainter spectra no velocity is measured that bad."""
     continuum: float = Field(0.01, ge=0)
     """Relative error of level and tilt of the continuum of a spectrum of S/N 20, likewise."""
+    dust: float = Field(0.0, ge=0, le=2)
+    """Most E(B-V) [mag] of dust that is put before a copy of every training star, of networks and
+    of regressions, so that labels stand dust that training stars did not have; an epoch then has
+    twice as many stars. What dust does to XP is known of simulated surveys alone: copies of
+    observed stars lack XP. 0 = no copies."""
     drop_spectrum: float = Field(0.0, ge=0, lt=1)
     """Probability to hide the spectrum of a star, so that XP, magnitudes and parallax alone must
     do."""

@@ -183,7 +183,10 @@ class TrainRun:
         numbers = range(self.config.members)
         finished = [n for n in numbers if begun is not None and member_name(n) in begun.done]
         everyone = tuple(numbers) if self.package.exists() else tuple(finished)
-        workload = Workload(self.config.members, everyone, self.split_summary.counts, self.spec)
+        counts = dict(self.split_summary.counts)
+        if self.config.augment.dust:  # a copy of every training star
+            counts["train"] *= 2
+        workload = Workload(self.config.members, everyone, counts, self.spec)
         pinned = begun.fingerprint.get("plan") if begun is not None else None
         return make_plan(
             workload, self.config, workers=workers, gang=gang, pinned=pinned, gpus=gpus

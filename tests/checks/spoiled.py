@@ -16,6 +16,7 @@ from distcnn.checks import CheckInputs
 from distcnn.checks.injection import changes
 from distcnn.config import ChecksConfig
 from distcnn.model import Package
+from distcnn.simulate import dust
 from distcnn.survey import Store
 
 WAVELENGTH = 857.0 + 0.04 * np.arange(300)
@@ -67,7 +68,7 @@ def _observed(label, snr, faint, *, tied):
         lambda a, n: changes.shift(a, WAVELENGTH, 1.5 * (n - 4.5)),
         lambda a, n: changes.broaden(a, WAVELENGTH, 22.0 * np.sqrt(1 - n / 9)),
         lambda a, n: a,
-        lambda a, n: changes.redden(a, 0.15 * n, bands=(), wavelength=WAVELENGTH),
+        lambda a, n: dust.redden(a, 0.15 * n, bands=(), wavelength=WAVELENGTH),
     )
     for which, effect in zip(step, effects, strict=True):
         for number in range(STEPS):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from distcnn.checks.injection import changes
 from distcnn.model.pixel_noise import NoiseGenerator, autocorrelation
 from distcnn.schema import LIGHT_SPEED_KM_S
+from distcnn.simulate import dust
 from distcnn.simulate.spectrum import xp
 
 DR3 = (0.8, 0.4, 0.1)
@@ -128,7 +129,7 @@ def test_the_bright_regime_takes_a_slope_off_and_keeps_lines():
 def test_dust_dims_known_bands_by_their_extinction_and_leaves_others(names):
     arrays = {"photometry": np.zeros((1, 3), np.float32)}
     bands = [*names, "my_band"]
-    changed = changes.redden(arrays, 0.1, bands=bands, wavelength=None)["photometry"][0]
+    changed = dust.redden(arrays, 0.1, bands=bands, wavelength=None)["photometry"][0]
     np.testing.assert_allclose(changed, [0.2446, 0.3106, 0.0], rtol=1e-5)
 
 
@@ -138,9 +139,9 @@ def test_dust_takes_the_light_of_both_xp_bands_as_it_takes_their_magnitudes():
     each = [xp.photon_distribution(band, truth) @ xp.projection(band).T for band in bands]
     value = np.concatenate([one / one[:, :1] for one in each], axis=1)
     given = {"xp": value, "xp_error": np.ones_like(value)}
-    changed = changes.redden_xp(given, 0.1)
+    changed = dust.redden_xp(given, 0.1)
     for band, part in bands.items():
-        loss = 10 ** (-0.04 * changes.EXTINCTION_PER_EBV[band])
+        loss = 10 ** (-0.04 * dust.EXTINCTION_PER_EBV[band])
         before, after = given["xp"][:, part], changed["xp"][:, part]
         # The first coefficient is most of the light, and the shape changes a little.
         assert after[:, 0] / before[:, 0] == pytest.approx(loss, rel=0.05)
@@ -150,7 +151,7 @@ def test_dust_takes_the_light_of_both_xp_bands_as_it_takes_their_magnitudes():
 
 
 def test_the_diffuse_band_has_the_equivalent_width_of_its_dust():
-    changed = changes.redden(stars(np.ones(961)), 0.3, bands=(), wavelength=WAVELENGTH)["flux"][0]
+    changed = dust.redden(stars(np.ones(961)), 0.3, bands=(), wavelength=WAVELENGTH)["flux"][0]
     width = (1 - changed.astype(float)).sum() * (WAVELENGTH[1] - WAVELENGTH[0])
     assert width == pytest.approx(0.3 / 2.72 / 10, rel=0.02)  # Munari et al. 2008, in nm
     assert WAVELENGTH[np.argmin(changed)] == pytest.approx(862.32, abs=0.03)

@@ -37,3 +37,11 @@ def test_reddened_coefficients_are_those_of_light_that_was_reddened_before(band,
 def test_no_dust_changes_nothing_but_what_the_functions_cannot_hold():
     before, _ = seen("bp", 0.0)
     np.testing.assert_allclose(xp.redden("bp", before, 0.0, 0.0), before, rtol=1e-6)
+
+
+def test_stars_behind_dust_of_their_own_are_those_reddened_one_by_one(rng):
+    each, value = rng.uniform(0, 0.3, (5, 1)), rng.uniform(1, 2, (5, xp.COEFFICIENTS))
+    together = xp.redden("rp", value, each, 1.8 * each)
+    for star, ebv in enumerate(each[:, 0]):
+        alone = xp.redden("rp", value[star : star + 1], float(ebv), float(1.8 * ebv))[0]
+        np.testing.assert_allclose(together[star], alone, rtol=1e-9)

@@ -26,7 +26,7 @@ from distcnn.checks.predictor import PredictedStars, read_rows
 from distcnn.checks.sensitivity.answer import wavelengths_nm
 from distcnn.checks.stars import StarTable
 from distcnn.model.pixel_noise import NoiseGenerator
-from distcnn.simulate import read_settings
+from distcnn.simulate import dust, read_settings
 from distcnn.simulate.spectrum import xp
 
 Arrays = dict[str, Array]
@@ -108,20 +108,20 @@ def answer_extinction(inputs: CheckInputs) -> Answer:
     """
     spec = inputs.package.spec
     wavelength = wavelengths_in_vacuum(inputs) if has_spectra(inputs) else None
-    if wavelength is not None and not wavelength[0] < changes.DIFFUSE_BAND_NM < wavelength[-1]:
+    if wavelength is not None and not wavelength[0] < dust.DIFFUSE_BAND_NM < wavelength[-1]:
         wavelength = None
     bands = bands_of(inputs.survey) if spec.bands else []
     if wavelength is None and not bands:
         return Answer(Verdict.UNDECIDED, "no magnitudes and no spectrum with the diffuse band")
 
     def reddened(names: list[str]) -> Callable[[Arrays, float], Arrays]:
-        return lambda a, level: changes.redden(a, level, bands=names, wavelength=wavelength)
+        return lambda a, level: dust.redden(a, level, bands=names, wavelength=wavelength)
 
     known = _knows_xp(inputs)
 
     def dusty(arrays: Arrays, level: float) -> Arrays:
         out = reddened(bands)(arrays, level)
-        return changes.redden_xp(out, level) if known else out
+        return dust.redden_xp(out, level) if known else out
 
     def seen(arrays: Arrays) -> Arrays:
         return arrays if known else without(arrays, XP)

@@ -13,29 +13,8 @@ from scipy import interpolate, ndimage, special
 from distcnn.arrays import Array
 from distcnn.model.pixel_noise import Correlation, NoiseGenerator
 from distcnn.schema import LIGHT_SPEED_KM_S, PLANCK_NM_K
-from distcnn.simulate.spectrum import xp
 
 FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
-DIFFUSE_BAND_NM = 862.32
-"""Rest wavelength of the diffuse interstellar band in vacuum (Gaia Collaboration,
-Schultheis et al. 2023, A&A 674, A40)."""
-DIFFUSE_BAND_WIDTH_NM = 0.186
-"""Its standard deviation: 4.4 Angstrom of full width at half maximum."""
-DIFFUSE_BAND_NM_PER_MAG = 0.037
-"""Its equivalent width per magnitude of E(B-V): E(B-V) = 2.72 EW / Angstrom (Munari et al. 2008,
-A&A 488, 969)."""
-EXTINCTION_PER_EBV = {
-    "g": 2.446,
-    "bp": 3.106,
-    "rp": 1.826,
-    "j": 0.753,
-    "h": 0.406,
-    "k": 0.242,
-    "ks": 0.242,
-    "w1": 0.121,
-    "w2": 0.081,
-}
-"""A_band / E(B-V) for R_V = 3.1 (Wang & Chen 2019, ApJ 877, 116, table 3)."""
 CONTINUUM_CLIP_SIGMA = (0.55, 10.0)
 """How far below and above the fit a pixel of the bright regime's continuum may lie: the lower one
 as in the simulator, such that the medians of real spectra come out."""
@@ -179,53 +158,11 @@ def bright_regime(arrays: dict[str, Array]) -> dict[str, Array]:
     return _divided(arrays, fit)
 
 
-def redden(
-    arrays: dict[str, Array], ebv: float, *, bands: Sequence[str], wavelength: Array | None
-) -> dict[str, Array]:
-    """Stars behind more dust: fainter in bands that are known, with the diffuse band of it.
-
-    XP coefficients stay as they are; see ``redden_xp``.
-    """
-    changed = {}
-    if "photometry" in arrays and bands:
-        loss = np.array([EXTINCTION_PER_EBV.get(_band(name), 0.0) for name in bands])
-        changed["photometry"] = _as(arrays["photometry"] + ebv * loss, arrays["photometry"])
-    if "flux" in arrays and wavelength is not None:
-        depth = ebv * DIFFUSE_BAND_NM_PER_MAG / (DIFFUSE_BAND_WIDTH_NM * math.sqrt(2 * math.pi))
-        profile = np.exp(-0.5 * ((wavelength - DIFFUSE_BAND_NM) / DIFFUSE_BAND_WIDTH_NM) ** 2)
-        changed["flux"] = _as(arrays["flux"] * (1 - depth * profile), arrays["flux"])
-    return arrays | changed
-
-
-def redden_xp(arrays: dict[str, Array], ebv: float) -> dict[str, Array]:
-    """Stars of a simulated survey whose XP coefficients (BP, then RP) show as much more dust.
-
-    Only of those is known what wavelengths the coefficients are of.
-    """
-    value, changed = arrays["xp"].astype(float), {}
-    size = xp.COEFFICIENTS
-    parts = [(band, slice(n * size, (n + 1) * size)) for n, band in enumerate(("bp", "rp"))]
-    out = [xp.redden(band, value[:, at], ebv, EXTINCTION_PER_EBV[band] * ebv) for band, at in parts]
-    changed["xp"] = _as(np.concatenate(out, axis=1), arrays["xp"])
-    if "xp_error" in arrays:
-        # Of photon noise.
-        fainter = [10 ** (-0.2 * EXTINCTION_PER_EBV[band] * ebv) for band, _ in parts]
-        scale = np.repeat(fainter, size)
-        changed["xp_error"] = _as(arrays["xp_error"] * scale, arrays["xp_error"])
-    return arrays | changed
-
-
 def without(arrays: dict[str, Array], variables: Sequence[str]) -> dict[str, Array]:
     """Every star without some variables: all their values are missing."""
     return arrays | {
         name: np.full_like(arrays[name], np.nan) for name in variables if name in arrays
     }
-
-
-def _band(name: str) -> str:
-    """``phot_bp_mean_mag``, ``BP`` and ``bp`` are one band."""
-    parts = [part for part in name.lower().replace("phot_", "").split("_") if part]
-    return parts[0] if parts else name
 
 
 def _divided(arrays: dict[str, Array], level: Array) -> dict[str, Array]:

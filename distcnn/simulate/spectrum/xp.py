@@ -107,8 +107,11 @@ def _dust(wave: np.ndarray, ebv: np.ndarray | float) -> np.ndarray:
     return np.asarray(0.921 * 3.1 * ebv * (wave / 550.0) ** -1.35)
 
 
-def redden(band: str, value: np.ndarray, ebv: float, loss: float) -> np.ndarray:
-    """Coefficients ``[N, 55]`` behind more dust of ``ebv`` [mag], fainter by ``loss`` [mag].
+def redden(
+    band: str, value: np.ndarray, ebv: float | np.ndarray, loss: float | np.ndarray
+) -> np.ndarray:
+    """Coefficients ``[N, 55]`` behind more dust of ``ebv`` [mag], fainter by ``loss`` [mag], both
+    of all stars or ``[N, 1]``.
 
     Multiplied along the dispersion, where dust is smooth over the line spread: for 0.1 mag that is
     within half a standard error of a star of G = 12 whose light was reddened before it was seen.
@@ -116,8 +119,8 @@ def redden(band: str, value: np.ndarray, ebv: float, loss: float) -> np.ndarray:
     basis = _basis(band)
     light = value @ np.linalg.pinv(basis).T
     dimmed = light * np.exp(-_dust(wavelengths(band), ebv))
-    share = 10 ** (-0.4 * loss) * light.sum(axis=1) / dimmed.sum(axis=1)
-    return np.asarray((dimmed @ basis.T) * share[:, None])
+    share = light.sum(axis=1, keepdims=True) / dimmed.sum(axis=1, keepdims=True)
+    return np.asarray((dimmed @ basis.T) * share * 10 ** (-0.4 * np.asarray(loss)))
 
 
 @lru_cache(maxsize=2)

@@ -1,6 +1,6 @@
 """Source: a survey as training takes it, through scalings that are fitted on it, and sharded."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -36,6 +36,7 @@ from distcnn.training.data.loader import (
     known_snr,
     rows_of_virtual_rank,
 )
+from distcnn.training.data.reddened import Reddening
 from distcnn.training.data.tensors import Scaled, gather, scale_stars
 
 MAX_SAMPLE_STARS = 20_000
@@ -50,19 +51,31 @@ class ScaledReader:
     ----------
     scale : the scalings of that network, fitted.
     no_stars : what ``read_rows`` gives, without a star: tells widths where no row is asked for.
+    copies : makes copies of stars, which have rows of their own behind those of the survey.
     """
 
     store: Store
     spec: InputSpec
     scale: Callable[[Labelled], Scaled]
     no_stars: Labelled
+    copies: Callable[[Labelled], Labelled] | None = None
+
+    def with_copies(self, rows: Array) -> Array:
+        """Ascending rows, and those of their copies, if there are any."""
+        return rows if self.copies is None else np.concatenate([rows, rows + self.store.stars])
 
     def read(self, rows: Array) -> Scaled:
         """The stars at ascending rows."""
         if not len(rows):
             return self.scale(self.no_stars)
-        parts = (self.scale(part) for part in read_rows(self.store, self.spec, rows))
-        return gather(parts, len(rows))
+        return gather((self.scale(part) for part in self._parts(rows)), len(rows))
+
+    def _parts(self, rows: Array) -> Iterator[Labelled]:
+        survey = rows < self.store.stars
+        yield from read_rows(self.store, self.spec, rows[survey])
+        if self.copies is not None:
+            copied = read_rows(self.store, self.spec, rows[~survey] - self.store.stars)
+            yield from map(self.copies, copied)
 
     def dataset(self, rows: Array, buffer: int) -> Dataset:
         """Those rows through a shuffle buffer of that many stars; 0 = in memory."""
@@ -138,7 +151,7 @@ class _FittedSurvey:
 
     Parameters
     ----------
-    train, stopping : rows of the stars of training and of validation.
+    train, stopping : rows of the stars of training, and of copies of them, and of validation.
     pool : S/N [n,1] of the sample.
     """
 
@@ -162,9 +175,16 @@ class _FittedSurvey:
         fit_scaling(network, sample.inputs, read_labels(store, spec, shared), faintest)
         # Rows by number, since a slice of the sample would keep all of it in memory.
         no_stars = sample.take(np.arange(0))
+        reader = ScaledReader(
+            store,
+            spec,
+            lambda stars: scale_stars(network, stars),
+            no_stars,
+            Reddening.of(store, spec, config.augment),
+        )
         return cls(
-            ScaledReader(store, spec, lambda stars: scale_stars(network, stars), no_stars),
-            train,
+            reader,
+            reader.with_copies(train),
             find_rows(store, spec, config.split, Split.VALIDATION, fold=fold),
             known_snr(torch.from_numpy(sample.inputs["snr"])),
             scaling_of(network.state_dict()),

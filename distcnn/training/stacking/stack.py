@@ -19,6 +19,7 @@ from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_fold
 from distcnn.training.calibration_stars import CalibrationStars
 from distcnn.training.data.labelled import Labelled, join_stars, read_labelled
+from distcnn.training.data.reddened import Reddening
 from distcnn.training.evaluate import predict_labels
 from distcnn.training.stacking.fit import FittedStacking, OutOfFoldStars, fit_stacking
 
@@ -104,13 +105,24 @@ def _given(
 ) -> OutOfFoldStars:
     """All stars outside the test split, those of ``stars`` last."""
     label = stars.predicted["label"]
+    copies = Reddening.of(store, spec, config.augment)
     if config.split.cross_fitted:
-        return OutOfFoldStars(stars.stars, stars.predicted["fold"], label)
+        fold = stars.predicted["fold"]
+        if copies is None:
+            return OutOfFoldStars(stars.stars, fold, label)
+        unknown = np.full_like(label, np.nan)
+        return OutOfFoldStars(
+            join_stars([copies(stars.stars), stars.stars]),
+            np.concatenate([fold, fold]),
+            np.concatenate([unknown, label]),
+        )
     train, stopping = (
         read_labelled(store, spec, config.split, part, most=MAX_TRAINING_STARS)
         for part in (Split.TRAIN, Split.VALIDATION)
     )
     unseen: Array = predict_labels(networks, stopping.inputs)["label"]
+    if copies is not None:
+        train = join_stars([train, copies(train)])
     everyone: Labelled = join_stars([train, stopping, stars.stars])
     labels = np.concatenate([np.full_like(train.label, np.nan), unseen, label])
     fold = assign_fold(everyone.source_id, config.split)
