@@ -196,10 +196,12 @@ class TestExternal:
         assert "errors of both" in answer.sentence
         assert answer.verdict is Verdict.FAILED
 
-    def test_few_stars_in_common_decide_nothing(self, rng):
-        answer = judge_external(external_rows(self.matched(rng, 12), EDGES), "a catalogue")
+    @pytest.mark.parametrize("count", [1, 12])
+    def test_few_stars_in_common_decide_nothing(self, rng, count):
+        answer = judge_external(external_rows(self.matched(rng, count), EDGES), "a catalogue")
         assert answer.verdict is Verdict.UNDECIDED
-        assert "the most is 12" in answer.sentence
+        assert f"the most is {count}" in answer.sentence
+        json.dumps(answer.rows, allow_nan=False)
 
     def test_the_slope_is_freed_of_the_errors_of_the_catalogue(self, rng):
         truth = rng.normal(0, 0.3, 20_000)

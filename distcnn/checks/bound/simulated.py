@@ -16,7 +16,7 @@ from distcnn.evaluation.references import read_truth
 from distcnn.schema import DEFAULT_LABELS
 from distcnn.simulate import StarTruth, cramer_rao_bound, read_settings
 
-BOUND_STARS = 400
+BOUND_STARS = 800
 """Stars of which the bound is computed, of all S/N: one takes 16 ms."""
 
 

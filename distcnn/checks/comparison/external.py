@@ -72,7 +72,7 @@ def external_rows(stars: MatchedStars, edges: Sequence[float]) -> list[AnswerRow
         good = np.isfinite(label) & np.isfinite(error) & np.isfinite(reference)
         for text, inside in snr_groups(stars.snr, edges):
             mine = good & inside
-            if mine.sum() >= 3:
+            if mine.any():
                 given = label[mine], error[mine], reference[mine], reference_error[mine]
                 axes = {axis: value[mine] for axis, value in stars.axes.items()}
                 row = {"label": name, "snr": text, **_numbers(*given, axes)}
