@@ -1,7 +1,7 @@
 """Detection of spectra that a package must not be trusted with, by class of trouble.
 
     python benchmarks/novelty.py PACKAGE SURVEY FOLDER [--stars 40000] [--seed 77] [--conf demo]
-                                 [--refit] [--json FILE]
+                                 [--classes blend=0.3,...] [--refit] [--json FILE]
 
 PACKAGE was trained on SURVEY, a simulated one. Simulates other stars twice, with every class of
 trouble at known stars and without (their twins: same star, noise and edges), ingests and predicts
@@ -9,7 +9,8 @@ both in FOLDER, and asks of each class: how many are above the novelty that 1 % 
 exceed; in how many the trouble moved a label, against that of the twin, by more than 3 quoted
 errors (of hot stars, whose twins are hot, against the truth), and how many of these are detected.
 That a label is wrong by more than 3 errors is counted, too, but most such stars of mild classes
-are wrong without their trouble. Errors are binomial, of one standard deviation. ``--refit`` fits
+are wrong without their trouble. Errors are binomial, of one standard deviation. ``--classes`` names
+the only classes of trouble, where one is to be known better than among all. ``--refit`` fits
 the novelty of this version to the training stars of SURVEY: for packages of older versions. What
 stands in FOLDER is not made again.
 """
@@ -59,7 +60,8 @@ LABELS = ("teff", "logg", "mh", "alpham", "feh")
 
 def config_of(options: argparse.Namespace, kind: str) -> Config:
     """Settings of the stars with trouble, or of their twins."""
-    trouble = {name: part for name, part in CLASSES.items() if kind == TROUBLED or name == "hot"}
+    chosen = options.classes.items()
+    trouble = {name: part for name, part in chosen if kind == TROUBLED or name == "hot"}
     trouble = {**dict.fromkeys((*CLASSES, *ABSENT), 0.0), **trouble}
     sets = [f"simulate.trouble.{name}={value}" for name, value in trouble.items()]
     # Random numbers of another visit begin anew with the spectra, whoever is labelled.
@@ -131,7 +133,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     moved = np.where(trouble == "hot", off, moved)
     limit = float(np.quantile(score[clean], 1 - FALSE_ALARMS))
     novel = score > limit
-    rows = {name: row_of(trouble == name, novel, off, moved) for name in CLASSES}
+    rows = {name: row_of(trouble == name, novel, off, moved) for name in options.classes}
     return {
         "clean": int(clean.sum()),
         "false_alarms": FALSE_ALARMS,
@@ -171,6 +173,12 @@ def row_of(of_class: Any, novel: Any, off: Any, moved: Any) -> dict[str, Any]:
     return row
 
 
+def fractions(text: str) -> dict[str, float]:
+    """Classes of trouble and their fractions: ``blend=0.3,sky=0.1``."""
+    pairs = (pair.split("=") for pair in text.split(","))
+    return {name: float(part) for name, part in pairs}
+
+
 def main() -> None:
     """Make what is missing, measure, print, store."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -180,6 +188,7 @@ def main() -> None:
     parser.add_argument("--stars", type=int, default=40_000)
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--conf", default="demo")
+    parser.add_argument("--classes", type=fractions, default=CLASSES)
     parser.add_argument("--refit", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
