@@ -224,6 +224,17 @@ def test_where_another_method_has_less_scatter_is_said_below_the_table(render):
     assert "| The Cannon | 0.120 / 0.200 | 1,234 |" in text
     assert "S/N >= 100: The Cannon 0.040 against 0.110" in text
     assert "S/N all" not in text
+    known = dict.fromkeys(("bias", "std", "mad", "slope", "within_68"), 0.01)
+    errors = {f"{name}_error": value for name, value in known.items()}
+    ratio = [1.2, 1.2, 1.2, 0.6]
+    found["rows"] = [
+        {**known, **row, **errors, "mad_ratio_high": high}
+        for row, high in zip(rows, ratio, strict=True)
+    ]
+    text = rivals({"hardware": "A processor", "commit": "abc", "data": {"miles": found}})
+    assert "| network | **0.070 ± 0.010** / 0.200 ± 0.010 (50) | 1,234 |" in text
+    assert "The Cannon 0.040 ± 0.010 against 0.110 ± 0.010, not by chance" in text
+    assert "<details>" in text
 
 
 @pytest.mark.parametrize(

@@ -140,4 +140,5 @@ def decide(
 
 def label_and_snr(row: AnswerRow) -> str:
     """How most checks name a row."""
-    return f"{row['label']} at S/N {row['snr']}"
+    snr = row["snr"]
+    return f"{row['label']} at S/N {f'{snr:g}' if isinstance(snr, float) else snr}"
