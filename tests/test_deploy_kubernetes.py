@@ -199,9 +199,20 @@ def test_settings_that_kubernetes_would_refuse_are_refused_at_once(wrong, told):
         config_of(**wrong)
 
 
-def test_credentials_among_the_variables_are_refused_and_not_shown():
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_SECRET_ACCESS_KEY",
+        "GOOGLE_SERVICE_ACCOUNT_KEY",
+        "GOOGLE_BEARER_TOKEN",
+        "AZURE_STORAGE_KEY",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_STORAGE_CONNECTION_STRING",
+    ],
+)
+def test_credentials_among_the_variables_are_refused_and_not_shown(name):
     with pytest.raises(ConfigError) as caught:
-        config_of(env={"AWS_SECRET_ACCESS_KEY": "hush"})
+        config_of(env={name: "hush"})
     assert "cluster.secrets" in str(caught.value)
     assert "hush" not in str(caught.value)
 

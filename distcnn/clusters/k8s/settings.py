@@ -11,7 +11,9 @@ from distcnn.errors import ConfigError
 
 LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 """What Kubernetes takes as a name (RFC 1123)."""
-_SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|ACCESS_KEY", re.IGNORECASE)
+_SECRET = re.compile(
+    r"SECRET|PASSWORD|TOKEN|ACCESS_KEY|_KEY$|_SAS|CONNECTION_STRING", re.IGNORECASE
+)
 Name = Annotated[str, Field(pattern=LABEL, max_length=63)]
 
 
