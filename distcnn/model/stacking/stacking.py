@@ -2,6 +2,7 @@
 
 Weights are not negative, sum to one, differ by label and vary smoothly with the S/N of the spectrum
 (stacked regression: Wolpert 1992, Neural Networks 5, 241; Breiman 1996, Machine Learning 24, 49).
+What the mean is wrong by on average, along each label, is taken off.
 The regressions know no missing inputs: a star that lacks one that training stars have keeps the
 label of the ensemble, which was trained for that.
 
@@ -39,7 +40,8 @@ class Stacking(nn.Module):
     labels : scaling of the labels.
     parts : "weights" are ``knots`` [T] in log10 S/N, ``weights`` [T,J,L], ``low``, ``high`` [L],
         the range of the training stars in scaled units, and ``required`` [S], 1 for indicators
-        that must be 1.
+        that must be 1; ``mean_residual`` [L,T'] at scaled labels ``nodes`` [L,T'] is what such a
+        label is wrong by on average (nothing, in packages of before it was taken off).
     """
 
     knots: Tensor
@@ -47,6 +49,8 @@ class Stacking(nn.Module):
     low: Tensor
     high: Tensor
     required: Tensor
+    nodes: Tensor
+    mean_residual: Tensor
     spectral: Tensor
 
     def __init__(self, names: Sequence[str], labels: LabelScaling, parts: Parts) -> None:
@@ -56,7 +60,9 @@ class Stacking(nn.Module):
         methods = [name for name in REGRESSORS if name in parts]
         self.methods = (ENSEMBLE, *methods)
         self.regressors = nn.ModuleList([REGRESSORS[name](parts[name]) for name in methods])
-        for name, values in parts["weights"].items():
+        nothing = np.zeros((len(parts["weights"]["low"]), 2))
+        recentring = {"nodes": nothing + np.arange(2.0), "mean_residual": nothing}
+        for name, values in (recentring | dict(parts["weights"])).items():
             self.register_buffer(name, torch.from_numpy(np.array(values, np.float32)))
         linear = [found.pixels for found in self.regressors if isinstance(found, LinearRegression)]
         spectral = torch.cat([self.features.spectrum_axes, *linear], dim=1)
@@ -83,7 +89,7 @@ class Stacking(nn.Module):
         """The scaled stacked label [B,L] and where it is to be used, bool [B,L]."""
         raw = self.features.raw(inputs["scalars"])
         estimates = torch.stack([scaled, *self.estimates(inputs, raw)], dim=1)
-        stacked = (estimates * self.weights_at(raw)).sum(dim=1)
+        stacked = self.recentred((estimates * self.weights_at(raw)).sum(dim=1))
         good = self.complete(inputs["scalars"], raw).unsqueeze(1) & torch.isfinite(stacked)
         return torch.where(good, stacked, scaled), good
 
@@ -106,6 +112,13 @@ class Stacking(nn.Module):
             for found in self.regressors
         ]
         return [torch.minimum(torch.maximum(one, self.low), self.high) for one in answers]
+
+    def recentred(self, label: Tensor) -> Tensor:
+        """Scaled labels [B,L] without their mean residual."""
+        nodes, mean = self.nodes, self.mean_residual
+        place = torch.minimum(torch.maximum(label, nodes[:, 0]), nodes[:, -1]).unsqueeze(-1)
+        passed = torch.clamp((place - nodes[:, :-1]) / (nodes[:, 1:] - nodes[:, :-1]), 0.0, 1.0)
+        return label - mean[:, 0] - (passed * (mean[:, 1:] - mean[:, :-1])).sum(dim=-1)
 
     def complete(self, scalars: Tensor, raw: Tensor) -> Tensor:
         """[B] bool: the star has all inputs that the regressions need."""

@@ -21,6 +21,7 @@ from distcnn.model.stacking import ENSEMBLE, Parts, hardened, lacks_nothing
 from distcnn.stats import robust_std
 from distcnn.training.data.labelled import Labelled
 from distcnn.training.data.tensors import SCALED_AT_ONCE
+from distcnn.training.stacking.recentring import recentred
 from distcnn.training.stacking.regressions import (
     FittedRegressions,
     Regressions,
@@ -101,11 +102,13 @@ def fit_stacking(
     judged, kept = judged.only(chosen), tuple(methods[place] for place in chosen)
     weights = _weights(judged)
     stacked, share = _out_of_fold(judged)
+    rows = np.flatnonzero(judged.usable)
+    mean, stacked[rows] = recentred(stacked[rows], judged.target[rows], judged.fold[rows])
     found = {"knots": judged.knots, "weights": weights, "required": scaled.required}
+    found |= {"nodes": mean.nodes, "mean_residual": mean.residual}
     parts = {name: part for name, part in fitted.parts.items() if name in ("features", *kept)}
     parts["weights"] = scaled.range | found
     label, all_ensemble = given.label.copy(), np.ones_like(given.label)
-    rows = np.flatnonzero(judged.usable)
     label[rows], all_ensemble[rows] = _physical(network, stacked[rows]), share[rows]
     summary = {
         "methods": list(kept),
