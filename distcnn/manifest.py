@@ -222,6 +222,10 @@ class Manifest(Section):
     label_width_95: tuple[float, ...] = ()
     """Total errors within which 95.4 % of the errors of a label lie; 2 if they were Gaussian. Empty
     in packages that do not say."""
+    label_calibration_stars: tuple[int, ...] = ()
+    label_reference_error: tuple[float, ...] = ()
+    """Stars that errors of a label were fitted to, and the typical error of their references in its
+    unit, that of fewer members included. Empty in packages that do not say."""
     scaling: ScalingSection | None = None
     members: tuple[MemberSection, ...] = ()
     survey: SurveySection = SurveySection()

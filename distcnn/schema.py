@@ -19,11 +19,15 @@ BLENDS_PACKAGE_FORMAT = 4
 PERCEPTRONS_PACKAGE_FORMAT = 5
 """Of packages with perceptrons among the regressions, whose weights a reader of format 4 would give
 to others."""
+LABEL_NODES_PACKAGE_FORMAT = 6
+"""Of packages whose errors vary along labels, or whose stacked labels are recentred, which a reader
+of format 5 would leave out."""
 PACKAGE_FORMATS = (
     PACKAGE_FORMAT,
     STACKED_PACKAGE_FORMAT,
     BLENDS_PACKAGE_FORMAT,
     PERCEPTRONS_PACKAGE_FORMAT,
+    LABEL_NODES_PACKAGE_FORMAT,
 )
 
 LIGHT_SPEED_KM_S = 299_792.458

@@ -9,6 +9,11 @@ from distcnn.arrays import Array
 
 WITHIN_68, WITHIN_95 = 0.6827, 0.9545
 """Fractions of a Gaussian within 1 and 2 standard deviations of its mean."""
+LN_WIDTH_VARIANCE = 0.93
+"""Times the number of stars: variance of ln of the 68.3 % width of Gaussian residuals, and nearly
+that of the 95.4 % one."""
+COVERAGE_SLOPES = {WITHIN_68: 0.484, WITHIN_95: 0.216}
+"""How a coverage goes with ln of the width, of a Gaussian."""
 STD_PER_MAD = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation: 1 / ndtri(3 / 4)."""
 
@@ -18,6 +23,21 @@ def robust_std(values: Array) -> float:
     move; the standard deviation if ``values`` [N] are Gaussian.
     """
     return float(STD_PER_MAD * np.median(np.abs(values - np.median(values))))
+
+
+def coverage_error(
+    expected: float, judged: Array | float, calibration: Array | float | None = None
+) -> Array:
+    """Sampling error of a coverage that should be ``expected``, 0.683 or 0.954.
+
+    By the number of stars judged, and the effective number of those that the width was fitted to:
+    who draws other calibration stars gets other errors. None = the width is not from stars.
+    """
+    variance = expected * (1 - expected) / np.maximum(judged, 1)
+    if calibration is not None:
+        slope = COVERAGE_SLOPES[expected]
+        variance = variance + slope**2 * LN_WIDTH_VARIANCE / np.maximum(calibration, 1)
+    return np.asarray(np.sqrt(variance))
 
 
 def snr_bins(snr: Array, edges: Sequence[float] | Array) -> Array:
@@ -53,6 +73,7 @@ def coverage_table(
     edges: Sequence[float],
     names: Sequence[str],
     width_95: Sequence[float] | Array | None = None,
+    calibration: Array | None = None,
 ) -> list[dict[str, Any]]:
     """Achieved coverage and pull widths per label and S/N bin, ready for JSON.
 
@@ -60,11 +81,13 @@ def coverage_table(
     ----------
     residual, label_error, reference_error : [N, L] in label units; give zeros where truth is known.
     width_95 : [L] total errors that hold 95.4 % of the errors of a label; None = 2, of a Gaussian.
+    calibration : [N, L] effective number of calibration stars that a star stands for.
 
     Returns
     -------
     Rows with label, snr (name of the bin, "all" first), stars, within_68, within_95 (fractions
-    inside 1 and ``width_95`` total errors), pull_std, pull_mad (1.48 MAD), bias (mean residual).
+    inside 1 and ``width_95`` total errors), pull_std, pull_mad (1.48 MAD), bias (mean residual);
+    and calibration, the sum of it, where it is known.
     """
     groups = snr_groups(snr, edges)
     noise = np.nan_to_num(reference_error)
@@ -75,10 +98,11 @@ def coverage_table(
     for column, name in enumerate(names):
         for text, inside in groups:
             good = inside & np.isfinite(pulls[:, column])
-            rows.append(
-                {"label": name, "snr": text}
-                | _coverage(pulls[good, column], residual[good, column], within_95[good, column])
-            )
+            row: dict[str, Any] = {"label": name, "snr": text}
+            row |= _coverage(pulls[good, column], residual[good, column], within_95[good, column])
+            if calibration is not None and row["stars"]:
+                row["calibration"] = float(calibration[good, column].sum())
+            rows.append(row)
     return rows
 
 

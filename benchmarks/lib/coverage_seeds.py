@@ -10,22 +10,18 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from distcnn.schema import LABELS
-from distcnn.stats import WITHIN_68, WITHIN_95
+from distcnn.stats import WITHIN_68, WITHIN_95, coverage_error
 from distcnn.style import BLUE, FAINT_INK, ORANGE, grid, style
 
 Array = np.ndarray[Any, Any]
-LEVELS = {"68": (WITHIN_68, 0.484), "95": (WITHIN_95, 0.216)}
-"""What should lie within, and how that goes with ln of the errors' scale (of a Gaussian)."""
-LN_SCALE_VARIANCE = 0.93
-"""Times the number of calibration stars: variance of ln of a scale that so many tell."""
+LEVELS = {"68": WITHIN_68, "95": WITHIN_95}
+"""What should lie within."""
 OFF_SIGMA = 2.5
 
 
 def sampling_error(level: str, judged: Array, calibration: Array) -> Array:
     """Standard error of a coverage, from the stars judged and those that errors were fitted to."""
-    right, slope = LEVELS[level]
-    binomial = right * (1 - right) / np.maximum(judged, 1)
-    return np.sqrt(binomial + slope**2 * LN_SCALE_VARIANCE / np.maximum(calibration, 1))
+    return coverage_error(LEVELS[level], judged, calibration)
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -38,7 +34,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"labels": int(labels), "method": method, "label": label}
         row |= {"seeds": len(whole), "bins": len(bins), "std": float(whole["std"].mean())}
         row["cpu_s"] = float(whole["cpu_s"].mean())
-        for level, (right, _) in LEVELS.items():
+        for level, right in LEVELS.items():
             key = f"within_{level}"
             error = sampling_error(level, bins["stars"].to_numpy(), bins["calibration"].to_numpy())
             pull = (bins[key].to_numpy() - right) / error
@@ -85,7 +81,7 @@ def figure_of_seeds(rows: Sequence[dict[str, Any]]) -> str:
 
 def _panel(ax: Any, part: pd.DataFrame, level: str) -> None:
     grid(ax)
-    right, _ = LEVELS[level]
+    right = LEVELS[level]
     bins = list(dict.fromkeys(part["snr"]))
     ax.axhline(right, color=FAINT_INK, lw=0.8)
     methods = dict(zip(("folds", "held-out"), (BLUE, ORANGE), strict=True))

@@ -20,7 +20,7 @@ from distcnn.evaluation.records import (
     RangeRow,
 )
 from distcnn.evaluation.sample import Sample
-from distcnn.stats import WITHIN_68, WITHIN_95, robust_std
+from distcnn.stats import WITHIN_68, WITHIN_95, coverage_error, robust_std
 
 SIGMA = 2.5
 """Sampling errors beyond which a bin is listed; of a hundred good bins one exceeds it."""
@@ -36,12 +36,15 @@ MIN_STARS = 30
 
 
 def label_ranges(
-    sample: Sample, names: Sequence[str], width_95: Sequence[float] | None = None
+    sample: Sample,
+    names: Sequence[str],
+    width_95: Sequence[float] | None = None,
+    calibration: Array | None = None,
 ) -> list[RangeRow]:
     """Bias and coverage in ranges of the predicted label, which is what users select by.
 
     In ranges of the true label even the best estimate is biased towards the population.
-    ``width_95``: as ``metrics.coverage``.
+    ``width_95``, ``calibration``: as for ``metrics.coverage``.
     """
     widths = width_95 or (2.0,) * len(names)
     evaluated = sample.take(sample.evaluated)
@@ -60,7 +63,11 @@ def label_ranges(
             if inside.sum() >= MIN_STARS:
                 ends = float(edges[number]), float(edges[number + 1])
                 some = residual[good, column][inside], pull[good, column][inside]
-                rows.append(_range(name, ends, *some, width_95=widths[column]))
+                row = _range(name, ends, *some, width_95=widths[column])
+                if calibration is not None:
+                    told = calibration[sample.evaluated][good, column][inside]
+                    row["calibration"] = float(told.sum())
+                rows.append(row)
     return rows
 
 
@@ -106,12 +113,16 @@ def _coverages(
 
 
 def _coverage(row: CoverageRow | RangeRow, where: str) -> Iterator[DistrustRow | None]:
-    """Both fractions of a bin; None where they are as promised."""
+    """Both fractions of a bin; None where they are as promised.
+
+    Chance is that of the stars judged and of those that errors were calibrated on.
+    """
     stars = row["stars"]
     if stars < MIN_STARS:
         return
     for expected, value in ((WITHIN_68, row["within_68"]), (WITHIN_95, row["within_95"])):
-        sigma = (value - expected) / math.sqrt(expected * (1 - expected) / stars)
+        error = float(coverage_error(expected, stars, row.get("calibration")))
+        sigma = (value - expected) / error
         right = abs(sigma) <= SIGMA or abs(value - expected) <= COVERAGE_TOLERANCE
         advice = "errors are too small here" if sigma < 0 else "errors are too wide here"
         yield (

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from distcnn.arrays import Array
 from distcnn.config import ReportConfig
 from distcnn.evaluation.data import EvaluationData
 from distcnn.evaluation.distrust import distrusted, label_ranges
 from distcnn.evaluation.metrics import (
     FAINT_SNR,
     accuracy,
+    calibration_shares,
     comparison,
     coverage,
     defect_rows,
@@ -51,6 +53,7 @@ def _numbers(
     names: tuple[str, ...],
     edges: Sequence[float],
 ) -> Evaluation:
+    stated = _width_95(data, names), _calibration(data, sample)
     bare = Evaluation(
         stars=counts.stars,
         status=counts.status,
@@ -61,8 +64,8 @@ def _numbers(
         labels=names,
         accuracy=accuracy(sample, names, edges),
         comparison=comparison(sample, names),
-        coverage=coverage(sample, names, edges, _width_95(data, names)),
-        cells=population_coverage(sample, names, _width_95(data, names)),
+        coverage=coverage(sample, names, edges, *stated),
+        cells=population_coverage(sample, names, *stated),
         attenuation=_known(attenuation(sample, names, edges), "slope"),
         poor=metallicity_bias(sample, names, FAINT_SNR),
         package=package_tables(data.manifest or Manifest()),
@@ -71,7 +74,7 @@ def _numbers(
         quarantine=[] if data.survey is None else quarantine_rows(_quarantine(data.survey)),
         throughput=throughput(data.ledger or _ledger(data.predictions)),
         completeness=counts.completeness.tables(),
-        ranges=label_ranges(sample, names, _width_95(data, names)),
+        ranges=label_ranges(sample, names, *stated),
     )
     return replace(bare, distrust=distrusted(bare))
 
@@ -79,6 +82,14 @@ def _numbers(
 def _width_95(data: EvaluationData, names: tuple[str, ...]) -> tuple[float, ...] | None:
     width = data.manifest.label_width_95 if data.manifest else ()
     return width if len(width) == len(names) else None
+
+
+def _calibration(data: EvaluationData, sample: Sample) -> Array | None:
+    """[N, L] effective calibration stars that a star stands for; None where nobody says."""
+    if data.manifest is None:
+        return None
+    stars = data.manifest.label_calibration_stars
+    return calibration_shares(sample, stars, data.manifest.label_reference_error)
 
 
 def package_tables(manifest: Manifest) -> PackageTables:

@@ -140,10 +140,12 @@ def coverage(
     names: Sequence[str],
     edges: Sequence[float],
     width_95: Sequence[float] | None = None,
+    calibration: Array | None = None,
 ) -> list[CoverageRow]:
     """Fractions of evaluated stars within their 68 and 95 % interval, per label and S/N bin.
 
-    ``width_95`` : quoted errors that make the latter, per label; None = 2.
+    ``width_95`` : quoted errors that make the latter, per label; None = 2. ``calibration`` [N, L] :
+    as ``calibration_shares`` gives it.
     """
     evaluated = sample.take(sample.evaluated)
     rows = coverage_table(
@@ -154,8 +156,31 @@ def coverage(
         edges=edges,
         names=names,
         width_95=width_95,
+        calibration=None if calibration is None else calibration[sample.evaluated],
     )
     return cast(list[CoverageRow], rows)
+
+
+def calibration_shares(
+    sample: Sample, stars: Sequence[float], reference_error: Sequence[float]
+) -> Array | None:
+    """[N, L] effective number of calibration stars that each evaluated star stands for.
+
+    Calibration stars are taken to be distributed as the evaluated ones. One tells less of the width
+    of an error the larger that of its reference is: it counts (e^2 / (e^2 + r^2))^2.
+
+    Parameters
+    ----------
+    stars, reference_error : [L] that errors were fitted to; empty = unknown.
+
+    Returns
+    -------
+    None where a package does not say.
+    """
+    if not len(stars) == len(reference_error) == sample.label_error.shape[1]:
+        return None
+    ratio = np.asarray(reference_error) / np.maximum(sample.label_error, 1e-30)
+    return np.asarray(stars / max(sample.evaluated.sum(), 1) / np.square(1 + np.square(ratio)))
 
 
 def flag_rows(counts: Counts) -> list[FlagRow]:

@@ -45,7 +45,10 @@ class ComparisonRow(TypedDict):
 
 
 class CoverageRow(TypedDict):
-    """Fractions of stars within one and two quoted errors; pulls are residuals in errors."""
+    """Fractions of stars within one and two quoted errors; pulls are residuals in errors.
+
+    ``calibration`` : effective number of stars that these errors were fitted to.
+    """
 
     label: str
     snr: str
@@ -53,6 +56,7 @@ class CoverageRow(TypedDict):
     cell: NotRequired[str]
     within_68: NotRequired[float]
     within_95: NotRequired[float]
+    calibration: NotRequired[float]
     pull_std: NotRequired[float]
     pull_mad: NotRequired[float]
     bias: NotRequired[float]
@@ -202,6 +206,7 @@ class RangeRow(TypedDict):
     mad: float
     within_68: float
     within_95: float
+    calibration: NotRequired[float]
 
 
 class DistrustRow(TypedDict):

@@ -26,14 +26,20 @@ _MISSING = {row.lack: row.flag for row in MODALITIES if row.lack and row.flag is
 
 
 def population_coverage(
-    sample: Sample, names: Sequence[str], width_95: Sequence[float] | None = None
+    sample: Sample,
+    names: Sequence[str],
+    width_95: Sequence[float] | None = None,
+    calibration: Array | None = None,
 ) -> list[CoverageRow]:
-    """Coverage of evaluated stars per label and population; ``width_95`` as ``metrics.coverage``.
+    """Coverage of evaluated stars per label and population.
+
+    ``width_95``, ``calibration`` : as for ``metrics.coverage``.
 
     ``cell`` is "all", a stratum of the predicted labels, or a missing input.
     """
     rows: list[CoverageRow] = []
-    for population, some in _populations(sample, names):
+    for population, inside in _populations(sample, names):
+        some = sample.take(inside)
         table = coverage_table(
             some.label - some.reference,
             some.label_error,
@@ -42,6 +48,7 @@ def population_coverage(
             edges=_ANY_SNR,
             names=names,
             width_95=width_95,
+            calibration=_shares(sample, inside, calibration),
         )
         rows += [
             cast(CoverageRow, row | {"cell": population})
@@ -51,18 +58,29 @@ def population_coverage(
     return rows
 
 
-def _populations(sample: Sample, names: Sequence[str]) -> Iterator[tuple[str, Sample]]:
-    evaluated = sample.take(sample.evaluated)
+def _shares(sample: Sample, inside: Array, calibration: Array | None) -> Array | None:
+    if calibration is None:
+        return None
+    shares: Array = calibration[inside]
+    if (inside & sample.evaluated).any():
+        return shares
+    # Of stars that lack an input every calibration star tells, with it hidden.
+    return np.asarray(shares * (sample.evaluated.sum() / max(inside.sum(), 1)))
+
+
+def _populations(sample: Sample, names: Sequence[str]) -> Iterator[tuple[str, Array]]:
+    """Name of a population, and its stars, bool [N]."""
+    evaluated = sample.evaluated
     yield "all", evaluated
     index = strata_columns(names)
     if max(index) >= 0:
-        stratum = label_strata(evaluated.label, index)
-        yield from ((name, evaluated.take(stratum == n)) for n, name in enumerate(LABEL_STRATA))
+        stratum = label_strata(sample.label, index)
+        yield from ((name, evaluated & (stratum == n)) for n, name in enumerate(LABEL_STRATA))
     # A simulated lack of an input counts as a defect, but here it is what is asked for.
     complete = np.array([set(text.split("+")) <= _MISSING_INPUT for text in sample.defect], bool)
-    referenced = sample.take(sample.referenced & complete)
+    referenced = sample.referenced & complete
     for name, flag in _MISSING.items():
-        yield name, referenced.take((referenced.flags & np.uint32(flag)) != 0)
+        yield name, referenced & ((sample.flags & np.uint32(flag)) != 0)
 
 
 def attenuation(

@@ -11,7 +11,7 @@ from distcnn.quality.debias import Debiasing
 from distcnn.quality.input_summary import InputSummary, summarise
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
-from distcnn.quality.quality import Quality
+from distcnn.quality.quality import Quality, usual_reference_errors
 from distcnn.stats import bin_name, coverage_table, snr_bins, snr_groups
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "snr_groups",
     "strata_columns",
     "summarise",
+    "usual_reference_errors",
 ]

@@ -339,6 +339,13 @@ def _residual_error(stars: Arrays) -> Array:
     return np.asarray(np.hypot(own, stars.get("fewer_members_error", np.zeros_like(own))))
 
 
+def usual_reference_errors(stars: Arrays) -> list[float]:
+    """[L] median over stars with a reference of what residuals have beside a new label's error."""
+    known = np.where(np.isfinite(stars["reference"]), _residual_error(stars), np.nan)
+    columns = (column[np.isfinite(column)] for column in known.T)
+    return [float(np.median(column)) if column.size else 0.0 for column in columns]
+
+
 def _as_measured(scatter: Array, members: int, seed: int) -> Array:
     """Scatter [N, L] as so many members would show it, from what is expected of it.
 

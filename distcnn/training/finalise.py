@@ -30,7 +30,7 @@ from distcnn.model import (
     write_package,
 )
 from distcnn.model.stacking import Parts
-from distcnn.quality import Quality
+from distcnn.quality import Quality, usual_reference_errors
 from distcnn.survey import Ledger, Store, spectra_conditions
 from distcnn.survey.split import Split
 from distcnn.training.calibration_stars import CalibrationStars
@@ -171,6 +171,8 @@ def calibrate_and_write(
         "quality": settings.model_dump(mode="json"),
         "bands": list(spec.bands),
         "label_width_95": [float(width) for width in quality.calibration.width_95],
+        "label_calibration_stars": [int(n) for n in quality.calibration.counts.sum(axis=0)],
+        "label_reference_error": usual_reference_errors(seen),
     }
     return write_package(
         path,

@@ -7,6 +7,7 @@ import pytest
 from distcnn.config import ReportConfig
 from distcnn.evaluation import evaluate
 from distcnn.evaluation.distrust import MIN_STARS, distrusted, label_ranges
+from distcnn.evaluation.metrics import calibration_shares
 
 PLAIN = ReportConfig(figures=())
 
@@ -48,6 +49,29 @@ def test_ranges_count_within_the_width_that_the_package_states(evaluated):
     usual = label_ranges(sample, numbers.labels)
     assert np.mean([row["within_95"] for row in wide]) > np.mean([r["within_95"] for r in usual])
     assert [row["within_68"] for row in wide] == [row["within_68"] for row in usual]
+
+
+def test_chance_is_that_of_the_calibration_stars_too(evaluated):
+    numbers, sample = evaluated
+    labels, halved = len(numbers.labels), replace(sample, label_error=sample.label_error / 2)
+    shares = [calibration_shares(sample, [n] * labels, [0.0] * labels) for n in (10**6, 20)]
+    rows = [label_ranges(halved, numbers.labels, None, share) for share in shares]
+    assert sum(row["calibration"] for row in rows[1]) == pytest.approx(20 * labels, rel=0.01)
+    found = [distrusted(replace(numbers, ranges=r, coverage=[], cells=[])) for r in rows]
+    some, fewer = (sum(row["kind"] == "coverage" for row in one["rows"]) for one in found)
+    assert fewer < some
+
+
+def test_a_calibration_star_counts_the_less_the_larger_its_reference_error_is(evaluated):
+    numbers, sample = evaluated
+    labels = len(numbers.labels)
+    exact = calibration_shares(sample, [300] * labels, [0.0] * labels)
+    assert exact[sample.evaluated].sum(axis=0) == pytest.approx(300)
+    rough = calibration_shares(sample, [300] * labels, np.nanmedian(sample.label_error, axis=0))
+    known = np.isfinite(rough)
+    assert (rough[known] <= exact[known]).all()
+    assert np.nanmedian(rough / exact) == pytest.approx(0.25, rel=0.1)
+    assert calibration_shares(sample, [], []) is None
 
 
 def test_a_label_that_is_shifted_at_one_end_is_found_there(evaluated):

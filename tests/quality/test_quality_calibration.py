@@ -13,7 +13,10 @@ from distcnn.quality import (
     snr_bins,
 )
 from distcnn.quality.calibration.error_deconvolution import ReferenceResiduals
+from distcnn.quality.calibration.label_nodes import LabelNodes
 
+NEW = {"width_95", "transition", "along_labels", "label_columns", "label_nodes"}
+"""Arrays that packages of before scales were smooth do not have."""
 EDGES = (15.0, 25.0, 50.0, 100.0)
 
 
@@ -149,7 +152,8 @@ def test_a_calibration_of_packages_before_scales_were_smooth_is_still_read(rng):
     residual, noise, scatter, error, snr, _ = _survey(rng, 400)
     fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
     arrays = fitted.to_arrays()
-    old = {k: v for k, v in arrays.items() if k not in ("width_95", "transition")}
+    old = {k: v for k, v in arrays.items() if k not in NEW}
+    assert arrays.keys() >= NEW
     old["hidden"] = np.full((len(MISSING_MODALITIES), 2), 1.5)
     old["cell"] = np.array([[1.0, 1.0], [2.0, 2.0], [1.0, 1.0]])
     again = Calibration.from_arrays(old | {"index": np.array([0, 1])})
@@ -174,6 +178,40 @@ def test_a_cell_with_larger_errors_is_given_them(rng):
     total = fitted.apply(noise, scatter, snr, label)
     plain = fitted.apply(noise, scatter, snr)
     assert (total[label[:, 0] < 3.5] > plain[label[:, 0] < 3.5]).all()
+
+
+def test_errors_go_with_a_label_inside_a_stratum(rng):
+    residual, noise, scatter, error, snr, _ = _survey(rng, 4000, reference=0.01)
+    label = np.stack([rng.uniform(4000, 7000, 4000), np.full(4000, 4.5)], axis=1)
+    residual *= np.exp((label[:, :1] - 5500) / 3000)
+    names = ("teff", "logg")
+    fitted = Calibration.fit(
+        residual, noise, scatter, error, snr, edges=EDGES, label=label, names=names
+    )
+    cool, hot = label[:, 0] < 4500, label[:, 0] > 6500
+    inside = np.abs(residual) <= np.hypot(fitted.apply(noise, scatter, snr, label), error)
+    for rows in (cool, hot):
+        assert inside[rows].mean(axis=0) == pytest.approx(0.683, abs=0.05)
+    plain = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    wrong = np.abs(residual) <= np.hypot(plain.apply(noise, scatter, snr), error)
+    assert (wrong[cool].mean(axis=0) > 0.75).all()
+    assert (wrong[hot].mean(axis=0) < 0.62).all()
+
+
+def test_label_nodes_interpolate_as_their_weights_say(rng):
+    label = np.stack([rng.uniform(4000, 7000, 300), rng.normal(-0.3, 0.5, 300)], axis=1)
+    label[0] = np.nan
+    nodes = LabelNodes.of(label, ("teff", "feh"))
+    log = rng.normal(size=(nodes.places.size, 3))
+    assert nodes.columns.tolist() == [0, 1]
+    assert nodes.log_factor(label, log) == pytest.approx(nodes.weights(label) @ log)
+    assert nodes.weights(label).sum(axis=1) == pytest.approx(2.0)
+
+
+def test_labels_that_are_all_alike_or_have_other_names_make_no_axis():
+    alike = np.ones((50, 2))
+    assert not LabelNodes.of(alike, ("teff", "logg")).columns.size
+    assert not LabelNodes.of(np.arange(100.0).reshape(50, 2), ("vsini", "age")).columns.size
 
 
 def test_cells_are_those_of_gravity_and_metallicity():

@@ -10,7 +10,7 @@ from distcnn.executor import SerialExecutor
 from distcnn.model import Ensemble, Package, build_network, fit_scaling, predict_members
 from distcnn.model.inputs import InputSpec
 from distcnn.model.stacking import REGRESSORS, Stacking
-from distcnn.schema import BLENDS_PACKAGE_FORMAT, PERCEPTRONS_PACKAGE_FORMAT
+from distcnn.schema import LABEL_NODES_PACKAGE_FORMAT
 from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_fold
 from distcnn.training import train_package
@@ -27,6 +27,7 @@ from distcnn.training.stacking.gaussian_process import (
     fit_process,
 )
 from distcnn.training.stacking.perceptrons import MAX_TIMES_OFTEN, _chances, fit_perceptrons
+from distcnn.training.stacking.recentring import recentred
 from distcnn.training.stacking.regressions import perceptron_arrays
 from distcnn.training.stacking.stack import STACKED
 from distcnn.training.stacking.trees import Trees
@@ -216,10 +217,7 @@ def test_a_trained_package_predicts_stacked_labels(survey, tmp_path, config, qua
     stacking = package.stacking()
     assert stacking is not None
     assert package.manifest.stacking.methods == stacking.methods
-    kept = "perceptrons" in stacking.methods
-    assert package.manifest.format == (
-        PERCEPTRONS_PACKAGE_FORMAT if kept else BLENDS_PACKAGE_FORMAT
-    )
+    assert package.manifest.format == LABEL_NODES_PACKAGE_FORMAT
     test = read_labelled(Store.open(survey), package.spec, split, Split.TEST)
     alone = predict_members(package.networks(), test.inputs).label
     found = Ensemble(package).predict(test.inputs).label
@@ -231,6 +229,30 @@ def test_a_trained_package_predicts_stacked_labels(survey, tmp_path, config, qua
     table = read_out_of_fold(tmp_path / "package").methods[STACKED]
     assert np.isfinite(table.label).all()
     assert (table.fold >= 0).all()
+
+
+def test_what_a_stacked_label_is_wrong_by_on_average_is_taken_off(rng):
+    truth = rng.uniform(-2, 2, (3000, 2))
+    label = truth + 0.1 * rng.standard_normal(truth.shape)
+    label[:, 0] += 0.15 * np.exp(-4 * truth[:, 0] ** 2)
+    mean, found = recentred(label, truth, np.arange(3000) % 5)
+    middle = np.abs(label[:, 0] - 0.1) < 0.3
+    assert (label - truth)[middle, 0].mean() > 0.1
+    assert abs((found - truth)[middle, 0].mean()) < 0.03
+    assert (found - truth)[:, 0].std() < 0.95 * (label - truth)[:, 0].std()
+    assert np.abs(mean.residual[1]).max() < 0.015
+    assert (found - truth)[:, 1].std() < 1.005 * (label - truth)[:, 1].std()
+
+
+def test_no_star_is_recentred_by_its_own_residual(rng):
+    label = rng.normal(size=(200, 1))
+    target = label + 0.1 * rng.standard_normal(label.shape)
+    fold = np.arange(200) % 4
+    _, found = recentred(label, target, fold)
+    target[fold == 0] += 5.0
+    _, again = recentred(label, target, fold)
+    assert np.array_equal(found[fold == 0], again[fold == 0])
+    assert not np.array_equal(found[fold == 1], again[fold == 1])
 
 
 def test_perceptrons_are_evaluated_as_they_were_fitted_and_no_fold_sees_its_own_stars(

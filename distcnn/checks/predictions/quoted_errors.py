@@ -1,11 +1,10 @@
 """Do the quoted errors hold: are 68 % of the references within them, in every bin of S/N."""
 
-import math
-
 from distcnn.checks.base import Answer, AnswerRow, Verdict
 from distcnn.checks.decision import BEYOND_SIGMA, decide, label_and_snr, sigma_outside
 from distcnn.checks.inputs import NO_PREDICTIONS, CheckInputs, EvaluatedPredictions
 from distcnn.evaluation.records import CoverageRow
+from distcnn.stats import WITHIN_68, coverage_error
 
 MIN_STARS = 100
 """Stars from which on a bin is judged."""
@@ -39,7 +38,7 @@ def quoted_errors(data: EvaluatedPredictions) -> Answer:
 def _row(row: CoverageRow, band: tuple[float, float]) -> AnswerRow:
     within = row["within_68"]
     outside = max(band[0] - within, within - band[1])
-    sampling = math.sqrt(max(within * (1 - within), 1e-4) / row["stars"])
+    sampling = float(coverage_error(WITHIN_68, row["stars"], row.get("calibration")))
     return {
         "label": row["label"],
         "snr": row["snr"],

@@ -44,6 +44,7 @@ from distcnn.model.package.host_cache import local_files
 from distcnn.model.stacking import Parts, Stacking, to_bytes
 from distcnn.schema import (
     BLENDS_PACKAGE_FORMAT,
+    LABEL_NODES_PACKAGE_FORMAT,
     PACKAGE_FORMAT,
     PERCEPTRONS_PACKAGE_FORMAT,
     STACKED_PACKAGE_FORMAT,
@@ -285,6 +286,9 @@ def write_evaluation(package: Package, evaluation: Mapping[str, Any]) -> None:
 
 
 def _format(stacking: Parts | None, quality_arrays: Mapping[str, Array]) -> int:
+    along_labels = len(quality_arrays.get("calibration.label_columns", ()))
+    if along_labels or (stacking and "nodes" in stacking["weights"]):
+        return LABEL_NODES_PACKAGE_FORMAT
     if "perceptrons" in (stacking or {}):
         return PERCEPTRONS_PACKAGE_FORMAT
     if any(name.startswith("novelty.blends.") for name in quality_arrays):

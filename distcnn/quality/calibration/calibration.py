@@ -1,6 +1,7 @@
 """Calibration: from the error that the network predicts to what its errors really are.
 
 Total error of label l of a star:  s_l(S/N) c_l(labels) m_l(missing, S/N) sqrt(noise^2 + scatter^2).
+c is a product of factors along Teff, logg and metallicity and of one per stratum.
 The scales are fitted together on stars that were not trained on, so that 68.3 % of the errors lie
 within the total error; the errors of the references are taken out (``error_deconvolution``). They
 are smooth: s is a random walk along ln S/N, c goes over from one stratum of labels to the next
@@ -21,10 +22,15 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.modalities import missing_combinations
 from distcnn.quality.calibration.error_deconvolution import (
-    MIN_STARS_FOR_SCALE,
     ReferenceResiduals,
 )
-from distcnn.quality.calibration.label_scales import fit_label, fit_missing
+from distcnn.quality.calibration.label_nodes import LabelNodes
+from distcnn.quality.calibration.label_scales import Cells, fit_label, fit_missing
+from distcnn.quality.calibration.residual_quantiles import (
+    needed_factor,
+    side_width,
+    weighted_quantiles,
+)
 from distcnn.quality.calibration.strata import (
     LABEL_STRATA,
     TRANSITION_DEX,
@@ -34,11 +40,9 @@ from distcnn.quality.calibration.strata import (
 )
 from distcnn.stats import WITHIN_68, WITHIN_95, snr_bins
 
-_ONE_SIGMA_QUANTILE = 0.8413
-_MIN_SCALE = 0.05  # below this the quoted reference errors explain every residual
-_MODEL_ERROR_SHORT = 0.05  # the same for a 95 % width below that of a Gaussian
-_GAUSSIAN_WIDTH_95 = 2.0
 _LN_SIDE_VARIANCE = 2.28  # n * var(ln) of the 84.1 % quantile of one side of the residuals
+_MODEL_ERROR_SHORT = 0.015  # the same for a 95 % width below that of a Gaussian
+_GAUSSIAN_WIDTH_95 = 2.0
 _LN_QUANTILE_VARIANCE = 0.93  # the same for the 68.3 % quantile of all; of a Gaussian
 _MODEL_ERROR = 0.1, 0.15  # of ln of the 68 and 95 % widths: how far errors may be from Student's t
 _SKEW_SPREAD = 0.10  # of ln of a side's half-width, where stars are too few to show their own
@@ -52,6 +56,7 @@ _ARRAY_NAMES = {
     "overall": "overall",
     "degrees": "shapes",
     "stratum": "cell",
+    "along_labels": "along_labels",
     "asymmetry": "side",
     "missing_modality": "hidden",
     "width_95": "width_95",
@@ -71,6 +76,7 @@ class Calibration:
     overall : [L] factor where the S/N is unknown.
     degrees : [L] degrees of freedom of the errors' distribution.
     stratum : [C, L] further factor per stratum of predicted labels (``LABEL_STRATA``).
+    nodes, along_labels : nodes along predicted labels, and further factor [A * J, L] at them.
     asymmetry : [C, L, 2] half-widths of the interval below and above, in total errors.
     missing_modality : [H, K + 1, L] further factor for stars that lack inputs
         (``MISSING_MODALITIES``), at ``centres`` and where the S/N is unknown.
@@ -87,6 +93,8 @@ class Calibration:
     overall: Array
     degrees: Array
     stratum: Array
+    nodes: LabelNodes
+    along_labels: Array
     asymmetry: Array
     missing_modality: Array
     width_95: Array
@@ -126,8 +134,7 @@ class Calibration:
         counts = np.array([found.known[rows].sum(axis=0) for rows in inside], np.int64)
         known = snr[np.isfinite(snr) & (snr > 0)]
         centres, index = _centres(snr, inside), strata_columns(names)
-        nothing = np.zeros((len(snr), 0))
-        cells = nothing if label is None else strata_weights(label, index, TRANSITION_DEX)
+        cells = _cells(label, names, index, len(snr))
         parts = [fit_label(found, k, snr, centres, cells) for k in range(residual.shape[1])]
         overall = np.array([part.overall for part in parts])
         fitted = cls(
@@ -136,6 +143,8 @@ class Calibration:
             overall=overall,
             degrees=np.array([part.degrees for part in parts]),
             stratum=np.stack([part.stratum for part in parts], axis=1),
+            nodes=cells.nodes,
+            along_labels=np.stack([part.along_labels for part in parts], axis=1),
             asymmetry=np.ones((len(LABEL_STRATA), len(overall), 2)),
             missing_modality=np.ones((len(MISSING_MODALITIES), len(centres) + 1, len(overall))),
             width_95=np.array([part.width_95 for part in parts]),
@@ -159,7 +168,7 @@ class Calibration:
         weight = left.effective_stars()
         stars = np.maximum(weight.sum(axis=0), 1e-9)
         parts = enumerate((WITHIN_68, WITHIN_95), start=1)
-        one, two = (_weighted_quantiles(_needed(left, n), weight, part) for n, part in parts)
+        one, two = (weighted_quantiles(needed_factor(left, n), weight, part) for n, part in parts)
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.log(one * widening), np.log(two / one / self.width_95)
         level, width = (
@@ -179,7 +188,7 @@ class Calibration:
         for number in range(len(LABEL_STRATA)):
             some = left.take(where == number)
             # The truth lies below a label that is too large.
-            log = np.log([_side_width(some, sign) for sign in (1.0, -1.0)])
+            log = np.log([side_width(some, sign) for sign in (1.0, -1.0)])
             stars = some.effective_stars().sum(axis=0)
             weight = stars / (stars + _LN_SIDE_VARIANCE / _SKEW_SPREAD**2)
             log_ratio = np.nan_to_num(weight * (log[0] - log[1]) / 2)
@@ -205,7 +214,8 @@ class Calibration:
         factor = self._along_snr(snr, self.scale, self.overall)
         if label is not None:
             weight = strata_weights(label, self.index, self.transition)
-            factor *= np.exp(weight @ np.log(self.stratum))
+            log = weight @ np.log(self.stratum)
+            factor *= np.exp(log + self.nodes.log_factor(label, np.log(self.along_labels)))
         if missing is not None:
             for number in np.unique(missing[missing > 0]):
                 rows, table = missing == number, self.missing_modality[number - 1]
@@ -260,6 +270,8 @@ class Calibration:
         plain = {key: getattr(self, name) for name, key in _ARRAY_NAMES.items()}
         return {key: np.ascontiguousarray(array) for key, array in plain.items()} | {
             "counts": self.counts.astype(np.int64),
+            "label_columns": self.nodes.columns.astype(np.int64),
+            "label_nodes": self.nodes.places.astype(np.float64),
             "index": np.array(self.index, np.int64),
             "snr_range": np.array(self.snr_range),
             "unknown_snr": np.array([self.unknown_snr], np.uint8),
@@ -275,6 +287,7 @@ class Calibration:
             "snr_range": (low, high),
             "unknown_snr": bool(arrays["unknown_snr"][0]),
             "counts": arrays["counts"],
+            "nodes": _nodes(arrays),
         }
         plain: dict[str, Any] = {
             name: arrays[key] for name, key in _ARRAY_NAMES.items() if key in arrays
@@ -282,58 +295,35 @@ class Calibration:
         return cls(**_completed(plain), **special)
 
 
+def _cells(label: Array | None, names: Sequence[str], index: tuple[int, int], stars: int) -> Cells:
+    """Without labels there are none."""
+    if label is None:
+        return Cells(np.zeros((stars, 0)), LabelNodes.none(), np.zeros((stars, 0)))
+    nodes = LabelNodes.of(label, names)
+    return Cells(strata_weights(label, index, TRANSITION_DEX), nodes, nodes.weights(label))
+
+
+def _nodes(arrays: Mapping[str, Array]) -> LabelNodes:
+    if "label_nodes" not in arrays:
+        return LabelNodes.none()
+    return LabelNodes(arrays["label_columns"], arrays["label_nodes"])
+
+
 def _completed(plain: dict[str, Any]) -> dict[str, Any]:
     """What packages say that were written before scales were smooth."""
     centres, labels = len(plain["centres"]), len(plain["overall"])
     plain.setdefault("width_95", np.full(labels, 2.0))
     plain.setdefault("transition", np.zeros(2))
+    plain.setdefault("along_labels", np.ones((0, labels)))
     missing = plain["missing_modality"]
     if missing.ndim == 2:
         plain["missing_modality"] = np.repeat(missing[:, None], centres + 1, axis=1)
     return plain
 
 
-def _side_width(found: ReferenceResiduals, sign: float) -> Array:
-    """[L] 84.1 % quantile of what residuals of one sign need, in units of the predicted sigma."""
-    excess = np.maximum(found.residual * sign, 0.0) ** 2 - found.reference_error**2
-    need = np.where(found.known, np.sqrt(np.maximum(excess, 0.0)) / found.predicted_sigma, np.nan)
-    return np.array([_quantile(column) for column in need.T])
-
-
-def _quantile(need: Array) -> float:
-    good = need[np.isfinite(need)]
-    if good.size < MIN_STARS_FOR_SCALE:
-        return np.nan
-    return max(float(np.quantile(good, _ONE_SIGMA_QUANTILE)), _MIN_SCALE)
-
-
-def _needed(found: ReferenceResiduals, sigmas: int) -> Array:
-    """[N, L] factor on the predicted sigma that just holds a residual; NaN = unknown.
-
-    ``sigmas`` : 1 for the quantile of 68 %, 2 for that of 95 %, where so many of the references'
-    errors are in it.
-    """
-    excess = np.square(found.residual) - np.square(sigmas * found.reference_error)
-    need = np.sqrt(np.maximum(excess, 0.0)) / np.maximum(found.predicted_sigma, 1e-30)
-    return np.where(found.known, need, np.nan)
-
-
 def _trust(model_error: float, stars: Array) -> Array:
     """[L] weight of a quantile of so many stars against that of the fitted distribution."""
     return np.asarray(model_error**2 / (model_error**2 + _LN_QUANTILE_VARIANCE / stars))
-
-
-def _weighted_quantiles(values: Array, weight: Array, quantile: float) -> Array:
-    """[L] of values and weights [N, L]; NaN for few stars."""
-    found = np.full(values.shape[1], np.nan)
-    for k in range(values.shape[1]):
-        good = np.isfinite(values[:, k]) & (weight[:, k] > 0)
-        if good.sum() < MIN_STARS_FOR_SCALE:
-            continue
-        order = np.argsort(values[good, k])
-        heap, own = np.cumsum(weight[good, k][order]), weight[good, k][order]
-        found[k] = np.interp(quantile * heap[-1], heap - own / 2, values[good, k][order])
-    return found
 
 
 def _centres(snr: Array, inside: list[Array]) -> Array:

@@ -108,6 +108,7 @@ _COVERAGE = (
     Column("stars", "Stars", "count"),
     Column("within_68", "Within 1 error (68.3 %)", "percent"),
     Column("within_95", "Within 2 errors (95.4 %)", "percent"),
+    Column("calibration", "Effective calibration stars", "number", digits=0),
 )
 
 

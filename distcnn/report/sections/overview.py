@@ -123,7 +123,9 @@ def trust(data: ReportData, pictures: Sequence[Picture]) -> Sequence[Block]:
         )
         note = (
             f"{compared} bins were looked at. Listed is what lies more than {SIGMA:g} sampling "
-            "errors from what is promised and is large enough to matter; the worst come first."
+            "errors from what is promised and is large enough to matter; the worst come first. "
+            "Sampling errors of a coverage are those of the stars judged here and of the stars "
+            "that the errors were calibrated on."
         )
         shown = [_distrust_row(row) for row in rows]
         blocks.append(Table("distrust", "Bins in which something is off", columns, shown, note))
