@@ -56,7 +56,7 @@ def test_chance_is_that_of_the_calibration_stars_too(evaluated):
     labels, halved = len(numbers.labels), replace(sample, label_error=sample.label_error / 2)
     shares = [calibration_shares(sample, [n] * labels, [0.0] * labels) for n in (10**6, 20)]
     rows = [label_ranges(halved, numbers.labels, None, share) for share in shares]
-    assert sum(row["calibration"] for row in rows[1]) == pytest.approx(20 * labels, rel=0.01)
+    assert sum(row["calibration"] for row in rows[1]) == pytest.approx(20 * labels, rel=0.05)
     found = [distrusted(replace(numbers, ranges=r, coverage=[], cells=[])) for r in rows]
     some, fewer = (sum(row["kind"] == "coverage" for row in one["rows"]) for one in found)
     assert fewer < some

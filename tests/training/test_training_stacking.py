@@ -240,19 +240,27 @@ def test_what_a_stacked_label_is_wrong_by_on_average_is_taken_off(rng):
     assert (label - truth)[middle, 0].mean() > 0.1
     assert abs((found - truth)[middle, 0].mean()) < 0.03
     assert (found - truth)[:, 0].std() < 0.95 * (label - truth)[:, 0].std()
-    assert np.abs(mean.residual[1]).max() < 0.015
+    # At both ends labels are beyond what there is of truth, which is to be seen.
+    assert np.abs(mean.residual[1][1:-1]).max() < 0.015
     assert (found - truth)[:, 1].std() < 1.005 * (label - truth)[:, 1].std()
 
 
 def test_no_star_is_recentred_by_its_own_residual(rng):
-    label = rng.normal(size=(200, 1))
+    label = rng.normal(size=(400, 1))
     target = label + 0.1 * rng.standard_normal(label.shape)
-    fold = np.arange(200) % 4
+    fold = np.arange(400) % 4
     _, found = recentred(label, target, fold)
     target[fold == 0] += 5.0
     _, again = recentred(label, target, fold)
     assert np.array_equal(found[fold == 0], again[fold == 0])
     assert not np.array_equal(found[fold == 1], again[fold == 1])
+
+
+def test_few_stars_do_not_recentre(rng):
+    label = rng.normal(size=(100, 1))
+    mean, found = recentred(label, label + 1.0, np.arange(100) % 4)
+    assert np.array_equal(found, label)
+    assert not mean.residual.any()
 
 
 def test_perceptrons_are_evaluated_as_they_were_fitted_and_no_fold_sees_its_own_stars(
