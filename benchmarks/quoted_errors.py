@@ -9,8 +9,9 @@ were hidden and that no flag takes out: how many of their errors lie within the 
 interval, by label and S/N. References that the archive itself calls bad are cut, as the demo does.
 
 A bin is off where it differs from what it should be by more than 2.5 sampling errors, those of the
-judged stars and those of the calibration stars of that bin together (``sampling_error``); that is
-what so few stars must miss by. Over all seeds the mean of a bin says whether errors are right on
+judged stars and those of the calibration stars of that bin together (``sampling_error``), of which
+one counts the less the larger the error of its reference is; that is what so few stars must miss
+by. Over all seeds the mean of a bin says whether errors are right on
 average. A finished training is not made again; its package is not kept.
 """
 
@@ -90,17 +91,20 @@ def judge(package: Package, few: Store, survey: Store, truth: pd.DataFrame, most
     seen = predict_members(package.networks(), stars.inputs, stacking=package.stacking())
     found = quality.assess(stars.for_quality(), seen.label, seen.noise, seen.scatter)
     kept = (found["flags"] & DAMAGED) == 0
+    reference = package.manifest.label_reference_error
     for text, inside in snr_groups(stars.inputs["snr"][:, 0], edges):
         good = inside & kept
         for k, name in enumerate(package.labels):
             residual = np.abs(seen.label[good, k] - right[good, k])
             error = found["label_error"][good, k].astype(float)
+            # Of its width a residual tells only as much as is not its reference's.
+            exact = 1 / np.square(1 + np.square(reference[k] / error))
             wide = float(quality.calibration.width_95[k])
             yield {
                 "label": name,
                 "snr": text,
                 "stars": int(good.sum()),
-                "calibration": calibration.get(text, 0),
+                "calibration": calibration.get(text, 0) * float(exact.mean()),
                 "std": float(residual.std()),
                 "mad": float(1.4826 * np.median(residual)),
                 "error": float(np.median(error)),
