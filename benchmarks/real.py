@@ -196,7 +196,7 @@ def print_table(rows: list[Row]) -> None:
         alone = f"{r.ensemble_std:.3g} / {r.ensemble_mad:.3g}"
         print(
             f"{r.data:16s} {r.label:7s} {r.stars:6d} {r.refused:7d} "
-            f"{r.std:9.3g} +- {r.std_error:<6.1g}{r.mad:7.3g} +- {r.mad_error:<6.1g}"
+            f"{r.std:9.3g} +- {r.std_error:<6.2g}{r.mad:8.3g} +- {r.mad_error:<6.2g}"
             f"{_share(r.within_68, r.stars)} {_share(r.within_95, r.stars)}  {alone:16s} {peer}"
         )
     print("\nagainst the best of ridge, gradient boosting and PCA + Gaussian process:")

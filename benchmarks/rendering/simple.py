@@ -73,7 +73,7 @@ def _ratio(found: Mapping[str, Any]) -> str:
 
 def _with_error(row: Mapping[str, Any], key: str) -> str:
     error = row.get(f"{key}_error")
-    return f"{row[key]:.3g}" + (f" +- {error:.1g}" if error is not None else "")
+    return f"{row[key]:.3g}" + (f" +- {error:.2g}" if error is not None else "")
 
 
 def _title(name: str) -> str:
