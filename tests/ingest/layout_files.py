@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from conformance.reader_checks import read_all
 
 from distcnn.config import GridConfig, SpectraFilesConfig
 from distcnn.ingest.readers import ReadRequest, make_reader
@@ -135,3 +136,37 @@ def reader_of(layout: dict[str, Any], **grid: Any):
     said = {"unit": "Angstrom", "medium": "vacuum", "frame": "barycentric"} | grid
     files = SpectraFilesConfig(reader="described", files="*", layout=layout)
     return make_reader(files, ReadRequest("spectra", GridConfig.model_validate(said)))
+
+
+ONE_STAR = {
+    "shape": "row_per_star",
+    "hdu": 1,
+    "flux": "flux",
+    "error": "sigma",
+    "error_kind": "sigma",
+    "wavelength": "wave",
+    "id": {"header": "STAR"},
+}
+
+
+def table_of(flux, sigma, wave, name="", **more):
+    """A table of one row of arrays."""
+    columns = {"flux": flux, "sigma": sigma, "wave": wave, **more}
+    made = []
+    for column, values in columns.items():
+        cells = np.asarray(values)[np.newaxis]
+        form = {"f": "D", "i": "J"}[cells.dtype.kind]
+        made.append(fits.Column(column, f"{cells.size}{form}", array=cells))
+    return fits.BinTableHDU.from_columns(made, name=name or None)
+
+
+def write(path, *hdus, **keywords):
+    """A file of extensions, with keywords in the primary header."""
+    primary = fits.PrimaryHDU()
+    primary.header.update({"STAR": 4611, **keywords})
+    fits.HDUList([primary, *hdus]).writeto(path)
+    return path
+
+
+def one_block(layout, path, **grid):
+    return read_all(reader_of(layout, **grid), path)

@@ -13,6 +13,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 from conformance.reader_checks import read_all
+from hdf5_features import HDF5
 from table_features import FEATURES, FLUX, MAGNITUDES, STARS, hdus, other_table, votable
 
 from distcnn.config import FilesConfig, GridConfig
@@ -27,7 +28,7 @@ REQUESTS = {
     "spectra": ReadRequest("spectra", grid=GRID),
 }
 COLUMNS = {"source": {"photometry": "G"}, "labels": {"teff": "G"}, "spectra": {}}
-ROLES = [(feature, role) for feature in FEATURES for role in feature.roles]
+ROLES = [(feature, role) for feature in (*FEATURES, *HDF5) for role in feature.roles]
 
 
 def reader_for(role, settings=None):

@@ -47,6 +47,11 @@ VALUES = (
     Value("null as text", "text", "null", None),
     Value("T as text", "text", "T", 1.0),
     Value("NA of R as text", "text", "NA", None),
+    Value("N/A as text", "text", "N/A", None),
+    Value("a dash as text", "text", "-", None),
+    Value("INDEF of IRAF as text", "text", "INDEF", None),
+    Value("masked as text", "text", "masked", None),
+    Value("NaN of C on Windows as text", "text", "1.#QNAN", None),
     Value("the null of databases as text", "text", "\\N", None),
     Value("a double of Fortran as text", "text", "0.25D+01", 2.5),
     Value("an array of one number as text", "text", "[2.5]", 2.5),
@@ -77,12 +82,14 @@ IDENTIFIERS = (
     Identifier("0", 0, None),
     Identifier("a designation", "Gaia DR3 4295806720", IdKind.DESIGNATION, 4295806720),
     Identifier("one of another release", "Gaia DR2 4295806720", IdKind.DESIGNATION, 4295806720),
+    Identifier("one without a blank", "GaiaDR3 4295806720", IdKind.DESIGNATION, 4295806720),
     Identifier("a number behind an apostrophe", "'4295806720", IdKind.INTEGER, 4295806720),
     Identifier("a number as Excel keeps it", '="4295806720"', IdKind.INTEGER, 4295806720),
     Identifier("an array of one number", "[4295806720]", IdKind.INTEGER, 4295806720),
     Identifier("a name", "HD 12345", IdKind.NAME),
     Identifier("a name of more than 64 bytes", "N" * 65, None),
     Identifier("an empty text", "", None),
+    Identifier("N/A", "N/A", None),
 )
 
 

@@ -21,7 +21,7 @@ from distcnn.schema import NAME_BYTES, DescribedName, Reason
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # With a point or an exponent, as programs print floats; "1E0657" is the name of a source.
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE][+-]))(?:[eE][+-]?[0-9]+)?")
-_DESIGNATION = re.compile(r"Gaia[ _]+(?:E?DR[0-9]+)[ _]+([0-9]+)", re.IGNORECASE)
+_DESIGNATION = re.compile(r"Gaia[ _]*(?:E?DR[0-9]+)[ _]+([0-9]+)", re.IGNORECASE)
 _RELEASE = re.compile(rb"E?DR[0-9]+", re.IGNORECASE)
 # Numbers as spreadsheets keep them from being rounded (="17", '17), and columns of shape (n, 1).
 _WRAPPED = re.compile(r'="?([^"]*)"?|\'(\d+)|\[([^,\[\]]*)\]|\(([^,()]*)\)')

@@ -15,12 +15,17 @@ from distcnn.arrays import Array
 from distcnn.ingest.readers.base import RowProblem
 from distcnn.schema import Reason
 
-MISSING_TEXTS = ("", "nan", "null", "none", "--", "<na>", "na", "\\n")
-"""Texts that say "no value", in lower case; they count in whatever case."""
+MISSING_TEXTS = (
+    *("", "nan", "null", "none", "<na>", "na", "n/a", "nil", "masked", "missing", "\\n"),
+    *("-", "--", "---", "...", "indef", "#n/a", "nat"),
+    *("-nan", "nan(ind)", "-nan(ind)", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind"),
+)
+"""Texts that say "no value", in lower case; they count in whatever case. (INDEF is IRAF's, #N/A
+Excel's, the last ones are those of C on Windows.)"""
 WHITESPACE = b"whitespace"
 """As a delimiter: any number of blanks and tabs."""
 _CASES = ("NaN", "nan", "NAN", "null", "NULL", "Null", "None", "NONE", "none", "<NA>", "NA", "\\N")
-MISSING = ("", "--", *_CASES)
+MISSING = ("", "--", "-", "N/A", "n/a", *_CASES)
 """The same as people write them, for a parser that compares to the letter."""
 _LOGICAL = {"true": 1.0, "t": 1.0, "false": 0.0, "f": 0.0}
 _FORTRAN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)d[+-]?\d+")
@@ -192,7 +197,7 @@ def parse_array(text: bytes, name: str) -> Array:
     RowProblem : no closing bracket, or an element that is not a number.
     """
     text = text.strip()
-    if len(text) <= len(b"null") and is_missing(text.decode("latin-1")):
+    if text[:1] != b"[" and is_missing(text.decode("latin-1")):
         return np.empty(0)
     tokens = text.strip(b"[]()").split(b",")
     tokens = [] if tokens in ([b""], [b" "]) else tokens
