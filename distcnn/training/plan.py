@@ -17,6 +17,7 @@ from typing import Any
 from distcnn.config import TrainConfig
 from distcnn.model import InputSpec
 from distcnn.model.devices import plan_device
+from distcnn.quality.calibration.error_deconvolution import MIN_STARS_FOR_SCALE
 from distcnn.training.data.labelled import MAX_STARS_IN_MEMORY
 from distcnn.training.data.loader import Sharding
 
@@ -96,7 +97,19 @@ class TrainPlan:
             ("batches", f"of {self.sharding.virtual_ranks} virtual ranks (train.distribute.lanes)"),
             ("stars", ", ".join(f"{name} {count:,}" for name, count in stars.items())),
             ("memory", f"{self.bytes / 1e6:,.0f} MB of stars per rank, {self._how()}"),
+            *self._doubts(),
         ]
+
+    def _doubts(self) -> list[tuple[str, str]]:
+        """What will be missing from a package of so few stars."""
+        if self.workload.stars.get("calibration", MIN_STARS_FOR_SCALE) >= MIN_STARS_FOR_SCALE:
+            return []
+        problem = (
+            f"fewer than {MIN_STARS_FOR_SCALE} stars of calibration: errors cannot be calibrated, "
+            "and no label is published"
+        )
+        cure = "label more stars, or set train.split.method=folds or more train.split.calibration"
+        return [("warning", f"{problem}; {cure}")]
 
     def _who(self) -> str:
         if self.strategy == "data":

@@ -38,7 +38,7 @@ _MISSING_SENTINEL = -1e308
 
 
 def split_row(line: bytes, delimiter: bytes = b",") -> list[bytes]:
-    """Fast path of ``csv.reader``; same results, tested in test_ingest_readers.py; 10 times faster.
+    """Fast path of ``csv.reader``; same, tested in test_ingest_reader_rules.py; 10 times faster.
 
     Fields of a line; quoted ones lose their quotes.
 
@@ -134,7 +134,7 @@ def _packer(size: int) -> struct.Struct:
 
 
 def to_array(text: bytes, size: int, name: str) -> Array:
-    """Fast path of ``_to_array_slowly``; same, tested in test_ingest_readers.py; 6 times faster.
+    """Fast path of ``_to_array_slowly``; tested in test_ingest_reader_rules.py; 6 times faster.
 
     An array field as float64 [size]; ``NaN`` and ``null`` give NaN. Most of the time of ingest is
     spent here. orjson parses numbers fastest, and ``struct`` both checks the length and turns
