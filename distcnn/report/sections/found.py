@@ -20,8 +20,13 @@ _FRACTIONS = (
 )
 _SAID_BY_MARK = "best_"
 """Columns that say which value of another one is the best."""
+_ERRORS_FOLDED = ("bias_error", "std_error", "slope_error", "within_68_error", "median_error")
+"""Columns that only the table of every bin has room for."""
 _HEADS = {
     "mad": "1.48 MAD",
+    "mad_error": "± 1.48 MAD",
+    "mad_ratio_low": "Over the network, from",
+    "mad_ratio_high": "to (95 %)",
     "snr": "S/N",
     "std": "Standard deviation",
     "stars_per_second": "Stars/s",
@@ -53,7 +58,8 @@ def _by_snr(tables: Iterable[Table]) -> Iterator[Table]:
         if not rows:
             yield table
             continue
-        columns = [column for column in table.columns if column.key != "snr"]
+        left_out = {"snr", *_ERRORS_FOLDED}
+        columns = [column for column in table.columns if column.key not in left_out]
         together = f"{table.title}: all S/N"
         yield replace(
             table, key=f"{table.key}_all", title=together, columns=columns, rows=rows, folded=False
