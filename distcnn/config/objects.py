@@ -29,8 +29,9 @@ class ObjectsConfig(Frozen):
     """Take an endpoint without encryption; so does ``AWS_ALLOW_HTTP=true``."""
     anonymous: bool = False
     """Ask without credentials, for public buckets."""
-    retries: int = Field(10, ge=0)
-    """Times a request is sent again after a lost connection, a timeout or an overloaded server."""
+    retries: int = Field(20, ge=0)
+    """Times a request is sent again after a lost connection, a timeout or an overloaded server;
+    20 take 20 to 90 s, since the pauses between them are random."""
     retry_seconds: float = Field(120.0, ge=0, le=300)
     """Time after which a request is not sent again [s]."""
     timeout_seconds: float = Field(60.0, gt=0)

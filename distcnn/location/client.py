@@ -16,6 +16,11 @@ from distcnn.location.settings import ObjectSettings
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+FIRST_PAUSE_S = 0.5
+"""Before a request is sent again. Each pause is drawn between this and twice the last one: from
+0.1 s, as obstore begins, ten are over in 2 s, while a server that restarts needs 20."""
+LONGEST_PAUSE_S = 10.0
+
 _opened_by = list[int]()
 
 
@@ -52,7 +57,10 @@ def _open(scheme: str, bucket: str, settings: ObjectSettings, prefix: str) -> "O
         "retry_config": {
             "max_retries": settings.retries,
             "retry_timeout": timedelta(seconds=settings.retry_seconds),
-            "backoff": {"max_backoff": timedelta(seconds=10)},
+            "backoff": {
+                "init_backoff": timedelta(seconds=FIRST_PAUSE_S),
+                "max_backoff": timedelta(seconds=LONGEST_PAUSE_S),
+            },
         },
     }
     try:

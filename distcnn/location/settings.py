@@ -15,7 +15,7 @@ class ObjectSettings:
     region: str = ""
     allow_http: bool = False
     anonymous: bool = False
-    retries: int = 10
+    retries: int = 20
     retry_seconds: float = 120.0
     timeout_seconds: float = 60.0
     concurrency: int = 16

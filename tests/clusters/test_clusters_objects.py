@@ -185,7 +185,7 @@ class TestSwift(LocationChecks):
 
 
 def test_a_store_that_comes_back_in_time_is_waited_for(swift):
-    # More tries than by default, whose ten may be over in seconds, since their pauses are random.
+    # More tries than by default: on a busy machine a server takes minutes to start.
     place = Location.parse(f"s3://{BUCKET}/waited?retries=1000&retry_seconds=300")
     swift.kill("proxy")
     answers = []
