@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distcnn.arrays import Array
+from distcnn.quality.calibration.smooth_scale import hat_weights
 from distcnn.stats import robust_std
 
 NODES = 9
@@ -65,7 +66,7 @@ def _fit(label: Array, target: Array) -> tuple[Array, Array]:
     if len(label) < MIN_STARS:
         return np.arange(NODES, dtype=float), np.zeros(NODES)
     nodes = np.maximum.accumulate(np.quantile(label, NODE_QUANTILES)) + _APART * np.arange(NODES)
-    return nodes, _walk(_hats(label, nodes), residual)
+    return nodes, _walk(hat_weights(label, nodes), residual)
 
 
 def _walk(hats: Array, residual: Array) -> Array:
@@ -84,7 +85,3 @@ def _walk(hats: Array, residual: Array) -> Array:
         told = np.square(steps @ mean).sum() + np.trace(steps @ covariance @ steps.T)
         square = (told + 2 * (_STEP * unit) ** 2) / (count - 1 + 2)
     return np.asarray(mean)
-
-
-def _hats(at: Array, nodes: Array) -> Array:
-    return np.stack([np.interp(at, nodes, row) for row in np.eye(len(nodes))], axis=1)
