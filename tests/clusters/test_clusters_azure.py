@@ -3,7 +3,7 @@
 import pytest
 from clusters.machines.azure_store import ACCOUNT, AzureStore, why_not
 from clusters.object_flow import LOCAL, SERIAL, configuration, digests, run_stages
-from conformance.location_checks import LocationChecks
+from conformance.location_checks import LocationChecks, own_place
 
 from distcnn import pipeline
 from distcnn.errors import PlaceError, VerificationFailed
@@ -47,9 +47,7 @@ class TestAzure(LocationChecks):
 
     @pytest.fixture
     def folder(self, azure, request):
-        place = Location.parse(f"az://{CONTAINER}/{request.node.name}")
-        yield place
-        place.remove()
+        yield from own_place(f"az://{CONTAINER}", request)
 
 
 def test_the_products_of_a_run_are_those_of_a_disk(azure, tmp_path):

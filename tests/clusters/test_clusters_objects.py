@@ -8,7 +8,7 @@ import pytest
 from clusters.machines.swift_store import SwiftStore, why_not
 from clusters.object_flow import LOCAL, SERIAL, configuration, digests, run_stages
 from conformance.cluster_checks import wait_until
-from conformance.location_checks import LocationChecks
+from conformance.location_checks import LocationChecks, own_place
 
 from distcnn import pipeline
 from distcnn.errors import PlaceError, PlaceUnreachable, VerificationFailed
@@ -179,9 +179,7 @@ class TestSwift(LocationChecks):
 
     @pytest.fixture
     def folder(self, swift, request):
-        place = Location.parse(f"s3://{BUCKET}/{request.node.name}")
-        yield place
-        place.remove()
+        yield from own_place(f"s3://{BUCKET}", request)
 
 
 def test_a_store_that_comes_back_in_time_is_waited_for(swift):

@@ -8,6 +8,13 @@ from distcnn.errors import LockHeld
 from distcnn.location import Location
 
 
+def own_place(bucket, request):
+    """A place of a test in an object store, by a bucket's address, as a fixture yields it."""
+    place = Location.parse(f"{bucket}/{request.node.name}")
+    yield place
+    place.remove()
+
+
 class LocationChecks:
     """Subclass it and give the fixture ``folder``: an empty folder, as a ``Location``.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import obstore
 import pytest
-from conformance.location_checks import LocationChecks
+from conformance.location_checks import LocationChecks, own_place
 from object_server import BUCKET, SECRET, Relay
 
 from distcnn.errors import LockHeld, MissingExtra, PlaceError, PlaceUnreachable, UsageError
@@ -22,16 +22,12 @@ class TestObjectLocation(LocationChecks):
 
     @pytest.fixture
     def folder(self, s3, request):
-        place = Location.parse(f"s3://{BUCKET}/{request.node.name}")
-        yield place
-        place.remove()
+        yield from own_place(f"s3://{BUCKET}", request)
 
 
 @pytest.fixture
 def folder(s3, request):
-    place = Location.parse(f"s3://{BUCKET}/{request.node.name}")
-    yield place
-    place.remove()
+    yield from own_place(f"s3://{BUCKET}", request)
 
 
 @pytest.mark.parametrize("text", ["s3://b/runs/a.zarr", "gs://b/a", "az://c/x/y", "S3://b/k/"])

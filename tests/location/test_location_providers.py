@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from conformance.location_checks import LocationChecks
+from conformance.location_checks import LocationChecks, own_place
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from object_server import BUCKET, SECRET, google_relay
@@ -99,9 +99,7 @@ class TestGoogleLocation(LocationChecks):
 
     @pytest.fixture
     def folder(self, google, request):
-        place = Location.parse(f"gs://{BUCKET}/{request.node.name}")
-        yield place
-        place.remove()
+        yield from own_place(f"gs://{BUCKET}", request)
 
 
 def test_a_bucket_that_is_not_there_is_told(google):
