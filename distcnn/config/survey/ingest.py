@@ -218,11 +218,11 @@ class GridConfig(Frozen):
     start: float | None = None
     """First wavelength; None = taken from the files, which must then all agree."""
     step: float | None = None
-    """Step between pixels, in ``unit`` (or in log10 for ``spacing: log``)."""
+    """Step between pixels, in ``unit`` (or in log10 for ``spacing: log``, in ln for ``ln``)."""
     size: int | None = None
     """Number of pixels."""
-    spacing: Literal["linear", "log"] = "linear"
-    """Linear in wavelength, or in its decimal logarithm."""
+    spacing: Literal["linear", "log", "ln"] = "linear"
+    """Linear in wavelength, or in its decimal (log) or natural (ln) logarithm."""
     unit: Annotated[str, AfterValidator(wavelength_unit)] = "nm"
     """Unit of wavelength: nm, Angstrom, um, ... in any usual spelling; kept as in VOUnit."""
     medium: Literal["vacuum", "air"] = "vacuum"

@@ -13,8 +13,8 @@ from distcnn.config.base import Frozen
 
 Place = int | str
 """Where a quantity stands: a column's name, a row's number or an HDU, by ``shape``."""
-ARM, STAR = "{arm}", "{star}"
-"""Stand in texts of a layout for the arm and for the star."""
+ARM, STAR, ROW = "{arm}", "{star}", "{row}"
+"""Stand in texts of a layout for the arm, the star and the number of the row."""
 
 
 def _one_or_several(value: Any) -> Any:
@@ -27,7 +27,8 @@ class ValuePlaceConfig(Frozen):
     column: str | None = None
     """Column of the table ``hdu``, one row per spectrum."""
     header: str | None = None
-    """Keyword of the header of ``hdu``, or of the primary one, in files of one spectrum."""
+    """Keyword of the header of ``hdu``, or of the primary one, in files of one spectrum; with
+    ``{row}`` (``APID{row}`` of IRAF) a keyword for each row, from 1 on."""
     file_name: str | None = None
     """Regular expression that fits the file's name whole; its first group is the value."""
     hdu: int | str | None = None
@@ -126,9 +127,9 @@ class SpectrumLayoutConfig(Frozen):
     as the file says, by its name (``IVAR``) or unit."""
     wavelength: Place | None = None
     """The same of the wavelengths; null = by the header (CRVAL1, COEFF0, ...)."""
-    spacing: Literal["linear", "log"] | None = None
-    """Whether wavelengths are given as decimal logarithms; null = as the file says (``loglam``,
-    COEFF0, CTYPE1 LOG-LINEAR, DC-FLAG)."""
+    spacing: Literal["linear", "log", "ln"] | None = None
+    """Whether wavelengths are given as logarithms, decimal (log) or natural (ln); null = as the
+    file says (``loglam``, ``ln_wave``, COEFF0, CTYPE1 LOG-LINEAR, DC-FLAG)."""
     continuum: Place | None = None
     """The same of a continuum that flux and error are divided by; null = not."""
     normalised: bool | None = None
@@ -138,7 +139,8 @@ class SpectrumLayoutConfig(Frozen):
     missing: MissingPixelsConfig = MissingPixelsConfig()
     """Values that stand for a missing pixel."""
     row: int | str | None = None
-    """Row of the images that holds the spectrum (``{arm}``: the arm's); null = a star per row."""
+    """Row of the images that holds the spectrum (``{arm}``: the arm's); null = a star per row.
+    With ``image_rows`` the quantities are then planes of a cube: orders of an echelle of IRAF."""
     arms: tuple[Place, ...] = ()
     """Names or numbers of the arms to join, those preferred first. Pixels of NaN fill the gaps."""
     arm_files: str = ""
@@ -178,8 +180,8 @@ class SpectrumLayoutConfig(Frozen):
             raise ValueError("numbers of rows with shape image_rows; there is a text")
         if self.shape == "image_per_quantity" and self.hdu is not None:
             raise ValueError("no hdu with shape image_per_quantity: flux and the others name it")
-        if self.row is not None and self.shape != "image_per_quantity":
-            raise ValueError("row with shape image_per_quantity only")
+        if self.row is not None and table:
+            raise ValueError("row with shape image_per_quantity or image_rows only")
         if isinstance(self.hdu, tuple) and self.shape != "row_per_star":
             raise ValueError("several of hdu with shape row_per_star only")
         if self.error is None and self.error_kind is not None:

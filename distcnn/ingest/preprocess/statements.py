@@ -31,7 +31,7 @@ class Statements:
     unit: Statement | None = None
     """Unit of wavelength (VOUnit)."""
     spacing: Statement | None = None
-    """``log`` if wavelengths are stated as decimal logarithms."""
+    """If wavelengths are stated as logarithms: ``log10``, ``ln``, or ``log`` of an unnamed base."""
     medium: Statement | None = None
     """``vacuum`` or ``air``."""
     frame: Statement | None = None

@@ -28,6 +28,8 @@ def wavelengths(grid: GridConfig) -> Array:
     steps = np.arange(grid.size)
     if grid.spacing == "log":
         centres: Array = 10.0 ** (np.log10(grid.start) + grid.step * steps)
+    elif grid.spacing == "ln":
+        centres = np.exp(np.log(grid.start) + grid.step * steps)
     else:
         # Steps are short decimals; rounding makes 846 + 0.01 k the number that files print.
         centres = np.round(grid.start + grid.step * steps, 10)

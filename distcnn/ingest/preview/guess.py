@@ -21,13 +21,25 @@ from distcnn.ingest.readers.formats.binary import BinaryTable
 from distcnn.ingest.readers.formats.containers import TableSource, table_sources
 from distcnn.ingest.readers.layouts.quantities import arm_reader, with_unit
 from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile, opened
-from distcnn.ingest.readers.statements.grids import header_grid
+from distcnn.ingest.readers.statements.grids import (
+    antilogarithm,
+    base_of,
+    header_grid,
+    usual_base,
+)
+from distcnn.ingest.readers.statements.multispec import is_multispec, lines_of_plane
 from distcnn.ingest.readers.statements.statements import TableFacts, read_statements
 from distcnn.ingest.readers.values.numbers import row_array
 from distcnn.ingest.selection import known_ending
 
 MIN_PIXELS = 20
 """Fewer numbers in a row are no spectrum."""
+_MAX_LOGARITHM = 13.0
+"""Larger wavelengths in nm or Angstrom are no logarithms; ln(4e5 Angstrom) is below."""
+_BASES = {"log": "log10", "ln": "ln"}
+"""Logarithms by ``layout.spacing``."""
+_SIGMA_PLANE = 3
+"""Of the planes that IRAF's apall writes: spectrum, unweighted spectrum, sky, sigma."""
 _ROLES = {
     "wavelength": r"(log_?)?(lam(bda)?|wave(length|len|obs)?s?|wl|wvl|loglam|awav)"
     r"([_ ]?[([]?(aa?|ang(strom)?s?|nm|um|vac(uum)?|air|obs)[])]?)*",
@@ -226,9 +238,11 @@ def _of_images(file: SpectrumFile) -> _Guess | None:
 
 
 def _of_image_rows(file: SpectrumFile, hdu: str | int, rows: int, pixels: int) -> _Guess:
-    guess = _Guess()
     image = file.image(hdu)
     assert image is not None
+    if is_multispec(image.header):
+        return _of_multispec(hdu, rows, lines_of_plane(image.header))
+    guess = _Guess()
     guess.set("shape", "image_rows", f"the file has one image, of {rows} x {pixels}")
     guess.set("hdu", hdu, "the only image")
     guess.set("flux", 0, "guess: the first row")
@@ -244,6 +258,20 @@ def _of_image_rows(file: SpectrumFile, hdu: str | int, rows: int, pixels: int) -
     guess.values["masks"] = guess.values.get("masks", [])[:1]
     if not guess.values["masks"]:
         del guess.values["masks"]
+    return guess
+
+
+def _of_multispec(hdu: str | int, rows: int, lines: int) -> _Guess:
+    """An image of IRAF: planes of quantities, lines of orders with wavelengths of their own."""
+    guess = _Guess()
+    guess.set("shape", "image_rows", "the file has one image, in IRAF's MULTISPEC format")
+    guess.set("hdu", hdu, "the only image")
+    guess.set("flux", 0, "guess: the first plane")
+    if rows // lines > _SIGMA_PLANE:
+        guess.set("error", _SIGMA_PLANE, "guess: the fourth plane, in which apall writes sigma")
+    if lines > 1:
+        guess.set("row", "{arm}", "guess: its lines are orders; of stars: image_per_quantity")
+        guess.set("arms", list(range(lines)), "guess: all orders")
     return guess
 
 
@@ -375,15 +403,16 @@ def _statements(guess: _Guess, file: SpectrumFile) -> tuple[TableFacts, Statemen
         name = f"{layout.error} {facts.header.get('EXTEN0', '')}".lower()
         kind = next((kind for kind, pattern in _KINDS if re.search(pattern, name)), "sigma")
         guess.set("error_kind", kind, "guess: sigma is the usual; it may be an ivar or a variance")
-    if layout.wavelength is None:
+    held = reader.read(0, 1).arrays.get("wavelength")
+    if layout.wavelength is None and held is None:
         there = header_grid(facts, MIN_PIXELS, GridConfig(unit="Angstrom"), stated)
         if there is None:
             guess.set("wavelength", None, "GIVE IT: nothing in the file has wavelengths")
-    elif stated.spacing is None:
-        values = reader.read(0, 1).arrays["wavelength"]
-        top = float(np.nanmax(values))
-        if top < 5:
-            guess.set("spacing", "log", f"guess: values up to {top:.4g} are logarithms")
+    elif held is not None and stated.spacing is None:
+        top, base = float(np.nanmax(held)), usual_base(np.ravel(held), "Angstrom")
+        if base and top < _MAX_LOGARITHM:
+            spacing = next(name for name, one in _BASES.items() if one == base)
+            guess.set("spacing", spacing, f"guess: values up to {top:.4g} are logarithms")
     return facts, stated
 
 
@@ -407,7 +436,7 @@ def _unit_of(
     if stated.unit is not None:
         return stated.unit.value, f"the file says: {stated.unit.words}"
     first = _first_wavelength(guess, file, facts, stated)
-    unit = "nm" if np.isfinite(first) and 150 < first < 2500 else "Angstrom"
+    unit = "nm" if 150 < first < 2500 else "um" if 0 < first < 30 else "Angstrom"
     return unit, f"guess: the first wavelength is {first:.6g}"
 
 
@@ -418,12 +447,16 @@ def _first_wavelength(
     layout = SpectrumLayoutConfig.model_validate(values)
     reader = arm_reader(file, layout, layout.hdus[0], layout.arms[0] if layout.arms else None)
     assert reader is not None, "it was looked at"
-    if layout.wavelength is None:
+    held = reader.read(0, 1).arrays.get("wavelength")
+    if held is None:
         grid = header_grid(facts, 2, GridConfig(unit="Angstrom"), stated)
         return float("nan") if grid is None else float(grid[0])
-    wave = np.asarray(reader.read(0, 1).arrays["wavelength"], float).ravel()
-    first = float(wave[np.isfinite(wave)][0]) if np.isfinite(wave).any() else float("nan")
-    return 10.0**first if stated.spacing is not None or layout.spacing == "log" else first
+    wave = np.asarray(held, float).ravel()
+    spacing = _BASES.get(str(layout.spacing)) or (stated.spacing.value if stated.spacing else "")
+    if spacing == "log":
+        spacing = base_of(wave, "Angstrom")
+    wave = antilogarithm(wave[np.isfinite(wave)], spacing)
+    return float(wave[0]) if wave.size else float("nan")
 
 
 # --- text --------------------------------------------------------------------------------------

@@ -184,8 +184,7 @@ class _Section:
         """Whether wavelengths stand beside the flux of every spectrum."""
         for arm in self.arms:
             if isinstance(arm.reader, Images):
-                image = arm.reader.images.get("wavelength")
-                if image is not None and image.rows > 1 and arm.reader.row is None:
+                if arm.reader.have_own_wavelengths:
                     return True
             elif "wavelength" in arm.reader.columns:
                 return True

@@ -60,7 +60,8 @@ class ArmMeaning:
         silent = {"error": "error_kind"}
         said = replace(stated, **{silent.get(name, name): None for name in self.override})
         if self.layout.spacing is not None:
-            log = Statement("log", "layout.spacing") if self.layout.spacing == "log" else None
+            base = {"log": "log10", "ln": "ln"}.get(self.layout.spacing)
+            log = Statement(base, "layout.spacing") if base else None
             said = replace(said, spacing=log)
         normalised = self.layout.normalised or self.layout.continuum is not None
         if normalised and "flux_unit" not in self.override:

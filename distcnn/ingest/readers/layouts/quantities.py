@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,6 +17,11 @@ from distcnn.ingest.readers.base import RowProblem, look_for
 from distcnn.ingest.readers.formats.binary import BinaryTable
 from distcnn.ingest.readers.formats.fits.images import FitsImage
 from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile
+from distcnn.ingest.readers.statements.multispec import (
+    is_multispec,
+    lines_of_plane,
+    multispec_wavelengths,
+)
 from distcnn.ingest.readers.statements.statements import TableFacts
 from distcnn.ingest.readers.values.identifiers import classify
 from distcnn.ingest.readers.values.numbers import arrays
@@ -100,7 +105,8 @@ def arm_reader(
     hdu = None if hdu is None else of_arm(hdu, arm)
     if layout.shape == "image_rows":
         image = file.image(0 if hdu is None else hdu)
-        return None if image is None else ImageRows(file, image, places)
+        row = None if layout.row is None else int(of_arm(layout.row, arm))
+        return None if image is None else ImageRows(file, image, places, row)
     table = file.table(hdu)
     if table is None:
         return None
@@ -220,12 +226,21 @@ def _pixel_rows(
 
 
 class ImageRows:
-    """``image_rows``: the rows of one image are the quantities of one spectrum."""
+    """``image_rows``: the rows of one image are the quantities of one spectrum.
+
+    ``row``: they are planes of an image, in each of which this is the spectrum's row.
+    """
 
     count = 1
 
-    def __init__(self, file: SpectrumFile, image: FitsImage, places: Mapping[str, Place]) -> None:
-        self.image, self.rows = image, {name: int(row) for name, row in places.items()}
+    def __init__(
+        self, file: SpectrumFile, image: FitsImage, places: Mapping[str, Place], row: int | None
+    ) -> None:
+        lines = 1 if row is None else lines_of_plane(image.header)
+        if row is not None and row >= lines:
+            raise file.unfit(f"the planes of its image have {lines} rows; row {row} is asked for")
+        self.image = image
+        self.rows = {name: int(place) * lines + (row or 0) for name, place in places.items()}
         highest = max(self.rows.values())
         if highest >= image.rows:
             raise file.unfit(f"its image has {image.rows} rows; row {highest} is asked for")
@@ -234,9 +249,10 @@ class ImageRows:
 
     def read(self, start: int, stop: int) -> ArmArrays:
         """The rows of the image."""
-        return ArmArrays(
-            {name: _filled(self.image.read(row, row + 1)) for name, row in self.rows.items()}, {}
-        )
+        found = {name: _filled(self.image.read(row, row + 1)) for name, row in self.rows.items()}
+        if "wavelength" not in found and is_multispec(self.image.header):
+            found["wavelength"] = _of_lines(self.image, [self.rows["flux"]])
+        return ArmArrays(found, {})
 
 
 class Images:
@@ -275,7 +291,21 @@ class Images:
                 found[name] = _filled(image.read(0, 1))[0]
             else:
                 found[name] = _filled(image.read(start, stop))
+        if "wavelength" not in found and is_multispec(self.images["flux"].header):
+            found["wavelength"] = _of_lines(self.images["flux"], range(start, stop))
         return ArmArrays(found, {})
+
+    @property
+    def have_own_wavelengths(self) -> bool:
+        """Whether the spectra differ in their wavelengths."""
+        image = self.images.get("wavelength")
+        own = is_multispec(self.images["flux"].header) if image is None else image.rows > 1
+        return own and self.row is None
+
+
+def _of_lines(image: FitsImage, rows: Sequence[int]) -> Array:
+    """Wavelengths [n, P] by the dispersion functions of an image's lines."""
+    return multispec_wavelengths(image.name, image.header, rows, image.pixels)
 
 
 def _image_per_quantity(
@@ -317,7 +347,8 @@ def _axis_unit(header: Mapping[str, Any], columns: Mapping[str, list[str]]) -> d
 def with_axis_unit(header: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords with the unit of IRAF's ``WAT1_001 = 'wtype=linear units=Angstroms'`` as CUNIT1."""
     found = dict(header)
-    for part in str(header.get("WAT1_001", "")).split():
+    text = "".join(str(header.get(f"WAT1_00{n}", "")).ljust(68) for n in (1, 2))
+    for part in text.split():
         key, _, value = part.partition("=")
         if key == "units" and value and not header.get("CUNIT1"):
             found["CUNIT1"] = value

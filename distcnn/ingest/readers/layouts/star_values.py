@@ -9,6 +9,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import KeepConfig, ValuePlaceConfig
+from distcnn.config.survey.spectrum_layout import ROW
 from distcnn.errors import ColumnMissing, InputError
 from distcnn.ingest.readers.base import look_for
 from distcnn.ingest.readers.formats.binary import BinaryTable
@@ -46,7 +47,7 @@ class StarValues:
         if place.file_name is not None:
             return _in_name(self.file.name, place.file_name) is not None
         if place.header is not None:
-            return _keyword(self._header(place), place.header) is not None
+            return _keyword(self._header(place), place.header.replace(ROW, "1")) is not None
         table = self._table(place)
         return table is not None and look_for(table.columns, str(place.column)) is not None
 
@@ -59,6 +60,9 @@ class StarValues:
         """
         if place.column is not None:
             return self._cells(place, start, stop)
+        if place.header is not None and ROW in place.header:
+            keys = [place.header.replace(ROW, str(row)) for row in range(start + 1, stop + 1)]
+            return _objects([_keyword(self._header(place), key) for key in keys])
         if self.count > 1:
             raise ColumnMissing(
                 f"{self.file.name}: {place} is one value for {self.count} spectra",

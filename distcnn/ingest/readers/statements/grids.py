@@ -9,7 +9,7 @@ from distcnn.config import GridConfig
 from distcnn.errors import GridMismatch
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.preprocess.wavelength import convert_unit
-from distcnn.ingest.readers.statements.statements import TableFacts
+from distcnn.ingest.readers.statements.statements import TableFacts, logarithm
 
 _HEADER_GRIDS = (  # first value, step, reference pixel
     ("COEFF0", "COEFF1", None),
@@ -17,15 +17,20 @@ _HEADER_GRIDS = (  # first value, step, reference pixel
     ("CRVAL1", "CD1_1", "CRPIX1"),
     ("WAVE0", "DWAVE", None),
 )
-_MAX_LOGARITHM = 10.0
-"""A larger first value is no decimal logarithm of nanometres or Angstroms."""
+_MAX_LOGARITHM = 15.0
+"""A larger first value is no logarithm of nanometres or Angstroms, decimal or natural."""
+_USUAL_NM = (50.0, 5e4)
+"""Wavelengths of spectra of stars; no number is a decimal logarithm of one in this range and, in
+the same unit of nm or Angstrom, a natural one of another, save near its end."""
 _OTHER_AXES = re.compile(
-    r"MULTISPE|PIX(EL)?S?|(FREQ|ENER|WAVN|VRAD|VOPT|ZOPT|VELO|FELO|BETA)(-...)?"
+    r"MULTISPEC?|PIX(EL)?S?|(FREQ|ENER|WAVN|VRAD|VOPT|ZOPT|VELO|FELO|BETA)(-...)?"
     r"|(WAVE|AWAV)-(TAB|GR[IA]|[FWVA]2[FWVA])"
 )
 """CTYPE1 of axes that are pixels, another quantity, or not even (FITS paper III; IRAF)."""
 MIN_NM, MAX_NM = 1.0, 1e6
 _SHORT_UNITS = ("nm", "Angstrom")
+_CONFIGURED = {"log": "log10", "ln": "ln"}
+"""Logarithms by ``ingest.grid.spacing``."""
 
 
 def header_grid(
@@ -42,7 +47,9 @@ def header_grid(
             _check_axis(facts)
         origin = _number(facts, reference) if reference else None
         steps = delta * (np.arange(pixels) - (origin - 1 if origin is not None else 0.0))
-        spacing = "log" if first == "COEFF0" else _spacing(facts, start, grid, stated)
+        spacing = "log10" if first == "COEFF0" else _spacing(facts, start, grid, stated)
+        if spacing == "log":
+            spacing = base_of(start + steps, stated.unit.value if stated.unit else grid.unit)
         with np.errstate(all="ignore"):  # what comes out of nonsense is refused as a grid
             found = in_grid_unit(_along(start, steps, spacing), grid, stated)
             return _plausible(found, facts, f"{first} = {start:g}, {step} = {delta:g}", grid)
@@ -62,7 +69,7 @@ def _plausible(found: Array, facts: TableFacts, words: str, grid: GridConfig) ->
             f"{facts.name}: {words} make wavelengths from {found[0]:.6g} {grid.unit} on",
             expected=f"wavelengths of {MIN_NM:g} to {MAX_NM:g} nm",
             cure="Set ingest.grid.unit, or spacing of ingest.grid or of the layout (log: decimal "
-            "logarithms); natural logarithms are not read.",
+            "logarithms, ln: natural ones).",
         )
     return found
 
@@ -93,26 +100,55 @@ def _along(start: float, steps: Array, spacing: str) -> Array:
     if spacing == "exponential":
         # FITS paper III, eq. 53: the increments are those of the wavelength at the reference.
         return np.asarray(start * np.exp(steps / start))
-    values = start + steps
-    return np.asarray(10.0**values if spacing == "log" else values)
+    return antilogarithm(start + steps, spacing)
+
+
+def antilogarithm(values: Array, spacing: str) -> Array:
+    """Wavelengths of their logarithms of the base ``log10`` or ``ln``; as they are if neither."""
+    with np.errstate(over="ignore"):
+        if spacing == "ln":
+            return np.asarray(np.exp(values))
+        return np.asarray(10.0**values if spacing == "log10" else values)
+
+
+def base_of(values: Array, unit: str) -> str:
+    """``log10`` or ``ln``, of logarithms [P] of wavelengths whose base is not said.
+
+    Decimal, as is usual, unless only natural ones make wavelengths that spectra of stars have.
+    """
+    return usual_base(values, unit) or "log10"
+
+
+def usual_base(values: Array, unit: str) -> str:
+    """The base of which numbers are logarithms of wavelengths of spectra of stars, or none."""
+    good = values[np.isfinite(values)]
+    middle = np.median(good) if good.size else np.nan
+    low, high = _USUAL_NM
+    for base in ("log10", "ln"):
+        found = convert_unit(antilogarithm(np.atleast_1d(middle), base), unit, "nm")
+        if low <= found[0] <= high:
+            return base
+    return ""
 
 
 def _spacing(facts: TableFacts, start: float, grid: GridConfig, stated: Statements) -> str:
-    """How the axis of CRVAL1 runs: linear, log (of base 10) or exponential (FITS ``-LOG``)."""
+    """How the axis of CRVAL1 runs: linear, log10, ln, log (of a base that is not said) or
+    exponential (FITS ``-LOG``).
+    """
+    if stated.spacing is not None:
+        return stated.spacing.value
     flag = facts.lookup(["DC-FLAG"])
-    if stated.spacing is not None or (
-        flag is not None and str(flag[1]).strip() in ("1", "1.0", "True", "T")
-    ):
-        return "log"
-    if grid.spacing == "log" and grid.start is None:
-        return "log"
+    if flag is not None and str(flag[1]).strip() in ("1", "1.0", "True", "T"):
+        return "log10"
+    if grid.spacing != "linear" and grid.start is None:
+        return _CONFIGURED[grid.spacing]
     kind = facts.lookup(["CTYPE1"])
     code = str(kind[1]).strip().upper() if kind else ""
-    if "LOG" not in code:
+    if "LOG" not in code and logarithm(code) != "ln":
         return "linear"
     unit = stated.unit.value if stated.unit else grid.unit
     if start < _MAX_LOGARITHM and unit in _SHORT_UNITS:
-        return "log"
+        return logarithm(code)
     return "exponential"
 
 
@@ -129,6 +165,8 @@ def in_grid_unit(wavelength: Array, grid: GridConfig, stated: Statements) -> Arr
 
 def column_wavelengths(values: Array, grid: GridConfig, stated: Statements) -> Array:
     """Values of a column of wavelengths, or of their logarithms, in the unit of ``grid``."""
-    with np.errstate(over="ignore"):
-        linear = 10.0**values if stated.spacing is not None else values
-    return in_grid_unit(np.asarray(linear, float), grid, stated)
+    spacing = stated.spacing.value if stated.spacing is not None else "linear"
+    if spacing == "log":
+        spacing = base_of(values, stated.unit.value if stated.unit else grid.unit)
+    linear = antilogarithm(np.asarray(values, float), spacing)
+    return in_grid_unit(linear, grid, stated)

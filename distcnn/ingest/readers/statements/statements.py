@@ -45,12 +45,12 @@ _MEDIUM_FLAGS = {"VACUUM": "vacuum", "INVACUUM": "vacuum", "ISVACUUM": "vacuum",
 _NORMALISED_FLAGS = ("CONTNORM", "NORMALIZ", "NORMALIS", "NORMED", "NORMFLUX")
 _UNIT_KEYS = ("CUNIT1", "WAVEUNIT", "WAVUNIT", "WUNIT", "UNIT_WAVE")
 _FLUX_UNIT_KEYS = ("BUNIT", "FLUXUNIT", "FLUX_UNIT")
-_LOG_NAME = re.compile(r"^log_?(10)?_?(lam(bda)?|wave(length)?|wl|w)$")
+_LOG_NAME = re.compile(r"^(log_?10|log_?e|log|ln)_?(lam(bda)?|wave?(length)?s?|wl|w)$")
 _ERROR_NAMES = (
     ("inverse variance", re.compile(r"(^|_)(ivar|invvar|inv_var|inverse_variance)(_|$)")),
     ("variance", re.compile(r"(^|_)(var|variance)(_|$)")),
 )
-_LOG_TEXT = re.compile(r"^(?:log(?:10)?|dex)\s*\(?\s*(.*?)\s*\)?$", re.IGNORECASE)
+_LOG_TEXT = re.compile(r"^(log_?10|log_?e|log|ln|dex)\b\s*[\[(]?\s*(.*?)\s*[\])]?$", re.IGNORECASE)
 _NOTE = re.compile(r"\s*[(,]?\s*(in )?\b(air|vac|vacuum)\b\s*\)?$", re.IGNORECASE)
 """What programs write behind a unit: ``Angstrom (vacuum)``."""
 _NO_UNIT = {*DIMENSIONLESS, "pixel", "pix"}
@@ -117,8 +117,9 @@ def _unit(
     spacing = None
     if columns:
         stated = [(f"unit of {c}", facts.units[c]) for c in columns[:1] if c in facts.units]
-        if _LOG_NAME.match(_bare(columns[0])):
-            spacing = Statement("log", f"column {columns[0]}")
+        name_of_log = _LOG_NAME.match(_bare(columns[0]))
+        if name_of_log is not None:
+            spacing = Statement(logarithm(name_of_log[1]), f"column {columns[0]}")
     else:
         found = facts.lookup(_UNIT_KEYS)
         stated = [(found[0], str(found[1]))] if found else _param_units(facts)
@@ -128,7 +129,7 @@ def _unit(
             continue
         match = _LOG_TEXT.match(core)
         if match is not None:
-            spacing, core = Statement("log", _words(where, text)), match.group(1)
+            spacing, core = Statement(logarithm(match[1]), _words(where, text)), match[2]
         if core.lower() in _NO_UNIT:
             continue
         try:
@@ -144,6 +145,14 @@ def _unit(
                 "ingest.override: [unit].",
             ) from None
     return None, spacing
+
+
+def logarithm(word: str) -> str:
+    """Which logarithm a word means: ``log10``, ``ln``, or ``log`` where its base is not said."""
+    word = word.lower()
+    if "10" in word or "dex" in word:
+        return "log10"
+    return "ln" if re.search(r"(^|[^a-z])ln|log_?e|natural", word) else "log"
 
 
 def _param_units(facts: TableFacts) -> list[tuple[str, str]]:
