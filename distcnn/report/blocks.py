@@ -6,6 +6,7 @@ A table is written twice from the same rows: as HTML on the page and as ECSV bes
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from distcnn.ecsv import TableColumn, TextTable
@@ -18,6 +19,8 @@ Kind = Literal["text", "code", "count", "percent", "number", "significant", "lab
 Mark = Literal["", "best", "out"]
 """What is special about a value; the page says it by a word, too, for who sees no colour."""
 Row: TypeAlias = Mapping[str, Any]
+SENTENCE_CHARACTERS, PHRASE_CHARACTERS = 70, 14
+"""Text of a cell from which on it is a sentence, and a phrase."""
 MAX_ROWS_SHOWN = 200
 """Rows of a table on the page; its file has all."""
 PAGE_PIXELS = 1078
@@ -126,6 +129,24 @@ class Table:
     def shown(self) -> Sequence[Row]:
         """The rows on the page."""
         return self.rows[:MAX_ROWS_SHOWN]
+
+    @cached_property
+    def text_lengths(self) -> Mapping[str, int]:
+        """Key of a column of text -> characters of its longest cell on the page."""
+        return {
+            column.key: max((len(column.text(row)) for row in self.shown), default=0)
+            for column in self.columns
+            if column.kind == "text"
+        }
+
+    @property
+    def wordy(self) -> bool:
+        """Whether a cell is a sentence: on a narrow screen its row is shown as a list."""
+        return max(self.text_lengths.values(), default=0) > SENTENCE_CHARACTERS
+
+    def is_long(self, column: Column) -> bool:
+        """Whether a cell of the column is a phrase, which takes room in a wide table."""
+        return self.text_lengths.get(column.key, 0) > PHRASE_CHARACTERS
 
     def as_text_table(self) -> TextTable:
         """The table as its file has it; values of labels stand beside a column with their unit."""

@@ -78,7 +78,7 @@ def _check(folder: Location) -> Result:
     answer = _read_json(folder / ANSWER_FILE)
     name = str(answer.get("name", folder.name))
     question = str(answer.get("question", name))
-    sentence = str(answer.get("sentence", ""))
+    sentence = _typeset(str(answer.get("sentence", "")))
     tables = _tables(folder, {"table": {"title": name, "caption": ""}})
     names = [str(one) for one in answer.get("figures") or ("figure",)]
     figures = _figures(folder, {one: {"title": name, "caption": question} for one in names})
@@ -109,7 +109,7 @@ def read_map(folder: Address) -> Result | None:
         name=str(record.get("kind", place.name)),
         question="",
         verdict="",
-        sentences=tuple(map(str, record.get("sentences", ()))),
+        sentences=tuple(_typeset(str(one)) for one in record.get("sentences", ())),
         origin=record.get("origin") or {},
         tables=_tables(place, record.get("tables") or {}),
         figures=_figures(place, record.get("figures") or {}),
@@ -171,6 +171,11 @@ def _read_json(place: Location) -> dict[str, Any]:
             cure="Remove its folder and run that command again.",
         ) from None
     return found
+
+
+def _typeset(sentence: str) -> str:
+    """What terminals are spared, as print has it."""
+    return sentence.replace("+-", "±").replace(">=", "≥")
 
 
 def _text(value: object) -> str:

@@ -33,7 +33,8 @@ def make_check(folder: Path, name: str, verdict: str, **origin) -> None:
         "name": name,
         "question": f"Is {name} as it should be?",
         "verdict": verdict,
-        "sentence": f"{name}: 0.12 of 0.10 allowed",
+        "sentence": f"{name}: 0.12 of 0.10 allowed, +- 0.01 at S/N >= 100; 3 of 25 not decided, of "
+        "which one needs 170 stars",
         "threshold": "at most 0.10",
         "origin": origin,
     }

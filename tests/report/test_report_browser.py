@@ -154,3 +154,22 @@ def test_without_scripts_the_page_shows_everything(browser, report):
     assert page.get_by_role("button").count() == 0
     assert page.locator("table.sortable").count() > 15
     context.close()
+
+
+def test_on_a_phone_rows_with_sentences_are_lists_and_what_goes_on_fades(visit):
+    wide, narrow = visit(), visit("phone")
+    row = "#table-checks tbody tr"
+    shown = "one => getComputedStyle(one).display"
+    assert wide.locator(row).first.evaluate(shown) == "table-row"
+    assert narrow.locator(row).first.evaluate(shown) == "block"
+    cells = narrow.locator(f"{row} td")
+    assert cells.first.evaluate("one => getComputedStyle(one, '::before').content").startswith('"')
+    assert narrow.locator("#table-checks .scroll").evaluate(_OVERHANG) == 0
+    box = narrow.locator("#figure-kiel .scroll")
+    assert box.evaluate(_OVERHANG) > 0
+    assert "more" in box.get_attribute("class").split()
+    box.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
+    narrow.wait_for_selector("#figure-kiel .scroll:not(.more)")
+
+
+_OVERHANG = "one => one.scrollWidth - one.clientWidth"

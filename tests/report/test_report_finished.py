@@ -25,7 +25,7 @@ def test_results_beside_the_predictions_stand_in_their_sections(own, tmp_path):
     finished = find_finished(own.data)
     page = write_report(own.data, tmp_path / "r", PLAIN, finished=finished).read_text()
     for text in (
-        "velocity: 0.12 of 0.10 allowed",
+        "velocity: 0.12 of 0.10 allowed, ± 0.01 at S/N ≥ 100",
         "Is halo as it should be?",
         "galaxy: 20.4 % of the stars are unlike",
         "Numbers of tsne",

@@ -290,6 +290,13 @@ def test_every_figure_stands_in_a_section_of_the_page_under_a_name_of_its_own():
     assert len({figure.key for figure in FIGURES}) == len(FIGURES)
 
 
+def test_every_section_begins_with_a_sentence_that_says_what_is_seen(written):
+    for section in SECTIONS:
+        begin = written[0].split(f'<h2 id="heading-{section.key}">')[1]
+        assert begin.startswith(f'{section.title}</h2>\n<p class="lead">{section.lead}</p>')
+        assert section.lead.endswith(".")
+
+
 def test_many_labels_are_drawn_in_rows_and_keep_their_axes():
     panels = wrapped_panels(24, lines=2, height=2.0)
     panels.set_ylabel(0, "upper")

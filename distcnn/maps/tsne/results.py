@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from distcnn.arrays import Array
 from distcnn.config import TsneMapConfig
-from distcnn.maps.drawing import draw_density
+from distcnn.maps.drawing import draw_density, enlarged, readable
 from distcnn.maps.record import Exhibit, MapRecord
 from distcnn.maps.tables import write_table
 from distcnn.stats import bin_name, snr_bins
@@ -31,13 +31,16 @@ FIGURES = {
     "kinds": Exhibit(
         "Joint t-SNE map of training and observed spectra",
         "Left: training stars; middle: observed stars that are train-like; right: observed stars "
-        "around which there are no training stars. Shade: number of stars.",
+        "around which there are no training stars. Shade: number of stars, from dark (few) to "
+        "yellow (most of the panel).",
     ),
     "novelty": Exhibit(
         "Novelty on the map",
         "Fraction of the observed stars of each place whose novelty score is above its limit.",
     ),
 }
+
+_NO_UNIT = "place on the map (no unit)"
 
 
 @dataclass
@@ -185,17 +188,18 @@ def _draw_kinds(folder: Path, sums: TsneSums) -> None:
         "unlike": "observed, unlike",
     }
     for axes, (name, title) in zip(drawn[0], titles.items(), strict=True):
-        image = _coarse(sums.images[name], 2)
+        image = readable(sums.images[name])
         if image.any():
             draw_density(axes, image, sums.x_range, sums.y_range)
         axes.set(xlim=sums.x_range, ylim=sums.y_range, xticks=[], yticks=[])
         axes.set_title(f"{title}: {int(image.sum()):,}")
+        axes.set_xlabel(_NO_UNIT)
     save_figure(figure, folder, "kinds")
 
 
 def _draw_novelty(folder: Path, sums: TsneSums) -> None:
     figure, ((axes,),) = panels(1, 1, width=5.6, height=4.6)
-    novel, seen = (_coarse(sums.images[name], 6) for name in ("novel", "observed"))
+    novel, seen = (enlarged(sums.images[name], 6) for name in ("novel", "observed"))
     share = np.where(seen > 0, novel / np.maximum(seen, 1), np.nan)
     shown = axes.imshow(
         share,
@@ -207,12 +211,6 @@ def _draw_novelty(folder: Path, sums: TsneSums) -> None:
         vmax=1,
         interpolation="nearest",
     )
-    figure.colorbar(shown, ax=axes, label="fraction with novelty above 1")
-    axes.set(xticks=[], yticks=[])
+    figure.colorbar(shown, ax=axes, label="fraction of stars with novelty above 1")
+    axes.set(xticks=[], yticks=[], xlabel=_NO_UNIT)
     save_figure(figure, folder, "novelty")
-
-
-def _coarse(image: Array, factor: int) -> Array:
-    rows, columns = image.shape
-    shape = (rows // factor, factor, columns // factor, factor)
-    return np.asarray(image.reshape(shape).sum(axis=(1, 3)))

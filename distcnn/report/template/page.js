@@ -47,9 +47,14 @@
     made.addEventListener("click", function () { sort(head, column); });
   });
 
+  // What goes on to the right fades out there.
+  function fade(box) {
+    box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+  }
   // What can be scrolled sideways has to be reached by the keyboard; what cannot need not be.
   function reach() {
     document.querySelectorAll(".scroll").forEach(function (box) {
+      fade(box);
       if (box.scrollWidth > box.clientWidth + 1) {
         box.setAttribute("tabindex", "0");
         box.setAttribute("role", "region");
@@ -59,6 +64,9 @@
       }
     });
   }
+  document.querySelectorAll(".scroll").forEach(function (box) {
+    box.addEventListener("scroll", function () { fade(box); }, { passive: true });
+  });
   document.querySelectorAll("details").forEach(function (one) { one.addEventListener("toggle", reach); });
   window.addEventListener("resize", reach);
   window.addEventListener("load", reach);
