@@ -7,7 +7,10 @@
 Every label is compared with the best of ridge regression, gradient boosting and PCA + Gaussian
 process on the same stars and inputs (``lib/against_simple.py``): the ratio of std and of MAD with
 its 95 % bootstrap interval. Stars that a flag says not to use a label of (outside the limits of
-labels, ``quality/reliable_range.py``) are left out of both sides and counted. ``--keep`` writes
+labels, ``quality/reliable_range.py``) are left out of both sides and counted. Coverage of the 68
+and 95 % intervals stands beside what chance may do, of the stars judged and of those that the
+errors were fitted to (``stats.coverage_error``); a star is judged in one fold and calibrates in the
+others, so that this is no less than what chance does. ``--keep`` writes
 benchmarks/results/real-*.json; ``--only`` names data sets (MILES, RAVE). What every fold answered
 stays in ``--folder`` and is not computed again by the same commit; fewer ``--folds`` leave stars
 out.
@@ -33,7 +36,7 @@ from typing import Any
 import numpy as np
 from lib.against_simple import SIMPLE, STATISTICS, against, simple_labels, words
 from lib.origin import commit, hardware, keep, now
-from lib.sampling import mad_error, share_error, std_error
+from lib.sampling import mad_error, std_error
 
 from distcnn import __version__, pipeline
 from distcnn.config import Config, load_config
@@ -41,12 +44,14 @@ from distcnn.errors import DistcnnError
 from distcnn.events import Event, Notice
 from distcnn.model import Package, predict_members
 from distcnn.schema import LABELS, Flag
-from distcnn.stats import robust_std
+from distcnn.stats import WITHIN_68, WITHIN_95, coverage_error, robust_std
 from distcnn.survey import Region, Store
 from distcnn.training import Split, assign_split
 from distcnn.training.data.labelled import read_stars
 
 FOLDS = 5
+OFF_SIGMA = 2.5
+"""Sampling errors by which a coverage must be off to be called so."""
 SETS = {
     "MILES": ("MILES", "miles", "miles"),
     "RAVE": ("RAVE photometry", "rave_apogee", "rave_photometry"),
@@ -71,7 +76,10 @@ PEERS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: residuals of stars that their own network never saw."""
+    """One line of the table: residuals of stars that their own network never saw.
+
+    ``calibration``: effective number of stars that the errors were fitted to.
+    """
 
     data: str
     label: str
@@ -82,6 +90,7 @@ class Row:
     mad_error: float
     within_68: float
     within_95: float
+    calibration: float
     peer_std: float | None
     peer_mad: float | None
     peer: str
@@ -89,6 +98,21 @@ class Row:
     ensemble_std: float
     ensemble_mad: float
     against: dict[str, Any]
+
+    def coverage(self) -> Iterator[tuple[str, float, float]]:
+        """Of both intervals: name, share of stars inside, and what chance may move it by."""
+        for name, expected in (("within_68", WITHIN_68), ("within_95", WITHIN_95)):
+            chance = coverage_error(expected, self.stars, self.calibration)
+            yield name, getattr(self, name), float(chance)
+
+    def beyond_chance(self) -> list[str]:
+        """The intervals whose coverage is off by more than ``OFF_SIGMA`` of what chance does."""
+        expected = {"within_68": WITHIN_68, "within_95": WITHIN_95}
+        return [
+            f"{self.data} {self.label} {name}"
+            for name, share, chance in self.coverage()
+            if abs(share - expected[name]) > OFF_SIGMA * chance
+        ]
 
 
 def quiet(event: Event) -> None:
@@ -146,10 +170,21 @@ def predict_fold(
     stars = read_stars(Store.open(survey), opened.spec, rows)
     width_95 = np.broadcast_to(opened.manifest.label_width_95, answer["label"].shape)
     answer["wide_error"] = answer["label_error"] * width_95
+    answer["calibration"] = calibration_stars(opened, answer["label_error"], test)
     answer["ensemble"] = np.full_like(answer["label"], np.nan)
     answer["ensemble"][rows] = predict_members(opened.networks(), stars.inputs).label
     shutil.rmtree(folder)
     return answer
+
+
+def calibration_stars(package: Package, label_error: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """[N,L] effective calibration stars that each test star stands for, of all folds together.
+
+    A star calibrates in every fold but its own; it counts once.
+    """
+    fitted = np.asarray(package.manifest.label_calibration_stars) / (FOLDS - 1)
+    ratio = np.asarray(package.manifest.label_reference_error) / np.maximum(label_error, 1e-30)
+    return np.asarray(fitted / test.sum() / np.square(1 + np.square(ratio)))
 
 
 def row(
@@ -176,6 +211,7 @@ def row(
         mad_error(kept),
         float((np.abs(kept) < total).mean()),
         float((np.abs(kept) < wide).mean()),
+        float(np.nansum(found["calibration"][good, k])),
         *peer,
         refused=int((refused & np.isfinite(arrays["label"][:, k])).sum()),
         ensemble_std=float(alone.std()),
@@ -197,8 +233,10 @@ def print_table(rows: list[Row]) -> None:
         print(
             f"{r.data:16s} {r.label:7s} {r.stars:6d} {r.refused:7d} "
             f"{r.std:9.3g} +- {r.std_error:<6.2g}{r.mad:8.3g} +- {r.mad_error:<6.2g}"
-            f"{_share(r.within_68, r.stars)} {_share(r.within_95, r.stars)}  {alone:16s} {peer}"
+            f"{_shares(r)}  {alone:16s} {peer}"
         )
+    off = [words for r in rows for words in r.beyond_chance()]
+    print(f"coverage off by more than {OFF_SIGMA} of what chance does: {', '.join(off) or 'none'}")
     print("\nagainst the best of ridge, gradient boosting and PCA + Gaussian process:")
     for r in rows:
         print(f"{r.data:16s} {r.label:7s} {words(r.against)}")
@@ -211,9 +249,9 @@ def print_table(rows: list[Row]) -> None:
     print(f"worse than a simple method beyond the bootstrap error: {', '.join(worse) or 'none'}")
 
 
-def _share(value: float, stars: int) -> str:
-    """A share of so many stars, with its binomial error."""
-    return f"{value:.3f} +- {share_error(value, stars):.3f}"
+def _shares(row: Row) -> str:
+    """Stars inside both intervals, with what chance may do."""
+    return " ".join(f"{share:.3f} +- {chance:.3f}" for _, share, chance in row.coverage())
 
 
 def apply_package(name: str, archive: Path, conf: str, package: Path, work: Path) -> None:

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from distcnn.schema import LABELS
+from distcnn.stats import WITHIN_68, WITHIN_95, coverage_error
 from rendering.tables import markdown, origin
 
 Result = dict[str, Any]
+INTERVALS = (("within_68", WITHIN_68), ("within_95", WITHIN_95))
 TITLES = {
     "ridge": "ridge",
     "boosting": "gradient boosting",
@@ -17,7 +19,7 @@ TITLES = {
 def real(result: Result) -> str:
     """Five-fold hold-out tests on real stars."""
     head = (
-        *("", "stars (refused)", "std / 1.48 MAD", "networks alone", "in 68 %"),
+        *("", "stars (refused)", "std / 1.48 MAD", "networks alone", "in 68 %, 95 %"),
         *("std over the best simple method", "MAD over the best"),
     )
     lines = [
@@ -26,7 +28,7 @@ def real(result: Result) -> str:
             f"{row['stars']:,} ({row['refused']})",
             f"{_with_error(row, 'std')} / {_with_error(row, 'mad')}",
             f"{row['ensemble_std']:.3g} / {row['ensemble_mad']:.3g}",
-            f"{row['within_68']:.2f}",
+            ", ".join(_coverage(row, *interval) for interval in INTERVALS),
             *(_ratio(row["against"][f"ratio_{name}"]) for name in ("std", "mad")),
         )
         for row in result["rows"]
@@ -74,6 +76,14 @@ def _ratio(found: Mapping[str, Any]) -> str:
 def _with_error(row: Mapping[str, Any], key: str) -> str:
     error = row.get(f"{key}_error")
     return f"{row[key]:.3g}" + (f" +- {error:.2g}" if error is not None else "")
+
+
+def _coverage(row: Mapping[str, Any], name: str, expected: float) -> str:
+    """A share, and what chance may move it by; older records have neither that nor the other."""
+    if "calibration" not in row:
+        return f"{row[name]:.2f}" if name in row else "?"
+    chance = coverage_error(expected, row["stars"], row["calibration"])
+    return f"{row[name]:.3f} +- {chance:.3f}"
 
 
 def _title(name: str) -> str:
