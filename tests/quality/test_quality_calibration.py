@@ -13,7 +13,8 @@ from distcnn.quality import (
     snr_bins,
 )
 from distcnn.quality.calibration.error_deconvolution import ReferenceResiduals
-from distcnn.quality.calibration.label_nodes import LabelNodes
+from distcnn.quality.calibration.label_nodes import NODE_QUANTILES, LabelNodes
+from distcnn.quality.calibration.smooth_scale import nodes_at
 
 NEW = {"width_95", "transition", "along_labels", "label_columns", "label_nodes"}
 """Arrays that packages of before scales were smooth do not have."""
@@ -208,6 +209,14 @@ def test_label_nodes_interpolate_as_their_weights_say(rng):
     assert nodes.weights(label).sum(axis=1) == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("alike", [0.0, 0.5, 0.97, 0.999])
+def test_nodes_at_quantiles_ascend_in_float32_where_values_repeat(rng, alike):
+    values = np.where(rng.random(5000) < alike, 5000.0, rng.normal(5000, 300, 5000))
+    places = nodes_at(values.astype(np.float32), NODE_QUANTILES)
+    assert (np.diff(places.astype(np.float32)) > 0).all()
+    assert np.abs(places - np.quantile(values, NODE_QUANTILES)).max() < 0.01 * np.ptp(values)
+
+
 def test_labels_that_are_all_alike_or_have_other_names_make_no_axis():
     alike = np.ones((50, 2))
     assert not LabelNodes.of(alike, ("teff", "logg")).columns.size
@@ -231,6 +240,7 @@ def test_a_survey_without_snr_is_calibrated_as_a_whole(rng):
     residual, noise, scatter, error, _, _ = _survey(rng, 500)
     snr = np.full(500, np.nan)
     fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    assert fitted.counts.sum(axis=0).tolist() == [500, 500]
     assert fitted.supported(snr).all()
     _, noise, scatter, _, _, sigma = _survey(rng, 20_000)
     truth = sigma * rng.standard_normal(sigma.shape)

@@ -85,7 +85,7 @@ class Calibration:
     index : (logg, mh) positions among the labels, -1 where absent.
     snr_range : S/N between which stars were seen; NaN, NaN where the survey has no S/N.
     unknown_snr : stars without S/N were seen too.
-    counts : [K, L] stars behind each scale.
+    counts : [K + 1, L] stars behind each scale, and those without S/N (older packages: [K, L]).
     """
 
     centres: Array
@@ -131,7 +131,7 @@ class Calibration:
         bins = snr_bins(snr, edges)
         used = np.unique(bins[(bins >= 0) & found.known.any(axis=1)])
         inside = [bins == number for number in used]
-        counts = np.array([found.known[rows].sum(axis=0) for rows in inside], np.int64)
+        counts = [found.known[rows].sum(axis=0) for rows in (*inside, bins < 0)]
         known = snr[np.isfinite(snr) & (snr > 0)]
         centres, index = _centres(snr, inside), strata_columns(names)
         cells = _cells(label, names, index, len(snr))
@@ -152,7 +152,7 @@ class Calibration:
             index=index,
             snr_range=(float(known.min()), float(known.max())) if known.size else (np.nan, np.nan),
             unknown_snr=bool((~(snr > 0)).any()),
-            counts=counts.reshape(len(used), len(overall)),
+            counts=np.array(counts, np.int64),
         )
         widening = np.array([part.widening for part in parts])
         fitted = fitted._with_quantiles(found.rescaled(fitted._factor(snr, label, None)), widening)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.quality.calibration.smooth_scale import Penalty, hat_weights
+from distcnn.quality.calibration.smooth_scale import Penalty, hat_weights, nodes_at
 
 AXES = ("teff", "logg", "mh")
 """Labels that errors go with; where there is no mh, feh stands for it."""
@@ -38,12 +38,10 @@ class LabelNodes:
         columns, places = [], []
         for name in axes(names):
             values = label[:, names.index(name)]
-            values = values[np.isfinite(values)].astype(np.float64)
+            values = values[np.isfinite(values)]
             if values.size and np.ptp(values) > _LEAST_RANGE:
-                found = np.quantile(values, NODE_QUANTILES)
-                apart = 1e-3 * np.ptp(values) * np.arange(len(found))
                 columns.append(names.index(name))
-                places.append(np.maximum.accumulate(found) + apart)
+                places.append(nodes_at(values, NODE_QUANTILES))
         return cls(np.array(columns, np.int64), np.array(places)) if columns else cls.none()
 
     def weights(self, label: Array) -> Array:

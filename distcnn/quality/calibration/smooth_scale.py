@@ -37,6 +37,8 @@ ROUNDS, STEPS = 5, 2
 """Times that the widths of penalties are found again; steps of scoring in between."""
 MAX_STARS_FOR_DEGREES = 4000
 """Stars, evenly taken, that degrees of freedom are found with."""
+LEAST_GAP = 1e-3
+"""Between nodes at quantiles, in units of what they span."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,17 @@ def differences(places: Array, columns: int) -> Array:
     for number, gap in enumerate(np.diff(places)):
         rows[number, number : number + 2] = np.array([-1.0, 1.0]) / np.sqrt(max(gap, 1e-3))
     return rows
+
+
+def nodes_at(values: Array, quantiles: Array) -> Array:
+    """[K] nodes at quantiles of values [N], which differ; kept apart where values repeat.
+
+    By a thousandth of what they span, so that they ascend in float32 too.
+    """
+    found = np.quantile(values.astype(np.float64), quantiles)
+    # Where all but a few values are alike the quantiles span nothing.
+    span = max(float(found[-1] - found[0]), 0.1 * float(np.ptp(values)))
+    return np.maximum.accumulate(found) + LEAST_GAP * span * np.arange(len(found))
 
 
 def hat_weights(at: Array, places: Array) -> Array:

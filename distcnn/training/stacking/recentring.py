@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.quality.calibration.smooth_scale import hat_weights
+from distcnn.quality.calibration.smooth_scale import hat_weights, nodes_at
 from distcnn.stats import robust_std
 
 NODES = 9
@@ -24,8 +24,6 @@ label than those of all."""
 HUBER_SIGMA = 2.0
 """Residuals beyond count by their size, not its square (Huber 1964)."""
 ROUNDS = 12
-_APART = 1e-3
-"""Of nodes at least, in units of the spread of a label, so that they ascend in float32 too."""
 _STEP = 0.05
 """Of the mean residual from a node to the next, in units of the scatter, before stars are seen."""
 
@@ -63,9 +61,9 @@ def _fit(label: Array, target: Array) -> tuple[Array, Array]:
     """Nodes and mean residual [T] of one label."""
     good = np.isfinite(label + target)
     label, residual = label[good], (label - target)[good]
-    if len(label) < MIN_STARS:
+    if len(label) < MIN_STARS or not np.ptp(label):
         return np.arange(NODES, dtype=float), np.zeros(NODES)
-    nodes = np.maximum.accumulate(np.quantile(label, NODE_QUANTILES)) + _APART * np.arange(NODES)
+    nodes = nodes_at(label, NODE_QUANTILES)
     return nodes, _walk(hat_weights(label, nodes), residual)
 
 
