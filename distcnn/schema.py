@@ -289,7 +289,12 @@ class Flag(DescribedFlag):
         CARE,
     )
     NON_FINITE = 512, "the network gave a value that is not finite; no label is published", AVOID
-    UNCALIBRATED = 1024, "the error could not be calibrated for stars like this one"
+    UNCALIBRATED = (
+        1024,
+        "the error of a label could not be calibrated for stars like this one, or (NaN) for any",
+        CARE,
+        USE,
+    )
     NOT_COMPUTED = (
         2048,
         "the star could not be computed; the list of dead letters says why",

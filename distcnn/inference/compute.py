@@ -31,7 +31,6 @@ Arrays = dict[str, Array]
 COPIED = ("ra", "dec", "snr", "parallax")
 COPIED_IF_THERE = ("name", "velocity", "velocity_error")
 NOT_FINITE = "the network gave a value that is not finite"
-NOT_CALIBRATED = "the error of a label is not finite: the package could not calibrate it"
 
 
 @dataclass(frozen=True)
@@ -194,12 +193,7 @@ def _compute_block(
     out = predictor.predict(arrays, band_names(survey), batch, survey.quantised)
     _flag_unshifted(out, not_at_rest(survey, arrays.get("velocity")))
     failed = ~np.isfinite(np.hstack([out[name] for name in LABELLED])).all(axis=1)
-    answered: Array = np.asarray(np.isfinite(out["label"]).all(axis=1))
-    reasons |= {
-        int(row) + first: NOT_CALIBRATED if answered[row] else NOT_FINITE
-        for row in np.flatnonzero(failed)
-        if int(row) + first not in reasons
-    }
+    reasons = {int(row) + first: NOT_FINITE for row in np.flatnonzero(failed)} | reasons
     failed[left_out] = True
     _blank(out, failed, left_out)
     out["status"] = np.where(failed, Status.FAILED, Status.DONE).astype(np.uint8)

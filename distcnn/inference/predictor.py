@@ -15,16 +15,18 @@ from distcnn.quality.recommendation import recommend
 from distcnn.schema import PREDICTION_VARIABLES
 from distcnn.survey import Quantised
 
-LABELLED = ("label", "label_error", "label_noise", "label_scatter")
+LABELLED = ("label", "label_noise", "label_scatter")
 """Without a finite value in each of these a star has failed."""
 DERIVED = (
+    "label_error",
     "label_error_low",
     "label_error_high",
     "label_debiased",
     "label_debiased_error",
     "label_prior_ratio",
 )
-"""Further variables per label: NaN in failed stars, and where the package gives none."""
+"""Further variables per label: NaN in failed stars, and where the package gives none (a label that
+could not be calibrated has no error, and says so by a flag)."""
 CORRELATION, RECOMMENDATION = "label_correlation", "label_recommendation"
 
 

@@ -38,8 +38,9 @@ class PredictionQuantities:
     """What is known of N stars from their prediction.
 
     ``label``, ``scatter``, ``total`` : [N, L] prediction, scatter between members, total error.
-    ``finite`` : [N] bool, every number of the prediction is finite. ``calibrated`` : [N] bool,
-    the calibration saw stars of such S/N. ``disagreement`` : [L] limit of scatter over total.
+    ``finite`` : [N] bool, every number of the prediction is finite. ``calibrated`` : [N, L] bool,
+    the label was calibrated, on stars of such S/N. ``disagreement`` : [L] limit of scatter over
+    total.
     ``prior_ratio`` : [N, L] total error over the spread of the population, and its ``ratio_limit``.
     ``density`` : of the training labels; None in packages made before it was.
     """
@@ -131,7 +132,7 @@ PREDICTION_RULES: tuple[PredictionRule, ...] = (
     PredictionRule(Flag.SPARSE_LABELS, _sparse),
     PredictionRule(Flag.MEMBERS_DISAGREE, lambda star: _any(star.disagreeing)),
     PredictionRule(Flag.NON_FINITE, lambda star: ~star.finite, damaged=True),
-    PredictionRule(Flag.UNCALIBRATED, lambda star: ~star.calibrated),
+    PredictionRule(Flag.UNCALIBRATED, lambda star: _any(~star.calibrated)),
     PredictionRule(Flag.POPULATION_LABEL, lambda star: _any(star.of_population)),
 )
 """Every flag but ``NOT_COMPUTED``, which is raised where a star could not be computed."""
@@ -140,6 +141,7 @@ PREDICTION_RULES: tuple[PredictionRule, ...] = (
 LABELS_CONCERNED: dict[Flag, Callable[[PredictionQuantities], Array]] = {
     Flag.LABEL_LIMITS: lambda star: star.outside,
     Flag.MEMBERS_DISAGREE: lambda star: star.disagreeing,
+    Flag.UNCALIBRATED: lambda star: ~star.calibrated,
     Flag.POPULATION_LABEL: lambda star: star.of_population,
 }
 """Flags that are about single labels: which ones, [N, L] bool."""

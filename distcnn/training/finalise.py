@@ -20,6 +20,7 @@ from distcnn.evaluation.out_of_fold_table import (
     OutOfFoldLabels,
     OutOfFoldTable,
 )
+from distcnn.events import Listener, Notice
 from distcnn.labels import OwnLabels, of_attributes
 from distcnn.location import Address
 from distcnn.model import (
@@ -31,6 +32,7 @@ from distcnn.model import (
 )
 from distcnn.model.stacking import Parts
 from distcnn.quality import Quality, usual_reference_errors
+from distcnn.quality.calibration.error_deconvolution import MIN_STARS_FOR_SCALE
 from distcnn.survey import Ledger, Store, spectra_conditions
 from distcnn.survey.split import Split
 from distcnn.training.calibration_stars import CalibrationStars
@@ -188,6 +190,19 @@ def calibrate_and_write(
         stacking=stacking,
         files=files,
     )
+
+
+def tell_uncalibrated(package: Package, listener: Listener) -> None:
+    """Name the labels whose errors too few stars could calibrate: they are published without."""
+    counts = zip(package.labels, package.manifest.label_calibration_stars, strict=False)
+    few = [f"{name} ({stars})" for name, stars in counts if stars < MIN_STARS_FOR_SCALE]
+    if few:
+        problem = (
+            f"too few calibration stars have {', '.join(few)}: at least {MIN_STARS_FOR_SCALE} are "
+            "needed; these labels are published without errors (NaN), with the flag UNCALIBRATED"
+        )
+        cure = "label more stars, or set train.split.method=folds or more train.split.calibration"
+        listener(Notice(f"{problem}; {cure}", "warning"))
 
 
 def _select_members(tasks: Sequence[MemberTask], ledger: Ledger, keep: float) -> list[MemberTask]:

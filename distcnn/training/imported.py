@@ -39,7 +39,7 @@ from distcnn.training.data.labelled import (
 )
 from distcnn.training.data.trained_stars import refuse_trained_stars
 from distcnn.training.evaluate import ensemble_sizes, evaluate_package
-from distcnn.training.finalise import calibrate_and_write
+from distcnn.training.finalise import calibrate_and_write, tell_uncalibrated
 
 STAGE = "import"
 MAX_CORRELATION = 0.99
@@ -120,6 +120,7 @@ def import_package(
         evaluate_package(made, store, config)
     if meaning.trained_on is None:
         listener(Notice(_UNKNOWN_STARS))
+    tell_uncalibrated(made, listener)
     return _summary(made, split.counts, time.perf_counter() - clock, listener)
 
 

@@ -106,7 +106,7 @@ class TrainPlan:
             return []
         problem = (
             f"fewer than {MIN_STARS_FOR_SCALE} stars of calibration: errors cannot be calibrated, "
-            "and no label is published"
+            "labels will have none (NaN) and a flag"
         )
         cure = "label more stars, or set train.split.method=folds or more train.split.calibration"
         return [("warning", f"{problem}; {cure}")]

@@ -29,7 +29,7 @@ from distcnn.survey.split import groups_digest
 from distcnn.training.data.labelled import SplitSummary, summarise_split
 from distcnn.training.ddp.launch import train_together
 from distcnn.training.evaluate import evaluate_package
-from distcnn.training.finalise import finalise_ensemble
+from distcnn.training.finalise import finalise_ensemble, tell_uncalibrated
 from distcnn.training.loop.checkpoint import CHECKPOINT
 from distcnn.training.loop.member import MemberResult, MemberTask, member_name, run_member
 from distcnn.training.loop.progress import PROGRESS, STAGE, Follower, epochs_done, following
@@ -116,6 +116,7 @@ def train_package(
         shutil.rmtree(run.partial, ignore_errors=True)
     if not made.evaluation and run.split_summary.counts["test"]:
         evaluate_package(made, run.store, config)
+    tell_uncalibrated(made, listener)
     return _summary(made, run.split_summary, time.perf_counter() - clock, listener)
 
 

@@ -106,7 +106,8 @@ def make_rows(rng, stars):
     return {name: v if v.dtype == np.int64 else v.astype(float) for name, v in rows.items()}
 
 
-def make_package(path, store, members=2, seed=1, network=None):
+def make_package(path, store, members=2, seed=1, network=None, with_mh=None):
+    """``with_mh``: calibration stars that have a reference [M/H]; None = all."""
     network = network or NetworkConfig(width=8, hidden=8)
     spec = InputSpec.of_survey(store, network)
     arrays = store.read(Region(0, store.stars))
@@ -119,6 +120,9 @@ def make_package(path, store, members=2, seed=1, network=None):
     names = ("flux", "flux_error", "xp", "photometry", "parallax", "snr")
     known = {name: arrays[name] for name in names if name in arrays}
     known |= {"reference": arrays["label"], "reference_error": arrays["label_error"]}
+    if with_mh is not None:
+        known["reference"] = known["reference"].copy()
+        known["reference"][with_mh:, 2] = np.nan
     known |= prediction._asdict()
     quality = Quality.fit(known, known, QualityConfig(novelty_components=3), names=LABELS)
     shutil.rmtree(path)

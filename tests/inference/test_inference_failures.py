@@ -14,7 +14,15 @@ from distcnn.model.devices import out_of_memory
 from distcnn.quality import Quality
 from distcnn.schema import Flag, Recommendation, Status
 from distcnn.survey import Region, Store
-from tests.inference.small import CHUNK, CONFIG, STARS, go, recorded
+from tests.inference.small import (
+    CHUNK,
+    CONFIG,
+    STARS,
+    go,
+    make_package,
+    make_survey,
+    recorded,
+)
 
 POISON = 70  # a row inside the third of five regions
 UNREADABLE = slice(64, 72)
@@ -198,6 +206,21 @@ def test_a_network_that_gives_nan_for_a_star_costs_that_star_only(made, inputs, 
     assert letters(inputs)[0]["reason"] == "the network gave a value that is not finite"
     others = np.arange(STARS) != POISON
     assert np.array_equal(found["label"][others], wanted["label"][others])
+
+
+def test_a_label_that_too_few_stars_calibrate_has_no_error_and_costs_no_star(tmp_path):
+    make_package(tmp_path / "package", make_survey(tmp_path / "survey.zarr"), with_mh=15)
+    summary = go(tmp_path)
+    found = rows(tmp_path)
+    assert summary.failed == 0
+    assert (found["status"] == Status.DONE).all()
+    assert np.isfinite(found["label"]).all()
+    assert np.isfinite(found["label_error"][:, :2]).all()
+    for name in ("label_error", "label_error_low", "label_debiased", "label_prior_ratio"):
+        assert np.isnan(found[name][:, 2]).all()
+    assert (found["flags"] & np.uint32(Flag.UNCALIBRATED) != 0).all()
+    assert (found["label_recommendation"][:, 2] >= Recommendation.CARE).all()
+    assert verify(tmp_path / "predictions.zarr", CONFIG).identical >= CONFIG.verify_sample
 
 
 @pytest.mark.parametrize(

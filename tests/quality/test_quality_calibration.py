@@ -233,7 +233,9 @@ def test_stars_outside_the_calibrated_snr_are_not_supported(rng):
     fitted = Calibration.fit(*_survey(rng, 500)[:5], edges=EDGES)
     low, high = fitted.snr_range
     snr = np.array([low / 2, low, high, 2 * high, np.nan])
-    assert fitted.supported(snr).tolist() == [False, True, True, False, False]
+    supported = fitted.supported(snr)
+    assert supported[:, 0].tolist() == [False, True, True, False, False]
+    assert (supported == supported[:, :1]).all()
 
 
 def test_a_survey_without_snr_is_calibrated_as_a_whole(rng):
@@ -252,8 +254,10 @@ def test_a_label_without_references_is_never_supported(rng):
     residual, noise, scatter, error, snr, _ = _survey(rng, 500)
     residual[:, 1] = np.nan
     fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
-    assert not fitted.supported(snr).any()
-    assert np.isfinite(fitted.apply(noise, scatter, snr)[:, 0]).all()
+    assert fitted.supported(snr).all(axis=0).tolist() == [True, False]
+    total = fitted.apply(noise, scatter, snr)
+    assert np.isfinite(total).all(axis=0).tolist() == [True, False]
+    assert np.isnan(total[:, 1]).all()
 
 
 def test_a_calibration_survives_its_arrays(rng):

@@ -4,7 +4,7 @@ import pytest
 from distcnn.config import QualityConfig
 from distcnn.quality import Limits, Quality
 from distcnn.quality.flags import DAMAGED, INPUT_RULES, PREDICTION_RULES
-from distcnn.schema import Flag
+from distcnn.schema import Flag, Recommendation
 
 STARS, PIXELS = 1200, 60
 NAMES = ("teff", "logg")
@@ -169,6 +169,21 @@ def test_a_star_that_is_not_finite_has_no_error(quality, rng):
     judged = quality.assess(block, block["label"], block["noise"], block["scatter"])
     assert np.isnan(judged["label_error"][1]).all()
     assert np.isfinite(judged["label_error"][[0, 2]]).all()
+
+
+def test_a_label_without_an_error_says_nothing_against_the_others(rng):
+    known = _block(rng)
+    known["reference"] = np.array(known["reference"])
+    known["reference"][15:, 1] = np.nan
+    fitted = Quality.fit(_block(rng), known, QualityConfig(novelty_components=4), names=NAMES)
+    block = _block(rng, 200)
+    judged = fitted.assess(block, block["label"], block["noise"], block["scatter"])
+    assert np.isnan(judged["label_error"]).all(axis=0).tolist() == [False, True]
+    alone = judged["flags"] == np.uint32(Flag.UNCALIBRATED)
+    assert alone.mean() > 0.8
+    assert (
+        judged["label_recommendation"][alone] == [Recommendation.USE, Recommendation.CARE]
+    ).all()
 
 
 def test_a_modality_that_the_survey_lacks_is_not_missing(rng):

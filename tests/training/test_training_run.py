@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,7 +18,7 @@ from distcnn.errors import (
     StoreError,
     TrainingError,
 )
-from distcnn.events import Advanced, EpochEnded, StageEnded, StageStarted
+from distcnn.events import Advanced, EpochEnded, Notice, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor, TaskResult
 from distcnn.model import Ensemble, Package
 from distcnn.quality import Quality
@@ -295,6 +296,19 @@ def test_a_label_without_values_is_found_before_training_begins(tmp_path, simple
         plan_training(survey, tmp_path / "package", config, workers=1)
     assert counting.tasks == []
     assert not (tmp_path / "package.partial").exists()
+
+
+def test_a_label_that_too_few_stars_calibrate_is_named(tmp_path, simple, config, quality):
+    arrays = {**simple, "label": simple["label"].copy()}
+    held_out = assign_split(arrays["source_id"], config.split) == Split.CALIBRATION
+    known = np.flatnonzero(held_out & np.isfinite(arrays["label"]).all(axis=1))
+    arrays["label"][np.setdiff1d(np.flatnonzero(held_out), known[:12]), 2] = np.nan
+    survey = build_survey(tmp_path / "survey.zarr", arrays)
+    events = []
+    few = config.model_copy(update={"members": 1, "epochs": 1})
+    train(survey, tmp_path / "package", few, quality, listener=events.append)
+    (warning,) = [e for e in events if isinstance(e, Notice) and e.level == "warning"]
+    assert re.match(r"too few calibration stars have mh \(\d+\): at least 20 are", warning.text)
 
 
 def test_a_disk_without_room_is_found_before_training_begins(

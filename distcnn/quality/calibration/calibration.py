@@ -256,14 +256,13 @@ class Calibration:
         return total * low, total * high
 
     def supported(self, snr: Array) -> Array:
-        """[N] bool: S/N within the range that was calibrated, every label calibrated."""
-        if not np.isfinite(self.overall).all():
-            return np.zeros(len(snr), bool)
+        """[N, L] bool: the label was calibrated, on stars of such S/N."""
         low, high = self.snr_range
         known = np.isfinite(snr) & (snr > 0)
         # A tenth beyond the extreme stars costs nothing: the scale is constant there.
         inside = known & (snr >= low / 1.1) & (snr <= high * 1.1)
-        return inside | (~known & self.unknown_snr)
+        seen = inside | (~known & self.unknown_snr)
+        return np.asarray(seen[:, None] & np.isfinite(self.overall))
 
     def to_arrays(self) -> dict[str, Array]:
         """Arrays that say everything; undone by ``from_arrays``."""

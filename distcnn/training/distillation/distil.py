@@ -36,7 +36,12 @@ from distcnn.training.distillation.student import (
     train_config,
 )
 from distcnn.training.evaluate import evaluate_package
-from distcnn.training.finalise import calibrate_and_write, curve_of, result_in
+from distcnn.training.finalise import (
+    calibrate_and_write,
+    curve_of,
+    result_in,
+    tell_uncalibrated,
+)
 from distcnn.training.loop.member import MemberTask, read_member
 from distcnn.training.loop.progress import PROGRESS, Follower, epochs_done, following
 from distcnn.training.out_of_fold import CrossFitted
@@ -103,6 +108,7 @@ def distil_package(
         shutil.rmtree(run.partial, ignore_errors=True)
     if "price" not in made.evaluation and run.split_summary.counts["test"]:
         evaluate_package(made, run.store, run.train, run.teacher)
+    tell_uncalibrated(made, listener)
     return _summary(made, run, time.perf_counter() - clock, listener)
 
 
