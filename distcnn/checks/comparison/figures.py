@@ -83,8 +83,9 @@ def _pulls_and_ratios(
     at = np.linspace(-5, 5, 201)
     for (above, below), name, value in zip(figure.axes.T, names, values, strict=True):
         good = value[np.isfinite(value)]
-        above.hist(np.clip(good, -5, 5), bins=np.linspace(-5, 5, 51), density=True, color=BLUE,
-                   alpha=0.55)  # fmt: skip
+        if good.size:  # a label that could not be calibrated has no errors to divide by
+            edges = np.linspace(-5, 5, 51)
+            above.hist(np.clip(good, -5, 5), bins=edges, density=True, color=BLUE, alpha=0.55)
         above.plot(at, np.exp(-0.5 * at**2) / np.sqrt(2 * np.pi), color=INK, lw=1)
         above.set_title(symbol(name))
         above.set_xlabel(title, fontsize=8)
