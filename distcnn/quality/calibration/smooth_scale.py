@@ -196,10 +196,10 @@ def nodes_at(values: Array, quantiles: Array) -> Array:
 
     By a thousandth of what they span, so that they ascend in float32 too.
     """
-    found = np.quantile(values.astype(np.float64), quantiles)
+    found: Array = np.quantile(values.astype(np.float64), quantiles)
     # Where all but a few values are alike the quantiles span nothing.
     span = max(float(found[-1] - found[0]), 0.1 * float(np.ptp(values)))
-    return np.maximum.accumulate(found) + LEAST_GAP * span * np.arange(len(found))
+    return np.asarray(np.maximum.accumulate(found) + LEAST_GAP * span * np.arange(len(found)))
 
 
 def hat_weights(at: Array, places: Array) -> Array:
