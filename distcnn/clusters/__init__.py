@@ -7,7 +7,7 @@ for one that is not used.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from distcnn.clusters.registry import find_backend
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "expect_workers",
+    "import_ahead",
     "open_cluster",
     "render_cluster",
     "run_on_cluster",
@@ -46,6 +47,19 @@ def open_cluster(
     backend, config = _chosen(config)
     with backend.open_executor(config, listener or silent) as executor:
         yield executor
+
+
+def import_ahead(config: "BackendConfig", *modules: str) -> AbstractContextManager[object]:
+    """Let a backend that can do so import ``modules`` for its workers from now on.
+
+    Raises
+    ------
+    ClusterError, MissingExtra : as ``open_cluster``.
+    """
+    backend, config = _chosen(config)
+    begin: Callable[..., AbstractContextManager[object]] | None
+    begin = getattr(backend, "import_ahead", None)
+    return nullcontext() if begin is None else begin(config, *modules)
 
 
 def run_on_cluster(

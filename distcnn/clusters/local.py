@@ -3,7 +3,7 @@
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,14 @@ from dask.system import CPU_COUNT
 from distributed import LocalCluster
 
 from distcnn.clusters.dask_workers.executor import DaskExecutor
+from distcnn.clusters.dask_workers.fork_server import fork_server
 from distcnn.clusters.dask_workers.private import scheduler_extensions
 from distcnn.clusters.dask_workers.scratch import scratch_folder
-from distcnn.clusters.dask_workers.settings import dask_settings, thread_variables
+from distcnn.clusters.dask_workers.settings import (
+    dask_settings,
+    thread_variables,
+    worker_environment,
+)
 from distcnn.clusters.dask_workers.start import close_at_once, start_workers
 from distcnn.clusters.this_machine import free_memory
 from distcnn.config import ClusterConfig
@@ -25,6 +30,7 @@ from distcnn.executor import ExpectedWorkers
 from distcnn.gpus import usable_gpus
 
 STOP_TIMEOUT_S = 30.0
+START_METHOD = "distributed.worker.multiprocessing-method"
 
 
 @contextmanager
@@ -35,8 +41,19 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
     ------
     ClusterError : no further worker comes for a minute, or the dashboard cannot listen.
     """
-    with open_workers(config, expect(config).count, _start, listener) as executor:
+    count = expect(config).count
+    with (
+        import_ahead(config) as way,
+        open_workers(config, count, _start, listener, **{START_METHOD: way}) as executor,
+    ):
         yield executor
+
+
+def import_ahead(config: ClusterConfig, *modules: str) -> AbstractContextManager[str]:
+    """Begin to import what workers will need, while the caller still plans; see
+    ``dask_workers.fork_server``.
+    """
+    return fork_server(worker_environment(config.threads), modules)
 
 
 def expect(config: ClusterConfig) -> ExpectedWorkers:
@@ -62,12 +79,16 @@ def open_workers(
     workers: int,
     start: Callable[[ClusterConfig, int, Path], Any],
     listener: Listener = silent,
+    **settings: str,
 ) -> Iterator[DaskExecutor]:
-    """The cluster that ``start`` makes of a scratch folder, with a client and an executor."""
+    """The cluster that ``start`` makes of a scratch folder, with a client and an executor.
+
+    ``settings``: of Dask, beside those that every backend shares.
+    """
     check_address(config.dashboard)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
-        stack.enter_context(dask.config.set(dask_settings(folder, config.threads)))
+        stack.enter_context(dask.config.set(dask_settings(folder, config.threads) | settings))
         cluster, client = start_workers(lambda: start(config, workers, folder), workers, listener)
         stack.push(partial(stop, cluster, client))
         link = cluster.dashboard_link if config.dashboard is not None else None

@@ -12,10 +12,8 @@ from typing import Any
 
 from distcnn.clusters.dask_workers.walltime import END_VARIABLE, leave_in_time
 
-START_TIME_S = monotonic()
-"""When this process started, on its own clock."""
 SETTLING_S = 0.5
-"""Age that a process has before it works."""
+"""Age that a worker has before it works."""
 
 
 def dask_setup(worker: Any) -> None:
@@ -23,6 +21,7 @@ def dask_setup(worker: Any) -> None:
     knows how to stop in order.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _started_at.append(monotonic())
     # A heartbeat that finds the scheduler just gone prints a traceback; what concerns the
     # user comes back as the result of a task.
     logging.getLogger("tornado.application").setLevel(logging.CRITICAL)
@@ -31,6 +30,8 @@ def dask_setup(worker: Any) -> None:
 
 
 _imports: list[Thread] = []
+_started_at: list[float] = []
+"""When the worker of this process started, on its own clock; a fork server has none."""
 
 
 def begin_imports(modules: Sequence[str]) -> None:
@@ -54,6 +55,7 @@ def settle() -> None:
     Dask's nanny looks every 50 ms whether its worker has started. A worker that a task kills
     before that look is taken for one that never started, and is not started again.
     """
-    sleep(max(0.0, START_TIME_S + SETTLING_S - monotonic()))
+    for started in _started_at:
+        sleep(max(0.0, started + SETTLING_S - monotonic()))
     for thread in _imports:
         thread.join()

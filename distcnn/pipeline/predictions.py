@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from distcnn.inference import Forecast, Plan, PredictSummary, ShareSummary, VerifySummary
     from distcnn.survey import Share
 
+WORKER_MODULES = ("distcnn.inference",)
+"""What a worker imports before it predicts."""
+
 
 @with_places
 def plan_predictions(
@@ -59,10 +62,25 @@ def predict_survey(
     restart: bool = False,
 ) -> "PredictSummary":
     """Compute every star of ``survey`` with ``package`` into ``predictions``."""
+    from distcnn.clusters import import_ahead
+
+    with import_ahead(config.cluster, *WORKER_MODULES):
+        from distcnn import inference
+
+        if restart:
+            inference.discard_unfinished(predictions)
+        return _predict_survey(package, survey, predictions, config, listener)
+
+
+def _predict_survey(
+    package: Address,
+    survey: Address,
+    predictions: Address,
+    config: Config,
+    listener: Listener,
+) -> "PredictSummary":
     from distcnn import inference
 
-    if restart:
-        inference.discard_unfinished(predictions)
     plan = plan_predictions(package, survey, predictions, config)
     listener(Notice(str(plan)))
     plan.check()
@@ -88,7 +106,7 @@ def predict_survey(
 
 def _places(package: Address, survey: Address, predictions: Address, plan: "Plan") -> "Places":
     reads = {"survey": survey, "package": package}
-    return places_of(reads, predictions, plan.memory_needed, "distcnn.inference")
+    return places_of(reads, predictions, plan.memory_needed, *WORKER_MODULES)
 
 
 @with_places

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import dask
@@ -19,6 +18,7 @@ from conformance.cluster_checks import (
     WorkerChecks,
     die_if,
     environment,
+    is_worker,
     process,
     square,
     threads_of_worker,
@@ -260,15 +260,13 @@ class TestNothingIsLeftBehind:
         assert client.returncode == 130
 
 
+def family() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
 def workers_of(client: psutil.Popen) -> list[psutil.Process]:
     """Processes of workers below a client, those too that have just begun."""
-    return [one for one in client.children() if is_worker(one)]
-
-
-def is_worker(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return "spawn_main" in " ".join(process.cmdline())
-    return False
+    return [one for one in client.children(recursive=True) if is_worker(one)]
 
 
 def test_a_control_c_that_python_drops_is_raised_again(temporary, killing):
@@ -316,11 +314,11 @@ class TestClearErrors:
 
     def test_workers_that_do_not_come_in_time(self, temporary, monkeypatch):
         monkeypatch.setattr("distcnn.clusters.dask_workers.start.START_TIMEOUT_S", 0.0)
-        before = set(psutil.Process().children())
+        before = family()
         config = ClusterConfig(workers=1, dashboard=None)
         with pytest.raises(ClusterError, match=r"did not start.*serial"), open_cluster(config):
             pass
-        assert {one for one in psutil.Process().children() if is_worker(one)} <= before
+        assert not any(map(is_worker, family() - before))
         assert list(temporary.iterdir()) == []
 
     @pytest.mark.parametrize("address", ["192.0.2.1:0", "127.0.0.1", "127.0.0.1:123456"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conformance.cluster_checks import is_worker
 from conformance.cluster_runs import LossChecks, RunChecks, Site, StageChecks
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,7 @@ class LocalSite(Site):
         return found
 
     def _workers(self) -> list[psutil.Process]:
-        return [one for one in self._processes() if "spawn_main" in " ".join(one.cmdline())]
+        return [one for one in self._processes() if is_worker(one)]
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,14 @@
 """Dask still has the private parts that are used of it, with the meaning they are used in."""
 
 import inspect
+from multiprocessing import forkserver
 from pathlib import Path
 
 from dask._task_spec import Task
 from distributed import Semaphore, SpecCluster
 from distributed.scheduler import DEFAULT_EXTENSIONS
 from distributed.spans import SpansSchedulerExtension
-from distributed.utils import LoopRunner
+from distributed.utils import LoopRunner, get_mp_context
 
 import distcnn
 from distcnn.clusters.dask_workers.private import ForgetfulSpans, scheduler_extensions
@@ -38,9 +39,21 @@ def test_clusters_are_known_from_their_beginning_and_their_loops_can_be_stopped(
     assert "timeout" in inspect.signature(LoopRunner.stop).parameters
 
 
+def test_what_a_fork_server_imports_can_be_left_to_us_and_it_can_be_stopped():
+    assert "not _forkserver_preload_set" in inspect.getsource(get_mp_context)
+    assert {"_stop", "_forkserver_pid"} <= {*dir(forkserver._forkserver)}
+
+
 def test_private_parts_of_dask_are_used_in_one_file_only():
     folder = Path(distcnn.__file__).parent
-    names = ("dask._", "_data_producer", "DEFAULT_EXTENSIONS", "refresh_callback", "_loop_runner")
+    names = (
+        "dask._",
+        "_data_producer",
+        "DEFAULT_EXTENSIONS",
+        "refresh_callback",
+        "_loop_runner",
+        "_forkserver_pid",
+    )
     found = {
         path.name
         for path in folder.rglob("*.py")

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,16 @@ def fail(kind: str) -> int:
     if kind == "unpicklable":
         raise Unpicklable(threading.Lock())
     return int(kind)
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Spawned, or forked by a fork server, which has the same command line."""
+    with suppress(psutil.Error):
+        line = " ".join(process.cmdline())
+        parent = process.parent()
+        forked = parent is not None and "forkserver import" in " ".join(parent.cmdline())
+        return "spawn_main" in line or ("forkserver import" in line and forked)
+    return False
 
 
 class Unpicklable(Exception):

@@ -12,12 +12,22 @@ Seen in Dask and distributed 2026.1 to 2026.7. Their releases promise nothing ab
   ``distributed.scheduler.DEFAULT_EXTENSIONS``, for a driver whose memory does not grow with tasks;
 - ``distributed.Semaphore.refresh_callback``, the timer that renews a lease;
 - ``distributed.SpecCluster._instances``, for a cluster whose constructor does not come back, and
-  ``_loop_runner`` of a cluster, whose ``stop`` is left out by a ``close`` that takes too long.
+  ``_loop_runner`` of a cluster, whose ``stop`` is left out by a ``close`` that takes too long;
+- ``distributed.utils._forkserver_preload_set``, without which Dask has the fork server import
+  pandas and others, and imports them itself.
+
+Of Python itself, 3.11 to 3.14: ``multiprocessing.forkserver._forkserver`` with its ``_stop``, which
+waits for a server that still imports, and ``_forkserver_pid``.
 """
 
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import forkserver
 from typing import Any
 
+import distributed.utils
 from dask._task_spec import Task
 from distributed import Semaphore, SpecCluster
 from distributed.scheduler import DEFAULT_EXTENSIONS
@@ -79,3 +89,29 @@ def stop_loop(cluster: Any, timeout: float) -> None:
 def stop_renewing(lease: Any) -> None:
     """End the timer of a lease; Dask leaves it running."""
     lease.refresh_callback.stop()
+
+
+def keep_preload() -> None:
+    """Leave what the fork server imports to us."""
+    setattr(distributed.utils, "_forkserver_preload_set", True)  # noqa: B010 - not in its types
+
+
+def fork_server_runs() -> bool:
+    """Whether this process has a fork server, ours or that of the program we are part of."""
+    return _fork_server()._forkserver_pid is not None
+
+
+def stop_fork_server() -> None:
+    """Kill the fork server of this process, if there is one, also while it imports."""
+    server = _fork_server()
+    if server._forkserver_pid is None:
+        return
+    with suppress(ProcessLookupError):
+        os.kill(server._forkserver_pid, signal.SIGKILL)
+    with suppress(ChildProcessError):  # someone else has waited for it, and it is gone
+        server._stop()
+    server._forkserver_pid = None
+
+
+def _fork_server() -> Any:
+    return getattr(forkserver, "_forkserver")  # noqa: B009 - not in its types

@@ -18,16 +18,21 @@ def thread_variables(threads: int) -> dict[str, str]:
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 1 << 28, "MALLOC_MMAP_THRESHOLD_": 1 << 28}
 
 
+def worker_environment(threads: int) -> dict[str, Any]:
+    """Variables that a worker has to have before its process starts."""
+    return {
+        **KEEP_MEMORY,
+        **thread_variables(threads),
+        # Before a worker is told to be silent it reports connections that break.
+        "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "critical",
+    }
+
+
 def dask_settings(scratch: Path, threads: int = 1) -> dict[str, Any]:
     """Values for ``dask.config.set``; workers inherit them."""
     return {
         "temporary-directory": str(scratch),
-        "distributed.nanny.pre-spawn-environ": {
-            **KEEP_MEMORY,
-            **thread_variables(threads),
-            # Before a worker is told to be silent it reports connections that break.
-            "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "critical",
-        },
+        "distributed.nanny.pre-spawn-environ": worker_environment(threads),
         "distributed.worker.preload": ["distcnn.clusters.preload"],
         # A task waits at the scheduler until a worker is free: none is stuck behind a long
         # one, and a dying worker takes along only the task that it was running.

@@ -8,11 +8,10 @@ thread blocks the signal, and what it starts (threads and processes alike) inher
 """
 
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import get_context
 from time import monotonic
 from typing import Any
 
@@ -21,6 +20,7 @@ from distributed import Client, Status
 
 from distcnn.clusters.dask_workers.arrival import Arrival
 from distcnn.clusters.dask_workers.private import clusters_here, stop_loop
+from distcnn.clusters.dask_workers.tracker import start_tracker
 from distcnn.errors import ClusterError, DistcnnError
 from distcnn.events import Listener, silent
 
@@ -29,7 +29,6 @@ START_TIMEOUT_S = 60.0
 POLL_S = 0.1
 SEMAPHORES_PER_WORKER = 7
 """Of a nanny and its queues; each is a file, of a page at least, in ``/dev/shm``."""
-QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 ABANDON_TIMEOUT_S = 2.0
 """Time for Dask to close what it has begun; what it leaves is killed."""
 
@@ -45,7 +44,7 @@ def start_workers(
     ------
     ClusterError : they do not come. Nothing is left of them, whatever ends the start.
     """
-    _start_tracker()
+    start_tracker()
     _check_semaphores(workers)
     starting = _Starting(start, workers, listener)
     try:
@@ -130,23 +129,6 @@ def no_workers(workers: int, error: object) -> ClusterError:
     )
 
 
-def _start_tracker() -> None:
-    """Start the process that removes the semaphores of killed workers, and that warns of them.
-
-    Killing them is our way, so it gets an option not to. Where it started later, in the thread
-    that blocks a signal, it would let the signal through again.
-    """
-    # It ignores the other signals itself; this one comes as a terminal is closed.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    sys.warnoptions.append(QUIET_TRACKER)
-    try:
-        resource_tracker.ensure_running()
-    finally:
-        sys.warnoptions.remove(QUIET_TRACKER)
-        if signal.SIGHUP not in blocked:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-
-
 def _check_semaphores(workers: int) -> None:
     # Without them Dask's nannies wait for their workers for ever.
     asked = max(1, SEMAPHORES_PER_WORKER * workers)
@@ -165,11 +147,12 @@ def _check_semaphores(workers: int) -> None:
 
 
 def _workers_below_here() -> list[psutil.Process]:
-    """Processes that ``multiprocessing`` has spawned below this one, with all below them."""
+    """Processes that ``multiprocessing`` has started below this one, with all below them."""
     found = []
     for child in psutil.Process().children():
         with suppress(psutil.Error):
-            if any("multiprocessing.spawn" in word for word in child.cmdline()):
+            line = " ".join(child.cmdline())
+            if any(f"multiprocessing.{way} import" in line for way in ("spawn", "forkserver")):
                 found += _family(child)
     return found
 
