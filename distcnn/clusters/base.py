@@ -45,7 +45,7 @@ class Backend(Protocol):
         """Start workers; stop them and remove their files at exit.
 
         ``listener`` hears what is worth a word until they are there; see
-        ``dask_workers.arrival``.
+        ``dask_workers.starting.arrival``.
 
         Raises
         ------

@@ -20,9 +20,9 @@ from typing import Any
 
 from distributed import Client
 
-from distcnn.clusters.dask_workers.arrival import wait_for_workers
 from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.clusters.dask_workers.security import check_answer, client_security
+from distcnn.clusters.dask_workers.starting.arrival import wait_for_workers
 from distcnn.config import ExistingConfig
 from distcnn.errors import ClusterError
 from distcnn.events import Listener, silent

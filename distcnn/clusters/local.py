@@ -13,15 +13,15 @@ from dask.system import CPU_COUNT
 from distributed import LocalCluster
 
 from distcnn.clusters.dask_workers.executor import DaskExecutor
-from distcnn.clusters.dask_workers.fork_server import fork_server
 from distcnn.clusters.dask_workers.private import scheduler_extensions
-from distcnn.clusters.dask_workers.scratch import scratch_folder
 from distcnn.clusters.dask_workers.settings import (
     dask_settings,
     thread_variables,
     worker_environment,
 )
-from distcnn.clusters.dask_workers.start import close_at_once, start_workers
+from distcnn.clusters.dask_workers.starting.fork_server import fork_server
+from distcnn.clusters.dask_workers.starting.scratch import scratch_folder
+from distcnn.clusters.dask_workers.starting.start import close_at_once, start_workers
 from distcnn.clusters.this_machine import free_memory
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
@@ -51,7 +51,7 @@ def open_executor(config: ClusterConfig, listener: Listener = silent) -> Iterato
 
 def import_ahead(config: ClusterConfig, *modules: str) -> AbstractContextManager[str]:
     """Begin to import what workers will need, while the caller still plans; see
-    ``dask_workers.fork_server``.
+    ``dask_workers.starting.fork_server``.
     """
     return fork_server(worker_environment(config.threads), modules)
 

@@ -3,8 +3,8 @@
 import pytest
 from distributed import Client, LocalCluster
 
-from distcnn.clusters.dask_workers import arrival
-from distcnn.clusters.dask_workers.arrival import wait_for_workers
+from distcnn.clusters.dask_workers.starting import arrival
+from distcnn.clusters.dask_workers.starting.arrival import wait_for_workers
 from distcnn.errors import ClusterError
 
 

@@ -10,8 +10,8 @@ import pytest
 from conformance.cluster_checks import environment, is_worker, process
 
 from distcnn.clusters import import_ahead, open_cluster
-from distcnn.clusters.dask_workers.fork_server import fork_server
 from distcnn.clusters.dask_workers.private import stop_fork_server
+from distcnn.clusters.dask_workers.starting.fork_server import fork_server
 from distcnn.clusters.local import START_METHOD
 from distcnn.config import ClusterConfig, SerialConfig
 

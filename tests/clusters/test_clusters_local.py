@@ -313,7 +313,7 @@ class TestClearErrors:
         assert list(temporary.iterdir()) == []
 
     def test_workers_that_do_not_come_in_time(self, temporary, monkeypatch):
-        monkeypatch.setattr("distcnn.clusters.dask_workers.start.START_TIMEOUT_S", 0.0)
+        monkeypatch.setattr("distcnn.clusters.dask_workers.starting.start.START_TIMEOUT_S", 0.0)
         before = family()
         config = ClusterConfig(workers=1, dashboard=None)
         with pytest.raises(ClusterError, match=r"did not start.*serial"), open_cluster(config):

@@ -4,7 +4,7 @@ import tempfile
 
 import pytest
 
-from distcnn.clusters.dask_workers.scratch import PREFIX, remove_abandoned, scratch_folder
+from distcnn.clusters.dask_workers.starting.scratch import PREFIX, remove_abandoned, scratch_folder
 
 
 @pytest.fixture(autouse=True)

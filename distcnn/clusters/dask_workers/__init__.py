@@ -1,1 +1,1 @@
-"""What every Dask backend shares: executor, gangs, tasks, settings, scratch folders."""
+"""What every Dask backend shares: executor, tasks, settings, preflight, the start of workers."""

@@ -15,10 +15,10 @@ from uuid import uuid4
 from distributed import Future, KilledWorker
 from distributed.client import ClosedClientError
 
-from distcnn.clusters.dask_workers.arrival import count_workers, nothing_known
 from distcnn.clusters.dask_workers.gang import RERUN, alive_workers, run_together
 from distcnn.clusters.dask_workers.preflight.run import preflight
 from distcnn.clusters.dask_workers.private import submit
+from distcnn.clusters.dask_workers.starting.arrival import count_workers, nothing_known
 from distcnn.clusters.dask_workers.task import attempt_batch, dumps, unpacked
 from distcnn.clusters.places import Findings, Places
 from distcnn.config import ClusterConfig

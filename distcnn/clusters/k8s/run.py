@@ -14,11 +14,11 @@ import dask
 import yaml
 from distributed import Client
 
-from distcnn.clusters.dask_workers.arrival import wait_for_workers
 from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.clusters.dask_workers.gang import RERUN
 from distcnn.clusters.dask_workers.security import choose_security, pem_texts
 from distcnn.clusters.dask_workers.settings import dask_settings
+from distcnn.clusters.dask_workers.starting.arrival import wait_for_workers
 from distcnn.clusters.k8s import manifests, states
 from distcnn.clusters.k8s.api import Api, connect, forbidden, no_operator
 from distcnn.clusters.k8s.manifests import Manifest

@@ -27,10 +27,8 @@ from distributed.security import Security
 from distributed.utils import get_ip
 
 from distcnn.clusters import local
-from distcnn.clusters.dask_workers.arrival import Arrival, count_workers
 from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.clusters.dask_workers.gang import RERUN
-from distcnn.clusters.dask_workers.scratch import scratch_folder
 from distcnn.clusters.dask_workers.security import (
     choose_security,
     is_loopback,
@@ -38,7 +36,9 @@ from distcnn.clusters.dask_workers.security import (
     write_certificates,
 )
 from distcnn.clusters.dask_workers.settings import dask_settings
-from distcnn.clusters.dask_workers.start import close_at_once, start_workers
+from distcnn.clusters.dask_workers.starting.arrival import Arrival, count_workers
+from distcnn.clusters.dask_workers.starting.scratch import scratch_folder
+from distcnn.clusters.dask_workers.starting.start import close_at_once, start_workers
 from distcnn.clusters.slurm.queue import cancel, cancel_all, no_slurm, node_addresses
 from distcnn.clusters.slurm.script import JobScript
 from distcnn.clusters.slurm.settings import SlurmConfig

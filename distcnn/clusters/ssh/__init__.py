@@ -30,12 +30,12 @@ from distributed import Scheduler, SpecCluster
 from distributed.security import Security
 
 from distcnn.clusters import local
-from distcnn.clusters.dask_workers.arrival import wait_for_workers
 from distcnn.clusters.dask_workers.executor import DaskExecutor
-from distcnn.clusters.dask_workers.scratch import scratch_folder
 from distcnn.clusters.dask_workers.security import choose_security, is_loopback, pem_texts
 from distcnn.clusters.dask_workers.settings import dask_settings
-from distcnn.clusters.dask_workers.start import start_workers
+from distcnn.clusters.dask_workers.starting.arrival import wait_for_workers
+from distcnn.clusters.dask_workers.starting.scratch import scratch_folder
+from distcnn.clusters.dask_workers.starting.start import start_workers
 from distcnn.clusters.ssh.connection import require_asyncssh
 from distcnn.clusters.ssh.examine import Host, Unfit, examine_hosts
 from distcnn.clusters.ssh.settings import OWN_END, HostConfig, SshConfig, read_hosts

@@ -31,8 +31,8 @@ import psutil
 from distributed import Nanny
 from distributed.security import Security
 
-from distcnn.clusters.dask_workers.scratch import scratch_folder
 from distcnn.clusters.dask_workers.settings import dask_settings, thread_variables
+from distcnn.clusters.dask_workers.starting.scratch import scratch_folder
 
 MARK = "distcnn-agent: "
 """Begins every line for the other end; a shell may greet with others."""

@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 from distributed import Client, Status
 
-from distcnn.clusters.dask_workers.arrival import Arrival
 from distcnn.clusters.dask_workers.private import clusters_here, stop_loop
-from distcnn.clusters.dask_workers.tracker import start_tracker
+from distcnn.clusters.dask_workers.starting.arrival import Arrival
+from distcnn.clusters.dask_workers.starting.tracker import start_tracker
 from distcnn.errors import ClusterError, DistcnnError
 from distcnn.events import Listener, silent
 

@@ -24,10 +24,10 @@ from distcnn.clusters.dask_workers.private import (
     stop_fork_server,
 )
 from distcnn.clusters.dask_workers.settings import keeping_environment
-from distcnn.clusters.dask_workers.tracker import start_tracker
+from distcnn.clusters.dask_workers.starting.tracker import start_tracker
 
 BASE_MODULES = (
-    "distcnn.clusters.dask_workers.own_group",  # the first
+    "distcnn.clusters.dask_workers.starting.own_group",  # the first
     "distcnn.clusters.preload",
     "distributed.nanny",
     "distributed.worker",

@@ -1,0 +1,1 @@
+"""How workers on this machine, and the wait for workers anywhere, begin."""
