@@ -30,6 +30,7 @@ from distcnn.config import Config, load_config
 from distcnn.manifest import read_file, read_manifest
 from distcnn.monitor import console_display
 from distcnn.quality import Novelty, Quality
+from distcnn.quality.novelty import OTHER_LIGHT
 from distcnn.survey import Region, Store
 from distcnn.survey.split import Split, assign_split
 
@@ -85,12 +86,22 @@ def make_stars(options: argparse.Namespace, kind: str) -> Path:
 def refitted(options: argparse.Namespace) -> Novelty:
     """The novelty of this version, as training would fit it."""
     manifest, survey = read_manifest(options.package), Store.open(options.survey)
-    block = survey.read(Region(0, survey.stars), ["source_id", "label", "flux", "flux_error"])
+    light = [name for name in OTHER_LIGHT if name in survey.variables]
+    names = ["source_id", "label", "flux", "flux_error", *light]
+    block = survey.read(Region(0, survey.stars), names)
     part = assign_split(block["source_id"], manifest.training_split)
     labelled = np.isfinite(block["label"]).any(axis=1)
     train, calibration = (labelled & (part == p) for p in (Split.TRAIN, Split.CALIBRATION))
-    fitted = Novelty.fit(block["flux"][train], block["flux_error"][train], 32)
-    score = fitted.score(block["flux"][calibration], block["flux_error"][calibration])
+    one, two = (
+        (
+            block["flux"][rows],
+            block["flux_error"][rows],
+            {name: block[name][rows] for name in light},
+        )
+        for rows in (train, calibration)
+    )
+    fitted = Novelty.fit(*one[:2], 32, light=one[2])
+    score = fitted.score(*two)
     return fitted.with_threshold(score, 0.99)
 
 
@@ -118,8 +129,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     folder: Path = options.folder / TROUBLED
     survey = Store.open(folder / "survey.zarr")
     every = Region(0, survey.stars)
-    spectra = survey.read(every, ["flux", "flux_error"])
-    score = novelty.score(spectra["flux"], spectra["flux_error"]) / novelty.threshold
+    light = [name for name in OTHER_LIGHT if name in survey.variables]
+    spectra = survey.read(every, ["flux", "flux_error", *light])
+    score = novelty.score(spectra["flux"], spectra["flux_error"], spectra) / novelty.threshold
     predictions = Store.open(folder / "predictions.zarr")
     found = predictions.read(every, ["source_id", "label", "label_error"])
     truth = pd.read_parquet(folder / "archive" / "truth.parquet").set_index("source_id")

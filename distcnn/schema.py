@@ -22,12 +22,16 @@ to others."""
 LABEL_NODES_PACKAGE_FORMAT = 6
 """Of packages whose errors vary along labels, or whose stacked labels are recentred, which a reader
 of format 5 would leave out."""
+OTHER_LIGHT_PACKAGE_FORMAT = 7
+"""Of packages whose novelty compares spectra with the rest of the light, which a reader of format 6
+does not know."""
 PACKAGE_FORMATS = (
     PACKAGE_FORMAT,
     STACKED_PACKAGE_FORMAT,
     BLENDS_PACKAGE_FORMAT,
     PERCEPTRONS_PACKAGE_FORMAT,
     LABEL_NODES_PACKAGE_FORMAT,
+    OTHER_LIGHT_PACKAGE_FORMAT,
 )
 
 LIGHT_SPEED_KM_S = 299_792.458

@@ -112,8 +112,10 @@ def test_a_folder_without_manifest_and_another_format_are_refused(tmp_path):
     with pytest.raises(PackageError, match="is not a package"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 1}')
-    with pytest.raises(PackageError, match=r"has format 1: expected format 2, 3, 4, 5 or 6.*train"):
+    with pytest.raises(
+        PackageError, match=r"has format 1: expected format 2, 3, 4, 5, 6 or 7.*train"
+    ):
         read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format": 7}')
-    with pytest.raises(PackageError, match=r"has format 7.*update distcnn"):
+    (tmp_path / "manifest.json").write_text('{"format": 8}')
+    with pytest.raises(PackageError, match=r"has format 8.*update distcnn"):
         read_manifest(tmp_path)

@@ -147,14 +147,17 @@ class DevicePipeline:
             return torch.from_numpy(how.decode(values.numpy()))
         return torch.where(values == how.fill, torch.nan, values.float() * how.step + how.offset)
 
-    def _measures(self, flux: Tensor, flux_error: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    def _measures(
+        self, flux: Tensor, flux_error: Tensor | None, light: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor] | None:
         """Novelty's measures [B,M] and typical weight [B]; None without a reference."""
         if self._novelty_torch is not None:
-            return self._novelty_torch(flux, flux_error)  # type: ignore[no-any-return]
+            return self._novelty_torch(flux, flux_error, light)  # type: ignore[no-any-return]
         if self._novelty is None:
             return None
         error = None if flux_error is None else flux_error.numpy()
-        measures, weight = self._novelty.measures(flux.numpy(), error)
+        seen = {name: values.numpy() for name, values in light.items()}
+        measures, weight = self._novelty.measures(flux.numpy(), error, seen)
         return torch.from_numpy(measures), torch.from_numpy(weight)
 
 

@@ -1,7 +1,10 @@
 """Novelty on a device: in torch what ``Novelty.measures`` does in numpy.
 
-Legend: B star, P pixel, k component, Q = k (k + 1) / 2 pair of components, r pattern, G bin.
+Legend: B star, P pixel, k component, Q = k (k + 1) / 2 pair of components, r pattern, G bin,
+E expected component.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -13,6 +16,9 @@ from distcnn.quality.novelty import (
     MOST_SPREADS,
     BlendClassifier,
     BlendPatterns,
+    ExpectedComponents,
+    raw_columns,
+    terms_of,
 )
 from distcnn.quality.training_density import TrainingDensity
 
@@ -39,6 +45,58 @@ class DensityTorch(nn.Module):
         return torch.logsumexp(self.log_weight - 0.5 * square, dim=1)
 
 
+class ExpectedComponentsTorch(nn.Module):
+    """Components [B,k], ln typical weight [B], other light -> as ``ExpectedComponents.residual``,
+    [B,E].
+    """
+
+    axes: Tensor
+    centre: Tensor
+    spread: Tensor
+    weights: Tensor
+    grid: Tensor
+    scatter: Tensor
+    products: Tensor
+
+    def __init__(self, expected: ExpectedComponents) -> None:
+        super().__init__()
+        self.reads, self.covers = expected.reads, expected.covers
+        for name in ("axes", "centre", "spread", "weights"):
+            values = np.ascontiguousarray(getattr(expected, name), np.float32)
+            self.register_buffer(name, torch.from_numpy(values))
+        grid, scatter = _interpolated(expected.grid, expected.scatter)
+        self.register_buffer("grid", grid)
+        self.register_buffer("scatter", scatter)
+        self.register_buffer("products", torch.from_numpy(expected.products))
+
+    def forward(self, fitted: Tensor, weight: Tensor, light: Mapping[str, Tensor]) -> Tensor:
+        count = self.weights.shape[1]
+        if not self.covers(light):
+            return torch.zeros_like(fitted[:, :count])
+        raw = raw_columns(torch, light, self.axes, self.reads)
+        whole = torch.isfinite(raw).all(dim=1, keepdim=True)
+        scaled = ((raw - self.centre) / self.spread).clamp(-MOST_SPREADS, MOST_SPREADS)
+        terms = terms_of(torch, torch.where(whole, scaled, 0.0), self.products)
+        off = fitted[:, :count] - terms @ self.weights
+        off = off / _along_weight(torch.nan_to_num(weight), self.grid, self.scatter)
+        return torch.where(whole, off, 0.0)
+
+
+def _interpolated(grid: np.ndarray, table: np.ndarray) -> tuple[Tensor, Tensor]:
+    """What ``_along_weight`` reads: twice the last row, that there is always one beyond."""
+    longer = np.append(grid, grid[-1] + 1.0).astype(np.float32)
+    twice = np.vstack([table, table[-1:]]).astype(np.float32)
+    return torch.from_numpy(longer), torch.from_numpy(twice)
+
+
+def _along_weight(weight: Tensor, grid: Tensor, table: Tensor) -> Tensor:
+    """Values [B,M] of a table at ln weights [B], linear between those of the grid."""
+    above = torch.searchsorted(grid, weight.contiguous()).clamp(1, len(grid) - 1)
+    low, high = grid[above - 1], grid[above]
+    part = ((weight - low) / (high - low)).clamp(0, 1)[:, None]
+    return torch.lerp(table[above - 1], table[above], part)
+
+
 class BlendPatternsTorch(nn.Module):
     """Weight times residual [B,P], ln typical weight [B] -> projections [B,r] of
     ``BlendPatterns``.
@@ -50,20 +108,13 @@ class BlendPatternsTorch(nn.Module):
 
     def __init__(self, blends: BlendPatterns) -> None:
         super().__init__()
-        # Twice the last row: between two rows there is always something to interpolate.
-        grid = np.append(blends.grid, blends.grid[-1] + 1.0).astype(np.float32)
-        table = np.hstack([blends.centre, blends.spread])
-        table = np.vstack([table, table[-1:]]).astype(np.float32)
+        grid, table = _interpolated(blends.grid, np.hstack([blends.centre, blends.spread]))
         self.register_buffer("patterns", torch.from_numpy(blends.patterns).mT.contiguous())
-        self.register_buffer("grid", torch.from_numpy(grid))
-        self.register_buffer("table", torch.from_numpy(table))
+        self.register_buffer("grid", grid)
+        self.register_buffer("table", table)
 
     def forward(self, weighted: Tensor, weight: Tensor) -> Tensor:
-        above = torch.searchsorted(self.grid, weight.contiguous()).clamp(1, len(self.grid) - 1)
-        low, high = self.grid[above - 1], self.grid[above]
-        part = ((weight - low) / (high - low)).clamp(0, 1)[:, None]
-        usual = torch.lerp(self.table[above - 1], self.table[above], part)
-        centre, spread = usual.chunk(2, dim=1)
+        centre, spread = _along_weight(weight, self.grid, self.table).chunk(2, dim=1)
         projected = (weighted @ self.patterns) * torch.exp(-0.5 * weight)[:, None]
         return (projected - centre) / spread
 
@@ -90,7 +141,7 @@ class BlendClassifierTorch(nn.Module):
 
 
 class NoveltyTorch(nn.Module):
-    """Flux and its error [B,P] -> the measures [B,M] and the typical weight [B]."""
+    """Flux and its error [B,P], other light -> the measures [B,M] and the typical weight [B]."""
 
     mean: Tensor
     floor: Tensor
@@ -118,8 +169,13 @@ class NoveltyTorch(nn.Module):
         self.classifier = (
             None if novelty.classifier is None else BlendClassifierTorch(novelty.classifier)
         )
+        self.expected = (
+            None if novelty.expected is None else ExpectedComponentsTorch(novelty.expected)
+        )
 
-    def forward(self, flux: Tensor, flux_error: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, flux: Tensor, flux_error: Tensor | None, light: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         weight, residual = self._weights(flux, flux_error)
         fitted = self._fit(weight, residual)
         root = weight.sqrt()
@@ -140,7 +196,10 @@ class NoveltyTorch(nn.Module):
         measures = torch.stack(columns, dim=1).log()
         if self.blends is not None and self.classifier is not None:
             projected = self.blends(rest * root, typical)
-            features = torch.cat([projected, fitted, measures, typical[:, None]], dim=1)
+            parts = [projected, fitted, measures, typical[:, None]]
+            if self.expected is not None:
+                parts.append(self.expected(fitted, typical, light or {}))
+            features = torch.cat(parts, dim=1)
             measures = torch.cat([measures, self.classifier(features)[:, None]], dim=1)
         return torch.where(valid[:, None] > 0, measures, torch.nan), typical
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.modalities import MODALITIES, Modality
-from distcnn.quality.novelty import Novelty
+from distcnn.quality.novelty import Novelty, other_light
 from distcnn.schema import SURVEY_VARIABLES
 
 Arrays = Mapping[str, Array]
-Measures = Callable[[Any, Any], tuple[Any, Any] | None]
+Measures = Callable[[Any, Any, Mapping[str, Any]], tuple[Any, Any] | None]
 NOVELTY_MEASURES, NOVELTY_WEIGHT = "novelty_measures", "novelty_weight"
 
 
@@ -30,7 +30,8 @@ def summarise(library: Any, variables: Mapping[str, Any], measures: Measures) ->
     ----------
     library : ``numpy`` or ``torch``, whichever ``variables`` are of.
     variables : survey variables of N stars; absent = not in the survey.
-    measures : (flux, its error or None) -> as ``Novelty.measures``, or None without a reference.
+    measures : (flux, its error or None, other light) -> as ``Novelty.measures``, or None without a
+        reference.
     """
     out = {
         summary.name: summary.reduce(library, variables[row.variables[0]])
@@ -40,7 +41,8 @@ def summarise(library: Any, variables: Mapping[str, Any], measures: Measures) ->
     }
     found = None
     if "flux" in variables:
-        found = measures(variables["flux"], variables.get("flux_error"))
+        light = other_light(variables)
+        found = measures(variables["flux"], variables.get("flux_error"), light)
     return out if found is None else {**out, NOVELTY_MEASURES: found[0], NOVELTY_WEIGHT: found[1]}
 
 
@@ -64,7 +66,7 @@ class InputSummary:
         there.setdefault("snr", np.full(stars, np.nan))
         scalars = [name for name in there if len(SURVEY_VARIABLES[name].dims) == 1]
         there |= {name: there[name].reshape(-1) for name in scalars}
-        measures = novelty.measures if novelty is not None else lambda flux, error: None
+        measures = novelty.measures if novelty is not None else lambda flux, error, light: None
         return cls(summarise(np, there, measures))
 
     def get(self, name: str) -> Array | None:

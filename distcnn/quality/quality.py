@@ -27,7 +27,7 @@ from distcnn.quality.flags import (
 )
 from distcnn.quality.input_summary import NOVELTY_MEASURES, NOVELTY_WEIGHT, InputSummary
 from distcnn.quality.limits import Limits
-from distcnn.quality.novelty import Novelty
+from distcnn.quality.novelty import Novelty, other_light
 from distcnn.quality.recommendation import recommend
 from distcnn.quality.reliable_range import within_reliable_range
 from distcnn.quality.training_density import TrainingDensity
@@ -86,7 +86,8 @@ class Quality:
         Parameters
         ----------
         train : ``reference``, ``reference_error`` [N, L] and the inputs that the survey has:
-            ``flux``, ``flux_error`` [N, P], ``photometry`` [N, K], ``parallax`` [N], ``xp`` [N, C].
+            ``flux``, ``flux_error`` [N, P], ``photometry`` [N, K], ``parallax``,
+            ``parallax_error`` [N], ``xp`` [N, C].
         calibration : the same inputs, ``snr`` [N], and ``label``, ``noise``, ``scatter``,
             ``reference``, ``reference_error`` [N, L]; ``reference_error`` may be absent.
         names : names of the labels; logg and mh select the strata of the calibration.
@@ -372,14 +373,19 @@ def _fit_novelty(
 def _raw_novelty(fitted: Novelty, calibration: Arrays, settings: QualityConfig, seed: int) -> Array:
     flux, error, fold = (calibration.get(name) for name in ("flux", "flux_error", "fold"))
     assert flux is not None
+    light = other_light(calibration)
     if fold is None:
-        return fitted.score(flux, error)
+        return fitted.score(flux, error, light)
     # These stars are among those of the reference: each is judged by one that is without it.
     raw = np.full(len(flux), np.nan, np.float32)
     for group in np.unique(fold % NOVELTY_FOLDS):
         mine = fold % NOVELTY_FOLDS == group
         others = _reference(calibration, ~mine, settings, seed)
-        raw[mine] = others.score(flux[mine], None if error is None else error[mine])
+        raw[mine] = others.score(
+            flux[mine],
+            None if error is None else error[mine],
+            {name: values[mine] for name, values in light.items()},
+        )
     return raw
 
 
@@ -389,6 +395,7 @@ def _reference(stars: Arrays, rows: Array, settings: QualityConfig, seed: int) -
         stars["flux"][rows],
         None if error is None else error[rows],
         settings.novelty_components,
+        light={name: values[rows] for name, values in other_light(stars).items()},
         seed=seed,
     )
 

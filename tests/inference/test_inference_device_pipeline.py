@@ -66,15 +66,19 @@ def test_a_whole_run_through_staging_buffers_is_verified(inputs, monkeypatch):
 
 def test_measures_are_those_of_numpy(parts):
     predictor, survey = parts
-    given = survey.read(Region(0, 60), ["flux", "flux_error"])
-    flux, error = given["flux"], given["flux_error"]
+    light = ["xp", "photometry", "parallax", "parallax_error"]
+    given = survey.read(Region(0, 60), ["flux", "flux_error", *light])
+    flux, error = given.pop("flux"), given.pop("flux_error")
     flux[3] = np.nan
     error[4, ::2] = np.nan
     error[5, :10] = 0
     novelty = predictor.quality.novelty
     assert novelty.blends is not None
-    found = NoveltyTorch(novelty)(torch.from_numpy(flux), torch.from_numpy(error))
-    wanted = novelty.measures(flux, error)
+    assert novelty.expected is not None
+    on_device = {name: torch.from_numpy(values) for name, values in given.items()}
+    found = NoveltyTorch(novelty)(torch.from_numpy(flux), torch.from_numpy(error), on_device)
+    wanted = novelty.measures(flux, error, given)
+    assert not np.array_equal(wanted[0][:, -1], novelty.measures(flux, error)[0][:, -1])
     np.testing.assert_allclose(found[0], wanted[0], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found[1], wanted[1], rtol=1e-5)
     assert torch.isnan(found[0][3]).all()

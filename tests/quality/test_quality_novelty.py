@@ -192,3 +192,70 @@ def test_a_package_of_few_stars_has_no_patterns(rng):
     few = Novelty.fit(flux, error, COMPONENTS)
     assert few.blends is None
     assert few.measures(flux, error)[0].shape == (100, 3)
+
+
+def _lit(rng, stars):
+    """Stars whose depths four colours, XP and luminosity tell, with noise."""
+    lines, mixing = _sky()
+    state = rng.standard_normal((stars, 4))
+    snr = np.minimum(15 * rng.random(stars) ** (-1 / 0.794), 500)
+    error = np.repeat(1 / snr[:, None], PIXELS, axis=1)
+    clean = 1 - np.clip(np.exp(state @ mixing), 0, 3) @ lines / 2
+    known = state + 0.05 * rng.standard_normal(state.shape)
+    magnitude = 12 + rng.random(stars)
+    light = {
+        "xp": np.exp(magnitude)[:, None] * np.column_stack([np.ones(stars), 0.1 * known[:, :2]]),
+        "photometry": np.column_stack([magnitude, magnitude + known[:, 2], magnitude - 1]),
+        "parallax": 10 ** (0.2 * (13 - magnitude)) * np.exp(known[:, 3]),
+        "parallax_error": np.full(stars, 0.03),
+    }
+    return clean, error, snr, {name: v.astype(np.float32) for name, v in light.items()}
+
+
+@pytest.fixture(scope="module")
+def lit():
+    rng = np.random.default_rng(12)
+    clean, error, _, light = _lit(rng, 3000)
+    flux = clean + error * rng.standard_normal(clean.shape)
+    return Novelty.fit(flux, error, COMPONENTS, light=light)
+
+
+def test_a_second_star_of_the_same_velocity_is_told_by_the_rest_of_the_light(lit, rng):
+    clean, error, snr, light = _lit(rng, 1500)
+    noise = error * rng.standard_normal(clean.shape)
+    flux, second = (clean + noise).astype(np.float32), np.roll(clean, 700, axis=0)
+    mixed = (0.6 * clean + 0.4 * second + noise).astype(np.float32)
+
+    def found(given):
+        limit = np.quantile(lit.score(flux, error, given), 0.99)
+        return (lit.score(mixed, error, given) > limit)[snr > 30].mean()
+
+    assert found(light) > 0.8 > 2 * found({})
+
+
+def test_nothing_is_expected_of_stars_whose_other_light_is_missing(lit, rng):
+    clean, error, _, light = _lit(rng, 60)
+    fitted = lit.fitted_components(clean.astype(np.float32), error)
+    weight = np.full(60, 5.0)
+    for name in light:
+        gone = light | {name: np.where(np.arange(60) < 30, np.nan, light[name].T).T}
+        off = lit.expected.residual(fitted, weight, gone)
+        assert not off[:30].any()
+        assert off[30:].any(axis=1).all()
+        fewer = {kind: values for kind, values in light.items() if kind != name}
+        assert not lit.expected.residual(fitted, weight, fewer).any()
+
+
+def test_expectations_survive_their_arrays_and_are_not_made_of_few_stars(lit, rng):
+    clean, error, _, light = _lit(rng, 100)
+    flux = clean.astype(np.float32)
+    again = Novelty.from_arrays(lit.to_arrays())
+    assert np.array_equal(again.score(flux, error, light), lit.score(flux, error, light))
+    assert len(lit.expected.weights) == 1 + 8 + 36
+    clean, error, _, light = _lit(rng, 300)
+    linear = Novelty.fit(clean, error, COMPONENTS, light=light).expected
+    assert len(linear.weights) == 1 + 8
+    assert (
+        Novelty.fit(clean[:79], error[:79], 4, light={n: v[:79] for n, v in light.items()}).expected
+        is None
+    )

@@ -10,7 +10,7 @@ from distcnn.executor import SerialExecutor
 from distcnn.model import Ensemble, Package, build_network, fit_scaling, predict_members
 from distcnn.model.inputs import InputSpec
 from distcnn.model.stacking import REGRESSORS, Stacking
-from distcnn.schema import LABEL_NODES_PACKAGE_FORMAT
+from distcnn.schema import OTHER_LIGHT_PACKAGE_FORMAT
 from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_fold
 from distcnn.training import train_package
@@ -217,7 +217,7 @@ def test_a_trained_package_predicts_stacked_labels(survey, tmp_path, config, qua
     stacking = package.stacking()
     assert stacking is not None
     assert package.manifest.stacking.methods == stacking.methods
-    assert package.manifest.format == LABEL_NODES_PACKAGE_FORMAT
+    assert package.manifest.format == OTHER_LIGHT_PACKAGE_FORMAT
     test = read_labelled(Store.open(survey), package.spec, split, Split.TEST)
     alone = predict_members(package.networks(), test.inputs).label
     found = Ensemble(package).predict(test.inputs).label

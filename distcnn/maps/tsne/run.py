@@ -42,7 +42,7 @@ from distcnn.maps.tsne.results import write_results
 from distcnn.maps.tsne.sample import FittedRows, Sources, choose_rows, pieces, read_spectra
 from distcnn.maps.tsne.train_like import TrainLikeness
 from distcnn.quality import Quality
-from distcnn.quality.novelty import Novelty
+from distcnn.quality.novelty import OTHER_LIGHT, Novelty
 from distcnn.survey import Region, Store
 
 STAGE = "map tsne"
@@ -112,7 +112,8 @@ def open_sources(manifest: Manifest, survey: Store, training: Store | None) -> S
             expected="a split of the labelled stars in its manifest",
             cure="Train it anew.",
         ) from None
-    sources = Sources(survey, training or survey, split, manifest.label_names)
+    bands = tuple(manifest.spec.bands)
+    sources = Sources(survey, training or survey, split, manifest.label_names, bands)
     for store in (sources.survey, sources.training):
         if "flux" not in store.variables:
             raise InputError(f"{store.location} has no spectra", expected="the variable flux")
@@ -238,7 +239,8 @@ class Placer:
     def of_region(self, region: Region) -> pa.Table:
         """The rows of ``stars/*.parquet`` of one region of the survey."""
         store, rows = self.sources.survey, self.fitted.rows
-        wanted = ["source_id", "flux", "snr", *(n for n in ("flux_error",) if n in store.variables)]
+        more = [name for name in ("flux_error", *OTHER_LIGHT) if name in store.variables]
+        wanted = ["source_id", "flux", "snr", *more]
         labelled = "label" in store.variables and self.sources.same
         block = store.read(region, [*wanted, *(["label"] if labelled else [])])
         training = np.zeros(region.size, bool)
@@ -292,7 +294,8 @@ class Placer:
     def _score(self, block: Mapping[str, Array]) -> Array:
         if self.novelty is None:
             return np.full(len(block["flux"]), np.nan, np.float32)
-        score = self.novelty.score(block["flux"], block.get("flux_error"))
+        light = self.sources.light(block)
+        score = self.novelty.score(block["flux"], block.get("flux_error"), light)
         return np.asarray(score / np.float32(self.novelty.threshold), np.float32)
 
 

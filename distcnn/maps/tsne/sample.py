@@ -4,7 +4,7 @@ Half of them are training stars if there are as many, the others observed ones; 
 a hash of ``source_id``, so the same stars are fitted whatever the order of the survey.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.config import SplitConfig, TsneMapConfig
 from distcnn.errors import InputError
+from distcnn.quality.novelty import other_light
 from distcnn.survey import Region, Store
 from distcnn.survey.split import Split, assign_split
 
@@ -34,17 +35,29 @@ class FittedRows:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where stars come from. ``labels`` : those that training stars have one of."""
+    """Where stars come from. ``labels`` : those that training stars have one of; ``bands`` : of
+    the package, in its order.
+    """
 
     survey: Store
     training: Store
     split: SplitConfig
     labels: tuple[str, ...]
+    bands: tuple[str, ...] = ()
 
     @property
     def same(self) -> bool:
         """Whether the training stars are stars of the survey."""
         return self.survey.location == self.training.location
+
+    def light(self, block: Mapping[str, Array]) -> dict[str, Array]:
+        """What stars of the survey have beside spectra, as the package's novelty knows it."""
+        light = other_light(block)
+        if "photometry" in light:
+            known = list(map(str, self.survey.coordinate("band")))
+            columns = [known.index(band) for band in self.bands if band in known]
+            light["photometry"] = light["photometry"][:, columns]
+        return light
 
     def is_training(self, ids: Array, label: Array, store: Store) -> Array:
         """[N] bool: stars that networks were trained on, by their labels in ``store``."""

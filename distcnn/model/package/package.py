@@ -45,6 +45,7 @@ from distcnn.model.stacking import Parts, Stacking, to_bytes
 from distcnn.schema import (
     BLENDS_PACKAGE_FORMAT,
     LABEL_NODES_PACKAGE_FORMAT,
+    OTHER_LIGHT_PACKAGE_FORMAT,
     PACKAGE_FORMAT,
     PERCEPTRONS_PACKAGE_FORMAT,
     STACKED_PACKAGE_FORMAT,
@@ -286,6 +287,8 @@ def write_evaluation(package: Package, evaluation: Mapping[str, Any]) -> None:
 
 
 def _format(stacking: Parts | None, quality_arrays: Mapping[str, Array]) -> int:
+    if any(name.startswith("novelty.expected.") for name in quality_arrays):
+        return OTHER_LIGHT_PACKAGE_FORMAT
     along_labels = len(quality_arrays.get("calibration.label_columns", ()))
     if along_labels or (stacking and "nodes" in stacking["weights"]):
         return LABEL_NODES_PACKAGE_FORMAT

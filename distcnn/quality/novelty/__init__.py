@@ -1,6 +1,26 @@
 """Novelty: how unlike every training spectrum a spectrum is."""
 
 from distcnn.quality.novelty.blend_patterns import MOST_SPREADS, BlendClassifier, BlendPatterns
+from distcnn.quality.novelty.expected_components import (
+    OTHER_LIGHT,
+    ExpectedComponents,
+    Light,
+    other_light,
+    raw_columns,
+    terms_of,
+)
 from distcnn.quality.novelty.reference import LEAST_SPARSENESS, Novelty
 
-__all__ = ["LEAST_SPARSENESS", "MOST_SPREADS", "BlendClassifier", "BlendPatterns", "Novelty"]
+__all__ = [
+    "LEAST_SPARSENESS",
+    "MOST_SPREADS",
+    "OTHER_LIGHT",
+    "BlendClassifier",
+    "BlendPatterns",
+    "ExpectedComponents",
+    "Light",
+    "Novelty",
+    "other_light",
+    "raw_columns",
+    "terms_of",
+]

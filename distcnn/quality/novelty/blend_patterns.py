@@ -6,19 +6,20 @@ residual is projected on them (a matched subspace, Scharf & Friedlander 1994, IE
 Process. 42, 2146) in units of the scatter of training stars along each, for these are not noise
 alone. A classifier of one hidden layer, which has learned to tell the mixtures from the training
 spectra by these projections, the components and the other measures, gives the logarithm of the
-odds of a blend (outlier exposure: Hendrycks et al. 2019, ICLR).
+odds of a blend (outlier exposure: Hendrycks et al. 2019, ICLR). Where XP, magnitudes or parallax
+are there, it is also told by what of the components these do not lead one to expect
+(``expected_components``): mixtures keep those of their first star.
 
 Legend: N star, P pixel, k component, r pattern, G bin of weight, F feature, H hidden unit.
 """
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
 from distcnn.arrays import Array
+from distcnn.quality.novelty.array_fields import ArrayFields
 from distcnn.quality.novelty.principal import leading_vectors
 from distcnn.quality.novelty.weight_bins import along_weight, weight_bins
 
@@ -57,19 +58,6 @@ def imitated_blends(
 def _scale_length(mean: Array) -> float:
     """Pixels over which a spectrum changes: spread over spread of the slope."""
     return float(np.std(mean) / max(np.std(np.gradient(mean)), 1e-12))
-
-
-class ArrayFields:
-    """A data class of arrays, which are told by the names of its fields."""
-
-    def to_arrays(self) -> dict[str, Array]:
-        """Arrays that say everything; undone by ``from_arrays``."""
-        return dict(vars(self))
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
-        """What ``to_arrays`` described."""
-        return cls(**arrays)
 
 
 @dataclass(frozen=True)

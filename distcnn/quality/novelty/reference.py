@@ -6,7 +6,8 @@ posteriori, missing pixels left out). Measures are compared with training stars 
 what remains in units of its noise, its worst pixel, how few training stars have such components
 together, how alike what remains is from pixel to pixel (von Neumann 1941, Ann. Math. Stat. 12,
 367: noise of spectra that were resampled elsewhere, and lines that do not fit), and the odds that
-it is the light of two stars. The largest is the score.
+it is the light of two stars, to which XP, magnitudes and parallax contribute. The largest is the
+score.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from distcnn.quality.novelty.blend_patterns import (
     BlendPatterns,
     imitated_blends,
 )
+from distcnn.quality.novelty.expected_components import ExpectedComponents, Light
 from distcnn.quality.novelty.principal import fit_principal
 from distcnn.quality.novelty.weight_bins import along_weight, weight_bins
 from distcnn.quality.training_density import TrainingDensity
@@ -32,7 +34,9 @@ _MAX_TRAINING_STARS = 20_000  # training stars that the components are fitted to
 _KEPT_FRACTION = 0.97  # of the training stars are kept for the second pass: the rest may be damaged
 _DENSITY_COMPONENTS, _MAX_DENSITY_STARS = (1, 3, 6), 6000
 """Mixtures that are tried for the density of components, and most stars they are fitted to."""
-_DENSITY, _BLENDS, _CLASSIFIER = "density.", "blends.", "classifier."
+_DENSITY, _BLENDS, _CLASSIFIER, _EXPECTED = "density.", "blends.", "classifier.", "expected."
+TAIL_QUANTILE = 0.95
+"""Of a measure among training stars, by which its spread is told."""
 LEAST_SPARSENESS = 1e-3  # where the density is as high as it can be
 
 
@@ -52,6 +56,8 @@ class Novelty:
         it was, which have three measures.
     blends, classifier : patterns of blends, and what tells blends by them; None without a density,
         and in packages of format 3 and before.
+    expected : components that the rest of a star's light leads one to expect; None where a survey
+        has no such light, and in packages of format 6 and before.
     """
 
     mean: Array
@@ -64,12 +70,21 @@ class Novelty:
     density: TrainingDensity | None = None
     blends: BlendPatterns | None = None
     classifier: BlendClassifier | None = None
+    expected: ExpectedComponents | None = None
 
     @classmethod
     def fit(
-        cls, flux: Array, flux_error: Array | None, components: int, *, seed: int = 0
+        cls,
+        flux: Array,
+        flux_error: Array | None,
+        components: int,
+        *,
+        light: Light | None = None,
+        seed: int = 0,
     ) -> "Novelty":
         """Fit to training spectra [N, P], NaN = missing, in two passes.
+
+        ``light`` : of ``OTHER_LIGHT`` [N, ...] what the survey has.
 
         The second pass fills missing pixels from the first fit and leaves out the most
         unusual 3 %, so that damaged spectra in training do not become the norm.
@@ -77,14 +92,14 @@ class Novelty:
         rows = np.random.default_rng(seed).permutation(len(flux))[:_MAX_TRAINING_STARS]
         rows.sort()
         flux = flux[rows].astype(np.float32)
-        error = _rows(flux_error, rows)
+        error, light = _rows(flux_error, rows), _light_of(light, rows)
         components = max(1, min(components, len(flux) // 8, flux.shape[1] // 2))
         first = cls._of_principal(flux, error, first=None, components=components, seed=seed)
         first = _with_reference_moments(first, flux, error)
         score = first.score(flux, error)
         usable = np.isfinite(score)
         kept = usable & (score <= np.quantile(score[usable], _KEPT_FRACTION))
-        flux, error = flux[kept], _rows(error, kept)
+        flux, error, light = flux[kept], _rows(error, kept), _light_of(light, kept)
         second = cls._of_principal(flux, error, first=first, components=components, seed=seed)
         fitted = second.fitted_components(flux, error)
         density = TrainingDensity.fit(
@@ -92,8 +107,8 @@ class Novelty:
         )
         second = replace(second, density=density)
         if density is not None:
-            second = second._with_blends(flux, error, fitted, seed)
-        return _with_reference_moments(second, flux, error)
+            second = second._with_blends(flux, error, light, fitted, seed)
+        return _with_reference_moments(second, flux, error, light)
 
     @classmethod
     def _of_principal(
@@ -117,7 +132,9 @@ class Novelty:
         empty = np.stack([np.zeros((1, 3)), np.ones((1, 3))], axis=1)
         return cls(*found, grid=np.zeros(1), reference_moments=empty)
 
-    def _with_blends(self, flux: Array, error: Array | None, fitted: Array, seed: int) -> "Novelty":
+    def _with_blends(
+        self, flux: Array, error: Array | None, light: Light, fitted: Array, seed: int
+    ) -> "Novelty":
         """With as many patterns of blends as there are components, and the classifier."""
         rng = np.random.default_rng([seed, 1])
         rows, change = imitated_blends(rng, self.mean, self.components, fitted)
@@ -131,20 +148,31 @@ class Novelty:
             weight, residual = self._weights(flux[block], _rows(error, block))
             weighted.append(weight * (residual - fitted[block] @ self.components))
             typical.append(_typical(weight))
+        noise = np.concatenate(typical)
         found = BlendPatterns.fit(
-            change, np.concatenate(weighted), np.concatenate(typical), len(self.components), seed
+            change, np.concatenate(weighted), noise, len(self.components), seed
         )
-        ready = replace(self, blends=found)
-        single, mixed = ready._features(flux, error), ready._features(blended, _rows(error, rows))
+        expected = ExpectedComponents.fit(light, fitted, noise, seed)
+        ready = replace(self, blends=found, expected=expected)
+        single = ready._features(flux, error, light)
+        # The second star is in the spectrum alone.
+        mixed = ready._features(blended, _rows(error, rows), _light_of(light, rows))
         return replace(ready, classifier=BlendClassifier.fit(single, mixed, seed))
 
-    def _features(self, flux: Array, flux_error: Array | None) -> Array:
+    def _features(self, flux: Array, flux_error: Array | None, light: Light) -> Array:
         """[N, F] what blends are told by, of spectra with at least one pixel."""
-        parts = [self._parts(flux[b], _rows(flux_error, b))[2] for b in _blocks(len(flux))]
+        parts = [
+            self._parts(flux[b], _rows(flux_error, b), _light_of(light, b))[2]
+            for b in _blocks(len(flux))
+        ]
         return np.concatenate([part for part in parts if part is not None])
 
-    def measures(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
+    def measures(
+        self, flux: Array, flux_error: Array | None, light: Light | None = None
+    ) -> tuple[Array, Array]:
         """[N, M] logarithms of measures, and [N] ln typical weight.
+
+        ``light`` : the variables of ``OTHER_LIGHT`` of the same stars, bands as in training.
 
         Of reduced chi2 and the worst pixel; with a density of how far its ln is below its bound
         per component, else of the distance per component; with patterns of blends of how alike
@@ -152,20 +180,23 @@ class Novelty:
         odds of a blend. Packages made before the patterns have the distance beside the density.
         """
         blocks = [
-            self._block(flux[block], _rows(flux_error, block)) for block in _blocks(len(flux))
+            self._block(flux[block], _rows(flux_error, block), _light_of(light, block))
+            for block in _blocks(len(flux))
         ]
         measures, weight = (np.concatenate(part) for part in zip(*blocks, strict=True))
         return measures, weight
 
-    def _block(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
-        measures, typical, features = self._parts(flux, flux_error)
+    def _block(self, flux: Array, flux_error: Array | None, light: Light) -> tuple[Array, Array]:
+        measures, typical, features = self._parts(flux, flux_error, light)
         if self.classifier is not None and features is not None:
             odds = self.classifier.log_odds(features)
             measures = np.hstack([measures, odds[:, None].astype(measures.dtype)])
         measures[~np.isfinite(typical)] = np.nan
         return measures, typical
 
-    def _parts(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array, Array | None]:
+    def _parts(
+        self, flux: Array, flux_error: Array | None, light: Light
+    ) -> tuple[Array, Array, Array | None]:
         """[N, m] measures but that of the classifier, [N] ln typical weight, [N, F] features."""
         weight, rest = self._weights(flux, flux_error)
         fitted = self._fit(weight, rest)
@@ -192,7 +223,10 @@ class Novelty:
                 return measures, typical, None
             rest *= root
             projected = self.blends.projections(rest, typical)
-        return measures, typical, np.hstack([projected, fitted, measures, typical[:, None]])
+        features = [projected, fitted, measures, typical[:, None]]
+        if self.expected is not None:
+            features.append(self.expected.residual(fitted, typical, light))
+        return measures, typical, np.hstack(features)
 
     def fitted_components(self, flux: Array, flux_error: Array | None) -> Array:
         """[N, k] components of spectra [N, P] in units of their spread."""
@@ -236,9 +270,9 @@ class Novelty:
         row, column = np.tril_indices(len(self.components))
         return np.asarray(self.components[row] * self.components[column])
 
-    def score(self, flux: Array, flux_error: Array | None) -> Array:
+    def score(self, flux: Array, flux_error: Array | None, light: Light | None = None) -> Array:
         """Raw score, float32 [N]: spreads from the reference median; NaN without a valid pixel."""
-        return self.deviation(*self.measures(flux, flux_error))
+        return self.deviation(*self.measures(flux, flux_error, light))
 
     def deviation(self, measures: Array, weight: Array) -> Array:
         """Raw score, float32 [N], from what ``measures`` gave, here or on another device."""
@@ -271,18 +305,20 @@ class Novelty:
             | _prefixed(_DENSITY, self.density)
             | _prefixed(_BLENDS, self.blends)
             | _prefixed(_CLASSIFIER, self.classifier)
+            | _prefixed(_EXPECTED, self.expected)
         )
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> "Novelty":
         """The reference that ``to_arrays`` described."""
-        density, blends, classifier = (
-            _with_prefix(prefix, arrays) for prefix in (_DENSITY, _BLENDS, _CLASSIFIER)
+        density, blends, classifier, expected = (
+            _with_prefix(prefix, arrays) for prefix in (_DENSITY, _BLENDS, _CLASSIFIER, _EXPECTED)
         )
         values: dict[str, Any] = {name: a for name, a in arrays.items() if "." not in name}
         values["density"] = TrainingDensity.from_arrays(density) if density else None
         values["blends"] = BlendPatterns.from_arrays(blends) if blends else None
         values["classifier"] = BlendClassifier.from_arrays(classifier) if classifier else None
+        values["expected"] = ExpectedComponents.from_arrays(expected) if expected else None
         values["reference_moments"] = values.pop("usual")
         return cls(**{**values, "threshold": float(arrays["threshold"][0])})
 
@@ -295,7 +331,8 @@ def _typical(weight: Array) -> Array:
 
 
 def _prefixed(
-    prefix: str, part: TrainingDensity | BlendPatterns | BlendClassifier | None
+    prefix: str,
+    part: TrainingDensity | BlendPatterns | BlendClassifier | ExpectedComponents | None,
 ) -> dict[str, Array]:
     own = {} if part is None else part.to_arrays()
     return {f"{prefix}{name}": values for name, values in own.items()}
@@ -336,6 +373,10 @@ def _rows(array: Array | None, rows: Array | slice) -> Array | None:
     return None if array is None else array[rows]
 
 
+def _light_of(light: Light | None, rows: Array | slice) -> dict[str, Array]:
+    return {name: values[rows] for name, values in (light or {}).items()}
+
+
 def _quantile_in_spreads(quantile: float) -> float:
     """Where a quantile lies in spreads; a quarter more, as real tails are not Gaussian."""
     return 1.25 * max(NormalDist().inv_cdf(quantile), 0.5)
@@ -346,14 +387,22 @@ def _upper_spread(values: Array) -> float:
     return max(float(upper - middle), 1e-3)
 
 
-def _with_reference_moments(novelty: Novelty, flux: Array, error: Array | None) -> Novelty:
+def _tail_spread(values: Array) -> float:
+    """Of a tail at two standard deviations: so that no measure with a long one speaks alone."""
+    middle, upper = np.quantile(values, [0.5, TAIL_QUANTILE])
+    return max(float(upper - middle) / NormalDist().inv_cdf(TAIL_QUANTILE), 1e-3)
+
+
+def _with_reference_moments(
+    novelty: Novelty, flux: Array, error: Array | None, light: Light | None = None
+) -> Novelty:
     """Median and spread of the measures along the typical weight of training stars."""
-    measures, weight = novelty.measures(flux, error)
+    measures, weight = novelty.measures(flux, error, light)
     good = np.isfinite(measures).all(axis=1)
     measures, weight = measures[good], weight[good]
     grid, moments = [], []
     for middle, inside in weight_bins(weight):
         columns = measures[inside].T
         grid.append(middle)
-        moments.append([[np.median(c) for c in columns], [_upper_spread(c) for c in columns]])
+        moments.append([[np.median(c) for c in columns], [_tail_spread(c) for c in columns]])
     return replace(novelty, grid=np.array(grid), reference_moments=np.array(moments))
