@@ -200,6 +200,17 @@ class TestBound(OnSpectra):
         assert 5 < whole["teff"]["bound"] < 200
         assert {row["bound_of"] for row in unknown.rows} != {row["bound_of"] for row in answer.rows}
 
+    def test_it_says_what_is_photon_noise_and_what_the_package_does_not_follow(self, lines):
+        answer, spoiled = (self.check.answer(lines.inputs(*how)) for how in ((), ("shuffled",)))
+        assert "of which noise of the spectrum makes" in answer.sentence
+        for label in ("teff", "logg", "feh"):
+            mine = {row["snr"]: row for row in answer.rows if row["label"] == label}
+            assert mine[">= 100"]["photon_scatter"] < 0.5 * mine["15-25"]["photon_scatter"]
+            assert mine["all"]["photon_scatter"] < 1.5 * mine["all"]["scatter"]
+            assert mine["all"]["own_slope"] > 0.5
+        followed = [row["own_slope"] for row in spoiled.rows if row["snr"] == "all"]
+        assert max(followed) < 0.3
+
 
 def _truth(lines, folder):
     """A table of truth of the survey, as a simulation writes it."""

@@ -12,6 +12,7 @@ from distcnn.checks.base import FIGURE, Answer, AnswerRow, Verdict
 from distcnn.checks.bound.figure import draw_bound
 from distcnn.checks.bound.quadratic import fit_model, quadratic_bounds
 from distcnn.checks.bound.simulated import simulated_bounds
+from distcnn.checks.bound.what_binds import noise_response, own_parts
 from distcnn.checks.decision import (
     MEDIAN_ERROR,
     MIN_STARS,
@@ -62,8 +63,10 @@ def answer_bound(inputs: CheckInputs) -> Answer:
         bound = quadratic_bounds(inputs, judged, fit_model(inputs, labelled))
     found = inputs.predict(judged)
     edges = inputs.report.snr_edges
+    moved = noise_response(inputs, judged, found.label)
     rows = [
-        {**row, "bound_of": used} for row in bound_rows(inputs.labels, found, bound, judged, edges)
+        {**row, "bound_of": used}
+        for row in bound_rows(inputs.labels, found, bound, judged, edges, moved=moved)
     ]
     answer = judge_bound(rows)
     draw = partial(draw_bound, rows, inputs.labels)
@@ -83,9 +86,15 @@ def bound_rows(
     bound: Array,
     stars: StarTable,
     edges: Sequence[float],
+    *,
+    moved: Array,
 ) -> Iterator[AnswerRow]:
-    """Robust scatter, bound (with the references' own errors) and their ratio per S/N and label."""
+    """Robust scatter, bound (with the references' own errors) and their ratio per S/N and label.
+
+    ``moved`` [N, L] : changes by another draw of the noise; see ``what_binds``.
+    """
     for title, inside in snr_groups(stars.snr, edges):
+        spread, slope = own_parts(found.label[inside], stars.reference[inside])
         for number, name in enumerate(names):
             residual = (found.label - stars.reference)[inside, number]
             residual = residual[np.isfinite(residual)]
@@ -114,6 +123,9 @@ def bound_rows(
                 "scatter_ratio": ratio,
                 "ratio_error": (error := ratio * math.hypot(of_scatter, of_bound)),
                 "sigma_outside": sigma_outside(ratio, MAX_RATIO, error),
+                "photon_scatter": robust_std(moved[inside, number]),
+                "independent": float(spread[number]),
+                "own_slope": float(slope[number]),
             }
 
 
@@ -127,6 +139,13 @@ def judge_bound(rows: Sequence[AnswerRow]) -> Answer:
         f"{len(found.failed)} of {len(found.judged)} labels and bins scatter by more than "
         f"{MAX_RATIO:g} times the bound; most {worst['label']} at S/N {worst['snr']}: "
         f"{float(worst['scatter_ratio']):.2f} +- {float(worst['ratio_error']):.2f} "
-        f"({float(worst['scatter']):.3g} of {float(worst['bound']):.3g})"
+        f"({float(worst['scatter']):.3g} of {float(worst['bound']):.3g}, of which noise of the "
+        f"spectrum makes {float(worst['photon_scatter']):.2g}"
     )
+    if np.isfinite(worst["own_slope"]):
+        sentence += (
+            f"; of the {float(worst['independent']):.2g} that other labels do not tell of it, "
+            f"{round(100 * float(worst['own_slope']))} % are followed"
+        )
+    sentence += ")"
     return Answer(found.verdict, sentence + found.note(label_and_snr), rows)
