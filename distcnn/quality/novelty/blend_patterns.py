@@ -23,7 +23,7 @@ from distcnn.quality.novelty.array_fields import ArrayFields
 from distcnn.quality.novelty.principal import leading_vectors
 from distcnn.quality.novelty.weight_bins import along_weight, weight_bins
 
-IMITATED_BLENDS = 6000
+IMITATED_BLENDS = 12_000
 """Mixtures that the patterns are made of."""
 LIGHT_SHARE = (0.1, 0.5)
 """Of the second star."""
