@@ -359,8 +359,9 @@ def read_manifest(package: Address) -> Manifest:
 
 def no_package(path: Address, error: Exception) -> PackageError:
     """What to say of a path that cannot be read as a package."""
+    known = f"it has no {MANIFEST}" if isinstance(error, FileNotFoundError) else None
     return PackageError(
-        f"{path} is not a package ({type(error).__name__}: {error})",
+        f"{path} is not a package ({known or f'{type(error).__name__}: {error}'})",
         expected=f"a folder with a readable {MANIFEST}",
         cure="Train one with `distcnn train`.",
     )

@@ -116,6 +116,22 @@ def test_a_path_that_is_not_there_is_wrong_usage_in_one_line(words, message, tmp
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["check", "all", "empty", "here", "out"], "empty is an empty folder"),
+        (["compare", "here", "b.csv", "--package", "here"], "ends in .parquet"),
+    ],
+)
+def test_a_place_of_the_wrong_kind_is_wrong_usage_and_nothing_is_made(words, message, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "here").write_text("something")
+    done = distcnn(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         (["--set", "train.epocs=3"], "Did you mean 'epochs'"),
         (["--set", "train.epochs=0"], "greater than or equal to 1"),
         (["--set", "train"], "has no '='"),

@@ -37,7 +37,10 @@ class Checked:
         return sum(answer.verdict is Verdict.FAILED for answer in self.answers)
 
     def __str__(self) -> str:
-        return "\n".join(line for answer in self.answers for line in _lines(answer))
+        verdicts = [answer.verdict for answer in self.answers]
+        counts = ", ".join(f"{verdicts.count(one)} {one}" for one in Verdict)
+        lines = [line for answer in self.answers for line in _lines(answer)]
+        return "\n".join([*lines, f"Checks: {counts}."])
 
 
 def _lines(answer: RecordedAnswer) -> Iterator[str]:

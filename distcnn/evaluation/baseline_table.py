@@ -26,6 +26,7 @@ from distcnn.survey.split import groups_digest
 BASELINES_FORMAT = 1
 NETWORK = "network"
 """Title of the package's own labels among those of other methods."""
+TABLE_ENDING = ".parquet"
 _KEY = b"distcnn"
 
 
@@ -210,7 +211,7 @@ def read_facts(path: Address) -> dict[str, Any]:
 def is_baselines(path: Address) -> bool:
     """Whether the file is a table of baselines."""
     place = Location.parse(path)
-    if not place.name.lower().endswith(".parquet") or not place.exists() or place.is_folder():
+    if not place.name.lower().endswith(TABLE_ENDING) or not place.exists() or place.is_folder():
         return False
     try:
         return bool(read_facts(path))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distcnn.config import Config, SerialConfig
+from distcnn.errors import UsageError
 from distcnn.events import Listener, silent
 from distcnn.location import Address, Location
 from distcnn.pipeline.running import must_exist, on_workers, places_of, with_places
@@ -32,10 +33,17 @@ def compare_baselines(
     ``.svg``). Returns the judged table for all S/N as text.
     """
     from distcnn.baselines import compare
+    from distcnn.evaluation.baseline_table import TABLE_ENDING
     from distcnn.report.methods import write_judged_methods
 
     must_exist(survey, "a survey store")
     must_exist(package, "a package")
+    if not str(out).endswith(TABLE_ENDING):
+        raise UsageError(
+            f"the table {out} would be Parquet, whatever its name says",
+            expected=f"a name that ends in {TABLE_ENDING}",
+            cure="What is printed is written beside it, too, as .ecsv.",
+        )
     chosen = (config or Config()).compare
     table = compare(
         survey,

@@ -49,8 +49,10 @@ def with_places(stage: Callable[P, Answer]) -> Callable[P, Answer]:
 
 def must_exist(path: Address, what: str) -> None:
     """Refuse a place where nothing is; ``what`` was expected there."""
-    if not Location.parse(path).exists():
-        raise UsageError(f"{path} does not exist", expected=what)
+    place = Location.parse(path)
+    if not place.exists():
+        state = "is an empty folder" if place.is_folder() else "does not exist"
+        raise UsageError(f"{path} {state}", expected=what)
 
 
 def on_workers(

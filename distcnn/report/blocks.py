@@ -23,6 +23,8 @@ SENTENCE_CHARACTERS, PHRASE_CHARACTERS = 70, 14
 """Text of a cell from which on it is a sentence, and a phrase."""
 MAX_ROWS_SHOWN = 200
 """Rows of a table on the page; its file has all."""
+ONE_PANEL_PIXELS = 720
+"""Most width of a figure of one panel, which a narrow screen shows whole."""
 PAGE_PIXELS = 1078
 """Width of a figure as wide as the page, in pixels of CSS."""
 MOST_DECIMALS = 4
@@ -179,6 +181,11 @@ class Picture:
     uri: str = ""
     width: int = PAGE_PIXELS
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def wide(self) -> bool:
+        """Whether it has panels side by side, too small to be read on the width of a phone."""
+        return self.width > ONE_PANEL_PIXELS
 
 
 @dataclass(frozen=True)

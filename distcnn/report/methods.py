@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from distcnn.ecsv import to_ecsv
 from distcnn.errors import StoreError
-from distcnn.evaluation.baseline_table import BaselineTable
+from distcnn.evaluation.baseline_table import TABLE_ENDING, BaselineTable
 from distcnn.evaluation.judged_methods import (
     MethodRow,
     judge_methods,
@@ -45,7 +45,7 @@ def write_judged_methods(
 
 
 def _write(out: Location, table: BaselineTable, rows: Sequence[MethodRow]) -> None:
-    stem = out.name.removesuffix(".parquet")
+    stem = out.name.removesuffix(TABLE_ENDING)
     meta = {"origin": dict(table.origin), "settings": dict(table.settings)}
     (out.parent / f"{stem}.ecsv").write_bytes(to_ecsv(judged_table(rows, meta)))
     with style():

@@ -140,8 +140,8 @@ def _tables(folder: Location, told: Mapping[str, Mapping[str, str]]) -> tuple[Re
     return tuple(
         ResultTable(
             name,
-            told[name].get("title", name),
-            told[name].get("caption", ""),
+            _typeset(told[name].get("title", name)),
+            _typeset(told[name].get("caption", "")),
             from_ecsv(place.read_bytes(), str(place)),
         )
         for name, place in places.items()
@@ -155,7 +155,8 @@ def _figures(folder: Location, told: Mapping[str, Mapping[str, str]]) -> tuple[R
         places = {ending: folder / f"{name}.{ending}" for ending in ENDINGS}
         files = {ending: place.read_bytes() for ending, place in places.items() if place.exists()}
         if files:
-            found.append(ResultFigure(name, row.get("title", name), row.get("caption", ""), files))
+            title, caption = (_typeset(row.get(*one)) for one in (("title", name), ("caption", "")))
+            found.append(ResultFigure(name, title, caption, files))
     return tuple(found)
 
 

@@ -64,6 +64,7 @@ class TestRun:
         checked = run_checks(inputs, tmp_path / "out", self.NAMES, events.append)
         assert checked.failed == 0
         assert "halo: undecided. Are the labels of halo stars right" in str(checked)
+        assert str(checked).endswith(" undecided.")
         assert [event.stage for event in events if isinstance(event, StageEnded)] == ["check"]
         folder = tmp_path / "out" / "halo"
         files = {path.name for path in folder.iterdir()}

@@ -170,6 +170,9 @@ def test_on_a_phone_rows_with_sentences_are_lists_and_what_goes_on_fades(visit):
     assert "more" in box.get_attribute("class").split()
     box.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
     narrow.wait_for_selector("#figure-kiel .scroll:not(.more)")
+    assert narrow.locator("img:not(.wide)").count() > 3
+    one_panel = narrow.locator(".scroll:has(> img:not(.wide))")
+    assert set(one_panel.evaluate_all(f"all => all.map({_OVERHANG})")) == {0}
 
 
 _OVERHANG = "one => one.scrollWidth - one.clientWidth"

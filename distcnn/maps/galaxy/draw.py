@@ -61,9 +61,9 @@ def draw_galaxy(
             shown[name] = Exhibit(
                 f"[α/M] and [M/H] by place, S/N {snr}",
                 "Columns: distance R from the axis, rows: distance |Z| from the plane, in kpc. "
-                "Shade: number of stars, from dark (one) to yellow (most of the panel). Ellipses: "
-                "the components, 1 sigma, errors taken off, where two are preferred. Above each "
-                "panel: number of stars, and by how much the BIC prefers two components.",
+                "Shade: number of stars, by rank within the panel. Ellipses: the components, 1 "
+                "sigma, errors taken off, where two are preferred. Above each panel: number of "
+                "stars, and by how much the BIC prefers two components.",
             )
         _draw_gradients(folder, tables["gradients"])
         shown["gradients"] = Exhibit(

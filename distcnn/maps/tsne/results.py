@@ -31,8 +31,8 @@ FIGURES = {
     "kinds": Exhibit(
         "Joint t-SNE map of training and observed spectra",
         "Left: training stars; middle: observed stars that are train-like; right: observed stars "
-        "around which there are no training stars. Shade: number of stars, from dark (few) to "
-        "yellow (most of the panel).",
+        "around which there are no training stars. Shade: number of stars, by rank within the "
+        "panel.",
     ),
     "novelty": Exhibit(
         "Novelty on the map",
