@@ -320,13 +320,17 @@ class Manifest(Section):
 
         Raises
         ------
-        ValueError : the package does not say how its stars were split.
+        PackageError : the package does not say how its stars were split.
         """
         split = self.train.get("split")
+        if not isinstance(split, dict):
+            raise PackageError(
+                "the package does not say which stars it was trained on",
+                expected="a split of the labelled stars in its manifest",
+                cure="Train it anew.",
+            )
         # Packages from before there were folds do not name a method.
-        return SplitConfig.model_validate(
-            {"method": "held-out", **split} if isinstance(split, dict) else split
-        )
+        return SplitConfig.model_validate({"method": "held-out", **split})
 
     @property
     def groups_digest(self) -> JsonValue:

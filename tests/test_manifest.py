@@ -108,6 +108,12 @@ def test_the_digest_is_that_of_the_file(tmp_path):
     assert read_manifest(tmp_path).digest == hashlib.sha256(data).hexdigest()
 
 
+def test_a_package_that_does_not_say_its_split_is_refused_where_that_is_asked():
+    held = {name: part for name, part in TODAY.items() if name != "train"}
+    with pytest.raises(PackageError, match="does not say which stars it was trained on"):
+        _ = Manifest.from_json(held).training_split
+
+
 def test_a_folder_without_manifest_and_another_format_are_refused(tmp_path):
     with pytest.raises(PackageError, match="is not a package"):
         read_manifest(tmp_path)

@@ -19,6 +19,7 @@ from distcnn.evaluation import BaselineLabels, EvaluationData
 from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.manifest import Manifest
 from distcnn.report.figures.registry import FIGURES
+from distcnn.report.figures.residuals import precision
 from distcnn.report.figures.spectra import with_gaps
 from distcnn.report.sections.registry import SECTIONS
 from distcnn.style import style, wrapped_panels
@@ -295,6 +296,13 @@ def test_every_section_begins_with_a_sentence_that_says_what_is_seen(written):
         begin = written[0].split(f'<h2 id="heading-{section.key}">')[1]
         assert begin.startswith(f'{section.title}</h2>\n<p class="lead">{section.lead}</p>')
         assert section.lead.endswith(".")
+
+
+def test_a_scatter_of_one_star_is_said_to_be_none():
+    row = {"label": "teff", "snr": "15-25", "method": "network", "mad": 0.0}
+    with style():
+        figure = precision([row], ("teff",))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["too few stars"]
 
 
 def test_many_labels_are_drawn_in_rows_and_keep_their_axes():

@@ -101,17 +101,10 @@ def open_sources(manifest: Manifest, survey: Store, training: Store | None) -> S
 
     Raises
     ------
-    InputError : one has no spectra or no labels, their grids differ, or the package does not
-        say how its stars were split.
+    InputError : one has no spectra or no labels, or their grids differ.
+    PackageError : the package does not say how its stars were split.
     """
-    try:
-        split = manifest.training_split
-    except ValueError:
-        raise InputError(
-            "the package does not say which stars it was trained on",
-            expected="a split of the labelled stars in its manifest",
-            cure="Train it anew.",
-        ) from None
+    split = manifest.training_split
     bands = tuple(manifest.spec.bands)
     sources = Sources(survey, training or survey, split, manifest.label_names, bands)
     for store in (sources.survey, sources.training):

@@ -28,6 +28,7 @@ from distcnn.style import (
     axis_title,
     bounds,
     density,
+    empty,
     grid,
     panels,
     plain_ticks,
@@ -93,13 +94,17 @@ def precision(rows: Sequence[AccuracyRow], names: Sequence[str]) -> Figure | Non
     for ax, name in zip(figure.axes[0], shown, strict=True):
         for index, method in enumerate(known):
             mine = [row for row in rows if (row["label"], row["method"]) == (name, method)]
-            value = {row["snr"]: row["mad"] for row in mine}
+            # One star has no scatter, and zero no place on a logarithmic axis.
+            value = {row["snr"]: row["mad"] or np.nan for row in mine}
             line = [value.get(text, np.nan) for text in bins]
             style = {"color": METHOD_COLOURS[index % 6], "marker": MARKERS[index % 6]}
             places = [snr_title(text) for text in bins]
             ax.plot(places, line, lw=1.6, ms=5, label=method, **style)
-        ax.set_yscale("log")
-        plain_ticks(ax.yaxis)
+        if np.isfinite([line.get_ydata() for line in ax.lines]).any():
+            ax.set_yscale("log")
+            plain_ticks(ax.yaxis)
+        else:
+            empty(ax, "too few stars")
         ax.tick_params(axis="x", labelrotation=35)
         ax.set_title(axis_title(name))
         ax.set_xlabel("S/N")
