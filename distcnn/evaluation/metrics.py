@@ -180,7 +180,8 @@ def calibration_shares(
     if not len(stars) == len(reference_error) == sample.label_error.shape[1]:
         return None
     ratio = np.asarray(reference_error) / np.maximum(sample.label_error, 1e-30)
-    return np.asarray(stars / max(sample.evaluated.sum(), 1) / np.square(1 + np.square(ratio)))
+    each = np.asarray(stars) / max(int(sample.evaluated.sum()), 1)
+    return np.asarray(each / np.square(1 + np.square(ratio)))
 
 
 def flag_rows(counts: Counts) -> list[FlagRow]:

@@ -74,6 +74,16 @@ def test_a_calibration_star_counts_the_less_the_larger_its_reference_error_is(ev
     assert calibration_shares(sample, [], []) is None
 
 
+def test_where_nobody_has_a_reference_there_is_still_a_share(evaluated):
+    numbers, sample = evaluated
+    unknown = replace(sample, reference=np.full_like(sample.reference, np.nan))
+    shares = calibration_shares(
+        unknown, (300.0,) * len(numbers.labels), (0.0,) * len(numbers.labels)
+    )
+    assert not unknown.evaluated.any()
+    assert (shares == 300).all()
+
+
 def test_a_label_that_is_shifted_at_one_end_is_found_there(evaluated):
     numbers, sample = evaluated
     hot = sample.label[:, 0] > np.nanquantile(sample.label[:, 0], 0.8)
