@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from distcnn.config import Config, Frozen, conf_folder, load_config, parse_bytes, to_yaml
 from distcnn.config.describe import describe
 from distcnn.config.resources import Follows
+from distcnn.config.secrets import holds_secret
 from distcnn.config.train import StudentNetwork
 from distcnn.errors import ConfigError
 
@@ -437,3 +438,22 @@ def test_a_printed_configuration_gives_defaults_that_have_no_effect(tmp_path):
 @pytest.mark.parametrize("given", ["{start: 846.0}", "{start: 846.0, step: 0.01}", "{size: 9}"])
 def test_a_grid_is_given_whole_or_not_at_all(given):
     assert "start, step and size together" in message(None, [f"ingest.grid={given}"])
+
+
+SECRETS = ("key", "secretAccessKey", "aws_access_key_id", "AZURE_STORAGE_SAS_TOKEN", "sas",
+           "accountKey", "session-token", "PASSWORD", "credentials", "signature",
+           "AZURE_STORAGE_CONNECTION_STRING", "apikey")  # fmt: skip
+OPEN = ("AWS_REGION", "endpoint", "KEYBOARD", "KANSAS", "MONKEY_HOUSE", "AWS_ENDPOINT_URL",
+        "GOOGLE_APPLICATION_CREDENTIALS", "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE", "retries", "AZURE_STORAGE_ACCOUNT")  # fmt: skip
+
+
+def test_names_of_secrets_are_one_list_and_places_of_secrets_are_none():
+    assert [name for name in (*SECRETS, *OPEN) if holds_secret(name)] == list(SECRETS)
+
+
+@pytest.mark.parametrize("name", SECRETS[:4])
+def test_a_secret_among_the_settings_of_object_stores_is_refused_and_not_shown(name):
+    told = message(None, [f"objects.{name}=hush"])
+    assert "credentials in the environment" in told
+    assert "hush" not in told

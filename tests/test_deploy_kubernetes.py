@@ -208,6 +208,8 @@ def test_settings_that_kubernetes_would_refuse_are_refused_at_once(wrong, told):
         "AZURE_STORAGE_KEY",
         "AZURE_STORAGE_SAS_TOKEN",
         "AZURE_STORAGE_CONNECTION_STRING",
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        "HTTP_PASSWD",
     ],
 )
 def test_credentials_among_the_variables_are_refused_and_not_shown(name):

@@ -9,10 +9,10 @@ from time import perf_counter
 from distcnn import __version__, hashing
 from distcnn.catalogue.rows import SelectedRows, SharedRows
 from distcnn.catalogue.selection import Selection
-from distcnn.catalogue.table import ALL, CatalogueTable, catalogue_table
+from distcnn.catalogue.table import ALL, BLOCK_ROWS, CatalogueTable, catalogue_table
 from distcnn.catalogue.writers import FINISHED, STAGE, WriterEntry, entry_of
 from distcnn.errors import StoreError, UsageError
-from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
+from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
 from distcnn.files import atomic_write_text, empty_folder, locked_folder
 from distcnn.location import Address, Location, work_folder
@@ -55,15 +55,30 @@ def export(
     if shared is None or executor is None:
         listener(StageStarted(STAGE, store.stars, "stars"))
         table = catalogue_table(store, lambda n: listener(Advanced(STAGE, n)), selection)
+        _tell_empty(table, store, selection, listener)
         rows = _replace(target, entry, table)
     else:
         table = catalogue_table(store, selection=selection)
+        _tell_empty(table, store, selection, listener)
         regions = SharedRows.cut(store, SelectedRows.of(store, selection))
         with _unfinished(target, store, regions, table.margin) as work:
             rows = shared.write_shared(work, table, regions, executor, listener)
     facts = {"stars": rows, "file": target.name, "seconds": round(perf_counter() - start, 1)}
     listener(StageEnded(STAGE, facts))
     return rows
+
+
+def _tell_empty(
+    table: CatalogueTable, store: Store, selection: Selection, listener: Listener
+) -> None:
+    """Warn of a condition that no star fulfils, with what each part of it leaves."""
+    if table.rows or not store.stars:
+        return
+    counts = SelectedRows.of(store, selection).counts_of_parts(store, BLOCK_ROWS)
+    parts = "; ".join(f"{text}: {count:,}" for text, count in counts.items())
+    each = f" Alone, its parts leave {parts}." if len(counts) > 1 else ""
+    text = f"No star of {store.stars:,} fulfils {selection.where!r}: the catalogue has no rows."
+    listener(Notice(text + each, "warning"))
 
 
 def _open_finished(predictions: Address) -> Store:

@@ -89,8 +89,7 @@ class Expression:
 
     @classmethod
     def _tried(cls, text: str, tree: ast.expr, columns: Mapping[str, str]) -> "Expression":
-        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
-        found = [node.id for node in sorted(nodes, key=lambda node: node.col_offset)]
+        found = _names_in(tree)
         names = [name for name in found if name in columns or name not in {*WORDS, *FUNCTIONS}]
         for name in names:
             if name not in columns:
@@ -100,6 +99,17 @@ class Expression:
         if not made.text.isascii():
             raise UsageError(f"{made.text!r} has other letters than ASCII")
         return made
+
+    @property
+    def parts(self) -> "list[Expression]":
+        """The conditions that ``and`` joins; itself alone if it is one."""
+        if not isinstance(self._tree, ast.BoolOp) or not isinstance(self._tree.op, ast.And):
+            return [self]
+        names = {*self.names}
+        return [
+            Expression(ast.unparse(one), tuple(n for n in _names_in(one) if n in names), one)
+            for one in self._tree.values
+        ]
 
     def __call__(self, values: Mapping[str, Array]) -> Array:
         """Which rows fulfil it [N], from the columns ``names`` [N]."""
@@ -124,6 +134,12 @@ def _levels(tree: ast.expr) -> int:
         level = [child for node in level for child in ast.iter_child_nodes(node)]
         count += 1
     return count
+
+
+def _names_in(tree: ast.expr) -> list[str]:
+    """Names in the order of the text."""
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    return list(dict.fromkeys(node.id for node in sorted(nodes, key=lambda node: node.col_offset)))
 
 
 def _read(text: str) -> ast.expr:

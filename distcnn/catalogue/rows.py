@@ -67,6 +67,12 @@ class SelectedRows:
             return store.stars
         return sum(int(self._kept(store, region).sum()) for region in _regions(store, size))
 
+    def counts_of_parts(self, store: Store, size: int) -> dict[str, int]:
+        """How many rows fulfil each of the conditions that ``and`` joins, by its text."""
+        parts = [] if self.condition is None else self.condition.parts
+        alone = [replace(self, condition=part) for part in parts]
+        return {part.text: one.count(store, size) for part, one in zip(parts, alone, strict=True)}
+
     def blocks(
         self, store: Store, size: int, report: Callable[[int], None] = lambda rows: None
     ) -> Iterator[Array]:

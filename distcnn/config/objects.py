@@ -1,15 +1,13 @@
 """Settings of object stores: how to reach one, never who one is."""
 
-import re
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from distcnn.config.base import Frozen
+from distcnn.config.secrets import holds_secret
 from distcnn.errors import ConfigError, UsageError
 from distcnn.location import ObjectSettings
-
-_SECRET = re.compile("key|secret|token|password|credential|sas|signature", re.IGNORECASE)
 
 
 class ObjectsConfig(Frozen):
@@ -43,7 +41,7 @@ class ObjectsConfig(Frozen):
     @classmethod
     def _holds_no_secret(cls, value: Any) -> Any:
         for key in value if isinstance(value, dict) else ():
-            if _SECRET.search(str(key)):
+            if holds_secret(str(key)):
                 # Not a ValueError, which would be shown with what was given.
                 raise ConfigError(
                     f"objects.{key} is given",

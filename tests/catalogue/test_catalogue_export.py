@@ -22,7 +22,7 @@ from distcnn.catalogue import (
 from distcnn.catalogue.flag_boundary import flag_boundary
 from distcnn.catalogue.writers import WRITERS
 from distcnn.errors import StoreError, UsageError
-from distcnn.events import Advanced, StageEnded, StageStarted
+from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.schema import Flag
 from distcnn.survey import Region
 
@@ -230,6 +230,23 @@ def test_a_condition_that_no_star_fulfils_gives_an_empty_catalogue(store, tmp_pa
         target = tmp_path / f"c{suffix}"
         assert export(store.path, target, selection=Selection(where="snr > 1e9")) == 0
         assert len(in_astropy(target)) == 0
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".hats"])
+def test_an_empty_catalogue_is_told_with_what_each_part_of_the_condition_leaves(
+    store, tmp_path, suffix
+):
+    heard = []
+    where = "source_id % 7 == 0 and (snr > 1e9 or teff < 0) and isfinite(snr)"
+    try:
+        export(store.path, tmp_path / f"c{suffix}", heard.append, Selection(where=where))
+    except UsageError:
+        assert suffix == ".hats"
+    (told,) = [event for event in heard if isinstance(event, Notice)]
+    assert told.level == "warning"
+    assert f"No star of {store.stars:,} fulfils '{where}'" in told.text
+    parts = "source_id % 7 == 0: 142; snr > 1000000000.0 or teff < 0: 0; isfinite(snr): 1,000."
+    assert parts in told.text
 
 
 def test_only_the_variables_that_are_needed_are_read(store, tmp_path, monkeypatch):

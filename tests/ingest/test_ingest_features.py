@@ -214,7 +214,7 @@ def test_multiples_of_units_are_the_unit_that_they_make(tmp_path, unit):
     [
         (
             "votable: by hand",
-            "binary._MAX_VOTABLE_BYTES",
+            "votable._MAX_VOTABLE_BYTES",
             "which is read whole.*to FITS",
         ),
         ("aligned: IPAC", "aligned._MAX_BYTES", "fixed width of more than.*Convert it to Parquet"),

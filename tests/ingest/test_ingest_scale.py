@@ -12,6 +12,7 @@ from distcnn.errors import ScaleMismatch
 from distcnn.executor import SerialExecutor
 from distcnn.ingest.build import build_survey
 from distcnn.ingest.preprocess.spectra import Preparation
+from distcnn.ingest.preview import describe_preview, preview_file
 from distcnn.ingest.staging.scale import ErrorRange, FluxEncoding, ScaleOfFile
 from distcnn.schema import MaskBit, Reason
 from distcnn.survey import Region, Store, float_dtype
@@ -48,6 +49,26 @@ def ingest(tmp_path, flux, error, name="s", **changes):
     summary = build_survey(folder, survey, config, executor=SerialExecutor())
     store = Store.open(survey, "survey")
     return store.read(Region(0, store.stars)), summary
+
+
+@pytest.mark.parametrize("fault", ["zeros", "missing", "outside", "counts"])
+def test_a_preview_shows_what_an_ingest_would_quarantine_or_refuse(tmp_path, fault):
+    flux, error = spectra(1.0)
+    row = {"zeros": 0.0, "missing": np.nan, "outside": 100.0, "counts": 1.0}[fault]
+    flux[1] = row
+    flux = flux * 3e6 if fault == "counts" else flux
+    path = tmp_path / "s.fits"
+    Table({"source_id": np.arange(1, 5), "flux": flux, "flux_error": error}).write(path)
+    lone = {"source": None, "source_required": False, "xp": None, "labels": None}
+    config = settings(spectra={"reader": "table", "files": "*.fits"}, **lone)
+    text = describe_preview(preview_file(path, config), config)
+    if fault == "counts":
+        assert "refused      by an ingest" in text
+        assert "ingest.prepare.normalisation" in text
+        return
+    assert "3 spectra, 1 quarantined" in text
+    assert "quarantined  row 2: no pixel can be used" in text
+    assert [line.split()[3] for line in text.splitlines() if line.split()[:1] == ["2"]] == ["0.0%"]
 
 
 @pytest.mark.parametrize("unit", SCALES)

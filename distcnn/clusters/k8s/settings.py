@@ -1,19 +1,16 @@
 """Settings of the backend ``k8s``: what its pods are made of, and how they are reached."""
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from distcnn.config import ClusterConfig
 from distcnn.config.base import Bytes, Frozen
+from distcnn.config.secrets import holds_secret
 from distcnn.errors import ConfigError
 
 LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 """What Kubernetes takes as a name (RFC 1123)."""
-_SECRET = re.compile(
-    r"SECRET|PASSWORD|TOKEN|ACCESS_KEY|_KEY$|_SAS|CONNECTION_STRING", re.IGNORECASE
-)
 Name = Annotated[str, Field(pattern=LABEL, max_length=63)]
 
 
@@ -136,7 +133,7 @@ class KubernetesConfig(ClusterConfig):
     @classmethod
     def _holds_no_secret(cls, value: Any) -> Any:
         for name in value if isinstance(value, dict) else ():
-            if _SECRET.search(str(name)):
+            if holds_secret(str(name)):
                 # Not a ValueError, which would be shown with what was given.
                 raise ConfigError(
                     f"cluster.env has {name}, which everyone who sees the pods can read",

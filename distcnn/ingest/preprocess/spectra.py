@@ -138,6 +138,16 @@ def find_missing(flux: Array, error: Array | None) -> Array:
     return missing
 
 
+def unusable(flux: Array, mask: Array) -> dict[int, str]:
+    """Rows without a pixel that can be used, and why; flux [B, P] of the file, mask [B, Q]."""
+    empty = (np.nan_to_num(flux) == 0).all(axis=1)
+    masked = (mask != 0).all(axis=1)
+    lost = "all are missing, outlying or beyond the range of the store"
+    words = {int(row): f"no pixel can be used: {lost}" for row in np.flatnonzero(masked)}
+    nothing = "no pixel can be used: all are missing or 0"
+    return words | {int(row): nothing for row in np.flatnonzero(empty)}
+
+
 def find_outliers(flux: Array, error: Array | None, bad: Array, config: PrepareConfig) -> Array:
     """Pixels [B, P] that stand above the running median of the good pixels around them.
 

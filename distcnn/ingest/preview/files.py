@@ -10,7 +10,7 @@ from distcnn.arrays import Array
 from distcnn.config import REST, GridConfig, IngestConfig, RestFrameConfig
 from distcnn.errors import ConfigError, InputError
 from distcnn.ingest.plan import spectra_reader_of
-from distcnn.ingest.preprocess.spectra import Preparation
+from distcnn.ingest.preprocess.spectra import Preparation, unusable
 from distcnn.ingest.preprocess.statements import SILENT, Statements, agreed_grid
 from distcnn.ingest.preprocess.velocity import (
     CORRECTION,
@@ -25,6 +25,7 @@ from distcnn.ingest.preprocess.wavelength import known
 from distcnn.ingest.preview.known_lines import FoundLines, find_lines, places_of_lines
 from distcnn.ingest.readers import Block, Rejected, SpectraReader
 from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
+from distcnn.ingest.staging.scale import FluxEncoding, ScaleOfFile
 from distcnn.schema import MaskBit
 
 _IN_KM_S = RestFrameConfig(velocity="spectra")
@@ -53,6 +54,8 @@ class SpectrumPreview:
     """MaskBit of the stored pixels [Q]."""
     lines: FoundLines
     """Known lines in the stored pixels."""
+    problem: str = ""
+    """Why an ingest would quarantine it; empty if it would not."""
 
     @property
     def title(self) -> str:
@@ -67,8 +70,8 @@ class SpectrumPreview:
 
     @property
     def good(self) -> float:
-        """Share of the stored pixels without any bit."""
-        return float((self.mask == 0).mean())
+        """Share of the stored pixels without any bit; 0 of a spectrum that is not taken."""
+        return 0.0 if self.problem else float((self.mask == 0).mean())
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,11 @@ class FilePreview:
     stored: GridConfig = field(default_factory=GridConfig)
     """Unit, medium and frame of the stored pixels."""
     count: int = 0
-    """Spectra that would be taken."""
+    """Spectra that were read; those with a ``problem`` among them would not be taken."""
     spectra: tuple[SpectrumPreview, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    refused: InputError | None = None
+    """Why an ingest would refuse the file for the scale of its fluxes."""
     unread: tuple[Unread, ...] = ()
 
     @property
@@ -127,11 +132,12 @@ def _preview(path: Path, config: IngestConfig, reader: SpectraReader) -> FilePre
     check_frames(config, grid, stated, path)
     wavelength = reader.wavelength(path)
     count, rejected, shown = 0, list[Rejected](), list[SpectrumPreview]()
+    scale = ScaleOfFile(FluxEncoding.of(config.store))
     for block in reader.blocks(path, rows=config.block_rows):
         count += len(block)
         rejected += block.rejected
         some = block.take(np.arange(min(len(block), SPECTRA_SHOWN - len(shown))))
-        shown += _prepared(some, known(wavelength), grid, config)
+        shown += _prepared(some, known(wavelength), grid, config, scale)
     stored = grid if config.prepare.target is None else config.prepare.target
     if config.prepare.rest_frame is not None:
         shifted = any(one.shifted for one in shown)
@@ -145,11 +151,20 @@ def _preview(path: Path, config: IngestConfig, reader: SpectraReader) -> FilePre
         count=count,
         spectra=tuple(shown),
         rejected=tuple(rejected),
+        refused=_refusal(scale, path, config),
     )
 
 
+def _refusal(scale: ScaleOfFile, path: Path, config: IngestConfig) -> InputError | None:
+    try:
+        scale.check(path, config.store)
+    except InputError as error:
+        return error
+    return None
+
+
 def _prepared(
-    block: Block, common: Array, grid: GridConfig, config: IngestConfig
+    block: Block, common: Array, grid: GridConfig, config: IngestConfig, scale: ScaleOfFile
 ) -> Iterator[SpectrumPreview]:
     columns, factors = block.columns, _factors(block, grid, config)
     velocities = Velocities.of(columns, len(block), config.prepare.rest_frame or _IN_KM_S)
@@ -168,6 +183,9 @@ def _prepared(
             preparation = RestFramePreparation.for_grid(wavelength, grid, config.prepare)
             done = preparation.apply(flux, error, factors[row : row + 1])
         noise = None if done.error is None else done.error[0]
+        beyond = scale.encoding.beyond(done.flux)
+        done.mask[beyond] |= np.uint8(MaskBit.RANGE)
+        lost = scale.judge(done.flux, done.error, beyond) | unusable(flux, done.mask)
         yield SpectrumPreview(
             int(block.rows[row]),
             int(columns["source_id"][row]),
@@ -180,6 +198,7 @@ def _prepared(
             noise,
             done.mask[0],
             find_lines(preparation.wavelength, done.flux[0], noise, stored.unit, stored.medium),
+            lost.get(0, ""),
         )
 
 

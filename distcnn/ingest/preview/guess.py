@@ -17,7 +17,7 @@ from distcnn.config import GridConfig, SpectrumLayoutConfig
 from distcnn.errors import DistcnnError, InputError
 from distcnn.ingest.preprocess.statements import Statements
 from distcnn.ingest.readers.base import is_number
-from distcnn.ingest.readers.formats.binary import BinaryTable
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
 from distcnn.ingest.readers.formats.containers import TableSource, table_sources
 from distcnn.ingest.readers.layouts.quantities import arm_reader, with_unit
 from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile, opened

@@ -26,7 +26,9 @@ def _lines(preview: FilePreview, config: IngestConfig) -> Iterator[str]:
         yield f"{preview.path}: cannot be used"
         yield f"  {preview.error}"
         return
-    yield f"{preview.path}: {_spectra(preview.count)}, {len(preview.rejected)} quarantined"
+    lost = sum(bool(one.problem) for one in preview.spectra)
+    found, put_aside = _spectra(preview.count - lost), len(preview.rejected) + lost
+    yield f"{preview.path}: {found}, {put_aside} quarantined"
     grid, wave = preview.grid, preview.wavelength
     yield f"  wavelengths  {_range(wave)} {grid.unit}"
     said = preview.stated
@@ -59,6 +61,11 @@ def _notes(preview: FilePreview, config: IngestConfig) -> Iterator[str]:
         yield f"  not read     {note.what} ({note.where}); {note.cure}"
     for row in preview.rejected[:3]:
         yield f"  quarantined  row {row.row}: {row.detail}"
+    for one in preview.spectra:
+        if one.problem:
+            yield f"  quarantined  row {one.row}: {one.problem}"
+    if preview.refused is not None:
+        yield f"  refused      by an ingest: {preview.refused}"
 
 
 def _spectra(count: int) -> str:

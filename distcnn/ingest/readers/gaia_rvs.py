@@ -20,7 +20,8 @@ from distcnn.ingest.readers.base import (
     ReadRequest,
     find_column,
 )
-from distcnn.ingest.readers.formats.binary import BinaryTable, open_tables
+from distcnn.ingest.readers.formats.binary import open_tables
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
 from distcnn.ingest.readers.formats.containers import TableSource, blocks_of_each, table_sources
 from distcnn.ingest.readers.formats.text.fields import to_array, to_float
 from distcnn.ingest.readers.formats.text.table import TextTable, blocks_by_row

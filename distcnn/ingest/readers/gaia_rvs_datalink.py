@@ -33,7 +33,8 @@ from distcnn.ingest.readers.base import (
     find_column,
     look_for,
 )
-from distcnn.ingest.readers.formats.binary import BinaryTable, open_tables
+from distcnn.ingest.readers.formats.binary import open_tables
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
 from distcnn.ingest.readers.formats.containers import (
     TableSource,
     blocks_of_each,

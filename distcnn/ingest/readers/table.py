@@ -18,10 +18,8 @@ from distcnn.ingest.readers.base import (
     ReadRequest,
     find_column,
 )
-from distcnn.ingest.readers.formats.binary import (
-    BinaryTable,
-    open_table,
-)
+from distcnn.ingest.readers.formats.binary import open_table
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
 from distcnn.ingest.readers.formats.containers import (
     TableSource,
     blocks_of_each,

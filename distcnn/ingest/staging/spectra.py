@@ -9,7 +9,7 @@ from distcnn.arrays import Array
 from distcnn.config import GridConfig, IngestConfig
 from distcnn.errors import GridMismatch
 from distcnn.ingest.plan import PartTask, spectra_reader_of
-from distcnn.ingest.preprocess.spectra import Preparation, median_of
+from distcnn.ingest.preprocess.spectra import Preparation, median_of, unusable
 from distcnn.ingest.preprocess.statements import Statements, agreed_grid, check_same
 from distcnn.ingest.preprocess.velocity import (
     ERROR,
@@ -213,12 +213,8 @@ def _prepare_block(
     lost = scale.judge(spectra["flux"], spectra.get("flux_error"), beyond)
     for row, text in lost.items():
         problems.setdefault(row, (Reason.ALL_MISSING, text))
-    for index in np.flatnonzero((np.nan_to_num(block.columns["flux"]) == 0).all(axis=1)):
-        text = "no pixel can be used: all are missing or 0"
-        problems.setdefault(int(index), (Reason.ALL_MISSING, text))
-    for index in np.flatnonzero((spectra["mask"] != 0).all(axis=1)):
-        text = "no pixel can be used: all are missing, outlying or beyond the range of the store"
-        problems.setdefault(int(index), (Reason.ALL_MISSING, text))
+    for row, text in unusable(block.columns["flux"], spectra["mask"]).items():
+        problems.setdefault(row, (Reason.ALL_MISSING, text))
     return problems, columns | spectra
 
 

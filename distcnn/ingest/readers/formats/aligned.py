@@ -3,13 +3,15 @@
 Small products; astropy reads them, whole.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from astropy.io import ascii as astropy_ascii
 
 from distcnn.ingest.readers.base import broken
+from distcnn.ingest.readers.formats.binary_table import BinaryTable, from_memory, plain_texts
 from distcnn.ingest.readers.formats.containers import TableSource, sought
 from distcnn.ingest.readers.formats.kinds import BEGINNING_BYTES, aligned_kind
 
@@ -25,6 +27,14 @@ class AlignedTable:
     units: dict[str, str]
     header: dict[str, Any]
     length: int
+
+
+def open_aligned(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
+    """The table of such a text; it is the only one."""
+    found = aligned_table(table_source)
+    columns = {name: plain_texts(column) for name, column in found.columns.items()}
+    table = from_memory(table_source.name, found.header, list(columns), columns, found.length)
+    yield replace(table, units=found.units)
 
 
 def aligned_table(table_source: TableSource) -> AlignedTable:

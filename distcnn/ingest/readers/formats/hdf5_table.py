@@ -8,7 +8,7 @@ every row. Only what lies in the file itself is read: links to other files are l
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.ingest.readers.base import broken
+from distcnn.ingest.readers.formats.binary_table import BinaryTable, tell_table
 from distcnn.ingest.readers.formats.containers import TableSource, sought, tell_unread
 from distcnn.ingest.readers.statements.statements import TableFacts, ecsv_facts
 from distcnn.ingest.readers.values.numbers import text_of
@@ -45,6 +46,44 @@ class Hdf5Table:
     def read(self, start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
         """Columns of rows [start, stop), masked where missing."""
         return {name: self.columns[name](start, stop) for name in names}
+
+
+def open_hdf5(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
+    """The table ``hdu``, by number from 1 or by name; of None all of them."""
+    tables = hdf5_tables(table_source)
+    names = [table.name for table in tables]
+    whole = hdu is None and bool(tables)
+    chosen = range(len(tables)) if whole else [_place_of_group(names, hdu or 1, table_source)]
+    for place, name in enumerate(names) if len(names) > 1 else ():
+        where = f"{Path(table_source.name).name}: {name}"
+        tell_table("further tables of HDF5 files", where, place in chosen)
+    for place in chosen:
+        table = tables[place]
+        name = table_source.name if len(tables) == 1 else f"{table_source.name}:{table.name}"
+        facts = table.facts
+        yield BinaryTable(
+            name,
+            list(table.columns),
+            dict(facts.header),
+            table.length,
+            table.read,
+            dict(facts.units),
+            dict(facts.ucds),
+        )
+
+
+def _place_of_group(names: Sequence[str], hdu: int | str, table_source: TableSource) -> int:
+    """Where the table of that number (from 1) or name stands."""
+    for place, name in enumerate(names):
+        if hdu in (place + 1, name, name.strip("/"), name.rpartition("/")[2]):
+            return place
+    raise broken(
+        table_source.name,
+        f"the file is not readable as hdf5: there is no table {hdu!r}",
+        cure=f"Set 'hdu' of this kind of file to one that is: {', '.join(names[:20])}."
+        if names
+        else "It holds no datasets of rows; write them as FITS, Parquet or CSV.",
+    )
 
 
 def hdf5_tables(source: TableSource) -> list[Hdf5Table]:

@@ -14,7 +14,7 @@ from distcnn.arrays import Array
 from distcnn.config import SpectrumLayoutConfig
 from distcnn.config.survey.spectrum_layout import ARM, Place
 from distcnn.ingest.readers.base import RowProblem, look_for
-from distcnn.ingest.readers.formats.binary import BinaryTable
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
 from distcnn.ingest.readers.formats.fits.images import FitsImage
 from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile
 from distcnn.ingest.readers.statements.multispec import (

@@ -12,15 +12,10 @@ from distcnn.arrays import Array
 from distcnn.config.survey.spectrum_layout import Place
 from distcnn.errors import ColumnMissing, FileBroken, InputError
 from distcnn.ingest.readers.base import Rejected, broken
-from distcnn.ingest.readers.formats.binary import (
-    BinaryTable,
-    content_of,
-    open_table,
-    table_of_hdu,
-    tell_damage,
-    unreadable,
-)
+from distcnn.ingest.readers.formats.binary import open_table
+from distcnn.ingest.readers.formats.binary_table import BinaryTable, unreadable
 from distcnn.ingest.readers.formats.containers import TableSource, sought
+from distcnn.ingest.readers.formats.fits.extensions import content_of, table_of_hdu, tell_damage
 from distcnn.ingest.readers.formats.fits.headers import FitsHdu, open_hdus, place_of
 from distcnn.ingest.readers.formats.fits.images import FitsImage, fits_image
 from distcnn.ingest.readers.formats.text.arrays import ArrayText

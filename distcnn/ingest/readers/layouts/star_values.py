@@ -12,7 +12,7 @@ from distcnn.config import KeepConfig, ValuePlaceConfig
 from distcnn.config.survey.spectrum_layout import ROW
 from distcnn.errors import ColumnMissing, InputError
 from distcnn.ingest.readers.base import look_for
-from distcnn.ingest.readers.formats.binary import BinaryTable
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
 from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile
 from distcnn.ingest.readers.values.numbers import numbers, text_of
 from distcnn.ingest.selection import with_small_ending

@@ -7,7 +7,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.ingest.preprocess.velocity import VELOCITY_VARIABLES
 from distcnn.ingest.readers.base import Block, Rejected, RowProblem, member_of
-from distcnn.ingest.readers.formats.binary import BinaryTable
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
 from distcnn.ingest.readers.formats.text.arrays import ArrayText
 from distcnn.ingest.readers.values.numbers import arrays, numbers
 from distcnn.ingest.readers.values.scalars import identify, reject, star_columns

@@ -23,7 +23,8 @@ from distcnn.ingest.preprocess.wavelength import (
     wavelengths,
 )
 from distcnn.ingest.readers.base import Block, ReadRequest, find_column, look_for
-from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
+from distcnn.ingest.readers.formats.binary import open_table
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
 from distcnn.ingest.readers.formats.containers import TableSource
 from distcnn.ingest.readers.formats.text.arrays import ArrayText
 from distcnn.ingest.readers.statements.flux_units import sigma_of

@@ -21,7 +21,7 @@ from distcnn.ingest.readers.base import (
     look_for,
     member_of,
 )
-from distcnn.ingest.readers.formats.binary import BinaryTable
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
 from distcnn.ingest.readers.formats.text.arrays import ArrayText, text_facts
 from distcnn.ingest.readers.formats.text.table import TextTable
 from distcnn.ingest.readers.statements.flux_units import sigma_of

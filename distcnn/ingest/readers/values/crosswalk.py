@@ -8,7 +8,8 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.config import CutConfig
 from distcnn.ingest.readers.base import Block, find_column, look_for, member_of
-from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
+from distcnn.ingest.readers.formats.binary import open_table
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
 from distcnn.ingest.readers.formats.containers import TableSource
 from distcnn.ingest.readers.formats.text.arrays import ArrayText
 from distcnn.ingest.readers.values.numbers import numbers

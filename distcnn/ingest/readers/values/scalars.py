@@ -15,7 +15,8 @@ from distcnn.ingest.readers.base import (
     member_of,
     no_rows,
 )
-from distcnn.ingest.readers.formats.binary import BinaryTable, open_table
+from distcnn.ingest.readers.formats.binary import open_table
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
 from distcnn.ingest.readers.formats.containers import TableSource
 from distcnn.ingest.readers.formats.text.table import TextSelection, TextTable, scalar_columns
 from distcnn.ingest.readers.values.identifiers import Identifiers, classify, of_one

@@ -1,4 +1,4 @@
-"""Columns of Parquet as masked numbers, arrays and objects: every type that a table may have."""
+"""Tables of Parquet files, their columns as masked numbers, arrays and objects."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,8 +6,53 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from distcnn.arrays import Array
+from distcnn.ingest.readers.base import broken
+from distcnn.ingest.readers.formats.binary_table import BinaryTable
+from distcnn.ingest.readers.formats.containers import TableSource, sought
+from distcnn.ingest.readers.statements.statements import parquet_facts
+
+
+def open_parquet(table_source: TableSource, hdu: int | str | None) -> Iterator[BinaryTable]:
+    """The table of a Parquet file, read by row groups."""
+    content = table_source.path if table_source.is_plain else sought(table_source)
+    file = pq.ParquetFile(content)
+    groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+    edges = np.concatenate([[0], np.cumsum(groups)])
+    facts = parquet_facts(table_source.name, file.schema_arrow)
+    inside: dict[str, tuple[str, ...]] = {}
+    for place, column in enumerate(file.schema_arrow):
+        if column.name in file.schema_arrow.names[:place]:
+            continue  # of one name several: look_for refuses it, and others may be read
+        inside |= {name: (column.name, *path) for name, path in inner_columns(column)}
+
+    def read(start: int, stop: int, names: Sequence[str]) -> dict[str, Array]:
+        first = int(np.searchsorted(edges, start, side="right")) - 1
+        last = int(np.searchsorted(edges, stop, side="left"))
+        outer = list(dict.fromkeys(inside.get(name, (name,))[0] for name in names))
+        part = file.read_row_groups(list(range(first, last)), columns=outer)
+        part = part.slice(start - int(edges[first]), stop - start)
+        found = {}
+        for name in names:
+            column, *path = inside.get(name, (name,))
+            parts = [] if path else [n for n, where in inside.items() if where[0] == name]
+            if parts:
+                problem = f"column {name!r} holds several in each row: {', '.join(parts)}"
+                raise broken(table_source.name, problem, cure="Name one of them in 'columns'.")
+            found[name] = from_arrow(inner(part[column].combine_chunks(), path))
+        return found
+
+    yield BinaryTable(
+        table_source.name,
+        [*file.schema_arrow.names, *inside],
+        dict(facts.header),
+        file.metadata.num_rows,
+        read,
+        dict(facts.units),
+        dict(facts.ucds),
+    )
 
 
 def _is_list(kind: pa.DataType) -> bool:
