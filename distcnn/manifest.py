@@ -17,7 +17,7 @@ from distcnn import hashing
 from distcnn.config import SplitConfig
 from distcnn.errors import DigestMismatch, PackageError
 from distcnn.labels import described
-from distcnn.location import Address, Location
+from distcnn.location import NOT_THERE, Address, Location, contents_of
 from distcnn.schema import PACKAGE_FORMATS
 
 MANIFEST = "manifest.json"
@@ -363,11 +363,22 @@ def read_manifest(package: Address) -> Manifest:
 
 def no_package(path: Address, error: Exception) -> PackageError:
     """What to say of a path that cannot be read as a package."""
-    known = f"it has no {MANIFEST}" if isinstance(error, FileNotFoundError) else None
+    place = Location.parse(path)
+    found = contents_of(place)
+    if found == NOT_THERE:
+        return PackageError(f"{path} does not exist", expected="a package")
+    if found == "a package":
+        found = f"a package whose {MANIFEST} is not understood ({type(error).__name__}: {error})"
+    file = found == "a file" and place.name == MANIFEST
+    damaged = MANIFEST in found
     return PackageError(
-        f"{path} is not a package ({known or f'{type(error).__name__}: {error}'})",
+        f"{path} is not a package but {found}",
         expected=f"a folder with a readable {MANIFEST}",
-        cure="Train one with `distcnn train`.",
+        cure=f"Give its folder, {place.parent}."
+        if file
+        else "Restore it from a copy, or train again."
+        if damaged
+        else "`distcnn train SURVEY PACKAGE` makes one.",
     )
 
 
@@ -386,7 +397,8 @@ def read_file(package: Address, manifest: Manifest, name: str) -> bytes:
     try:
         data = place.read_bytes()
     except OSError as error:
-        raise DigestMismatch(f"{place} is gone ({error})", cure=_CURE) from None
+        why = "is gone" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise DigestMismatch(f"{place} {why}", cure=_CURE) from None
     found = hashing.of_bytes(data)
     if found != expected:
         raise DigestMismatch(

@@ -7,6 +7,7 @@ Operators bind as in Python. A missing number (NaN) fulfils no comparison but ``
 
 import ast
 import operator
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -117,7 +118,16 @@ class Expression:
             try:
                 kept = np.asarray(_value(self._tree, values))
             except (TypeError, ArithmeticError) as error:
-                raise UsageError(f"{self.text!r} cannot be computed ({error})") from None
+                bits = any(sign in self.text for sign in "&|^~")
+                raise UsageError(
+                    f"{self.text!r} cannot be computed ({type(error).__name__})",
+                    expected="whole numbers, such as flags, on both sides of &, |, ^ and after ~"
+                    if bits
+                    else "numbers",
+                    cure="Comparisons are joined by and, or; & binds more strongly than they do."
+                    if bits
+                    else "",
+                ) from None
         if kept.dtype != bool:
             raise UsageError(
                 f"{self.text!r} is no condition", expected='a comparison, such as "flags == 0"'
@@ -153,6 +163,8 @@ def _read(text: str) -> ast.expr:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         cure = "Two values are compared by ==." if "==" not in text and "=" in text else ""
+        if re.search(r"\b(AND|OR|NOT|IN|And|Or|Not)\b|&&|\|\|", text):
+            cure = "Write and, or, not, in with small letters."
         raise UsageError(
             f"{text[:200]!r} cannot be read ({reason})",
             expected='a condition, such as "flags == 0 and snr > 25"',
@@ -162,7 +174,8 @@ def _read(text: str) -> ast.expr:
 
 def unknown_column(name: str, columns: Mapping[str, str], where: str = "") -> UsageError:
     """The error that names the columns there are, and the nearest ones."""
-    near = get_close_matches(name, columns, n=3)
+    by_small = {one.lower(): one for one in (*columns, *WORDS)}
+    near = [by_small[one] for one in get_close_matches(name.lower(), by_small, n=3)]
     return UsageError(
         f"there is no column {name!r}{where}",
         expected=f"one of {', '.join(columns)}",

@@ -12,6 +12,8 @@ from distcnn.catalogue.expression import Expression, unknown_column
 from distcnn.errors import UsageError
 from distcnn.evaluation.agreement import StandardLabels
 
+MOST_MARGIN = 3600.0
+"""Widest margin of a partition [arcseconds]; cross-matches need some."""
 MOST_CORRELATIONS = 10
 """So many pairs of labels get a column each unless asked for otherwise: five labels, as Gaia
 has it for the five parameters of its astrometry."""
@@ -55,11 +57,21 @@ class Selection:
 
         Raises
         ------
-        UsageError : an empty list of columns, or an unknown form of covariance.
+        UsageError : an empty list of columns or condition, a margin that is none, or an unknown
+            form of covariance.
         """
         names = tuple(name.strip() for name in (columns or "").split(",") if name.strip())
         if columns is not None and not names:
             raise UsageError("--columns names no column", expected="such as source_id,ra,dec,teff*")
+        if where is not None and not where.strip():
+            raise UsageError(
+                "--where is empty", expected='a condition, such as "flags == 0"',
+                cure="Leave the option out for all stars.",
+            )  # fmt: skip
+        if margin is not None and not 0 <= margin <= MOST_MARGIN:
+            raise UsageError(
+                f"--margin {margin:g}", expected=f"0 to {MOST_MARGIN:g} arcseconds, one degree"
+            )
         forms = [form.value for form in CovarianceForm]
         if covariance is not None and covariance not in forms:
             raise UsageError(f"--covariance {covariance}", expected=f"one of {', '.join(forms)}")

@@ -22,6 +22,7 @@ class _Guard(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             with stopping.ending_in_order():
+                _refuse_empty([*getattr(ctx, "_protected_args", ()), *ctx.args])
                 return super().invoke(ctx)
         except UsageError as error:
             code, text = USAGE, str(error)
@@ -33,6 +34,16 @@ class _Guard(TyperGroup):
             code, text = INTERRUPTED, f"stopped. {stopping.CURE}"
         print(f"distcnn: {text}", file=sys.stderr)
         raise typer.Exit(code)
+
+
+def _refuse_empty(words: list[str]) -> None:
+    """Refuse an empty word, which as a path would be the folder that one is in."""
+    if any(not word.strip() for word in words):
+        raise UsageError(
+            "an argument is empty",
+            expected="a path, or the value of an option",
+            cure="A variable of the shell may have no value; leave out what is not meant.",
+        )
 
 
 def _of_the_disk(error: OSError) -> str:

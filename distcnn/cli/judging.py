@@ -19,6 +19,7 @@ from distcnn.cli.options import (
     Truth,
     configure,
     listening,
+    names_in,
 )
 from distcnn.errors import UsageError
 
@@ -39,7 +40,7 @@ def compare(
     from distcnn import pipeline
 
     config = configure(conf, sets)
-    names = [name.strip() for name in (methods or "").split(",") if name.strip()]
+    names = names_in("--methods", methods)
     with listening(config) as listener:
         text = pipeline.compare_baselines(
             survey, out, package, listener, config=config, methods=names
@@ -68,7 +69,7 @@ def report(
     from distcnn import pipeline
 
     if sections is not None:
-        names = [name.strip() for name in sections.split(",") if name.strip()]
+        names = names_in("--sections", sections)
         sets = [*(sets or []), f"report.sections={json.dumps(names)}"]
     config = configure(conf, sets)
     with listening(config) as listener:
@@ -126,7 +127,7 @@ def check(
             out,
             config,
             listener,
-            names=[part.strip() for part in name.split(",")],
+            names=names_in("NAME", name),
             predictions=predictions,
             truth=truth,
             baselines=baselines,

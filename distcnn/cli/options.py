@@ -11,6 +11,7 @@ import typer
 
 from distcnn.cli.application import DONE, QUARANTINED
 from distcnn.clusters.registry import backends_help
+from distcnn.errors import UsageError
 
 if TYPE_CHECKING:
     from distcnn.config import Config
@@ -41,6 +42,19 @@ Cluster = Annotated[
         f"{backends_help()}.",
     ),
 ]
+
+
+def names_in(option: str, text: str | None) -> list[str]:
+    """Names with commas between them; none if the option is not given.
+
+    Raises
+    ------
+    UsageError : it is given, and names nothing; which is not to mean everything.
+    """
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    if text is not None and not names:
+        raise UsageError(f"{option} {text!r} names nothing", expected="names with commas between")
+    return names
 
 
 def configure(conf: Path | None, sets: list[str] | None, cluster: str | None = None) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,6 +103,8 @@ def plan(
     """Tell how long predicting a survey of any size would take, from measured rates."""
     from distcnn import pipeline
 
+    if not math.isfinite(stars) or stars != int(stars):
+        raise UsageError(f"--stars {stars}", expected="a whole number, such as 250e6")
     show(pipeline.forecast_run(int(stars), pixels, members, devices))
 
 

@@ -59,7 +59,7 @@ def ingest(
         paths = [archive_dir, *([Path(survey)] if survey else []), *(files or [])]
         previews = pipeline.try_files(paths, config, png)
         show(*pipeline.describe_previews(previews, config))
-        raise typer.Exit(code_of(sum(preview.error is not None for preview in previews)))
+        raise typer.Exit(code_of(sum(preview.put_aside for preview in previews)))
     _check_ingest(survey, files, png)
     assert survey is not None
     with listening(config) as listener:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from distcnn.arrays import Array
 from distcnn.errors import ColumnMissing, FileBroken
-from distcnn.location import Address, Location
+from distcnn.location import Address, Location, nothing_at
 from distcnn.survey import Store
 
 
@@ -22,8 +22,12 @@ def read_truth(path: Address, names: tuple[str, ...]) -> "pd.DataFrame":
     FileBroken : the table cannot be read.
     ColumnMissing : it is no table of truth.
     """
+    place = Location.parse(path)
+    if not place.exists():
+        problem, cure = nothing_at(place)
+        raise FileBroken(problem, expected="the truth of a simulation", cure=cure)
     try:
-        with Location.parse(path).local_copy() as file:
+        with place.local_copy() as file:
             table = pd.read_parquet(file)
     except (OSError, ValueError) as error:
         raise FileBroken(f"{path} cannot be read ({error})", expected="a parquet table") from None

@@ -34,6 +34,8 @@ from distcnn.survey import LEDGER, Ledger, Region, RegionResult, Store
 
 STAGE = "verify"
 Opened = TypeVar("Opened")
+_MOVED = "cannot be used"
+"""What is said of a survey or package that is not where it was."""
 MAX_DIFFERENCES_SHOWN = 20
 """Differences printed in the message; all of them are counted."""
 CORRELATION_ROUNDING = 2.0**-11
@@ -205,7 +207,8 @@ class _Verification:
         try:
             return open_at(place)
         except (StoreError, PackageError) as error:
-            self.differences.append(f"the {what} cannot be used: {error.problem} (give its path)")
+            where = f"give its path by --{what}"
+            self.differences.append(f"the {what} {_MOVED}: {error.problem} ({where})")
             return None
 
     def compare_survey(self, survey: Store) -> None:
@@ -305,9 +308,12 @@ class _Verification:
         shown = "\n".join(f"  - {text}" for text in self.differences[:MAX_DIFFERENCES_SHOWN])
         more = len(self.differences) - MAX_DIFFERENCES_SHOWN
         rest = f"\n  and {more} more" if more > 0 else ""
+        count, moved = len(self.differences), all(_MOVED in text for text in self.differences)
         raise VerificationFailed(
-            f"{self.store.location} has {len(self.differences)} differences:\n{shown}{rest}\n",
-            cure="Run the same predict command again if it did not end; otherwise restore what "
+            f"{self.store.location} has {count} difference{'s'[: count != 1]}:\n{shown}{rest}\n",
+            cure="The predictions themselves are what was stored."
+            if moved
+            else "Run the same predict command again if it did not end; otherwise restore what "
             "changed from a copy, or predict to another path.",
         )
 

@@ -22,17 +22,21 @@ The laws of an object store, to which ``ObjectLocation`` and whoever uses one ke
 """
 
 from distcnn.location.cache import cache_folder, work_folder
+from distcnn.location.contents import NOT_THERE, contents_of, nothing_at
 from distcnn.location.local import LocalLocation
 from distcnn.location.objects import ObjectLocation
 from distcnn.location.place import Address, Location
 from distcnn.location.settings import ObjectSettings
 
 __all__ = [
+    "NOT_THERE",
     "Address",
     "LocalLocation",
     "Location",
     "ObjectLocation",
     "ObjectSettings",
     "cache_folder",
+    "contents_of",
+    "nothing_at",
     "work_folder",
 ]

@@ -32,10 +32,17 @@ class Location(ABC):
 
         Raises
         ------
-        UsageError : it is on a kind of place that is not supported; never taken for a folder.
+        UsageError : it is empty, or on a kind of place that is not supported; never taken for a
+            folder.
         """
         if isinstance(value, Location):
             return value
+        if not str(value).strip():
+            raise UsageError(
+                "a path is empty",
+                expected="a folder or an address",
+                cure="A variable of the shell may have no value.",
+            )
         match = _URL.match(str(value))
         if match is None:
             from distcnn.location.local import LocalLocation

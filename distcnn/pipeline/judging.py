@@ -9,7 +9,7 @@ from distcnn.config import Config, SerialConfig
 from distcnn.errors import UsageError
 from distcnn.events import Listener, silent
 from distcnn.location import Address, Location
-from distcnn.pipeline.running import must_exist, on_workers, places_of, with_places
+from distcnn.pipeline.running import must_exist, must_have_room, on_workers, places_of, with_places
 
 if TYPE_CHECKING:
     from distcnn.checks import Checked
@@ -44,6 +44,8 @@ def compare_baselines(
             expected=f"a name that ends in {TABLE_ENDING}",
             cure="What is printed is written beside it, too, as .ecsv.",
         )
+    if Location.parse(out).is_folder():
+        raise UsageError(f"{out} is a folder", expected="the name of a table, baselines.parquet")
     chosen = (config or Config()).compare
     table = compare(
         survey,
@@ -85,6 +87,7 @@ def write_report(
 
     report.choose_figures(config.report.figures)  # a wrong name is reported before the work
     report.choose_sections(config.report.sections)
+    must_have_room(folder, "the report")
     data = _find_products(
         predictions,
         config,
@@ -128,6 +131,7 @@ def check_package(
     from distcnn.survey import Store
 
     choose_checks(names)
+    must_have_room(out, "answers")
     must_exist(package, "a package")
     must_exist(survey, "a survey store")
     data = None

@@ -7,7 +7,7 @@ from distcnn.config import Config
 from distcnn.errors import StoreError
 from distcnn.events import Listener, silent
 from distcnn.location import Address, Location
-from distcnn.pipeline.running import must_exist, on_workers, places_of, with_places
+from distcnn.pipeline.running import must_exist, must_have_room, on_workers, places_of, with_places
 
 if TYPE_CHECKING:
     from distcnn.clusters.base import ClusterExecutor
@@ -44,6 +44,7 @@ def map_tsne(
     from distcnn.manifest import read_manifest
     from distcnn.maps import tsne
 
+    must_have_room(out, "the map")
     sources, manifest = _sources(package, survey, training), read_manifest(package)
     origin = {
         "package": manifest.digest,
@@ -84,6 +85,7 @@ def map_galaxy(
     from distcnn.maps.galaxy import map_galaxy as map_stars
     from distcnn.survey import Store
 
+    must_have_room(out, "the map")
     store = _finished(predictions)
     place = survey or store.location.resolve(store.attrs["survey"]["path"])
     must_exist(place, "the survey that the predictions were made from")

@@ -8,7 +8,14 @@ from distcnn.config import Config
 from distcnn.errors import UsageError
 from distcnn.events import Listener, silent
 from distcnn.location import Address, Location
-from distcnn.pipeline.running import must_exist, on_workers, places_of, with_places, work_of
+from distcnn.pipeline.running import (
+    must_exist,
+    must_have_room,
+    on_workers,
+    places_of,
+    with_places,
+    work_of,
+)
 
 if TYPE_CHECKING:
     from distcnn.clusters.base import ClusterExecutor
@@ -164,6 +171,7 @@ def tune_survey(
     from distcnn.training.tuning.study import write_best
 
     must_exist(survey, "a survey store")
+    must_have_room(study, "the study")
     if restart:
         tune.discard_study(study)
     # Every trial learns from those before it, so none is chosen before a worker is free.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from distcnn.config import BackendConfig, Config
 from distcnn.errors import UsageError
 from distcnn.events import Listener
-from distcnn.location import Address, LocalLocation, Location, work_folder
+from distcnn.location import Address, LocalLocation, Location, contents_of, nothing_at, work_folder
 
 if TYPE_CHECKING:
     from distcnn.clusters.base import ClusterExecutor
@@ -51,8 +51,20 @@ def must_exist(path: Address, what: str) -> None:
     """Refuse a place where nothing is; ``what`` was expected there."""
     place = Location.parse(path)
     if not place.exists():
-        state = "is an empty folder" if place.is_folder() else "does not exist"
-        raise UsageError(f"{path} {state}", expected=what)
+        problem, cure = nothing_at(place)
+        raise UsageError(problem, expected=what, cure=cure)
+
+
+def must_have_room(place: Address, what: str) -> None:
+    """Refuse to write a folder of ``what`` onto a file, or into a store or package.
+
+    Raises
+    ------
+    UsageError : that is there.
+    """
+    found = contents_of(Location.parse(place))
+    if found in ("a file", "a survey store", "a prediction store", "a package"):
+        raise UsageError(f"{place} is {found}", expected=f"a folder of its own for {what}")
 
 
 def on_workers(

@@ -10,6 +10,7 @@ from distcnn.location import Address, Location
 from distcnn.pipeline.running import (
     logging_beside,
     must_exist,
+    must_have_room,
     on_workers,
     places_of,
     with_places,
@@ -39,6 +40,7 @@ def simulate_archive(
     from distcnn.clusters import open_cluster
     from distcnn.simulate import discard_unfinished, write_archive
 
+    must_have_room(out, "archive files")
     if restart:
         discard_unfinished(out)
     with open_cluster(logging_beside(config.cluster, out), listener) as executor:

@@ -442,4 +442,10 @@ def _checked(line: bytes) -> bytes | None:
 
 def _unreadable(lines: Lines, error: OSError) -> StoreError:
     """What to say of a ledger that the system does not give."""
+    if isinstance(error, FileNotFoundError):
+        return StoreError(
+            f"{lines} does not exist",
+            expected="the ledger of a run, which says what is stored",
+            cure="Copy a store with its folder .distcnn, or make it again.",
+        )
     return StoreError(f"{lines} cannot be read ({error})", expected="a ledger")

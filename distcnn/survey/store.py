@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.errors import GroupNotFoundError
 
 from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.errors import DistcnnError, StoreCorrupt, StoreError
-from distcnn.location import Address, Location, ObjectLocation
+from distcnn.location import Address, Location, ObjectLocation, contents_of
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
 from distcnn.survey.layout import Quantised, to_float32
 from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
@@ -87,18 +86,10 @@ class Store:
                 group = zarr.open_group(zarr_store_of(location), mode="r+", use_consolidated=True)
                 store = cls(location, group)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            nothing = isinstance(error, GroupNotFoundError)
-            why = "no Zarr group there" if nothing else f"{type(error).__name__}: {error}"
-            raise StoreError(
-                f"{location} is not a store of distcnn ({why})",
-                expected=f"a {kind or 'survey or prediction'} store",
-                cure="`distcnn inspect PATH` tells what a path is.",
-            ) from None
+            raise _no_store(location, kind, error) from None
         found = store.attrs.get("kind")
         if found not in FORMATS or (kind and found != kind):
-            raise StoreError(
-                f"{location} is a {found} store", expected=f"a {kind or 'known'} store"
-            )
+            raise StoreError(f"{location} is {contents_of(location)}", expected=_wanted(kind))
         if store.attrs.get("format") != FORMATS[found]:
             raise StoreError(
                 f"{location} has format {store.attrs.get('format')}",
@@ -378,3 +369,19 @@ class Store:
 @lru_cache(maxsize=4)
 def _kept(address: str, kind: str, facts: tuple[int, ...]) -> Store:
     return Store.open(address, kind)
+
+
+def _wanted(kind: str | None) -> str:
+    return f"a {(kind or 'survey or prediction').removesuffix('s')} store"
+
+
+def _no_store(location: Location, kind: str | None, error: Exception) -> StoreError:
+    """What to say of a place that Zarr cannot open."""
+    found = contents_of(location)
+    if found in ("a survey store", "a prediction store"):  # damaged in what Zarr reads besides
+        found = f"damaged ({type(error).__name__}: {error})"
+    return StoreError(
+        f"{location} is {'' if found == 'a package' else 'not a store of distcnn but '}{found}",
+        expected=_wanted(kind),
+        cure="Restore it from a copy, or make it again." if "damaged" in found else "",
+    )

@@ -52,7 +52,7 @@ def test_a_flipped_byte_anywhere_is_found(done, name):
     data = bytearray(file.read_bytes())
     data[len(data) // 3] ^= 0x10
     file.write_bytes(bytes(data))
-    with pytest.raises(VerificationFailed, match=f"1 differences:(.|\n)*{name} of region 0000000"):
+    with pytest.raises(VerificationFailed, match=f"1 difference:(.|\n)*{name} of region 0000000"):
         check(done)
 
 

@@ -97,6 +97,13 @@ class FilePreview:
     unread: tuple[Unread, ...] = ()
 
     @property
+    def put_aside(self) -> int:
+        """Spectra that an ingest would quarantine, of those that are shown; 1 of a whole file."""
+        if self.error is not None or self.refused is not None:
+            return 1
+        return len(self.rejected) + sum(bool(one.problem) for one in self.spectra)
+
+    @property
     def line_places(self) -> dict[str, float]:
         """Wavelengths at which known lines belong, in the unit and medium of the stored pixels."""
         return places_of_lines(self.stored.unit, self.stored.medium)

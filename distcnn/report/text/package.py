@@ -9,9 +9,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 
 from distcnn import hashing
-from distcnn.errors import InputError
 from distcnn.labels import present
-from distcnn.manifest import Manifest
+from distcnn.manifest import Manifest, no_package
 from distcnn.report.text.package_evaluation import describe_agreement, describe_test_results
 from distcnn.report.text.package_stacking import describe_stacking
 from distcnn.report.text.table import (
@@ -46,13 +45,13 @@ def describe_package(path: Path) -> Iterator[str]:
 
     Raises
     ------
-    InputError : its manifest is not readable.
+    PackageError : its manifest is not readable.
     """
     data = (path / "manifest.json").read_bytes()
     try:
         manifest = Manifest.from_bytes(data)
     except ValueError as error:
-        raise InputError(f"{path / 'manifest.json'} is not readable ({error})") from None
+        raise no_package(path, error) from None
     with present(manifest.own_labels):
         lines = list(_lines(path, manifest, data))
     yield from lines
