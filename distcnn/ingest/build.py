@@ -6,11 +6,12 @@ Everything happens in ``SURVEY.partial`` beside the survey, which appears whole 
 the ledgers there say what is done, so the same command goes on where it was stopped.
 """
 
+import json
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -156,11 +157,13 @@ def _alone(survey: Location) -> Iterator[None]:
 
 def _make_parts(plan: IngestPlan, executor: Executor) -> tuple[dict[str, PartRecord], Counter[str]]:
     """Records of all parts by name, in order, and numbers of quarantined rows by kind."""
-    # Labels alone are soon read again: a run that was refused for its spectra blocks nothing.
+    # Labels alone are soon read again: a run that was refused for its spectra blocks nothing, nor
+    # does one whose spectra were all quarantined.
     ledger = Ledger.open(
         plan.staging_folder / "parts.jsonl",
         plan.fingerprint(),
         disposable={"labels"},
+        is_worthless=lambda entry: entry.get("kept") == 0,
         cure=_begin_again(plan),
     )
     stamp_recorded(plan, executor, ledger)
@@ -308,6 +311,17 @@ def _recounted(plan: IngestPlan, name: str, record: PartRecord) -> PartRecord:
     return replace(record, kept=len(rows), labelled=labelled)
 
 
+def _first_reason(plan: IngestPlan, parts: Mapping[str, PartRecord]) -> str:
+    """``; the first, a.fits, row 3: the reason``; nothing if no row was quarantined."""
+    for name in parts:
+        path = Part(plan.parts_folder / name).rejected
+        with path.open(encoding="utf-8") if path.exists() else nullcontext(()) as lines:
+            row = next((json.loads(line) for line in lines), None)
+        if row is not None:
+            return f"; the first, {Path(row['file']).name}, row {row['row']}: {row['detail']}"
+    return ""
+
+
 def _create_store(
     plan: IngestPlan, parts: Mapping[str, PartRecord], quarantined: Mapping[str, int]
 ) -> Store:
@@ -317,7 +331,7 @@ def _create_store(
         joins = "".join(f"; {text}" for text in poor_joins(plan, list(parts.values()), None))
         raise InputError(
             f"no star of {plan.archive} is left: {quarantined.get(plan.main_kind, 0)} rows "
-            f"were quarantined{joins}",
+            f"were quarantined{_first_reason(plan, parts)}{joins}",
             expected="at least one star",
             cure=f"See the reasons in {plan.parts_folder}/*/rejected.jsonl.",
         )

@@ -32,7 +32,7 @@ def _of_folder(place: Location) -> str:
     for name in _MANIFESTS:
         if name in names:
             return _of_manifest(place / name)
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return f"a folder with {shown}"
 
 

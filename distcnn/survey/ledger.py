@@ -15,7 +15,15 @@ hours. A line of text can be read with any tool, and a damaged byte costs one li
 import json
 import re
 import zlib
-from collections.abc import Container, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import (
+    Callable,
+    Container,
+    ItemsView,
+    Iterable,
+    Iterator,
+    Mapping,
+    ValuesView,
+)
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -81,6 +89,7 @@ class Ledger:
         fingerprint: dict[str, Any],
         *,
         disposable: Container[str] | None = None,
+        is_worthless: Callable[[Mapping[str, Any]], bool] = lambda entry: False,
         cure: str = _CURE,
     ) -> "Ledger":
         """Begin a ledger, or go on with the one there.
@@ -89,6 +98,8 @@ class Ledger:
         ----------
         disposable : tasks that count for nothing. A ledger of another fingerprint is begun again
             where no other task is done; None = it is an error in any case.
+        is_worthless : whether the entry of a task says that it has stored nothing; such a task
+            counts for nothing either.
         cure : what to do where it is one.
 
         Raises
@@ -103,7 +114,7 @@ class Ledger:
             lines.begin(_line({"fingerprint": fingerprint}))
             return ledger
         ledger = cls._of(lines)
-        if not ledger.fingerprint or ledger._may_be_dropped(fingerprint, disposable):
+        if not ledger.fingerprint or ledger._may_be_dropped(fingerprint, disposable, is_worthless):
             lines.remove()
             return cls.open(address, fingerprint)
         begun = f"{lines.folder} was begun"
@@ -138,11 +149,14 @@ class Ledger:
         return ledger
 
     def _may_be_dropped(
-        self, fingerprint: dict[str, Any], disposable: Container[str] | None
+        self,
+        fingerprint: dict[str, Any],
+        disposable: Container[str] | None,
+        is_worthless: Callable[[Mapping[str, Any]], bool],
     ) -> bool:
         if disposable is None or self.fingerprint == fingerprint:
             return False
-        return all(name in disposable for name in self.done)
+        return all(name in disposable or is_worthless(self.done[name]) for name in self.done)
 
     def record(self, name: str, digest: str, **facts: Any) -> None:
         """Note that the result of a task is stored.
@@ -445,7 +459,7 @@ def _unreadable(lines: Lines, error: OSError) -> StoreError:
     if isinstance(error, FileNotFoundError):
         return StoreError(
             f"{lines} does not exist",
-            expected="the ledger of a run, which says what is stored",
+            expected="a ledger, which says what is stored",
             cure="Copy a store with its folder .distcnn, or make it again.",
         )
     return StoreError(f"{lines} cannot be read ({error})", expected="a ledger")

@@ -9,7 +9,7 @@ from dying_executor import DyingExecutor, contents, quarantine
 from tiny_archive import PIXELS, array_text, settings, write_all_star
 
 from distcnn.config import FilesConfig
-from distcnn.errors import ColumnMissing, FileBroken, GridMismatch, InputError
+from distcnn.errors import ColumnMissing, ConfigError, FileBroken, GridMismatch, InputError
 from distcnn.events import Notice
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
@@ -399,6 +399,22 @@ def test_an_archive_of_bad_rows_only(archive, survey):
     with pytest.raises(InputError, match="27 rows were quarantined") as caught:
         build_survey(archive.folder, survey, settings(), executor=EXECUTOR)
     assert "rejected.jsonl" in caught.value.cure
+    assert "; the first, RvsMeanSpectrum" in caught.value.problem
+
+
+def test_a_run_that_stored_no_star_does_not_block_the_corrected_command(archive, survey):
+    archive.write()
+    elsewhere = {"start": 400.0, "step": 0.1, "size": 60}
+    with pytest.raises(InputError, match=r"; the first, .* row 1: no pixel can be used"):
+        build_survey(archive.folder, survey, settings(prepare__target=elsewhere), executor=EXECUTOR)
+    assert build_survey(archive.folder, survey, settings(), executor=EXECUTOR).stars
+
+
+@pytest.mark.parametrize("trim", [[40, 40], [0, 1000], [60, 0]])
+def test_a_trim_of_all_pixels_is_refused(archive, survey, trim):
+    archive.write()
+    with pytest.raises(ConfigError, match="at least two pixels to be left"):
+        build_survey(archive.folder, survey, settings(prepare__trim=trim), executor=EXECUTOR)
 
 
 def test_files_on_different_grids_need_a_common_one(tmp_path, survey):

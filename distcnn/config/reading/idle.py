@@ -51,6 +51,12 @@ RULES = (
     ),
     Rule(
         "ingest",
+        ("bands",),
+        lambda config: config.ingest.source is not None or not config.ingest.bands,
+        "with ingest.source",
+    ),
+    Rule(
+        "ingest",
         ("crosswalk",),
         lambda config: config.ingest.labels is not None,
         "with ingest.labels",

@@ -190,9 +190,17 @@ def _explain(
 ) -> ConfigError:
     # A misspelt key often makes another one missing: the misspelling is the cause.
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"])
+    # Where there is a choice of types, pydantic names the one it tried; no key is called so.
+    key = ".".join(str(part) for part in first["loc"] if part not in _TYPES)
     where = _place_of(first["loc"], origin, places, sets)
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "missing":
+        beside = ", ".join(map(str, first["input"] or ())) or "nothing"
+        section = [*map(str, first["loc"][:-1])]
+        near = [text for text in sets if _name_of(text).split(".")[:-1] == section]
+        where = f"--set {near[0]}" if near else where
+        cure = f"Give the whole section {'.'.join(section)}; its defaults are a whole, too."
+        return ConfigError(f"{where}: {key} is missing", expected=f"it beside {beside}", cure=cure)
     if first["type"] != "extra_forbidden":
         expected, cure = _wanted(first)
         return ConfigError(
@@ -208,6 +216,10 @@ def _explain(
     return ConfigError(f"{where}: unknown key {key!r}{more}", cure=cure)
 
 
+_TYPES = {"str", "int", "float", "bool", "tuple[str, ...]", "tuple[str,...]"}
+"""Names of types within a place of pydantic's errors."""
+
+
 def _wanted(found: ErrorDetails) -> tuple[str, str]:
     """What should have stood there, and the cure."""
     kind, given = found["type"], found["input"]
@@ -216,15 +228,22 @@ def _wanted(found: ErrorDetails) -> tuple[str, str]:
         return "a section: keys with a colon, a space and a value", cure
     if kind == "string_type" and isinstance(given, bool | int | float):
         return "a text", "Put it in quotes."
+    if given is None and kind in {"string_type", "tuple_type"}:
+        return "a text or a list of texts", "Give a value, or leave the key out."
     message = found["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return message[0].lower() + message[1:], ""
+
+
+def _name_of(text: str) -> str:
+    """The key of a --set."""
+    return text.partition("=")[0].strip()
 
 
 def _place_of(
     path: tuple[int | str, ...], origin: str, places: dict[str, str], sets: tuple[str, ...]
 ) -> str:
     """The --set, or file and line, of the key; of its section where the key is missing."""
-    given = {text.partition("=")[0].strip(): text for text in sets}
+    given = {_name_of(text): text for text in sets}
     for length in range(len(path), 0, -1):
         name = ".".join(map(str, path[:length]))
         if name in given:

@@ -122,6 +122,7 @@ for _name, (_form, _first) in _SCALARS.items():
 _CURES = (
     ("'\\t'", "Indent with spaces, not with tabs."),
     ("alias", "Put a text that begins with * or & in quotes."),
+    ("constructor for the tag", "Put a text that begins with ! in quotes."),
     ("cannot start any token", "Put a text that begins with such a letter in quotes."),
     ("escape character", "Use single quotes: within double ones a backslash is special."),
     ("another document", "Keep one document: remove the line '---' in the middle."),

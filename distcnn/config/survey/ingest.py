@@ -56,13 +56,17 @@ class FilesConfig(Frozen):
     @field_validator("files")
     @classmethod
     def _below_the_folder(cls, files: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for pattern in (files,) if isinstance(files, str) else files:
+        patterns = (files,) if isinstance(files, str) else files
+        if not patterns or not all(pattern.strip() for pattern in patterns):
+            raise ValueError("a pattern of names, such as '*.fits'; null if there are no files")
+        for pattern in patterns:
             if "://" in pattern:
                 raise ValueError(
                     f"names below the archive folder, such as '*.fits'; {pattern} is on "
                     f"{pattern.partition('://')[0]}. Fetch the files first"
                 )
-        return files
+        below = tuple(pattern.strip().removeprefix("./") for pattern in patterns)
+        return below[0] if isinstance(files, str) else below
 
 
 class SpectraFilesConfig(FilesConfig):
@@ -310,6 +314,15 @@ class StoreConfig(Frozen):
     """Step of the int16 encoding in units of normalised flux."""
     keep_flux_error: bool = True
     """Store flux_error too: float16, or float32 where float16 would round errors to 0 or inf."""
+
+    @model_validator(mode="after")
+    def _has_whole_shards(self) -> Self:
+        if self.shard_stars % self.chunk_stars:
+            raise ValueError(
+                f"shard_stars = {self.shard_stars} as a multiple of chunk_stars = "
+                f"{self.chunk_stars}"
+            )
+        return self
 
 
 class IngestConfig(Frozen):

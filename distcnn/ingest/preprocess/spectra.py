@@ -71,7 +71,12 @@ class Preparation:
                 cure="Sort the pixels of the file by wavelength.",
             )
         blue, red = config.trim
-        kept = wavelength[blue : pixels - red]
+        kept = wavelength[blue : max(pixels - red, 0)]
+        if len(kept) < 2:
+            raise ConfigError(
+                f"ingest.prepare.trim = {[blue, red]} for {pixels} pixels",
+                expected="at least two pixels to be left",
+            )
         if config.target is not None:
             return cls._onto_target(kept, grid, config, pixels)
         if config.rebin == 1:
