@@ -1,15 +1,18 @@
 """Commands that are given something else than they want: one line that says what is there."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import zarr
 from catalogue.simple_predictions import make_predictions
 from commands import distcnn
 
+from distcnn.config import load_config
 from distcnn.errors import FileBroken
 from distcnn.evaluation.references import read_truth
 from distcnn.location import Location, contents_of, nothing_at
+from distcnn.model.imported.keras_file import read_keras
 from distcnn.survey import Store
 
 STARS = 60
@@ -110,6 +113,44 @@ def test_lists_that_name_nothing_do_not_mean_everything(there):
     page = ("report", predictions, "page", "--sections", " , ")
     assert "--sections ' , ' names nothing" in told(*page, code=2)
     assert "NAME ',' names nothing" in told("check", ",", "p", "s.zarr", "out", code=2)
+
+
+def test_an_option_given_twice_is_refused(there):
+    words = ("train", there / "predictions.zarr", "p", "--conf", "demo", "--conf", "miles")
+    assert "--conf is given twice" in told(*words, code=2)
+
+
+@pytest.mark.parametrize("key", ["train.labels", "compare.methods", "report.sections"])
+def test_a_name_given_twice_in_a_list_is_refused(there, key):
+    words = ("train", there / "predictions.zarr", "p", "--set", f"{key}=[teff, teff]")
+    assert "every name once; teff is given again" in told(*words, code=1)
+
+
+@pytest.mark.parametrize("words", [["conf", "--guess"], ["ingest", "--try"]])
+def test_a_folder_is_not_a_file_of_spectra(there, words):
+    assert "is a folder with notes.txt: expected a file" in told(*words, there / "full", code=2)
+
+
+def test_a_table_of_baselines_is_called_what_it_is(there):
+    words = ("compare", there / "predictions.zarr", "b.csv", "--package", there / "package")
+    assert "b.csv ends in .csv: expected a table of Parquet" in told(*words, code=2)
+
+
+@pytest.mark.parametrize("name", ["full", "a.txt"])
+def test_what_is_no_model_of_keras_is_told_in_a_line(there, tmp_path, name):
+    words = ("package", "import", tmp_path / "p", there / name, "--survey", tmp_path / "s.zarr")
+    with pytest.raises(FileBroken, match=r"is a folder|file signature not found") as caught:
+        read_keras(there / name)
+    assert "\n" not in str(caught.value)
+    assert "descriptor" not in str(caught.value)
+    assert "does not exist" in told(*words, code=2)
+
+
+def test_the_sign_of_ones_home_is_its_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Location.parse("~/a.zarr").local_path == tmp_path / "a.zarr"
+    assert load_config(None, ["monitor.journal=~/j.jsonl"]).monitor.journal == tmp_path / "j.jsonl"
+    assert Location.parse("~nobody/a").local_path == Path("~nobody/a")
 
 
 @pytest.mark.parametrize("stars", ["nan", "inf", "1e400", "1.5"])

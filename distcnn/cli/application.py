@@ -22,7 +22,7 @@ class _Guard(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             with stopping.ending_in_order():
-                _refuse_empty([*getattr(ctx, "_protected_args", ()), *ctx.args])
+                _check_words([*getattr(ctx, "_protected_args", ()), *ctx.args])
                 return super().invoke(ctx)
         except UsageError as error:
             code, text = USAGE, str(error)
@@ -36,8 +36,15 @@ class _Guard(TyperGroup):
         raise typer.Exit(code)
 
 
-def _refuse_empty(words: list[str]) -> None:
-    """Refuse an empty word, which as a path would be the folder that one is in."""
+def _check_words(words: list[str]) -> None:
+    """Refuse an empty word, which as a path would be the folder that one is in, and an option that
+    is given twice, of which all but the last would be forgotten.
+    """
+    options = [word.partition("=")[0] for word in words if word.startswith("--") and word[2:]]
+    twice = [name for name in dict.fromkeys(options) if options.count(name) > 1]
+    if set(twice) - {"--set"}:
+        name = next(name for name in twice if name != "--set")
+        raise UsageError(f"{name} is given twice", expected="every option but --set once")
     if any(not word.strip() for word in words):
         raise UsageError(
             "an argument is empty",

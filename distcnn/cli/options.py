@@ -51,7 +51,8 @@ def names_in(option: str, text: str | None) -> list[str]:
     ------
     UsageError : it is given, and names nothing; which is not to mean everything.
     """
-    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    given = [name.strip() for name in (text or "").split(",") if name.strip()]
+    names = list(dict.fromkeys(given))
     if text is not None and not names:
         raise UsageError(f"{option} {text!r} names nothing", expected="names with commas between")
     return names

@@ -77,5 +77,14 @@ def _on_this_machine(path: Path) -> Path:
         raise ValueError(f"{error.expected}; {error.problem}") from None
 
 
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"every name once; {', '.join(twice)} is given again")
+    return names
+
+
+Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+"""Names of labels, bands and the like, none of them twice."""
 LocalPath = Annotated[Path, AfterValidator(_on_this_machine)]
 """A path, or the address of a local file; any other place is refused, never taken for a folder."""

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from distcnn.config.base import Frozen, LocalPath
+from distcnn.config.base import Frozen, LocalPath, Names
 from distcnn.config.predict import SNR_EDGES
 from distcnn.config.resources import WORKER_BYTES, Follows, WorkerMemory, WorkerThreads
 from distcnn.errors import ClusterError
@@ -214,9 +214,9 @@ class MonitorConfig(Frozen):
 class ReportConfig(Frozen):
     """One self-contained HTML page."""
 
-    sections: tuple[str, ...] | None = None
+    sections: Names | None = None
     """Sections shown (summary, trust, data, completeness, ...); None = all."""
-    figures: tuple[str, ...] | None = None
+    figures: Names | None = None
     """Figures shown (kiel, residuals, coverage, ...), each where the data allow it; None = all."""
     spectra: int = Field(6, ge=0)
     """Example spectra shown."""
@@ -233,7 +233,7 @@ class ReportConfig(Frozen):
 class CompareConfig(Frozen):
     """Other methods on the same split."""
 
-    methods: tuple[str, ...] = ()
+    methods: Names = ()
     """Names of the methods (``cannon``, ``payne``, ...); none = all that the survey has inputs
     for. ``distcnn compare --methods`` goes before it."""
     max_stars: int = Field(20_000, ge=100)
@@ -250,7 +250,7 @@ class DemoConfig(Frozen):
     """Stars to simulate."""
     seed: int = Field(1, ge=0)
     """Seed of the simulation."""
-    checks: tuple[str, ...] = ("all",)
+    checks: Names = ("all",)
     """Science checks that are made."""
     maps: bool = True
     """Make the maps of the spectra and of the Galaxy."""

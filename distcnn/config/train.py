@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from distcnn.config.base import Bytes, Frozen, LocalPath
+from distcnn.config.base import Bytes, Frozen, LocalPath, Names
 from distcnn.config.resources import ResourceDevice
 
 
@@ -213,7 +213,7 @@ class TrainConfig(OptimiserConfig):
     seeds); ``float32``: the same weights, to rounding, on any CPU and by any number of ranks."""
     keep: float = Field(1.0, gt=0, le=1)
     """Fraction of members kept, best validation loss first (published practice: 0.8)."""
-    labels: tuple[str, ...] | None = None
+    labels: Names | None = None
     """Labels to learn; None = all that the survey has."""
     stacking: StackingConfig = StackingConfig()
     """Regressions beside the networks."""

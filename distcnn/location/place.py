@@ -47,7 +47,9 @@ class Location(ABC):
         if match is None:
             from distcnn.location.local import LocalLocation
 
-            return LocalLocation(Path(value))
+            path = Path(value)
+            # In quotes and in files no shell has made a folder of the sign of one's home.
+            return LocalLocation(path.expanduser() if path.parts[:1] == ("~",) else path)
         return _of_url(str(value), (match[1] or match[2]).lower(), settings)
 
     @property

@@ -46,6 +46,11 @@ def compare_baselines(
         )
     if Location.parse(out).is_folder():
         raise UsageError(f"{out} is a folder", expected="the name of a table, baselines.parquet")
+    ending = Path(Location.parse(out).name).suffix
+    if ending not in ("", ".parquet"):
+        raise UsageError(
+            f"{out} ends in {ending}", expected="a table of Parquet, such as baselines.parquet"
+        )
     chosen = (config or Config()).compare
     table = compare(
         survey,

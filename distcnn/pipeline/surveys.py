@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distcnn.config import Config
+from distcnn.errors import UsageError
 from distcnn.events import Listener, silent
-from distcnn.location import Address, Location
+from distcnn.location import Address, LocalLocation, Location, contents_of
 from distcnn.pipeline.running import (
     logging_beside,
     must_exist,
@@ -90,12 +91,18 @@ def try_files(
     from distcnn.ingest.preview import preview_file
 
     for path in paths:
-        must_exist(path, "a file of spectra")
+        _must_be_file(path)
     previews = [preview_file(path, config.ingest) for path in paths]
     for preview in previews:
         if png is not None and preview.spectra:
             draw_preview(preview, png / f"{preview.path.name}.png")
     return previews
+
+
+def _must_be_file(path: Path) -> None:
+    must_exist(path, "a file of spectra")
+    if path.is_dir():
+        raise UsageError(f"{path} is {contents_of(LocalLocation(path))}", expected="a file of it")
 
 
 def draw_preview(preview: "FilePreview", path: Path) -> None:
@@ -126,5 +133,5 @@ def guess_configuration(path: Path) -> str:
     """A first configuration for a file of spectra, every guess marked by a comment."""
     from distcnn.ingest.preview.guess import guess
 
-    must_exist(path, "a file of spectra")
+    _must_be_file(path)
     return guess(path)

@@ -134,9 +134,9 @@ def _translated(file: Path, meaning: ImportedConfig) -> Translation:
     try:
         found = translate(read_keras(file), len(meaning.scalars))
     except InputError as error:
-        raise type(error)(
-            f"{file}: {error.problem}", expected=error.expected, cure=error.cure
-        ) from None
+        named = str(file) in error.problem
+        problem = error.problem if named else f"{file}: {error.problem}"
+        raise type(error)(problem, expected=error.expected, cure=error.cure) from None
     met = found.layers[-1].shape[0]
     if met != len(meaning.outputs):
         raise ConfigError(

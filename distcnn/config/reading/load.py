@@ -196,10 +196,10 @@ def _explain(
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "missing":
         beside = ", ".join(map(str, first["input"] or ())) or "nothing"
-        section = [*map(str, first["loc"][:-1])]
-        near = [text for text in sets if _name_of(text).split(".")[:-1] == section]
+        parts = [*map(str, first["loc"][:-1])]
+        near = [text for text in sets if _name_of(text).split(".")[:-1] == parts]
         where = f"--set {near[0]}" if near else where
-        cure = f"Give the whole section {'.'.join(section)}; its defaults are a whole, too."
+        cure = f"Give the whole section {'.'.join(parts)}; its defaults are a whole, too."
         return ConfigError(f"{where}: {key} is missing", expected=f"it beside {beside}", cure=cure)
     if first["type"] != "extra_forbidden":
         expected, cure = _wanted(first)

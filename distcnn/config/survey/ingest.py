@@ -6,23 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from distcnn.config.base import Frozen
+from distcnn.config.base import Frozen, Names
 from distcnn.config.survey.rest_frame import REST, RestFrameConfig
 from distcnn.config.survey.snr import SnrConfig
 from distcnn.config.survey.spectrum_layout import SpectrumLayoutConfig
 from distcnn.config.survey.units import wavelength_unit
 from distcnn.schema import DEFAULT_LABELS, PREDICTION_VARIABLES, label_columns
-
-
-def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"every name once; {', '.join(twice)} is given again")
-    return names
-
-
-Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
-"""Names of labels or bands, none of them twice."""
 
 
 class FilesConfig(Frozen):

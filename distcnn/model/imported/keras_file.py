@@ -6,6 +6,7 @@ file (pickles, Lambda layers, external and linked data) is never followed.
 
 import io
 import json
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,8 @@ def read_keras(path: Path) -> KerasFile:
     InputError : its layers form no network of one output, or some are used twice.
     MissingExtra : h5py is not installed.
     """
+    if path.is_dir():
+        raise FileBroken(f"{path} is a folder", expected=_EXPECTED)
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -60,9 +63,16 @@ def read_keras(path: Path) -> KerasFile:
         found = _of_zip(path) if zipfile.is_zipfile(path) else _of_hdf5(path)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
         raise FileBroken(
-            f"{path} is no Keras model that can be read ({error})", expected=_EXPECTED
+            f"{path} is no Keras model that can be read ({_in_a_line(error)})", expected=_EXPECTED
         ) from None
     return found
+
+
+def _in_a_line(error: Exception) -> str:
+    """What a library says, without the addresses and descriptors of HDF5."""
+    text = " ".join(str(error).split())
+    inner = re.search(r"\((?!.*\()([^()]*)\)", text)
+    return inner[1].split(": time =")[0] if inner is not None else text
 
 
 def _of_hdf5(path: Path) -> KerasFile:
