@@ -187,8 +187,3 @@ def test_a_store_without_its_ledger_says_what_to_copy(there, tmp_path):
     shutil.copytree(there / "predictions.zarr", store)
     shutil.rmtree(Store.open(store).path / ".distcnn", ignore_errors=True)
     assert "Copy a store with its folder .distcnn" in told("verify", store, code=1)
-
-
-def test_predictions_whose_package_was_moved_are_not_called_damaged(there):
-    line = told("verify", there / "predictions.zarr", "--package", there / "gone", code=1)
-    assert "Restore" not in line or "ledger" in line

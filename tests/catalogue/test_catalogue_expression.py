@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distcnn.catalogue import Selection
 from distcnn.catalogue.expression import Expression
 from distcnn.errors import UsageError
 from distcnn.schema import Flag
@@ -58,6 +59,10 @@ def test_a_condition_means_what_python_and_numpy_mean(text, expected):
     [
         ("flag == 0", "there is no column 'flag' in 'flag == 0': expected one of source_id, teff"),
         ("flag == 0", "Did you mean 'flags'"),
+        ("TEFF > 0", "Did you mean 'teff'"),
+        ("flags == NOVEL_SPECTRA", "Did you mean 'NOVEL_SPECTRUM'"),
+        ("snr > 5 AND teff > 0", "small letters"),
+        ("teff > 5000 & snr < 3", "whole numbers, such as flags.*joined by and"),
         ("flags = 0", "Two values are compared by =="),
         ("flags", "is no condition"),
         ("flags ==", "cannot be read"),
@@ -139,3 +144,14 @@ def test_comparisons_and_bits_agree_with_numpy(low, high, bits):
     found = Expression.parse(text, COLUMNS)({"teff": teff, "flags": flags})
     expected = ((np.float32(low) <= teff) & (teff <= np.float32(high))) | ((flags & bits) != 0)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"where": " "}, "--where is empty"), ({"margin": 1e9}, "3600 arcseconds"),
+     ({"margin": float("nan")}, "3600 arcseconds")],
+)  # fmt: skip
+def test_margins_and_conditions_that_say_nothing_are_refused(given, told):
+    asked = {"columns": None, "where": None, "covariance": None, "margin": None} | given
+    with pytest.raises(UsageError, match=told):
+        Selection.parse(**asked)

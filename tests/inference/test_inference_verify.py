@@ -159,8 +159,10 @@ def test_a_package_with_a_changed_file_is_found(done):
 
 def test_a_package_that_moved_can_be_named(done):
     shutil.move(done / "package", done / "elsewhere")
-    with pytest.raises(VerificationFailed, match="give its path"):
+    with pytest.raises(VerificationFailed, match="give its path by --package") as caught:
         check(done)
+    assert "what was stored" in caught.value.cure
+    assert "restore" not in caught.value.cure
     assert check(done, package=done / "elsewhere").identical >= CONFIG.verify_sample
 
 
