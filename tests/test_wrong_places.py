@@ -131,11 +131,6 @@ def test_a_folder_is_not_a_file_of_spectra(there, words):
     assert "is a folder with notes.txt: expected a file" in told(*words, there / "full", code=2)
 
 
-def test_a_table_of_baselines_is_called_what_it_is(there):
-    words = ("compare", there / "predictions.zarr", "b.csv", "--package", there / "package")
-    assert "b.csv ends in .csv: expected a table of Parquet" in told(*words, code=2)
-
-
 @pytest.mark.parametrize("name", ["full", "a.txt"])
 def test_what_is_no_model_of_keras_is_told_in_a_line(there, tmp_path, name):
     words = ("package", "import", tmp_path / "p", there / name, "--survey", tmp_path / "s.zarr")
