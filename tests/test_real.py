@@ -1,5 +1,6 @@
 """Published labels are no worse than simple methods on real stars (benchmarks/real.py)."""
 
+import dataclasses
 import json
 from importlib import import_module
 from pathlib import Path
@@ -49,6 +50,16 @@ def test_the_records_say_worse_of_no_label(real):
                     path.name,
                     row,
                 )
+
+
+def test_coverage_is_held_to_chance_of_judged_and_of_calibration_stars(real):
+    blank = dict.fromkeys(field.name for field in dataclasses.fields(real.Row))
+    many = real.Row(**blank | {"data": "X", "label": "teff", "stars": 4000, "within_95": 0.95}
+                    | {"calibration": 4000.0, "within_68": 0.66})  # fmt: skip
+    assert many.beyond_chance() == []
+    short = dataclasses.replace(many, within_68=0.62)
+    assert short.beyond_chance() == ["X teff within_68"]
+    assert dataclasses.replace(short, calibration=20.0).beyond_chance() == []
 
 
 def test_verdicts_follow_the_interval_of_the_ratio(real, rng):
