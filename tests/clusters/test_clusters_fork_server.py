@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import sys
+from contextlib import suppress
+from multiprocessing import forkserver
 
 import dask
 import psutil
 import pytest
-from conformance.cluster_checks import environment, is_worker, process
+from conformance.cluster_checks import environment, is_worker, process, wait_until
 
 from distcnn.clusters import import_ahead, open_cluster
 from distcnn.clusters.dask_workers.private import stop_fork_server
@@ -24,8 +26,16 @@ def imported(name: str) -> bool:
 
 
 def servers() -> list[psutil.Process]:
+    """The fork servers below this process, of which one may not have its command line yet."""
+    number = forkserver._forkserver._forkserver_pid
     here = psutil.Process().children()
-    return [one for one in here if "forkserver import" in " ".join(one.cmdline())]
+    return [one for one in here if one.pid == number or says_so(one)]
+
+
+def says_so(child: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return "forkserver import" in " ".join(child.cmdline())
+    return False
 
 
 def test_a_worker_finds_what_was_imported_ahead():
@@ -88,6 +98,7 @@ def test_threads_of_a_worker_are_told_to_the_server_and_not_to_this_process():
     before = dict(os.environ)
     with fork_server({"OMP_NUM_THREADS": 3}) as way:
         assert way == "forkserver"
+        wait_until(lambda: says_so(servers()[0]))
         assert servers()[0].environ()["OMP_NUM_THREADS"] == "3"
         assert dict(os.environ) == before
 
