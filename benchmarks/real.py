@@ -257,7 +257,8 @@ def _shares(row: Row) -> str:
 
 def apply_package(name: str, archive: Path, conf: str, package: Path, work: Path) -> None:
     """Take real Gaia files through ingest and predict; print labels, errors and flags."""
-    config = load_config(Path(conf))
+    # The package is of another release, on purpose: its flags must say what it cannot know.
+    config = load_config(Path(conf), ["predict.accept=[release]"])
     survey, predictions = work / f"{conf}.zarr", work / f"{conf}-predictions.zarr"
     done = pipeline.ingest_archive(archive, survey, config, quiet)
     pipeline.predict_survey(package, survey, predictions, config, lambda event: None)
@@ -330,19 +331,24 @@ def main() -> int:
         for name in options.only:
             title, folder, conf = SETS[name]
             rows += cross_validate(title, data / folder, conf, work, options.folds)
+        record(rows, options.json, keep_it=options.keep)
         if len(options.only) == len(SETS):
             package = the_package(options.package, work)
             rvs, xp = data / "gaia_rvs_datalink", data / "gaia_xp_continuous" / "xp_table"
             apply_package("Real Gaia RVS spectra", rvs, "gaia_rvs_datalink", package, work)
             apply_package("Real Gaia XP coefficients", xp, "gaia_xp", package, work)
+    return 0
+
+
+def record(rows: list[Row], path: Path | None, *, keep_it: bool) -> None:
+    """Print the table, and write it where it is asked for."""
     print_table(rows)
     found = [asdict(r) for r in rows]
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
-    if options.keep:
+    if path:
+        path.write_text(json.dumps(found, indent=1) + "\n")
+    if keep_it:
         facts = {"date": now(), "commit": commit(), "hardware": hardware(), "version": __version__}
         print(keep("real", facts | {"kind": "real", "rows": found}))
-    return 0
 
 
 if __name__ == "__main__":
