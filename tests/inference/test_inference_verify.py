@@ -196,7 +196,7 @@ def test_all_differences_are_told_together_but_no_more_than_can_be_read(done):
 
 
 def test_a_store_without_ledger_or_a_survey_cannot_be_verified(done):
-    with pytest.raises(StoreError, match="expected a predictions store"):
+    with pytest.raises(StoreError, match="expected a prediction store"):
         verify(done / "survey.zarr", CONFIG)
     ledger_of(done).unlink()
     with pytest.raises(StoreError, match="a ledger"):

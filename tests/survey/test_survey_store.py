@@ -174,7 +174,7 @@ def test_attributes_are_replaced_all_at_once_or_not_at_all(filled, monkeypatch):
 
 def test_another_kind_or_format_is_refused(filled):
     store, _ = filled
-    with pytest.raises(StoreError, match="a predictions store"):
+    with pytest.raises(StoreError, match="a prediction store"):
         Store.open(store.path, "predictions")
     store.annotate({"format": 99})
     with pytest.raises(StoreError, match="format 99"):
