@@ -295,7 +295,7 @@ class Flag(DescribedFlag):
     NON_FINITE = 512, "the network gave a value that is not finite; no label is published", AVOID
     UNCALIBRATED = (
         1024,
-        "the error of a label could not be calibrated for stars like this one, or (NaN) for any",
+        "the error of a label was calibrated for no star (it is NaN) or for none like this one",
         CARE,
         USE,
     )
