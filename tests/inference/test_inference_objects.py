@@ -230,7 +230,7 @@ def test_a_hats_catalogue_in_a_store_is_that_of_a_disk_and_can_be_opened_there(a
     config = load_config("demo", ["cluster.backend=serial"])
     for target in (at / "c.hats", tmp_path / "c.hats"):
         pipeline.export_catalogue(
-            str(at / "predictions.zarr"), str(target), config=config, margin=5000.0
+            str(at / "predictions.zarr"), str(target), config=config, margin=3600.0
         )
     files = {p for p in (tmp_path / "c.hats").rglob("*") if p.is_file()}
     expected = {p.relative_to(tmp_path / "c.hats").as_posix(): p.read_bytes() for p in files}

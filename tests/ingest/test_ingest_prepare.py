@@ -227,7 +227,7 @@ def test_a_grid_that_is_not_declared_is_refused_with_its_key():
 
 
 def test_trimming_everything_away_is_refused():
-    with pytest.raises(ConfigError, match="rebin = 3"):
+    with pytest.raises(ConfigError, match=r"trim = \[150, 149\] for 300 pixels"):
         plan(rebin=3, trim=(150, 149))
 
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from distcnn.errors import InputError
+from distcnn.errors import InputError, PackageError
 from distcnn.evaluation.baseline_table import BaselineLabels, BaselineTable, write_baselines
 from distcnn.pipeline import inspect_path
 from distcnn.report.text.inspect import describe
@@ -51,7 +51,7 @@ def test_a_package_that_lacks_a_file_is_not_complete(tmp_path):
 
 def test_a_damaged_manifest_is_a_clear_error(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(InputError, match="is not readable"):
+    with pytest.raises(PackageError, match="damaged: expected a folder with a readable manifest"):
         describe(tmp_path)
 
 

@@ -57,7 +57,7 @@ def test_what_counts_for_nothing_is_begun_again(place):
 
 
 def test_no_ledger_is_told(place):
-    with pytest.raises(StoreError, match=r"cannot be read.*expected a ledger"):
+    with pytest.raises(StoreError, match=r"does not exist: expected a ledger.*with its folder"):
         Ledger.read(place)
 
 
