@@ -17,7 +17,7 @@ from distcnn import hashing
 from distcnn.config import SplitConfig
 from distcnn.errors import DigestMismatch, PackageError
 from distcnn.labels import described
-from distcnn.location import NOT_THERE, Address, Location, contents_of
+from distcnn.location import A_FILE, A_PACKAGE, NOT_THERE, Address, Location, contents_of
 from distcnn.schema import PACKAGE_FORMATS
 
 MANIFEST = "manifest.json"
@@ -367,9 +367,9 @@ def no_package(path: Address, error: Exception) -> PackageError:
     found = contents_of(place)
     if found == NOT_THERE:
         return PackageError(f"{path} does not exist", expected="a package")
-    if found == "a package":
+    if found == A_PACKAGE:
         found = f"a package whose {MANIFEST} is not understood ({type(error).__name__}: {error})"
-    file = found == "a file" and place.name == MANIFEST
+    file = found == A_FILE and place.name == MANIFEST
     damaged = MANIFEST in found
     return PackageError(
         f"{path} is not a package but {found}",

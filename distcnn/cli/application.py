@@ -41,10 +41,9 @@ def _check_words(words: list[str]) -> None:
     is given twice, of which all but the last would be forgotten.
     """
     options = [word.partition("=")[0] for word in words if word.startswith("--") and word[2:]]
-    twice = [name for name in dict.fromkeys(options) if options.count(name) > 1]
-    if set(twice) - {"--set"}:
-        name = next(name for name in twice if name != "--set")
-        raise UsageError(f"{name} is given twice", expected="every option but --set once")
+    twice = [name for name in options if name != "--set" and options.count(name) > 1]
+    if twice:
+        raise UsageError(f"{twice[0]} is given twice", expected="every option but --set once")
     if any(not word.strip() for word in words):
         raise UsageError(
             "an argument is empty",

@@ -15,6 +15,7 @@ from distributed import LocalCluster
 from distcnn.clusters.dask_workers.executor import DaskExecutor
 from distcnn.clusters.dask_workers.private import scheduler_extensions
 from distcnn.clusters.dask_workers.settings import (
+    START_METHOD,
     dask_settings,
     thread_variables,
     worker_environment,
@@ -30,7 +31,6 @@ from distcnn.executor import ExpectedWorkers
 from distcnn.gpus import usable_gpus
 
 STOP_TIMEOUT_S = 30.0
-START_METHOD = "distributed.worker.multiprocessing-method"
 
 
 @contextmanager

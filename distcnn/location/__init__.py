@@ -22,14 +22,24 @@ The laws of an object store, to which ``ObjectLocation`` and whoever uses one ke
 """
 
 from distcnn.location.cache import cache_folder, work_folder
-from distcnn.location.contents import NOT_THERE, contents_of, nothing_at
+from distcnn.location.contents import (
+    A_FILE,
+    A_PACKAGE,
+    NOT_THERE,
+    STORES,
+    contents_of,
+    nothing_at,
+)
 from distcnn.location.local import LocalLocation
 from distcnn.location.objects import ObjectLocation
 from distcnn.location.place import Address, Location
 from distcnn.location.settings import ObjectSettings
 
 __all__ = [
+    "A_FILE",
+    "A_PACKAGE",
     "NOT_THERE",
+    "STORES",
     "Address",
     "LocalLocation",
     "Location",

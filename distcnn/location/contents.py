@@ -9,8 +9,8 @@ from distcnn.location.place import Location
 
 _MANIFESTS = ("zarr.json", "manifest.json")
 _STORES = {"survey": "a survey store", "predictions": "a prediction store"}
-NOT_THERE = "not there"
-"""What ``contents_of`` says of nothing."""
+NOT_THERE, A_FILE, A_PACKAGE, STORES = "not there", "a file", "a package", tuple(_STORES.values())
+"""What ``contents_of`` says of nothing, of a file, and of what distcnn makes."""
 _MOST_NAMES = 1000
 """As many names of a folder are looked at for one like that which is not there."""
 
@@ -20,7 +20,7 @@ def contents_of(place: Location) -> str:
     try:
         if place.is_folder():
             return _of_folder(place)
-        return "a file" if place.exists() else NOT_THERE
+        return A_FILE if place.exists() else NOT_THERE
     except (OSError, DistcnnError):
         return "not to be looked at"
 
@@ -40,7 +40,7 @@ def _of_manifest(file: Location) -> str:
     try:
         told = json.loads(file.read_bytes())
         if file.name == "manifest.json":
-            return "a package" if told.get("kind") == "package" else "a folder with manifest.json"
+            return A_PACKAGE if told.get("kind") == "package" else "a folder with manifest.json"
         kind = str(told.get("attributes", {}).get("kind", ""))
         return _STORES.get(kind, "a Zarr store that distcnn did not make")
     except (ValueError, AttributeError):

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from distcnn.config import BackendConfig, Config
 from distcnn.errors import UsageError
 from distcnn.events import Listener
-from distcnn.location import Address, LocalLocation, Location, contents_of, nothing_at, work_folder
+from distcnn.location import (
+    A_FILE,
+    A_PACKAGE,
+    STORES,
+    Address,
+    LocalLocation,
+    Location,
+    contents_of,
+    nothing_at,
+    work_folder,
+)
 
 if TYPE_CHECKING:
     from distcnn.clusters.base import ClusterExecutor
@@ -63,7 +73,7 @@ def must_have_room(place: Address, what: str) -> None:
     UsageError : that is there.
     """
     found = contents_of(Location.parse(place))
-    if found in ("a file", "a survey store", "a prediction store", "a package"):
+    if found in (A_FILE, A_PACKAGE, *STORES):
         raise UsageError(f"{place} is {found}", expected=f"a folder of its own for {what}")
 
 

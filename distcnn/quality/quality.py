@@ -27,7 +27,7 @@ from distcnn.quality.flags import (
 )
 from distcnn.quality.input_summary import NOVELTY_MEASURES, NOVELTY_WEIGHT, InputSummary
 from distcnn.quality.limits import Limits
-from distcnn.quality.novelty import Novelty, other_light
+from distcnn.quality.novelty import Novelty, light_of, other_light
 from distcnn.quality.recommendation import recommend
 from distcnn.quality.reliable_range import within_reliable_range
 from distcnn.quality.training_density import TrainingDensity
@@ -384,7 +384,7 @@ def _raw_novelty(fitted: Novelty, calibration: Arrays, settings: QualityConfig, 
         raw[mine] = others.score(
             flux[mine],
             None if error is None else error[mine],
-            {name: values[mine] for name, values in light.items()},
+            light_of(light, mine),
         )
     return raw
 
@@ -395,7 +395,7 @@ def _reference(stars: Arrays, rows: Array, settings: QualityConfig, seed: int) -
         stars["flux"][rows],
         None if error is None else error[rows],
         settings.novelty_components,
-        light={name: values[rows] for name, values in other_light(stars).items()},
+        light=light_of(other_light(stars), rows),
         seed=seed,
     )
 

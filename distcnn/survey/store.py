@@ -19,7 +19,7 @@ import zarr
 from distcnn import hashing
 from distcnn.arrays import Array
 from distcnn.errors import DistcnnError, StoreCorrupt, StoreError
-from distcnn.location import Address, Location, ObjectLocation, contents_of
+from distcnn.location import A_PACKAGE, STORES, Address, Location, ObjectLocation, contents_of
 from distcnn.schema import PREDICTIONS_FORMAT, STAR, SURVEY_FORMAT
 from distcnn.survey.layout import Quantised, to_float32
 from distcnn.survey.regions import Region, Tiles, check_whole_shards, tile
@@ -378,10 +378,10 @@ def _wanted(kind: str | None) -> str:
 def _no_store(location: Location, kind: str | None, error: Exception) -> StoreError:
     """What to say of a place that Zarr cannot open."""
     found = contents_of(location)
-    if found in ("a survey store", "a prediction store"):  # damaged in what Zarr reads besides
+    if found in STORES:  # damaged in what Zarr reads besides
         found = f"damaged ({type(error).__name__}: {error})"
     return StoreError(
-        f"{location} is {'' if found == 'a package' else 'not a store of distcnn but '}{found}",
+        f"{location} is {'' if found == A_PACKAGE else 'not a store of distcnn but '}{found}",
         expected=_wanted(kind),
         cure="Restore it from a copy, or make it again." if "damaged" in found else "",
     )

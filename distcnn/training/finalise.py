@@ -50,6 +50,7 @@ from distcnn.training.data.labelled import (
 from distcnn.training.evaluate import ensemble_sizes, on_split
 from distcnn.training.loop.member import MemberResult, MemberTask, read_member
 from distcnn.training.out_of_fold import CrossFitted
+from distcnn.training.plan import MORE_STARS
 from distcnn.training.stacking.stack import stack_stars
 
 
@@ -201,8 +202,7 @@ def tell_uncalibrated(package: Package, listener: Listener) -> None:
             f"too few calibration stars have {', '.join(few)}: at least {MIN_STARS_FOR_SCALE} are "
             "needed; these labels are published without errors (NaN), with the flag UNCALIBRATED"
         )
-        cure = "label more stars, or set train.split.method=folds or more train.split.calibration"
-        listener(Notice(f"{problem}; {cure}", "warning"))
+        listener(Notice(f"{problem}; {MORE_STARS}", "warning"))
 
 
 def _select_members(tasks: Sequence[MemberTask], ledger: Ledger, keep: float) -> list[MemberTask]:

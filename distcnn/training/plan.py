@@ -21,6 +21,9 @@ from distcnn.quality.calibration.error_deconvolution import MIN_STARS_FOR_SCALE
 from distcnn.training.data.labelled import MAX_STARS_IN_MEMORY
 from distcnn.training.data.loader import Sharding
 
+MORE_STARS = "label more stars, or set train.split.method=folds or more train.split.calibration"
+"""The cure where too few stars calibrate the errors."""
+
 RANK_EFFICIENCY = 0.7
 """What a rank is taken to add to a group, against a worker with a member of its own: a guess on
 the careful side, since it was not measured on an idle machine."""
@@ -108,8 +111,7 @@ class TrainPlan:
             f"fewer than {MIN_STARS_FOR_SCALE} stars of calibration: errors cannot be calibrated, "
             "labels will have none (NaN) and a flag"
         )
-        cure = "label more stars, or set train.split.method=folds or more train.split.calibration"
-        return [("warning", f"{problem}; {cure}")]
+        return [("warning", f"{problem}; {MORE_STARS}")]
 
     def _who(self) -> str:
         if self.strategy == "data":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conformance.cluster_checks import is_worker
 from conformance.cluster_runs import LossChecks, RefusalChecks, RunChecks, Site, StageChecks, done
 from dask_processes import running, scheduler, worker
 from distributed import Client
@@ -71,7 +72,7 @@ class ExistingSite(Site):
         self.start()
 
     def _workers(self, nanny: psutil.Process) -> list[psutil.Process]:
-        return [one for one in nanny.children() if "spawn_main" in " ".join(one.cmdline())]
+        return [one for one in nanny.children() if is_worker(one)]
 
     @contextmanager
     def strange_workers(self, first_on_path):

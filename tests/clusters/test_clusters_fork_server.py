@@ -13,8 +13,8 @@ from conformance.cluster_checks import environment, is_worker, process, wait_unt
 
 from distcnn.clusters import import_ahead, open_cluster
 from distcnn.clusters.dask_workers.private import stop_fork_server
+from distcnn.clusters.dask_workers.settings import START_METHOD
 from distcnn.clusters.dask_workers.starting.fork_server import fork_server
-from distcnn.clusters.local import START_METHOD
 from distcnn.config import ClusterConfig, SerialConfig
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are used on Linux alone")

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from conformance.cluster_checks import is_worker
 from conformance.cluster_runs import LossChecks, RefusalChecks, RunChecks, Site, StageChecks
 from machines.ssh_hosts import Hosts, hosts_in, kill
 
@@ -64,7 +65,7 @@ class SshSite(Site):
 
     def _workers(self, number: int) -> list[psutil.Process]:
         there = self.hosts.processes(number)
-        return [one for one in there if "spawn_main" in " ".join(one.cmdline())]
+        return [one for one in there if is_worker(one)]
 
     @contextmanager
     def strange_workers(self, first_on_path: Path) -> Iterator[str]:

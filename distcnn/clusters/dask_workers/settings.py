@@ -18,6 +18,10 @@ def thread_variables(threads: int) -> dict[str, str]:
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 1 << 28, "MALLOC_MMAP_THRESHOLD_": 1 << 28}
 
 
+START_METHOD = "distributed.worker.multiprocessing-method"
+"""How workers on this machine come from the process that starts them."""
+
+
 def worker_environment(threads: int) -> dict[str, Any]:
     """Variables that a worker has to have before its process starts."""
     return {
@@ -78,7 +82,7 @@ _DEFAULTS: dict[str, Any] = {
     "distributed.worker.daemon": True,
     "distributed.worker.lifetime.duration": None,
     "distributed.worker.lifetime.restart": False,
-    "distributed.worker.multiprocessing-method": "spawn",
+    START_METHOD: "spawn",
     "distributed.worker.resources": {},
 }
 

@@ -22,6 +22,7 @@ from distcnn.ingest.readers.formats.containers import TableSource, table_sources
 from distcnn.ingest.readers.layouts.quantities import arm_reader, with_unit
 from distcnn.ingest.readers.layouts.spectrum_file import SpectrumFile, opened
 from distcnn.ingest.readers.statements.grids import (
+    BASES,
     antilogarithm,
     base_of,
     header_grid,
@@ -36,8 +37,6 @@ MIN_PIXELS = 20
 """Fewer numbers in a row are no spectrum."""
 _MAX_LOGARITHM = 13.0
 """Larger wavelengths in nm or Angstrom are no logarithms; ln(4e5 Angstrom) is below."""
-_BASES = {"log": "log10", "ln": "ln"}
-"""Logarithms by ``layout.spacing``."""
 _SIGMA_PLANE = 3
 """Of the planes that IRAF's apall writes: spectrum, unweighted spectrum, sky, sigma."""
 _ROLES = {
@@ -411,7 +410,7 @@ def _statements(guess: _Guess, file: SpectrumFile) -> tuple[TableFacts, Statemen
     elif held is not None and stated.spacing is None:
         top, base = float(np.nanmax(held)), usual_base(np.ravel(held), "Angstrom")
         if base and top < _MAX_LOGARITHM:
-            spacing = next(name for name, one in _BASES.items() if one == base)
+            spacing = next(name for name, one in BASES.items() if one == base)
             guess.set("spacing", spacing, f"guess: values up to {top:.4g} are logarithms")
     return facts, stated
 
@@ -452,7 +451,7 @@ def _first_wavelength(
         grid = header_grid(facts, 2, GridConfig(unit="Angstrom"), stated)
         return float("nan") if grid is None else float(grid[0])
     wave = np.asarray(held, float).ravel()
-    spacing = _BASES.get(str(layout.spacing)) or (stated.spacing.value if stated.spacing else "")
+    spacing = BASES.get(str(layout.spacing)) or (stated.spacing.value if stated.spacing else "")
     if spacing == "log":
         spacing = base_of(wave, "Angstrom")
     wave = antilogarithm(wave[np.isfinite(wave)], spacing)

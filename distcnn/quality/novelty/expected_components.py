@@ -47,6 +47,11 @@ def other_light(variables: Light) -> dict[str, Any]:
     }
 
 
+def light_of(light: Light | None, rows: Array | slice) -> dict[str, Any]:
+    """The same of some of the stars."""
+    return {name: values[rows] for name, values in (light or {}).items()}
+
+
 def _width(values: Any) -> int:
     return int(np.prod(values.shape[1:], dtype=int))
 
@@ -131,7 +136,7 @@ class ExpectedComponents(ArrayFields):
     def _with_weights(
         self, light: Light, fitted: Array, weight: Array, whole: Array
     ) -> "ExpectedComponents":
-        columns, _ = self.columns({name: values[whole] for name, values in light.items()})
+        columns, _ = self.columns(light_of(light, whole))
         terms = terms_of(np, columns.astype(np.float64), self.products)
         target = fitted[:, : self.weights.shape[1]].astype(np.float64)
         normal = terms.T @ terms + PENALTY * np.eye(terms.shape[1])

@@ -24,7 +24,11 @@ from distcnn.quality.novelty.blend_patterns import (
     BlendPatterns,
     imitated_blends,
 )
-from distcnn.quality.novelty.expected_components import ExpectedComponents, Light
+from distcnn.quality.novelty.expected_components import (
+    ExpectedComponents,
+    Light,
+    light_of,
+)
 from distcnn.quality.novelty.principal import fit_principal
 from distcnn.quality.novelty.weight_bins import along_weight, weight_bins
 from distcnn.quality.training_density import TrainingDensity
@@ -92,14 +96,14 @@ class Novelty:
         rows = np.random.default_rng(seed).permutation(len(flux))[:_MAX_TRAINING_STARS]
         rows.sort()
         flux = flux[rows].astype(np.float32)
-        error, light = _rows(flux_error, rows), _light_of(light, rows)
+        error, light = _rows(flux_error, rows), light_of(light, rows)
         components = max(1, min(components, len(flux) // 8, flux.shape[1] // 2))
         first = cls._of_principal(flux, error, first=None, components=components, seed=seed)
         first = _with_reference_moments(first, flux, error)
         score = first.score(flux, error)
         usable = np.isfinite(score)
         kept = usable & (score <= np.quantile(score[usable], _KEPT_FRACTION))
-        flux, error, light = flux[kept], _rows(error, kept), _light_of(light, kept)
+        flux, error, light = flux[kept], _rows(error, kept), light_of(light, kept)
         second = cls._of_principal(flux, error, first=first, components=components, seed=seed)
         fitted = second.fitted_components(flux, error)
         density = TrainingDensity.fit(
@@ -156,13 +160,13 @@ class Novelty:
         ready = replace(self, blends=found, expected=expected)
         single = ready._features(flux, error, light)
         # The second star is in the spectrum alone.
-        mixed = ready._features(blended, _rows(error, rows), _light_of(light, rows))
+        mixed = ready._features(blended, _rows(error, rows), light_of(light, rows))
         return replace(ready, classifier=BlendClassifier.fit(single, mixed, seed))
 
     def _features(self, flux: Array, flux_error: Array | None, light: Light) -> Array:
         """[N, F] what blends are told by, of spectra with at least one pixel."""
         parts = [
-            self._parts(flux[b], _rows(flux_error, b), _light_of(light, b))[2]
+            self._parts(flux[b], _rows(flux_error, b), light_of(light, b))[2]
             for b in _blocks(len(flux))
         ]
         return np.concatenate([part for part in parts if part is not None])
@@ -180,7 +184,7 @@ class Novelty:
         odds of a blend. Packages made before the patterns have the distance beside the density.
         """
         blocks = [
-            self._block(flux[block], _rows(flux_error, block), _light_of(light, block))
+            self._block(flux[block], _rows(flux_error, block), light_of(light, block))
             for block in _blocks(len(flux))
         ]
         measures, weight = (np.concatenate(part) for part in zip(*blocks, strict=True))
@@ -371,10 +375,6 @@ def _solve_cholesky(normal: Array, right: Array) -> Array:
 
 def _rows(array: Array | None, rows: Array | slice) -> Array | None:
     return None if array is None else array[rows]
-
-
-def _light_of(light: Light | None, rows: Array | slice) -> dict[str, Array]:
-    return {name: values[rows] for name, values in (light or {}).items()}
 
 
 def _quantile_in_spreads(quantile: float) -> float:

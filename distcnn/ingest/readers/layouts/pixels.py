@@ -12,7 +12,7 @@ from distcnn.ingest.preprocess.statements import Statement, Statements
 from distcnn.ingest.preprocess.wavelength import is_declared, wavelengths
 from distcnn.ingest.readers.layouts.quantities import MASK, ArmReader, with_unit
 from distcnn.ingest.readers.statements.flux_units import sigma_of
-from distcnn.ingest.readers.statements.grids import column_wavelengths, header_grid
+from distcnn.ingest.readers.statements.grids import BASES, column_wavelengths, header_grid
 from distcnn.ingest.readers.statements.statements import TableFacts, read_statements
 
 _KINDS = {"variance": "variance", "ivar": "inverse variance"}
@@ -60,7 +60,7 @@ class ArmMeaning:
         silent = {"error": "error_kind"}
         said = replace(stated, **{silent.get(name, name): None for name in self.override})
         if self.layout.spacing is not None:
-            base = {"log": "log10", "ln": "ln"}.get(self.layout.spacing)
+            base = BASES.get(self.layout.spacing)
             log = Statement(base, "layout.spacing") if base else None
             said = replace(said, spacing=log)
         normalised = self.layout.normalised or self.layout.continuum is not None

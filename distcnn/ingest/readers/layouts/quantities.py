@@ -21,6 +21,7 @@ from distcnn.ingest.readers.statements.multispec import (
     is_multispec,
     lines_of_plane,
     multispec_wavelengths,
+    wat_text,
 )
 from distcnn.ingest.readers.statements.statements import TableFacts
 from distcnn.ingest.readers.values.identifiers import classify
@@ -347,8 +348,7 @@ def _axis_unit(header: Mapping[str, Any], columns: Mapping[str, list[str]]) -> d
 def with_axis_unit(header: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords with the unit of IRAF's ``WAT1_001 = 'wtype=linear units=Angstroms'`` as CUNIT1."""
     found = dict(header)
-    text = "".join(str(header.get(f"WAT1_00{n}", "")).ljust(68) for n in (1, 2))
-    for part in text.split():
+    for part in wat_text(header, 1).split():
         key, _, value = part.partition("=")
         if key == "units" and value and not header.get("CUNIT1"):
             found["CUNIT1"] = value

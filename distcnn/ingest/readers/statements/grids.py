@@ -29,8 +29,8 @@ _OTHER_AXES = re.compile(
 """CTYPE1 of axes that are pixels, another quantity, or not even (FITS paper III; IRAF)."""
 MIN_NM, MAX_NM = 1.0, 1e6
 _SHORT_UNITS = ("nm", "Angstrom")
-_CONFIGURED = {"log": "log10", "ln": "ln"}
-"""Logarithms by ``ingest.grid.spacing``."""
+BASES = {"log": "log10", "ln": "ln"}
+"""Logarithms by the words of the configuration: ``ingest.grid.spacing``, ``layout.spacing``."""
 
 
 def header_grid(
@@ -141,7 +141,7 @@ def _spacing(facts: TableFacts, start: float, grid: GridConfig, stated: Statemen
     if flag is not None and str(flag[1]).strip() in ("1", "1.0", "True", "T"):
         return "log10"
     if grid.spacing != "linear" and grid.start is None:
-        return _CONFIGURED[grid.spacing]
+        return BASES[grid.spacing]
     kind = facts.lookup(["CTYPE1"])
     code = str(kind[1]).strip().upper() if kind else ""
     if "LOG" not in code and logarithm(code) != "ln":

@@ -51,7 +51,7 @@ def multispec_wavelengths(
     ------
     GridMismatch : a line has no dispersion function, one that is not known, or none of wavelengths.
     """
-    said = {int(number): text for number, text in _LINE.findall(_attributes(header))}
+    said = {int(number): text for number, text in _LINE.findall(wat_text(header, 2))}
     physical = _physical(header, "1", np.arange(1.0, pixels + 1))
     found = np.full((len(rows), pixels), np.nan)
     for place, row in enumerate(rows):
@@ -75,10 +75,10 @@ def _unread(name: str, problem: str) -> GridMismatch:
     )
 
 
-def _attributes(header: Mapping[str, Any]) -> str:
-    """The text that is spread over WAT2_001, WAT2_002, ..."""
+def wat_text(header: Mapping[str, Any], axis: int) -> str:
+    """The text that IRAF spreads over WAT2_001, WAT2_002, ... of an axis."""
     cards = {str(key).upper(): str(value) for key, value in header.items()}
-    keys = sorted(key for key in cards if re.fullmatch(r"WAT2_\d+", key))
+    keys = sorted(key for key in cards if re.fullmatch(rf"WAT{axis}_\d+", key))
     return "".join(cards[key].ljust(_CARD_TEXT) for key in keys)
 
 
