@@ -35,8 +35,8 @@ from distcnn.config import load_config
 from distcnn.errors import DistcnnError
 from distcnn.inference.engines import Candidate, EngineChoice, EngineRefused
 from distcnn.inference.engines.cache import cache_folder
-from distcnn.inference.package_cache import TORCH_EAGER
-from distcnn.inference.predictor import Predictor
+from distcnn.inference.worker.package_cache import TORCH_EAGER
+from distcnn.inference.worker.predictor import Predictor
 from distcnn.model import Ensemble, Package, star_inputs
 from distcnn.model.devices import worker_threads
 from distcnn.monitor import console_display

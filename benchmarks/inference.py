@@ -52,8 +52,8 @@ from distcnn.clusters import open_cluster
 from distcnn.config import Config, PredictConfig, load_config
 from distcnn.events import silent
 from distcnn.inference import predict, verify
-from distcnn.inference.package_cache import get_cached
 from distcnn.inference.predict import package_key
+from distcnn.inference.worker.package_cache import get_cached
 from distcnn.model import Package
 from distcnn.model.devices import worker_threads
 from distcnn.pipeline.running import places_of

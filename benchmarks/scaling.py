@@ -56,9 +56,9 @@ from distcnn.clusters import open_cluster
 from distcnn.config import load_config
 from distcnn.events import Event, RegionStored, StageStarted, silent
 from distcnn.inference import predict
-from distcnn.inference.compute import RegionTask
 from distcnn.inference.engines import Candidate, EngineChoice
-from distcnn.inference.region import EngineSelection, PredictionRun, WorkerFunctions
+from distcnn.inference.worker.compute import RegionTask
+from distcnn.inference.worker.region import EngineSelection, PredictionRun, WorkerFunctions
 from distcnn.model import Package
 from distcnn.monitor.console.log_lines import LogLines
 from distcnn.survey import Ledger, RegionResult

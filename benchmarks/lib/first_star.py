@@ -12,9 +12,9 @@ def first_star(folder: Path, engine: str) -> dict[str, float]:
     """Seconds from the start of a new process to the first labels, cold and warm."""
     code = (
         "import sys, torch; from pathlib import Path\n"
-        "from distcnn.inference.region import PredictionRun, try_engines, probe\n"
+        "from distcnn.inference.worker.region import PredictionRun, try_engines, probe\n"
         "from distcnn.inference.predict import package_key\n"
-        "from distcnn.inference.compute import RegionTask\n"
+        "from distcnn.inference.worker.compute import RegionTask\n"
         "from distcnn.config import PredictConfig; from distcnn.model import Package\n"
         "from distcnn.survey import Region\n"
         "f = Path(sys.argv[1]); config = PredictConfig(engine=sys.argv[2])\n"

@@ -33,8 +33,8 @@ from distcnn.inference.prediction_store import (
     create_or_await,
     open_share,
 )
-from distcnn.inference.region import WorkerFunctions
 from distcnn.inference.summary import RunSummary
+from distcnn.inference.worker.region import WorkerFunctions
 from distcnn.location import Address, Location
 from distcnn.model import Package
 from distcnn.survey import Region, RegionResult, Share, Store, stored_regions

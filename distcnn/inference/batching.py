@@ -13,8 +13,8 @@ from typing import Any, Self
 import numpy as np
 
 from distcnn.config import PredictConfig
-from distcnn.inference.compute import READ_AT_ONCE, block_rows
-from distcnn.inference.device_pipeline import STAGING_BUFFERS, cpu_block_stars
+from distcnn.inference.worker.compute import READ_AT_ONCE, block_rows
+from distcnn.inference.worker.device_pipeline import STAGING_BUFFERS, cpu_block_stars
 from distcnn.model import Package
 from distcnn.survey import Store
 

@@ -13,13 +13,13 @@ from distcnn.executor import ExpectedWorkers
 from distcnn.formatting import format_bytes
 from distcnn.inference.batching import Batching, WorkerNeeds, choose_batching
 from distcnn.inference.compatibility import check_compatible, check_conditions
-from distcnn.inference.compute import COPIED_IF_THERE
 from distcnn.inference.prediction_store import (
     fingerprint,
     finished_regions,
     has_engine,
     regions_of,
 )
+from distcnn.inference.worker.compute import COPIED_IF_THERE
 from distcnn.location import Address, Location
 from distcnn.model import Package
 from distcnn.model.networks.covariance import pairs

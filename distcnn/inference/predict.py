@@ -26,23 +26,23 @@ from distcnn.events import (
 )
 from distcnn.executor import Executor, ExpectedWorkers
 from distcnn.inference.batching import Batching
-from distcnn.inference.compute import RegionTask
 from distcnn.inference.engines import ParityTolerance
-from distcnn.inference.package_cache import PackageKey, select_and_cache
 from distcnn.inference.plan import Plan, plan_opened
 from distcnn.inference.prediction_store import (
     DEAD_LETTERS,
     open_prediction_store,
 )
 from distcnn.inference.recovery import is_fatal, isolate_failures
-from distcnn.inference.region import (
+from distcnn.inference.summary import RunSummary, dead_letters
+from distcnn.inference.worker.compute import RegionTask
+from distcnn.inference.worker.package_cache import PackageKey, select_and_cache
+from distcnn.inference.worker.region import (
     EngineSelection,
     PredictionRun,
     StartTask,
     WorkerFunctions,
     start_worker,
 )
-from distcnn.inference.summary import RunSummary, dead_letters
 from distcnn.location import Address, Location
 from distcnn.model import Package
 from distcnn.survey import Ledger, Region, RegionResult, Store

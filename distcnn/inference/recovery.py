@@ -11,8 +11,8 @@ from functools import partial
 from distcnn.errors import ClusterError, DistcnnError, PlaceUnreachable, StoreCorrupt
 from distcnn.events import Listener, Notice
 from distcnn.executor import Executor, TaskResult
-from distcnn.inference.compute import RegionTask, blocks
-from distcnn.inference.region import PredictionRun, WorkerFunctions
+from distcnn.inference.worker.compute import RegionTask, blocks
+from distcnn.inference.worker.region import PredictionRun, WorkerFunctions
 from distcnn.survey import Region, RegionResult
 
 _MIN_SYSTEMATIC_FAILURES = 16

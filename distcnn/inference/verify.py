@@ -21,12 +21,12 @@ from distcnn.errors import PackageError, RegionError, StoreError, VerificationFa
 from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
 from distcnn.inference.batching import Batching
 from distcnn.inference.compatibility import survey_digest
-from distcnn.inference.compute import RegionTask, block_rows, blocks, compute
-from distcnn.inference.package_cache import get_cached
 from distcnn.inference.predict import package_key
 from distcnn.inference.prediction_store import DEAD_LETTERS
-from distcnn.inference.predictor import CORRELATION, DERIVED, LABELLED
 from distcnn.inference.summary import dead_letters
+from distcnn.inference.worker.compute import RegionTask, block_rows, blocks, compute
+from distcnn.inference.worker.package_cache import get_cached
+from distcnn.inference.worker.predictor import CORRELATION, DERIVED, LABELLED
 from distcnn.location import Address, Location
 from distcnn.model import Package
 from distcnn.schema import Status

@@ -21,7 +21,7 @@ import zarr.storage._local as local_store
 from distcnn.clusters import open_cluster
 from distcnn.config import ClusterConfig
 from distcnn.events import RegionStored
-from distcnn.inference.compute import RegionTask
+from distcnn.inference.worker.compute import RegionTask
 from distcnn.survey import shard_files
 from distcnn.survey.ledger_lines import FileLines
 from tests.inference.small import go, go_share

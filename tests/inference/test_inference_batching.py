@@ -9,7 +9,7 @@ from distcnn.config import PredictConfig
 from distcnn.errors import PlanRefused
 from distcnn.inference import batching, plan, verify
 from distcnn.inference.batching import MIN_BATCH_STARS, Batching, WorkerNeeds, choose_batching
-from distcnn.inference.device_pipeline import CPU_BLOCK_STARS, cpu_block_stars
+from distcnn.inference.worker.device_pipeline import CPU_BLOCK_STARS, cpu_block_stars
 from distcnn.survey import Store
 from tests.inference.small import CONFIG, go
 

@@ -7,12 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distcnn.inference import package_cache, verify
-from distcnn.inference.device_pipeline import DevicePipeline
-from distcnn.inference.novelty_torch import NoveltyTorch
-from distcnn.inference.package_cache import get_cached
+from distcnn.inference import verify
 from distcnn.inference.predict import package_key
-from distcnn.inference.predictor import Predictor
+from distcnn.inference.worker import package_cache
+from distcnn.inference.worker.device_pipeline import DevicePipeline
+from distcnn.inference.worker.novelty_torch import NoveltyTorch
+from distcnn.inference.worker.package_cache import get_cached
+from distcnn.inference.worker.predictor import Predictor
 from distcnn.model import Package
 from distcnn.survey import Region, Store
 from tests.inference.small import CONFIG, go

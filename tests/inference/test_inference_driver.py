@@ -9,7 +9,7 @@ from distcnn.events import RegionFailed, RegionStored
 from distcnn.executor import SerialExecutor
 from distcnn.inference import predict
 from distcnn.inference.engines import Candidate, EngineChoice
-from distcnn.inference.region import EngineSelection, WorkerFunctions
+from distcnn.inference.worker.region import EngineSelection, WorkerFunctions
 from distcnn.survey import Ledger, Region, RegionResult, Store, create_store
 from tests.inference.small import CONFIG, SHARD, layout_of
 

@@ -20,7 +20,7 @@ from distcnn.inference.engines import (
     select_engine,
 )
 from distcnn.inference.engines.registry import EngineKind
-from distcnn.inference.package_cache import PackageKey, get_cached
+from distcnn.inference.worker.package_cache import PackageKey, get_cached
 from distcnn.model import Ensemble, InputSpec, build_network, star_inputs
 from distcnn.model.batched_ensemble import BatchedHybrid, ModuleListEnsemble, OutputHead
 from distcnn.survey import Region, Store

@@ -8,7 +8,7 @@ import torch
 from distcnn.errors import ClusterError, StoreCorrupt, StoreError
 from distcnn.events import Notice, RegionFailed, RegionStored
 from distcnn.inference import verify
-from distcnn.inference.package_cache import _cached
+from distcnn.inference.worker.package_cache import _cached
 from distcnn.model import Ensemble
 from distcnn.model.devices import out_of_memory
 from distcnn.quality import Quality

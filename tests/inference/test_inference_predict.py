@@ -21,9 +21,10 @@ from distcnn.errors import (
 )
 from distcnn.events import Notice, RegionStored, StageEnded, StageStarted
 from distcnn.inference import discard_unfinished, verify
-from distcnn.inference.package_cache import PackageKey, get_cached
-from distcnn.inference.prediction_store import MAX_CHUNK_STARS, SETTINGS_WITHOUT_EFFECT, _chunk
-from distcnn.inference.predictor import DERIVED
+from distcnn.inference.prediction_store import MAX_CHUNK_STARS, SETTINGS_WITHOUT_EFFECT
+from distcnn.inference.prediction_store.layout import _chunk
+from distcnn.inference.worker.package_cache import PackageKey, get_cached
+from distcnn.inference.worker.predictor import DERIVED
 from distcnn.model import Ensemble, Package, star_inputs
 from distcnn.quality import Quality
 from distcnn.report.text.inspect import describe

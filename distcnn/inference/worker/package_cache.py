@@ -18,7 +18,7 @@ from distcnn.inference.engines import (
     prepare_engines,
     select_engine,
 )
-from distcnn.inference.predictor import Predictor
+from distcnn.inference.worker.predictor import Predictor
 from distcnn.model import Ensemble, Package, StarInputs
 from distcnn.model.devices import DeviceChoice, open_device, worker_threads
 from distcnn.quality import Quality

@@ -7,8 +7,8 @@ from time import perf_counter
 import numpy as np
 
 from distcnn.arrays import Array
-from distcnn.inference.device_pipeline import DevicePipeline
 from distcnn.inference.engines import EngineChoice
+from distcnn.inference.worker.device_pipeline import DevicePipeline
 from distcnn.model import Ensemble, InputSpec, Prediction
 from distcnn.quality import InputSummary, Quality
 from distcnn.quality.recommendation import recommend

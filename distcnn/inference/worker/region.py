@@ -13,7 +13,8 @@ import numpy as np
 
 from distcnn.executor import WorkerContext
 from distcnn.inference.compatibility import band_names
-from distcnn.inference.compute import (
+from distcnn.inference.engines import EngineChoice
+from distcnn.inference.worker.compute import (
     READ_AT_ONCE,
     Computed,
     RegionTask,
@@ -21,9 +22,8 @@ from distcnn.inference.compute import (
     compute,
     first_rows,
 )
-from distcnn.inference.engines import EngineChoice
-from distcnn.inference.package_cache import PackageKey, get_cached, prepare, select_and_cache
-from distcnn.inference.predictor import Predictor
+from distcnn.inference.worker.package_cache import PackageKey, get_cached, prepare, select_and_cache
+from distcnn.inference.worker.predictor import Predictor
 from distcnn.model import Package, star_inputs
 from distcnn.model.devices import open_device, out_of_memory
 from distcnn.schema import Flag

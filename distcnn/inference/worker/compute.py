@@ -15,7 +15,7 @@ import numpy as np
 from distcnn.arrays import Array
 from distcnn.errors import StoreCorrupt
 from distcnn.inference.compatibility import band_names, reference_column
-from distcnn.inference.predictor import (
+from distcnn.inference.worker.predictor import (
     CORRELATION,
     DERIVED,
     LABELLED,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from distcnn.arrays import Array
-from distcnn.inference.novelty_torch import NoveltyTorch
+from distcnn.inference.worker.novelty_torch import NoveltyTorch
 from distcnn.model import Ensemble, InputSpec, Prediction
 from distcnn.model.inputs import band_columns, tensors_by_modality, variables_of
 from distcnn.quality import InputSummary, Novelty, summarise
