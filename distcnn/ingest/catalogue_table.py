@@ -14,7 +14,6 @@ from distcnn.arrays import Array
 from distcnn.config import FilesConfig, SentinelsConfig
 from distcnn.config.catalogue import CatalogueConfig, TextCutConfig
 from distcnn.errors import UsageError
-from distcnn.ingest.matching import passes
 from distcnn.ingest.readers.base import Block, RowProblem, find_column
 from distcnn.ingest.readers.cleaning import clean
 from distcnn.ingest.readers.formats.binary import open_table
@@ -22,6 +21,7 @@ from distcnn.ingest.readers.formats.containers import TableSource, table_sources
 from distcnn.ingest.readers.formats.text.table import check_fields
 from distcnn.ingest.readers.values.numbers import text_of
 from distcnn.ingest.readers.values.scalars import ColumnSelection, scalar_blocks
+from distcnn.ingest.star_tables import passes
 
 BLOCK_ROWS = 65_536
 CLUSTER = "cluster"

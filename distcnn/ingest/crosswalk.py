@@ -14,9 +14,9 @@ import numpy as np
 
 from distcnn.arrays import Array, find_sorted
 from distcnn.config import CrosswalkConfig
-from distcnn.ingest.matching import CollectedLabels, best_of_each, passes
 from distcnn.ingest.readers import Block, Reader, Rejected
 from distcnn.ingest.readers.values.crosswalk import BRIGHTNESS, DISTANCE, LABEL_ID
+from distcnn.ingest.star_tables import CollectedLabels, best_of_each, passes
 from distcnn.schema import Reason
 
 _BLOCK_ROWS = 65536

@@ -9,7 +9,6 @@ from itertools import islice
 from distcnn.config import IngestConfig
 from distcnn.errors import ConfigError, InputError
 from distcnn.events import Notice
-from distcnn.ingest.matching import LabelTable
 from distcnn.ingest.plan import IngestPlan, reader_of
 from distcnn.ingest.preprocess.velocity import VELOCITY
 from distcnn.ingest.readers import Kind
@@ -18,6 +17,7 @@ from distcnn.ingest.readers.formats.containers import Unread, collecting_notes
 from distcnn.ingest.selection import listed
 from distcnn.ingest.staging.columns import FileFailure
 from distcnn.ingest.staging.part import FIRST_IDS, PartRecord
+from distcnn.ingest.star_tables import LabelTable
 
 MIN_SHARE_FOUND = 0.01
 """Share of stars found in another file below which something may be wrong with their names."""

@@ -286,7 +286,7 @@ def test_duplicates_across_files_are_found_in_little_memory(archive, survey, mon
     first, last = archive.name("Rvs", 0), archive.name("Rvs", 2)
     archive.lines[last] += archive.lines[first]
     archive.lines[archive.name("GaiaSource", 2)] += archive.lines[archive.name("GaiaSource", 0)]
-    monkeypatch.setattr("distcnn.ingest.repeats.MAX_IDS_IN_MEMORY", 4)
+    monkeypatch.setattr("distcnn.ingest.assembly.repeats.MAX_IDS_IN_MEMORY", 4)
     summary = build_survey(archive.write(), survey, settings(), executor=EXECUTOR)
     assert (summary.stars, summary.quarantined) == (27, 9)
 

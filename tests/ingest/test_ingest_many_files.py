@@ -10,9 +10,10 @@ from tiny_archive import settings as tiny_settings
 from distcnn import hashing
 from distcnn.errors import FingerprintMismatch
 from distcnn.executor import SerialExecutor
-from distcnn.ingest import build_survey, plan, stamping
+from distcnn.ingest import build_survey
+from distcnn.ingest.assembly import stamping
 from distcnn.ingest.matching import content_hash
-from distcnn.ingest.plan import plan_ingest
+from distcnn.ingest.plan import part_task, plan_ingest
 from distcnn.survey import Store
 
 
@@ -46,7 +47,7 @@ def one_per_file(**changes):
 
 
 def test_small_files_share_tasks_of_a_limited_number(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "MAX_SHARED_PART_FILES", 5)
+    monkeypatch.setattr(part_task, "MAX_SHARED_PART_FILES", 5)
     executor = Recording()
     summary = build_survey(folder, tmp_path / "s.zarr", one_per_file(), executor=executor)
     assert summary.stars == STARS
@@ -102,7 +103,7 @@ def survey_path(tmp_path):
 def test_files_that_give_spectra_and_sources_are_read_by_their_own_part(
     folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(plan, "MAX_SHARED_PART_FILES", 5)
+    monkeypatch.setattr(part_task, "MAX_SHARED_PART_FILES", 5)
     source = {
         "reader": "table",
         "files": "spectra*",

@@ -9,7 +9,7 @@ from tiny_archive import PIXELS, TinyArchive, array_text, settings
 from distcnn.events import Notice
 from distcnn.executor import SerialExecutor
 from distcnn.ingest import build_survey
-from distcnn.ingest.repeats import mean_spectrum
+from distcnn.ingest.assembly.repeats import mean_spectrum
 from distcnn.schema import MaskBit
 from distcnn.survey import SPECTRUM_KEY, STAR_KEY, Store
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.arrays import Array, find_sorted
-from distcnn.ingest.matching import LabelTable
 from distcnn.ingest.plan import PartTask, further_scalars, reader_of
 from distcnn.ingest.readers import Block, Kind, Rejected
 from distcnn.ingest.readers.base import XP_COEFFICIENTS
 from distcnn.ingest.staging.columns import PartWriter, name_bytes
+from distcnn.ingest.star_tables import LabelTable
 from distcnn.schema import SURVEY_VARIABLES, Reason
 from distcnn.survey import STAR_KEY
 

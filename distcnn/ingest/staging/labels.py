@@ -13,17 +13,13 @@ from distcnn.config import LabelsConfig
 from distcnn.errors import ColumnMissing
 from distcnn.events import Notice
 from distcnn.ingest.crosswalk import Crosswalk, in_words, led_across, read_crosswalk
-from distcnn.ingest.matching import (
-    CollectedLabels,
-    LabelTable,
-    collect_labels,
-    content_hash,
-)
+from distcnn.ingest.matching import content_hash
 from distcnn.ingest.outcome import is_mended
 from distcnn.ingest.plan import IngestPlan, reader_of
 from distcnn.ingest.readers import Reader
 from distcnn.ingest.readers.cleaning import RELEASE, counting
 from distcnn.ingest.staging.columns import FileFailure, to_lines
+from distcnn.ingest.star_tables import CollectedLabels, LabelTable, collect_labels
 from distcnn.survey import Ledger
 
 _LABELS, _VELOCITIES = "labels.npz", "velocities.npz"

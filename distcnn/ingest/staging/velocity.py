@@ -8,11 +8,11 @@ from pathlib import Path
 from distcnn.arrays import Array
 from distcnn.config import IngestConfig
 from distcnn.errors import ColumnMissing, FileBroken, GridMismatch
-from distcnn.ingest.matching import VelocityTable
 from distcnn.ingest.plan import PartTask, reader_of
 from distcnn.ingest.preprocess.velocity import CORRECTION, VELOCITY, Velocities
 from distcnn.ingest.readers import Block
 from distcnn.ingest.readers.formats.containers import collecting_notes
+from distcnn.ingest.star_tables import VelocityTable
 
 _BLOCK_ROWS = 65536
 

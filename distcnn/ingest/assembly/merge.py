@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from distcnn.arrays import Array
 from distcnn.config import GridConfig, IngestConfig
+from distcnn.ingest.assembly.repeats import coadded, kept_rows
 from distcnn.ingest.plan import further_scalars
 from distcnn.ingest.preprocess.velocity import ERROR, SHIFT, VELOCITY, stored_frame
 from distcnn.ingest.readers.base import XP_COEFFICIENTS
-from distcnn.ingest.repeats import coadded, kept_rows
 from distcnn.ingest.staging.columns import Part
 from distcnn.labels import label_info
 from distcnn.location import Location
