@@ -10,7 +10,9 @@ from distcnn.survey.conditions import (
     spectra_conditions,
 )
 from distcnn.survey.create import create_store
-from distcnn.survey.element_ledgers import (
+from distcnn.survey.layout import Coordinate, Layout, Quantised, float_dtype, to_float32
+from distcnn.survey.ledger import Ledger, check_fingerprint
+from distcnn.survey.ledger.elements import (
     LEDGER,
     ElementProgress,
     array_progress,
@@ -18,8 +20,6 @@ from distcnn.survey.element_ledgers import (
     merge_elements,
     stored_regions,
 )
-from distcnn.survey.layout import Coordinate, Layout, Quantised, float_dtype, to_float32
-from distcnn.survey.ledger import Ledger, check_fingerprint
 from distcnn.survey.region_result import RegionResult
 from distcnn.survey.regions import Region, Share, Tiles, tile
 from distcnn.survey.rows import SPECTRUM_KEY, STAR_KEY, RowKey

@@ -23,7 +23,7 @@ from distcnn.config import ClusterConfig
 from distcnn.events import RegionStored
 from distcnn.inference.worker.compute import RegionTask
 from distcnn.survey import shard_files
-from distcnn.survey.ledger_lines import FileLines
+from distcnn.survey.ledger.lines import FileLines
 from tests.inference.small import go, go_share
 
 # A life ends at the latest after so many disk operations: making the store takes about 60,

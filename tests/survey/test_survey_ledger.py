@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distcnn.errors import FingerprintMismatch, StoreCorrupt, StoreError
 from distcnn.survey import Ledger, check_fingerprint
-from distcnn.survey import ledger as module
+from distcnn.survey.ledger import line_index as module
 
 PRINT = {"input": "abc", "settings": {"batch": 256}}
 

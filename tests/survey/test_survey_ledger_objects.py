@@ -7,7 +7,8 @@ from object_server import BUCKET, Relay
 
 from distcnn.errors import FingerprintMismatch, PlaceUnreachable, StoreCorrupt, StoreError
 from distcnn.location import Location, ObjectSettings
-from distcnn.survey import Ledger, ledger_lines
+from distcnn.survey import Ledger
+from distcnn.survey.ledger import lines as ledger_lines
 
 PRINT = {"input": "abc", "settings": {"batch": 256}}
 
