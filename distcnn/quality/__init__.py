@@ -8,10 +8,11 @@ from distcnn.quality.calibration import (
     strata_columns,
 )
 from distcnn.quality.debias import Debiasing
+from distcnn.quality.fitting import usual_reference_errors
 from distcnn.quality.input_summary import InputSummary, summarise
 from distcnn.quality.limits import Limits
 from distcnn.quality.novelty import Novelty
-from distcnn.quality.quality import Quality, usual_reference_errors
+from distcnn.quality.quality import Quality
 from distcnn.stats import bin_name, coverage_table, snr_bins, snr_groups
 
 __all__ = [

@@ -11,12 +11,19 @@ from distcnn.arrays import Array
 from distcnn.config import QualityConfig
 from distcnn.quality.calibration import (
     LABEL_STRATA,
-    MISSING_MODALITIES,
     Calibration,
-    ReferenceResiduals,
     label_strata,
 )
 from distcnn.quality.debias import Debiasing, LabelledEstimates
+from distcnn.quality.fitting import (
+    as_measured,
+    fit_calibration,
+    fit_debiasing,
+    fit_novelty,
+    reference_error_of,
+    residual_error_of,
+    snr_of,
+)
 from distcnn.quality.flags import (
     DAMAGED,
     LABELS_CONCERNED,
@@ -27,15 +34,14 @@ from distcnn.quality.flags import (
 )
 from distcnn.quality.input_summary import NOVELTY_MEASURES, NOVELTY_WEIGHT, InputSummary
 from distcnn.quality.limits import Limits
-from distcnn.quality.novelty import Novelty, light_of, other_light
+from distcnn.quality.novelty import Novelty
 from distcnn.quality.recommendation import recommend
 from distcnn.quality.reliable_range import within_reliable_range
 from distcnn.quality.training_density import TrainingDensity
 from distcnn.stats import coverage_table
 
 Arrays = Mapping[str, Array]
-NOVELTY_FOLDS = 4
-"""Parts of calibration stars whose novelty is measured against the others, where they trained."""
+
 
 _PARTS = {"limits": "limits", "novelty": "novelty", "calibration": "calibration"} | {
     "debiasing": "attenuation",
@@ -102,22 +108,22 @@ class Quality:
             settings.limit_quantile,
         )
         limits = within_reliable_range(limits, calibration["label"], calibration["reference"])
-        novelty, score = _fit_novelty(train, calibration, settings, seed)
+        novelty, score = fit_novelty(train, calibration, settings, seed)
         seen = InputSummary.of(calibration, len(calibration["label"]), novelty)
         damaged = input_flags(InputQuantities(seen, score, limits, settings)) & DAMAGED
         # Errors are calibrated for stars that a careful user would keep.
         clean = dict(calibration) | {
             "reference": np.where((damaged == 0)[:, None], calibration["reference"], np.nan)
         }
-        fitted = _fit_calibration(clean, settings, names, hidden or {})
+        fitted = fit_calibration(clean, settings, names, hidden or {})
         noise, scatter = calibration["noise"], calibration["scatter"]
         total = fitted.apply(noise, scatter, seen.snr, calibration["label"], seen.missing)
-        population = train["reference"], _reference_error(train)
-        debiasing = _fit_debiasing(
+        population = train["reference"], reference_error_of(train)
+        debiasing = fit_debiasing(
             clean, seen, fitted, hidden or {}, population=population, settings=settings
         )
         if "fold" in calibration:
-            scatter = _as_measured(scatter, members, seed)
+            scatter = as_measured(scatter, members, seed)
         ratio = np.where((damaged == 0)[:, None], scatter / total, np.nan)
         disagreement = np.array([_limit(c, settings.disagreement_quantile) for c in ratio.T])
         density = TrainingDensity.fit(train["reference"], seed=seed)
@@ -217,8 +223,8 @@ class Quality:
             table = coverage_table(
                 residual[inside],
                 assessed["label_error"][inside],
-                _residual_error(held_out)[inside],
-                _snr(held_out)[inside],
+                residual_error_of(held_out)[inside],
+                snr_of(held_out)[inside],
                 edges=self.settings.snr_edges,
                 names=names,
                 width_95=self.calibration.width_95,
@@ -235,8 +241,8 @@ class Quality:
             held_out["label"],
             assessed["label_error"],
             np.where(good, held_out["reference"], np.nan),
-            np.nan_to_num(_reference_error(held_out)),
-            _snr(held_out),
+            np.nan_to_num(reference_error_of(held_out)),
+            snr_of(held_out),
         )
         return self.debiasing.table(
             stars, names=names, edges=self.settings.snr_edges, missing=summary.missing
@@ -266,138 +272,6 @@ class Quality:
             settings,
             TrainingDensity.from_arrays(density) if density else None,
         )
-
-
-def _fit_calibration(
-    stars: Arrays, settings: QualityConfig, names: Sequence[str], hidden: Mapping[str, Arrays]
-) -> Calibration:
-    reference, error, snr = stars["reference"], _residual_error(stars), _snr(stars)
-    label = stars["label"]
-    missing = InputSummary.of(stars, len(label), None).missing
-    whole = np.where((missing == 0)[:, None], reference, np.nan)
-    if not np.isfinite(whole).any():  # a survey where every star lacks something
-        whole = reference
-    fitted = Calibration.fit(
-        label - whole,
-        stars["noise"],
-        stars["scatter"],
-        error,
-        snr,
-        edges=settings.snr_edges,
-        label=label if names else None,
-        names=names,
-    )
-    for number, name in enumerate(MISSING_MODALITIES):
-        if name in hidden:
-            label, noise, scatter = (hidden[name][k] for k in ("label", "noise", "scatter"))
-            error = _residual_error({**stars, **hidden[name]})
-            found = ReferenceResiduals(label - whole, np.hypot(noise, scatter), error)
-            fitted = fitted.with_missing(number, found, snr, label)
-    return fitted
-
-
-def _fit_debiasing(
-    stars: Arrays,
-    seen: InputSummary,
-    calibration: Calibration,
-    hidden: Mapping[str, Arrays],
-    *,
-    population: tuple[Array, Array],
-    settings: QualityConfig,
-) -> Debiasing:
-    """From stars that lack nothing, and from the same with inputs hidden."""
-    whole = np.where((seen.missing == 0)[:, None], stars["reference"], np.nan)
-    if not np.isfinite(whole).any():  # a survey where every star lacks something
-        whole = stars["reference"]
-
-    def estimates(predicted: Arrays, missing: Array) -> LabelledEstimates:
-        label, noise, scatter = (predicted[name] for name in ("label", "noise", "scatter"))
-        total = calibration.apply(noise, scatter, seen.snr, label, missing)
-        error = np.nan_to_num(_reference_error(stars))
-        return LabelledEstimates(label, total, whole, error, seen.snr)
-
-    fitted = Debiasing.fit(
-        estimates(stars, seen.missing), edges=settings.snr_edges, population=population
-    )
-    for number, name in enumerate(MISSING_MODALITIES):
-        if name in hidden:
-            lacking = np.full(len(seen.snr), number + 1)
-            fitted = fitted.with_missing(number, estimates(hidden[name], lacking))
-    return fitted
-
-
-def _snr(stars: Arrays) -> Array:
-    return np.reshape(stars.get("snr", np.full(len(next(iter(stars.values()))), np.nan)), -1)
-
-
-def _reference_error(stars: Arrays) -> Array:
-    return stars.get("reference_error", np.zeros_like(stars["reference"]))
-
-
-def _residual_error(stars: Arrays) -> Array:
-    """[N, L] what a residual has beside the error that a new star's label would have."""
-    own = np.nan_to_num(_reference_error(stars))
-    return np.asarray(np.hypot(own, stars.get("fewer_members_error", np.zeros_like(own))))
-
-
-def usual_reference_errors(stars: Arrays) -> list[float]:
-    """[L] median over stars with a reference of what residuals have beside a new label's error."""
-    known = np.where(np.isfinite(stars["reference"]), _residual_error(stars), np.nan)
-    columns = (column[np.isfinite(column)] for column in known.T)
-    return [float(np.median(column)) if column.size else 0.0 for column in columns]
-
-
-def _as_measured(scatter: Array, members: int, seed: int) -> Array:
-    """Scatter [N, L] as so many members would show it, from what is expected of it.
-
-    Out of fold it is an expectation, shrunk; of new stars it is a sample, with the spread of a
-    sample. The limit of disagreement is a quantile of the latter.
-    """
-    degrees = max(members - 1, 1)
-    draw = np.random.default_rng(seed).chisquare(degrees, scatter.shape)
-    return np.asarray(scatter * np.sqrt(draw / degrees))
-
-
-def _fit_novelty(
-    train: Arrays, calibration: Arrays, settings: QualityConfig, seed: int
-) -> tuple[Novelty | None, Array]:
-    """The reference, and the score [N] of calibration stars against spectra that are not theirs."""
-    if "flux" not in train or not train["flux"].size:
-        return None, np.full(len(calibration["label"]), np.nan, np.float32)
-    fitted = _reference(train, np.ones(len(train["flux"]), bool), settings, seed)
-    raw = _raw_novelty(fitted, calibration, settings, seed)
-    fitted = fitted.with_threshold(raw, settings.novelty_quantile)
-    return fitted, np.asarray(raw / np.float32(fitted.threshold), np.float32)
-
-
-def _raw_novelty(fitted: Novelty, calibration: Arrays, settings: QualityConfig, seed: int) -> Array:
-    flux, error, fold = (calibration.get(name) for name in ("flux", "flux_error", "fold"))
-    assert flux is not None
-    light = other_light(calibration)
-    if fold is None:
-        return fitted.score(flux, error, light)
-    # These stars are among those of the reference: each is judged by one that is without it.
-    raw = np.full(len(flux), np.nan, np.float32)
-    for group in np.unique(fold % NOVELTY_FOLDS):
-        mine = fold % NOVELTY_FOLDS == group
-        others = _reference(calibration, ~mine, settings, seed)
-        raw[mine] = others.score(
-            flux[mine],
-            None if error is None else error[mine],
-            light_of(light, mine),
-        )
-    return raw
-
-
-def _reference(stars: Arrays, rows: Array, settings: QualityConfig, seed: int) -> Novelty:
-    error = stars.get("flux_error")
-    return Novelty.fit(
-        stars["flux"][rows],
-        None if error is None else error[rows],
-        settings.novelty_components,
-        light=light_of(other_light(stars), rows),
-        seed=seed,
-    )
 
 
 def _novelty_score(summary: InputSummary, novelty: Novelty | None) -> Array:
