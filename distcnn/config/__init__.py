@@ -28,18 +28,9 @@ from distcnn.config.run import (
     ReportConfig,
     SerialConfig,
 )
-from distcnn.config.survey.ingest import (
-    CrosswalkConfig,
-    CutConfig,
-    FilesConfig,
-    GridConfig,
-    IngestConfig,
-    LabelsConfig,
-    PrepareConfig,
-    SentinelsConfig,
-    SpectraFilesConfig,
-    StoreConfig,
-)
+from distcnn.config.survey.files import CutConfig, FilesConfig, SentinelsConfig, SpectraFilesConfig
+from distcnn.config.survey.ingest import GridConfig, IngestConfig, PrepareConfig, StoreConfig
+from distcnn.config.survey.label_table import CrosswalkConfig, LabelsConfig
 from distcnn.config.survey.rest_frame import REST, RestFrameConfig
 from distcnn.config.survey.simulate import DefectConfig, ReleaseGridConfig, SimulateConfig
 from distcnn.config.survey.snr import SnrConfig

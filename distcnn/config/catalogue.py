@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from distcnn.config.base import Frozen, LocalPath
 from distcnn.config.reading.yaml_file import conf_folder, read_yaml
-from distcnn.config.survey.ingest import CutConfig
+from distcnn.config.survey.files import CutConfig
 from distcnn.formatting import did_you_mean
 
 
