@@ -24,6 +24,7 @@ from conformance.cluster_checks import (
     threads_of_worker,
     wait_until,
 )
+from distributed import get_worker
 
 from distcnn import stopping
 from distcnn.clusters import expect_workers, open_cluster
@@ -86,6 +87,15 @@ class TestLocal(WorkerChecks):
         assert listening
         assert set(listening) == {"127.0.0.1"}
 
+    def test_workers_and_scheduler_seldom_look_at_themselves(self, executor):
+        (worker,) = executor(looks_of_worker, [0])
+        here = {name: one.callback_time for name, one in looks_of_scheduler(executor)}
+        for looks in (worker.unwrap(), here):
+            assert "profile" not in looks
+            assert looks["tick"] == 200
+            assert looks["monitor"] == 2000
+        assert worker.unwrap()["memory_monitor"] == 100  # what keeps memory from running out
+
     def test_the_window_stays_bounded_over_many_tasks(self, executor):
         numbers = Numbers(2000)
         for done, result in enumerate(executor(square, numbers), start=1):
@@ -130,6 +140,16 @@ class TestLocal(WorkerChecks):
         found = [first, *results]
         assert sorted(result.task for result in found) == list(range(40))
         assert all(result.error is None for result in found)
+
+
+def looks_of_worker(_: int) -> dict[str, float]:
+    """Milliseconds between the looks of a worker's process at itself, by name."""
+    looks = get_worker().periodic_callbacks.items()
+    return {name: one.callback_time for name, one in looks}
+
+
+def looks_of_scheduler(executor):
+    return executor.client.cluster.scheduler.periodic_callbacks.items()
 
 
 def tasks_sent_together(monkeypatch):
