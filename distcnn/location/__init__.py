@@ -28,6 +28,7 @@ from distcnn.location.contents import (
     NOT_THERE,
     STORES,
     contents_of,
+    is_finished_store,
     nothing_at,
 )
 from distcnn.location.local import LocalLocation
@@ -47,6 +48,7 @@ __all__ = [
     "ObjectSettings",
     "cache_folder",
     "contents_of",
+    "is_finished_store",
     "nothing_at",
     "work_folder",
 ]

@@ -47,6 +47,17 @@ def _of_manifest(file: Location) -> str:
         return f"a folder whose {file.name} is damaged"
 
 
+def is_finished_store(place: Location) -> bool:
+    """Whether a store is there that says it is complete; one small file is read, and nothing
+    imported.
+    """
+    try:
+        told = json.loads((place / "zarr.json").read_bytes())
+        return bool(told.get("attributes", {}).get("complete"))
+    except (OSError, ValueError, AttributeError, DistcnnError):
+        return False
+
+
 def nothing_at(place: Location) -> tuple[str, str]:
     """What to say of a place where nothing is, and the name near to it that was perhaps meant."""
     if place.is_folder():

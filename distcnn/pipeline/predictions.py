@@ -1,12 +1,13 @@
 """From package and survey to predictions, and to a catalogue."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distcnn.config import Config, SerialConfig, load_config, presets
 from distcnn.events import Listener, Notice, silent
-from distcnn.location import Address, Location
+from distcnn.location import Address, Location, is_finished_store
 from distcnn.pipeline.running import (
     must_exist,
     on_workers,
@@ -62,14 +63,21 @@ def predict_survey(
     restart: bool = False,
 ) -> "PredictSummary":
     """Compute every star of ``survey`` with ``package`` into ``predictions``."""
-    from distcnn.clusters import import_ahead
-
-    with import_ahead(config.cluster, *WORKER_MODULES):
+    with _workers_ahead(Location.parse(predictions), config):
         from distcnn import inference
 
         if restart:
             inference.discard_unfinished(predictions)
         return _predict_survey(package, survey, predictions, config, listener)
+
+
+def _workers_ahead(predictions: Location, config: Config) -> AbstractContextManager[object]:
+    """What workers will need is imported from now on, unless there is nothing left for them."""
+    from distcnn.clusters import import_ahead
+
+    if is_finished_store(predictions):
+        return nullcontext()
+    return import_ahead(config.cluster, *WORKER_MODULES)
 
 
 def _predict_survey(

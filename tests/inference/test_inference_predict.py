@@ -9,8 +9,9 @@ import xarray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distcnn import pipeline
 from distcnn.catalogue.table import catalogue_table
-from distcnn.config import NetworkConfig, PredictConfig
+from distcnn.config import ClusterConfig, Config, NetworkConfig, PredictConfig
 from distcnn.errors import (
     DigestMismatch,
     FingerprintMismatch,
@@ -153,6 +154,24 @@ def test_a_finished_store_is_left_as_it_is(done):
     assert [type(e) for e in heard] == [Notice]
     assert "complete already" in heard[0].text
     assert summary.resumed == summary.regions == 5
+
+
+def test_workers_import_ahead_only_where_something_is_left_to_do(done, monkeypatch):
+    class Begun(Exception):
+        pass
+
+    def begin(*_):
+        raise Begun
+
+    monkeypatch.setattr("distcnn.clusters.import_ahead", begin)
+    where = done / "package", done / "survey.zarr", done / "predictions.zarr"
+    config = Config(predict=CONFIG, cluster=ClusterConfig(workers=1))
+    assert pipeline.predict_survey(*where, config).resumed == 5
+    Store.open(where[2]).annotate({"complete": False})
+    for _ in range(2):  # one that was begun, and none
+        with pytest.raises(Begun):
+            pipeline.predict_survey(*where, config)
+        shutil.rmtree(where[2], ignore_errors=True)
 
 
 def test_regions_missing_from_the_ledger_are_computed_again_to_the_same_bits(made, done):
