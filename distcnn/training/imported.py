@@ -23,7 +23,7 @@ from distcnn.events import Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.location import Address, Location
 from distcnn.model import InputSpec, Network, Package, build_network, predict_members
 from distcnn.model.imported.keras_file import read_keras
-from distcnn.model.imported.keras_layers import Translation, translate
+from distcnn.model.imported.keras_network import Translation, translate
 from distcnn.model.imported.scaling import ImportedScaling, fit_missing
 from distcnn.model.networks.covariance import MIN_SIGMA, pairs
 from distcnn.model.networks.published import WithConstantNoise

@@ -4,7 +4,7 @@ import torch
 
 from distcnn.config import ImportedConfig, ImportedNetwork
 from distcnn.model.imported.keras_file import read_keras
-from distcnn.model.imported.keras_layers import translate
+from distcnn.model.imported.keras_network import translate
 from distcnn.model.imported.layers import ImportedLayers
 
 

@@ -29,7 +29,7 @@ from model.keras_models import (
 
 from distcnn.errors import FileBroken, InputError
 from distcnn.model.imported.keras_file import read_keras
-from distcnn.model.imported.keras_layers import _KINDS, IDENTITIES
+from distcnn.model.imported.keras_layers import IDENTITIES, KINDS
 
 SAVERS = {".h5": save_h5, ".keras": save_keras}
 PARITY = 1e-5
@@ -172,7 +172,7 @@ def test_every_other_layer_is_that_of_keras_from_either_layout(tmp_path, name, s
 def test_every_layer_that_is_taken_over_is_tested():
     tested = {layer.kind for layer in SINGLE_LAYERS.values()} | {"InputLayer", "Dense", "Conv1D"}
     tested |= {"MaxPooling1D", "AveragePooling1D", "Activation", "Flatten"}
-    assert set(_KINDS) <= tested
+    assert set(KINDS) <= tested
     assert "Dropout" in IDENTITIES
 
 
