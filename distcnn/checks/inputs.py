@@ -20,6 +20,7 @@ from distcnn.model.pixel_noise import (
     measure_correlation,
     stated_correlation,
 )
+from distcnn.quality import Quality
 from distcnn.survey import Store
 
 NO_PREDICTIONS = "no predictions were given: name them by --predictions"
@@ -64,6 +65,17 @@ class CheckInputs:
     def labels(self) -> tuple[str, ...]:
         """Names of the package's labels."""
         return self.package.labels
+
+    @cached_property
+    def uncalibrated(self) -> dict[str, int | None]:
+        """Labels whose errors no star calibrated: they have none (NaN). By name, how many stars of
+        calibration have the label; None where the package does not tell.
+        """
+        calibration = Quality.from_arrays(self.package.quality_arrays).calibration
+        calibrated = np.isfinite(calibration.overall)
+        stars = self.package.manifest.label_calibration_stars or [None] * len(self.labels)
+        rows = zip(self.labels, calibrated, stars, strict=True)
+        return {name: count for name, known, count in rows if not known}
 
     @cached_property
     def predictor(self) -> PackagePredictor:

@@ -20,6 +20,8 @@ from distcnn.model import Batch, Ensemble, Package, predict_members, star_inputs
 from distcnn.model.devices import worker_threads
 from distcnn.quality import Quality
 from distcnn.quality.flags import DAMAGED
+from distcnn.quality.input_summary import InputSummary
+from distcnn.schema import Flag
 from distcnn.survey import Region, Store
 
 BLOCK_STARS = 256
@@ -32,7 +34,11 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class PredictedStars:
-    """Predictions of N stars: all [N, L] in label units, flags [N] (``schema.Flag``)."""
+    """Predictions of N stars: all [N, L] in label units, flags [N] (``schema.Flag``).
+
+    ``UNCALIBRATED`` here is about the star: errors were calibrated for none like it. A label that
+    was calibrated for no star has NaN errors, which says nothing against the star; see ``quoted``.
+    """
 
     label: Array
     label_error: Array
@@ -47,6 +53,13 @@ class PredictedStars:
     def usable(self) -> Array:
         """[N] bool: no flag says that spectrum or network is not to be relied on."""
         return np.asarray(self.flags & DAMAGED == 0)
+
+    @property
+    def quoted(self) -> Array:
+        """[L] bool: the label has errors. False of one that the package could not calibrate."""
+        finite = (self.flags & int(Flag.NON_FINITE)) == 0
+        # Stars without a finite prediction have no error of any label: they do not tell.
+        return np.asarray(np.isfinite(self.label_error).any(axis=0) | ~finite.any())
 
     def take(self, places: Array) -> "PredictedStars":
         """The stars at ``places``, a mask or positions."""
@@ -149,8 +162,19 @@ def predict_block(predictor: PackagePredictor, arrays: Arrays) -> PredictedStars
     given = stars.variables()
     if spec.pixels and "flux_error" in arrays:
         given["flux_error"] = np.asarray(arrays["flux_error"], np.float32)
-    judged = predictor.quality.assess(given, label, noise, scatter)
-    return PredictedStars(label, judged["label_error"], noise, scatter, judged["flags"])
+    quality = predictor.quality
+    summary = InputSummary.of(given, len(label), quality.novelty)
+    judged = quality.assess_summary(summary, label, noise, scatter)
+    flags = _about_stars(judged["flags"], quality.calibration.supported(summary.snr))
+    return PredictedStars(label, judged["label_error"], noise, scatter, flags)
+
+
+def _about_stars(flags: Array, calibrated: Array) -> Array:
+    """Flags [N] without ``UNCALIBRATED`` where any label was ``calibrated`` [N, L]: of such a star
+    it is about the other labels alone.
+    """
+    other = np.uint32(Flag.UNCALIBRATED)
+    return np.asarray(np.where(calibrated.any(axis=1), flags & ~other, flags))
 
 
 def predict_halves(predictor: PackagePredictor, arrays: Arrays) -> tuple[Array, Array]:

@@ -97,6 +97,7 @@ def _table(check: Check, answer: Answer, given: Sequence[AnswerRow]) -> bytes:
     names = list(given[0]) if given else ["note"]
     rows = given or [{"note": answer.sentence}]
     meta = {"check": check.name, "question": check.question, "verdict": str(answer.verdict)}
+    meta["answer"] = answer.sentence
     columns = [TableColumn(name, "", COLUMNS.get(name, "")) for name in names]
     return to_ecsv(TextTable(columns, list(rows), meta))
 

@@ -58,8 +58,7 @@ def answer_bound(inputs: CheckInputs) -> Answer:
         count = len(inputs.labels)
         least = MIN_MODEL_STARS * (1 + count + count * (count + 1) // 2)
         if len(labelled) < least or not np.isfinite(labelled.reference).all():
-            sentence = f"no {least} stars with all labels (there are {len(labelled)})"
-            return Answer(Verdict.UNDECIDED, sentence)
+            return Answer(Verdict.UNDECIDED, _too_few(inputs, least, len(labelled)))
         bound = quadratic_bounds(inputs, judged, fit_model(inputs, labelled))
     found = inputs.predict(judged)
     edges = inputs.report.snr_edges
@@ -71,6 +70,17 @@ def answer_bound(inputs: CheckInputs) -> Answer:
     answer = judge_bound(rows)
     draw = partial(draw_bound, rows, inputs.labels)
     return replace(answer, sentence=f"{answer.sentence}; bound {used}", figures={FIGURE: draw})
+
+
+def _too_few(inputs: CheckInputs, least: int, there: int) -> str:
+    """What the quadratic model lacks, and the label that fewest stars have."""
+    known = np.isfinite(inputs.table.reference).sum(axis=0)
+    rarest = int(np.argmin(known))
+    return (
+        f"no {least} stars with all labels to make a model of spectra from (there are "
+        f"{there if known[rarest] else 0}; {inputs.labels[rarest]}, which fewest stars have, is "
+        f"known of {known[rarest]:,})"
+    )
 
 
 def _complete(table: StarTable, most: int) -> StarTable:

@@ -53,6 +53,8 @@ def halo_rows(
         for number, name in enumerate(names):
             if not np.isfinite(reference[faint, number]).any():
                 continue  # of which nothing is known nothing is asked
+            if not np.isfinite(label_error[:, number]).any():
+                continue  # a label without quoted errors
             values = (a[inside, number] for a in (label, label_error, reference))
             rows += _row(name, (low, high), *values)
     return rows

@@ -41,12 +41,26 @@ def answer_correlations(inputs: CheckInputs) -> Answer:
     names, base = inputs.labels, inputs.predict(stars)
     nulls = list(_nulls(inputs, stars))
     rows = null_rows(names, base, nulls, stars.reference, stars.reference_error)
-    rows += _own_rows(names, base, stars)
+    rows = _asked([*rows, *_own_rows(names, base, stars)], names, base)
     if not rows:
         return Answer(Verdict.UNDECIDED, "no label has references to be judged by")
     figures = {FIGURE: partial(draw_correlations, rows, names)}
     verdict, sentence = judge_correlations(rows)
     return Answer(verdict, sentence, rows, figures)
+
+
+def _asked(
+    rows: Sequence[AnswerRow], names: Sequence[str], base: PredictedStars
+) -> list[AnswerRow]:
+    """Without those of labels that so few stars have that they have no errors either: they would
+    leave the check open for good.
+    """
+    quoted = dict(zip(names, base.quoted, strict=True))
+    return [
+        row
+        for row in rows
+        if quoted.get(str(row["label"]), True) or float(row["stars"]) >= MIN_STARS
+    ]
 
 
 def _nulls(inputs: CheckInputs, stars: StarTable) -> Iterator[Null]:

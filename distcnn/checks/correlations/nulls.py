@@ -21,7 +21,7 @@ from distcnn.schema import Flag
 from distcnn.stats import WITHIN_68, robust_std
 
 UNJUDGED = Flag.NON_FINITE | Flag.UNCALIBRATED
-"""Flags that say that an error is not known; such stars say nothing about errors."""
+"""Flags of stars whose errors are not known: they say nothing about errors."""
 WARNED = Flag.NO_SPECTRUM | Flag.NO_PHOTOMETRY
 """Flags of stars that lack what every package is trained with: their errors are told, not judged.
 XP and parallax are hidden in training, and errors must hold without them."""
@@ -79,7 +79,8 @@ def _row(
     error = null.found.label_error[:, number]
     residual = null.found.label[:, number] - truth
     before = base.label[:, number] - truth
-    known = judged & np.isfinite(residual) & np.isfinite(before) & (error > 0)
+    quoted = bool(null.found.quoted[number])
+    known = judged & np.isfinite(residual) & np.isfinite(before) & ((error > 0) | (not quoted))
     stars = int(known.sum())
     least = MIN_GROWTH if null.name == SHUFFLED else TOLD_ONLY
     if stars < MIN_STARS:
@@ -88,7 +89,7 @@ def _row(
     growth, sampling = _growth(residual[known], before[known])
 
     yield row_of_test(f"{SCATTER} {null.name}", name, stars, growth, error=sampling, least=least)
-    if null.name.startswith(WITHOUT):
+    if null.name.startswith(WITHOUT) and quoted:
         both = np.hypot(error, truth_error)
         within = float((np.abs(residual[known]) <= both[known]).mean())
         share = math.sqrt(WITHIN_68 * (1 - WITHIN_68) / stars)

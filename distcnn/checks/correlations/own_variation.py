@@ -30,6 +30,9 @@ PAIRS = (("mgfe", "alfe"), ("mg", "al"))
 CORNER_SIGMA = 1.0
 """Stars count as anti-correlated from so many spreads off the middle on, in both abundances."""
 MIN_PAIR_STARS = 10
+MIN_KNOWN = 0.5
+"""Labels that fewer stars have than this share of those of the label in question are not put beside
+it: a label of a few stars would leave hardly any to judge the others by."""
 
 
 def own_slopes(label: Array, reference: Array) -> tuple[Array, Array]:
@@ -63,7 +66,25 @@ def independent_spread(reference: Array) -> Array:
 def own_slope_rows(
     names: Sequence[str], label: Array, reference: Array, reference_error: Array
 ) -> list[AnswerRow]:
-    """The slope of each label on its own truth; labels that cannot be told apart are left out."""
+    """The slope of each label on its own truth; labels that cannot be told apart are left out.
+
+    Beside labels that many stars have those are left out that few have (``MIN_KNOWN``).
+    """
+    count = (np.isfinite(label) & np.isfinite(reference)).sum(axis=0)
+    rows: list[AnswerRow] = []
+    for beside in {tuple(count >= MIN_KNOWN * stars): None for stars in count}:
+        these = np.flatnonzero(beside).tolist()
+        mine = [names[number] for number in these]
+        found = _slope_rows(mine, *(a[:, these] for a in (label, reference, reference_error)))
+        asked = {names[n] for n in these if tuple(count >= MIN_KNOWN * count[n]) == beside}
+        rows += [row for row in found if row["label"] in asked]
+    return rows
+
+
+def _slope_rows(
+    names: Sequence[str], label: Array, reference: Array, reference_error: Array
+) -> list[AnswerRow]:
+    """Of labels [N, L] that are regressed together, by the stars that have all."""
     good = np.isfinite(label).all(axis=1) & np.isfinite(reference).all(axis=1)
     if not good.any() or (good.sum() >= MIN_STARS and (reference[good].std(axis=0) == 0).any()):
         return []

@@ -94,11 +94,14 @@ def jump_rows(
 
     Parameters
     ----------
-    reference : [N, L] in label units; labels with too few on either side have no row.
+    reference : [N, L] in label units; labels with too few on either side, or without quoted
+        errors, have no row.
     """
     rows: list[AnswerRow] = []
-    good = usable(found)
+    good, has_errors = usable(found), found.quoted
     for number, name in enumerate(names):
+        if not has_errors[number]:
+            continue
         residual = (found.label[:, number] - reference[:, number]).astype(float)
         known = np.isfinite(residual) & good
         sides = [residual[known & side] for side in (~faint, faint)]

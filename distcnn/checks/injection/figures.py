@@ -26,6 +26,7 @@ COLOURS = (BLUE, ORANGE, RED)
 def draw_responses(rows: Sequence[AnswerRow], names: Sequence[str]) -> Figure:
     """Median shift of every label and 68 % of the stars, in quoted errors, against the level."""
     kinds = list(dict.fromkeys(str(row["change"]) for row in rows))
+    names = _with_rows(names, rows)
     figure = wrapped_panels(len(names), height=2.4)
     single = len({row["level"] for row in rows}) == 1
     for ax, name in zip(figure.axes[0], names, strict=True):
@@ -64,6 +65,7 @@ def draw_responses(rows: Sequence[AnswerRow], names: Sequence[str]) -> Figure:
 
 def draw_noise(rows: Sequence[AnswerRow], names: Sequence[str]) -> Figure:
     """True scatter and quoted error, and the share within it, against the S/N."""
+    names = _with_rows(names, rows)
     figure = wrapped_panels(len(names), lines=2, height=2.2)
     for (above, below), name in zip(figure.axes.T, names, strict=True):
         snr, scatter, quoted, bias = _columns(rows, name, "snr", "scatter", "quoted_error", "bias")
@@ -87,6 +89,12 @@ def draw_noise(rows: Sequence[AnswerRow], names: Sequence[str]) -> Figure:
     figure.set_ylabel(0, "label units")
     figure.set_ylabel(1, "share within 68 % error")
     return figure.figure
+
+
+def _with_rows(names: Sequence[str], rows: Sequence[AnswerRow]) -> list[str]:
+    # A label without quoted errors has none.
+    there = {row["label"] for row in rows}
+    return [name for name in names if name in there]
 
 
 def _columns(rows: Sequence[AnswerRow], name: str, *columns: str) -> list[np.ndarray]:

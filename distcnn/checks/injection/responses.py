@@ -27,7 +27,7 @@ from distcnn.schema import Flag
 from distcnn.stats import WITHIN_68, robust_std
 
 UNUSABLE = Flag.NOVEL_SPECTRUM | Flag.NO_SPECTRUM | Flag.NON_FINITE | Flag.UNCALIBRATED
-"""Flags that say of themselves that a label must not be used: such stars are not judged."""
+"""Flags that say of a star that its labels must not be used: such stars are not judged."""
 MAX_FLAGGED = 0.5
 """Largest share of clean stars that may be flagged as unusable, where the survey has such stars."""
 MAX_SHIFT_ERRORS, MAX_WIDTH_ERRORS = 0.5, 1.0
@@ -63,7 +63,9 @@ def response_rows(
     change: Change,
     predict: Callable[[float], PredictedStars],
 ) -> list[AnswerRow]:
-    """Median and spread of the shift of every label at every level; ``predict``: stars there."""
+    """Median and spread of the shift of every label that has errors, at every level; ``predict``:
+    stars there.
+    """
     rows: list[AnswerRow] = []
     for level in change.levels:
         after = predict(level)
@@ -78,8 +80,10 @@ def _of_level(
     change: Change,
     level: float,
 ) -> Iterator[AnswerRow]:
-    good = usable(after)
+    good, quoted = usable(after), before.quoted
     for number, name in enumerate(names):
+        if not quoted[number]:
+            continue
         error = after.label_error[good, number].astype(float)
         moved = (after.label - before.label)[good, number].astype(float)
         known = np.isfinite(moved) & np.isfinite(error) & (error > 0)
@@ -199,12 +203,14 @@ def noise_rows(
     share: float = 1.0,
 ) -> Iterator[AnswerRow]:
     """Bias, scatter and coverage of stars at one S/N; ``reference`` and its error [N, L] in label
-    units. A residual is held against both errors.
+    units. A residual is held against both errors; labels without quoted errors have no row.
 
     ``share``: of the survey's stars, can be brought to this S/N.
     """
-    good = usable(found)
+    good, quoted = usable(found), found.quoted
     for number, name in enumerate(names):
+        if not quoted[number]:
+            continue
         error = found.label_error[good, number]
         residual = found.label[good, number] - reference[good, number]
         known = np.isfinite(residual) & np.isfinite(error) & (error > 0)

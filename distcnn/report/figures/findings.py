@@ -11,6 +11,7 @@ from distcnn.report.data import ReportData
 from distcnn.report.text.table import label_value
 
 _All = Mapping[str, Any]
+EVERY_STAR_FLAGGED = "Every star has a flag; the flags are counted in a section of their own."
 
 
 def nothing(data: ReportData) -> str:
@@ -50,6 +51,8 @@ def sky(data: ReportData) -> str:
 def kiel(data: ReportData) -> str:
     """Where the stars lie."""
     texts = [_span(data, name) for name in ("teff", "logg") if name in data.names]
+    if not (data.sample.flags == 0).any():
+        return EVERY_STAR_FLAGGED
     return f"Stars without any flag have {' and '.join(texts)} (middle 98 %)." if texts else ""
 
 
@@ -57,6 +60,8 @@ def alpha(data: ReportData) -> str:
     """Where the stars lie."""
     named = [name for name in data.names if name in ("mh", "feh", "alpham")]
     texts = [_span(data, name) for name in named]
+    if not (data.sample.flags == 0).any():
+        return EVERY_STAR_FLAGGED
     return f"Stars without any flag have {', '.join(texts)} (middle 98 %)." if texts else ""
 
 
