@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WORKER_MODULES = ("distcnn.inference",)
 """What a worker imports before it predicts."""
+_ENGINE_MODULE = "openvino"
+"""Imported by workers that run already: it begins a thread, which a fork would not take along."""
 
 
 @with_places
@@ -114,7 +116,15 @@ def _predict_survey(
 
 def _places(package: Address, survey: Address, predictions: Address, plan: "Plan") -> "Places":
     reads = {"survey": survey, "package": package}
-    return places_of(reads, predictions, plan.memory_needed, *WORKER_MODULES)
+    return places_of(reads, predictions, plan.memory_needed, *modules_of(plan.engine))
+
+
+def modules_of(engine: str) -> tuple[str, ...]:
+    """What workers import while the client plans and makes the store, for an engine as it is asked
+    for: OpenVINO takes them a tenth of a second. One that is not installed is no fault.
+    """
+    used = engine in ("auto", _ENGINE_MODULE)
+    return (*WORKER_MODULES, _ENGINE_MODULE) if used else WORKER_MODULES
 
 
 @with_places

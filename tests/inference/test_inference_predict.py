@@ -27,6 +27,7 @@ from distcnn.inference.prediction_store.layout import _chunk
 from distcnn.inference.worker.package_cache import PackageKey, get_cached
 from distcnn.inference.worker.predictor import DERIVED
 from distcnn.model import Ensemble, Package, star_inputs
+from distcnn.pipeline.predictions import modules_of
 from distcnn.quality import Quality
 from distcnn.report.text.inspect import describe
 from distcnn.schema import Flag, Recommendation, Status
@@ -172,6 +173,12 @@ def test_workers_import_ahead_only_where_something_is_left_to_do(done, monkeypat
         with pytest.raises(Begun):
             pipeline.predict_survey(*where, config)
         shutil.rmtree(where[2], ignore_errors=True)
+
+
+def test_workers_import_an_engine_while_the_client_plans_where_it_may_be_used():
+    asked = PredictConfig.model_fields["engine"].default
+    assert modules_of(asked) == modules_of("openvino") == ("distcnn.inference", "openvino")
+    assert modules_of("eager") == ("distcnn.inference",)
 
 
 def test_regions_missing_from_the_ledger_are_computed_again_to_the_same_bits(made, done):
