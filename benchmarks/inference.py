@@ -15,6 +15,7 @@ Written to ``benchmarks/results/inference-HARDWARE-COMMIT.json``:
     ratio_to_naive            our stars/s on all cores over those of the plain loop on all cores
     stars_per_second          end to end with the most workers, wall time, median of the runs
     runs.NAME                 every run: workers, seconds of all repeats, stars/s, and
+        whole_seconds         the same runs, with workers begun before and ended after
         cold_seconds          of the run before them, with files read from the disk and no choice
                               of engine remembered; only with the most workers, else null
         compute_share         seconds in network, errors and flags over seconds in the task
@@ -48,7 +49,7 @@ from lib.origin import commit, hardware, keep, now, place
 from lib.survey_of import FEW, make_survey
 
 from distcnn import pipeline
-from distcnn.clusters import open_cluster
+from distcnn.clusters import import_ahead, open_cluster
 from distcnn.config import Config, PredictConfig, load_config
 from distcnn.events import silent
 from distcnn.inference import predict, verify
@@ -56,6 +57,7 @@ from distcnn.inference.predict import package_key
 from distcnn.inference.worker.package_cache import get_cached
 from distcnn.model import Package
 from distcnn.model.devices import worker_threads
+from distcnn.pipeline.predictions import WORKER_MODULES, modules_of
 from distcnn.pipeline.running import places_of
 from distcnn.survey import Ledger, Region, Store
 
@@ -100,20 +102,24 @@ def run_once(options: argparse.Namespace, workers: int) -> dict[str, Any]:
     config, path = config_of(options, workers), options.folder / "predictions.zarr"
     shutil.rmtree(path, ignore_errors=True)
     load = os.getloadavg()[0]
-    with open_cluster(config.cluster) as executor:
-        begun = time.perf_counter()
+    begun = time.perf_counter()
+    # As the command does, whose workers come with what they need imported.
+    ahead = import_ahead(config.cluster, *WORKER_MODULES)
+    with ahead, open_cluster(config.cluster) as executor:
+        opened = time.perf_counter()
         places = options.folder / "package", options.folder / "survey.zarr", path
-        # As the command does, whose workers import meanwhile what they will need.
         reads = {"package": places[0], "survey": places[1]}
-        executor.preflight(places_of(reads, path, 0, "distcnn.inference"), silent)
+        executor.preflight(places_of(reads, path, 0, *modules_of(options.engine)), silent)
         done = predict(*places, config.predict, executor=executor)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - opened
+    whole = time.perf_counter() - begun
     if (done.stars, done.failed) != (options.stars, 0):
         raise SystemExit(f"{done.stars} stars, {done.failed} failed: not what was asked")
     facts = Ledger.read(path / ".distcnn" / "ledger.jsonl").done.values()
     spent = {name: sum(f["seconds"][name] for f in facts) for name in next(iter(facts))["seconds"]}
     return {
         "seconds": seconds,
+        "whole": whole,
         "load": load,
         "spent": spent,
         "memory": max(f.get("memory", 0) for f in facts),
@@ -167,6 +173,7 @@ def measure(options: argparse.Namespace, workers: int, *, warm: bool = True) -> 
     return {
         "workers": workers,
         "seconds": [round(value, 2) for value in seconds],
+        "whole_seconds": [round(run["whole"], 2) for run in runs],
         "cold_seconds": cold,
         "stars_per_second": round(speed),
         "computing_alone": round(alone),
