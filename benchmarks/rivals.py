@@ -91,6 +91,12 @@ class Rivals:
         turned = (f"train.split.rotate={fold / 5}",) if fold else ()
         return load_config(self.data.conf, [*own, *turned, *sets])
 
+    def published_config(self, fold: int, preset: str) -> Config:
+        """The same with the layers of a published network; what stays is the meaning of flux."""
+        flux = self.config(fold).train.network.flux
+        network = f"train.network={{preset: {preset}, flux: {flux}}}"
+        return self.config(fold, network, *PUBLISHED_SETS)
+
     def make_survey(self) -> None:
         """Simulate, or take the real files; once."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -151,8 +157,7 @@ class Rivals:
     def _published(
         self, preset: str, title: str, fold: int, stars: ComparisonStars
     ) -> BaselineTable:
-        package = self.folder / f"fold-{fold}" / preset
-        config = self.config(fold, f"train.network.preset={preset}", *PUBLISHED_SETS)
+        package, config = self.folder / f"fold-{fold}" / preset, self.published_config(fold, preset)
         if not (package / "manifest.json").exists():
             pipeline.train_package(self.survey, package, config, self.listener)
         network = MemberScatter(PackageNetwork.load(package, stars.store))
@@ -254,8 +259,8 @@ def main() -> int:
         judged = Rivals(name, options).judge()
         found[name] = judged
         print("\n".join(winners(judged)) or "the network has the least scatter of every label")
-    result = {"hardware": hardware(), "commit": commit(), "date": now(), "data": found}
-    print(f"kept in {keep('rivals', result, options.json)}")
+        result = {"hardware": hardware(), "commit": commit(), "date": now(), "data": found}
+        print(f"kept in {keep('rivals', result, options.json)}")
     return 0
 
 
