@@ -22,6 +22,8 @@ from distcnn.files import (
     files_below,
     naming,
     relative_name,
+    remove_folder,
+    remove_leftovers,
     replace_folder,
 )
 
@@ -253,3 +255,67 @@ def test_all_files_below_a_folder_are_counted(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "a", target_is_directory=True)
     assert sorted(entry.name for entry in files_below(tmp_path)) == ["link", "x", "y"]
     assert bytes_below(tmp_path / "a") == 3
+
+
+def test_a_file_that_vanishes_meanwhile_does_not_end_a_removal(tmp_path, monkeypatch):
+    """A draft of a note that another thread renames between listing and removal."""
+    folder, unlink = tmp_path / "work", os.unlink
+    (folder / "below").mkdir(parents=True)
+    for name in ("ledger", "run.json", "below/chunk"):
+        (folder / name).write_bytes(b"x")
+
+    def other_thread_was_first(path, *args, **options):
+        if Path(path).name == "run.json":
+            unlink(path, *args, **options)
+        unlink(path, *args, **options)
+
+    monkeypatch.setattr(os, "unlink", other_thread_was_first)
+    remove_folder(folder)
+    assert not folder.exists()
+
+
+def test_a_file_that_appears_meanwhile_is_removed_too(tmp_path, monkeypatch):
+    folder, rmdir, written = tmp_path / "work", os.rmdir, []
+    folder.mkdir()
+
+    def note_comes_first(path, *args, **options):
+        if not written:
+            (folder / "run.json").write_bytes(b"{}")
+            written.append(path)
+        rmdir(path, *args, **options)
+
+    monkeypatch.setattr(os, "rmdir", note_comes_first)
+    remove_folder(folder)
+    assert written
+    assert not folder.exists()
+
+
+def test_what_cannot_be_removed_is_told_unless_it_is_left_over(tmp_path, monkeypatch):
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    def refused(path, *args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "rmdir", refused)
+    with pytest.raises(PermissionError):
+        remove_folder(folder)
+    remove_leftovers(folder)
+    assert folder.is_dir()
+
+
+def test_a_folder_that_is_gone_is_removed(tmp_path):
+    remove_folder(tmp_path / "none")
+
+
+def test_a_file_that_vanishes_while_bytes_are_counted_has_none(tmp_path, monkeypatch):
+    for name in ("chunk", "draft"):
+        (tmp_path / name).write_bytes(b"four")
+
+    def listed_before(folder):
+        for entry in list(files_below(folder)):
+            (tmp_path / "draft").unlink(missing_ok=True)
+            yield entry
+
+    monkeypatch.setattr("distcnn.files.below.files_below", listed_before)
+    assert bytes_below(tmp_path) == 4

@@ -11,6 +11,7 @@ from distcnn.files.locks import (
     this_holder,
 )
 from distcnn.files.names import DRAFT_SUFFIX, naming, printable, relative_name
+from distcnn.files.removal import remove_folder, remove_leftovers
 from distcnn.files.whole import (
     atomic_folder,
     atomic_write,
@@ -36,6 +37,8 @@ __all__ = [
     "naming",
     "printable",
     "relative_name",
+    "remove_folder",
+    "remove_leftovers",
     "replace_folder",
     "this_holder",
 ]

@@ -5,7 +5,6 @@ import fcntl
 import os
 import platform
 import secrets
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from typing import Self
 from weakref import WeakSet
 
 from distcnn.errors import LockHeld
+from distcnn.files.removal import remove_folder
 
 FOLDER_LOCK = "lock"
 """File that is locked while one process has a folder for itself."""
@@ -52,7 +52,7 @@ def empty_folder(folder: Path) -> None:
     """Remove all that is in a folder but the lock on it."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            remove_folder(path)
         elif path.name != FOLDER_LOCK:
             path.unlink(missing_ok=True)
 

@@ -6,7 +6,6 @@ Everything happens in ``SURVEY.partial`` beside the survey, which appears whole 
 the ledgers there say what is done, so the same command goes on where it was stopped.
 """
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from distcnn.config import IngestConfig
 from distcnn.errors import LockHeld, StoreError
 from distcnn.events import Listener, Notice, StageEnded, silent
 from distcnn.executor import Executor
-from distcnn.files import empty_folder, locked_folder
+from distcnn.files import empty_folder, locked_folder, remove_leftovers
 from distcnn.ingest.assembly.merge import write_quarantine
 from distcnn.ingest.assembly.parts import make_parts
 from distcnn.ingest.assembly.shards import WRITE, fill_shards
@@ -170,7 +169,7 @@ def _finish(
     store.annotate({"counts": counts, "complete": True})
     if store.location != plan.survey:
         store.location.move_to(plan.survey)
-    shutil.rmtree(plan.staging_folder)
+    remove_leftovers(plan.staging_folder)
     return _summary(plan, counts, begun)
 
 
@@ -201,6 +200,6 @@ def _already_there(plan: IngestPlan, executor: Executor, begun: float) -> Ingest
     stamp(plan, executor)
     # Opening compares every setting and every input with what the survey was made from.
     Ledger.open(store.private / "ledger.jsonl", {"inputs": plan.inputs, **plan.fingerprint()})
-    shutil.rmtree(plan.staging_folder, ignore_errors=True)
+    remove_leftovers(plan.staging_folder)
     plan.listener(Notice(f"{plan.survey} is complete already; nothing to do."))
     return _summary(plan, store.attrs["counts"], begun)

@@ -15,6 +15,7 @@ from distcnn.files import (
     atomic_write_bytes,
     bytes_below,
     files_below,
+    remove_folder,
     replace_folder,
 )
 from distcnn.location.place import Location
@@ -80,7 +81,7 @@ class LocalLocation(Location):
 
     def remove(self) -> None:
         if self.path.is_dir() and not self.path.is_symlink():
-            shutil.rmtree(self.path)
+            remove_folder(self.path)
         else:
             self.path.unlink(missing_ok=True)
 

@@ -4,7 +4,6 @@ Members are trained through an executor, one task each; then errors are calibrat
 no member has seen, the package is written, and only then is the test split opened.
 """
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from distcnn.config import QualityConfig, TrainConfig
 from distcnn.errors import TrainingError, UsageError
 from distcnn.events import Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, Gang, TaskResult
+from distcnn.files import remove_leftovers
 from distcnn.gpus import usable_gpus
 from distcnn.location import Address, Location
 from distcnn.model import (
@@ -113,7 +113,7 @@ def train_package(
                 fingerprint=whole | {"plan": plan.pinned},
                 settings=quality,
             )
-        shutil.rmtree(run.partial, ignore_errors=True)
+        remove_leftovers(run.partial)
     if not made.evaluation and run.split_summary.counts["test"]:
         evaluate_package(made, run.store, config)
     tell_uncalibrated(made, listener)

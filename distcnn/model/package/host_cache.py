@@ -4,13 +4,12 @@
 whenever it is read, as in any package; one that is damaged there is fetched again.
 """
 
-import shutil
 import time
 from pathlib import Path
 
 from distcnn import hashing
 from distcnn.errors import DigestMismatch, LockHeld
-from distcnn.files import FileLock, atomic_folder
+from distcnn.files import FileLock, atomic_folder, remove_folder
 from distcnn.location import LocalLocation, Location, cache_folder
 from distcnn.manifest import MANIFEST, Manifest, read_file
 
@@ -35,7 +34,7 @@ def local_files(location: Location, manifest: Manifest) -> Location:
     lock = _wait_for(folder.with_name(f"{manifest.digest}.lock"))
     try:
         if folder.is_dir() and not _is_sound(folder, manifest):
-            shutil.rmtree(folder)
+            remove_folder(folder)
         if not folder.is_dir():
             _fetch(location, manifest, folder)
     finally:

@@ -5,7 +5,6 @@ package, on the calibration split, and only when the package is written is the t
 to see what the student costs. A student of a student would add its faults to those of its teacher.
 """
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from distcnn.config import DistilConfig, ImportedNetwork, QualityConfig, TrainCo
 from distcnn.errors import TrainingError
 from distcnn.events import Listener, StageEnded, StageStarted, silent
 from distcnn.executor import Executor
+from distcnn.files import remove_leftovers
 from distcnn.location import Address, Location
 from distcnn.model import InputSpec, Network, Package
 from distcnn.survey import Ledger, Store
@@ -105,7 +105,7 @@ def distil_package(
             ledger = begin_ledger(run.partial, run.fingerprint)
             _train(run, ledger, executor, listener)
             made = _finalise(run, ledger)
-        shutil.rmtree(run.partial, ignore_errors=True)
+        remove_leftovers(run.partial)
     if "price" not in made.evaluation and run.split_summary.counts["test"]:
         evaluate_package(made, run.store, run.train, run.teacher)
     tell_uncalibrated(made, listener)

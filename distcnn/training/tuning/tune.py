@@ -11,7 +11,6 @@ the validation split; labels of calibration and test stars reach no trial. In th
 Trials are not pruned against each other: ``train.patience`` alone ends one early.
 """
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from distcnn.config import TrainConfig, TuneConfig
 from distcnn.errors import LockHeld, TrainingError, UsageError
 from distcnn.events import Advanced, Listener, Notice, StageEnded, StageStarted, silent
 from distcnn.executor import Executor, TaskResult
-from distcnn.files import FOLDER_LOCK, FileLock, empty_folder
+from distcnn.files import FOLDER_LOCK, FileLock, empty_folder, remove_leftovers
 from distcnn.location import Address
 from distcnn.model import InputSpec
 from distcnn.survey import Ledger, Store
@@ -92,7 +91,7 @@ def tune(
         done = replace(ask_tell.state(), error=next(filter(None, errors), None))
         write_table(done)
         if done.error is None:
-            shutil.rmtree(study / "work", ignore_errors=True)
+            remove_leftovers(study / "work")
     best = {"best": done.best.value} if done.best else {}
     seconds = round(time.perf_counter() - clock, 1)
     listener(StageEnded(STAGE, {"trials": len(done.finished), **best, "seconds": seconds}))

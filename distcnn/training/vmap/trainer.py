@@ -15,7 +15,6 @@ Settings and the plan that a package was begun with call this strategy ``fused``
 
 import copy
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from distcnn import hashing
 from distcnn.errors import TrainingError
+from distcnn.files import remove_leftovers
 from distcnn.model import Network, build_network
 from distcnn.model.devices import open_device, worker_threads
 from distcnn.training.data.augment import Augment, SurveyProperties
@@ -91,7 +91,7 @@ def run_vmapped(task: VmapTask) -> list[MemberResult]:
         _finish(member, network, state, trainer.arithmetic)
         for member, network, state in zip(task.members, networks, trainer.states, strict=True)
     ]
-    shutil.rmtree(task.folder)
+    remove_leftovers(task.folder)
     return results
 
 
