@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from distcnn.arrays import Array
+from distcnn.baselines.steps import Steps
+from distcnn.events import Listener, silent
 
 Inputs = Mapping[str, Array]
 
@@ -48,10 +50,13 @@ class FittedBaseline(Protocol):
 
 
 class Method(Protocol):
-    """The class of a method: how it learns; the same ``seed`` gives the same labels."""
+    """The class of a method: how it learns; the same ``seed`` gives the same labels.
+
+    A fit that takes more than some seconds tells ``steps`` how far it is.
+    """
 
     def fit(
-        self, training: LabelledStars, validation: LabelledStars, *, seed: int
+        self, training: LabelledStars, validation: LabelledStars, *, seed: int, steps: Steps
     ) -> FittedBaseline: ...
 
 
@@ -78,9 +83,14 @@ class Baseline:
     source: str = ""
 
     def fit(
-        self, training: LabelledStars, validation: LabelledStars, *, seed: int = 0
+        self,
+        training: LabelledStars,
+        validation: LabelledStars,
+        *,
+        seed: int = 0,
+        listener: Listener = silent,
     ) -> FittedBaseline:
         """Learn the labels of the training stars; settings are chosen on the validation stars."""
         module, name = self.place.split(":")
         method = cast(Method, getattr(import_module(f"{__package__}.methods.{module}"), name))
-        return method.fit(training, validation, seed=seed)
+        return method.fit(training, validation, seed=seed, steps=Steps(self.name, listener))

@@ -12,6 +12,7 @@ from distcnn.baselines.base import Baseline, FittedBaseline
 from distcnn.baselines.network import PackageNetwork
 from distcnn.baselines.registry import choose_baselines
 from distcnn.baselines.stars import ComparisonStars, known_inputs
+from distcnn.baselines.steps import STAGE, UNTOLD, Steps
 from distcnn.errors import FileBroken, UsageError
 from distcnn.evaluation.baseline_table import (
     NETWORK,
@@ -30,7 +31,6 @@ from distcnn.manifest import read_manifest
 from distcnn.stats import robust_std
 from distcnn.survey import Store
 
-STAGE = "compare"
 MAX_STARS = 20_000
 """Most stars of each part that a baseline is fitted on or asked for."""
 
@@ -88,9 +88,11 @@ def compare(
         rows = {baseline.title: baseline for baseline in chosen}
         for title in missing:
             if title == NETWORK:
-                part = work.keep(NETWORK, lambda: _of_network(package, stars, frame))
+                part = work.keep(NETWORK, lambda: _of_network(package, stars, frame, listener))
             else:
-                part = work.keep(rows[title].name, _maker(rows[title], stars, frame, seed))
+                part = work.keep(
+                    rows[title].name, _maker(rows[title], stars, frame, seed, listener)
+                )
             done = _joined(done, part)
             listener(Advanced(STAGE, 1, title))
         table = _in_order(done)
@@ -153,25 +155,35 @@ class _Work:
 
 
 def _maker(
-    baseline: Baseline, stars: ComparisonStars, frame: BaselineTable, seed: int
+    baseline: Baseline,
+    stars: ComparisonStars,
+    frame: BaselineTable,
+    seed: int,
+    listener: Listener,
 ) -> Callable[[], BaselineTable]:
     def make() -> BaselineTable:
         start = perf_counter()
-        fitted = baseline.fit(stars.training, stars.validation, seed=seed)
+        fitted = baseline.fit(stars.training, stars.validation, seed=seed, listener=listener)
         seconds = perf_counter() - start
-        estimate = fitted.predict(stars.validation.inputs)
-        mad = _mad(estimate.label - stars.validation.label, frame.labels)
-        found, speed = ask(fitted, stars, known_inputs(stars.store))
+        steps, others = Steps(baseline.name, listener), stars.validation
+        with steps.step("labels of the validation split", len(others.label), "stars") as advance:
+            estimate = fitted.predict(others.inputs)
+            advance(len(others.label))
+        mad = _mad(estimate.label - others.label, frame.labels)
+        found, speed = ask(fitted, stars, known_inputs(stars.store), steps)
         known = MethodFacts(baseline.name, baseline.spectroscopic, seconds, speed, mad)
         return _of_one(frame, baseline.title, found, known)
 
     return make
 
 
-def _of_network(package: Address, stars: ComparisonStars, frame: BaselineTable) -> BaselineTable:
+def _of_network(
+    package: Address, stars: ComparisonStars, frame: BaselineTable, listener: Listener
+) -> BaselineTable:
     network = PackageNetwork.load(package, stars.store)
     names = dict.fromkeys((*known_inputs(stars.store), *network.variables))
-    found, speed = ask(network, stars, [n for n in names if n in stars.store.variables])
+    read = [name for name in names if name in stars.store.variables]
+    found, speed = ask(network, stars, read, Steps(NETWORK, listener))
     return _of_one(frame, NETWORK, found, MethodFacts(NETWORK, False, float("nan"), speed))
 
 
@@ -183,17 +195,19 @@ def _of_one(
 
 
 def ask(
-    fitted: FittedBaseline, stars: ComparisonStars, names: Sequence[str]
+    fitted: FittedBaseline, stars: ComparisonStars, names: Sequence[str], steps: Steps = UNTOLD
 ) -> tuple[BaselineLabels, float]:
     """Labels of the stars that are asked for, and stars per second, reading apart."""
     labels, errors, seconds = [], [], 0.0
-    for inputs in stars.blocks(names):
-        start = perf_counter()
-        estimate = fitted.predict(inputs)
-        seconds += perf_counter() - start
-        labels.append(estimate.label)
-        error = estimate.error
-        errors.append(np.full_like(estimate.label, np.nan) if error is None else error)
+    with steps.step("labels of the other stars", len(stars.rows), "stars") as advance:
+        for inputs in stars.blocks(names):
+            start = perf_counter()
+            estimate = fitted.predict(inputs)
+            seconds += perf_counter() - start
+            labels.append(estimate.label)
+            error = estimate.error
+            errors.append(np.full_like(estimate.label, np.nan) if error is None else error)
+            advance(len(estimate.label))
     width = stars.reference.shape[1]
     empty = np.empty((0, width), np.float32)
     label, error = np.concatenate([empty, *labels]), np.concatenate([empty, *errors])

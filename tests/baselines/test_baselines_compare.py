@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distcnn import baselines
+from distcnn.baselines.steps import Steps
 from distcnn.config import SplitConfig
 from distcnn.ecsv import from_ecsv
 from distcnn.errors import StoreError, UsageError
@@ -16,7 +17,7 @@ from distcnn.evaluation.baseline_table import (
     read_baselines,
     write_baselines,
 )
-from distcnn.events import Advanced, Notice
+from distcnn.events import Advanced, Notice, StageEnded, StageStarted
 from distcnn.report.methods import write_judged_methods
 from distcnn.schema import PACKAGE_FORMAT, SURVEY_VARIABLES
 from distcnn.survey import Coordinate, Layout, create_store
@@ -174,7 +175,43 @@ def test_methods_that_a_table_lacks_are_added_and_no_other_is_fitted_again(tmp_p
     both = compare(store.path, out, package, events.append, methods=["ridge", "photometry"])
     assert list(both.methods) == [RIDGE, TREES]
     assert both.facts[RIDGE] == first.facts[RIDGE]
-    assert [e.note for e in events if isinstance(e, Advanced)] == [TREES]
+    assert [e.note for e in events if isinstance(e, Advanced) and e.stage == "compare"] == [TREES]
+
+
+def test_every_step_of_every_method_is_told(tmp_path, rng, package):
+    store, _ = survey(tmp_path / "s.zarr", rng)
+    events = []
+    table = compare(store.path, tmp_path / "b.parquet", package, events.append)
+    begun = {e.stage: e for e in events if isinstance(e, StageStarted)}
+    assert list(begun) == [
+        "compare",
+        "compare ridge: regressions",
+        "compare ridge: labels of the validation split",
+        "compare ridge: labels of the other stars",
+        "compare photometry: trees",
+        "compare photometry: labels of the validation split",
+        "compare photometry: labels of the other stars",
+    ]
+    assert begun["compare photometry: trees"].total == 2
+    asked = begun["compare photometry: labels of the other stars"]
+    assert (asked.total, asked.unit) == (len(table.methods[TREES].source_id), "stars")
+    for stage, start in begun.items():
+        told = [e.count for e in events if isinstance(e, Advanced) and e.stage == stage]
+        assert sum(told) == start.total
+        assert isinstance([e for e in events if e.stage == stage][-1], StageEnded)
+
+
+def test_a_step_that_fails_is_not_told_as_done():
+    events = []
+
+    def fail():
+        with Steps("ridge", events.append).step("regressions", 2, "labels") as advance:
+            advance(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [type(event) for event in events] == [StageStarted, Advanced]
 
 
 def test_a_run_that_was_cut_off_goes_on_with_the_methods_that_are_missing(tmp_path, rng, package):
@@ -182,7 +219,7 @@ def test_a_run_that_was_cut_off_goes_on_with_the_methods_that_are_missing(tmp_pa
     out, noted = tmp_path / "b.parquet", []
 
     def stopping(event):
-        if isinstance(event, Advanced):
+        if isinstance(event, Advanced) and event.stage == "compare":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

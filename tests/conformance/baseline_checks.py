@@ -5,11 +5,13 @@ class TestMine(BaselineChecks):
 """
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from distcnn.baselines import Baseline, LabelledStars
+from distcnn.events import Event, StageEnded, StageStarted
 
 PIXELS = 60
 
@@ -39,6 +41,8 @@ class BaselineChecks:
     """A baseline learns from training stars and is asked for others."""
 
     baseline: Baseline
+    events: ClassVar[list[Event]]
+    """What its fit has told."""
     learns: tuple[int, ...]
     """Columns of the label in ``make_stars`` that its inputs tell."""
     stars = 1500
@@ -56,7 +60,8 @@ class BaselineChecks:
     @pytest.fixture(scope="class")
     @classmethod
     def fitted(cls, parts):
-        return cls.baseline.fit(*parts[:2], seed=0)
+        cls.events = []
+        return cls.baseline.fit(*parts[:2], seed=0, listener=cls.events.append)
 
     def test_it_learns_what_its_inputs_tell(self, fitted, parts):
         found = fitted.predict(parts[2].inputs)
@@ -64,6 +69,17 @@ class BaselineChecks:
         assert found.label.dtype == np.float32
         residual = (found.label - parts[2].label).std(axis=0)
         assert (residual[list(self.learns)] < 0.3).all()
+
+    def test_it_tells_how_far_its_fit_is(self, fitted):
+        """Every step begins with a number of units, and none goes beyond it."""
+        begun = [event for event in self.events if isinstance(event, StageStarted)]
+        assert begun
+        for step in begun:
+            mine = [event for event in self.events if event.stage == step.stage]
+            assert step.stage.startswith(f"compare {self.baseline.name}: ")
+            assert mine[0] is step
+            assert isinstance(mine[-1], StageEnded)
+            assert 0 < sum(event.count for event in mine[1:-1]) <= step.total
 
     def test_it_gives_an_error_for_every_label(self, fitted, parts):
         found = fitted.predict(parts[2].inputs)

@@ -20,6 +20,7 @@ from distcnn.arrays import Array
 from distcnn.baselines.base import Estimate, Inputs, LabelledStars
 from distcnn.baselines.methods.networks.starnet import SAME
 from distcnn.baselines.methods.networks.training import Scaling, Schedule, mean_known, train
+from distcnn.baselines.steps import UNTOLD, Steps
 
 SCHEDULE = Schedule(rate=5e-4, epochs=100, stop=15, weight_decay=5e-9)
 PASSES = 25
@@ -90,7 +91,12 @@ class BayesianCnn:
 
     @classmethod
     def fit(
-        cls, training: LabelledStars, validation: LabelledStars, *, seed: int = 0
+        cls,
+        training: LabelledStars,
+        validation: LabelledStars,
+        *,
+        seed: int = 0,
+        steps: Steps = UNTOLD,
     ) -> "BayesianCnn":
         """Train on spectra; the validation split lowers the learning rate and stops it."""
         scaling = Scaling.fit(training)
@@ -99,7 +105,9 @@ class BayesianCnn:
             for stars in (training, validation)
         ]
         pixels, labels = parts[0][0].shape[1], training.label.shape[1]
-        network = train(lambda: Bcnn(pixels, labels), heteroscedastic, parts, SCHEDULE, seed=seed)
+        network = train(
+            lambda: Bcnn(pixels, labels), heteroscedastic, parts, SCHEDULE, seed=seed, steps=steps
+        )
         assert isinstance(network, Bcnn)
         return cls(network, scaling, seed)
 

@@ -18,6 +18,7 @@ from distcnn.arrays import Array
 from distcnn.baselines.base import Estimate, Inputs, LabelledStars
 from distcnn.baselines.methods.networks.training import Scaling, Schedule, mean_known, train
 from distcnn.baselines.methods.spectral.spectra import Spectra
+from distcnn.baselines.steps import UNTOLD, Steps
 from distcnn.stats import WITHIN_68
 
 SCHEDULE = Schedule(rate=7e-4, epochs=30, least_rate=8e-5, stop=4)
@@ -60,7 +61,14 @@ class StarNet:
     intrinsic: Array
 
     @classmethod
-    def fit(cls, training: LabelledStars, validation: LabelledStars, *, seed: int = 0) -> "StarNet":
+    def fit(
+        cls,
+        training: LabelledStars,
+        validation: LabelledStars,
+        *,
+        seed: int = 0,
+        steps: Steps = UNTOLD,
+    ) -> "StarNet":
         """Train on spectra; the validation split stops it and gives the intrinsic error."""
         scaling = Scaling.fit(training)
         parts = [
@@ -74,6 +82,7 @@ class StarNet:
             parts,
             SCHEDULE,
             seed=seed,
+            steps=steps,
         )
         bare = cls(network, scaling, np.zeros(labels))
         label, carried = bare.carried(validation.inputs)

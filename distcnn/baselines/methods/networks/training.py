@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from distcnn.arrays import Array
 from distcnn.baselines.base import Inputs, LabelledStars
+from distcnn.baselines.steps import UNTOLD, Steps
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Output of a network and scaled labels [B, L] (NaN = none) -> the mean loss of the labels."""
@@ -81,10 +82,14 @@ def train(
     schedule: Schedule,
     *,
     seed: int,
+    steps: Steps = UNTOLD,
 ) -> nn.Module:
     """A network trained on spectra and labels ``parts[0]``, watched on ``parts[1]``."""
     stars, others = parts
-    with torch.random.fork_rng(devices=[]):
+    with (
+        torch.random.fork_rng(devices=[]),
+        steps.step("training", schedule.epochs, "epochs") as advance,
+    ):
         torch.manual_seed(seed)
         network = build()
         best, least = copy.deepcopy(network.state_dict()), float("inf")
@@ -95,6 +100,7 @@ def train(
         for _ in range(schedule.epochs):
             _epoch(network, loss, stars, optimiser, schedule.batch)
             found = _validation_loss(network, loss, others)
+            advance(1)
             since, waited = since + 1, waited + 1
             if found < least:
                 best, least, since, waited = copy.deepcopy(network.state_dict()), found, 0, 0

@@ -13,6 +13,7 @@ from distcnn.arrays import Array
 from distcnn.baselines.base import Estimate, Inputs, LabelledStars
 from distcnn.baselines.features import CompressedTable, photometric_table
 from distcnn.baselines.methods.residual_error import ResidualError
+from distcnn.baselines.steps import UNTOLD, Steps
 
 MIN_STARS_PER_LABEL = 50
 Table = Callable[[Inputs], Array]
@@ -33,19 +34,35 @@ class BoostedTrees:
 
     @classmethod
     def fit(
-        cls, training: LabelledStars, validation: LabelledStars, *, seed: int = 0
+        cls,
+        training: LabelledStars,
+        validation: LabelledStars,
+        *,
+        seed: int = 0,
+        steps: Steps = UNTOLD,
     ) -> "BoostedTrees":
         """Fit on photometry, parallax, and principal components of spectrum and XP."""
-        return cls.of_table(CompressedTable.fit(training.inputs, seed), training, validation, seed)
+        table = CompressedTable.fit(training.inputs, seed)
+        return cls.of_table(table, training, validation, seed, steps)
 
     @classmethod
     def of_table(
-        cls, table: Table, training: LabelledStars, validation: LabelledStars, seed: int
+        cls,
+        table: Table,
+        training: LabelledStars,
+        validation: LabelledStars,
+        seed: int,
+        steps: Steps = UNTOLD,
     ) -> "BoostedTrees":
         """Fit on the columns that ``table`` makes. The trees stop on a part of training."""
         columns = table(training.inputs)
         used = np.array([len(np.unique(c[np.isfinite(c)])) > 1 for c in columns.T])
-        trees = tuple(_trees(columns[:, used], label, seed) for label in training.label.T)
+        fitted = []
+        with steps.step("trees", training.label.shape[1], "labels") as advance:
+            for label in training.label.T:
+                fitted.append(_trees(columns[:, used], label, seed))
+                advance(1)
+        trees = tuple(fitted)
         label = _answer(trees, table(validation.inputs)[:, used])
         error = ResidualError.fit(label - validation.label, validation.inputs)
         return cls(table, used, trees, error)
@@ -60,9 +77,11 @@ class PhotometryOnly:
     """Gradient-boosted trees on magnitudes, colours and parallax; no XP, no spectrum."""
 
     @staticmethod
-    def fit(training: LabelledStars, validation: LabelledStars, *, seed: int = 0) -> BoostedTrees:
+    def fit(
+        training: LabelledStars, validation: LabelledStars, *, seed: int = 0, steps: Steps = UNTOLD
+    ) -> BoostedTrees:
         """The trees; see ``BoostedTrees``."""
-        return BoostedTrees.of_table(photometric_table, training, validation, seed)
+        return BoostedTrees.of_table(photometric_table, training, validation, seed, steps)
 
 
 def _answer(trees: tuple[HistGradientBoostingRegressor | None, ...], table: Array) -> Array:

@@ -19,6 +19,7 @@ from sklearn.linear_model import Ridge
 from distcnn.arrays import Array
 from distcnn.baselines.base import Estimate, Inputs, LabelledStars
 from distcnn.baselines.features import CompressedTable
+from distcnn.baselines.steps import UNTOLD, Steps
 
 TUNED_STARS, MAX_STARS = 500, 2_000
 TUNING_STEPS = 60
@@ -135,7 +136,12 @@ class PrincipalComponentProcess:
 
     @classmethod
     def fit(
-        cls, training: LabelledStars, validation: LabelledStars, *, seed: int = 0
+        cls,
+        training: LabelledStars,
+        validation: LabelledStars,
+        *,
+        seed: int = 0,
+        steps: Steps = UNTOLD,
     ) -> "PrincipalComponentProcess":
         """Fit every label; nothing is chosen on the validation split."""
         table = CompressedTable.fit(training.inputs, seed)
@@ -147,10 +153,12 @@ class PrincipalComponentProcess:
         bare = cls(table, centre, np.where(width > 0, width, 1.0), ())
         filled = bare._columns(training.inputs)
         processes = []
-        for label in training.label.T:
-            good = np.isfinite(label)
-            enough = good.sum() >= MIN_STARS_PER_LABEL
-            processes.append(Process.fit(filled[good], label[good], seed) if enough else None)
+        with steps.step("processes", training.label.shape[1], "labels") as advance:
+            for label in training.label.T:
+                good = np.isfinite(label)
+                enough = good.sum() >= MIN_STARS_PER_LABEL
+                processes.append(Process.fit(filled[good], label[good], seed) if enough else None)
+                advance(1)
         return cls(table, bare.centre, bare.width, tuple(processes))
 
     def predict(self, inputs: Inputs) -> Estimate:

@@ -13,6 +13,7 @@ from distcnn.arrays import Array
 from distcnn.baselines.base import Estimate, Inputs, LabelledStars
 from distcnn.baselines.features import full_table
 from distcnn.baselines.methods.residual_error import ResidualError
+from distcnn.baselines.steps import UNTOLD, Steps
 
 PENALTIES = 10.0 ** np.arange(-2.0, 6.5, 0.5)
 """Penalties that are tried, in units of squared standardised inputs."""
@@ -45,6 +46,7 @@ class LinearRidge:
         validation: LabelledStars,
         *,
         seed: int = 0,
+        steps: Steps = UNTOLD,
         penalties: Array = PENALTIES,
     ) -> "LinearRidge":
         """Fit every label; of two and more penalties that with the least validation error stays."""
@@ -55,10 +57,11 @@ class LinearRidge:
         )
         table = scaling.fit_transform(_features(training.inputs))
         other = scaling.transform(_features(validation.inputs))
-        columns = [
-            _fit_label((table, label), (other, known), penalties)
-            for label, known in zip(training.label.T, validation.label.T, strict=True)
-        ]
+        columns = []
+        with steps.step("regressions", training.label.shape[1], "labels") as advance:
+            for label, known in zip(training.label.T, validation.label.T, strict=True):
+                columns.append(_fit_label((table, label), (other, known), penalties))
+                advance(1)
         weights, offset, penalty = (np.array(part) for part in zip(*columns, strict=True))
         residual = other @ weights.T + offset - validation.label
         error = ResidualError.fit(residual, validation.inputs)

@@ -10,6 +10,7 @@ from distcnn.arrays import Array
 from distcnn.baselines.base import LabelledStars
 from distcnn.baselines.methods.spectral.model_fit import FittedModel, spread_starts
 from distcnn.baselines.methods.spectral.spectra import Spectra, complete_stars
+from distcnn.baselines.steps import UNTOLD, Steps
 from distcnn.model.quadratic_spectra import QuadraticSpectra
 
 STARTS = 64
@@ -20,11 +21,18 @@ class Cannon:
 
     @classmethod
     def fit(
-        cls, training: LabelledStars, validation: LabelledStars, *, seed: int = 0
+        cls,
+        training: LabelledStars,
+        validation: LabelledStars,
+        *,
+        seed: int = 0,
+        steps: Steps = UNTOLD,
     ) -> FittedModel:
         """Fit the stars that have every label; nothing is chosen on the validation split."""
         spectra, labels, axes = complete_stars(training)
-        model = cls.of(spectra, labels)
+        with steps.step("polynomials", len(labels), "stars") as advance:
+            model = cls.of(spectra, labels)
+            advance(len(labels))
         return FittedModel(model, axes, spread_starts(labels, STARTS, seed))
 
     @staticmethod

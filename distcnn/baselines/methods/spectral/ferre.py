@@ -18,6 +18,7 @@ from distcnn.arrays import Array
 from distcnn.baselines.base import LabelledStars
 from distcnn.baselines.methods.spectral.model_fit import FittedModel
 from distcnn.baselines.methods.spectral.spectra import LabelAxes, Spectra, complete_stars
+from distcnn.baselines.steps import UNTOLD, Steps
 from distcnn.model.quadratic_spectra import QuadraticSpectra, likeliest_variance
 
 MAX_AXES = 4
@@ -44,11 +45,18 @@ class Ferre:
 
     @classmethod
     def fit(
-        cls, training: LabelledStars, validation: LabelledStars, *, seed: int = 0
+        cls,
+        training: LabelledStars,
+        validation: LabelledStars,
+        *,
+        seed: int = 0,
+        steps: Steps = UNTOLD,
     ) -> FittedModel:
         """Make the grid of stars that have every label; at most ``MAX_AXES`` axes of labels."""
         spectra, labels, axes = complete_stars(training, MAX_AXES)
-        bare = cls.of(spectra, labels, axes)
+        with steps.step("grid", len(labels), "stars") as advance:
+            bare = cls.of(spectra, labels, axes)
+            advance(len(labels))
         some = slice(0, FITTED_STARS)
         variance = likeliest_variance(
             spectra.flux[some], spectra.weight[some], bare.flux(labels[some])

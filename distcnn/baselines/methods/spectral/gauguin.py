@@ -22,6 +22,7 @@ from distcnn.baselines.methods.spectral.matisse import (
 )
 from distcnn.baselines.methods.spectral.model_fit import curvature_inverse, damped_step
 from distcnn.baselines.methods.spectral.spectra import Spectra, complete_stars
+from distcnn.baselines.steps import UNTOLD, Steps
 from distcnn.model.quadratic_spectra import likeliest_variance, regress
 
 STARS_PER_NODE, MAX_NODES, MIN_LOCAL_STARS = 40, 80, 120
@@ -39,16 +40,18 @@ class LocalLinear:
     variance: Array
 
     @classmethod
-    def of(cls, spectra: Spectra, labels: Array, seed: int) -> "LocalLinear":
+    def of(cls, spectra: Spectra, labels: Array, seed: int, steps: Steps = UNTOLD) -> "LocalLinear":
         """Linear regressions among spectra [N, P] with labels [N, A], node by node."""
         nodes = place_nodes(labels, STARS_PER_NODE, MAX_NODES, seed)
         parts = []
-        for node in nodes:
-            rows = nearest_stars(labels, node, MIN_LOCAL_STARS)
-            ones = np.ones((len(rows), 1))
-            terms = np.concatenate([ones, labels[rows] - node], axis=1)
-            some = spectra.take(rows)
-            parts.append(regress(terms, some.flux, some.weight))
+        with steps.step("local linear models", len(nodes), "nodes") as advance:
+            for node in nodes:
+                rows = nearest_stars(labels, node, MIN_LOCAL_STARS)
+                ones = np.ones((len(rows), 1))
+                terms = np.concatenate([ones, labels[rows] - node], axis=1)
+                some = spectra.take(rows)
+                parts.append(regress(terms, some.flux, some.weight))
+                advance(1)
         found = np.stack(parts)
         bare = cls(nodes, found[:, :, 0], found[:, :, 1:], np.zeros(spectra.flux.shape[1]))
         model = bare.spectrum(labels, nearest_node(labels, nodes))
@@ -74,11 +77,18 @@ class Gauguin:
     model: LocalLinear
 
     @classmethod
-    def fit(cls, training: LabelledStars, validation: LabelledStars, *, seed: int = 0) -> "Gauguin":
+    def fit(
+        cls,
+        training: LabelledStars,
+        validation: LabelledStars,
+        *,
+        seed: int = 0,
+        steps: Steps = UNTOLD,
+    ) -> "Gauguin":
         """Fit stars that have every label."""
         spectra, labels, _ = complete_stars(training)
-        first = Matisse.fit(training, validation, seed=seed)
-        return cls(first, LocalLinear.of(spectra, labels, seed))
+        first = Matisse.fit(training, validation, seed=seed, steps=steps)
+        return cls(first, LocalLinear.of(spectra, labels, seed, steps))
 
     def predict(self, inputs: Inputs) -> Estimate:
         """Labels, and errors from the curvature of chi-square."""

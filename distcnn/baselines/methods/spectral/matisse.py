@@ -22,6 +22,7 @@ from distcnn.baselines.methods.spectral.spectra import (
     complete_stars,
     mean_spectrum,
 )
+from distcnn.baselines.steps import UNTOLD, Steps
 from distcnn.stats import robust_std
 
 STARS_PER_NODE, MIN_LOCAL_STARS, MAX_NODES = 80, 300, 40
@@ -98,7 +99,14 @@ class Matisse:
     factor: float
 
     @classmethod
-    def fit(cls, training: LabelledStars, validation: LabelledStars, *, seed: int = 0) -> "Matisse":
+    def fit(
+        cls,
+        training: LabelledStars,
+        validation: LabelledStars,
+        *,
+        seed: int = 0,
+        steps: Steps = UNTOLD,
+    ) -> "Matisse":
         """Fit stars that have every label; the factor is that of least validation error."""
         spectra, labels, axes = complete_stars(training)
         level = noise_variance(spectra)
@@ -111,14 +119,17 @@ class Matisse:
                 for g in range(len(edges) + 1)
             ]
         )
-        factor = _best_factor((spectra, labels), validation, axes, edges, variances)
+        factor = _best_factor((spectra, labels), validation, axes, edges, variances, steps=steps)
         nodes = place_nodes(labels, STARS_PER_NODE, MAX_NODES, seed)
         near = [np.arange(len(labels))] + [
             nearest_stars(labels, node, MIN_LOCAL_STARS) for node in nodes
         ]
-        projections = [
-            Projection.of(spectra.take(rows), labels[rows], variances, factor) for rows in near
-        ]
+        projections = []
+        with steps.step("vectors", len(near), "nodes") as advance:
+            for rows in near:
+                some = spectra.take(rows)
+                projections.append(Projection.of(some, labels[rows], variances, factor))
+                advance(1)
         return cls(axes, edges, nodes, tuple(projections), factor)
 
     def predict(self, inputs: Inputs) -> Estimate:
@@ -154,6 +165,8 @@ def _best_factor(
     axes: LabelAxes,
     edges: Array,
     variances: Array,
+    *,
+    steps: Steps,
 ) -> float:
     """The factor on the penalty whose vectors of all stars do best on the validation split."""
     numbers = axes.numbers(validation.label)
@@ -163,9 +176,11 @@ def _best_factor(
     spectra = Spectra.of(validation.inputs).take(rows)
     group = np.searchsorted(edges, noise_variance(spectra))
     widths = []
-    for factor in FACTORS:
-        found = Projection.of(*training, variances, float(factor)).labels(spectra, group)
-        widths.append(sum(robust_std(column) for column in (found - numbers[rows]).T))
+    with steps.step("choice of the penalty", len(FACTORS), "penalties") as advance:
+        for factor in FACTORS:
+            found = Projection.of(*training, variances, float(factor)).labels(spectra, group)
+            widths.append(sum(robust_std(column) for column in (found - numbers[rows]).T))
+            advance(1)
     return float(FACTORS[int(np.argmin(widths))])
 
 

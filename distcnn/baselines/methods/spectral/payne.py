@@ -18,6 +18,7 @@ from distcnn.arrays import Array
 from distcnn.baselines.base import LabelledStars
 from distcnn.baselines.methods.spectral.model_fit import FittedModel, spread_starts
 from distcnn.baselines.methods.spectral.spectra import Spectra, complete_stars, mean_spectrum
+from distcnn.baselines.steps import UNTOLD, Steps
 from distcnn.model.quadratic_spectra import likeliest_variance
 
 HIDDEN, BATCH, RATE = 300, 256, 3e-3
@@ -41,12 +42,17 @@ class Payne:
 
     @classmethod
     def fit(
-        cls, training: LabelledStars, validation: LabelledStars, *, seed: int = 0
+        cls,
+        training: LabelledStars,
+        validation: LabelledStars,
+        *,
+        seed: int = 0,
+        steps: Steps = UNTOLD,
     ) -> FittedModel:
         """Train the emulator on stars that have every label."""
         spectra, labels, axes = complete_stars(training)
         low, width = labels.min(axis=0), np.ptp(labels, axis=0) + 1e-9
-        layers = train_emulator(spectra, (labels - low) / width - 0.5, seed)
+        layers = train_emulator(spectra, (labels - low) / width - 0.5, seed, steps)
         bare = cls(layers, low, width, np.zeros(spectra.flux.shape[1]))
         model = cls(
             layers, low, width, likeliest_variance(spectra.flux, spectra.weight, bare.flux(labels))
@@ -74,14 +80,19 @@ class Payne:
         return np.asarray(self.layers[-1][0] @ slope, float)
 
 
-def train_emulator(spectra: Spectra, labels: Array, seed: int) -> tuple[tuple[Array, Array], ...]:
+def train_emulator(
+    spectra: Spectra, labels: Array, seed: int, steps: Steps = UNTOLD
+) -> tuple[tuple[Array, Array], ...]:
     """Weights [out, in] and biases [out] of the three layers, of labels [N, K] in -0.5...0.5."""
     mean = mean_spectrum(spectra)
-    steps = int(np.clip(EPOCHS * len(labels) // BATCH, MIN_STEPS, MAX_STEPS))
+    count = int(np.clip(EPOCHS * len(labels) // BATCH, MIN_STEPS, MAX_STEPS))
     flux = torch.from_numpy((spectra.flux - mean).astype(np.float32))
     known = torch.from_numpy((spectra.weight > 0).astype(np.float32))
     inputs = torch.from_numpy(labels.astype(np.float32))
-    with torch.random.fork_rng(devices=[]):
+    with (
+        torch.random.fork_rng(devices=[]),
+        steps.step("training of the emulator", count, "batches") as advance,
+    ):
         torch.manual_seed(seed)
         network = nn.Sequential(
             *(nn.Linear(inputs.shape[1], HIDDEN), nn.LeakyReLU(SLOPE)),
@@ -89,14 +100,15 @@ def train_emulator(spectra: Spectra, labels: Array, seed: int) -> tuple[tuple[Ar
             nn.Linear(HIDDEN, flux.shape[1]),
         )
         optimiser = torch.optim.Adam(network.parameters(), lr=RATE)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        for _ in range(steps):
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, count)
+        for _ in range(count):
             rows = torch.randint(len(inputs), (min(BATCH, len(inputs)),))
             absolute = (network(inputs[rows]) - flux[rows]).abs() * known[rows]
             optimiser.zero_grad()
             torch.autograd.backward(absolute.sum() / known[rows].sum().clamp(min=1))
             optimiser.step()
             schedule.step()
+            advance(1)
     found = [part for part in network if isinstance(part, nn.Linear)]
     arrays = [(p.weight.detach().numpy(), p.bias.detach().numpy()) for p in found]
     arrays[-1] = (arrays[-1][0], arrays[-1][1] + mean)
