@@ -115,6 +115,29 @@ def not_shifted(plan: IngestPlan, records: Sequence[PartRecord]) -> list[str]:
     ]
 
 
+_OVERRIDABLE = {
+    "unit": "the unit of its wavelengths",
+    "medium": "the medium of its wavelengths",
+    "frame": "the frame of its wavelengths",
+    "flux_unit": "the unit of its fluxes",
+    "error": "kind or unit of its errors",
+}
+
+
+def useless_overrides(plan: IngestPlan, records: Sequence[PartRecord]) -> list[str]:
+    """A sentence for every name of ``ingest.override`` of which no file says anything.
+
+    No error: one configuration may serve archives of which some have such files.
+    """
+    met = {name for record in records for name in record.overridden}
+    return [
+        f"ingest.override names {name}, which no file needs: none of the spectra states "
+        f"{_OVERRIDABLE[name]}"
+        for name in plan.config.override
+        if name not in met
+    ]
+
+
 _REPEATS = {
     "best": "of each star the spectrum of the best S/N is kept, the others are quarantined",
     "first": "of each star the first spectrum is kept, the others are quarantined",

@@ -12,6 +12,7 @@ from astropy.io.votable.tree import Param
 from astropy.table import Column, Table
 from tiny_archive import settings
 
+from distcnn.events import silent
 from distcnn.executor import SerialExecutor
 from distcnn.ingest.build import build_survey
 from distcnn.survey import Region, Store
@@ -126,8 +127,9 @@ def ingest(tmp_path, table, fmt, name="s", **changes):
     columns = {"wavelength": "wavelength"} if "wavelength" in table.colnames else {}
     columns |= changes.pop("columns", {})
     spectra = {"reader": "table", "files": "s*", "columns": columns}
+    listener = changes.pop("listener", silent)
     config = settings(**{"spectra": spectra, **LONE, **changes})
-    build_survey(folder, survey, config, executor=SerialExecutor())
+    build_survey(folder, survey, config, executor=SerialExecutor(), listener=listener)
     return Store.open(survey, "survey")
 
 

@@ -20,6 +20,7 @@ from statement_files import (
 
 from distcnn.air import to_air
 from distcnn.errors import GridMismatch, ScaleMismatch
+from distcnn.events import Notice
 from distcnn.survey import spectra_conditions
 
 # --- units of wavelength ----------------------------------------------------------------------
@@ -240,3 +241,45 @@ def test_files_of_other_flux_units_are_converted_or_refused(tmp_path, second):
     store = ingest(tmp_path, first, "fits")
     flux = content(store)["flux"]
     np.testing.assert_allclose(flux[:STARS], flux[STARS:], atol=1.1e-4)
+
+
+# --- overrides that no file needs -------------------------------------------------------------
+
+
+def _told(tmp_path, table, fmt, override, **changes):
+    """What ingest warns of overrides."""
+    events = []
+    ingest(tmp_path, table, fmt, override=override, listener=events.append, **changes)
+    texts = [e.text for e in events if isinstance(e, Notice) and e.level == "warning"]
+    return [text for text in texts if "ingest.override" in text]
+
+
+NEEDED = {
+    "unit": lambda table: table["wavelength"].__setattr__("unit", "km / s"),
+    "medium": lambda table: table.meta.update({"AIRORVAC": "air"}),
+    "frame": lambda table: table.meta.update({"SPECSYS": "BARYCENT"}),
+    "flux_unit": lambda table: table["flux"].__setattr__("unit", FLUX),
+    "error": lambda table: table["flux_error"].__setattr__("unit", FLUX),
+}
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("name", NEEDED)
+def test_an_override_of_what_a_file_states_is_silent_and_of_anything_else_a_warning(
+    tmp_path, fmt, name
+):
+    table = table_of()
+    NEEDED[name](table)
+    useless = next(other for other in NEEDED if other not in (name, "unit"))
+    (told,) = _told(tmp_path, table, fmt, [name, useless])
+    assert told.startswith(f"ingest.override names {useless}, which no file needs: none of")
+
+
+def test_one_file_of_several_that_states_it_is_enough(tmp_path):
+    stated = table_of()
+    stated.meta["AIRORVAC"] = "air"
+    (tmp_path / "s").mkdir()
+    silent_table = table_of()
+    silent_table["source_id"] += 100
+    write(silent_table, tmp_path / "s" / "s0.fits")
+    assert not _told(tmp_path, stated, "fits", ["medium"])

@@ -161,7 +161,8 @@ class IngestConfig(Frozen):
     grid: GridConfig = GridConfig(start=846.0, step=0.01, size=2401)
     """Grid of the input spectra."""
     override: tuple[Literal["unit", "medium", "frame", "flux_unit", "error"], ...] = ()
-    """What files say of these is not believed: the configuration alone counts."""
+    """What files say of these is not believed: the configuration alone counts. Of a name of which
+    no file says anything ingest warns."""
     prepare: PrepareConfig = PrepareConfig()
     """Preparation of every spectrum."""
     snr: SnrConfig = SnrConfig()

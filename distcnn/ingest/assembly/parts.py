@@ -20,6 +20,7 @@ from distcnn.ingest.outcome import (
     poor_joins,
     tell_failures,
     tell_unread,
+    useless_overrides,
 )
 from distcnn.ingest.plan import IngestPlan, PartTask
 from distcnn.ingest.readers.formats.containers import Unread
@@ -78,7 +79,8 @@ def _tell(plan: IngestPlan, ledger: Ledger, records: Sequence[PartRecord]) -> No
     read |= set(of_labels.get("read_beside", []))
     notes = (Unread(**note) for note in [*unread, *of_labels.get("unread", [])])
     tell_unread(plan, (note for note in notes if note.where not in read))
-    for sentence in (*poor_joins(plan, records, staged_labels(plan)), *not_shifted(plan, records)):
+    sentences = [*poor_joins(plan, records, staged_labels(plan)), *not_shifted(plan, records)]
+    for sentence in (*sentences, *useless_overrides(plan, records)):
         plan.listener(Notice(f"{sentence}.", "warning"))
 
 

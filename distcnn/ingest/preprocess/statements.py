@@ -40,6 +40,8 @@ class Statements:
     """Unit of flux, with its scale; the empty unit if fluxes are normalised."""
     error_kind: Statement | None = None
     """``variance`` or ``inverse variance`` where errors are no standard deviations."""
+    overridden: tuple[str, ...] = ()
+    """Names of ``ingest.override`` of which the file says something."""
 
 
 SILENT = Statements()

@@ -102,6 +102,7 @@ class PartWriter:
         self.failures: list[FileFailure] = []
         self.unread: list[Unread] = []
         self.read_beside: set[str] = set()
+        self.overridden: set[str] = set()
         """What was read of files of which other things were not."""
 
     @contextmanager

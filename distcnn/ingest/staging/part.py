@@ -74,6 +74,8 @@ class PartRecord:
     """What was read of files of which other things were not, as far as it is short."""
     first_ids: list[int] = field(default_factory=list)
     """The first stars of the part, whatever became of them."""
+    overridden: list[str] = field(default_factory=list)
+    """Names of ``ingest.override`` of which a file of the part says something."""
 
     def relative_to(self, archive: Path) -> "PartRecord":
         """The same with paths relative to the archive, which are the same on every machine."""
@@ -175,4 +177,5 @@ def _record(
         unread=[asdict(note) for note in writer.unread if note.where not in writer.read_beside],
         read_beside=sorted(writer.read_beside)[:MAX_READ_BESIDE],
         first_ids=stars.source_id[:FIRST_IDS].tolist(),
+        overridden=sorted(writer.overridden),
     )

@@ -54,6 +54,7 @@ def stage_spectra(task: PartTask, writer: PartWriter) -> ErrorRange:
         with writer.whole_or_none("spectra", path):
             scale = ScaleOfFile(encoding)
             preparing = _preparing(task, path, reader, preparations, motion)
+            writer.overridden |= set(preparing.stated.overridden)
             of_file = _stage_file(task, writer, reader, number, preparing=preparing, scale=scale)
             errors.join(of_file)
     return errors

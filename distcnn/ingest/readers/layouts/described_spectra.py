@@ -1,7 +1,7 @@
 """The spectra of one file, or of the files of one star's arms, as a layout describes them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +109,10 @@ class DescribedSpectra:
 
     @property
     def statements(self) -> Statements:
-        """What the file says of its first arm."""
-        return self.sections[0].arms[0].meaning.stated
+        """What the file says of its first arm; what is overridden of any."""
+        stated = [arm.meaning.stated for section in self.sections for arm in section.arms]
+        overridden = dict.fromkeys(name for one in stated for name in one.overridden)
+        return replace(stated[0], overridden=tuple(overridden))
 
     @property
     def have_own_grids(self) -> bool:

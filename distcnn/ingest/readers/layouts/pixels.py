@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -58,15 +59,18 @@ class ArmMeaning:
 
     def _with_layout(self, stated: Statements) -> Statements:
         silent = {"error": "error_kind"}
-        said = replace(stated, **{silent.get(name, name): None for name in self.override})
+        nothing: dict[str, Any] = {silent.get(name, name): None for name in self.override}
+        said = replace(stated, **nothing)
         if self.layout.spacing is not None:
             base = BASES.get(self.layout.spacing)
             log = Statement(base, "layout.spacing") if base else None
             said = replace(said, spacing=log)
         normalised = self.layout.normalised or self.layout.continuum is not None
-        if normalised and "flux_unit" not in self.override:
-            said = replace(said, flux_unit=Statement("", "layout.normalised"))
-        return said
+        if not normalised:
+            return said
+        if "flux_unit" in self.override:  # the layout says it in the place of the file
+            return replace(said, overridden=tuple({*said.overridden, "flux_unit"}))
+        return replace(said, flux_unit=Statement("", "layout.normalised"))
 
     def _kind_of_error(self) -> str:
         own, said = self.layout.error_kind, self.stated.error_kind

@@ -88,17 +88,19 @@ def read_statements(
     ------
     GridMismatch : it states a unit of wavelength that is none; unless ``unit`` is in ``override``.
     """
-    unit, spacing = _unit(facts, columns.get("wavelength", ()), believe="unit" not in override)
+    believed = "unit" not in override
+    unit, spacing = _unit(facts, columns.get("wavelength", ()), believe=believed)
     flux_unit = _flux_unit(facts, columns.get("flux", ()))
     error = columns.get("flux_error", ())
-    return Statements(
-        unit,
-        spacing,
-        _medium(facts, columns),
-        _frame(facts),
-        flux_unit,
-        _error(facts, error, flux_unit),
-    )
+    medium, frame = _medium(facts, columns), _frame(facts)
+    kind = _error(facts, error, flux_unit)
+    # Units of errors are compared with those of flux, and override: [error] keeps from that, too.
+    units_of_error = any(facts.units.get(column, "") for column in error[:1])
+    said = {"unit": unit, "medium": medium, "frame": frame, "flux_unit": flux_unit, "error": kind}
+    stated = {name for name, one in said.items() if one} | ({"error"} if units_of_error else set())
+    overridden = tuple(name for name in override if name in stated)
+    unit = unit if believed else None
+    return Statements(unit, spacing, medium, frame, flux_unit, kind, overridden)
 
 
 def _bare(column: str) -> str:
@@ -113,7 +115,10 @@ def _words(key: str, value: Any) -> str:
 def _unit(
     facts: TableFacts, columns: Sequence[str], *, believe: bool
 ) -> tuple[Statement | None, Statement | None]:
-    """Unit of wavelength, and whether wavelengths are logarithms."""
+    """Unit of wavelength, and whether wavelengths are logarithms.
+
+    Without ``believe`` a unit that is none is no error.
+    """
     spacing = None
     if columns:
         stated = [(f"unit of {c}", facts.units[c]) for c in columns[:1] if c in facts.units]
@@ -134,10 +139,10 @@ def _unit(
             continue
         try:
             name = scaled_unit(core) or wavelength_unit(core)
-            return (Statement(name, _words(where, text)) if believe else None), spacing
+            return Statement(name, _words(where, text)), spacing
         except ValueError as error:
             if not believe:
-                return None, spacing
+                return Statement(core, _words(where, text)), spacing
             raise GridMismatch(
                 f"{facts.name}: {_words(where, text)} is the unit of its wavelengths",
                 expected=str(error),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -224,7 +225,8 @@ class SpectraTable:
 
 def _without(stated: Statements, override: Sequence[str]) -> Statements:
     """The statements that the configuration does not override."""
-    return replace(stated, **{_OVERRIDDEN[name]: None for name in override})
+    nothing: dict[str, Any] = {_OVERRIDDEN[name]: None for name in override}
+    return replace(stated, **nothing)
 
 
 def wide_columns(names: Sequence[str], variable: str) -> list[str]:
