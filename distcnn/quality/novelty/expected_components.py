@@ -131,12 +131,11 @@ class ExpectedComponents(ArrayFields):
             grid=np.zeros(1),
             scatter=np.ones((1, 1)),
         )
-        return ready._with_weights(light, fitted[whole], weight[whole], whole)
+        return ready._with_weights(columns[whole], fitted[whole], weight[whole])
 
-    def _with_weights(
-        self, light: Light, fitted: Array, weight: Array, whole: Array
-    ) -> "ExpectedComponents":
-        columns, _ = self.columns(light_of(light, whole))
+    def _with_weights(self, raw: Array, fitted: Array, weight: Array) -> "ExpectedComponents":
+        """Fitted to raw columns [N, F] without gaps."""
+        columns, _ = self._scaled(raw)
         terms = terms_of(np, columns.astype(np.float64), self.products)
         target = fitted[:, : self.weights.shape[1]].astype(np.float64)
         normal = terms.T @ terms + PENALTY * np.eye(terms.shape[1])
@@ -170,7 +169,9 @@ class ExpectedComponents(ArrayFields):
 
     def columns(self, light: Light) -> tuple[Array, Array]:
         """[N, F] scaled, 0 where missing, and [N] bool whether all of a star is there."""
-        raw = _quiet_columns(light, self.axes, self.reads)
+        return self._scaled(_quiet_columns(light, self.axes, self.reads))
+
+    def _scaled(self, raw: Array) -> tuple[Array, Array]:
         whole = np.asarray(np.isfinite(raw).all(axis=1))
         scaled = np.clip((raw - self.centre) / self.spread, -MOST_SPREADS, MOST_SPREADS)
         return np.where(whole[:, None], scaled, 0).astype(np.float32), whole
