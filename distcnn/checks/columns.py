@@ -1,4 +1,4 @@
-"""What the columns of the tables of checks mean, by name."""
+"""What the columns of the tables of checks mean, by name; of a few it depends on the check."""
 
 COLUMNS = {
     "label": "name of the label; values without a remark are in its unit",
@@ -10,7 +10,6 @@ COLUMNS = {
     "asked": "number of stars, those that were flagged as unusable included",
     "share": "fraction of the stars that can be brought to this S/N",
     "slope_error": "sampling error of the slope",
-    "contrast_error": "largest sampling error of the contrast",
     "gain": "scatter of the best baseline over that of the network",
     "gain_error": "largest sampling error of the gain",
     "spectra": "number of spectra",
@@ -52,7 +51,53 @@ COLUMNS = {
     "median": "median of the members",
     "dispersion": "68 % of the members lie within this of the median",
     "beyond_errors": "dispersion that quoted errors do not explain",
-    "change": "68 % of the changes are smaller",
     "member_scatter": "median scatter between the members of the ensemble",
-    "shift": "median change in quoted errors",
+    "change": "what was changed of the inputs",
+    "level": "how much of it",
+    "unit": "unit of the level",
+    "tolerated": "1 = labels must stand this level; 0 = it is told only",
+    "flagged": "fraction of the stars that are then flagged as unusable",
+    "flagged_before": "the same before anything was changed",
+    "shift": "median change of the label",
+    "spread": "1.48 times the median absolute deviation of the change",
+    "shift_errors": "median change in quoted errors",
+    "low_errors": "16 % quantile of the changes in quoted errors",
+    "high_errors": "84 % quantile of the changes in quoted errors",
+    "width_errors": "68 % of the changes are within this many quoted errors, whatever their sign",
+    "within": "fraction of the stars within the 68 % error",
+    "within_error": "sampling error of the fraction",
+    "within_68": "fraction of the stars within the 68 % error",
+    "test": "what was measured, and what was done to the inputs before",
+    "value": "what came out, without unit",
+    "value_error": "sampling error of the value; 0 = too few stars to tell",
+    "least": "least value that is asked for; 0 = it is told only",
+    "fails": "1 = the value is below it by more than its sampling error allows",
+    "contrast_error": "largest sampling error of the contrast",
+    "response_error": "largest sampling error of the response",
+    "network": "scatter of the network, 1.48 times the median absolute deviation",
+    "baseline": "the method with the least scatter beside the network",
+    "baseline_scatter": "scatter of that method",
+    "note": "why there are no numbers",
 }
+
+OF_CHECK = {
+    "stability": {
+        "change": "68 % of the changes are smaller",
+        "shift": "median change in quoted errors",
+    },
+    "continuum": {
+        "shift": "median change of the label, or the jump of residuals at the switch",
+        "low_errors": "16 % quantile of the changes, or the jump less its sampling error, both in "
+        "quoted errors",
+        "high_errors": "84 % quantile of the changes, or the jump and its sampling error, both in "
+        "quoted errors",
+    },
+    "noise": {"snr": "S/N per pixel to which noise was added"},
+    "halo": {"bias": "mean difference, ours minus reference"},
+}
+"""Where a check means something else by a column, by its name."""
+
+
+def meaning(check: str, column: str) -> str:
+    """What a column of the table of a check means; empty for names of labels."""
+    return OF_CHECK.get(check, {}).get(column, COLUMNS.get(column, ""))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from distcnn.checks.base import AnswerRow, Verdict
+from distcnn.labels import label_info
 
 BEYOND_SIGMA = 3.0
 """Sampling errors beyond a limit from which a value fails: a check asks of many values at once."""
@@ -85,16 +86,18 @@ class Decision:
             return ""
         whole = len(self.failed) + len(self.held) + len(self.open)
         nearest = min(self.open, key=self._stars_needed)
-        needed, there = self._stars_needed(nearest), float(nearest[self.count])
-        stars = (
-            f"about {float(f'{needed:.2g}'):,.0f} stars would decide it, there are {there:,.0f}"
-            if needed < MOST_STARS
-            else f"too near the limit for any number of stars ({there:,.0f})"
-        )
         return (
             f"; {len(self.open)} of {whole} not decided, of which {place(nearest)} needs the "
-            f"fewest stars: {stars}"
+            f"fewest stars: {self._what_decides(nearest)}"
         )
+
+    def _what_decides(self, row: AnswerRow) -> str:
+        needed, there = self._stars_needed(row), float(row[self.count])
+        if there < self.least:  # how many would decide it is not known before
+            return f"it is judged of {needed:,.0f} stars and more, there are {there:,.0f}"
+        if needed >= MOST_STARS:
+            return f"too near the limit for any number of stars ({there:,.0f})"
+        return f"about {float(f'{needed:.2g}'):,.0f} stars would decide it, there are {there:,.0f}"
 
     def _stars_needed(self, row: AnswerRow) -> float:
         stars, sigma = float(row[self.count]), float(row[SIGMA_OUTSIDE])
@@ -136,6 +139,12 @@ def decide(
         else:
             (held if sigma <= -WITHIN_SIGMA else unknown).append(row)
     return Decision(tuple(failed), tuple(held), tuple(unknown), least, count)
+
+
+def unit_after(row: AnswerRow) -> str:
+    """The unit of a row's label with a space before it, for numbers in it; empty if it has none."""
+    unit = label_info(str(row["label"])).unit
+    return f" {unit}" if unit else ""
 
 
 def label_and_snr(row: AnswerRow) -> str:

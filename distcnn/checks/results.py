@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distcnn.checks.base import Answer, AnswerRow, Check, Verdict
-from distcnn.checks.columns import COLUMNS
+from distcnn.checks.columns import meaning
 from distcnn.ecsv import TableColumn, TextTable, to_ecsv
 from distcnn.errors import FileBroken, UsageError
 from distcnn.files import atomic_folder
@@ -98,7 +98,7 @@ def _table(check: Check, answer: Answer, given: Sequence[AnswerRow]) -> bytes:
     rows = given or [{"note": answer.sentence}]
     meta = {"check": check.name, "question": check.question, "verdict": str(answer.verdict)}
     meta["answer"] = answer.sentence
-    columns = [TableColumn(name, "", COLUMNS.get(name, "")) for name in names]
+    columns = [TableColumn(name, "", meaning(check.name, name)) for name in names]
     return to_ecsv(TextTable(columns, list(rows), meta))
 
 

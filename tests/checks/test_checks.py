@@ -1,6 +1,7 @@
 """Every check of the registry tells a sound package from a spoiled one, and results are kept."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,13 @@ from distcnn.checks import (
     EvaluatedPredictions,
     Verdict,
 )
+from distcnn.checks.comparison.answers import answer_of_halves
 from distcnn.checks.correlations.nulls import SHUFFLED
 from distcnn.checks.correlations.own_variation import OWN_SLOPE
 from distcnn.checks.predictions.network_gain import network_gain
 from distcnn.checks.predictions.quoted_errors import quoted_errors
+from distcnn.checks.predictor import PredictedStars
+from distcnn.checks.stars import StarTable
 from distcnn.config import CatalogueConfig, ReportConfig
 from distcnn.errors import UsageError
 from distcnn.evaluation import BaselineLabels, EvaluationData, evaluate
@@ -290,6 +294,24 @@ class TestStability(ScienceChecks):
     @pytest.fixture
     def nothing(self, lines):
         return lines.inputs()
+
+    @pytest.mark.parametrize("stacked", [False, True])
+    def test_halves_of_an_ensemble_that_share_regressions_say_so(self, stacked):
+        label = np.random.default_rng(1).standard_normal((400, 1))
+        error, snr = np.ones_like(label), np.full(400, 30.0)
+        found = PredictedStars(label, error, error, error, np.zeros(400, np.uint32))
+        stars = StarTable(*[snr] * 5, label, error, snr > 0, snr)
+        inputs = SimpleNamespace(
+            labels=("mh",),
+            package=SimpleNamespace(size=2, student=None, stacking=lambda: stacked or None),
+            survey=None,
+            report=ReportConfig(),
+            predict=lambda stars: found,
+            predictor=SimpleNamespace(variables=(), halves=lambda blocks: (label, label + 0.1)),
+        )
+        answer = answer_of_halves(inputs, stars)
+        assert answer.verdict is Verdict.PASSED
+        assert ("share the regressions" in answer.sentence) is stacked
 
 
 def _catalogue(lines, path, **columns):

@@ -92,3 +92,9 @@ def test_the_scatter_of_few_stars_is_known_so_little_that_it_counts():
     assert small_sample(3.0, 1000) == pytest.approx(3.0, abs=0.02)
     assert small_sample(-3.0, 6) == pytest.approx(-2.17, abs=0.05)
     assert small_sample(3.0, 1) == 0
+
+
+def test_of_too_few_stars_nothing_is_said_of_how_many_would_decide():
+    note = decide([row(0.95, 0.1, 12)]).note(label_and_snr)
+    assert "it is judged of 30 stars and more, there are 12" in note
+    assert "would decide" not in note

@@ -1,5 +1,7 @@
 """What is made of labels that move, and of stars that are flagged, when inputs are changed."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -75,7 +77,11 @@ def test_residuals_that_jump_at_the_switch_fail(rng, jump, verdict):
     reference = 0.1 * rng.standard_normal((STARS, 2)) - jump * faint[:, None]
     rows = jump_rows(NAMES, found(), reference, faint)
     assert rows[0]["shift"] == pytest.approx(jump, abs=0.05)
-    assert judge_responses(rows).verdict is verdict
+    answer = judge_responses(rows)
+    assert answer.verdict is verdict
+    # A jump is one number, in the unit of its label: there is no share of stars to tell of.
+    assert re.search(r"limit 0.5; \+0\.\d+ (K|dex)\)", answer.sentence)
+    assert "68 % by less" not in answer.sentence
 
 
 @pytest.mark.parametrize("known", [0.0, 2.0])

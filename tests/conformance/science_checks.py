@@ -14,6 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from distcnn.checks import CHECKS, Answer, Check, Verdict
+from distcnn.checks.columns import meaning
 from distcnn.style import style
 
 
@@ -70,6 +71,7 @@ class ScienceChecks:
             assert rows
             assert {tuple(row) for row in rows} == {tuple(rows[0])}
             json.dumps(list(rows), allow_nan=False)
+            assert all(meaning(self.name, column) for column in rows[0])
 
     def test_its_figures_can_be_drawn(self, good):
         with style():

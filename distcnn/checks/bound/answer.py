@@ -20,6 +20,7 @@ from distcnn.checks.decision import (
     decide,
     label_and_snr,
     sigma_outside,
+    unit_after,
 )
 from distcnn.checks.injection.answers import NO_SPECTRUM, has_spectra
 from distcnn.checks.inputs import CheckInputs
@@ -149,12 +150,13 @@ def judge_bound(rows: Sequence[AnswerRow]) -> Answer:
         f"{len(found.failed)} of {len(found.judged)} labels and bins scatter by more than "
         f"{MAX_RATIO:g} times the bound; most {worst['label']} at S/N {worst['snr']}: "
         f"{float(worst['scatter_ratio']):.2f} +- {float(worst['ratio_error']):.2f} "
-        f"({float(worst['scatter']):.3g} of {float(worst['bound']):.3g}, of which noise of the "
-        f"spectrum makes {float(worst['photon_scatter']):.2g}"
+        f"({float(worst['scatter']):.3g}{unit_after(worst)} where {float(worst['bound']):.3g} are "
+        f"possible, of which noise of the spectrum makes {float(worst['photon_scatter']):.2g}"
     )
     if np.isfinite(worst["own_slope"]):
         sentence += (
-            f"; of the {float(worst['independent']):.2g} that other labels do not tell of it, "
+            f"; of the {float(worst['independent']):.2g}{unit_after(worst)} that other labels do "
+            "not tell of it, "
             f"{round(100 * float(worst['own_slope']))} % are followed"
         )
     sentence += ")"

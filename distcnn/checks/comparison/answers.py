@@ -163,7 +163,7 @@ def answer_stability(inputs: CheckInputs) -> Answer:
     table, config = inputs.table, inputs.config
     clean = table.held_out & (table.defect == "")
     if config.retrained is None:
-        return _of_halves(inputs, table.drawn(clean, config.stars))
+        return answer_of_halves(inputs, table.drawn(clean, config.stars))
     second = Package.load(config.retrained)
     if second.digest == inputs.package.digest:
         return Answer(Verdict.UNDECIDED, "no second training: checks.retrained is the same package")
@@ -177,7 +177,7 @@ def answer_stability(inputs: CheckInputs) -> Answer:
     return _judged_stability(inputs, stars, first, again.label[:, columns], names)
 
 
-def _of_halves(inputs: CheckInputs, stars: StarTable) -> Answer:
+def answer_of_halves(inputs: CheckInputs, stars: StarTable) -> Answer:
     """The labels of every other member against those of the rest.
 
     Each half has half the members, so that they differ by 2^1/2 times more than two such
@@ -194,6 +194,11 @@ def _of_halves(inputs: CheckInputs, stars: StarTable) -> Answer:
     again = found.label + (odd - even) / np.sqrt(2)
     answer = _judged_stability(inputs, stars, found, again, list(inputs.labels))
     note = "of the halves of the ensemble (other seeds; checks.retrained names a second training)"
+    if inputs.package.stacking() is not None:
+        note += (
+            ", which share the regressions beside the networks: what another training would make "
+            "of these is not in it"
+        )
     return replace(answer, sentence=f"{answer.sentence}; {note}")
 
 

@@ -18,6 +18,7 @@ from distcnn.checks.decision import (
     ROBUST_SCATTER_ERROR,
     decide,
     sigma_outside,
+    unit_after,
 )
 from distcnn.labels import label_info
 from distcnn.stats import robust_std, snr_groups
@@ -169,8 +170,10 @@ def judge_external(rows: Sequence[AnswerRow], catalogue: str) -> Answer:
     most = max(int(row["stars"]) for row in found.judged)
     sentence = (
         f"{len(found.held)} labels of up to {most:,} stars agree "
-        f"with {catalogue}; the widest is {worst['label']}: {float(worst['bias']):+.3g}, scatter "
-        f"{float(worst['scatter']):.3g}, {float(worst['pull']):.2f} errors of both"
+        f"with {catalogue}; the widest is {worst['label']}: {float(worst['bias']):+.3g} +- "
+        f"{float(worst['bias_error']):.2g}{unit_after(worst)}, scatter "
+        f"{float(worst['scatter']):.3g}{unit_after(worst)}, {float(worst['pull']):.2f} errors of "
+        "both"
     )
     return Answer(found.verdict, sentence + found.note(_open_question), rows)
 
@@ -182,11 +185,11 @@ def _distances(row: AnswerRow) -> dict[str, float]:
     total = math.hypot(value["error"], value["catalogue_error"])
     allowed = max(total, systematic(name))
     found = {
-        f"offset {value['bias']:+.3g}, allowed {allowed:.2g}": sigma_outside(
+        f"offset {value['bias']:+.3g}{unit_after(row)}, allowed {allowed:.2g}": sigma_outside(
             abs(value["bias"]), allowed, value["bias_error"]
         ),
     }
-    words = f"drifts by {value['trend']:+.3g} along {row['trend_along']}, allowed "
+    words = f"drifts by {value['trend']:+.3g}{unit_after(row)} along {row['trend_along']}, allowed "
     words += f"{MAX_TREND * allowed:.2g}"
     found[words] = sigma_outside(abs(value["trend"]), MAX_TREND * allowed, 2 * value["bias_error"])
     limits = (NO_SLOPE, math.inf)

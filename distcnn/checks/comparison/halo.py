@@ -12,7 +12,13 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.checks.base import Answer, AnswerRow, Verdict
-from distcnn.checks.decision import BEYOND_SIGMA, decide, sigma_outside, small_sample
+from distcnn.checks.decision import (
+    BEYOND_SIGMA,
+    decide,
+    sigma_outside,
+    small_sample,
+    unit_after,
+)
 from distcnn.stats import robust_std
 
 SNR = (15.0, 25.0)
@@ -115,7 +121,8 @@ def judge_halo(names: Sequence[str], rows: Sequence[AnswerRow]) -> Answer:
         f"{len(found.failed)} of {len(found.judged)} labels and bins are biased by more than "
         f"{MAX_BIAS_ERRORS:g} quoted error ({BEYOND_SIGMA:g} standard errors beyond), down to "
         f"[M/H] = {lowest:g}; the largest is {worst['label']} at {worst['low']:g} to "
-        f"{worst['high']:g}: {float(worst['bias']):+.3g} +- {float(worst['bias_error']):.2g}, "
+        f"{worst['high']:g}: {float(worst['bias']):+.3g} +- "
+        f"{float(worst['bias_error']):.2g}{unit_after(worst)}, "
         f"{_bias_in_errors(worst):.2f} errors"
     )
     return Answer(found.verdict, sentence + found.note(_place), rows)

@@ -91,7 +91,7 @@ def judge_stability(rows: Sequence[AnswerRow]) -> Answer:
         f"{len(found.failed)} of {len(found.judged)} labels and S/N bins change by more than "
         f"{MAX_RATIO:g} quoted errors, or by {MAX_SHIFT:g} in the median; the largest is "
         f"{worst['label']} at S/N {worst['snr']}: {float(worst['ratio']):.2f} errors, median "
-        f"{float(worst['shift']):+.2f}, {float(worst['outliers']):.1%} by more than "
+        f"{float(worst['shift']):+.2f}, {100 * float(worst['outliers']):.1f} % by more than "
         f"{OUTLIER_ERRORS:g}"
     )
     return Answer(found.verdict, sentence + found.note(label_and_snr), rows)

@@ -95,15 +95,15 @@ def judge_correlations(rows: Sequence[AnswerRow]) -> tuple[Verdict, str]:
     found = decide(asked, min_share=0.0)
     worst = min(known, key=lambda row: float(row["value"]) / float(row["least"]))
     sentence = (
-        f"{len(found.failed)} of {len(asked)} values miss their limits; worst {_of(worst)}"
+        f"{len(found.failed)} of {len(asked)} values beyond their limits; worst {_of(worst)}"
         if found.failed
         else f"none of {len(asked)} values misses its limit; least {_of(worst)}"
     )
-    return found.verdict, sentence + found.note(lambda row: f"{row['test']} {row['label']}")
+    return found.verdict, sentence + found.note(lambda row: f"{row['label']}, {row['test']},")
 
 
 def _of(row: AnswerRow) -> str:
     return (
-        f"{row['test']} {row['label']}: {float(row['value']):.2f} +- "
+        f"{row['label']}, {row['test']}: {float(row['value']):.2f} +- "
         f"{float(row['value_error']):.2f}, at least {float(row['least']):g} is asked for"
     )

@@ -21,6 +21,7 @@ from distcnn.checks.decision import (
     decide,
     label_and_snr,
     sigma_outside,
+    unit_after,
 )
 from distcnn.checks.predictor import PredictedStars
 from distcnn.schema import Flag
@@ -159,10 +160,13 @@ def judge_responses(rows: Sequence[AnswerRow]) -> Answer:
     moved = ", ".join(dict.fromkeys(str(row["label"]) for row in found.failed)) or "no label"
     sentence = (
         f"{moved} beyond the limits; most {worst['label']}, by {_place(worst)}: "
-        f"{float(worst['shift_errors']):+.2f} quoted errors in the median "
-        f"({float(worst['shift']):+.3g}; limit {MAX_SHIFT_ERRORS:g}), 68 % by less than "
-        f"{float(worst['width_errors']):.2f} (limit {MAX_WIDTH_ERRORS:g})"
+        f"{float(worst['shift_errors']):+.2f} quoted errors in the median (limit "
+        f"{MAX_SHIFT_ERRORS:g}; {float(worst['shift']):+.3g}{unit_after(worst)})"
     )
+    if float(worst["width_errors"]):  # a jump has none
+        sentence += (
+            f", 68 % by less than {float(worst['width_errors']):.2f} (limit {MAX_WIDTH_ERRORS:g})"
+        )
     return Answer(
         found.verdict, sentence + found.note(lambda row: f"{row['label']} by {_place(row)}"), rows
     )
@@ -279,8 +283,10 @@ def judge_noise(rows: Sequence[AnswerRow]) -> Answer:
         f"biased by more than "
         f"{MAX_BIAS_ERRORS:g} quoted error or hold their 68 % error for fewer than "
         f"{100 * (WITHIN_68 - COVERAGE_BAND):.0f} % of the stars; the worst is "
-        f"{worst['label']} at {float(worst['snr']):g}: bias {float(worst['bias']):+.3g} +- "
-        f"{float(worst['bias_error']):.2g}, within {100 * float(worst['within']):.0f} % "
-        f"(true scatter {float(worst['scatter']):.3g}, quoted {float(worst['quoted_error']):.3g})"
+        f"{worst['label']} at S/N {float(worst['snr']):g}: bias {float(worst['bias']):+.3g} +- "
+        f"{float(worst['bias_error']):.2g}{unit_after(worst)}, within the error "
+        f"{100 * float(worst['within']):.0f} +- {100 * float(worst['within_error']):.0f} % (true "
+        f"scatter {float(worst['scatter']):.3g}, quoted "
+        f"{float(worst['quoted_error']):.3g}{unit_after(worst)})"
     )
     return Answer(found.verdict, sentence + found.note(label_and_snr), rows)

@@ -28,9 +28,9 @@ def quoted_errors(data: EvaluatedPredictions) -> Answer:
     worst = max(found.judged, key=lambda row: float(row["sigma_outside"]))
     sentence = (
         f"{len(found.failed)} of {len(found.judged)} bins lie more than {BEYOND_SIGMA:g} sampling "
-        "errors "
-        f"outside {band[0]:.0%} to {band[1]:.0%}; the worst is {worst['label']} at S/N "
-        f"{worst['snr']}: {float(worst['within_68']):.1%} within one error"
+        f"errors outside {100 * band[0]:.0f} to {100 * band[1]:.0f} %; the worst is "
+        f"{worst['label']} at S/N {worst['snr']}: {100 * float(worst['within_68']):.1f} +- "
+        f"{100 * float(worst['within_error']):.1f} % within one error"
     )
     return Answer(found.verdict, sentence + found.note(label_and_snr), rows)
 
@@ -44,5 +44,6 @@ def _row(row: CoverageRow, band: tuple[float, float]) -> AnswerRow:
         "snr": row["snr"],
         "stars": row["stars"],
         "within_68": within,
+        "within_error": sampling,
         "sigma_outside": sigma_outside(outside, 0.0, sampling),
     }

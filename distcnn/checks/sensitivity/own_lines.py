@@ -164,6 +164,7 @@ def judge_own_lines(rows: Sequence[AnswerRow]) -> Answer:
 
 def _words(row: AnswerRow) -> str:
     return (
-        f"{row['label']} has {float(row['contrast']):.2f} on {row['lines']} lines of {row['own']} "
+        f"{row['label']} has {float(row['contrast']):.2f} +- "
+        f"{float(row['contrast_error']):.2f} on {row['lines']} lines of {row['own']} "
         f"(chance {float(row['chance']):.2f}, most on {row['most']})"
     )

@@ -21,10 +21,11 @@ from distcnn.report.blocks import (
 )
 from distcnn.report.data import ReportData
 from distcnn.schema import Recommendation
+from distcnn.stats import WITHIN_68
 
 FAILED, UNDECIDED = "failed", "undecided"
 KINDS = {
-    "coverage": "stars within the quoted error",
+    "coverage": "stars within one quoted error",
     "bias": "bias",
     "slope": "slope against truth",
     "rival": "scatter of another method",
@@ -135,8 +136,9 @@ def trust(data: ReportData, pictures: Sequence[Picture]) -> Sequence[Block]:
     if flagged:
         blocks.append(
             Note(
-                "Stars with a flag are outside what the package was made for: use flags = 0, or "
-                "read what the flag says (section Limits, novelty and flags). "
+                "Not every flag is about every label: the column <label>_recommendation of the "
+                "catalogue says for each label 0 use, 1 use with care or 2 do not use. flags = 0 "
+                "leaves stars without any flag (section Limits, novelty and flags). "
                 + "; ".join(f"{row['flag']} {row['stars']:,}" for row in flagged)
                 + "."
             )
@@ -176,7 +178,10 @@ def _distrust_row(row: Any) -> dict[str, Any]:
         found, promised = (value.text({"label": row["label"], "value": row[k]}) for k in _ENDS)
     else:
         found, promised = (printed(row[key]) for key in _ENDS)
-    return dict(row) | {"what": KINDS[row["kind"]], "found": found, "promised": promised}
+    what = KINDS[row["kind"]]
+    if row["kind"] == "coverage" and row["expected"] > WITHIN_68:
+        what = "stars within two quoted errors"
+    return dict(row) | {"what": what, "found": found, "promised": promised}
 
 
 _ENDS = ("value", "expected")
