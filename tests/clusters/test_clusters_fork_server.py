@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import subprocess
 import sys
 from contextlib import suppress
 from multiprocessing import forkserver
@@ -106,3 +107,44 @@ def test_threads_of_a_worker_are_told_to_the_server_and_not_to_this_process():
 def test_other_backends_import_nothing_ahead():
     with import_ahead(SerialConfig(), "distcnn.model"):
         assert servers() == []
+
+
+FORKED_TOO_LATE = """
+import os, sys
+from multiprocessing import forkserver, get_context, synchronize
+from pathlib import Path
+
+from distcnn.clusters.dask_workers.starting.fork_server import fork_server
+
+
+class Unreadable:
+    def __reduce__(self):
+        return Path.read_text, (Path("/nowhere/at/all"),)
+
+
+if __name__ == "__main__":
+    with fork_server({}):
+        context = get_context("forkserver")
+        given = {"semaphore": context.Lock(), "file": Unreadable()}[sys.argv[1]]
+        if sys.argv[1] == "semaphore":
+            synchronize.SemLock._cleanup(given._semlock.name)
+        late = context.Process(target=print, args=(given,))
+        late.start()
+        late.join(60)
+        sys.stderr.flush()
+        os.write(1, f"{late.exitcode}".encode())
+        forkserver._forkserver._stop()
+        os._exit(0)  # Python would remove the semaphore once more
+"""
+
+
+@pytest.mark.parametrize("lacking", ["semaphore", "file"])
+def test_a_worker_that_nobody_waits_for_ends_without_a_word(lacking, tmp_path):
+    script = tmp_path / "late.py"
+    script.write_text(FORKED_TOO_LATE)
+    found = subprocess.run(
+        [sys.executable, script, lacking], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert found.stdout == "1"
+    assert ("Traceback" in found.stderr) == (lacking == "file"), found.stderr
+    assert ("/nowhere/at/all" in found.stderr) == (lacking == "file")
