@@ -121,6 +121,8 @@ class Rivals:
         print("\n".join(judged_lines(rows)), flush=True)
         facts = {title: known.fit_seconds for title, known in table.facts.items()}
         return {
+            "commit": commit(),
+            "date": now(),
             "title": self.data.title,
             "folds": self.folds,
             "training": int(np.mean([stars for _, stars in parts])),
@@ -251,7 +253,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="result; other data sets in it are kept")
     options = parser.parse_args()
     before = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
-    found: dict[str, object] = dict(before.get("data", {}))
+    found: dict[str, dict[str, object]] = dict(before.get("data", {}))
+    for kept in found.values():  # each data set says by which code it was judged
+        kept.setdefault("commit", before["commit"])
     for name in options.data.split(","):
         if name != "simulated" and not os.environ.get("DISTCNN_DATA"):
             print(f"{name} is left out: DISTCNN_DATA names no folder of real data")

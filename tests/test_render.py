@@ -220,6 +220,8 @@ def test_where_another_method_has_less_scatter_is_said_below_the_table(render):
     found = {"title": "MILES", "folds": 2, "training": 450, "rows": rows}
     text = rivals({"hardware": "A processor", "commit": "abc", "data": {"miles": found}})
     assert "**MILES**: 2 of 5 folds, 450 training stars, 900 judged." in text
+    older = {"hardware": "A processor", "commit": "abc", "data": {"miles": found | {"commit": "d"}}}
+    assert "**MILES**: commit d, 2 of 5 folds, 450 training stars" in rivals(older)
     assert "| network | **0.070** / 0.200 (50) | 1,234 |" in text
     assert "| The Cannon | 0.120 / 0.200 | 1,234 |" in text
     assert "S/N >= 100: The Cannon 0.040 against 0.110" in text

@@ -15,6 +15,7 @@ def rivals(result: Mapping[str, Any]) -> str:
     parts = [origin(result)]
     for found in result["data"].values():
         folds = f"{found['folds']} of 5 folds, " if found["folds"] > 1 else "one split, "
+        folds = f"commit {found['commit']}, {folds}" if "commit" in found else folds
         judged = max(row["stars"] for row in found["rows"])
         parts.append(
             f"**{found['title']}**: {folds}{found['training']:,} training stars, {judged:,} "
