@@ -57,12 +57,8 @@ class BoostedTrees:
         """Fit on the columns that ``table`` makes. The trees stop on a part of training."""
         columns = table(training.inputs)
         used = np.array([len(np.unique(c[np.isfinite(c)])) > 1 for c in columns.T])
-        fitted = []
-        with steps.step("trees", training.label.shape[1], "labels") as advance:
-            for label in training.label.T:
-                fitted.append(_trees(columns[:, used], label, seed))
-                advance(1)
-        trees = tuple(fitted)
+        each = steps.over("trees", training.label.T, "labels")
+        trees = tuple(_trees(columns[:, used], label, seed) for label in each)
         label = _answer(trees, table(validation.inputs)[:, used])
         error = ResidualError.fit(label - validation.label, validation.inputs)
         return cls(table, used, trees, error)

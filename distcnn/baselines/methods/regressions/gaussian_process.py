@@ -153,12 +153,10 @@ class PrincipalComponentProcess:
         bare = cls(table, centre, np.where(width > 0, width, 1.0), ())
         filled = bare._columns(training.inputs)
         processes = []
-        with steps.step("processes", training.label.shape[1], "labels") as advance:
-            for label in training.label.T:
-                good = np.isfinite(label)
-                enough = good.sum() >= MIN_STARS_PER_LABEL
-                processes.append(Process.fit(filled[good], label[good], seed) if enough else None)
-                advance(1)
+        for label in steps.over("processes", training.label.T, "labels"):
+            good = np.isfinite(label)
+            enough = good.sum() >= MIN_STARS_PER_LABEL
+            processes.append(Process.fit(filled[good], label[good], seed) if enough else None)
         return cls(table, bare.centre, bare.width, tuple(processes))
 
     def predict(self, inputs: Inputs) -> Estimate:

@@ -57,11 +57,11 @@ class LinearRidge:
         )
         table = scaling.fit_transform(_features(training.inputs))
         other = scaling.transform(_features(validation.inputs))
-        columns = []
-        with steps.step("regressions", training.label.shape[1], "labels") as advance:
-            for label, known in zip(training.label.T, validation.label.T, strict=True):
-                columns.append(_fit_label((table, label), (other, known), penalties))
-                advance(1)
+        both = list(zip(training.label.T, validation.label.T, strict=True))
+        columns = [
+            _fit_label((table, label), (other, known), penalties)
+            for label, known in steps.over("regressions", both, "labels")
+        ]
         weights, offset, penalty = (np.array(part) for part in zip(*columns, strict=True))
         residual = other @ weights.T + offset - validation.label
         error = ResidualError.fit(residual, validation.inputs)

@@ -44,14 +44,12 @@ class LocalLinear:
         """Linear regressions among spectra [N, P] with labels [N, A], node by node."""
         nodes = place_nodes(labels, STARS_PER_NODE, MAX_NODES, seed)
         parts = []
-        with steps.step("local linear models", len(nodes), "nodes") as advance:
-            for node in nodes:
-                rows = nearest_stars(labels, node, MIN_LOCAL_STARS)
-                ones = np.ones((len(rows), 1))
-                terms = np.concatenate([ones, labels[rows] - node], axis=1)
-                some = spectra.take(rows)
-                parts.append(regress(terms, some.flux, some.weight))
-                advance(1)
+        for node in steps.over("local linear models", nodes, "nodes"):
+            rows = nearest_stars(labels, node, MIN_LOCAL_STARS)
+            ones = np.ones((len(rows), 1))
+            terms = np.concatenate([ones, labels[rows] - node], axis=1)
+            some = spectra.take(rows)
+            parts.append(regress(terms, some.flux, some.weight))
         found = np.stack(parts)
         bare = cls(nodes, found[:, :, 0], found[:, :, 1:], np.zeros(spectra.flux.shape[1]))
         model = bare.spectrum(labels, nearest_node(labels, nodes))

@@ -124,12 +124,10 @@ class Matisse:
         near = [np.arange(len(labels))] + [
             nearest_stars(labels, node, MIN_LOCAL_STARS) for node in nodes
         ]
-        projections = []
-        with steps.step("vectors", len(near), "nodes") as advance:
-            for rows in near:
-                some = spectra.take(rows)
-                projections.append(Projection.of(some, labels[rows], variances, factor))
-                advance(1)
+        projections = [
+            Projection.of(spectra.take(rows), labels[rows], variances, factor)
+            for rows in steps.over("vectors", near, "nodes")
+        ]
         return cls(axes, edges, nodes, tuple(projections), factor)
 
     def predict(self, inputs: Inputs) -> Estimate:
@@ -176,11 +174,9 @@ def _best_factor(
     spectra = Spectra.of(validation.inputs).take(rows)
     group = np.searchsorted(edges, noise_variance(spectra))
     widths = []
-    with steps.step("choice of the penalty", len(FACTORS), "penalties") as advance:
-        for factor in FACTORS:
-            found = Projection.of(*training, variances, float(factor)).labels(spectra, group)
-            widths.append(sum(robust_std(column) for column in (found - numbers[rows]).T))
-            advance(1)
+    for factor in steps.over("choice of the penalty", FACTORS, "penalties"):
+        found = Projection.of(*training, variances, float(factor)).labels(spectra, group)
+        widths.append(sum(robust_std(column) for column in (found - numbers[rows]).T))
     return float(FACTORS[int(np.argmin(widths))])
 
 
