@@ -19,7 +19,8 @@ Written to ``benchmarks/results/inference-HARDWARE-COMMIT.json``:
         cold_seconds          of the run before them, with files read from the disk and no choice
                               of engine remembered; only with the most workers, else null
         compute_share         seconds in network, errors and flags over seconds in the task
-        computing_alone       stars/s of as many workers that do only that, with stars in memory
+        computing_alone       stars/s of as many workers that do only that, with stars in memory,
+                              median of what was measured after each run
         end_to_end_to_computing   stars/s end to end over those
         memory                largest resident size of a worker [bytes]
     naive                     the plain loop: eager float32, member by member, torch's own threads
@@ -72,6 +73,8 @@ FLOP_BATCH = 256
 STEADY = 60
 """Seconds that suffice for a loop that does the same all the time; five times that for the one
 that everything is compared with."""
+BETWEEN = 10
+"""Seconds of computing alone after each run: neighbours slow down both alike."""
 
 
 def config_of(options: argparse.Namespace, workers: int = 0) -> Config:
@@ -150,7 +153,7 @@ def compute_alone(task: tuple[Path, str, float]) -> float:
 
 def measure_compute(options: argparse.Namespace, workers: int, engine: str) -> float:
     """Stars per second of all workers together that compute and do nothing else."""
-    task = options.folder, engine, min(options.seconds / 2, STEADY)
+    task = options.folder, engine, min(options.seconds / 2, BETWEEN)
     with open_cluster(config_of(options, workers).cluster) as executor:
         return sum(
             outcome.unwrap() for outcome in executor(compute_alone, [task] * max(workers, 1))
@@ -165,10 +168,11 @@ def measure(options: argparse.Namespace, workers: int, *, warm: bool = True) -> 
         cold = round(run_once(options, workers)["seconds"], 2)
     runs: list[dict[str, Any]] = []
     while not runs or sum(run["seconds"] for run in runs) < options.seconds:
-        runs.append(run_once(options, workers))
+        run = run_once(options, workers)
+        runs.append(run | {"alone": measure_compute(options, workers, run["engine"])})
     seconds = [run["seconds"] for run in runs]
     speed = options.stars / statistics.median(seconds)
-    alone = measure_compute(options, workers, runs[-1]["engine"])
+    alone = statistics.median(run["alone"] for run in runs)
     spent = {name: sum(r["spent"][name] for r in runs) for name in runs[0]["spent"]}
     return {
         "workers": workers,
@@ -177,6 +181,7 @@ def measure(options: argparse.Namespace, workers: int, *, warm: bool = True) -> 
         "cold_seconds": cold,
         "stars_per_second": round(speed),
         "computing_alone": round(alone),
+        "computing_alone_each": [round(run["alone"]) for run in runs],
         "end_to_end_to_computing": round(speed / alone, 3),
         "spread": round((max(seconds) - min(seconds)) / statistics.median(seconds), 3),
         "compute_share": round((spent["infer"] + spent["flags"]) / spent["total"], 4),
