@@ -1,7 +1,7 @@
 """Few labels: the present split against folds, by scatter, coverage and slope, against the truth.
 
     python benchmarks/few_labels.py FOLDER [--labels 500 2000 8000] [--seeds 3] [--stars 14000]
-                                    [--members 8] [--draws 20] [--json FILE]
+                                    [--members 8] [--draws 20] [--earlier FILE] [--json FILE]
 
 Simulates stars once, hides the labels of all but so many, trains ``hybrid`` twice on the rest
 (``train.split.method`` held-out and folds; same members, epochs and test split), and judges both
@@ -14,7 +14,8 @@ whose coverage is off by more than 2.5 sampling errors of the judged stars.
 Networks alone are compared, ``train.stacking.methods`` is empty. Then calibration by itself: it is
 fitted ``--draws`` times to so many of the judged stars, with references that err as those of the
 simulation, and judged on the rest; ``few_labels.svg`` beside the result shows how coverage goes
-with the number of calibration stars.
+with the number of calibration stars. ``--earlier`` keeps what a run with other numbers of labels
+has recorded, which may have had another simulation and ensembles of another size.
 """
 
 import argparse
@@ -284,8 +285,29 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--judged", type=int, default=4000, help="most stars judged per training")
     parser.add_argument("--members", type=int, default=8)
     parser.add_argument("--draws", type=int, default=20, help="calibrations per number of stars")
+    parser.add_argument("--earlier", type=Path, help="record of a run with other numbers of labels")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
+
+
+def facts_of(options: argparse.Namespace, labels: int) -> dict[str, Any]:
+    """How the ensembles with so many labels were made."""
+    batch, epochs = schedule(labels)
+    made = {"members": options.members, "simulated": options.stars, "batch": batch}
+    return made | {"epochs": epochs} | made_with()
+
+
+def with_earlier(result: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """A record that has the numbers of labels of two runs; ``result`` has the last word.
+
+    What only one of them can have (commit, draws) is that of ``result``, if it has it.
+    """
+    new = set(result["runs"])
+    rows = [row for row in earlier["table"] if str(row["labels"]) not in new] + result["table"]
+    rows.sort(key=lambda row: row["labels"])
+    runs = dict(sorted({**earlier["runs"], **result["runs"]}.items(), key=lambda run: int(run[0])))
+    draws = result["draws"] or earlier["draws"]
+    return result | {"runs": runs, "summary": summary(rows), "table": rows, "draws": draws}
 
 
 def main() -> None:
@@ -293,17 +315,16 @@ def main() -> None:
     options = parse()
     study = Study(options)
     rows = study.table()
-    short = summary(rows)
-    print_summary(short)
+    print_summary(summary(rows))
     result = {
         **made_with(),
-        "members": options.members,
-        "simulated": options.stars,
-        "schedules": {str(n): schedule(n) for n in options.labels},
-        "summary": short,
+        "runs": {str(labels): facts_of(options, labels) for labels in options.labels},
+        "summary": summary(rows),
         "table": rows,
         "draws": study.draws() if options.draws else {},
     }
+    if options.earlier:
+        result = with_earlier(result, json.loads(options.earlier.read_text()))
     print(keep("few_labels", result, options.json))
     if result["draws"]:
         keep_figure(FIGURE, figure_of_draws(result["draws"]))

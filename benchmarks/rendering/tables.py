@@ -281,11 +281,11 @@ def recipes(result: Result) -> str:
 
 def few_labels(result: Result) -> str:
     """The present split against folds, by number of labels."""
-    schedules = ", ".join(
-        f"{n} labels in batches of {batch} for {epochs} epochs"
-        for n, (batch, epochs) in result["schedules"].items()
+    facts = (
+        f"{int(labels):,} labels: {run['members']} members in batches of {run['batch']} for "
+        f"{run['epochs']} epochs"
+        for labels, run in result["runs"].items()
     )
-    facts = (f"{result['members']} members", schedules)
     head = ("labels", "", "held-out: std", "folds: std", "ratio")
     head += ("within 68 %, 95 %", "folds", "bins off", "folds")
     rows = []

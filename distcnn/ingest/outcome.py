@@ -10,6 +10,7 @@ from distcnn.config import IngestConfig
 from distcnn.errors import ConfigError, InputError
 from distcnn.events import Notice
 from distcnn.ingest.plan import IngestPlan, reader_of
+from distcnn.ingest.preprocess.statements import unneeded_overrides
 from distcnn.ingest.preprocess.velocity import VELOCITY
 from distcnn.ingest.readers import Kind
 from distcnn.ingest.readers.cleaning import RELEASE
@@ -115,27 +116,10 @@ def not_shifted(plan: IngestPlan, records: Sequence[PartRecord]) -> list[str]:
     ]
 
 
-_OVERRIDABLE = {
-    "unit": "the unit of its wavelengths",
-    "medium": "the medium of its wavelengths",
-    "frame": "the frame of its wavelengths",
-    "flux_unit": "the unit of its fluxes",
-    "error": "kind or unit of its errors",
-}
-
-
-def useless_overrides(plan: IngestPlan, records: Sequence[PartRecord]) -> list[str]:
-    """A sentence for every name of ``ingest.override`` of which no file says anything.
-
-    No error: one configuration may serve archives of which some have such files.
-    """
+def override_sentences(plan: IngestPlan, records: Sequence[PartRecord]) -> list[str]:
+    """A sentence for every name of ``ingest.override`` of which no file says anything."""
     met = {name for record in records for name in record.overridden}
-    return [
-        f"ingest.override names {name}, which no file needs: none of the spectra states "
-        f"{_OVERRIDABLE[name]}"
-        for name in plan.config.override
-        if name not in met
-    ]
+    return unneeded_overrides(plan.config.override, met)
 
 
 _REPEATS = {

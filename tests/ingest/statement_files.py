@@ -119,16 +119,21 @@ def in_unit(values, unit, ucd=None):
     return column
 
 
+def config_of(table, **changes):
+    """What reads the table from files whose names begin with s."""
+    columns = {"wavelength": "wavelength"} if "wavelength" in table.colnames else {}
+    columns |= changes.pop("columns", {})
+    spectra = {"reader": "table", "files": "s*", "columns": columns}
+    return settings(**{"spectra": spectra, **LONE, **changes})
+
+
 def ingest(tmp_path, table, fmt, name="s", **changes):
     folder = tmp_path / name
     folder.mkdir(exist_ok=True)
     write(table, folder / f"s.{fmt}")
     survey = tmp_path / f"{name}.zarr"
-    columns = {"wavelength": "wavelength"} if "wavelength" in table.colnames else {}
-    columns |= changes.pop("columns", {})
-    spectra = {"reader": "table", "files": "s*", "columns": columns}
     listener = changes.pop("listener", silent)
-    config = settings(**{"spectra": spectra, **LONE, **changes})
+    config = config_of(table, **changes)
     build_survey(folder, survey, config, executor=SerialExecutor(), listener=listener)
     return Store.open(survey, "survey")
 

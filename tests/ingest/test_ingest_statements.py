@@ -9,6 +9,7 @@ from statement_files import (
     PIXELS,
     STARS,
     WAVES,
+    config_of,
     content,
     error_of,
     flux_of,
@@ -21,6 +22,7 @@ from statement_files import (
 from distcnn.air import to_air
 from distcnn.errors import GridMismatch, ScaleMismatch
 from distcnn.events import Notice
+from distcnn.ingest.preview import describe_preview, preview_file
 from distcnn.survey import spectra_conditions
 
 # --- units of wavelength ----------------------------------------------------------------------
@@ -273,6 +275,10 @@ def test_an_override_of_what_a_file_states_is_silent_and_of_anything_else_a_warn
     useless = next(other for other in NEEDED if other not in (name, "unit"))
     (told,) = _told(tmp_path, table, fmt, [name, useless])
     assert told.startswith(f"ingest.override names {useless}, which no file needs: none of")
+    config = config_of(table, override=[name, useless])
+    text = describe_preview(preview_file(tmp_path / "s" / f"s.{fmt}", config), config)
+    shown = [line.split(maxsplit=2)[2] for line in text.splitlines() if "not needed" in line]
+    assert shown == [told.rstrip(".")]
 
 
 def test_one_file_of_several_that_states_it_is_enough(tmp_path):

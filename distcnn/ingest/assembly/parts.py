@@ -17,10 +17,10 @@ from distcnn.ingest.outcome import (
     failures_of,
     is_mended,
     not_shifted,
+    override_sentences,
     poor_joins,
     tell_failures,
     tell_unread,
-    useless_overrides,
 )
 from distcnn.ingest.plan import IngestPlan, PartTask
 from distcnn.ingest.readers.formats.containers import Unread
@@ -80,7 +80,7 @@ def _tell(plan: IngestPlan, ledger: Ledger, records: Sequence[PartRecord]) -> No
     notes = (Unread(**note) for note in [*unread, *of_labels.get("unread", [])])
     tell_unread(plan, (note for note in notes if note.where not in read))
     sentences = [*poor_joins(plan, records, staged_labels(plan)), *not_shifted(plan, records)]
-    for sentence in (*sentences, *useless_overrides(plan, records)):
+    for sentence in (*sentences, *override_sentences(plan, records)):
         plan.listener(Notice(f"{sentence}.", "warning"))
 
 

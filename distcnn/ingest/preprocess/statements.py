@@ -5,7 +5,7 @@ silent is taken from the file; one on which they differ is refused with both, be
 is wrong and nothing but a person knows which. ``ingest.override`` says that it is the file.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,27 @@ class Statements:
 
 
 SILENT = Statements()
+
+_OVERRIDABLE = {
+    "unit": "the unit of its wavelengths",
+    "medium": "the medium of its wavelengths",
+    "frame": "the frame of its wavelengths",
+    "flux_unit": "the unit of its fluxes",
+    "error": "kind or unit of its errors",
+}
+
+
+def unneeded_overrides(override: Iterable[str], met: Collection[str]) -> list[str]:
+    """A sentence for every name of ``ingest.override`` that is not among those ``met``.
+
+    No error: one configuration may serve archives of which some have such files.
+    """
+    return [
+        f"ingest.override names {name}, which no file needs: none of the spectra states "
+        f"{_OVERRIDABLE[name]}"
+        for name in override
+        if name not in met
+    ]
 
 
 def agreed_grid(

@@ -6,7 +6,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import IngestConfig
-from distcnn.ingest.preprocess.statements import Statement
+from distcnn.ingest.preprocess.statements import Statement, unneeded_overrides
 from distcnn.ingest.preview.files import FilePreview, SpectrumPreview
 from distcnn.schema import MaskBit
 
@@ -59,6 +59,8 @@ def _notes(preview: FilePreview, config: IngestConfig) -> Iterator[str]:
         yield f"  not shifted  here; an ingest takes the velocities from ingest.{shift.velocity}"
     for note in preview.unread:
         yield f"  not read     {note.what} ({note.where}); {note.cure}"
+    for sentence in unneeded_overrides(config.override, preview.stated.overridden):
+        yield f"  not needed   {sentence}"
     for row in preview.rejected[:3]:
         yield f"  quarantined  row {row.row}: {row.detail}"
     for one in preview.spectra:
