@@ -208,12 +208,16 @@ def _clear_up() -> None:
     """Processes first, for they may still write into the folders."""
     import shutil
 
-    _kill_children()
+    kill_children(1.0)
     for folder in list(_FOLDERS):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _kill_children() -> None:
+def kill_children(wait_s: float) -> None:
+    """Kill every process below this one, those started meanwhile too, and wait for their end.
+
+    Python's own helper stays: it removes the semaphores of the dead, then ends by itself.
+    """
     import psutil
 
     me = psutil.Process()
@@ -226,7 +230,7 @@ def _kill_children() -> None:
                 child.kill()
         if not children:
             return
-        psutil.wait_procs(children, timeout=1.0)
+        psutil.wait_procs(children, timeout=wait_s)
 
 
 def _cleans_up(process: "psutil.Process") -> bool:

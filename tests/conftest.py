@@ -102,21 +102,23 @@ def killing() -> Iterator[Callable[[psutil.Popen], psutil.Popen]]:
 
 
 def end_family(process: psutil.Popen) -> None:
-    """Kill a process, everything below it, and its session if it leads one.
-
-    Python's helper, which removes the semaphores of the dead, ends by itself.
-    """
+    """Kill a process, everything below it, and its session if it leads one."""
     family = [process]
     for one in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError):
             if os.getsid(one.pid) == process.pid or process in one.parents():
                 family.append(one)
     for one in family:
-        with suppress(psutil.Error):
-            if not any("resource_tracker" in word for word in one.cmdline()):
-                one.kill()
+        kill_unless_tracker(one)
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             stream.close()
     process.wait()
     psutil.wait_procs(family, timeout=60)
+
+
+def kill_unless_tracker(process: psutil.Process) -> None:
+    """Kill it; but Python's helper, which removes the semaphores of the dead, ends by itself."""
+    with suppress(psutil.Error):
+        if not any("resource_tracker" in word for word in process.cmdline()):
+            process.kill()

@@ -11,6 +11,7 @@ import psutil
 from conformance.cluster_checks import wait_until
 
 from distcnn.clusters.dask_workers.settings import thread_variables
+from tests.conftest import end_family
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
@@ -44,10 +45,7 @@ def running(*arguments, folder, prefix=(), first_on_path=None):
     try:
         yield started
     finally:
-        family = [started, *started.children(recursive=True)]
-        for one in family:
-            one.kill()
-        psutil.wait_procs(family, timeout=30)
+        end_family(started)
 
 
 def worker(address, folder, name, *more):

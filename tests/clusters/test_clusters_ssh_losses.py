@@ -12,12 +12,14 @@ from functools import partial
 import psutil
 import pytest
 import yaml
-from conformance.cluster_checks import wait_until
+from conformance.cluster_checks import hold_semaphore, wait_until
 from machines.held import Held
 from machines.ssh_hosts import ROOT, config_of, hosts_in, wait_for
 
 from distcnn import stopping
 from distcnn.clusters import open_cluster
+from distcnn.events import silent
+from tests.conftest import kill_unless_tracker
 from tests.inference.small import CONFIG, go, make_package, make_survey, recorded
 
 ENGINE = CONFIG.model_copy(update={"engine": "eager"})  # another may be faster elsewhere
@@ -106,6 +108,14 @@ class TestPredictions:
         assert back == f"host {hosts.address(2)} is there again: 2 of 2 workers go on"
 
 
+class TestNothingIsLeftOnAHost:
+    def test_of_the_semaphores_of_workers_that_their_agent_kills(self, hosts, scratch):
+        with open_cluster(config_of(hosts, scratch), silent) as executor:
+            held = [result.unwrap() for result in executor(hold_semaphore, range(2))]
+            assert all(one.exists() for one in held)
+        wait_until(lambda: not any(one.exists() for one in held), 60.0)
+
+
 class TestAHostThatComesBack:
     def test_an_agent_that_was_killed_is_started_again(self, hosts, scratch):
         heard = []
@@ -127,7 +137,7 @@ class TestAHostThatComesBack:
         with open_cluster(config_of(hosts, scratch), heard.append) as executor:
             hosts.stop_server(1)
             for one in hosts.processes(1):
-                one.kill()
+                kill_unless_tracker(one)
             wait_until(lambda: any("is lost" in event.text for event in heard))
             hosts.start_server(1)
             wait_until(lambda: executor.alive_workers() == 2)

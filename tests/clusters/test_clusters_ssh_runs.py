@@ -12,7 +12,9 @@ import pytest
 import yaml
 from conformance.cluster_checks import is_worker
 from conformance.cluster_runs import LossChecks, RefusalChecks, RunChecks, Site, StageChecks
-from machines.ssh_hosts import Hosts, hosts_in, kill
+from machines.ssh_hosts import Hosts, hosts_in
+
+from tests.conftest import kill_unless_tracker
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -55,13 +57,13 @@ class SshSite(Site):
         return there + [str(path) for path in self.scratch.iterdir()]
 
     def kill_worker(self) -> None:
-        kill(self._workers(1)[0])
+        kill_unless_tracker(self._workers(1)[0])
 
     def kill_all_workers(self) -> None:
         # With all that keeps them, so that the hosts themselves have to be started again.
         for number in (1, 2):
             for one in self.hosts.processes(number):
-                kill(one)
+                kill_unless_tracker(one)
 
     def _workers(self, number: int) -> list[psutil.Process]:
         there = self.hosts.processes(number)

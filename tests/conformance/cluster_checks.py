@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,6 +21,8 @@ import pytest
 from distcnn.clusters import expect_workers
 from distcnn.errors import ClusterError, DistcnnError, StoreError
 from distcnn.executor import WorkerContext
+
+_HELD: list[Any] = []
 
 
 def square(number: int) -> int:
@@ -82,6 +86,12 @@ def wait_until(condition, seconds: float = 300.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "nothing came"
         time.sleep(0.01)
+
+
+def hold_semaphore(_: int) -> Path:
+    """Have a semaphore as long as the worker lives; returns its file."""
+    _HELD.append(get_context("spawn").Lock())
+    return Path(f"/dev/shm/sem.{_HELD[-1]._semlock.name.lstrip('/')}")
 
 
 def meet(task: tuple[Path, int, int]) -> tuple[str, int]:

@@ -27,12 +27,13 @@ from time import monotonic
 from typing import Any, TextIO
 
 import dask
-import psutil
 from distributed import Nanny
 from distributed.security import Security
 
 from distcnn.clusters.dask_workers.settings import dask_settings, thread_variables
 from distcnn.clusters.dask_workers.starting.scratch import scratch_folder
+from distcnn.clusters.dask_workers.starting.tracker import start_tracker
+from distcnn.stopping import kill_children
 
 MARK = "distcnn-agent: "
 """Begins every line for the other end; a shell may greet with others."""
@@ -44,6 +45,8 @@ PAUSES_S = (1.0, 30.0)
 """Between two starts of a worker that does not live: at first, and at most."""
 POLL_S = 0.2
 """Time between two looks whether to end."""
+KILL_S = 2.0
+"""Time to wait for what was killed."""
 LONG_LIFE_S = 60.0
 """A worker that lived so long is started again at once."""
 
@@ -106,7 +109,7 @@ class Agent:
             await asyncio.wait(keepers, timeout=POLL_S)
         # They are not asked to end, which could take as long as their work: a worker may be
         # killed at any moment. No nanny starts it again, since this loop runs no further.
-        kill_family()
+        kill_children(KILL_S)
 
     async def _keep(self, name: str, folder: Path) -> None:
         pause = PAUSES_S[0]
@@ -158,19 +161,6 @@ def _security(tls: dict[str, str] | None) -> Security | None:
     )
 
 
-def kill_family() -> None:
-    """Kill every process below this one, those started meanwhile too."""
-    me = psutil.Process()
-    for _ in range(3):
-        children = me.children(recursive=True)
-        for child in children:
-            with suppress(psutil.Error):
-                child.kill()
-        if not children:
-            return
-        psutil.wait_procs(children, timeout=2.0)
-
-
 def main() -> None:
     """Read the order, obey it, leave nothing."""
     out = _own_output()
@@ -184,6 +174,7 @@ def main() -> None:
     agent = Agent(order, tell)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: agent.over.set())
+    start_tracker()  # before the first worker, whose semaphores it removes when that is killed
     threading.Thread(target=agent.listen, args=(sys.stdin,), daemon=True).start()
     tempfile.tempdir = order["folder"]
     with scratch_folder() as folder:
@@ -193,7 +184,7 @@ def main() -> None:
         try:
             agent.run(folder)
         finally:
-            kill_family()
+            kill_children(KILL_S)
     tell(end=True)
     # Threads may wait for what has just been killed.
     os._exit(0)

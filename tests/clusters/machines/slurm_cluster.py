@@ -17,6 +17,8 @@ from pathlib import Path
 import psutil
 from conformance.cluster_checks import wait_until
 
+from tests.conftest import kill_unless_tracker
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 CORES = 2
 GPUS = 2
@@ -144,8 +146,7 @@ class SlurmCluster:
         victims = [one for one in self._processes() if jobs & set(_environment(one))]
         steps = [one for one in psutil.process_iter() if _is_step(one, running)]
         for one in (*steps, *victims):
-            with suppress(psutil.Error):
-                one.kill()
+            kill_unless_tracker(one)
         daemon.wait()
 
     def ask(self, *command: str) -> str:
@@ -176,8 +177,7 @@ class SlurmCluster:
             daemon.send_signal(signal.SIGTERM)
         left = self._processes()
         for one in left:
-            with suppress(psutil.Error):
-                one.kill()
+            kill_unless_tracker(one)
         for daemon in self.daemons.values():
             daemon.wait(timeout=30)
         psutil.wait_procs(left, timeout=30)

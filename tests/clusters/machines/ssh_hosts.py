@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from distcnn.clusters.ssh import SshConfig
+from tests.conftest import kill_unless_tracker
 
 ROOT = Path(__file__).parents[3]
 CLONE_NEWNET = 0x40000000
@@ -149,7 +150,7 @@ class Hosts:
         # Host 0 is where the tests themselves are, with processes of Python's that outlive these.
         for number in range(1, self.count + 1):
             for one in [*self.processes(number), *servers_below(self, number)]:
-                kill(one)
+                kill_unless_tracker(one)
         for server in self.servers.values():
             server.kill()
             server.wait()
@@ -167,13 +168,6 @@ def is_server(process: psutil.Process) -> bool:
         return process.name() == "sshd"
     except psutil.Error:
         return True
-
-
-def kill(process: psutil.Process) -> None:
-    try:
-        process.kill()
-    except psutil.Error:
-        return
 
 
 def run(*command: str) -> str:
