@@ -30,7 +30,7 @@ from distcnn.config import Config, load_config
 from distcnn.manifest import read_file, read_manifest
 from distcnn.monitor import console_display
 from distcnn.quality import Novelty, Quality
-from distcnn.quality.novelty import OTHER_LIGHT
+from distcnn.quality.novelty import OTHER_LIGHT, fit_reference
 from distcnn.survey import Region, Store
 from distcnn.survey.split import Split, assign_split
 
@@ -100,7 +100,7 @@ def refitted(options: argparse.Namespace) -> Novelty:
         )
         for rows in (train, calibration)
     )
-    fitted = Novelty.fit(*one[:2], 32, light=one[2])
+    fitted = fit_reference(*one[:2], 32, light=one[2])
     score = fitted.score(*two)
     return fitted.with_threshold(score, 0.99)
 

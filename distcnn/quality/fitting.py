@@ -12,7 +12,7 @@ from distcnn.config import QualityConfig
 from distcnn.quality.calibration import MISSING_MODALITIES, Calibration, ReferenceResiduals
 from distcnn.quality.debias import Debiasing, LabelledEstimates
 from distcnn.quality.input_summary import InputSummary
-from distcnn.quality.novelty import Novelty, light_of, other_light
+from distcnn.quality.novelty import Novelty, fit_reference, light_of, other_light
 
 Arrays = Mapping[str, Array]
 
@@ -123,7 +123,7 @@ def _raw_novelty(fitted: Novelty, calibration: Arrays, settings: QualityConfig, 
 
 def _reference(stars: Arrays, rows: Array, settings: QualityConfig, seed: int) -> Novelty:
     error = stars.get("flux_error")
-    return Novelty.fit(
+    return fit_reference(
         stars["flux"][rows],
         None if error is None else error[rows],
         settings.novelty_components,

@@ -10,6 +10,7 @@ from distcnn.quality.novelty.expected_components import (
     raw_columns,
     terms_of,
 )
+from distcnn.quality.novelty.fitting import fit_reference
 from distcnn.quality.novelty.reference import LEAST_SPARSENESS, Novelty
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ExpectedComponents",
     "Light",
     "Novelty",
+    "fit_reference",
     "light_of",
     "other_light",
     "raw_columns",

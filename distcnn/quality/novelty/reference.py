@@ -22,25 +22,17 @@ from distcnn.arrays import Array
 from distcnn.quality.novelty.blend_patterns import (
     BlendClassifier,
     BlendPatterns,
-    imitated_blends,
 )
 from distcnn.quality.novelty.expected_components import (
     ExpectedComponents,
     Light,
     light_of,
 )
-from distcnn.quality.novelty.principal import fit_principal
-from distcnn.quality.novelty.weight_bins import along_weight, weight_bins
+from distcnn.quality.novelty.weight_bins import along_weight
 from distcnn.quality.training_density import TrainingDensity
 
 _BLOCK_STARS = 512  # stars at once: keeps the weighted normal equations in cache
-_MAX_TRAINING_STARS = 20_000  # training stars that the components are fitted to
-_KEPT_FRACTION = 0.97  # of the training stars are kept for the second pass: the rest may be damaged
-_DENSITY_COMPONENTS, _MAX_DENSITY_STARS = (1, 3, 6), 6000
-"""Mixtures that are tried for the density of components, and most stars they are fitted to."""
 _DENSITY, _BLENDS, _CLASSIFIER, _EXPECTED = "density.", "blends.", "classifier.", "expected."
-TAIL_QUANTILE = 0.95
-"""Of a measure among training stars, by which its spread is told."""
 LEAST_SPARSENESS = 1e-3  # where the density is as high as it can be
 
 
@@ -76,98 +68,11 @@ class Novelty:
     classifier: BlendClassifier | None = None
     expected: ExpectedComponents | None = None
 
-    @classmethod
-    def fit(
-        cls,
-        flux: Array,
-        flux_error: Array | None,
-        components: int,
-        *,
-        light: Light | None = None,
-        seed: int = 0,
-    ) -> "Novelty":
-        """Fit to training spectra [N, P], NaN = missing, in two passes.
-
-        ``light`` : of ``OTHER_LIGHT`` [N, ...] what the survey has.
-
-        The second pass fills missing pixels from the first fit and leaves out the most
-        unusual 3 %, so that damaged spectra in training do not become the norm.
-        """
-        rows = np.random.default_rng(seed).permutation(len(flux))[:_MAX_TRAINING_STARS]
-        rows.sort()
-        flux = flux[rows].astype(np.float32)
-        error, light = _rows(flux_error, rows), light_of(light, rows)
-        components = max(1, min(components, len(flux) // 8, flux.shape[1] // 2))
-        first = cls._of_principal(flux, error, first=None, components=components, seed=seed)
-        first = _with_reference_moments(first, flux, error)
-        score = first.score(flux, error)
-        usable = np.isfinite(score)
-        kept = usable & (score <= np.quantile(score[usable], _KEPT_FRACTION))
-        flux, error, light = flux[kept], _rows(error, kept), light_of(light, kept)
-        second = cls._of_principal(flux, error, first=first, components=components, seed=seed)
-        fitted = second.fitted_components(flux, error)
-        density = TrainingDensity.fit(
-            fitted, seed=seed, components=_DENSITY_COMPONENTS, stars=_MAX_DENSITY_STARS
-        )
-        second = replace(second, density=density)
-        if density is not None:
-            second = second._with_blends(flux, error, light, fitted, seed)
-        return _with_reference_moments(second, flux, error, light)
-
-    @classmethod
-    def _of_principal(
-        cls,
-        flux: Array,
-        flux_error: Array | None,
-        *,
-        first: "Novelty | None",
-        components: int,
-        seed: int,
-    ) -> "Novelty":
-        """Components and floor of spectra; the comparison with others is still empty.
-
-        ``first``: an earlier fit, which fills missing pixels.
-        """
-        model = mean = None
-        if first is not None:
-            mean = first.mean
-            model = first.fitted_components(flux, flux_error) @ first.components
-        found = fit_principal(flux, flux_error, components, model=model, mean=mean, seed=seed)
-        empty = np.stack([np.zeros((1, 3)), np.ones((1, 3))], axis=1)
-        return cls(*found, grid=np.zeros(1), reference_moments=empty)
-
-    def _with_blends(
-        self, flux: Array, error: Array | None, light: Light, fitted: Array, seed: int
-    ) -> "Novelty":
-        """With as many patterns of blends as there are components, and the classifier."""
-        rng = np.random.default_rng([seed, 1])
-        rows, change = imitated_blends(rng, self.mean, self.components, fitted)
-        blended = flux[rows] + change
-        for block in _blocks(len(rows)):
-            weight, _ = self._weights(blended[block], _rows(error, rows[block]))
-            change[block] -= self._fit(weight, change[block]) @ self.components
-            change[block] *= weight > 0
-        weighted, typical = [], []
-        for block in _blocks(len(flux)):
-            weight, residual = self._weights(flux[block], _rows(error, block))
-            weighted.append(weight * (residual - fitted[block] @ self.components))
-            typical.append(_typical(weight))
-        noise = np.concatenate(typical)
-        found = BlendPatterns.fit(
-            change, np.concatenate(weighted), noise, len(self.components), seed
-        )
-        expected = ExpectedComponents.fit(light, fitted, noise, seed)
-        ready = replace(self, blends=found, expected=expected)
-        single = ready._features(flux, error, light)
-        # The second star is in the spectrum alone.
-        mixed = ready._features(blended, _rows(error, rows), light_of(light, rows))
-        return replace(ready, classifier=BlendClassifier.fit(single, mixed, seed))
-
-    def _features(self, flux: Array, flux_error: Array | None, light: Light) -> Array:
+    def features(self, flux: Array, flux_error: Array | None, light: Light) -> Array:
         """[N, F] what blends are told by, of spectra with at least one pixel."""
         parts = [
-            self._parts(flux[b], _rows(flux_error, b), light_of(light, b))[2]
-            for b in _blocks(len(flux))
+            self._parts(flux[b], rows_of(flux_error, b), light_of(light, b))[2]
+            for b in blocks_of(len(flux))
         ]
         return np.concatenate([part for part in parts if part is not None])
 
@@ -184,8 +89,8 @@ class Novelty:
         odds of a blend. Packages made before the patterns have the distance beside the density.
         """
         blocks = [
-            self._block(flux[block], _rows(flux_error, block), light_of(light, block))
-            for block in _blocks(len(flux))
+            self._block(flux[block], rows_of(flux_error, block), light_of(light, block))
+            for block in blocks_of(len(flux))
         ]
         measures, weight = (np.concatenate(part) for part in zip(*blocks, strict=True))
         return measures, weight
@@ -202,12 +107,12 @@ class Novelty:
         self, flux: Array, flux_error: Array | None, light: Light
     ) -> tuple[Array, Array, Array | None]:
         """[N, m] measures but that of the classifier, [N] ln typical weight, [N, F] features."""
-        weight, rest = self._weights(flux, flux_error)
-        fitted = self._fit(weight, rest)
+        weight, rest = self.weights(flux, flux_error)
+        fitted = self.fit_weighted(weight, rest)
         rest -= fitted @ self.components
         valid = (weight > 0).sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            typical = _typical(weight)
+            typical = typical_weight(weight)
             root = np.sqrt(weight, out=weight)
             rest *= root
             total = np.einsum("np,np->n", rest, rest)
@@ -235,12 +140,12 @@ class Novelty:
     def fitted_components(self, flux: Array, flux_error: Array | None) -> Array:
         """[N, k] components of spectra [N, P] in units of their spread."""
         blocks = [
-            self._fit(*self._weights(flux[block], _rows(flux_error, block)))
-            for block in _blocks(len(flux))
+            self.fit_weighted(*self.weights(flux[block], rows_of(flux_error, block)))
+            for block in blocks_of(len(flux))
         ]
         return np.concatenate(blocks)
 
-    def _weights(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
+    def weights(self, flux: Array, flux_error: Array | None) -> tuple[Array, Array]:
         """Weights (0 = missing) and flux minus mean (0 = missing), float32 [N, P]."""
         floor = self.floor * self.floor
         typical = np.float32(1) / (self.noise * self.noise + floor)
@@ -257,7 +162,7 @@ class Novelty:
         np.copyto(residual, 0, where=missing)
         return weight, residual
 
-    def _fit(self, weight: Array, residual: Array) -> Array:
+    def fit_weighted(self, weight: Array, residual: Array) -> Array:
         """[N, k] components of each star in units of their spread, given a unit Gaussian prior."""
         k = len(self.components)
         normal = np.empty((k, k, len(weight)), np.float32)
@@ -327,7 +232,7 @@ class Novelty:
         return cls(**{**values, "threshold": float(arrays["threshold"][0])})
 
 
-def _typical(weight: Array) -> Array:
+def typical_weight(weight: Array) -> Array:
     """[N] ln of the mean weight of the pixels that are there; NaN without any."""
     valid = (weight > 0).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -347,7 +252,7 @@ def _with_prefix(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {name.removeprefix(prefix): array for name, array in named.items()}
 
 
-def _blocks(stars: int) -> Iterator[slice]:
+def blocks_of(stars: int) -> Iterator[slice]:
     """At least one, empty where there are no stars."""
     for start in range(0, max(stars, 1), _BLOCK_STARS):
         yield slice(start, start + _BLOCK_STARS)
@@ -373,7 +278,8 @@ def _solve_cholesky(normal: Array, right: Array) -> Array:
     return right
 
 
-def _rows(array: Array | None, rows: Array | slice) -> Array | None:
+def rows_of(array: Array | None, rows: Array | slice) -> Array | None:
+    """Those rows of an array that a survey may not have."""
     return None if array is None else array[rows]
 
 
@@ -385,24 +291,3 @@ def _quantile_in_spreads(quantile: float) -> float:
 def _upper_spread(values: Array) -> float:
     middle, upper = np.quantile(values, [0.5, 0.8413])
     return max(float(upper - middle), 1e-3)
-
-
-def _tail_spread(values: Array) -> float:
-    """Of a tail at two standard deviations: so that no measure with a long one speaks alone."""
-    middle, upper = np.quantile(values, [0.5, TAIL_QUANTILE])
-    return max(float(upper - middle) / NormalDist().inv_cdf(TAIL_QUANTILE), 1e-3)
-
-
-def _with_reference_moments(
-    novelty: Novelty, flux: Array, error: Array | None, light: Light | None = None
-) -> Novelty:
-    """Median and spread of the measures along the typical weight of training stars."""
-    measures, weight = novelty.measures(flux, error, light)
-    good = np.isfinite(measures).all(axis=1)
-    measures, weight = measures[good], weight[good]
-    grid, moments = [], []
-    for middle, inside in weight_bins(weight):
-        columns = measures[inside].T
-        grid.append(middle)
-        moments.append([[np.median(c) for c in columns], [_tail_spread(c) for c in columns]])
-    return replace(novelty, grid=np.array(grid), reference_moments=np.array(moments))
