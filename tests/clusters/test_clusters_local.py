@@ -30,6 +30,7 @@ from distcnn import stopping
 from distcnn.clusters import expect_workers, open_cluster
 from distcnn.clusters.dask_workers import executor as executor_module
 from distcnn.clusters.dask_workers.executor import MAX_BATCH_TASKS
+from distcnn.clusters.dask_workers.private import clusters_here
 from distcnn.config import ClusterConfig
 from distcnn.errors import ClusterError
 
@@ -234,10 +235,14 @@ class TestNothingIsLeftBehind:
 
     def test_by_a_stop_that_takes_too_long(self, temporary, monkeypatch):
         monkeypatch.setattr("distcnn.clusters.local.STOP_TIMEOUT_S", 1e-6)
+        before = clusters_here()
         with open_cluster(ClusterConfig(workers=1, dashboard=None)) as executor:
             (result,) = executor(process, [1])
             worker = psutil.Process(result.unwrap())
+            (cluster,) = clusters_here() - before
         worker.wait(timeout=LIMIT_S)
+        # Dask would look for it as this process ends.
+        assert not cluster.scheduler._workdir._finalizer.alive
 
     def test_by_a_client_that_is_killed(self, temporary, client):
         client, workers = client

@@ -86,6 +86,15 @@ def stop_loop(cluster: Any, timeout: float) -> None:
     cluster._loop_runner.stop(timeout)
 
 
+def leave_scratch(cluster: Any) -> None:
+    """Remove the scheduler's folder now: Dask would as the process ends, and complain of one that
+    is gone by then.
+    """
+    folder = getattr(cluster.scheduler, "_workdir", None)
+    if folder is not None:
+        folder.release()
+
+
 def stop_renewing(lease: Any) -> None:
     """End the timer of a lease; Dask leaves it running."""
     lease.refresh_callback.stop()

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from distributed import Client, Status
 
-from distcnn.clusters.dask_workers.private import clusters_here, stop_loop
+from distcnn.clusters.dask_workers.private import clusters_here, leave_scratch, stop_loop
 from distcnn.clusters.dask_workers.starting.arrival import Arrival
 from distcnn.clusters.dask_workers.starting.tracker import start_tracker
 from distcnn.errors import ClusterError, DistcnnError
@@ -118,6 +118,7 @@ def close_at_once(cluster: Any) -> None:
     with suppress(Exception):  # a start that hangs holds what a close waits for
         cluster.close(timeout=ABANDON_TIMEOUT_S)
     stop_loop(cluster, ABANDON_TIMEOUT_S)
+    leave_scratch(cluster)
     cluster.status = Status.closed  # Dask would warn of one that it finds open later
 
 
