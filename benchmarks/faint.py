@@ -2,14 +2,15 @@
 
     python benchmarks/faint.py FOLDER [--stars 12000] [--seed 4] [--members 2] [--epochs 40]
                                [--bound-stars 60] [--bright-labels 15] [--conf demo_dr4]
-                               [--json FILE]
+                               [--earlier FILE] [--json FILE]
 
 Simulates a survey with the S/N distribution expected of DR4 (84 % below 5), ingests it, trains
 ``hybrid`` twice, with and without the spectrum, predicts, and compares with the truth stars
 without injected trouble that no part of training has seen. Then spectra of bright test stars are
 lowered to a S/N of 0.01, with noise correlated as the survey's, to see their labels run into
 those of stars without a spectrum. With ``--bright-labels`` a third ensemble is given labels of
-bright stars alone, and faint copies to learn from. What stands in FOLDER is not made again.
+bright stars alone, and faint copies to learn from. ``--earlier`` keeps what a run with other
+numbers of stars has recorded. What stands in FOLDER is not made again.
 """
 
 import argparse
@@ -135,6 +136,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "bright_trained_on": _trained_on(folder / BRIGHT) if bright else None,
         "bright": bright,
         "verdicts": verdicts(rows, faded),
+        "earlier": json.loads(options.earlier.read_text()) if options.earlier else None,
     }
 
 
@@ -192,6 +194,7 @@ def parse() -> argparse.Namespace:
         "--bright-labels", type=float, help="train a third ensemble on labels of such S/N and more"
     )
     parser.add_argument("--conf", default="demo_dr4")
+    parser.add_argument("--earlier", type=Path, help="record of a run with other numbers of stars")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

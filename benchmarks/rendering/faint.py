@@ -17,7 +17,15 @@ FIGURE = "faint.svg"
 
 
 def faint(result: Result) -> str:
-    """Scatter over bound, coverage and weight of the population, by label and S/N."""
+    """Scatter over bound and coverage, by label and S/N; after it those of an earlier run."""
+    parts = [_whole(result), *_bright(result)]
+    if result.get("earlier"):
+        parts += ["With other numbers of stars, earlier:", faint(result["earlier"])]
+    return "\n\n".join(parts)
+
+
+def _whole(result: Result) -> str:
+    """What ensembles that were given labels of all stars come to."""
     trained = result["trained_on"]["train"]
     facts = (
         f"{result['simulation']['stars']:,} stars simulated",
@@ -36,8 +44,7 @@ def faint(result: Result) -> str:
         + (f" ({'; '.join(one['missed'])})" if one["missed"] else "")
         for one in result["verdicts"]
     ]
-    parts = [origin(result, *facts), markdown(head, rows), "\n".join(lines)]
-    return "\n\n".join([*parts, *_bright(result)])
+    return "\n\n".join([origin(result, *facts), markdown(head, rows), "\n".join(lines)])
 
 
 def _bright(result: Result) -> list[str]:
