@@ -182,15 +182,20 @@ def _summary(plan: IngestPlan, counts: Mapping[str, Any], begun: float) -> Inges
     if summary.repeats and plan.main_kind == "spectra":
         plan.listener(Notice(repeats_sentence(plan.config, summary.repeats), "warning"))
     if summary.reasons:
-        named = ", ".join(f"{reason} {number}" for reason, number in summary.reasons.items())
-        rows = sum(summary.reasons.values()) - summary.unusable_files
-        files = f" and {summary.unusable_files} files" if summary.unusable_files else ""
         where = plan.survey / ".distcnn" / "quarantine.parquet"
-        text = f"{rows} rows{files} were quarantined ({named}); see {where}."
-        plan.listener(Notice(text, "warning"))
+        plan.listener(Notice(f"{_quarantined(summary)}; see {where}.", "warning"))
     facts = {"stars": summary.stars, "quarantined": summary.quarantined}
     plan.listener(StageEnded(WRITE, {**facts, "labelled": summary.labelled, "seconds": seconds}))
     return summary
+
+
+def _quarantined(summary: IngestSummary) -> str:
+    """How many rows and files were quarantined, and for which reasons."""
+    total, files = sum(summary.reasons.values()), summary.unusable_files
+    counts = {"row": total - files, "file": files}
+    told = " and ".join(f"{n} {what}{'s'[: n != 1]}" for what, n in counts.items() if n)
+    named = ", ".join(f"{reason} {number}" for reason, number in summary.reasons.items())
+    return f"{told} {'was' if total == 1 else 'were'} quarantined ({named})"
 
 
 def _already_there(plan: IngestPlan, executor: Executor, begun: float) -> IngestSummary:

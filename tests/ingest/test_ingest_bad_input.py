@@ -48,6 +48,10 @@ def left_out(archive, survey, name, stars, **changes) -> str:
     assert listed["row"].tolist() == [0]
     (told,) = (e.text for e in events if isinstance(e, Notice) and "cannot be used" in e.text)
     assert name in told
+    (counted,) = (e.text for e in events if isinstance(e, Notice) and "; see " in e.text)
+    rows = sum(summary.reasons.values()) - 1
+    words = f"{rows} rows and 1 file were" if rows > 1 else "1 row and 1 file were"
+    assert counted.startswith(words if rows else "1 file was")
     return str(listed["detail"].iloc[0])
 
 
