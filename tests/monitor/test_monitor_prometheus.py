@@ -167,7 +167,7 @@ def test_a_real_run_is_scraped_and_every_panel_has_data(tmp_path):
             assert ask(address, "distcnn_stars_done_total") == [1000.0]
             # Workers are scraped at moments of their own, which may be a second behind.
             wait_until(lambda: sum(ask(address, "distcnn_worker_stars_total")) == 1000)
-            assert sum(ask(address, "distcnn_worker_engine_info")) == 2
+            wait_until(lambda: sum(ask(address, "distcnn_worker_engine_info")) == 2)
             assert ask(address, 'count(ALERTS{alertstate="firing"})') == []
             with urlopen(f"{address}/api/v1/rules", timeout=30) as text:
                 (group,) = json.load(text)["data"]["groups"]
