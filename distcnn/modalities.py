@@ -50,13 +50,22 @@ def fraction_present(name: str) -> Summary:
     )
 
 
-def any_present(name: str) -> Summary:
-    """Whether any number is there, for series that are truncated by design."""
-    return Summary(
-        name,
-        lambda library, values: library.isfinite(values).any(1),
-        lambda there: np.asarray(~there),
-    )
+LEAST_OF_SERIES = 0.75
+"""Fraction of a series of coefficients above which it is used (``model.scaling.xp_shape``)."""
+
+
+def series_used(name: str) -> Summary:
+    """Whether a network uses a series of coefficients, which may be truncated by design.
+
+    It does not where all are zero, or a quarter is missing: a star whose BP or RP is gone.
+    """
+
+    def used(library: Any, values: Any) -> Any:
+        there = library.isfinite(values)
+        enough = there.mean(1, dtype=library.float32) > LEAST_OF_SERIES
+        return enough & (there & (values != 0)).any(1)
+
+    return Summary(name, used, lambda there: np.asarray(~there))
 
 
 def as_given(name: str) -> Summary:
@@ -151,7 +160,7 @@ MODALITIES = (
         branch="xp",
         switch="xp",
         dropout="drop_xp",
-        summaries=(any_present("has_xp"),),
+        summaries=(series_used("has_xp"),),
         flag=Flag.NO_XP,
         lack="no XP",
     ),

@@ -25,7 +25,7 @@ def test_bits_combine_and_travel():
     assert Flag.NO_XP in both
     assert list(both) == [Flag.NO_XP, Flag.NO_PARALLAX]
     assert pickle.loads(pickle.dumps(both)) == both
-    assert pickle.loads(pickle.dumps(Flag.NO_XP)).sentence == "no XP coefficients"
+    assert pickle.loads(pickle.dumps(Flag.NO_XP)).sentence.startswith("no XP coefficients,")
     assert not Flag(0)
 
 

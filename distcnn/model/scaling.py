@@ -248,7 +248,8 @@ def xp_shape(xp: Tensor) -> tuple[Tensor, Tensor]:
     """XP coefficients over their norm [B,C], and the norm [B,1].
 
     A truncated series is used as it is; with a quarter of it missing (BP or RP is gone)
-    the norm would mean something else, so the whole counts as missing.
+    the norm would mean something else, so the whole counts as missing. Flags and calibration
+    ask the same (``modalities.series_used``); TorchScript knows no constants of modules.
     """
     there = torch.isfinite(xp)
     norm = torch.nan_to_num(xp, nan=0.0).square().sum(dim=1, keepdim=True).sqrt()

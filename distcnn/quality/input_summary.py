@@ -51,7 +51,7 @@ class InputSummary:
     """Quantities of N stars by name; one of a modality that the survey lacks is absent.
 
     ``snr`` [N] is always there, NaN = unknown; ``valid_pixels`` float32 [N], fraction of the
-    pixels that have a flux; ``has_xp`` bool [N], at least one coefficient is there;
+    pixels that have a flux; ``has_xp`` bool [N], networks use the coefficients;
     ``photometry`` [N, K], the reference band first; ``parallax`` [N] mas; further scalars [N];
     ``novelty_measures`` [N, M] and ``novelty_weight`` [N] as ``Novelty.measures`` gives them.
     """

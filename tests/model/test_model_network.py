@@ -6,6 +6,7 @@ import torch
 
 from distcnn.config import NetworkConfig
 from distcnn.errors import TrainingError
+from distcnn.modalities import MODALITIES
 from distcnn.model import InputSpec, StarInputs, build_network, fit_scaling, star_inputs
 from distcnn.model.networks.hybrid import FIRST_CONVOLUTION, SECOND_CONVOLUTION
 from distcnn.model.networks.published import Hr15n2023, Rave2020
@@ -266,6 +267,20 @@ def test_a_spectrum_of_bp_alone_counts_as_no_xp():
     xp, scalars = scaled["xp"], scaled["scalars"]
     assert not xp.any()
     assert not scalars[:, spec.features.index("has_xp")].any()
+
+
+@pytest.mark.parametrize("coefficients", [10, 110])
+def test_flags_and_networks_agree_on_which_stars_have_xp(coefficients):
+    xp = np.random.default_rng(5).normal(1, 1, (coefficients + 3, coefficients)).astype("f4")
+    for missing, values in enumerate(xp[: coefficients + 1]):
+        values[:missing] = np.nan
+    xp[-2:] = 0
+    xp[-1, 0] = np.inf
+    used = torch.isfinite(xp_shape(torch.from_numpy(xp))[1])[:, 0]
+    (summary,) = next(row.summaries for row in MODALITIES if row.name == "xp")
+    assert summary.reduce(torch, torch.from_numpy(xp)).tolist() == used.tolist()
+    np.testing.assert_array_equal(summary.missing(summary.reduce(np, xp)), ~used.numpy())
+    assert 0 < used.sum() < coefficients
 
 
 def test_a_network_that_sees_logarithms_does_not_mind_flux_at_or_below_zero():

@@ -84,6 +84,14 @@ def _no_xp(block):
     block["xp"][0] = np.nan
 
 
+def _no_rp(block):
+    block["xp"][0, block["xp"].shape[1] // 2 :] = np.nan
+
+
+def _zero_xp(block):
+    block["xp"][0] = 0
+
+
 def _no_band(block):
     block["photometry"][0, 1] = np.nan
 
@@ -121,6 +129,8 @@ def _vague(block):
         (_spiked, Flag.NOVEL_SPECTRUM),
         (_blind, Flag.NO_SPECTRUM),
         (_no_xp, Flag.NO_XP),
+        (_no_rp, Flag.NO_XP),
+        (_zero_xp, Flag.NO_XP),
         (_no_band, Flag.NO_PHOTOMETRY),
         (_no_parallax, Flag.NO_PARALLAX),
         (_half, Flag.FEW_PIXELS),
