@@ -4,7 +4,8 @@ They never print. They hand events to a listener; monitor/ turns them into progr
 lines or journals. A listener that fails never stops the work.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -114,3 +115,18 @@ class Listener(Protocol):
 
 def silent(event: Event) -> None:
     """The listener that ignores everything; the default everywhere."""
+
+
+Advance = Callable[[int], None]
+"""Called with the number of units that are finished since the last call."""
+
+
+@contextmanager
+def telling(listener: Listener, stage: str, total: int, unit: str) -> Iterator[Advance]:
+    """A stage of ``total`` units; what it gives tells how many more of them are finished.
+
+    Its end is told if it is reached, by fewer units too: a training may stop early.
+    """
+    listener(StageStarted(stage, total, unit))
+    yield lambda count: listener(Advanced(stage, count))
+    listener(StageEnded(stage))

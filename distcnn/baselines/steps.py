@@ -3,17 +3,15 @@
 Each step is a stage of its own beside that of the comparison, ``compare METHOD: STEP``.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from distcnn.events import Advanced, Listener, StageEnded, StageStarted, silent
+from distcnn.events import Advance, Listener, silent, telling
 
 STAGE = "compare"
 Item_co = TypeVar("Item_co", covariant=True)
-Advance = Callable[[int], None]
-"""Called with the number of units that are finished since the last call."""
 
 
 class Counted(Protocol[Item_co]):
@@ -31,16 +29,9 @@ class Steps:
     method: str
     listener: Listener = silent
 
-    @contextmanager
-    def step(self, name: str, total: int, unit: str) -> Iterator[Advance]:
-        """A step of ``total`` units; what it gives tells how many more are finished.
-
-        Its end is told if it is reached, by fewer units too: a training may stop early.
-        """
-        stage = f"{STAGE} {self.method}: {name}"
-        self.listener(StageStarted(stage, total, unit))
-        yield lambda count: self.listener(Advanced(stage, count))
-        self.listener(StageEnded(stage))
+    def step(self, name: str, total: int, unit: str) -> AbstractContextManager[Advance]:
+        """A step of ``total`` units, as ``events.telling`` tells a stage."""
+        return telling(self.listener, f"{STAGE} {self.method}: {name}", total, unit)
 
     def over(self, name: str, items: Counted[Item_co], unit: str) -> Iterator[Item_co]:
         """The items, one unit of a step each, which is finished when the next is asked for."""

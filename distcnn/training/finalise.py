@@ -20,7 +20,7 @@ from distcnn.evaluation.out_of_fold_table import (
     OutOfFoldLabels,
     OutOfFoldTable,
 )
-from distcnn.events import Listener, Notice
+from distcnn.events import Listener, Notice, silent, telling
 from distcnn.labels import OwnLabels, of_attributes
 from distcnn.location import Address
 from distcnn.model import (
@@ -63,6 +63,7 @@ def finalise_ensemble(
     split_summary: SplitSummary,
     fingerprint: Mapping[str, Any],
     settings: QualityConfig,
+    listener: Listener = silent,
 ) -> Package:
     """Select members, calibrate them on stars that they never saw, write the package."""
     config, spec = tasks[0].config, tasks[0].spec
@@ -76,7 +77,7 @@ def finalise_ensemble(
     table = OutOfFoldTable(spec.labels, {})
     if config.split.cross_fitted:
         members = CrossFitted(networks, [task.fold or 0 for task in kept], config.split)
-        stars, table = _out_of_fold(members, store, spec, config)
+        stars, table = _out_of_fold(members, store, spec, config, listener)
     else:
         held_out = read_labelled(
             store, spec, config.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY
@@ -84,7 +85,7 @@ def finalise_ensemble(
         held_out = with_faint_copies(held_out, store, spec, config.augment)
         stars = CalibrationStars.held_out(networks, held_out)
         more["ensemble_size"] = ensemble_sizes(networks, held_out, settings, spec.labels)
-    stacked = stack_stars(networks, stars, store, spec, config)
+    stacked = stack_stars(networks, stars, store, spec, config, listener=listener)
     table = stacked.table(table)
     if table.methods:
         files[OUT_OF_FOLD] = table.to_bytes()
@@ -103,11 +104,12 @@ def finalise_ensemble(
         more=more | stacked.manifest,
         stacking=stacked.parts,
         files=files,
+        listener=listener,
     )
 
 
 def _out_of_fold(
-    members: CrossFitted, store: Store, spec: InputSpec, config: TrainConfig
+    members: CrossFitted, store: Store, spec: InputSpec, config: TrainConfig, listener: Listener
 ) -> tuple[CalibrationStars, OutOfFoldTable]:
     """Every star outside test as the members that never saw it predict it.
 
@@ -115,9 +117,11 @@ def _out_of_fold(
     """
     rows = find_rows(store, spec, members.split, *DEVELOPMENT)
     ids, moments = [], []
-    for block in read_rows(store, spec, rows):
-        ids.append(block.source_id)
-        moments.append(members.moments(block.source_id, block.inputs))
+    with telling(listener, "labels out of fold", len(rows), "stars") as advance:
+        for block in read_rows(store, spec, rows):
+            ids.append(block.source_id)
+            moments.append(members.moments(block.source_id, block.inputs))
+            advance(len(block))
     found = members.finish(moments)
     chosen = evenly_spaced(np.arange(len(rows)), MAX_STARS_IN_MEMORY)
     stars = read_stars(store, spec, rows[chosen])
@@ -144,6 +148,7 @@ def calibrate_and_write(
     own_labels: OwnLabels | None = None,
     stacking: Parts | None = None,
     files: Mapping[str, bytes] | None = None,
+    listener: Listener = silent,
 ) -> Package:
     """Fit the quality of networks on stars that they never saw, write the package.
 
@@ -156,15 +161,16 @@ def calibrate_and_write(
     train = read_labelled(store, spec, config.split, *parts, most=2 * MAX_STARS_IN_MEMORY)
     train = with_faint_copies(train, store, spec, config.augment)
     seen = stars.for_quality()
-    quality = Quality.fit(
-        train.for_quality(),
-        seen,
-        settings,
-        names=spec.labels,
-        seed=config.seed,
-        members=len(networks),
-        hidden=stars.hidden,
-    )
+    with telling(listener, "errors and flags", len(stars.stars), "stars"):
+        quality = Quality.fit(
+            train.for_quality(),
+            seen,
+            settings,
+            names=spec.labels,
+            seed=config.seed,
+            members=len(networks),
+            hidden=stars.hidden,
+        )
     scored = quality.assess(seen, seen["label"], seen["noise"], seen["scatter"])
     made_from = {
         "survey": {key: store.attrs.get(key) for key in ("survey", "release", "inputs")}

@@ -115,6 +115,7 @@ def import_package(
             "imported": _provenance(files, translated, meaning.trained_on),
             "fingerprint": {"data": split.data, "distcnn_version": __version__},
         },
+        listener=listener,
     )
     if split.counts["test"]:
         evaluate_package(made, store, config)

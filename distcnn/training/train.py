@@ -112,6 +112,7 @@ def train_package(
                 split_summary=run.split_summary,
                 fingerprint=whole | {"plan": plan.pinned},
                 settings=quality,
+                listener=listener,
             )
         remove_leftovers(run.partial)
     if not made.evaluation and run.split_summary.counts["test"]:

@@ -6,6 +6,7 @@ import torch
 
 from distcnn.config import SplitConfig, StackingConfig, TrainConfig
 from distcnn.evaluation.out_of_fold_table import read_out_of_fold
+from distcnn.events import Advanced, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor
 from distcnn.model import Ensemble, Package, build_network, fit_scaling, predict_members
 from distcnn.model.inputs import InputSpec
@@ -212,7 +213,14 @@ def test_too_few_stars_or_no_method_leave_the_ensemble_alone(network, stars, rng
 def test_a_trained_package_predicts_stacked_labels(survey, tmp_path, config, quality, method):
     split = config.split.model_copy(update={"method": method, "folds": 2})
     config = config.model_copy(update={"split": split, "stacking": STACKING})
-    train_package(survey, tmp_path / "package", config, quality, executor=SerialExecutor())
+    heard, place = [], tmp_path / "package"
+    train_package(survey, place, config, quality, executor=SerialExecutor(), listener=heard.append)
+    begun = [e.stage for e in heard if isinstance(e, StageStarted)]
+    steps = ["regressions", "errors and flags"]
+    assert begun == ["train", *(["labels out of fold"] if method == "folds" else []), *steps]
+    assert sorted(begun) == sorted(e.stage for e in heard if isinstance(e, StageEnded))
+    fitted = [e for e in heard if isinstance(e, Advanced) and e.stage == "regressions"]
+    assert len(fitted) == len(STACKING.methods)
     package = Package.load(tmp_path / "package")
     stacking = package.stacking()
     assert stacking is not None

@@ -104,7 +104,7 @@ def distil_package(
         else:
             ledger = begin_ledger(run.partial, run.fingerprint)
             _train(run, ledger, executor, listener)
-            made = _finalise(run, ledger)
+            made = _finalise(run, ledger, listener)
         remove_leftovers(run.partial)
     if "price" not in made.evaluation and run.split_summary.counts["test"]:
         evaluate_package(made, run.store, run.train, run.teacher)
@@ -248,7 +248,7 @@ def _train(run: DistilRun, ledger: Ledger, executor: Executor, listener: Listene
             follower.finish(0, begun)
 
 
-def _finalise(run: DistilRun, ledger: Ledger) -> Package:
+def _finalise(run: DistilRun, ledger: Ledger, listener: Listener) -> Package:
     result = result_in(ledger, run.task.member)
     network = read_member(run.task.member, result.digest)
     held_out = read_labelled(
@@ -275,6 +275,7 @@ def _finalise(run: DistilRun, ledger: Ledger) -> Package:
             },
             "fingerprint": run.fingerprint,
         },
+        listener=listener,
     )
 
 

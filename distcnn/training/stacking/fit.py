@@ -15,6 +15,7 @@ import torch
 
 from distcnn.arrays import Array
 from distcnn.config import StackingConfig
+from distcnn.events import Listener, silent, telling
 from distcnn.model import Network
 from distcnn.model.scaling import BranchInputs
 from distcnn.model.stacking import ENSEMBLE, Parts, hardened, lacks_nothing
@@ -36,6 +37,7 @@ from distcnn.training.stacking.weights import (
     place_knots,
 )
 
+STAGE = "regressions"
 MIN_STARS = 150
 """Labelled stars that lack nothing, below which there is nothing to choose a method by."""
 MIN_JUDGED_STARS = 50
@@ -77,11 +79,15 @@ class FittedStacking:
 
 
 def fit_stacking(
-    network: Network, given: OutOfFoldStars, config: StackingConfig, seed: int
+    network: Network,
+    given: OutOfFoldStars,
+    config: StackingConfig,
+    seed: int,
+    listener: Listener = silent,
 ) -> FittedStacking | None:
     """Fit regressions on all stars, and weights on those that the ensemble has not seen.
 
-    ``network`` : for its scalings.
+    ``network`` : for its scalings. ``listener`` hears of each method that is fitted.
 
     Returns
     -------
@@ -91,7 +97,8 @@ def fit_stacking(
     scaled = _Scaled.of(network, given)
     if not config.methods or scaled.complete.sum() < MIN_STARS:
         return None
-    fitted = fit_regressions(network, scaled.chosen, config, seed)
+    with telling(listener, STAGE, len(config.methods), "methods") as advance:
+        fitted = fit_regressions(network, scaled.chosen, config, seed, advance)
     judged = scaled.judged(fitted)
     if judged.usable.sum() < MIN_JUDGED_STARS:
         return None

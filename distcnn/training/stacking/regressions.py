@@ -11,6 +11,7 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import StackingConfig
+from distcnn.events import Advance
 from distcnn.model import Network
 from distcnn.model.scaling import BranchInputs
 from distcnn.model.stacking import Parts
@@ -67,9 +68,13 @@ class _Given:
 
 
 def fit_regressions(
-    network: Network, stars: Regressions, config: StackingConfig, seed: int
+    network: Network,
+    stars: Regressions,
+    config: StackingConfig,
+    seed: int,
+    advance: Advance = lambda count: None,
 ) -> FittedRegressions:
-    """Fit the methods that are asked for, in the order of the table."""
+    """Fit the methods that are asked for, in the order of the table; ``advance`` after each."""
     arrays, table, axes = fit_features(stars.branches, network.inputs)
     with_snr = "log_snr" in network.inputs.names
     log_snr = table[:, -1] * arrays["scale"][-1] if with_snr else None
@@ -79,6 +84,7 @@ def fit_regressions(
     for name, fit in METHODS.items():
         if name in config.methods:
             parts[name], found[name] = fit(given)
+            advance(1)
     return FittedRegressions(parts, found)
 
 

@@ -13,6 +13,7 @@ from distcnn.evaluation.out_of_fold_table import (
     OutOfFoldTable,
     read_out_of_fold,
 )
+from distcnn.events import Listener, silent
 from distcnn.model import InputSpec, Network, Package
 from distcnn.model.stacking import Parts
 from distcnn.survey import Store
@@ -76,6 +77,8 @@ def stack_stars(
     store: Store,
     spec: InputSpec,
     config: TrainConfig,
+    *,
+    listener: Listener = silent,
 ) -> Stacked:
     """Fit regressions beside an ensemble, and put the stacked labels in place of its own.
 
@@ -84,7 +87,7 @@ def stack_stars(
     if not config.stacking.methods:
         return Stacked(stars)
     given = _given(networks, stars, store, spec, config)
-    fitted = fit_stacking(networks[0], given, config.stacking, config.seed)
+    fitted = fit_stacking(networks[0], given, config.stacking, config.seed, listener)
     if fitted is None:
         return Stacked(stars)
     last = slice(len(given.stars) - len(stars.stars), None)
