@@ -283,7 +283,10 @@ class Flag(DescribedFlag):
     NOVEL_SPECTRUM = 4, "the spectrum is unlike every training spectrum", AVOID
     NO_SPECTRUM = 8, "no usable spectrum", AVOID
     NO_XP = 16, "no XP coefficients, or a quarter of them are missing (BP or RP): none is used"
-    NO_PHOTOMETRY = 32, "at least one magnitude is missing; errors hold for stars that have all"
+    NO_PHOTOMETRY = (
+        32,
+        "at least one magnitude is missing; errors are wider if training stars have all",
+    )
     NO_PARALLAX = 64, "no parallax"
     FEW_PIXELS = 128, "too few valid pixels in the spectrum"
     MEMBERS_DISAGREE = (

@@ -2,6 +2,7 @@
 
 from distcnn.quality.calibration import (
     LABEL_STRATA,
+    MISSING_MAGNITUDES,
     MISSING_MODALITIES,
     Calibration,
     label_strata,
@@ -17,6 +18,7 @@ from distcnn.stats import bin_name, coverage_table, snr_bins, snr_groups
 
 __all__ = [
     "LABEL_STRATA",
+    "MISSING_MAGNITUDES",
     "MISSING_MODALITIES",
     "Calibration",
     "Debiasing",

@@ -9,7 +9,12 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import QualityConfig
-from distcnn.quality.calibration import MISSING_MODALITIES, Calibration, ReferenceResiduals
+from distcnn.quality.calibration import (
+    MISSING_MAGNITUDES,
+    MISSING_MODALITIES,
+    Calibration,
+    ReferenceResiduals,
+)
 from distcnn.quality.debias import Debiasing, LabelledEstimates
 from distcnn.quality.input_summary import InputSummary
 from distcnn.quality.novelty import Novelty, fit_reference, light_of, other_light
@@ -26,10 +31,7 @@ def fit_calibration(
     """Total errors, from stars that lack nothing; then those of stars with inputs ``hidden``."""
     reference, error, snr = stars["reference"], residual_error_of(stars), snr_of(stars)
     label = stars["label"]
-    missing = InputSummary.of(stars, len(label), None).missing
-    whole = np.where((missing == 0)[:, None], reference, np.nan)
-    if not np.isfinite(whole).any():  # a survey where every star lacks something
-        whole = reference
+    whole = _of_whole(reference, InputSummary.of(stars, len(label), None), hidden)
     fitted = Calibration.fit(
         label - whole,
         stars["noise"],
@@ -40,13 +42,29 @@ def fit_calibration(
         label=label if names else None,
         names=names,
     )
+
+    def residuals(predicted: Arrays) -> tuple[ReferenceResiduals, Array, Array]:
+        label, noise, scatter = (predicted[k] for k in ("label", "noise", "scatter"))
+        error = residual_error_of({**stars, **predicted})
+        return ReferenceResiduals(label - whole, np.hypot(noise, scatter), error), snr, label
+
     for number, name in enumerate(MISSING_MODALITIES):
         if name in hidden:
-            label, noise, scatter = (hidden[name][k] for k in ("label", "noise", "scatter"))
-            error = residual_error_of({**stars, **hidden[name]})
-            found = ReferenceResiduals(label - whole, np.hypot(noise, scatter), error)
-            fitted = fitted.with_missing(number, found, snr, label)
+            fitted = fitted.with_missing(number, *residuals(hidden[name]))
+    for number, name in enumerate(MISSING_MAGNITUDES):
+        if name in hidden:
+            fitted = fitted.with_missing_magnitude(number, *residuals(hidden[name]))
     return fitted
+
+
+def _of_whole(reference: Array, seen: InputSummary, hidden: Mapping[str, Arrays]) -> Array:
+    """References [N, L] of the stars that lack nothing, NaN of the others."""
+    lacking = seen.missing > 0
+    if MISSING_MAGNITUDES[-1] in hidden:  # else networks and errors know such stars
+        lacking |= seen.missing_magnitudes > 0
+    whole: Array = np.where(lacking[:, None], np.nan, reference)
+    # A survey where every star lacks something is asked as it is.
+    return whole if np.isfinite(whole).any() else reference
 
 
 def fit_debiasing(
@@ -59,9 +77,7 @@ def fit_debiasing(
     settings: QualityConfig,
 ) -> Debiasing:
     """From stars that lack nothing, and from the same with inputs hidden."""
-    whole = np.where((seen.missing == 0)[:, None], stars["reference"], np.nan)
-    if not np.isfinite(whole).any():  # a survey where every star lacks something
-        whole = stars["reference"]
+    whole = _of_whole(stars["reference"], seen, hidden)
 
     def estimates(predicted: Arrays, missing: Array) -> LabelledEstimates:
         label, noise, scatter = (predicted[name] for name in ("label", "noise", "scatter"))

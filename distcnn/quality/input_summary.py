@@ -84,6 +84,17 @@ class InputSummary:
         return None if values is None else row.summaries[0].missing(values)
 
     @property
+    def missing_magnitudes(self) -> Array:
+        """[N] which magnitudes a star lacks of those that the survey has: 0, or one more than a
+        position in ``calibration.MISSING_MAGNITUDES``.
+        """
+        bands = self.get("photometry")
+        if bands is None or not bands.shape[1]:
+            return np.zeros(len(self.snr), np.int64)
+        lacks = ~np.isfinite(bands)
+        return np.where(lacks[:, 0], 3, np.minimum(lacks.sum(axis=1), 2))
+
+    @property
     def missing(self) -> Array:
         """[N] what a star lacks of what the survey has: 0, or one more than a position in
         ``calibration.MISSING_MODALITIES``.

@@ -99,7 +99,7 @@ class Quality:
         names : names of the labels; logg and mh select the strata of the calibration.
         members : of the whole ensemble.
         hidden : ``label``, ``noise``, ``scatter`` of the same stars with inputs hidden, by the
-            names of ``calibration.MISSING_MODALITIES``.
+            names of ``calibration.MISSING_MODALITIES`` and ``MISSING_MAGNITUDES``.
         """
         limits = Limits.fit(
             train["reference"],
@@ -117,7 +117,9 @@ class Quality:
         }
         fitted = fit_calibration(clean, settings, names, hidden or {})
         noise, scatter = calibration["noise"], calibration["scatter"]
-        total = fitted.apply(noise, scatter, seen.snr, calibration["label"], seen.missing)
+        label = calibration["label"]
+        lacks = seen.missing_magnitudes
+        total = fitted.apply(noise, scatter, seen.snr, label, seen.missing, magnitudes=lacks)
         population = train["reference"], reference_error_of(train)
         debiasing = fit_debiasing(
             clean, seen, fitted, hidden or {}, population=population, settings=settings
@@ -128,7 +130,6 @@ class Quality:
         disagreement = np.array([_limit(c, settings.disagreement_quantile) for c in ratio.T])
         density = TrainingDensity.fit(train["reference"], seed=seed)
         if density is not None:
-            label = calibration["label"]
             inside = (damaged == 0) & ~limits.labels_outside(label).any(axis=1)
             density = density.with_limit(label[inside], settings.density_quantile)
         return cls(limits, novelty, fitted, debiasing, disagreement, settings, density)
@@ -161,7 +162,8 @@ class Quality:
         ``label_recommendation`` uint8 [N, L] (``schema.Recommendation``).
         """
         snr, novelty = summary.snr, _novelty_score(summary, self.novelty)
-        total = self.calibration.apply(noise, scatter, snr, label, summary.missing)
+        missing, lacks = summary.missing, summary.missing_magnitudes
+        total = self.calibration.apply(noise, scatter, snr, label, missing, magnitudes=lacks)
         finite = np.isfinite(np.hstack([label, noise, scatter])).all(axis=1)
         total[~finite] = np.nan
         ratio = self.prior_ratio(total)

@@ -21,12 +21,15 @@ from distcnn.model import (
     write_evaluation,
 )
 from distcnn.model.stacking import Stacking
-from distcnn.quality import MISSING_MODALITIES, Calibration, Quality, snr_groups
+from distcnn.quality import MISSING_MAGNITUDES, MISSING_MODALITIES, Calibration, Quality, snr_groups
 from distcnn.stats import robust_std
 from distcnn.survey import Store
 from distcnn.survey.split import Split
 from distcnn.training.data.labelled import MAX_STARS_IN_MEMORY, Labelled, read_labelled
 from distcnn.training.distillation.agreement import ScoredPredictions, student_agreement
+
+OFTEN = 0.1
+"""Share of stars without some magnitude from which on networks learn to do without."""
 
 
 def evaluate_package(
@@ -110,14 +113,34 @@ def _residual_statistics(residual: Array) -> dict[str, Any]:
 
 
 def without_modalities(stars: StarInputs) -> dict[str, StarInputs]:
-    """The same stars with modalities hidden, by ``quality.MISSING_MODALITIES``."""
+    """The same stars with modalities hidden, by ``quality.MISSING_MODALITIES``, and with
+    magnitudes, by ``quality.MISSING_MAGNITUDES``.
+    """
     calibrated = [row.name for row in MODALITIES if row.lack]
     out = {}
     for number, text in enumerate(MISSING_MODALITIES, start=1):
         hidden = [name for bit, name in enumerate(calibrated) if number >> bit & 1]
         if all(name in stars.arrays and stars[name].shape[1] for name in hidden):
             out[text] = stars.without(*hidden)
-    return out
+    return out | without_magnitudes(stars)
+
+
+def without_magnitudes(stars: StarInputs) -> dict[str, StarInputs]:
+    """One magnitude but the reference hidden of each star, in turn; all of these; the reference.
+
+    Not where stars often lack some: networks have learned to do without, and so have errors.
+    """
+    bands = stars.arrays.get("photometry", np.empty((0, 0), np.float32))
+    width, columns = bands.shape[1], np.arange(bands.shape[1])
+    if not width or np.mean(~np.isfinite(bands).all(axis=1)) > OFTEN:
+        return {}
+    turn = 1 + np.arange(len(bands))[:, None] % max(width - 1, 1)
+    fewest, masks = (2, 3, 1), (columns == turn, columns > 0, columns == 0)
+    return {
+        name: stars.replaced(photometry=np.where(mask, np.float32("nan"), bands))
+        for name, least, mask in zip(MISSING_MAGNITUDES, fewest, masks, strict=True)
+        if width >= least
+    }
 
 
 def ensemble_sizes(

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from distcnn.quality import (
     LABEL_STRATA,
+    MISSING_MAGNITUDES,
     MISSING_MODALITIES,
     Calibration,
     bin_name,
@@ -16,7 +17,7 @@ from distcnn.quality.calibration.error_deconvolution import ReferenceResiduals
 from distcnn.quality.calibration.label_nodes import NODE_QUANTILES, LabelNodes
 from distcnn.quality.calibration.smooth_scale import nodes_at
 
-NEW = {"width_95", "transition", "along_labels", "label_columns", "label_nodes"}
+NEW = {"width_95", "transition", "along_labels", "label_columns", "label_nodes", "magnitudes"}
 """Arrays that packages of before scales were smooth do not have."""
 EDGES = (15.0, 25.0, 50.0, 100.0)
 
@@ -336,6 +337,23 @@ def test_stars_that_lack_something_get_an_error_of_their_own(rng):
     lacking = fitted.apply(noise, scatter, snr, label, missing)
     assert np.median(lacking / whole) == pytest.approx(3, abs=0.15)
     assert fitted.missing_modality[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("times", [1.0, 3.0, 12.0])
+def test_stars_that_lack_magnitudes_get_an_error_of_their_own(rng, times):
+    residual, noise, scatter, error, snr, _ = _survey(rng, 4000)
+    label = np.zeros_like(residual)
+    fitted = Calibration.fit(residual, noise, scatter, error, snr, edges=EDGES)
+    found = ReferenceResiduals(times * residual, np.hypot(noise, scatter), times * error)
+    number = MISSING_MAGNITUDES.index("magnitudes are missing")
+    fitted = fitted.with_missing_magnitude(number, found, snr, label)
+    again = Calibration.from_arrays(fitted.to_arrays())
+    whole = fitted.apply(noise, scatter, snr, label)
+    for place in range(len(MISSING_MAGNITUDES)):
+        lacks = np.full(4000, place + 1)
+        lacking = again.apply(noise, scatter, snr, label, magnitudes=lacks)
+        right = times if place == number else 1.0
+        assert np.median(lacking / whole) == pytest.approx(right, rel=0.06)
 
 
 def test_lopsided_residuals_give_a_lopsided_interval(rng):

@@ -5,12 +5,14 @@ import re
 import shutil
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from simple_survey import CONDITIONS, LABELS, build_survey
 
+from distcnn.config import NetworkConfig
 from distcnn.errors import (
     DigestMismatch,
     FingerprintMismatch,
@@ -20,11 +22,13 @@ from distcnn.errors import (
 )
 from distcnn.events import Advanced, EpochEnded, Notice, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor, TaskResult
-from distcnn.model import Ensemble, Package
-from distcnn.quality import Quality
+from distcnn.model import Ensemble, InputSpec, Package, predict_members
+from distcnn.quality import MISSING_MAGNITUDES, Quality
+from distcnn.schema import Flag
 from distcnn.survey import Store
 from distcnn.training import Split, assign_split, discard_unfinished, plan_training, train_package
-from distcnn.training.data.labelled import read_labelled
+from distcnn.training.data.labelled import read_labelled, read_stars
+from distcnn.training.evaluate import without_magnitudes
 from distcnn.training.loop.checkpoint import CHECKPOINT
 from distcnn.training.loop.member import WEIGHTS
 
@@ -92,6 +96,44 @@ def test_a_survey_becomes_a_package_that_knows_its_stars(tmp_path, survey, confi
     assert rows["teff"]["std"] == pytest.approx(scatter[0], rel=1e-3)
     assert summary.stars["test"] == len(test)
     assert not (tmp_path / "package.partial").exists()
+
+
+def test_errors_are_wider_for_stars_that_lack_magnitudes(tmp_path, survey, config, quality):
+    longer = config.model_copy(update={"epochs": 25, "patience": 25, "learning_rate": 0.01})
+    train(survey, tmp_path / "package", longer, quality)
+    package = Package.load(tmp_path / "package")
+    found = Quality.from_arrays(package.quality_arrays)
+    stars = read_labelled(Store.open(survey), package.spec, config.split, Split.CALIBRATION)
+    whole, *lacking = (
+        _assessed(package, found, stars, inputs)
+        for inputs in (stars.inputs, *without_magnitudes(stars.inputs).values())
+    )
+    assert len(lacking) == len(MISSING_MAGNITUDES)
+    for one in lacking:
+        assert (one["flags"] & np.uint32(Flag.NO_PHOTOMETRY)).all()
+        inside = np.abs(one["label"] - stars.label) <= one["label_error"]
+        assert inside[np.isfinite(stars.label)].mean() > 0.55
+    error = [np.median(one["label_error"], axis=0) for one in (whole, *lacking)]
+    assert (np.max(error[1:], axis=0) > 1.2 * error[0]).any()
+
+
+def _assessed(package, quality, stars, inputs):
+    """Labels and what quality says of them, of the stars with other inputs."""
+    found = predict_members(package.networks(), inputs)
+    given = replace(stars, inputs=inputs).for_quality()
+    return {"label": found.label} | quality.assess(given, found.label, found.noise, found.scatter)
+
+
+def test_surveys_whose_stars_often_lack_magnitudes_are_calibrated_as_they_are(simple, tmp_path):
+    store = Store.open(build_survey(tmp_path / "s.zarr", simple))
+    spec = InputSpec.of_survey(store, NetworkConfig())
+    stars = read_stars(store, spec, np.arange(100)).inputs
+    bands = stars["photometry"].copy()
+    bands[:11, 1] = np.nan
+    assert without_magnitudes(stars.replaced(photometry=bands)) == {}
+    hidden = without_magnitudes(stars)
+    counts = {name: np.isnan(one["photometry"]).sum(axis=1) for name, one in hidden.items()}
+    assert [set(counts[name]) for name in MISSING_MAGNITUDES] == [{1}, {bands.shape[1] - 1}, {1}]
 
 
 def test_the_manifest_says_from_what_and_how_it_was_made(tmp_path, survey, config, quality):

@@ -48,6 +48,12 @@ _MODEL_ERROR = 0.1, 0.15  # of ln of the 68 and 95 % widths: how far errors may 
 _SKEW_SPREAD = 0.10  # of ln of a side's half-width, where stars are too few to show their own
 MISSING_MODALITIES = missing_combinations()
 """Inputs that a star may lack and still be calibrated; number + 1 stands for it, 0 for none."""
+MISSING_MAGNITUDES = (
+    "a magnitude is missing",
+    "magnitudes are missing",
+    "the reference magnitude is missing",
+)
+"""What a star may lack besides, of magnitudes; number + 1 stands for it, 0 for none."""
 
 
 _ARRAY_NAMES = {
@@ -59,6 +65,7 @@ _ARRAY_NAMES = {
     "along_labels": "along_labels",
     "asymmetry": "side",
     "missing_modality": "hidden",
+    "missing_magnitude": "magnitudes",
     "width_95": "width_95",
     "transition": "transition",
 }
@@ -80,6 +87,8 @@ class Calibration:
     asymmetry : [C, L, 2] half-widths of the interval below and above, in total errors.
     missing_modality : [H, K + 1, L] further factor for stars that lack inputs
         (``MISSING_MODALITIES``), at ``centres`` and where the S/N is unknown.
+    missing_magnitude : [3, K + 1, L] the same of ``MISSING_MAGNITUDES``; 1 where networks learned
+        from stars that lack some, and in packages of before.
     width_95 : [L] total errors within which 95.4 % of the errors lie.
     transition : [2] width in logg and metallicity of the transition between strata, dex.
     index : (logg, mh) positions among the labels, -1 where absent.
@@ -97,6 +106,7 @@ class Calibration:
     along_labels: Array
     asymmetry: Array
     missing_modality: Array
+    missing_magnitude: Array
     width_95: Array
     transition: Array
     index: tuple[int, int]
@@ -147,6 +157,7 @@ class Calibration:
             along_labels=np.stack([part.along_labels for part in parts], axis=1),
             asymmetry=np.ones((len(LABEL_STRATA), len(overall), 2)),
             missing_modality=np.ones((len(MISSING_MODALITIES), len(centres) + 1, len(overall))),
+            missing_magnitude=np.ones((len(MISSING_MAGNITUDES), len(centres) + 1, len(overall))),
             width_95=np.array([part.width_95 for part in parts]),
             transition=TRANSITION_DEX,
             index=index,
@@ -202,23 +213,44 @@ class Calibration:
 
         ``found`` : residuals of predictions without it; ``label`` : those predictions.
         """
-        left = found.rescaled(self._factor(snr, label, None))
         missing_modality = self.missing_modality.copy()
-        for k in range(len(self.overall)):
-            missing_modality[number, :, k] = fit_missing(
-                left, k, snr, self.centres, self.degrees[k]
-            )
+        missing_modality[number] = self._further(found, snr, label)
         return replace(self, missing_modality=missing_modality)
 
-    def _factor(self, snr: Array, label: Array | None, missing: Array | None) -> Array:
+    def with_missing_magnitude(
+        self, number: int, found: ReferenceResiduals, snr: Array, label: Array
+    ) -> "Calibration":
+        """Fit the factor for stars that lack ``MISSING_MAGNITUDES[number]``, and nothing else."""
+        first = self._further(found, snr, label)
+        # Networks never learned without it: errors may be ten times those of other stars, and a
+        # fit takes residuals of many errors for wrong references. So it is told, and asked again.
+        told = found.rescaled(self._along_snr(snr, first[:-1], first[-1]))
+        missing_magnitude = self.missing_magnitude.copy()
+        missing_magnitude[number] = first * self._further(told, snr, label)
+        return replace(self, missing_magnitude=missing_magnitude)
+
+    def _further(self, found: ReferenceResiduals, snr: Array, label: Array) -> Array:
+        """[K + 1, L] factors on the errors that stars would have which lack nothing."""
+        left, labels = found.rescaled(self._factor(snr, label)), range(len(self.overall))
+        found_of = [fit_missing(left, k, snr, self.centres, self.degrees[k]) for k in labels]
+        return np.stack(found_of, axis=1)
+
+    def _factor(
+        self,
+        snr: Array,
+        label: Array | None,
+        missing: Array | None = None,
+        magnitudes: Array | None = None,
+    ) -> Array:
         factor = self._along_snr(snr, self.scale, self.overall)
         if label is not None:
             weight = strata_weights(label, self.index, self.transition)
             log = weight @ np.log(self.stratum)
             factor *= np.exp(log + self.nodes.log_factor(label, np.log(self.along_labels)))
-        if missing is not None:
-            for number in np.unique(missing[missing > 0]):
-                rows, table = missing == number, self.missing_modality[number - 1]
+        lacks = (missing, self.missing_modality), (magnitudes, self.missing_magnitude)
+        for lack, tables in lacks:
+            for number in () if lack is None else np.unique(lack[lack > 0]):
+                rows, table = lack == number, tables[number - 1]
                 factor[rows] *= self._along_snr(snr[rows], table[:-1], table[-1])
         return factor
 
@@ -239,13 +271,15 @@ class Calibration:
         snr: Array,
         label: Array | None = None,
         missing: Array | None = None,
+        *,
+        magnitudes: Array | None = None,
     ) -> Array:
         """Total standard errors, float32 [N, L], in label units.
 
         ``label`` selects the stratum; ``missing`` [N] is 0, or one more than a position in
-        ``MISSING_MODALITIES``.
+        ``MISSING_MODALITIES``; ``magnitudes`` [N] in ``MISSING_MAGNITUDES``.
         """
-        factor = self._factor(snr, label, missing)
+        factor = self._factor(snr, label, missing, magnitudes)
         return np.asarray(factor * np.hypot(noise, scatter), np.float32)
 
     def interval(self, total: Array, label: Array) -> tuple[Array, Array]:
@@ -314,6 +348,8 @@ def _completed(plain: dict[str, Any]) -> dict[str, Any]:
     plain.setdefault("width_95", np.full(labels, 2.0))
     plain.setdefault("transition", np.zeros(2))
     plain.setdefault("along_labels", np.ones((0, labels)))
+    whole = np.ones((len(MISSING_MAGNITUDES), centres + 1, labels))
+    plain.setdefault("missing_magnitude", whole)
     missing = plain["missing_modality"]
     if missing.ndim == 2:
         plain["missing_modality"] = np.repeat(missing[:, None], centres + 1, axis=1)
