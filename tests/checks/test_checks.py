@@ -393,8 +393,8 @@ def _with_smaller_errors(inputs, factor):
         def __getattr__(self, name):
             return getattr(calibration, name)
 
-        def apply(self, *given):
-            return factor * calibration.apply(*given)
+        def apply(self, *given, **more):
+            return factor * calibration.apply(*given, **more)
 
     spoiled = replace(inputs)
     spoiled.predictor.quality = replace(quality, calibration=Bold())
