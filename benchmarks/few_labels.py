@@ -315,11 +315,12 @@ def main() -> None:
     options = parse()
     study = Study(options)
     rows = study.table()
-    print_summary(summary(rows))
+    short = summary(rows)
+    print_summary(short)
     result = {
         **made_with(),
         "runs": {str(labels): facts_of(options, labels) for labels in options.labels},
-        "summary": summary(rows),
+        "summary": short,
         "table": rows,
         "draws": study.draws() if options.draws else {},
     }

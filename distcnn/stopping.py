@@ -224,7 +224,7 @@ def kill_children(wait_s: float) -> None:
     # A nanny may have started another worker meanwhile; one more starts and ends by itself,
     # because it notices that nobody holds the other end of its pipe.
     for _ in range(3):
-        children = [one for one in me.children(recursive=True) if not _cleans_up(one)]
+        children = [one for one in me.children(recursive=True) if not cleans_up(one)]
         for child in children:
             with suppress(psutil.Error):
                 child.kill()
@@ -233,7 +233,7 @@ def kill_children(wait_s: float) -> None:
         psutil.wait_procs(children, timeout=wait_s)
 
 
-def _cleans_up(process: "psutil.Process") -> bool:
+def cleans_up(process: "psutil.Process") -> bool:
     """Python's own helper, which removes the semaphores of dead processes, then ends."""
     import psutil
 

@@ -119,6 +119,8 @@ def end_family(process: psutil.Popen) -> None:
 
 def kill_unless_tracker(process: psutil.Process) -> None:
     """Kill it; but Python's helper, which removes the semaphores of the dead, ends by itself."""
+    from distcnn.stopping import cleans_up
+
     with suppress(psutil.Error):
-        if not any("resource_tracker" in word for word in process.cmdline()):
+        if not cleans_up(process):
             process.kill()

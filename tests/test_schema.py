@@ -25,7 +25,9 @@ def test_bits_combine_and_travel():
     assert Flag.NO_XP in both
     assert list(both) == [Flag.NO_XP, Flag.NO_PARALLAX]
     assert pickle.loads(pickle.dumps(both)) == both
-    assert pickle.loads(pickle.dumps(Flag.NO_XP)).sentence.startswith("no XP coefficients,")
+    assert pickle.loads(pickle.dumps(Flag.NO_PARALLAX)).sentence == "no parallax"
+    sentence = "no XP coefficients, or a quarter of them are missing (BP or RP): none is used"
+    assert pickle.loads(pickle.dumps(Flag.NO_XP)).sentence == sentence
     assert not Flag(0)
 
 
