@@ -39,6 +39,8 @@ from distcnn.model import Package
 from distcnn.monitor import console_display
 from distcnn.schema import LABELS
 from distcnn.survey import Store
+from distcnn.survey.split import Split
+from distcnn.training.data.labelled import read_labelled
 
 KINDS = {
     "whole": (),
@@ -106,8 +108,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
     whole = both["whole"]
     package = Package.load(folder / "whole")
-    more = further(folder / "whole.zarr", whole)
-    stars = Faint(*both.values(), *more, package.manifest.label_width_95)
+    manifest, store = package.manifest, Store.open(survey, "survey")
+    fitted_on = read_labelled(store, package.spec, manifest.training_split, Split.CALIBRATION)
+    stars = Faint(
+        *both.values(),
+        *further(folder / "whole.zarr", whole),
+        manifest.label_width_95,
+        manifest.label_reference_error,
+        fitted_on.inputs["snr"][:, 0],
+    )
     record = json.loads((folder / "archive" / "simulation.json").read_text())
     config = SimulateConfig.model_validate(record["config"])
     limits = bounds_by_bin(whole, config, each=options.bound_stars, seed=options.seed)

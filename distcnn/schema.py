@@ -25,6 +25,9 @@ of format 5 would leave out."""
 OTHER_LIGHT_PACKAGE_FORMAT = 7
 """Of packages whose novelty compares spectra with the rest of the light, which a reader of format 6
 does not know."""
+PHOTOMETRIC_PACKAGE_FORMAT = 8
+"""Of packages with perceptrons of all but the spectrum, whose weights a reader of format 7 would
+give to others."""
 PACKAGE_FORMATS = (
     PACKAGE_FORMAT,
     STACKED_PACKAGE_FORMAT,
@@ -32,6 +35,7 @@ PACKAGE_FORMATS = (
     PERCEPTRONS_PACKAGE_FORMAT,
     LABEL_NODES_PACKAGE_FORMAT,
     OTHER_LIGHT_PACKAGE_FORMAT,
+    PHOTOMETRIC_PACKAGE_FORMAT,
 )
 
 LIGHT_SPEED_KM_S = 299_792.458

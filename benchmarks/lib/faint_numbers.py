@@ -21,6 +21,7 @@ from distcnn.model.scaling import NoiseGain
 from distcnn.quality import Quality
 from distcnn.schema import DEFAULT_LABELS, Flag
 from distcnn.simulate import cramer_rao
+from distcnn.stats import WITHIN_68, WITHIN_95, coverage_error
 from distcnn.survey import Store
 from distcnn.survey.split import Split
 from distcnn.training.data.labelled import read_labelled
@@ -40,7 +41,8 @@ BRIGHT_SNR, MOST_FADED = 30.0, 400
 class Faint:
     """Stars to be judged, as two ensembles see them; of the same stars, in the same order.
 
-    ``width_95`` [L]: errors that make the first one's interval of 95 %, as its package says.
+    ``width_95`` [L]: errors that make the first one's interval of 95 %, as its package says;
+    ``reference_error`` [L] of the M stars that its errors were fitted to, ``calibration_snr`` [M].
     """
 
     whole: Judged
@@ -48,6 +50,17 @@ class Faint:
     prior_ratio: Array
     flags: Array
     width_95: tuple[float, ...]
+    reference_error: tuple[float, ...]
+    calibration_snr: Array
+
+    def calibration_stars(self, column: int, edges: tuple[float, float]) -> float:
+        """Effective number of calibration stars of a label and bin.
+
+        Of the width of an error one tells only as much as is not its reference's.
+        """
+        errors = self.whole.error[inside(self.whole.snr, edges), column]
+        exact = 1 / np.square(1 + np.square(self.reference_error[column] / errors))
+        return float(inside(self.calibration_snr, edges).sum() * exact.mean())
 
 
 def further(predictions: Path, stars: Judged) -> tuple[Array, Array]:
@@ -120,6 +133,7 @@ def _rows(stars: Faint, limits: Mapping[str, Mapping[str, float]]) -> Iterator[d
                 "within_68": float((np.abs(left) <= error).mean()),
                 "within_95": float((np.abs(left) <= stars.width_95[column] * error).mean()),
                 "width_95": float(stars.width_95[column]),
+                "calibration": stars.calibration_stars(column, edges),
                 "quoted": float(np.median(error)),
                 "prior_ratio": float(np.median(stars.prior_ratio[rows, column])),
                 "population_label": float((stars.prior_ratio[rows, column] > 0.71).mean()),
@@ -301,14 +315,15 @@ def verdicts(
             "to_without_spectrum",
         ),
     ]
-    for share, key, apart in ((0.6827, "within_68", 0.04), (0.9545, "within_95", 0.02)):
+    for share, key, apart in ((WITHIN_68, "within_68", 0.04), (WITHIN_95, "within_95", 0.02)):
         found.append(
             _verdict(
-                f"{100 * share:.0f} % coverage within {apart:g}, or 2.5 times its sampling error",
+                f"{100 * share:.0f} % coverage within {apart:g}, or 2.5 times the chance of "
+                "judged and calibration stars",
                 rows,
                 lambda row, share=share, key=key, apart=apart: (
                     abs(row[key] - share)
-                    <= max(apart, 2.5 * np.sqrt(share * (1 - share) / row["stars"]))
+                    <= max(apart, 2.5 * coverage_error(share, row["stars"], row.get("calibration")))
                 ),
                 key,
             )

@@ -179,13 +179,29 @@ class StackingConfig(Frozen):
     """
 
     methods: tuple[
-        Literal["ridge", "gaussian_process", "exponential_process", "trees", "perceptrons"], ...
-    ] = ("ridge", "gaussian_process", "exponential_process", "trees", "perceptrons")
+        Literal[
+            "ridge",
+            "gaussian_process",
+            "exponential_process",
+            "trees",
+            "perceptrons",
+            "photometric_perceptrons",
+        ],
+        ...,
+    ] = (
+        "ridge",
+        "gaussian_process",
+        "exponential_process",
+        "trees",
+        "perceptrons",
+        "photometric_perceptrons",
+    )
     """``ridge``: linear in all inputs. The others see principal components of spectrum, XP and
     colours, magnitude and absolute magnitude: ``gaussian_process`` (squared exponential kernel) is
     smooth in them, ``exponential_process`` continuous, ``trees`` (boosted) are made of steps;
     ``perceptrons`` are small networks without convolutions, which see all XP components and learn
-    most from bright stars. None of them: the ensemble alone."""
+    most from bright stars, ``photometric_perceptrons`` the same of all but the spectrum, from all
+    stars alike: of faint stars its noise would only mislead. None of them: the ensemble alone."""
     inducing: int = Field(512, ge=16, le=4096)
     """Stars that a process remembers; each costs time in ``predict``."""
     trees: int = Field(250, ge=1, le=2000)

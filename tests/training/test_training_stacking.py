@@ -10,14 +10,15 @@ from distcnn.events import Advanced, StageEnded, StageStarted
 from distcnn.executor import SerialExecutor
 from distcnn.model import Ensemble, Package, build_network, fit_scaling, predict_members
 from distcnn.model.inputs import InputSpec
-from distcnn.model.stacking import REGRESSORS, Stacking
-from distcnn.schema import OTHER_LIGHT_PACKAGE_FORMAT
+from distcnn.model.package.package import _format
+from distcnn.model.stacking import REGRESSORS, FeatureTable, Stacking
+from distcnn.schema import OTHER_LIGHT_PACKAGE_FORMAT, PHOTOMETRIC_PACKAGE_FORMAT
 from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_fold
 from distcnn.training import train_package
 from distcnn.training.data.labelled import DEVELOPMENT, read_labelled
 from distcnn.training.stacking import OutOfFoldStars, features, fit_stacking, perceptrons
-from distcnn.training.stacking.features import fit_features
+from distcnn.training.stacking.features import ComponentAxes, fit_features
 from distcnn.training.stacking.fold_regression import fit_folds
 from distcnn.training.stacking.gaussian_process import (
     JITTER,
@@ -29,13 +30,20 @@ from distcnn.training.stacking.gaussian_process import (
 )
 from distcnn.training.stacking.perceptrons import MAX_TIMES_OFTEN, _chances, fit_perceptrons
 from distcnn.training.stacking.recentring import recentred
-from distcnn.training.stacking.regressions import perceptron_arrays
+from distcnn.training.stacking.regressions import METHODS as METHODS_BY_NAME
+from distcnn.training.stacking.regressions import (
+    Regressions,
+    _Given,
+    _photometric_perceptrons,
+    fit_regressions,
+    perceptron_arrays,
+)
 from distcnn.training.stacking.stack import STACKED
 from distcnn.training.stacking.trees import Trees
 from distcnn.training.stacking.weights import Judged, JudgedLabel, earning_methods, fit_weights
 
 STACKING = StackingConfig(inducing=64, trees=30)
-METHODS = ("ridge", "gaussian_process", "exponential_process", "trees", "perceptrons")
+METHODS = tuple(METHODS_BY_NAME)
 
 
 @pytest.fixture(autouse=True)
@@ -308,3 +316,33 @@ def test_axes_of_spectra_are_those_of_bright_stars(network, stars, monkeypatch):
         fit_features(some, network.inputs)[0]["spectrum_axes"] for some in (branches, noisy)
     )
     assert np.array_equal(found, other)
+
+
+@pytest.mark.parametrize("without", ["nothing", "spectrum", "all but the spectrum"])
+def test_photometric_perceptrons_see_all_but_the_spectrum(network, stars, without):
+    with torch.inference_mode():
+        found = network.inputs(stars.inputs.tensors())
+    fold = assign_fold(stars.source_id, SplitConfig())
+    table, axes = np.zeros((len(stars), 40)), ComponentAxes(np.eye(50)[:, :30], np.zeros(30))
+    if without == "spectrum":
+        axes = ComponentAxes(np.empty((0, 0)), np.empty(0))
+    elif without == "all but the spectrum":
+        table = table[:, :30]
+    if without != "nothing":
+        nothing = Regressions(found, stars.label, fold)
+        assert _photometric_perceptrons(_Given(nothing, table, axes, None, STACKING, 0)) is None
+        return
+    config = StackingConfig(methods=("photometric_perceptrons",))
+    target = np.nan_to_num(stars.label - np.nanmean(stars.label, axis=0))
+    target /= target.std(axis=0)
+    fitted = fit_regressions(network, Regressions(found, target, fold), config, seed=0)
+    features, part = (fitted.parts[n] for n in ("features", "photometric_perceptrons"))
+    method = REGRESSORS["photometric_perceptrons"](part)
+    table = FeatureTable(features, network.inputs.names)
+    answer = method(found, table(found))
+    assert np.nanstd(answer.numpy() - target) < 0.8
+    scalars = found["scalars"].clone()
+    scalars[:, list(network.inputs.names).index("log_snr")] -= 1.0
+    assert _format({"weights": {}, **fitted.parts}, {}) == PHOTOMETRIC_PACKAGE_FORMAT
+    noise = found | {"spectrum": torch.randn(found["spectrum"].shape), "scalars": scalars}
+    assert torch.equal(method(noise, table(noise)), answer)

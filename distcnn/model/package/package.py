@@ -48,6 +48,7 @@ from distcnn.schema import (
     OTHER_LIGHT_PACKAGE_FORMAT,
     PACKAGE_FORMAT,
     PERCEPTRONS_PACKAGE_FORMAT,
+    PHOTOMETRIC_PACKAGE_FORMAT,
     STACKED_PACKAGE_FORMAT,
 )
 
@@ -287,6 +288,8 @@ def write_evaluation(package: Package, evaluation: Mapping[str, Any]) -> None:
 
 
 def _format(stacking: Parts | None, quality_arrays: Mapping[str, Array]) -> int:
+    if "photometric_perceptrons" in (stacking or {}):
+        return PHOTOMETRIC_PACKAGE_FORMAT
     if any(name.startswith("novelty.expected.") for name in quality_arrays):
         return OTHER_LIGHT_PACKAGE_FORMAT
     along_labels = len(quality_arrays.get("calibration.label_columns", ()))

@@ -206,6 +206,7 @@ REGRESSORS: Mapping[str, type[Regressor]] = {
     "exponential_process": ExponentialProcess,
     "trees": BoostedTrees,
     "perceptrons": Perceptrons,
+    "photometric_perceptrons": Perceptrons,
 }
 """By the name in ``train.stacking.methods`` and in packages. A new one is a class here, how it is
 fitted in ``training.stacking.regressions``, and a row in both tables."""

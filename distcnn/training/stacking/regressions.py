@@ -83,7 +83,9 @@ def fit_regressions(
     found: dict[str, Array] = {}
     for name, fit in METHODS.items():
         if name in config.methods:
-            parts[name], found[name] = fit(given)
+            fitted = fit(given)
+            if fitted is not None:
+                parts[name], found[name] = fitted
             advance(1)
     return FittedRegressions(parts, found)
 
@@ -141,6 +143,20 @@ def _perceptrons(given: _Given) -> tuple[Mapping[str, Array], Array]:
     return perceptron_arrays(found, np.arange(table.shape[1])), found.out_of_fold
 
 
+def _photometric_perceptrons(given: _Given) -> tuple[Mapping[str, Array], Array] | None:
+    """The same of XP, colours and magnitudes, all stars alike; None without these or a spectrum.
+
+    A spectrum of S/N 1 holds next to nothing, but its noise is learned by heart: perceptrons see
+    the same noise in every pass, where networks see other noise.
+    """
+    stars, table, first = given.stars, given.table, given.axes.kept
+    columns = np.arange(first, table.shape[1] - (given.log_snr is not None))
+    if not first or not len(columns):
+        return None
+    found = fit_perceptrons(table[:, columns], stars.target, stars.fold, None, given.seed)
+    return perceptron_arrays(found, columns), found.out_of_fold
+
+
 def perceptron_arrays(found: FittedPerceptrons, columns: Array) -> dict[str, Array]:
     """What ``model.stacking.regressors.Perceptrons`` holds of perceptrons of those columns [D]."""
     first, first_offset, second, second_offset, last, offset = found.layers
@@ -187,11 +203,13 @@ def _kernel(seen: Array, target: Array, rng: np.random.Generator) -> Kernel:
     return fit_kernel(seen[whole], np.nan_to_num(unit[whole]), rng)
 
 
-METHODS: Mapping[str, Callable[[_Given], tuple[Mapping[str, Array], Array]]] = {
+METHODS: Mapping[str, Callable[[_Given], tuple[Mapping[str, Array], Array] | None]] = {
     "ridge": _ridge,
     "gaussian_process": _gaussian_process,
     "exponential_process": _exponential_process,
     "trees": _trees,
     "perceptrons": _perceptrons,
+    "photometric_perceptrons": _photometric_perceptrons,
 }
-"""How each method of ``model.stacking.REGRESSORS`` is fitted."""
+"""How each method of ``model.stacking.REGRESSORS`` is fitted; None where the stars lack what it is
+of."""
