@@ -51,7 +51,14 @@ def make_stars(stars: int, pixels: int) -> tuple[InputSpec, Labelled]:
     label = rng.normal(0, 1, (stars, len(LABELS))).astype(np.float32)
     label[:, 0] = 5000 + 500 * label[:, 0]
     error = np.full((stars, pixels), 0.05, np.float32)
-    return spec, Labelled(np.arange(stars), inputs, error, label, np.full_like(label, 0.1))
+    return spec, Labelled(
+        np.arange(stars),
+        inputs,
+        error,
+        label,
+        np.full_like(label, 0.1),
+        np.full((stars, 2), np.nan),
+    )
 
 
 def make_network(spec: InputSpec, stars: Labelled, config: TrainConfig, seed: int = 0) -> Network:

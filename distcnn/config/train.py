@@ -95,6 +95,14 @@ class AugmentConfig(Frozen):
     faint_inputs: bool = False
     """Move lowered stars away until they are as faint as stars of that S/N are in the survey, with
     the errors that parallax and XP then have: for labels that bright stars alone have."""
+    parallax_zero_point: float = Field(-0.03, ge=-1, le=1)
+    """Zero point of the survey's parallaxes [mas], the same near and far: a star that is moved away
+    keeps it. Gaia DR3: -0.02 to -0.04 (Lindegren et al. 2021, A&A 649, A4)."""
+    dust_layer: float = Field(0.0, ge=0, le=3)
+    """E(B-V) in the plane of a layer of dust of 125 pc scale height [mag/kpc]: what it holds on the
+    longer way stands before the copies of stars that ``faint_inputs`` makes; near the Sun about 0.2
+    to 0.3. What dust does to XP is known of simulated surveys alone: such copies of observed stars
+    lack XP. 0 = no dust."""
     correlation: float | None = Field(None, ge=1)
     """Length over which the pixels' noise is correlated [stored pixels]; null = measured on the
     survey, or taken from its ingest where spectra are few."""
@@ -119,6 +127,15 @@ class AugmentConfig(Frozen):
     """Probability to hide the parallax of a star."""
     drop_pixels: float = Field(0.05, ge=0, lt=1)
     """Fraction of pixels hidden, in runs."""
+
+    @model_validator(mode="after")
+    def _one_kind_of_copies(self) -> Self:
+        if self.dust and self.dust_layer:
+            raise ValueError(
+                f"one of dust ({self.dust:g}) and dust_layer ({self.dust_layer:g}); the other must "
+                "be 0, for every star has one copy"
+            )
+        return self
 
 
 class DistributeConfig(Frozen):

@@ -33,6 +33,23 @@ EXTINCTION_PER_EBV = {
 """A_band / E(B-V) for R_V = 3.1 (Wang & Chen 2019, ApJ 877, 116, table 3)."""
 
 
+LAYER_HEIGHT_KPC = 0.125
+"""Scale height of the dust of the disc (Marshall et al. 2006, A&A 453, 635)."""
+
+
+def layer_reddening(distance: Array, latitude: Array, density: float) -> Array:
+    """E(B-V) [mag] of an exponential layer around the Sun's place, [N] (Parenago 1940).
+
+    Parameters
+    ----------
+    distance : [N] kpc. latitude : [N] galactic, degrees.
+    density : E(B-V) in the plane [mag/kpc].
+    """
+    sine = np.maximum(np.abs(np.sin(np.deg2rad(latitude))), 1e-3)
+    column = density * LAYER_HEIGHT_KPC / sine * (1 - np.exp(-distance * sine / LAYER_HEIGHT_KPC))
+    return np.asarray(column)
+
+
 def redden(
     arrays: dict[str, Array], ebv: float | Array, *, bands: Sequence[str], wavelength: Array | None
 ) -> dict[str, Array]:
@@ -46,7 +63,7 @@ def redden(
     """
     changed, each = {}, np.reshape(ebv, (-1, 1))
     if "photometry" in arrays and bands:
-        loss = np.array([EXTINCTION_PER_EBV.get(_band(name), 0.0) for name in bands])
+        loss = np.array([extinction_per_ebv(name) for name in bands])
         changed["photometry"] = _as(arrays["photometry"] + each * loss, arrays["photometry"])
     if "flux" in arrays and wavelength is not None:
         depth = each * DIFFUSE_BAND_NM_PER_MAG / (DIFFUSE_BAND_WIDTH_NM * math.sqrt(2 * math.pi))
@@ -73,6 +90,11 @@ def redden_xp(arrays: dict[str, Array], ebv: float | Array) -> dict[str, Array]:
         scale = np.repeat(np.concatenate(fainter, axis=1), size, axis=1)
         changed["xp_error"] = _as(arrays["xp_error"] * scale, arrays["xp_error"])
     return arrays | changed
+
+
+def extinction_per_ebv(band: str) -> float:
+    """A / E(B-V) of a band; 0 of one that is not known."""
+    return EXTINCTION_PER_EBV.get(_band(band), 0.0)
 
 
 def _band(name: str) -> str:

@@ -35,7 +35,14 @@ def make_stars(stars, *, correlation=0.0, snr=20.0, line=0.0):
     inputs = star_inputs({"flux": flux, "snr": snr}, spec)
     error = np.repeat(1 / snr[:, None], PIXELS, axis=1)
     label = depth.astype(np.float32)
-    return Labelled(np.arange(stars), inputs, error, label, np.full_like(label, 0.01))
+    return Labelled(
+        np.arange(stars),
+        inputs,
+        error,
+        label,
+        np.full_like(label, 0.01),
+        np.full((stars, 2), np.nan),
+    )
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "scaled by noise"])

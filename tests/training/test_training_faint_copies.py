@@ -56,15 +56,19 @@ def test_the_noise_of_a_copy_is_what_its_errors_say(read):
     assert np.std(added[struck] / size[struck]) == pytest.approx(1, abs=0.02)
 
 
-def test_a_copy_is_fainter_by_its_distance_alone(read):
+@pytest.mark.parametrize("zero_point", [-0.03, -1.0])
+def test_a_copy_is_fainter_by_its_distance_alone(read, zero_point):
     store, spec, stars = read
-    copies = with_faint_copies(stars, store, spec, MOVING).take(slice(len(stars), None))
+    moving = MOVING.model_copy(update={"parallax_zero_point": zero_point})
+    copies = with_faint_copies(stars, store, spec, moving).take(slice(len(stars), None))
     dimmer = copies.inputs["photometry"] - stars.inputs["photometry"]
     assert (dimmer >= 0).all()
     np.testing.assert_allclose(dimmer, dimmer[:, :1].repeat(3, axis=1), atol=1e-4)
     assert (dimmer[:, 0] > 0.1).mean() > 0.3
     known = np.isfinite(stars.inputs["astrometry"]).all(axis=1) & (dimmer[:, 0] > 0)
-    parallax = stars.inputs["astrometry"][known, 0] * 10 ** (-0.2 * dimmer[known, 0])
+    # The zero point is not a part of the parallax that shrinks by distance.
+    near = stars.inputs["astrometry"][known, 0] - zero_point
+    parallax = zero_point + near * 10 ** (-0.2 * dimmer[known, 0])
     pull = (copies.inputs["astrometry"][known, 0] - parallax) / copies.inputs["astrometry"][
         known, 1
     ]

@@ -40,7 +40,12 @@ def stars():
     label = rng.normal(0, 1, (STARS, 1)).astype(np.float32)
     flux_error = np.full((STARS, PIXELS), 0.01, np.float32)
     return given, Labelled(
-        np.arange(STARS), star_inputs(given, SPEC), flux_error, label, 0.1 + 0 * label
+        np.arange(STARS),
+        star_inputs(given, SPEC),
+        flux_error,
+        label,
+        0.1 + 0 * label,
+        np.full((STARS, 2), np.nan),
     )
 
 
@@ -65,29 +70,30 @@ def models(magnitude, parallax_error=np.nan, xp_error=0.0, count=60):
     )
 
 
-def moved(network, stars, models):
+def moved(network, stars, models, zero_point=0.0):
     scaled = scale_stars(network, stars)
     out = replace(scaled, scalars=scaled.scalars.clone(), xp=scaled.xp.clone())
     every = torch.arange(len(scaled))
     generator = torch.Generator().manual_seed(1)
     drawn = models.draw(torch.full((len(scaled), 1), 3.0), generator)
-    FartherAway(SPEC, network.inputs)(out, every, drawn, generator)
+    FartherAway(SPEC, network.inputs, zero_point)(out, every, drawn, generator)
     return scaled, out
 
 
-def test_without_errors_of_its_own_it_is_the_star_at_another_distance(network, stars):
+@pytest.mark.parametrize("zero_point", [0.0, -0.5])
+def test_without_errors_of_its_own_it_is_the_star_at_another_distance(network, stars, zero_point):
     given, labelled = stars
     g = given["photometry"][:, 0]
     dimmer = np.nan_to_num(np.clip(14.0 - g, 0, None), nan=0.0)
     wanted = {
         **given,
         "photometry": given["photometry"] + dimmer[:, None],
-        "parallax": given["parallax"] * 10 ** (-0.2 * dimmer),
+        "parallax": zero_point + (given["parallax"] - zero_point) * 10 ** (-0.2 * dimmer),
         "parallax_error": given["parallax_error"] * 10 ** (-0.2 * dimmer),
         "xp": given["xp"] * 10 ** (-0.4 * dimmer[:, None]),
     }
     expected = network.inputs(star_inputs(wanted, SPEC).tensors())
-    before, out = moved(network, labelled, models(14.0))
+    before, out = moved(network, labelled, models(14.0), zero_point)
     torch.testing.assert_close(out.scalars, expected["scalars"], atol=2e-3, rtol=1e-3)
     torch.testing.assert_close(out.xp, expected["xp"], atol=1e-4, rtol=1e-3)
     stay = torch.from_numpy(dimmer == 0)

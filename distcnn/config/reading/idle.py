@@ -83,6 +83,12 @@ RULES = (
         "with train.network.spectrum",
     ),
     Rule(
+        "train.augment",
+        ("parallax_zero_point", "dust_layer"),
+        lambda config: config.train.augment.faint_inputs,
+        "with train.augment.faint_inputs",
+    ),
+    Rule(
         "train.network",
         ("scale_by_noise",),
         lambda config: config.train.network.spectrum,

@@ -6,6 +6,8 @@ extinction: Danielski/Babusiaux et al. (2018); G_RVS: Sartoretti et al. (2023).
 
 import numpy as np
 
+from distcnn.simulate.dust import layer_reddening
+
 # b0 to b5 of theta = b0 + b1 C + b2 C^2 + b3 F + b4 F^2 + b5 F C: C the colour, F = [Fe/H].
 DWARF_BP_RP = (0.4929, 0.5092, -0.0353, 0.0192, -0.0020, -0.0395)
 GIANT_BP_RP = (0.5323, 0.4775, -0.0344, -0.0110, -0.0020, -0.0009)
@@ -23,6 +25,8 @@ EXTINCTION = {
 COLOUR_SCATTER = (0.028, 0.5, 0.008)
 """Scatter of real stars about the colour relations (60-80 K): BP-RP in mag, the share of it that
 G-RP has, and what G-RP has on its own."""
+DUST_DENSITY = 0.22
+"""E(B-V) in the plane of the disc [mag/kpc]."""
 SUN_TEFF, SUN_LOGG, SUN_MAGNITUDE = 5772.0, 4.438, 4.74
 """K; log10 of cm/s2; absolute bolometric magnitude."""
 
@@ -92,10 +96,9 @@ def draw_patchiness(rng: np.random.Generator, stars: int) -> np.ndarray:
 
 
 def reddening(distance: np.ndarray, latitude: np.ndarray, patchiness: np.ndarray) -> np.ndarray:
-    """E(B-V) in mag behind a dust layer of 0.125 kpc; distance in kpc, latitude in degrees."""
-    sine = np.maximum(np.abs(np.sin(np.deg2rad(latitude))), 1e-3)
-    column = 0.22 * 0.125 / sine * (1 - np.exp(-distance * sine / 0.125))
-    return np.asarray(np.clip(column * patchiness, 0.0, 1.5))
+    """E(B-V) in mag behind the dust of the disc; distance in kpc, latitude in degrees."""
+    smooth = layer_reddening(distance, latitude, DUST_DENSITY)
+    return np.asarray(np.clip(smooth * patchiness, 0.0, 1.5))
 
 
 def magnitude_error(g: np.ndarray, band: str) -> np.ndarray:

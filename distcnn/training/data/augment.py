@@ -92,7 +92,7 @@ class Augment:
         given = config.correlation
         known = properties.correlation if given is None else correlation_of_length(given)
         self.noise = NoiseGenerator.of(known)
-        self.farther = FartherAway(spec, network.inputs)
+        self.farther = FartherAway(spec, network.inputs, config.parallax_zero_point)
 
     def __call__(self, stars: Scaled, pool: Tensor, generator: torch.Generator) -> Scaled:
         """Change ``stars`` (a batch of its own) in place; ``pool`` holds S/N to choose from."""

@@ -96,10 +96,13 @@ def _read(store: Store) -> dict[str, Array]:
 
 
 class FartherAway:
-    """Changes scalar features and XP of scaled stars as distance does."""
+    """Changes scalar features and XP of scaled stars as distance does.
 
-    def __init__(self, spec: InputSpec, inputs: InputScaling) -> None:
-        self.inputs = inputs
+    ``zero_point`` : of parallaxes [mas], the same at all distances.
+    """
+
+    def __init__(self, spec: InputSpec, inputs: InputScaling, zero_point: float = 0.0) -> None:
+        self.inputs, self.zero_point = inputs, zero_point
         self.band = spec.bands[0] if spec.bands else ""
         self.at = {name: number for number, name in enumerate(spec.features)}
         self.with_xp = spec.coefficients > 0
@@ -146,7 +149,9 @@ class FartherAway:
         """Parallaxes in ``moved`` [B, S], in place, with errors of ``wanted`` [B] mas and more."""
         column, away = self.at, 10.0 ** (-0.2 * dimmer)
         own = 10.0 ** moved[:, column["log_parallax_error"]] * away
-        parallax = torch.sinh(moved[:, column["parallax_snr"]]) * own
+        # By distance shrinks what a parallax is without its zero point.
+        kept = self.zero_point * (1 - away)
+        parallax = torch.sinh(moved[:, column["parallax_snr"]]) * own + kept
         # The part of its error that shrinks with the parallax is there already.
         error = torch.maximum(torch.nan_to_num(wanted, nan=0.0), own)
         added = (error.square() - own.square()).clamp(min=0.0).sqrt()

@@ -27,7 +27,8 @@ class Labelled:
     """N stars with reference labels.
 
     ``label`` and ``label_error`` [N,L] in label units, NaN = missing; ``flux_error`` [N,P], of
-    width 0 if the survey has none.
+    width 0 if the survey has none; ``position`` [N,2], right ascension and declination [deg], NaN =
+    unknown.
     """
 
     source_id: Array
@@ -35,6 +36,7 @@ class Labelled:
     flux_error: Array
     label: Array
     label_error: Array
+    position: Array
 
     def __len__(self) -> int:
         return len(self.source_id)
@@ -46,6 +48,7 @@ class Labelled:
             self.flux_error[rows],
             self.label[rows],
             self.label_error[rows],
+            self.position[rows],
         )
 
     def for_quality(self) -> dict[str, Array]:
@@ -248,7 +251,7 @@ def rows_per_read(store: Store) -> int:
 
 
 def _read(store: Store, spec: InputSpec, region: Region, columns: list[int]) -> dict[str, Array]:
-    names = ["source_id", "label", "label_error", *spec.variables]
+    names = ["source_id", "label", "label_error", "ra", "dec", *spec.variables]
     if spec.pixels:
         names.append("flux_error")
     block = store.read(region, [name for name in names if name in store.variables])
@@ -259,7 +262,10 @@ def _read(store: Store, spec: InputSpec, region: Region, columns: list[int]) -> 
 
 def _labelled(arrays: dict[str, Array], spec: InputSpec) -> Labelled:
     stars = len(arrays["source_id"])
+    unknown = np.full(stars, np.nan)
+    angles = [arrays.pop(name, unknown) for name in ("ra", "dec")]
     return Labelled(
+        position=np.stack(angles, axis=1),
         source_id=arrays.pop("source_id"),
         label=arrays.pop("label"),
         label_error=arrays.pop("label_error"),
@@ -276,6 +282,7 @@ def join_stars(parts: Sequence[Labelled]) -> Labelled:
         np.concatenate([part.flux_error for part in parts]),
         np.concatenate([part.label for part in parts]),
         np.concatenate([part.label_error for part in parts]),
+        np.concatenate([part.position for part in parts]),
     )
 
 

@@ -15,6 +15,7 @@ from distcnn.model import InputSpec, build_network, fit_scaling
 from distcnn.survey import Store
 from distcnn.survey.split import Split
 from distcnn.training.data.augment import SurveyProperties
+from distcnn.training.data.copies import copies_of
 from distcnn.training.data.labelled import (
     DEVELOPMENT,
     MAX_STARS_IN_MEMORY,
@@ -36,7 +37,6 @@ from distcnn.training.data.loader import (
     known_snr,
     rows_of_virtual_rank,
 )
-from distcnn.training.data.reddened import Reddening
 from distcnn.training.data.tensors import Scaled, gather, scale_stars
 
 MAX_SAMPLE_STARS = 20_000
@@ -180,7 +180,7 @@ class _FittedSurvey:
             spec,
             lambda stars: scale_stars(network, stars),
             no_stars,
-            Reddening.of(store, spec, config.augment),
+            copies_of(store, spec, config.augment, sample),
         )
         return cls(
             reader,

@@ -19,6 +19,7 @@ from distcnn.model.stacking import Parts
 from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_fold
 from distcnn.training.calibration_stars import CalibrationStars
+from distcnn.training.data.copies import copies_of
 from distcnn.training.data.labelled import Labelled, join_stars, read_labelled
 from distcnn.training.data.reddened import Reddening
 from distcnn.training.evaluate import predict_labels
@@ -108,8 +109,9 @@ def _given(
 ) -> OutOfFoldStars:
     """All stars outside the test split, those of ``stars`` last."""
     label = stars.predicted["label"]
-    copies = Reddening.of(store, spec, config.augment)
     if config.split.cross_fitted:
+        # Faint copies are among these stars already.
+        copies = Reddening.of(store, spec, config.augment)
         fold = stars.predicted["fold"]
         if copies is None:
             return OutOfFoldStars(stars.stars, fold, label)
@@ -123,9 +125,10 @@ def _given(
         read_labelled(store, spec, config.split, part, most=MAX_TRAINING_STARS)
         for part in (Split.TRAIN, Split.VALIDATION)
     )
+    made = copies_of(store, spec, config.augment, stars.stars)
     unseen: Array = predict_labels(networks, stopping.inputs)["label"]
-    if copies is not None:
-        train = join_stars([train, copies(train)])
+    if made is not None:
+        train = join_stars([train, made(train)])
     everyone: Labelled = join_stars([train, stopping, stars.stars])
     labels = np.concatenate([np.full_like(train.label, np.nan), unseen, label])
     fold = assign_fold(everyone.source_id, config.split)
