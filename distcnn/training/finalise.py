@@ -47,7 +47,8 @@ from distcnn.training.data.labelled import (
     read_rows,
     read_stars,
 )
-from distcnn.training.evaluate import ensemble_sizes, on_split
+from distcnn.training.evaluate import ensemble_sizes, on_split, predict_labels
+from distcnn.training.faint_population import with_copies_of_the_survey
 from distcnn.training.loop.member import MemberResult, MemberTask, read_member
 from distcnn.training.out_of_fold import CrossFitted
 from distcnn.training.plan import MORE_STARS
@@ -82,7 +83,13 @@ def finalise_ensemble(
         held_out = read_labelled(
             store, spec, config.split, Split.CALIBRATION, most=MAX_STARS_IN_MEMORY
         )
-        held_out = with_faint_copies(held_out, store, spec, config.augment)
+        held_out = with_copies_of_the_survey(
+            held_out,
+            lambda some: np.asarray(predict_labels(networks, some.inputs)["label"]),
+            store,
+            spec,
+            config,
+        )
         stars = CalibrationStars.held_out(networks, held_out)
         more["ensemble_size"] = ensemble_sizes(networks, held_out, settings, spec.labels)
     stacked = stack_stars(networks, stars, store, spec, config, listener=listener)
@@ -128,7 +135,10 @@ def _out_of_fold(
     columns = {field.name: getattr(found, field.name) for field in fields(found)}
     labels = OutOfFoldLabels(source_id=np.concatenate(ids), **columns)
     table = OutOfFoldTable(spec.labels, {ENSEMBLE: labels})
-    predicted, more = found.take(chosen), with_faint_copies(stars, store, spec, config.augment)
+    predicted = found.take(chosen)
+    more = with_copies_of_the_survey(
+        stars, lambda some: members.predict(some.source_id, some.inputs).label, store, spec, config
+    )
     if len(more) > len(stars):
         predicted = members.predict(more.source_id, more.inputs)
     return CalibrationStars.out_of_fold(members, more, predicted), table

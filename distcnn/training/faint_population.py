@@ -1,0 +1,151 @@
+"""Faint population: copies of bright stars, drawn as the survey's own faint stars are.
+
+Labelled stars are bright and near, of the disc most of them. Farther out more stars are poor in
+metals, and what networks make of these, who know few of them, is worse and leans towards the disc:
+errors fitted on copies of the labelled stars would be too small. For how many stars of the survey a
+copy stands, the survey tells without a label of a faint star: weights that follow the labels of
+copies and their S/N are sought by which what networks say of the copies is distributed as what they
+say of the survey's stars (label shift: Lipton et al. 2018, ICML 80, 3122).
+
+Legend: N copy, M star of the survey, L label, F function of labels and S/N.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from distcnn.arrays import Array
+from distcnn.config import TrainConfig
+from distcnn.model import InputSpec
+from distcnn.survey import Store
+from distcnn.survey.split import Split, assign_split
+from distcnn.training.data.faint_copies import FaintCopies
+from distcnn.training.data.labelled import Labelled, evenly_spaced, join_stars, read_stars
+
+CANDIDATES = 4
+"""Copies of every star that are drawn from."""
+BLOCKS = 48
+"""Blocks of neighbouring rows, evenly over the survey, whose stars are looked at."""
+STARS_PER_BLOCK = 256
+"""Stars in each of them, labelled or not; those of the test split are left out."""
+MOST_WEIGHT = 30.0
+"""Stars of the survey that a copy stands for at most, in units of what is usual."""
+NEAR_FRACTION = 1 / 200
+"""Part of the survey's stars, above and below the S/N of a copy, of which it meets one."""
+_FURTHEST = 4.0
+"""Labels count no farther out, in units of their spread."""
+_STEPS, _STEP, _LONGEST_STEP = 60, 0.5, 0.5
+"""Damped steps of Gauss and Newton towards the weights."""
+_DAMPING, _EVENNESS = 1e-3, 1e-4
+"""Of a step, and towards even weights, in units of squared moments."""
+
+
+def with_copies_of_the_survey(
+    stars: Labelled,
+    predict: Callable[[Labelled], Array],
+    store: Store,
+    spec: InputSpec,
+    config: TrainConfig,
+) -> Labelled:
+    """The stars, and as many faint copies as there are stars, if the settings ask for copies.
+
+    Parameters
+    ----------
+    predict : labels [N,L] by networks that have not seen these stars.
+    """
+    maker = FaintCopies.of(store, spec, config.augment, stars)
+    if maker is None:
+        return stars
+    makers = [replace(maker, seed=maker.seed + number) for number in range(CANDIDATES)]
+    seen = _Seen.joined([_Seen.of(make(stars), predict) for make in makers])
+    weight = weights(seen, _Seen.of(_survey_stars(store, spec, config), predict))
+    # Evenly along their sum, so that what a copy stands for is met as nearly as can be.
+    places = np.cumsum(weight) / weight.sum()
+    rows = np.searchsorted(places, (np.arange(len(stars)) + 0.5) / len(stars))
+    number, row = np.divmod(rows, len(stars))
+    # Made again instead of being held: the same seeds make the same copies.
+    drawn = [make(stars).take(row[number == k]) for k, make in enumerate(makers)]
+    return join_stars([stars, *drawn])
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Labels [N,L] that networks give, reference labels [N,L], NaN = missing, and S/N [N]."""
+
+    label: Array
+    reference: Array
+    snr: Array
+
+    @classmethod
+    def of(cls, stars: Labelled, predict: Callable[[Labelled], Array]) -> "_Seen":
+        snr = stars.inputs["snr"][:, 0].astype(float)
+        return cls(predict(stars).astype(float), stars.label.astype(float), snr)
+
+    @classmethod
+    def joined(cls, parts: list["_Seen"]) -> "_Seen":
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
+
+def weights(copies: _Seen, survey: _Seen) -> Array:
+    """[N] for how many stars of the survey of about its S/N each copy stands, 1 being usual."""
+    met = survey.label[_near(copies.snr, survey.snr)]
+    centre, spread = np.nanmean(copies.reference, axis=0), np.nanstd(copies.reference, axis=0)
+    unit = np.where(spread > 0, spread, 1.0)
+    given, wanted, right = (
+        np.clip(np.nan_to_num((label - centre) / unit), -_FURTHEST, _FURTHEST)
+        for label in (copies.label, met, copies.reference)
+    )
+    log_snr = np.log10(np.where(copies.snr > 0, copies.snr, 1.0))[:, None] - 1.0
+    linear = np.concatenate([right, np.square(right)], axis=1)
+    moments, target = (_moments(label, log_snr) for label in (given, wanted))
+    width = moments.std(axis=0) + 1e-9
+    functions = np.concatenate([linear, linear * log_snr], axis=1)
+    return _tilted(functions, moments / width, target.mean(axis=0) / width)
+
+
+def _tilted(functions: Array, moments: Array, target: Array) -> Array:
+    """[N] exponentials of the functions [N,F], by which the mean of moments is the target."""
+    power, weight = np.zeros(functions.shape[1]), np.ones(len(functions))
+    even = np.eye(len(power))
+    for _ in range(_STEPS):
+        off = target - (weight[:, None] * moments).mean(axis=0)
+        centred = functions - (weight[:, None] * functions).mean(axis=0)
+        slope = (weight[:, None] * moments).T @ centred / len(weight)
+        square = slope.T @ slope + _DAMPING * even
+        step = np.linalg.solve(square, slope.T @ off - _EVENNESS * power)
+        power = power + _STEP * np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
+        exponent = functions @ power
+        weight = np.exp(exponent - exponent.max())
+        weight = np.minimum(weight / weight.mean(), MOST_WEIGHT)
+        weight /= weight.mean()
+    return np.asarray(weight)
+
+
+def _near(wanted: Array, snr: Array) -> Array:
+    """[N] a row of about the S/N that is wanted, of the M rows."""
+    rng = np.random.default_rng(0)
+    known = np.flatnonzero(np.isfinite(snr))
+    order = known[np.argsort(snr[known], kind="stable")]
+    reach = max(1, int(NEAR_FRACTION * len(order)))
+    place = np.searchsorted(snr[order], np.nan_to_num(wanted, nan=0.0))
+    place += rng.integers(-reach, reach + 1, len(wanted))
+    return np.asarray(order[np.clip(place, 0, len(order) - 1)])
+
+
+def _moments(label: Array, log_snr: Array) -> Array:
+    """Labels in units of their spread and all their products, and these times log S/N [N,1]."""
+    first, second = np.triu_indices(label.shape[1])
+    both = np.concatenate([label, label[:, first] * label[:, second]], axis=1)
+    return np.concatenate([both, both * log_snr], axis=1)
+
+
+def _survey_stars(store: Store, spec: InputSpec, config: TrainConfig) -> Labelled:
+    """Stars of all parts but the test split, whose inputs alone are looked at."""
+    size = min(STARS_PER_BLOCK, store.stars)
+    starts = evenly_spaced(np.arange(0, store.stars, size), BLOCKS)
+    rows = (starts[:, None] + np.arange(size)).ravel()
+    stars = read_stars(store, spec, rows[rows < store.stars])
+    used = assign_split(stars.source_id, config.split) != Split.TEST
+    return stars.take(np.flatnonzero(used & np.isfinite(stars.inputs["snr"][:, 0])))
