@@ -36,7 +36,8 @@ from distcnn.quality.calibration.error_deconvolution import MIN_STARS_FOR_SCALE
 from distcnn.survey import Ledger, Store, spectra_conditions
 from distcnn.survey.split import Split
 from distcnn.training.calibration_stars import CalibrationStars
-from distcnn.training.data.faint_copies import with_faint_copies
+from distcnn.training.data.copies.faint_copies import with_faint_copies
+from distcnn.training.data.copies.faint_population import with_copies_of_the_survey
 from distcnn.training.data.labelled import (
     DEVELOPMENT,
     MAX_STARS_IN_MEMORY,
@@ -48,7 +49,6 @@ from distcnn.training.data.labelled import (
     read_stars,
 )
 from distcnn.training.evaluate import ensemble_sizes, on_split, predict_labels
-from distcnn.training.faint_population import with_copies_of_the_survey
 from distcnn.training.loop.member import MemberResult, MemberTask, read_member
 from distcnn.training.out_of_fold import CrossFitted
 from distcnn.training.plan import MORE_STARS

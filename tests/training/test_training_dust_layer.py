@@ -12,10 +12,9 @@ from distcnn.simulate.dust import EXTINCTION_PER_EBV, LAYER_HEIGHT_KPC, layer_re
 from distcnn.simulate.galaxy.sky import to_galactic
 from distcnn.survey import Store
 from distcnn.training import Split
-from distcnn.training.data import dust_layer
-from distcnn.training.data.copies import copies_of
-from distcnn.training.data.dust_layer import DustLayer
-from distcnn.training.data.faint_copies import FaintCopies
+from distcnn.training.data.copies import copies_of, dust_layer
+from distcnn.training.data.copies.dust_layer import DustLayer
+from distcnn.training.data.copies.faint_copies import FaintCopies
 from distcnn.training.data.labelled import read_labelled
 
 CLEAR = AugmentConfig(faint_inputs=True, faintest=1.0)

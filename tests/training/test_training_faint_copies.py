@@ -7,7 +7,7 @@ from distcnn.config import AugmentConfig, NetworkConfig, SplitConfig
 from distcnn.model import InputSpec
 from distcnn.survey import Store
 from distcnn.training import Split
-from distcnn.training.data.faint_copies import with_faint_copies
+from distcnn.training.data.copies.faint_copies import with_faint_copies
 from distcnn.training.data.labelled import read_labelled
 
 MOVING = AugmentConfig(faint_inputs=True, faintest=1.0)

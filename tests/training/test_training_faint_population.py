@@ -8,14 +8,14 @@ from distcnn.model import InputSpec
 from distcnn.survey import Store
 from distcnn.survey.split import assign_split
 from distcnn.training import Split
-from distcnn.training.data.labelled import read_labelled
-from distcnn.training.faint_population import (
+from distcnn.training.data.copies.faint_population import (
     MOST_WEIGHT,
     _Seen,
     _survey_stars,
     weights,
     with_copies_of_the_survey,
 )
+from distcnn.training.data.labelled import read_labelled
 
 CONFIG = TrainConfig(augment=AugmentConfig(faint_inputs=True, faintest=1.0))
 

@@ -16,9 +16,9 @@ from distcnn.model import InputSpec, Package, predict_members
 from distcnn.simulate.dust import EXTINCTION_PER_EBV, redden
 from distcnn.survey import Store
 from distcnn.training import Split, train_package
+from distcnn.training.data.copies.reddened import Reddening
 from distcnn.training.data.labelled import find_rows, read_stars
 from distcnn.training.data.loader import Sharding
-from distcnn.training.data.reddened import Reddening
 from distcnn.training.data.source import LabelledSource
 
 DUSTY = AugmentConfig(noise=0.0, drop_pixels=0.0, dust=0.6)

@@ -20,8 +20,8 @@ from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_fold
 from distcnn.training.calibration_stars import CalibrationStars
 from distcnn.training.data.copies import copies_of
+from distcnn.training.data.copies.reddened import Reddening
 from distcnn.training.data.labelled import Labelled, join_stars, read_labelled
-from distcnn.training.data.reddened import Reddening
 from distcnn.training.evaluate import predict_labels
 from distcnn.training.stacking.fit import FittedStacking, OutOfFoldStars, fit_stacking
 

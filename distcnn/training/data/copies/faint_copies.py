@@ -18,7 +18,7 @@ from distcnn.model import InputSpec, StarInputs
 from distcnn.model.pixel_noise import NoiseGenerator, correlation_of_length
 from distcnn.survey import Store
 from distcnn.training.data.augment import SurveyProperties
-from distcnn.training.data.dust_layer import DustLayer
+from distcnn.training.data.copies.dust_layer import DustLayer
 from distcnn.training.data.farther import ModelStars
 from distcnn.training.data.labelled import Labelled, join_stars
 

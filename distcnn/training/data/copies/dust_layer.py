@@ -16,8 +16,8 @@ from distcnn.model import InputSpec
 from distcnn.simulate.dust import extinction_per_ebv, layer_reddening
 from distcnn.simulate.galaxy.sky import to_galactic
 from distcnn.survey import Store
+from distcnn.training.data.copies.reddened import DustInFront
 from distcnn.training.data.labelled import Labelled
-from distcnn.training.data.reddened import DustInFront
 
 USUAL_LATITUDE = 30.0
 """Degrees, of stars whose place on the sky is not known: half of the sky lies nearer the plane."""

@@ -1,13 +1,13 @@
-"""Copies: what training makes of every star beside itself, with the labels of the star."""
+"""Making: which copies of every star the settings ask for."""
 
 from collections.abc import Callable
 
 from distcnn.config import AugmentConfig
 from distcnn.model import InputSpec
 from distcnn.survey import Store
-from distcnn.training.data.faint_copies import FaintCopies
+from distcnn.training.data.copies.faint_copies import FaintCopies
+from distcnn.training.data.copies.reddened import Reddening
 from distcnn.training.data.labelled import Labelled
-from distcnn.training.data.reddened import Reddening
 
 TRAINING_SEED = 104729
 """Of faint copies that networks and regressions learn from; errors are fitted on others."""

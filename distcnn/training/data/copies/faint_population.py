@@ -20,7 +20,7 @@ from distcnn.config import TrainConfig
 from distcnn.model import InputSpec
 from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_split
-from distcnn.training.data.faint_copies import FaintCopies
+from distcnn.training.data.copies.faint_copies import FaintCopies
 from distcnn.training.data.labelled import Labelled, evenly_spaced, join_stars, read_stars
 
 CANDIDATES = 4
