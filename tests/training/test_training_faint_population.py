@@ -17,7 +17,7 @@ from distcnn.training.data.copies.faint_population import (
 )
 from distcnn.training.data.labelled import read_labelled
 
-CONFIG = TrainConfig(augment=AugmentConfig(faint_inputs=True, faintest=1.0))
+CONFIG = TrainConfig(augment=AugmentConfig(faint_inputs=True, faintest=15.0))
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,18 @@ def test_copies_that_are_as_the_survey_are_drawn_alike(rng):
     assert np.quantile(weights(copies, survey), [0.05, 0.95]) == pytest.approx(1, abs=0.3)
 
 
+def test_fainter_copies_than_the_survey_has_stars_are_not_held_against_these(rng):
+    snr = 10 ** rng.uniform(-1, 2, 8000)
+    label = rng.normal(size=(8000, 1))
+    copies = _Seen(answers(label, snr, rng), label, snr)
+    survey_snr = 10 ** rng.uniform(1, 2, 4000)
+    far = rng.normal(size=(4000, 1))
+    survey = _Seen(answers(far, survey_snr, rng), far, survey_snr)
+    assert np.quantile(weights(copies, survey), [0.05, 0.95]) == pytest.approx(1, abs=0.3)
+    few = _Seen(*(values[:100] for values in vars(copies).values()))
+    assert (weights(few, survey) == 1).all()
+
+
 def test_copies_keep_the_labels_of_their_stars_and_follow_the_survey(read):
     store, spec, stars = read
     labels = np.nan_to_num(stars.label)
@@ -83,8 +95,22 @@ def test_copies_keep_the_labels_of_their_stars_and_follow_the_survey(read):
         np.testing.assert_array_equal(label, known[star])
     metallicity = np.nan_to_num(copies.label[:, metals])
     assert metallicity.mean() < labels[:, metals].mean() - 0.4 * labels[:, metals].std()
+    assert len(np.unique(copies.source_id)) > 0.4 * count
     again = with_copies_of_the_survey(stars, predict, store, spec, CONFIG)
     np.testing.assert_array_equal(again.inputs["flux"], both.inputs["flux"])
+
+
+def test_where_nothing_tells_them_apart_every_star_has_a_copy(read):
+    store, spec, stars = read
+    known = dict(zip(stars.source_id.tolist(), np.nan_to_num(stars.label), strict=True))
+
+    def predict(some):
+        usual = np.zeros(len(spec.labels))
+        return np.stack([known.get(int(star), usual) for star in some.source_id])
+
+    faint = CONFIG.model_copy(update={"augment": AugmentConfig(faint_inputs=True, faintest=0.01)})
+    both = with_copies_of_the_survey(stars.take(slice(60)), predict, store, spec, faint)
+    np.testing.assert_array_equal(np.sort(both.source_id[60:]), np.sort(stars.source_id[:60]))
 
 
 def test_no_star_of_the_test_split_is_looked_at(read):

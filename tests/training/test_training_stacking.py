@@ -16,7 +16,7 @@ from distcnn.schema import OTHER_LIGHT_PACKAGE_FORMAT, PHOTOMETRIC_PACKAGE_FORMA
 from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_fold
 from distcnn.training import train_package
-from distcnn.training.data.labelled import DEVELOPMENT, read_labelled
+from distcnn.training.data.labelled import DEVELOPMENT, join_stars, read_labelled
 from distcnn.training.stacking import OutOfFoldStars, features, fit_stacking, perceptrons
 from distcnn.training.stacking.features import ComponentAxes, fit_features
 from distcnn.training.stacking.fold_regression import fit_folds
@@ -346,3 +346,19 @@ def test_photometric_perceptrons_see_all_but_the_spectrum(network, stars, withou
     assert _format({"weights": {}, **fitted.parts}, {}) == PHOTOMETRIC_PACKAGE_FORMAT
     noise = found | {"spectrum": torch.randn(found["spectrum"].shape), "scalars": scalars}
     assert torch.equal(method(noise, table(noise)), answer)
+
+
+def test_what_networks_make_of_faint_copies_moves_no_bright_label(network, stars, rng):
+    alone = given(stars, 0.05, rng)
+    both = join_stars([stars, stars])
+    wrong = alone.label + 0.3 * np.nanstd(stars.label, axis=0).astype(np.float32)
+    labels = np.concatenate([alone.label, wrong])
+    fold = np.concatenate([alone.fold, alone.fold])
+    copy = np.arange(len(both)) >= len(stars)
+    trees = StackingConfig(methods=("trees",), trees=30)
+    told, untold = (
+        fit_stacking(network, OutOfFoldStars(both, fold, labels, mask), trees, seed=0)
+        for mask in (copy, None)
+    )
+    means = [np.abs(found.parts["weights"]["mean_residual"]).mean() for found in (told, untold)]
+    assert means[0] < 0.8 * means[1]

@@ -52,11 +52,13 @@ class OutOfFoldStars:
     ----------
     fold : int [N].
     label : [N,L] of members that have not seen the star, label units; NaN = all have.
+    copy : bool [N], faint copies of stars; None = there are none.
     """
 
     stars: Labelled
     fold: Array
     label: Array
+    copy: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,10 @@ def fit_stacking(
     weights = _weights(judged)
     stacked, share = _out_of_fold(judged)
     rows = np.flatnonzero(judged.usable)
-    mean, stacked[rows] = recentred(stacked[rows], judged.target[rows], judged.fold[rows])
+    # Of faint copies networks may be wrong by more, which is no matter of the label alone.
+    copy = np.zeros(len(judged.usable), bool) if given.copy is None else given.copy
+    target = np.where(copy[rows, None], np.nan, judged.target[rows])
+    mean, stacked[rows] = recentred(stacked[rows], target, judged.fold[rows])
     found = {"knots": judged.knots, "weights": weights, "required": scaled.required}
     found |= {"nodes": mean.nodes, "mean_residual": mean.residual}
     parts = {name: part for name, part in fitted.parts.items() if name in ("features", *kept)}

@@ -114,7 +114,7 @@ def _given(
         copies = Reddening.of(store, spec, config.augment)
         fold = stars.predicted["fold"]
         if copies is None:
-            return OutOfFoldStars(stars.stars, fold, label)
+            return OutOfFoldStars(stars.stars, fold, label, _is_copy(stars.stars, config))
         unknown = np.full_like(label, np.nan)
         return OutOfFoldStars(
             join_stars([copies(stars.stars), stars.stars]),
@@ -132,7 +132,16 @@ def _given(
     everyone: Labelled = join_stars([train, stopping, stars.stars])
     labels = np.concatenate([np.full_like(train.label, np.nan), unseen, label])
     fold = assign_fold(everyone.source_id, config.split)
-    return OutOfFoldStars(everyone, fold, labels)
+    copy = np.zeros(len(everyone), bool)
+    copy[len(everyone) - len(stars.stars) :] = _is_copy(stars.stars, config)
+    return OutOfFoldStars(everyone, fold, labels, copy)
+
+
+def _is_copy(stars: Labelled, config: TrainConfig) -> Array:
+    """[N] bool, faint copies: they stand behind their stars, under the same identifiers."""
+    copy = np.full(len(stars), config.augment.faint_inputs)
+    copy[np.unique(stars.source_id, return_index=True)[1]] = False
+    return copy
 
 
 def with_unseen_labels(

@@ -33,12 +33,18 @@ MOST_WEIGHT = 30.0
 """Stars of the survey that a copy stands for at most, in units of what is usual."""
 NEAR_FRACTION = 1 / 200
 """Part of the survey's stars, above and below the S/N of a copy, of which it meets one."""
+MIN_COPIES = 200
+"""Of the S/N of the survey's stars, below which all copies stand for as many."""
+EVEN_COPIES = 4.0
+"""Copies' worth of belief that all stand for as many."""
 _FURTHEST = 4.0
 """Labels count no farther out, in units of their spread."""
 _STEPS, _STEP, _LONGEST_STEP = 60, 0.5, 0.5
 """Damped steps of Gauss and Newton towards the weights."""
-_DAMPING, _EVENNESS = 1e-3, 1e-4
-"""Of a step, and towards even weights, in units of squared moments."""
+_DAMPING = 1e-3
+"""Of a step, in units of squared slopes."""
+_OUTER = 0.005
+"""Part of the survey's stars beyond either end of the S/N that are compared."""
 
 
 def with_copies_of_the_survey(
@@ -60,10 +66,10 @@ def with_copies_of_the_survey(
     makers = [replace(maker, seed=maker.seed + number) for number in range(CANDIDATES)]
     seen = _Seen.joined([_Seen.of(make(stars), predict) for make in makers])
     weight = weights(seen, _Seen.of(_survey_stars(store, spec, config), predict))
-    # Evenly along their sum, so that what a copy stands for is met as nearly as can be.
-    places = np.cumsum(weight) / weight.sum()
-    rows = np.searchsorted(places, (np.arange(len(stars)) + 0.5) / len(stars))
-    number, row = np.divmod(rows, len(stars))
+    # Evenly along their sum, the copies of a star side by side: of even weights every star has one.
+    places = np.cumsum(weight.reshape(CANDIDATES, -1).T)
+    wanted = (np.arange(len(stars)) + 0.5) / len(stars) * places[-1]
+    row, number = np.divmod(np.searchsorted(places, wanted), CANDIDATES)
     # Made again instead of being held: the same seeds make the same copies.
     drawn = [make(stars).take(row[number == k]) for k, make in enumerate(makers)]
     return join_stars([stars, *drawn])
@@ -89,38 +95,51 @@ class _Seen:
 
 
 def weights(copies: _Seen, survey: _Seen) -> Array:
-    """[N] for how many stars of the survey of about its S/N each copy stands, 1 being usual."""
-    met = survey.label[_near(copies.snr, survey.snr)]
+    """[N] for how many stars of the survey of about its S/N each copy stands, 1 being usual.
+
+    Copies fainter or brighter than the survey's stars have the weights of those of its ends.
+    """
+    ends = np.nanquantile(survey.snr, (_OUTER, 1 - _OUTER))
+    inside = (copies.snr >= ends[0]) & (copies.snr <= ends[1])
+    if inside.sum() < MIN_COPIES:
+        return np.ones(len(copies.snr))
+    met = survey.label[_near(copies.snr[inside], survey.snr)]
     centre, spread = np.nanmean(copies.reference, axis=0), np.nanstd(copies.reference, axis=0)
     unit = np.where(spread > 0, spread, 1.0)
     given, wanted, right = (
         np.clip(np.nan_to_num((label - centre) / unit), -_FURTHEST, _FURTHEST)
-        for label in (copies.label, met, copies.reference)
+        for label in (copies.label[inside], met, copies.reference)
     )
-    log_snr = np.log10(np.where(copies.snr > 0, copies.snr, 1.0))[:, None] - 1.0
+    log_snr = np.log10(np.clip(np.nan_to_num(copies.snr, nan=ends[0]), *ends))[:, None] - 1.0
     linear = np.concatenate([right, np.square(right)], axis=1)
-    moments, target = (_moments(label, log_snr) for label in (given, wanted))
-    width = moments.std(axis=0) + 1e-9
     functions = np.concatenate([linear, linear * log_snr], axis=1)
-    return _tilted(functions, moments / width, target.mean(axis=0) / width)
+    moments, target = (_moments(label, log_snr[inside]) for label in (given, wanted))
+    width = moments.std(axis=0) + 1e-9
+    power = _power(functions[inside], moments / width, target.mean(axis=0) / width)
+    return _tilted(functions, power)
 
 
-def _tilted(functions: Array, moments: Array, target: Array) -> Array:
-    """[N] exponentials of the functions [N,F], by which the mean of moments is the target."""
-    power, weight = np.zeros(functions.shape[1]), np.ones(len(functions))
-    even = np.eye(len(power))
+def _power(functions: Array, moments: Array, target: Array) -> Array:
+    """[F] of the weights by which the mean of moments is the target, as far as stars are many."""
+    count = len(functions)
+    power, even = np.zeros(functions.shape[1]), np.eye(functions.shape[1])
     for _ in range(_STEPS):
-        off = target - (weight[:, None] * moments).mean(axis=0)
-        centred = functions - (weight[:, None] * functions).mean(axis=0)
-        slope = (weight[:, None] * moments).T @ centred / len(weight)
+        weight = _tilted(functions, power)[:, None]
+        off = target - (weight * moments).mean(axis=0)
+        centred = functions - (weight * functions).mean(axis=0)
+        slope = (weight * moments).T @ centred / count
         square = slope.T @ slope + _DAMPING * even
-        step = np.linalg.solve(square, slope.T @ off - _EVENNESS * power)
+        step = np.linalg.solve(square, slope.T @ off - EVEN_COPIES / count * power)
         power = power + _STEP * np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
-        exponent = functions @ power
-        weight = np.exp(exponent - exponent.max())
-        weight = np.minimum(weight / weight.mean(), MOST_WEIGHT)
-        weight /= weight.mean()
-    return np.asarray(weight)
+    return power
+
+
+def _tilted(functions: Array, power: Array) -> Array:
+    """[N] exponentials of the functions [N,F], 1 on average."""
+    exponent = functions @ power
+    weight = np.exp(exponent - exponent.max())
+    weight = np.minimum(weight / weight.mean(), MOST_WEIGHT)
+    return np.asarray(weight / weight.mean())
 
 
 def _near(wanted: Array, snr: Array) -> Array:
