@@ -119,9 +119,9 @@ def test_a_folder_without_manifest_and_another_format_are_refused(tmp_path):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 1}')
     with pytest.raises(
-        PackageError, match=r"has format 1: expected format 2, 3, 4, 5, 6 or 7.*train"
+        PackageError, match=r"has format 1: expected format 2, 3, 4, 5, 6, 7 or 8.*train"
     ):
         read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format": 8}')
-    with pytest.raises(PackageError, match=r"has format 8.*update distcnn"):
+    (tmp_path / "manifest.json").write_text('{"format": 9}')
+    with pytest.raises(PackageError, match=r"has format 9.*update distcnn"):
         read_manifest(tmp_path)
