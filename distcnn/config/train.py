@@ -1,6 +1,6 @@
 """Settings of training: split, network, loop, distribution; distillation and tuning."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -186,6 +186,16 @@ class OptimiserConfig(Frozen):
         return {name: getattr(self, name) for name in OptimiserConfig.model_fields}
 
 
+StackingMethod = Literal[
+    "ridge",
+    "gaussian_process",
+    "exponential_process",
+    "trees",
+    "perceptrons",
+    "photometric_perceptrons",
+]
+
+
 class StackingConfig(Frozen):
     """Regressions beside the networks, whose labels are averaged with those of the ensemble.
 
@@ -195,24 +205,7 @@ class StackingConfig(Frozen):
     than 1 % off the scatter of those stars is left out: each costs time in ``predict``.
     """
 
-    methods: tuple[
-        Literal[
-            "ridge",
-            "gaussian_process",
-            "exponential_process",
-            "trees",
-            "perceptrons",
-            "photometric_perceptrons",
-        ],
-        ...,
-    ] = (
-        "ridge",
-        "gaussian_process",
-        "exponential_process",
-        "trees",
-        "perceptrons",
-        "photometric_perceptrons",
-    )
+    methods: tuple[StackingMethod, ...] = get_args(StackingMethod)
     """``ridge``: linear in all inputs. The others see principal components of spectrum, XP and
     colours, magnitude and absolute magnitude: ``gaussian_process`` (squared exponential kernel) is
     smooth in them, ``exponential_process`` continuous, ``trees`` (boosted) are made of steps;
