@@ -89,6 +89,7 @@ def finalise_ensemble(
             store,
             spec,
             config,
+            listener=listener,
         )
         stars = CalibrationStars.held_out(networks, held_out)
         more["ensemble_size"] = ensemble_sizes(networks, held_out, settings, spec.labels)
@@ -137,7 +138,12 @@ def _out_of_fold(
     table = OutOfFoldTable(spec.labels, {ENSEMBLE: labels})
     predicted = found.take(chosen)
     more = with_copies_of_the_survey(
-        stars, lambda some: members.predict(some.source_id, some.inputs).label, store, spec, config
+        stars,
+        lambda some: members.predict(some.source_id, some.inputs).label,
+        store,
+        spec,
+        config,
+        listener=listener,
     )
     if len(more) > len(stars):
         predicted = members.predict(more.source_id, more.inputs)

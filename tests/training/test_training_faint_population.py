@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from distcnn.config import AugmentConfig, NetworkConfig, SplitConfig, TrainConfig
+from distcnn.events import Advanced
 from distcnn.model import InputSpec
 from distcnn.survey import Store
 from distcnn.survey.split import assign_split
 from distcnn.training import Split
 from distcnn.training.data.copies.faint_population import (
+    CANDIDATES,
     MOST_WEIGHT,
     _Seen,
     _survey_stars,
@@ -96,7 +98,9 @@ def test_copies_keep_the_labels_of_their_stars_and_follow_the_survey(read):
     metallicity = np.nan_to_num(copies.label[:, metals])
     assert metallicity.mean() < labels[:, metals].mean() - 0.4 * labels[:, metals].std()
     assert len(np.unique(copies.source_id)) > 0.4 * count
-    again = with_copies_of_the_survey(stars, predict, store, spec, CONFIG)
+    heard = []
+    again = with_copies_of_the_survey(stars, predict, store, spec, CONFIG, listener=heard.append)
+    assert sum(event.count for event in heard if isinstance(event, Advanced)) == CANDIDATES + 1
     np.testing.assert_array_equal(again.inputs["flux"], both.inputs["flux"])
 
 

@@ -17,12 +17,14 @@ import numpy as np
 
 from distcnn.arrays import Array
 from distcnn.config import TrainConfig
+from distcnn.events import Listener, silent, telling
 from distcnn.model import InputSpec
 from distcnn.survey import Store
 from distcnn.survey.split import Split, assign_split
 from distcnn.training.data.copies.faint_copies import FaintCopies
 from distcnn.training.data.labelled import Labelled, evenly_spaced, join_stars, read_stars
 
+STAGE = "faint copies"
 CANDIDATES = 4
 """Copies of every star that are drawn from."""
 BLOCKS = 48
@@ -53,19 +55,28 @@ def with_copies_of_the_survey(
     store: Store,
     spec: InputSpec,
     config: TrainConfig,
+    *,
+    listener: Listener = silent,
 ) -> Labelled:
     """The stars, and as many faint copies as there are stars, if the settings ask for copies.
 
     Parameters
     ----------
     predict : labels [N,L] by networks that have not seen these stars.
+    listener : hears of every set of stars that is predicted.
     """
     maker = FaintCopies.of(store, spec, config.augment, stars)
     if maker is None:
         return stars
     makers = [replace(maker, seed=maker.seed + number) for number in range(CANDIDATES)]
-    seen = _Seen.joined([_Seen.of(make(stars), predict) for make in makers])
-    weight = weights(seen, _Seen.of(_survey_stars(store, spec, config), predict))
+    with telling(listener, STAGE, CANDIDATES + 1, "sets of stars") as advance:
+        survey = _Seen.of(_survey_stars(store, spec, config), predict)
+        advance(1)
+        parts = []
+        for make in makers:
+            parts.append(_Seen.of(make(stars), predict))
+            advance(1)
+    weight = weights(_Seen.joined(parts), survey)
     # Evenly along their sum, the copies of a star side by side: of even weights every star has one.
     places = np.cumsum(weight.reshape(CANDIDATES, -1).T)
     wanted = (np.arange(len(stars)) + 0.5) / len(stars) * places[-1]
