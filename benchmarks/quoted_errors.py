@@ -38,6 +38,7 @@ from distcnn.events import silent
 from distcnn.model import Package, predict_members
 from distcnn.quality import Quality, snr_groups
 from distcnn.quality.flags import DAMAGED
+from distcnn.stats import told_of_width
 from distcnn.survey import Region, Store
 from distcnn.survey.split import Split
 from distcnn.training.data.labelled import DEVELOPMENT, read_labelled, read_stars
@@ -97,14 +98,13 @@ def judge(package: Package, few: Store, survey: Store, truth: pd.DataFrame, most
         for k, name in enumerate(package.labels):
             residual = np.abs(seen.label[good, k] - right[good, k])
             error = found["label_error"][good, k].astype(float)
-            # Of its width a residual tells only as much as is not its reference's.
-            exact = 1 / np.square(1 + np.square(reference[k] / error))
+            told = told_of_width(error, reference[k])
             wide = float(quality.calibration.width_95[k])
             yield {
                 "label": name,
                 "snr": text,
                 "stars": int(good.sum()),
-                "calibration": calibration.get(text, 0) * float(exact.mean()),
+                "calibration": calibration.get(text, 0) * float(told.mean()),
                 "std": float(residual.std()),
                 "mad": float(1.4826 * np.median(residual)),
                 "error": float(np.median(error)),

@@ -40,6 +40,14 @@ def coverage_error(
     return np.asarray(np.sqrt(variance))
 
 
+def told_of_width(error: Array, reference_error: Array | float) -> Array:
+    """What a star tells of the width of its error, 1 if its reference is exact.
+
+    The less the larger the error of the reference is: (e^2 / (e^2 + r^2))^2.
+    """
+    return np.asarray(1 / np.square(1 + np.square(reference_error / error)))
+
+
 def snr_bins(snr: Array, edges: Sequence[float] | Array) -> Array:
     """[N] number of the S/N bin: 0 below the first edge, len(edges) above the last, -1 unknown."""
     bins = np.searchsorted(np.asarray(edges, float), snr, side="right")

@@ -21,7 +21,7 @@ from distcnn.model.scaling import NoiseGain
 from distcnn.quality import Quality
 from distcnn.schema import DEFAULT_LABELS, Flag
 from distcnn.simulate import cramer_rao
-from distcnn.stats import WITHIN_68, WITHIN_95, coverage_error
+from distcnn.stats import WITHIN_68, WITHIN_95, coverage_error, told_of_width
 from distcnn.survey import Store
 from distcnn.survey.split import Split
 from distcnn.training.data.labelled import read_labelled
@@ -54,13 +54,10 @@ class Faint:
     calibration_snr: Array
 
     def calibration_stars(self, column: int, edges: tuple[float, float]) -> float:
-        """Effective number of calibration stars of a label and bin.
-
-        Of the width of an error one tells only as much as is not its reference's.
-        """
+        """Effective number of calibration stars of a label and bin."""
         errors = self.whole.error[inside(self.whole.snr, edges), column]
-        exact = 1 / np.square(1 + np.square(self.reference_error[column] / errors))
-        return float(inside(self.calibration_snr, edges).sum() * exact.mean())
+        told = told_of_width(errors, self.reference_error[column])
+        return float(inside(self.calibration_snr, edges).sum() * told.mean())
 
 
 def further(predictions: Path, stars: Judged) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ from distcnn.evaluation.sample import Counts, Sample
 from distcnn.location import Address, Location
 from distcnn.quality import bin_name, coverage_table, snr_groups
 from distcnn.schema import Flag, Reason
-from distcnn.stats import robust_std
+from distcnn.stats import robust_std, told_of_width
 from distcnn.survey import Ledger, Region
 
 FAINT_SNR = (15.0, 25.0)
@@ -166,8 +166,8 @@ def calibration_shares(
 ) -> Array | None:
     """[N, L] effective number of calibration stars that each evaluated star stands for.
 
-    Calibration stars are taken to be distributed as the evaluated ones. One tells less of the width
-    of an error the larger that of its reference is: it counts (e^2 / (e^2 + r^2))^2.
+    Calibration stars are taken to be distributed as the evaluated ones; each counts what it tells
+    of the width of an error (``told_of_width``).
 
     Parameters
     ----------
@@ -179,9 +179,9 @@ def calibration_shares(
     """
     if not len(stars) == len(reference_error) == sample.label_error.shape[1]:
         return None
-    ratio = np.asarray(reference_error) / np.maximum(sample.label_error, 1e-30)
     each = np.asarray(stars) / max(int(sample.evaluated.sum()), 1)
-    return np.asarray(each / np.square(1 + np.square(ratio)))
+    error = np.maximum(sample.label_error, 1e-30)
+    return np.asarray(each * told_of_width(error, np.asarray(reference_error)))
 
 
 def flag_rows(counts: Counts) -> list[FlagRow]:

@@ -33,7 +33,7 @@ def faded(tmp_path_factory, survey):
         batch=32,
         learning_rate=0.01,
         network=NetworkConfig(width=16, hidden=32, scale_by_noise=True),
-        split=SplitConfig(train=0.6, validation=0.1, calibration=0.2),
+        split=SplitConfig(train=0.55, validation=0.1, calibration=0.3),
         # Faint copies, or no star of the survey would tell how large errors are at a S/N of 1.
         augment=AugmentConfig(
             noise=0.8, faintest=0.3, faint_inputs=True, drop_spectrum=0.1, drop_pixels=0.0
@@ -82,8 +82,7 @@ def test_the_share_of_the_population_grows_as_the_spectrum_fades(faded):
     found, _ = faded
     metals = LABELS.index("mh")
     ratio = [float(np.median(one["label_prior_ratio"][:, metals])) for one in found.values()]
-    # Beyond S/N 1 it stays; errors of so few calibration stars are known to 5 to 10 %.
-    assert (np.diff(ratio) > -0.1).all()
+    assert (np.diff(ratio) > -0.02).all()
     assert ratio[0] < 0.6
     assert ratio[-1] > 0.71
     flagged = [

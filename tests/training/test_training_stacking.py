@@ -30,7 +30,6 @@ from distcnn.training.stacking.gaussian_process import (
 )
 from distcnn.training.stacking.perceptrons import MAX_TIMES_OFTEN, _chances, fit_perceptrons
 from distcnn.training.stacking.recentring import recentred
-from distcnn.training.stacking.regressions import METHODS as METHODS_BY_NAME
 from distcnn.training.stacking.regressions import (
     Regressions,
     _Given,
@@ -43,7 +42,14 @@ from distcnn.training.stacking.trees import Trees
 from distcnn.training.stacking.weights import Judged, JudgedLabel, earning_methods, fit_weights
 
 STACKING = StackingConfig(inducing=64, trees=30)
-METHODS = tuple(METHODS_BY_NAME)
+METHODS = (
+    "ridge",
+    "gaussian_process",
+    "exponential_process",
+    "trees",
+    "perceptrons",
+    "photometric_perceptrons",
+)
 
 
 @pytest.fixture(autouse=True)

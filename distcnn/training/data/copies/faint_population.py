@@ -27,13 +27,13 @@ from distcnn.training.data.labelled import Labelled, evenly_spaced, join_stars, 
 STAGE = "faint copies"
 CANDIDATES = 4
 """Copies of every star that are drawn from."""
-BLOCKS = 48
+SURVEY_BLOCKS = 48
 """Blocks of neighbouring rows, evenly over the survey, whose stars are looked at."""
-STARS_PER_BLOCK = 256
+STARS_PER_SURVEY_BLOCK = 256
 """Stars in each of them, labelled or not; those of the test split are left out."""
 MOST_WEIGHT = 30.0
 """Stars of the survey that a copy stands for at most, in units of what is usual."""
-NEAR_FRACTION = 1 / 200
+MET_FRACTION = 1 / 200
 """Part of the survey's stars, above and below the S/N of a copy, of which it meets one."""
 MIN_COPIES = 200
 """Of the S/N of the survey's stars, below which all copies stand for as many."""
@@ -158,7 +158,7 @@ def _near(wanted: Array, snr: Array) -> Array:
     rng = np.random.default_rng(0)
     known = np.flatnonzero(np.isfinite(snr))
     order = known[np.argsort(snr[known], kind="stable")]
-    reach = max(1, int(NEAR_FRACTION * len(order)))
+    reach = max(1, int(MET_FRACTION * len(order)))
     place = np.searchsorted(snr[order], np.nan_to_num(wanted, nan=0.0))
     place += rng.integers(-reach, reach + 1, len(wanted))
     return np.asarray(order[np.clip(place, 0, len(order) - 1)])
@@ -173,8 +173,8 @@ def _moments(label: Array, log_snr: Array) -> Array:
 
 def _survey_stars(store: Store, spec: InputSpec, config: TrainConfig) -> Labelled:
     """Stars of all parts but the test split, whose inputs alone are looked at."""
-    size = min(STARS_PER_BLOCK, store.stars)
-    starts = evenly_spaced(np.arange(0, store.stars, size), BLOCKS)
+    size = min(STARS_PER_SURVEY_BLOCK, store.stars)
+    starts = evenly_spaced(np.arange(0, store.stars, size), SURVEY_BLOCKS)
     rows = (starts[:, None] + np.arange(size)).ravel()
     stars = read_stars(store, spec, rows[rows < store.stars])
     used = assign_split(stars.source_id, config.split) != Split.TEST
